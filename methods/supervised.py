@@ -1,0 +1,32 @@
+"""Supervised baseline: one network, the labelled images alone."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
+from ssl_bench.ops import dice_loss
+
+
+@register
+class Supervised(SSLMethod):
+    """Dice loss on the labelled images (the UCMT paper's baseline)."""
+
+    name = "supervised"
+    title = "Supervised"
+    reference = "Shen et al., Co-training with High-Confidence Pseudo Labels (UCMT), IJCAI 2023: its baseline"
+    uses_unlabeled = False
+
+    def __init__(self, setup: Setup, hyper: Hyperparameters) -> None:
+        super().__init__(setup, hyper)
+        self.network = self.new_student()
+
+    def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:  # noqa: ARG002
+        """L = L_s."""
+        loss = dice_loss(self.network(batch.labeled.student1), batch.labels, self.protocol.dice_smooth)
+        yield Update({"supervised": (1.0, loss)})
+
+    @property
+    def predictor(self) -> nn.Module:
+        """The network."""
+        return self.network

@@ -1,0 +1,17 @@
+"""The errors that a user can cause or meet; the command line prints each as one clear message, never a traceback."""
+
+
+class UserError(ValueError):
+    """Bad input: the message names the file or option, what was expected and what was found. Exit code 2."""
+
+
+class RunFailedError(Exception):
+    """A run that had begun cannot go on (a loss that is not finite, memory that ran out). Recorded as failed."""
+
+
+class InterruptedRunError(Exception):
+    """A run was asked to stop (Ctrl-C, SIGTERM) and has written its checkpoint. `signal_number` says by what."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"interrupted by signal {signal_number}")
+        self.signal_number = signal_number

@@ -1,0 +1,265 @@
+"""The contract of a semi-supervised method, what it is given and gives back, and the registry of methods."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from ssl_bench import METHODS_DIR
+from ssl_bench.errors import UserError
+from ssl_bench.ops import ExponentialMovingAverage
+from ssl_bench.spec import Card, Protocol, problems, protocol_keys
+
+
+class Images:
+    """The views of one batch of images, each made when it is first asked for.
+
+    Every view has shape (B, C, *spatial), is normalised and on the training device; `student1`, `student2` and
+    `teacher` are the views that the protocol shows to each network, `mixed` the one that a mix cuts and pastes.
+    """
+
+    def __init__(self, view: Callable[[str], Tensor], student1: str, student2: str, teacher: str, mixed: str) -> None:
+        self._view = view
+        self._names = {"student1": student1, "student2": student2, "teacher": teacher, "mixed": mixed}
+
+    @property
+    def student1(self) -> Tensor:
+        """What student 1 (or the only network) sees."""
+        return self._view(self._names["student1"])
+
+    @property
+    def student2(self) -> Tensor:
+        """What student 2 sees."""
+        return self._view(self._names["student2"])
+
+    @property
+    def teacher(self) -> Tensor:
+        """What the teacher sees."""
+        return self._view(self._names["teacher"])
+
+    @property
+    def mixed(self) -> Tensor:
+        """What UMIX cuts and pastes."""
+        return self._view(self._names["mixed"])
+
+
+class Batch(NamedTuple):
+    """One iteration's images. `labels` is (B, *spatial) int64, pixel for pixel on every view of `labeled`."""
+
+    labeled: Images
+    labels: Tensor
+    unlabeled: Images
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands: `iteration` counts from 1 to `iterations`; `lambda_u` is the ramped weight at it."""
+
+    iteration: int
+    iterations: int
+    lambda_u: float
+
+
+@dataclass(frozen=True)
+class Update:
+    """One optimiser step's loss: each term with its name and weight, the latter already lambda's where it applies.
+
+    `branches` are the logits (B, K, *spatial) of the two branches on the unlabelled images, whose disagreement and
+    entropy Figure 1 plots; they are read without gradient.
+    """
+
+    terms: dict[str, tuple[float, Tensor]]
+    branches: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+
+    @property
+    def total(self) -> Tensor:
+        """The loss to differentiate: the sum of weight x value."""
+        return torch.stack([weight * value for weight, value in self.terms.values()]).sum()
+
+
+class Hyperparameters(Card):
+    """A method's own typed hyperparameters; subclass it with pydantic fields (name, type, default, description)."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a method is built from: the resolved protocol and a function that builds one freshly drawn network."""
+
+    protocol: Protocol
+    build_network: Callable[[], nn.Module]
+
+
+class SSLMethod(nn.Module):
+    """A semi-supervised method: subclass, set the class attributes, and write `updates`.
+
+    Direct child modules are the run's networks; each is scored under its attribute's name. A method never touches the
+    optimiser, the device, autocast, files or logging.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    reference: ClassVar[str]
+    version: ClassVar[int] = 1  # raise it when a change of the code changes results
+    updates_per_iteration: ClassVar[int] = 1
+    uses_unlabeled: ClassVar[bool] = True
+    components: ClassVar[frozenset[str]] = frozenset()  # of TS, SS, STS, L_cps, L_mts, U: Table 4's check marks
+    hyperparameters: ClassVar[type[Hyperparameters]] = Hyperparameters
+
+    def __init__(self, setup: Setup, hyper: Hyperparameters) -> None:
+        super().__init__()
+        self.protocol = setup.protocol
+        self.hyper = hyper
+        self._build_network = setup.build_network
+
+    @classmethod
+    def check(cls, hyper: Any, protocol: Protocol) -> None:  # noqa: B027
+        """Raise UserError where hyperparameters and protocol do not fit each other; nothing to check by default."""
+
+    def new_students(self) -> tuple[nn.Module, nn.Module]:
+        """Build two students, the second with the first one's weights where the protocol says `student_init = same`."""
+        first, second = self._build_network(), self._build_network()
+        if self.protocol.student_init == "same":
+            second.load_state_dict(first.state_dict())
+        return first, second
+
+    def new_student(self) -> nn.Module:
+        """Build one freshly drawn network."""
+        return self._build_network()
+
+    def new_teacher(self, *students: nn.Module) -> ExponentialMovingAverage:
+        """Build the teacher that the protocol describes, to follow `students`."""
+        protocol, network = self.protocol, self._build_network()
+        if protocol.teacher_start == "student1":
+            network.load_state_dict(students[0].state_dict())
+        return ExponentialMovingAverage(
+            network,
+            decay=protocol.ema_decay,
+            warmup=protocol.ema_warmup,
+            source=protocol.teacher_source if len(students) > 1 else (1.0,),
+            average_buffers=protocol.teacher_buffers == "ema",
+            always_eval=protocol.teacher_mode == "eval",
+        )
+
+    def supervised(self, *losses: Tensor) -> Tensor:
+        """Join the students' supervised losses by the protocol's `supervised_reduction`."""
+        return _reduce(self.protocol.supervised_reduction, losses)
+
+    def unsupervised(self, *losses: Tensor) -> Tensor:
+        """Join the directions of one unsupervised loss by the protocol's `unsupervised_reduction`."""
+        return _reduce(self.protocol.unsupervised_reduction, losses)
+
+    def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
+        """Yield one Update per optimiser step of this iteration.
+
+        After each yield the harness differentiates `Update.total`, steps the optimiser and calls `after_update`; what
+        follows in the generator sees the moved weights.
+        """
+        raise NotImplementedError
+
+    def after_update(self, progress: Progress) -> None:
+        """Run after each optimiser step; teachers take their moving average here."""
+
+    @property
+    def predictor(self) -> nn.Module:
+        """The network used at test time, one of the direct children."""
+        raise NotImplementedError
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Every network of the run by name; all are scored."""
+        return dict(self.named_children())
+
+    @property
+    def predictor_name(self) -> str:
+        """The name under which the predictor's scores are written."""
+        return next(name for name, network in self.networks.items() if network is self.predictor)
+
+
+def _reduce(how: str, losses: tuple[Tensor, ...]) -> Tensor:
+    stacked = torch.stack(losses)
+    return stacked.sum() if how == "sum" else stacked.mean()
+
+
+# ------------------------------------------------------------------------------------------------------ registry
+
+_REGISTRY: dict[str, type[SSLMethod]] = {}
+_LOADED: set[Path] = set()
+MethodType = TypeVar("MethodType", bound=SSLMethod)
+
+
+def register(method: type[MethodType]) -> type[MethodType]:
+    """Add a method class to the registry under its `name` (class decorator)."""
+    for attribute in ("name", "title", "reference"):
+        if not isinstance(getattr(method, attribute, None), str):
+            raise UserError(f"{_source_file(method)}: {method.__name__}: class attribute '{attribute}' is missing")
+    known = _REGISTRY.get(method.name)
+    if known is not None:
+        raise UserError(f"{_source_file(method)}: method '{method.name}' is already defined in {_source_file(known)}")
+    taken = set(method.hyperparameters.model_fields) & protocol_keys()
+    if taken:
+        raise UserError(f"{_source_file(method)}: hyperparameters {sorted(taken)} of '{method.name}' are protocol fields")
+    _REGISTRY[method.name] = method
+    return method
+
+
+def load_methods(*extra_folders: Path) -> dict[str, type[SSLMethod]]:
+    """Import every method file (built in, from entry points, from `extra_folders`) and return the registry by name."""
+    for folder in (METHODS_DIR, *extra_folders):
+        if not folder.is_dir():
+            raise UserError(f"--methods-dir: expected a folder of method files, found no folder at {folder}")
+        for path in sorted(folder.resolve().glob("*.py")):
+            if path not in _LOADED and not path.name.startswith("_"):
+                _import_file(path)
+                _LOADED.add(path)
+    for entry_point in importlib.metadata.entry_points(group="ssl_bench.methods"):
+        entry_point.load()
+    return dict(_REGISTRY)
+
+
+def find_method(name: str) -> type[SSLMethod]:
+    """Return the method class called `name`."""
+    if name not in _REGISTRY:
+        raise UserError(f"--methods: expected some of {', '.join(sorted(_REGISTRY))}; found '{name}'")
+    return _REGISTRY[name]
+
+
+def parse_hyperparameters(method: type[SSLMethod], values: dict[str, Any]) -> Hyperparameters:
+    """Validate a method's hyperparameters, all errors at once."""
+    try:
+        return method.hyperparameters.model_validate(values)
+    except ValidationError as error:
+        raise UserError("\n".join(f"--set ({method.name}): {problem}" for problem in problems(error))) from None
+
+
+def source_hash(method: type[SSLMethod]) -> str:
+    """SHA-256 of the method's source file, for the run's provenance."""
+    return hashlib.sha256(Path(_source_file(method)).read_bytes()).hexdigest()
+
+
+def _source_file(method: type[SSLMethod]) -> str:
+    return str(sys.modules[method.__module__].__file__)
+
+
+def _import_file(path: Path) -> None:
+    name = f"ssl_bench.methods.{path.stem}" if path.parent == METHODS_DIR else f"ssl_bench_user_methods.{path.stem}"
+    module_spec = importlib.util.spec_from_file_location(name, path)
+    assert module_spec is not None
+    assert module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[name] = module
+    try:
+        module_spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: cannot be imported as a method file: {type(error).__name__}: {error}") from error
