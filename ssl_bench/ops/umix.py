@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -15,25 +14,25 @@ class RegionMix:
     Args:
         source: (B, R^d) int64, R regions along each of the d spatial sides, in row-major order.
         r: R.
+        dimensions: d.
 
     """
 
-    def __init__(self, source: Tensor, r: int) -> None:
-        self.source, self.r = source, r
+    def __init__(self, source: Tensor, r: int, dimensions: int) -> None:
+        self.source, self.r, self.dimensions = source, r, dimensions
 
     def __call__(self, tensor: Tensor) -> Tensor:
-        """Rearrange (B, *spatial) or (B, C, *spatial); the number of spatial sides follows from `source` and `r`."""
-        dimensions = round(math.log(self.source.shape[1], self.r)) if self.r > 1 else tensor.dim() - 2
-        without_channels = tensor.dim() == dimensions + 1
+        """Rearrange (B, *spatial) or (B, C, *spatial)."""
+        without_channels = tensor.dim() == self.dimensions + 1
         images = tensor.unsqueeze(1) if without_channels else tensor
         batch, channels, *sides = images.shape
         patch = [side // self.r for side in sides]
         # (B, C, r, p, r, p, ...) -> (B, r, r, ..., C, p, p, ...): one row per region
         split = images.reshape(batch, channels, *(n for p in patch for n in (self.r, p)))
-        region_axes = [2 + 2 * i for i in range(dimensions)]
-        pixel_axes = [3 + 2 * i for i in range(dimensions)]
+        region_axes = [2 + 2 * i for i in range(self.dimensions)]
+        pixel_axes = [3 + 2 * i for i in range(self.dimensions)]
         order = [0, *region_axes, 1, *pixel_axes]
-        rows = split.permute(order).reshape(batch, self.r**dimensions, -1)
+        rows = split.permute(order).reshape(batch, self.r**self.dimensions, -1)
         mixed = rows.gather(1, self.source.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))
         inverse = [order.index(axis) for axis in range(len(order))]
         mixed = mixed.reshape([split.shape[axis] for axis in order]).permute(inverse).reshape(images.shape)
@@ -73,7 +72,7 @@ def umix(
     else:
         source.scatter_(1, uncertain1, certain2)
         source.scatter_(1, uncertain2, source.gather(1, certain1))
-    return RegionMix(source, r)
+    return RegionMix(source, r, uncertainty1.dim() - 1)
 
 
 def _region_means(uncertainty: Tensor, r: int) -> Tensor:
