@@ -32,7 +32,9 @@ class CollaborativeMeanTeacher(SSLMethod):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.components = frozenset({"STS"} | {f"L_{loss}" for loss in cls.losses} | ({"U"} if cls.mix == "umix" else set()))
+        cls.components = frozenset(
+            {"STS"} | {f"L_{loss}" for loss in cls.losses} | ({"U"} if cls.mix == "umix" else set())
+        )
 
     def __init__(self, setup: Setup, hyper: Hyperparameters) -> None:
         super().__init__(setup, hyper)
@@ -43,7 +45,9 @@ class CollaborativeMeanTeacher(SSLMethod):
         """L = L_s + lambda (L_cps + L_mts), equations 2 to 7."""
         labeled, unlabeled = batch.labeled, batch.unlabeled
         l1, l2 = self.student1(labeled.student1), self.student2(labeled.student2)
-        u = Outputs(self.student1(unlabeled.student1), self.student2(unlabeled.student2), self.teacher(unlabeled.teacher))
+        u = Outputs(
+            self.student1(unlabeled.student1), self.student2(unlabeled.student2), self.teacher(unlabeled.teacher)
+        )
         yield self.loss(l1, l2, batch.labels, u.y1, u.y2, u.y0.argmax(1), progress, branches=(u.y1, u.y2))
 
     def loss(

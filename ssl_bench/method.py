@@ -122,7 +122,7 @@ class SSLMethod(nn.Module):
         self._build_network = setup.build_network
 
     @classmethod
-    def check(cls, hyper: Any, protocol: Protocol) -> None:  # noqa: B027
+    def check(cls, hyper: Any, protocol: Protocol) -> None:
         """Raise UserError where hyperparameters and protocol do not fit each other; nothing to check by default."""
 
     def new_students(self) -> tuple[nn.Module, nn.Module]:
@@ -207,7 +207,9 @@ def register(method: type[MethodType]) -> type[MethodType]:
         raise UserError(f"{_source_file(method)}: method '{method.name}' is already defined in {_source_file(known)}")
     taken = set(method.hyperparameters.model_fields) & protocol_keys()
     if taken:
-        raise UserError(f"{_source_file(method)}: hyperparameters {sorted(taken)} of '{method.name}' are protocol fields")
+        raise UserError(
+            f"{_source_file(method)}: hyperparameters {sorted(taken)} of '{method.name}' are protocol fields"
+        )
     _REGISTRY[method.name] = method
     return method
 

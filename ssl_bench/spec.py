@@ -35,7 +35,9 @@ class Card(BaseModel):
 class Files(Card):
     """Where the files of a 2D data set lie, in the layout in which it is published."""
 
-    roots: tuple[str, ...] = Field(min_length=1, description="folders under the data root; the first with images is used")
+    roots: tuple[str, ...] = Field(
+        min_length=1, description="folders under the data root; the first with images is used"
+    )
     images: str = Field(description="glob of the images, relative to the root; a file's stem is the case's id")
     image_suffixes: tuple[str, ...] = Field((".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"), min_length=1)
     masks: str = Field(description="path of a mask without its suffix; {id} stands for the case's id")
@@ -203,7 +205,9 @@ class Protocol(Card):
         if self.epochs is None and self.iterations is None:
             problems.append("one of epochs and iterations must be given")
         if self.teacher_mode == "eval" and self.teacher_buffers == "own":
-            problems.append("teacher_mode 'eval' needs teacher_buffers 'ema': it has no forward passes of its own to learn from")
+            problems.append(
+                "teacher_mode 'eval' needs teacher_buffers 'ema': it has no forward passes of its own to learn from"
+            )
         if abs(sum(self.teacher_source) - 1) > 1e-9:
             problems.append(f"teacher_source must sum to 1, found {sum(self.teacher_source)}")
         if self.network == "deeplabv3plus" and self.image_size % self.output_stride:
@@ -305,7 +309,9 @@ def share_of(value: int | str, whole: int, option: str) -> int:
     share = parse_share(value, option)
     number = math.floor(share * whole) if isinstance(share, Fraction) else share
     if number < 1:
-        raise UserError(f"{option}: '{value}' of {whole} training images leaves no labelled image; give at least {_least(whole)}")
+        raise UserError(
+            f"{option}: '{value}' of {whole} training images leaves no labelled image; give at least {_least(whole)}"
+        )
     if number > whole:
         raise UserError(f"{option}: expected at most {whole} cases, found {number}")
     return number

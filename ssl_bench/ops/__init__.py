@@ -3,8 +3,8 @@
 from ssl_bench.ops.ema import ExponentialMovingAverage
 from ssl_bench.ops.loss import dice_loss, hard_label_dice_loss
 from ssl_bench.ops.ramp import gaussian_ramp_up
-from ssl_bench.ops.uncertainty import entropy, mean_prediction_entropy
 from ssl_bench.ops.umix import RegionMix, umix
+from ssl_bench.ops.uncertainty import entropy, mean_prediction_entropy
 
 __all__ = [
     "ExponentialMovingAverage",

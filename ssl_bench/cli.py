@@ -1,0 +1,289 @@
+"""The command line: parse, call the library, print. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from ssl_bench.errors import InterruptedRunError, UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ssl_bench.spec import Benchmark
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    help="A reproducible benchmark of semi-supervised learning methods for medical image segmentation.",
+)  # fmt: skip
+data_app = typer.Typer(no_args_is_help=True, help="Check and prepare data sets.")
+app.add_typer(data_app, name="data")
+
+DatasetOption = Annotated[str, typer.Option("--dataset", help="A data set's card by name, or a .toml file.")]
+DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's card by name, or a .toml file.")]
+ProtocolOption = Annotated[
+    str | None, typer.Option("--protocol", help="A protocol's card by name, or a .toml file; default: the data set's.")
+]
+LabeledOption = Annotated[
+    str | None, typer.Option("--labeled", help="Labelled share of the training images (5%) or their number (90).")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a protocol or method field; may be repeated."),
+]
+DataRootOption = Annotated[
+    Path | None, typer.Option("--data-root", envvar="SSL_BENCH_DATA", help="Folder that holds the data sets.")
+]
+ResultsOption = Annotated[
+    Path, typer.Option("--results-root", envvar="SSL_BENCH_RESULTS", help="Folder of the results store.")
+]
+MethodsDirOption = Annotated[
+    list[Path] | None, typer.Option("--methods-dir", help="A folder of your own method files; may be repeated.")
+]
+PartialOption = Annotated[
+    bool, typer.Option("--allow-partial", help="Go on with another number of cases than published.")
+]
+IterationsOption = Annotated[
+    int | None,
+    typer.Option("--iterations", min=1, help="Iterations of a one-update method, in place of the protocol's."),
+]
+RESULTS = Path("results")
+
+
+@app.command()
+def run(
+    methods: Annotated[str, typer.Option("--methods", help="Methods, separated by commas; see `ssl-bench methods`.")],
+    dataset: DatasetOption,
+    labeled: LabeledOption = None,
+    protocol: ProtocolOption = None,
+    seeds: Annotated[str, typer.Option("--seeds", help="Seeds, separated by commas.")] = "1",
+    iterations: IterationsOption = None,
+    settings: SetOption = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    data_root: DataRootOption = None,
+    results_root: ResultsOption = RESULTS,
+    methods_dir: MethodsDirOption = None,
+    allow_partial: PartialOption = False,
+) -> None:
+    """Train and score methods; finished runs are kept, interrupted ones go on. Ends in a table."""
+    from ssl_bench.display import RunDisplay, counted
+    from ssl_bench.launch.inprocess import run_all
+    from ssl_bench.method import load_methods
+    from ssl_bench.plan import Request, plan_runs
+    from ssl_bench.report.runs import comparison_table
+    from ssl_bench.spec import load_benchmark
+    from ssl_bench.store import Store
+    from ssl_bench.train import choose_device
+
+    registry = load_methods(*(methods_dir or []))
+    benchmark = load_benchmark(dataset)
+    request = Request(
+        benchmark=benchmark,
+        methods=tuple(_listed(methods)),
+        labeled=labeled or benchmark.labeled[0],
+        protocol=protocol or benchmark.protocol,
+        settings=_settings(settings, iterations),
+        seeds=_seeds(seeds),
+    )
+    console, torch_device = _console(), choose_device(device)
+    with counted(console, f"preparing {benchmark.title}") as advance:
+        jobs = plan_runs(request, torch_device, data_root, allow_partial=allow_partial, advance=advance)
+    store, display = Store(results_root), RunDisplay(console)
+    try:
+        outcome = run_all(jobs, store, torch_device, display)
+    finally:
+        display.close()
+    finished = [found for job in jobs if (found := store.find(job.spec)) is not None and found.status == "finished"]
+    if finished:
+        comparison_table(finished, {name: method.title for name, method in registry.items()}).print(console)
+    if outcome.failures:
+        _say("\n".join(f"failed: {failure}" for failure in outcome.failures))
+        raise typer.Exit(2 if outcome.user_error else 1)
+
+
+@app.command()
+def report(
+    table: Annotated[int, typer.Option("--table", help="Number of the paper's table.")],
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Show another data set than the paper's.")] = None,
+    labeled: LabeledOption = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="Whose runs to show; default: the data set's.")
+    ] = None,
+    settings: SetOption = None,
+    iterations: IterationsOption = None,
+    data: Annotated[str | None, typer.Option("--data", help="Data fingerprint, where the store has several.")] = None,
+    all_networks: Annotated[bool, typer.Option("--all-networks", help="Show the students' scores too.")] = False,
+    format: Annotated[str, typer.Option("--format", help="terminal, markdown, latex or csv.")] = "terminal",  # noqa: A002
+    results_root: ResultsOption = RESULTS,
+    methods_dir: MethodsDirOption = None,
+) -> None:
+    """Print a table of the paper, published beside measured."""
+    from ssl_bench.method import load_methods
+    from ssl_bench.report.paper import ablation_table, load_grid
+    from ssl_bench.report.table import FORMATS
+    from ssl_bench.spec import load_benchmark
+    from ssl_bench.store import Store
+
+    if format != "terminal" and format not in FORMATS:
+        raise UserError(f"--format: expected terminal, {', '.join(FORMATS)}; found '{format}'")
+    grid = load_grid(table)
+    benchmark = load_benchmark(dataset or grid.dataset)
+    share = labeled or (grid.labeled if benchmark.name == grid.dataset else benchmark.labeled[0])
+    shown = ablation_table(
+        grid, Store(results_root).runs(), benchmark, share, protocol or benchmark.protocol, _settings(settings, iterations),
+        load_methods(*(methods_dir or [])), fingerprint=data, all_networks=all_networks,
+    )  # fmt: skip
+    if format == "terminal":
+        shown.print(_console())
+    else:
+        typer.echo(FORMATS[format](shown), nl=False)
+
+
+@app.command()
+def status(results_root: ResultsOption = RESULTS) -> None:
+    """List runs: finished, running, interrupted, failed and why."""
+    from ssl_bench.report.runs import status_table
+    from ssl_bench.store import Store
+
+    status_table(Store(results_root).runs()).print(_console())
+
+
+@app.command()
+def methods(methods_dir: MethodsDirOption = None) -> None:
+    """List the methods with their papers and hyperparameters."""
+    from ssl_bench.method import load_methods
+    from ssl_bench.report.table import Table
+
+    rows = []
+    for name, method in sorted(load_methods(*(methods_dir or [])).items()):
+        fields = method.hyperparameters.model_fields.items()
+        hyper = "; ".join(f"{key} = {field.default} ({field.description})" for key, field in fields)
+        rows.append(
+            [name, " ".join(sorted(method.components)), str(method.updates_per_iteration), hyper, method.reference]
+        )
+    header = ["Method", "Components", "Updates per iteration", "Hyperparameters", "Paper"]
+    Table(f"{len(rows)} methods", header, rows).print(_console())
+
+
+@app.command()
+def benchmarks(
+    card: Annotated[str | None, typer.Argument(help="Print this protocol's or data set's card in full.")] = None,
+) -> None:
+    """List the data sets and protocols, or print one card with everything that it decides."""
+    from ssl_bench.report.table import Table
+    from ssl_bench.spec import card_names, load_benchmark, load_protocol
+
+    if card is not None:
+        is_dataset = card in card_names("datasets")
+        found = load_benchmark(card) if is_dataset else load_protocol(card)
+        for key, value in found.model_dump().items():
+            typer.echo(f"{key} = {value!r}")
+        return
+    sets = [load_benchmark(name) for name in card_names("datasets")]
+    rows = [
+        [b.name, b.title, str(b.cases), ", ".join(b.splits), ", ".join(b.labeled), b.protocol, b.license] for b in sets
+    ]
+    header = ["Data set", "Title", "Cases", "Splits", "Labelled", "Default protocol", "Licence"]
+    Table("Data sets", header, rows).print(_console())
+    protocols = [load_protocol(name) for name in card_names("protocols")]
+    rows = [[p.name, p.title, f"{p.network}, {p.encoder}", str(p.image_size), p.note] for p in protocols]
+    Table("Protocols", ["Protocol", "Title", "Network", "Image size", "Note"], rows).print(_console())
+
+
+@data_app.command("check")
+def data_check(dataset: DatasetArgument, data_root: DataRootOption = None) -> None:
+    """Say what is there and what is wrong: missing, unreadable, mismatched, empty, doubled, too few or too many."""
+    from ssl_bench.data.check import check
+    from ssl_bench.display import counted
+    from ssl_bench.spec import load_benchmark
+
+    benchmark = load_benchmark(dataset)
+    console = _console()
+    if benchmark.files is None:
+        console.print(f"{benchmark.title}: {benchmark.cases} cases, drawn by the package; there are no files to check.")
+        return
+    with counted(console, f"reading {benchmark.title}") as advance:
+        found = check(benchmark, _required(data_root, benchmark), advance)
+    widths, heights = zip(*found.sizes, strict=True) if found.sizes else ((0,), (0,))
+    sizes = f"{min(widths)}x{min(heights)} to {max(widths)}x{max(heights)} pixels"
+    console.print(
+        f"{benchmark.title}: {found.cases} images in {found.folder}, {sizes}", highlight=False, soft_wrap=True
+    )
+    for finding in found.findings:
+        console.print(f"{finding.level}: {finding.kind}: {finding.text}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{found.errors} errors, {len(found.findings) - found.errors} warnings", highlight=False)
+    if found.errors:
+        raise typer.Exit(2)
+
+
+@data_app.command("prepare")
+def data_prepare(
+    dataset: DatasetArgument,
+    protocol: ProtocolOption = None,
+    settings: SetOption = None,
+    data_root: DataRootOption = None,
+    allow_partial: PartialOption = False,
+) -> None:
+    """Decode and resize a data set into the cache, as `run` does by itself when needed."""
+    from ssl_bench.data.cache import prepare
+    from ssl_bench.display import counted
+    from ssl_bench.spec import load_benchmark, load_protocol
+
+    benchmark = load_benchmark(dataset)
+    card = load_protocol(protocol or benchmark.protocol, _settings(settings, None))
+    with counted(_console(), f"preparing {benchmark.title}") as advance:
+        done = prepare(benchmark, data_root, card.augment_size, allow_partial=allow_partial, advance=advance)
+    typer.echo(f"{len(done.ids)} cases at {done.size}x{done.size}, data {done.fingerprint}: {done.path}")
+
+
+def main() -> NoReturn:
+    """Entry point: a user's mistake is one clear message and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        _say("\n".join(f"error: {line}" for line in str(error).splitlines()))
+        sys.exit(2)
+    except InterruptedRunError as error:
+        _say("interrupted: the checkpoint is written; the same command goes on from it")
+        sys.exit(128 + error.signal_number)
+    sys.exit(0)
+
+
+def _listed(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    words = _listed(text)
+    if not words or not all(word.isdigit() for word in words):
+        raise UserError(f"--seeds: expected whole numbers separated by commas, found '{text}'")
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
+def _settings(texts: list[str] | None, iterations: int | None) -> dict[str, Any]:
+    from ssl_bench.spec import parse_setting
+
+    settings = dict(parse_setting(text) for text in texts or [])
+    if iterations is not None:
+        settings["iterations"] = iterations
+    return settings
+
+
+def _required(data_root: Path | None, benchmark: Benchmark) -> Path:
+    if data_root is None:
+        raise UserError(f"--data-root: {benchmark.title} is read from files; name the folder, or set SSL_BENCH_DATA")
+    return data_root
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

@@ -1,0 +1,118 @@
+"""Training curves: losses, lambda, disagreement and entropy, gathered on the device and read at every log line."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssl_bench.method import Progress, Update
+from ssl_bench.ops import entropy, hard_label_dice_loss
+
+
+class Row:
+    """One iteration's values, on the device until a log line is due."""
+
+    def __init__(self, iteration: int, lambda_u: float, smooth: float) -> None:
+        self.iteration, self.lambda_u, self.smooth = iteration, lambda_u, smooth
+        self.values: dict[str, Tensor] = {}
+        self.updates = 0
+
+    @torch.no_grad()
+    def add(self, update: Update, total: Tensor) -> None:
+        """Note an update's total and terms; of the first one with branches, their disagreement and entropy too.
+
+        Disagreement is the Dice loss between the two branches' hard labels, entropy the mean over pixels and both
+        branches of the entropy of their softmax, in nats (Figure 1d and 1e).
+        """
+        self.updates += 1
+        self.values[f"loss{self.updates}"] = total.float()
+        for name, (_, value) in update.terms.items():
+            self.values[f"{name}{self.updates}"] = value.detach().float()
+        if update.branches is not None and "disagreement" not in self.values:
+            first, second = (logits.detach().float() for logits in update.branches)
+            labels = first.argmax(1), second.argmax(1)
+            self.values["disagreement"] = hard_label_dice_loss(*labels, classes=first.shape[1], smooth=self.smooth)
+            self.values["entropy"] = (entropy(first.softmax(1)).mean() + entropy(second.softmax(1)).mean()) / 2
+
+
+class Curves:
+    """Rows of curves.csv: each the mean over the iterations since the row before it.
+
+    Reading values off the device waits for it, so it happens once per `every` iterations and before a checkpoint.
+    """
+
+    def __init__(self, every: int, smooth: float) -> None:
+        self.every, self.smooth = every, smooth
+        self.columns: list[str] = []
+        self.rows: list[list[float]] = []  # iteration, lambda, then the columns
+        self.pending: list[list[float]] = []  # read off the device, waiting for their log line
+        self._on_device: list[Row] = []
+        self.latest = ""
+
+    def open_row(self, progress: Progress) -> Row:
+        """Begin an iteration's values."""
+        return Row(progress.iteration, progress.lambda_u, self.smooth)
+
+    def close_row(self, row: Row) -> None:
+        """End an iteration; at a log line, average.
+
+        Raises:
+            FloatingPointError: a value since the last log line is not finite.
+        """
+        self._on_device.append(row)
+        if row.iteration % self.every == 0:
+            self.require_finite()
+            self._flush()
+
+    def require_finite(self) -> None:
+        """Read what is on the device.
+
+        Raises:
+            FloatingPointError: naming the iteration and the terms that are not finite.
+        """
+        if not self._on_device:
+            return
+        self.columns = self.columns or list(self._on_device[0].values)
+        values = torch.stack([torch.stack([row.values[name] for name in self.columns]) for row in self._on_device])
+        for row, numbers in zip(self._on_device, values.double().cpu().tolist(), strict=True):
+            bad = [
+                f"{name} = {number}"
+                for name, number in zip(self.columns, numbers, strict=True)
+                if not math.isfinite(number)
+            ]
+            if bad:
+                raise FloatingPointError(f"not finite at iteration {row.iteration}: {', '.join(bad)}")
+            self.pending.append([row.iteration, row.lambda_u, *numbers])
+        self._on_device = []
+
+    def close(self) -> None:
+        """Close the last row, which may cover fewer iterations than the others."""
+        self.require_finite()
+        self._flush()
+
+    def table(self) -> tuple[list[str], list[list[int | float]]]:
+        """Header and closed rows of curves.csv."""
+        return ["iteration", "lambda", *self.columns], [[int(row[0]), *row[1:]] for row in self.rows]
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps; call `require_finite` first."""
+        return {"columns": self.columns, "rows": self.rows, "pending": self.pending}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint's state."""
+        self.columns, self.rows, self.pending = state["columns"], state["rows"], state["pending"]
+        self._on_device = []
+
+    def _flush(self) -> None:
+        """Average the pending iterations to one row, which has the last one's number and lambda."""
+        if not self.pending:
+            return
+        means = [
+            math.fsum(column) / len(self.pending) for column in zip(*(row[2:] for row in self.pending), strict=True)
+        ]
+        self.rows.append([*self.pending[-1][:2], *means])
+        self.latest = f"loss {means[0]:.3f}"
+        self.pending = []

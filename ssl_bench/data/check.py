@@ -1,0 +1,124 @@
+"""`data check`: everything that is wrong with a data set on disk, in one pass, and its near-duplicates."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import imagehash
+import numpy as np
+from PIL import Image
+
+from ssl_bench.data.files import CaseFiles, list_cases, pair
+from ssl_bench.errors import UserError
+from ssl_bench.spec import Benchmark, Files
+
+NEAR_DUPLICATE_BITS = 4  # of the 64 of a perceptual hash; an encoder's artefacts flip 0 to 2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong ("error": the data set cannot be used so) or worth knowing ("warning")."""
+
+    level: Literal["error", "warning"]
+    kind: str
+    text: str
+
+
+@dataclass
+class CheckReport:
+    """What `check` saw: how many cases, where, their sizes, and the findings."""
+
+    folder: Path
+    cases: int
+    sizes: set[tuple[int, int]] = field(default_factory=set)
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def errors(self) -> int:
+        """Number of findings that keep the data set from being used."""
+        return sum(finding.level == "error" for finding in self.findings)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """One decoded case: either an error, or what the comparisons between cases need."""
+
+    id: str
+    error: str | None = None
+    size: tuple[int, int] = (0, 0)
+    foreground: float = 0.0
+    content: str = ""
+    perceptual: int = 0
+
+
+def check(benchmark: Benchmark, data_root: Path, advance: Callable[[int, int], None] | None = None) -> CheckReport:
+    """Read every file of a data set and report what is missing, unreadable, of the wrong size, empty or doubled.
+
+    Raises:
+        UserError: no folder of the card's layout is there at all.
+    """
+    assert benchmark.files is not None
+    cases = list_cases(benchmark, data_root)
+    report = CheckReport(cases[0].image.parent, len(cases))
+    if len(cases) != benchmark.cases:
+        text = f"expected {benchmark.cases} images, found {len(cases)}"
+        report.findings.append(Finding("error", "count", text))
+    seen = []
+    with ThreadPoolExecutor() as pool:
+        for i, one in enumerate(pool.map(partial(_look, files=benchmark.files), cases)):
+            seen.append(one)
+            if advance is not None:
+                advance(i + 1, len(cases))
+    readable = [one for one in seen if one.error is None]
+    report.sizes = {one.size for one in readable}
+    report.findings += [Finding("error", "file", one.error) for one in seen if one.error is not None]
+    report.findings += [Finding("warning", "empty mask", one.id) for one in readable if one.foreground == 0]
+    report.findings += [Finding("warning", "full mask", one.id) for one in readable if one.foreground == 1]
+    report.findings += _doubles(readable)
+    return report
+
+
+def _look(case: CaseFiles, files: Files) -> _Seen:
+    if case.mask is None:
+        return _Seen(case.id, error=f"{case.image}: its mask {files.masks.format(id=case.id)}.* is missing")
+    try:
+        pixels = pair(case, case.image.read_bytes(), case.mask.read_bytes(), files)
+    except UserError as error:
+        return _Seen(case.id, error=str(error))
+    except OSError as error:
+        return _Seen(case.id, error=f"{error.filename}: cannot be read: {error.strerror}")
+    height, width = pixels.mask.shape
+    bits = imagehash.phash(Image.fromarray(pixels.image)).hash.flatten()
+    return _Seen(
+        case.id,
+        size=(width, height),
+        foreground=float(pixels.mask.mean()),
+        content=hashlib.sha256(pixels.image.tobytes() + str(pixels.image.shape).encode()).hexdigest(),
+        perceptual=int.from_bytes(np.packbits(bits).tobytes(), "big"),
+    )
+
+
+def _doubles(cases: list[_Seen]) -> list[Finding]:
+    """Pairs with the same pixels, and pairs whose perceptual hashes differ in at most NEAR_DUPLICATE_BITS bits."""
+    findings, first = [], {}
+    for case in cases:
+        twin = first.setdefault(case.content, case)
+        if twin is not case:
+            findings.append(Finding("warning", "duplicate", f"{twin.id} and {case.id} have the same pixels"))
+    hashes = np.array([case.perceptual for case in cases], dtype=np.uint64)
+    for i, case in enumerate(cases):
+        distances = np.bitwise_count(hashes[i + 1 :] ^ hashes[i])
+        for j in np.flatnonzero(distances <= NEAR_DUPLICATE_BITS):
+            other = cases[i + 1 + int(j)]
+            if other.content != case.content:
+                text = (
+                    f"{case.id} and {other.id} look alike (perceptual hashes differ in {int(distances[j])} of 64 bits)"
+                )
+                findings.append(Finding("warning", "near-duplicate", text))
+    return findings

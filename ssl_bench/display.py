@@ -1,0 +1,111 @@
+"""What a person sees while runs are trained: a progress bar on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Task as RichTask
+from rich.text import Text
+
+from ssl_bench.train import Job
+
+LINE_SECONDS = 30.0
+
+
+class _Speed(ProgressColumn):
+    def render(self, task: RichTask) -> Text:
+        """Iterations per second, or seconds per iteration where they are slow."""
+        speed = task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{speed:.1f} it/s" if speed >= 1 else f"{1 / speed:.1f} s/it")
+
+
+class RunDisplay:
+    """Progress of runs; implements `launch.inprocess.Console`."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._heading = ""
+        self._begun = 0.0
+        self._what, self._done, self._total, self._since, self._said, self._done_before = "", 0, 0, 0.0, 0.0, 0
+
+    def begin_run(self, number: int, total: int, job: Job) -> None:
+        """Name the run."""
+        self._heading, self._begun = f"[{number}/{total}] {job.spec.label}", time.monotonic()
+
+    def start(self, task: str, done: int, total: int) -> None:
+        """Begin a bar."""
+        self._what, self._done, self._total = task, done, total
+        self._since = self._said = time.monotonic()
+        self._done_before = done
+        if not self.console.is_terminal:
+            return
+        self._stop()
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}"), console=self.console, transient=True,
+        )  # fmt: skip
+        self._progress.start()
+        self._task = self._progress.add_task(escape(f"{self._heading} {task}"), total=total, completed=done, text="")
+
+    def step(self, text: str = "") -> None:
+        """Advance the bar by one; without a terminal, print a line every LINE_SECONDS."""
+        self._done += 1
+        if self._progress is not None:
+            self._progress.update(self._task, advance=1, text=text)
+        elif not self.console.is_terminal and time.monotonic() - self._said > LINE_SECONDS:
+            self._said = time.monotonic()
+            speed = (self._done - self._done_before) / (self._said - self._since)
+            left = (self._total - self._done) / speed
+            self._print(
+                f"{self._heading} {self._what} {self._done}/{self._total}, {speed:.2f} it/s, {left:.0f} s left {text}"
+            )
+
+    def end_run(self, outcome: str) -> None:
+        """Say how the run ended."""
+        self._stop()
+        self._print(f"{self._heading}: {outcome} ({time.monotonic() - self._begun:.0f} s)")
+
+    def close(self) -> None:
+        """Take the bar away, whatever happens."""
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _print(self, text: str) -> None:
+        self.console.print(escape(text), highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def counted(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar once the first (done, total) comes; nothing where there is nothing to wait for."""
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console, transient=True
+    ) as bar:
+        tasks: list[TaskID] = []
+
+        def advance(done: int, total: int) -> None:
+            if not tasks:
+                tasks.append(bar.add_task(escape(what), total=total))
+            bar.update(tasks[0], completed=done)
+
+        yield advance

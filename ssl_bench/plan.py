@@ -1,0 +1,109 @@
+"""From what a user asks for (methods, data set, protocol, seeds) to runs with everything at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssl_bench.data.cache import Advance, prepare
+from ssl_bench.data.split import draw_labeled, split_cases
+from ssl_bench.errors import UserError
+from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
+from ssl_bench.networks import build_network, weights_fingerprint
+from ssl_bench.spec import Benchmark, Protocol, RunSpec, load_protocol, parse_share, protocol_keys, share_of
+from ssl_bench.train import Job
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for, as said on the command line."""
+
+    benchmark: Benchmark
+    methods: tuple[str, ...]
+    labeled: str
+    protocol: str
+    settings: dict[str, Any]
+    seeds: tuple[int, ...]
+
+
+def plan_runs(
+    request: Request, device: torch.device, data_root: Path | None, *, allow_partial: bool, advance: Advance | None
+) -> list[Job]:
+    """Resolve a request to its runs, seed by seed; prepares the data set where it is not.
+
+    Raises:
+        UserError: anything about the request, the cards or the data that cannot be run, found before any training.
+    """
+    benchmark = request.benchmark
+    methods = _methods(request.methods)
+    protocol, hyperparameters = settle(request.protocol, request.settings, methods)
+    parse_share(request.labeled, "--labeled")
+    resolved_split = protocol.resolved(benchmark, 1, device.type).split
+    for method, hyper in zip(methods, hyperparameters, strict=True):
+        method.check(hyper, protocol)
+    fingerprint = weights_fingerprint(protocol)
+    build_network(protocol, classes=len(benchmark.classes))  # an encoder or weights that cannot be had, before any work
+
+    size = protocol.augment_size
+    dataset = prepare(benchmark, data_root, size, allow_partial=allow_partial, advance=advance)
+    split = benchmark.splits[resolved_split]
+    train_ids, test_ids = split_cases(split, dataset.ids, dataset.contents)
+    resolved = protocol.resolved(benchmark, len(train_ids), device.type)
+    labeled = share_of(request.labeled, len(train_ids), "--labeled")
+    _require_unlabeled(methods, labeled, len(train_ids), protocol)
+    jobs = []
+    for seed in request.seeds:
+        splits = draw_labeled(train_ids, test_ids, labeled, seed)
+        for method, hyper in zip(methods, hyperparameters, strict=True):
+            spec = RunSpec(
+                benchmark=benchmark.name,
+                split=split,
+                data_fingerprint=dataset.fingerprint,
+                train_count=len(train_ids),
+                test_count=len(test_ids),
+                labeled=labeled,
+                protocol=resolved,
+                weights_fingerprint=fingerprint,
+                method=method.name,
+                method_version=method.version,
+                hyperparameters=hyper.model_dump(mode="json"),
+                seed=seed,
+            )
+            jobs.append(Job(spec, method, hyper, dataset, splits, benchmark.classes))
+    return jobs
+
+
+def settle(
+    protocol: str, settings: dict[str, Any], methods: Sequence[type[SSLMethod]]
+) -> tuple[Protocol, list[Hyperparameters]]:
+    """Give each `--set` to the protocol or to the methods that know it; one that nobody knows is an error."""
+    known = protocol_keys()
+    for key in settings:
+        owners = [method.name for method in methods if key in method.hyperparameters.model_fields]
+        if key not in known and not owners:
+            fields = sorted({field for method in methods for field in method.hyperparameters.model_fields})
+            raise UserError(
+                f"--set {key}: unknown key; protocol fields are {', '.join(sorted(known))}; "
+                f"fields of these methods: {', '.join(fields) or 'none'}"
+            )
+    card = load_protocol(protocol, {key: value for key, value in settings.items() if key in known})
+    return card, [
+        parse_hyperparameters(method, {k: v for k, v in settings.items() if k in method.hyperparameters.model_fields})
+        for method in methods
+    ]
+
+
+def _methods(names: Sequence[str]) -> list[type[SSLMethod]]:
+    if not names:
+        raise UserError("--methods: expected at least one method")
+    return [find_method(name) for name in dict.fromkeys(names)]
+
+
+def _require_unlabeled(methods: Sequence[type[SSLMethod]], labeled: int, train: int, protocol: Protocol) -> None:
+    needy = [method.name for method in methods if method.uses_unlabeled]
+    if labeled == train and protocol.unlabeled_pool == "unlabeled" and needy:
+        raise UserError(f"--labeled: all {train} training images leave no unlabelled one for {', '.join(needy)}")

@@ -1,0 +1,128 @@
+"""Which runs of the store belong to a cell, and their scores over seeds."""
+
+from __future__ import annotations
+
+import shlex
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ssl_bench.errors import UserError
+from ssl_bench.spec import Benchmark, Metric, Protocol, share_of
+from ssl_bench.store import Run
+
+FRACTIONS = frozenset({"dsc", "jaccard"})  # stored as fractions, shown in per cent
+METRIC_TITLES = {"dsc": "DSC [%]", "jaccard": "Jaccard [%]", "95hd": "95HD [px]", "asd": "ASD [px]"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell asks for; `protocol` is as the card and `--set` say, not yet resolved."""
+
+    benchmark: Benchmark
+    labeled: str
+    protocol: Protocol
+    method: str
+    method_version: int
+    hyperparameters: Mapping[str, Any]
+
+    def matches(self, run: Run) -> bool:
+        """Whether a finished run is this cell's, on whatever device it ran."""
+        spec = run.spec
+        return (
+            run.status == "finished"
+            and (spec.benchmark, spec.method, spec.method_version)
+            == (self.benchmark.name, self.method, self.method_version)
+            and spec.hyperparameters == dict(self.hyperparameters)
+            and spec.labeled == share_of(self.labeled, spec.train_count, "--labeled")
+            and any(self._resolved(spec.train_count, device) == _plain(spec.protocol) for device in ("cpu", "cuda"))
+            and spec.split == self.benchmark.splits[spec.protocol.split]
+        )
+
+    def _resolved(self, train_count: int, device: str) -> dict[str, Any]:
+        return _plain(self.protocol.resolved(self.benchmark, train_count, device))
+
+
+def select(runs: Sequence[Run], cells: Sequence[Cell], fingerprint: str | None) -> list[list[Run]]:
+    """Return each cell's runs, ordered by seed.
+
+    Raises:
+        UserError: the runs are of different data or precision, which must never stand in one table.
+    """
+    chosen = [[run for run in runs if cell.matches(run)] for cell in cells]
+    if fingerprint is not None:
+        chosen = [[run for run in own if run.spec.data_fingerprint.startswith(fingerprint)] for own in chosen]
+    together = [run for own in chosen for run in own]
+    _require_one("data (--data FINGERPRINT chooses)", {run.spec.data_fingerprint for run in together})
+    _require_one("precision (--set precision=... chooses)", {run.spec.protocol.precision for run in together})
+    return [sorted(own, key=lambda run: run.spec.seed) for own in chosen]
+
+
+def seed_scores(runs: Sequence[Run], metric: Metric, network: str | None = None) -> list[float]:
+    """Each run's mean over cases, in per cent for DSC and Jaccard; of the predictor unless a network is named."""
+    values = []
+    for run in runs:
+        mean = run.result["scores"][network or run.result["predictor"]][metric]["mean"]
+        if mean is not None:
+            values.append(100 * mean if metric in FRACTIONS else mean)
+    return values
+
+
+def undefined(runs: Sequence[Run], metric: Metric) -> int:
+    """How many cases, over all runs, had no defined value of the predictor and were not averaged in."""
+    return sum(run.result["scores"][run.result["predictor"]][metric]["undefined"] for run in runs)
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """Mean ± sample standard deviation over seeds; the mean alone for one seed, a dash for none."""
+    if not values:
+        return "—"
+    mean = f"{statistics.fmean(values):.2f}"
+    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+
+
+def fill_command(
+    benchmark: Benchmark, labeled: str, protocol: str, settings: Mapping[str, Any], methods: Sequence[str], seeds: str
+) -> str:
+    """The command that trains what is missing."""
+    words = ["ssl-bench", "run", "--methods", ",".join(methods), "--dataset", benchmark.name, "--labeled", labeled]
+    words += ["--protocol", protocol, "--seeds", seeds]
+    for key, value in settings.items():
+        words += ["--set", f"{key}={_toml(value)}"]
+    return shlex.join(words)
+
+
+def origin(runs: Sequence[Run]) -> list[str]:
+    """Where the numbers come from, for the lines below a table."""
+    if not runs:
+        return []
+    seeds = sorted({run.spec.seed for run in runs})
+    devices = sorted({str(run.provenance["device"]) for run in runs})
+    versions = sorted(
+        {f"ssl-bench {run.provenance['ssl_bench']}, torch {run.provenance['packages']['torch']}" for run in runs}
+    )
+    dates = sorted(str(run.provenance["finished"])[:10] for run in runs)
+    spec = runs[0].spec
+    return [
+        f"Measured: mean ± sample standard deviation over seeds {', '.join(map(str, seeds))}; the mean of a seed is over "
+        f"{spec.test_count} test images, {spec.labeled} of {spec.train_count} training images labelled.",
+        f"Data {spec.data_fingerprint}; {'; '.join(devices)}; {'; '.join(versions)}; runs of {dates[0]} to {dates[-1]}.",
+    ]
+
+
+def _plain(protocol: Protocol) -> dict[str, Any]:
+    """A protocol's deciding fields; where a weight file lies does not decide."""
+    data = protocol.model_dump(mode="json", exclude={"name", "title", "note", "epochs"})
+    if data["encoder_weights"].endswith((".pth", ".pt", ".safetensors")):
+        data["encoder_weights"] = "file"
+    return data
+
+
+def _require_one(what: str, found: set[str]) -> None:
+    if len(found) > 1:
+        raise UserError(f"report: the runs differ in {what}: {', '.join(sorted(found))}")
+
+
+def _toml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,240 @@
+"""The results store: one folder per run, in which nothing is half-written and `run.json` says "finished" last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from ssl_bench.errors import UserError
+from ssl_bench.files import write_bytes, write_json
+from ssl_bench.spec import RunSpec
+
+Status = Literal["finished", "running", "interrupted", "failed"]
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the store knows it. `provenance` says when, where and with what software; `result` is there at the end."""
+
+    path: Path
+    spec: RunSpec
+    status: Status
+    iteration: int
+    iterations: int
+    error: str | None
+    provenance: dict[str, Any]
+    result: dict[str, Any]
+
+    @property
+    def cases(self) -> pd.DataFrame:
+        """Scores per network, case and class: network, case, class, then a column per metric (NaN: undefined)."""
+        return pd.read_csv(self.path / "cases.csv", dtype={"case": str})
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """Training curves, a row per logged iteration."""
+        return pd.read_csv(self.path / "curves.csv")
+
+
+class RunFolder:
+    """One run's files, as its only writer sees them (hold `Store.claim` while writing).
+
+    run.json            spec, status, provenance; written first, and last with "finished"
+    splits.json         the ids of every split
+    checkpoint-N.pt     the latest checkpoint; checkpoint.json names it with its SHA-256
+    curves.csv          curves up to the latest checkpoint
+    cases.csv           scores per network, case and class
+    weights.safetensors every network's weights
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> dict[str, Any] | None:
+        """Return run.json, or None for a run that never began."""
+        path = self.path / "run.json"
+        if not path.exists():
+            return None
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            if data["format"] != FORMAT:
+                raise UserError(f"{path}: expected format {FORMAT}, found {data['format']!r}")
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: not a run's description ({error}); move the folder away") from None
+        return dict(data)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run ended; a finished run is never trained again."""
+        data = self.read()
+        return data is not None and data["status"] == "finished"
+
+    def begin(self, spec: RunSpec, iterations: int, provenance: dict[str, Any]) -> None:
+        """Record that the run is being trained, now and (kept from an earlier start) since when."""
+        earlier = self.read() or {}
+        started = earlier.get("provenance", {}).get("started", _now())
+        data = {
+            "format": FORMAT, "hash": spec.hash, "status": "running", "iterations": iterations,
+            "spec": spec.model_dump(mode="json"), "provenance": {"started": started, **provenance},
+        }  # fmt: skip
+        write_json(self.path / "run.json", data)
+
+    def fail(self, error: str) -> None:
+        """Record why the run could not go on; its last checkpoint stays."""
+        self._update(status="failed", error=error)
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Record that everything is written, and only then drop the checkpoint, which is of no more use."""
+        data = self.read()
+        assert data is not None
+        provenance = {**data["provenance"], "finished": _now()}
+        self._update(status="finished", result=result, provenance=provenance)
+        (self.path / "checkpoint.json").unlink(missing_ok=True)
+        for checkpoint in self.path.glob("checkpoint-*.pt"):
+            checkpoint.unlink()
+
+    def write_checkpoint(self, iteration: int, content: bytes) -> None:
+        """Replace the latest checkpoint; the old one goes only after the new one is in place."""
+        name = f"checkpoint-{iteration}.pt"
+        write_bytes(self.path / name, content)
+        digest = hashlib.sha256(content).hexdigest()
+        write_json(self.path / "checkpoint.json", {"iteration": iteration, "file": name, "sha256": digest})
+        for other in self.path.glob("checkpoint-*.pt"):
+            if other.name != name:
+                other.unlink()
+
+    def read_checkpoint(self) -> bytes | None:
+        """Return the latest checkpoint, None where there is none.
+
+        Raises:
+            UserError: it is not the file that was written.
+        """
+        index = self.path / "checkpoint.json"
+        if not index.exists():
+            return None
+        advice = f"delete {index} to train this run from its beginning"
+        try:
+            entry = json.loads(index.read_text(encoding="utf-8"))
+            path, digest = self.path / str(entry["file"]), entry["sha256"]
+            content = path.read_bytes()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{index}: the checkpoint cannot be read ({error}); {advice}") from None
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise UserError(f"{path}: the checkpoint is damaged (its SHA-256 is not the recorded one); {advice}")
+        return content
+
+    def _update(self, **changes: Any) -> None:
+        data = self.read()
+        assert data is not None
+        data.pop("error", None)
+        write_json(self.path / "run.json", {**data, **changes})
+
+
+class Store:
+    """All runs under one results root, at runs/<data set>/<method>/<hash>/."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, spec: RunSpec) -> RunFolder:
+        """Return the folder of a run, which may not exist yet."""
+        return RunFolder(self.root / "runs" / spec.benchmark / spec.method / spec.hash)
+
+    def find(self, spec: RunSpec) -> Run | None:
+        """Return a run by its spec, None where it never began."""
+        return self._load(self.folder(spec).path)
+
+    def runs(self) -> list[Run]:
+        """Return every run, sorted by data set, method, labelled images, seed and hash."""
+        loaded = (self._load(path.parent) for path in self.root.glob("runs/*/*/*/run.json"))
+        runs = [run for run in loaded if run is not None]
+        return sorted(runs, key=lambda r: (r.spec.benchmark, r.spec.method, r.spec.labeled, r.spec.seed, r.path.name))
+
+    @contextmanager
+    def claim(self, spec: RunSpec) -> Iterator[bool]:
+        """Hold the run's lock while training it; yields False at once where another process holds it.
+
+        The operating system lets go of a dead process's lock, so nobody waits on the dead.
+        """
+        path = self.folder(spec).path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path / ".lock")
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        except OSError as error:
+            raise UserError(f"--results-root: {self.root} cannot be written: {error}") from None
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def wait(self, spec: RunSpec) -> None:
+        """Block until nobody trains the run."""
+        while _is_locked(self.folder(spec).path):
+            time.sleep(0.5)
+
+    def _load(self, path: Path) -> Run | None:
+        data = RunFolder(path).read()
+        if data is None:
+            return None
+        try:
+            spec = RunSpec.model_validate(data["spec"])
+        except (ValidationError, KeyError) as error:
+            raise UserError(f"{path / 'run.json'}: not a run of this version: {str(error).splitlines()[0]}") from None
+        iterations = int(data["iterations"])
+        return Run(
+            path=path,
+            spec=spec,
+            status=_status(path, data["status"]),
+            iteration=iterations if data["status"] == "finished" else _checkpointed(path),
+            iterations=iterations,
+            error=data.get("error"),
+            provenance=data["provenance"],
+            result=data.get("result", {}),
+        )
+
+
+def _status(path: Path, recorded: str) -> Status:
+    """A run that says it is running is so only while somebody holds its lock."""
+    if recorded == "finished":
+        return "finished"
+    if _is_locked(path):
+        return "running"
+    return "failed" if recorded == "failed" else "interrupted"
+
+
+def _is_locked(path: Path) -> bool:
+    lock_file = path / ".lock"
+    if not lock_file.exists():
+        return False
+    try:
+        with FileLock(lock_file, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
+def _checkpointed(path: Path) -> int:
+    try:
+        return int(json.loads((path / "checkpoint.json").read_text(encoding="utf-8"))["iteration"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

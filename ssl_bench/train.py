@@ -1,0 +1,326 @@
+"""The one training loop: batches in, updates out, checkpoints on the way, scores at the end."""
+
+from __future__ import annotations
+
+import io
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save as save_safetensors
+from torch import Tensor, nn
+
+from ssl_bench.curves import Curves
+from ssl_bench.data.cache import Dataset
+from ssl_bench.data.split import Splits
+from ssl_bench.data.stream import BatchStream
+from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
+from ssl_bench.evaluate import score_networks, summary
+from ssl_bench.files import write_bytes, write_csv, write_json
+from ssl_bench.method import Hyperparameters, Progress, Setup, SSLMethod
+from ssl_bench.networks import build_network
+from ssl_bench.ops import gaussian_ramp_up
+from ssl_bench.random import derive_seed
+from ssl_bench.signals import StopSignal
+from ssl_bench.spec import RunSpec
+from ssl_bench.store import RunFolder
+
+CHECKPOINT_SECONDS = 60.0
+
+
+class Display(Protocol):
+    """What training tells the person who waits."""
+
+    def start(self, task: str, done: int, total: int) -> None:
+        """A task (training, scoring) begins, with `done` of `total` steps behind it."""
+
+    def step(self, text: str = "") -> None:
+        """One step of the task is done; `text` says how it goes."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run with everything at hand to train it."""
+
+    spec: RunSpec
+    method: type[SSLMethod]
+    hyper: Hyperparameters
+    dataset: Dataset
+    splits: Splits
+    classes: tuple[str, ...]
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of this method: the protocol's, divided by the method's updates per iteration."""
+        assert self.spec.protocol.iterations is not None
+        return math.ceil(self.spec.protocol.iterations / self.method.updates_per_iteration)
+
+
+def train(
+    job: Job, folder: RunFolder, device: torch.device, stop: StopSignal, display: Display, provenance: dict[str, Any]
+) -> None:
+    """Train and score one run to its end, going on from its last checkpoint (hold the run's claim).
+
+    Raises:
+        InterruptedRunError: `stop` was set; the checkpoint is written.
+        RunFailedError: a loss is not finite, or memory ran out; recorded in the run's folder.
+        UserError: the checkpoint is damaged, or the weights cannot be had.
+    """
+    try:
+        trainer = _Trainer(job, folder, device)
+        checkpoint = folder.read_checkpoint()
+        if checkpoint is not None:
+            trainer.restore(checkpoint)
+        folder.begin(job.spec, job.iterations, provenance)
+        write_json(folder.path / "splits.json", job.splits.as_dict())
+        trainer.run(stop, display)
+        trainer.score(display)
+    except torch.OutOfMemoryError as error:
+        raise _failed(folder, f"out of memory: {_first_line(error)}; {_lower(job)}") from error
+    except RuntimeError as error:  # the CPU allocator has no exception of its own
+        if "can't allocate memory" not in str(error):
+            raise
+        raise _failed(folder, f"out of memory: {_first_line(error)}; {_lower(job)}") from error
+    except RunFailedError as error:
+        raise _failed(folder, str(error)) from error
+
+
+class _Trainer:
+    def __init__(self, job: Job, folder: RunFolder, device: torch.device) -> None:
+        protocol = job.spec.protocol
+        self.job, self.folder, self.device, self.protocol = job, folder, device, protocol
+        self.method = build_method(job, device)
+        parameters = [p for p in self.method.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            parameters, lr=protocol.learning_rate, betas=protocol.betas, weight_decay=protocol.weight_decay, fused=True
+        )
+        self.epoch = protocol.iterations_per_epoch(job.spec.train_count)
+        self.iteration = 0
+        self.curves = Curves(protocol.log_every, protocol.dice_smooth)
+        self.epoch_loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.best_loss = math.inf
+        self.best: dict[str, Tensor] = {}
+        self.seconds = 0.0
+
+    def run(self, stop: StopSignal, display: Display) -> None:
+        """Train from the current iteration to the last; a checkpoint at the end even so, since scoring follows."""
+        stream = self._stream()
+        length = self._rampup_length()
+        display.start("training", self.iteration, self.job.iterations)
+        self.method.train()
+        resumed, written = time.monotonic(), time.monotonic()
+        seconds_before = self.seconds
+        while self.iteration < self.job.iterations:
+            torch.manual_seed(derive_seed(self.job.spec.seed, "step", self.iteration))
+            batch = stream.batch(self.iteration)
+            self.iteration += 1
+            ramp = gaussian_ramp_up(self.iteration, length)
+            progress = Progress(self.iteration, self.job.iterations, self.protocol.lambda_max * ramp)
+            losses = list(self._updates(batch, progress))
+            self._close_epoch(losses[-1])
+            display.step(self.curves.latest)
+            now = time.monotonic()
+            self.seconds = seconds_before + now - resumed
+            is_last = self.iteration == self.job.iterations
+            if is_last or stop.signal_number is not None or now - written > CHECKPOINT_SECONDS:
+                self.checkpoint()
+                written = time.monotonic()
+            if stop.signal_number is not None and not is_last:
+                raise InterruptedRunError(stop.signal_number)
+
+    def _updates(self, batch: Any, progress: Progress) -> Iterator[Tensor]:
+        """Step the optimiser for each of the method's updates; yields their losses, without gradient."""
+        generator = self.method.updates(batch, progress)
+        row = self.curves.open_row(progress)
+        while True:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.protocol.precision == "bf16"):
+                update = next(generator, None)
+                total = update.total if update is not None else None
+            if update is None or total is None:
+                break
+            self.optimizer.zero_grad(set_to_none=True)
+            total.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            self.method.after_update(progress)
+            row.add(update, total.detach())
+            yield total.detach()
+        try:
+            self.curves.close_row(row)
+        except FloatingPointError as error:
+            raise RunFailedError(f"{error}; {self._last_good()}") from None
+
+    def _close_epoch(self, loss: Tensor) -> None:
+        """Where the protocol selects by training loss: keep the weights after the epoch with the lowest."""
+        if self.protocol.select != "train-loss":
+            return
+        self.epoch_loss += loss
+        steps = self.iteration % self.epoch or self.epoch
+        if steps == self.epoch or self.iteration == self.job.iterations:
+            mean = float(self.epoch_loss) / steps
+            if mean <= self.best_loss:
+                self.best_loss = mean
+                self.best = {
+                    key: value.detach().to("cpu", copy=True) for key, value in self.method.state_dict().items()
+                }
+            self.epoch_loss.zero_()
+
+    def checkpoint(self) -> None:
+        """Write everything a resume needs: iteration, weights and buffers, the optimiser's state, open sums."""
+        try:
+            self.curves.require_finite()
+        except FloatingPointError as error:
+            raise RunFailedError(f"{error}; {self._last_good()}") from None
+        state = {
+            "iteration": self.iteration, "method": self.method.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "curves": self.curves.state(), "epoch_loss": self.epoch_loss, "best_loss": self.best_loss,
+            "best": self.best, "seconds": self.seconds,
+        }  # fmt: skip
+        content = io.BytesIO()
+        torch.save(state, content)
+        self.folder.write_checkpoint(self.iteration, content.getvalue())
+        write_csv(self.folder.path / "curves.csv", *self.curves.table())
+
+    def restore(self, content: bytes) -> None:
+        """Go on from a checkpoint."""
+        state = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.curves.restore(state["curves"])
+        self.iteration, self.best_loss, self.seconds = state["iteration"], state["best_loss"], state["seconds"]
+        self.epoch_loss.copy_(state["epoch_loss"])
+        self.best = {key: value.cpu() for key, value in state["best"].items()}
+
+    def score(self, display: Display) -> None:
+        """Score every network on the test set at the checkpoint that the protocol selects, and finish the run."""
+        if self.best:
+            self.method.load_state_dict(self.best)
+        self.method.eval()
+        test, metrics = self.job.splits.test, self.protocol.metrics
+        assert metrics != "auto"
+        images, _ = self.job.dataset.arrays(test)
+        networks = self.method.networks
+        display.start("scoring", 0, len(test) * len(networks))
+        started = time.monotonic()
+        size = self.protocol.score_size
+        sizes = self.job.dataset.truth_sizes(test) if size == "original" else [(size, size)] * len(test)
+        rows = score_networks(
+            networks, _to_tensor(images), self._truths, sizes, test, self.job.classes, self.protocol, self.device,
+            lambda _: display.step(),
+        )  # fmt: skip
+        write_csv(self.folder.path / "cases.csv", ("network", "case", "class", *metrics), rows)
+        self.curves.close()
+        write_csv(self.folder.path / "curves.csv", *self.curves.table())
+        weights = {key: value.contiguous().cpu() for key, value in self.method.state_dict().items()}
+        write_bytes(self.folder.path / "weights.safetensors", save_safetensors(weights))
+        self.folder.finish({
+            "predictor": self.method.predictor_name,
+            "scores": summary(rows, metrics),
+            "parameters": {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()},
+            "updates": self.job.iterations * self.method.updates_per_iteration,
+            "selected_train_loss": self.best_loss if self.best else None,
+            "train_seconds": round(self.seconds, 2),
+            "score_seconds": round(time.monotonic() - started, 2),
+            "peak_memory_mib": _peak_memory(self.device),
+        })  # fmt: skip
+
+    def _truths(self) -> Iterator[np.ndarray]:
+        for truth in self.job.dataset.truths(self.job.splits.test):
+            size = self.protocol.score_size
+            if size == "original":
+                yield truth
+            else:
+                yield np.asarray(Image.fromarray(truth).resize((size, size), Image.Resampling.NEAREST))
+
+    def _stream(self) -> BatchStream:
+        splits, protocol = self.job.splits, self.protocol
+        ids = splits.labeled + splits.unlabeled if self.method.uses_unlabeled else splits.labeled
+        images, masks = self.job.dataset.arrays(ids)
+        labeled = list(range(len(splits.labeled)))
+        unlabeled = list(range(0 if protocol.unlabeled_pool == "all" else len(labeled), len(ids)))
+        pool = unlabeled if self.method.uses_unlabeled else []
+        return BatchStream(
+            _to_tensor(images).to(self.device), torch.from_numpy(masks).to(self.device), labeled, pool, protocol,
+            self.job.spec.seed,
+        )  # fmt: skip
+
+    def _rampup_length(self) -> float:
+        epochs = self.protocol.rampup_epochs
+        return float(self.job.iterations) if epochs == "run" else epochs * self.epoch
+
+    def _last_good(self) -> str:
+        path = self.folder.path / "checkpoint.json"
+        return f"last good checkpoint: {path}" if path.exists() else "no checkpoint had been written"
+
+
+def build_method(job: Job, device: torch.device) -> SSLMethod:
+    """Build a run's networks, whose first weights are a function of the seed, on a device."""
+    protocol, built = job.spec.protocol, 0
+
+    def build() -> nn.Module:
+        nonlocal built
+        torch.manual_seed(derive_seed(job.spec.seed, "network", built))
+        built += 1
+        return build_network(protocol, classes=len(job.classes))
+
+    method = job.method(Setup(protocol, build), job.hyper).to(device)
+    if protocol.channels_last:
+        method = method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if protocol.compile:
+        for network in method.networks.values():
+            network.compile()
+    return method
+
+
+def set_determinism() -> None:
+    """Ask torch for the same bits every time on the same machine."""
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # no operation here reads memory that it did not write
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called `name`; `auto` is the GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device: '{name}' cannot be used: {_first_line(error)}") from None
+    return device
+
+
+def _to_tensor(images: np.ndarray) -> Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def _failed(folder: RunFolder, reason: str) -> RunFailedError:
+    folder.fail(reason)
+    return RunFailedError(reason)
+
+
+def _lower(job: Job) -> str:
+    protocol = job.spec.protocol
+    return (
+        f"lower --set labeled_batch (now {protocol.labeled_batch}), unlabeled_batch ({protocol.unlabeled_batch}) or "
+        f"image_size ({protocol.image_size}), or use --set precision=bf16"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _peak_memory(device: torch.device) -> float:
+    """Peak device memory on a GPU, else peak resident memory of the process, in MiB."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    import resource  # not on Windows
+
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
