@@ -8,19 +8,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_bench.errors import UserError
-from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
+from ssl_bench.method import Batch, Hyperparameters, Images, Progress, Setup, SSLMethod, Update, register
 from ssl_bench.ops import RegionMix, dice_loss, mean_prediction_entropy, umix
 from ssl_bench.spec import Protocol
 
 UCMT_PAPER = "Shen et al., Co-training with High-Confidence Pseudo Labels (UCMT), IJCAI 2023"
 
 
-class Outputs(NamedTuple):
-    """Logits (B, K, *spatial) of student 1, student 2 and the teacher on the same images."""
+class Students(NamedTuple):
+    """The two students' logits, each (B, K, *spatial)."""
 
     y1: Tensor
     y2: Tensor
-    y0: Tensor
 
 
 class CollaborativeMeanTeacher(SSLMethod):
@@ -43,35 +42,26 @@ class CollaborativeMeanTeacher(SSLMethod):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda (L_cps + L_mts), equations 2 to 7."""
-        labeled, unlabeled = batch.labeled, batch.unlabeled
-        l1, l2 = self.student1(labeled.student1), self.student2(labeled.student2)
-        u = Outputs(
-            self.student1(unlabeled.student1), self.student2(unlabeled.student2), self.teacher(unlabeled.teacher)
-        )
-        yield self.loss(l1, l2, batch.labels, u.y1, u.y2, u.y0.argmax(1), progress, branches=(u.y1, u.y2))
+        on_labeled, on_unlabeled = self.students(batch.labeled), self.students(batch.unlabeled)
+        pseudo_labels = self.teacher(batch.unlabeled.teacher).argmax(1)
+        yield self.loss(on_labeled, on_unlabeled, batch.labels, pseudo_labels, progress)
 
-    def loss(
-        self,
-        l1: Tensor,
-        l2: Tensor,
-        labels: Tensor,
-        u1: Tensor,
-        u2: Tensor,
-        teacher_labels: Tensor,
-        progress: Progress,
-        branches: tuple[Tensor, Tensor] | None = None,
-    ) -> Update:
-        """One step's loss from the students' logits on labelled (l) and unlabelled (u) images."""
-        smooth = self.protocol.dice_smooth
-        supervised = self.supervised(dice_loss(l1, labels, smooth), dice_loss(l2, labels, smooth))
+    def students(self, images: Images) -> Students:
+        """Each student on its own view."""
+        return Students(self.student1(images.student1), self.student2(images.student2))
+
+    def loss(self, labeled: Students, unlabeled: Students, labels: Tensor, y0: Tensor, progress: Progress) -> Update:
+        """One update's loss; `labels` are the labelled images', `y0` the teacher's pseudo labels (B, *spatial)."""
+        smooth, (y1, y2) = self.protocol.dice_smooth, unlabeled
+        supervised = self.supervised(*(dice_loss(logits, labels, smooth) for logits in labeled))
         terms = {"supervised": (1.0, supervised)}
         if "cps" in self.losses:
-            cps = self.unsupervised(dice_loss(u1, u2.argmax(1), smooth), dice_loss(u2, u1.argmax(1), smooth))
+            cps = self.unsupervised(dice_loss(y1, y2.argmax(1), smooth), dice_loss(y2, y1.argmax(1), smooth))
             terms["cps"] = (progress.lambda_u, cps)
         if "mts" in self.losses:
-            mts = self.unsupervised(dice_loss(u1, teacher_labels, smooth), dice_loss(u2, teacher_labels, smooth))
+            mts = self.unsupervised(dice_loss(y1, y0, smooth), dice_loss(y2, y0, smooth))
             terms["mts"] = (progress.lambda_u, mts)
-        return Update(terms, branches)
+        return Update(terms, branches=(y1, y2))
 
     def after_update(self, progress: Progress) -> None:
         """Move the teacher towards the students (equation 6)."""
@@ -139,37 +129,27 @@ class UCMT(CollaborativeMeanTeacher):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """Step 1 on the images, step 2 on their UMIX."""
-        labeled, unlabeled, labels = batch.labeled, batch.unlabeled, batch.labels
-        l = self._predict(labeled.student1, labeled.student2, labeled.teacher)
-        u = self._predict(unlabeled.student1, unlabeled.student2, unlabeled.teacher)
-        pseudo_labels = u.y0.argmax(1)
-        yield self.loss(l.y1, l.y2, labels, u.y1, u.y2, pseudo_labels, progress, branches=(u.y1, u.y2))
+        labeled, unlabeled = batch.labeled, batch.unlabeled
+        on_labeled, on_unlabeled = self.students(labeled), self.students(unlabeled)
+        teacher_labeled, teacher_unlabeled = self.teacher(labeled.teacher), self.teacher(unlabeled.teacher)
+        pseudo_labels = teacher_unlabeled.argmax(1)
+        yield self.loss(on_labeled, on_unlabeled, batch.labels, pseudo_labels, progress)
 
         with torch.no_grad():
             if self.protocol.uncertainty_from == "after-update":
-                l = self._predict(labeled.student1, labeled.student2, labeled.teacher)
-                u = self._predict(unlabeled.student1, unlabeled.student2, unlabeled.teacher)
-            mix_labeled, mix_unlabeled = self._plan(l), self._plan(u)
-        labeled_images = mix_labeled(labeled.mixed)
-        unlabeled_images = mix_unlabeled(unlabeled.mixed)
+                on_labeled, on_unlabeled = self.students(labeled), self.students(unlabeled)
+                teacher_labeled, teacher_unlabeled = self.teacher(labeled.teacher), self.teacher(unlabeled.teacher)
+            mix_labeled = self._plan(on_labeled, teacher_labeled)
+            mix_unlabeled = self._plan(on_unlabeled, teacher_unlabeled)
+        mixed_labeled, mixed_unlabeled = mix_labeled(labeled.mixed), mix_unlabeled(unlabeled.mixed)
         if self.protocol.step2_teacher == "mixed-labels":
             pseudo_labels = mix_unlabeled(pseudo_labels)
         else:
-            pseudo_labels = self.teacher(unlabeled_images).argmax(1)
-        yield self.loss(
-            self.student1(labeled_images),
-            self.student2(labeled_images),
-            mix_labeled(labels),
-            self.student1(unlabeled_images),
-            self.student2(unlabeled_images),
-            pseudo_labels,
-            progress,
-        )
+            pseudo_labels = self.teacher(mixed_unlabeled).argmax(1)
+        on_labeled = Students(self.student1(mixed_labeled), self.student2(mixed_labeled))
+        on_unlabeled = Students(self.student1(mixed_unlabeled), self.student2(mixed_unlabeled))
+        yield self.loss(on_labeled, on_unlabeled, mix_labeled(batch.labels), pseudo_labels, progress)
 
-    def _predict(self, images1: Tensor, images2: Tensor, images0: Tensor) -> Outputs:
-        return Outputs(self.student1(images1), self.student2(images2), self.teacher(images0))
-
-    def _plan(self, outputs: Outputs) -> RegionMix:
-        uncertainty1 = mean_prediction_entropy(outputs.y1, outputs.y0)
-        uncertainty2 = mean_prediction_entropy(outputs.y2, outputs.y0)
+    def _plan(self, students: Students, teacher: Tensor) -> RegionMix:
+        uncertainty1, uncertainty2 = (mean_prediction_entropy(logits, teacher) for logits in students)
         return umix(uncertainty1, uncertainty2, k=self.hyper.k, r=self.hyper.r, order=self.protocol.umix_order)

@@ -60,7 +60,7 @@ def predict(
     std = torch.tensor(protocol.input_std, device=device).view(1, 3, 1, 1)
     network.eval()
     size_of = iter(sizes)
-    for chunk in images.split(BATCH):
+    for chunk in torch.split(images, BATCH):
         inputs = normalise(chunk.to(device), protocol.image_size, mean, std, protocol.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=protocol.precision == "bf16"):
             logits = network(inputs)

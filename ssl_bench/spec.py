@@ -52,7 +52,7 @@ class Files(Card):
 
 
 class Split(Card):
-    """How cases are divided into training and test; the seed belongs to the card, so every run has the same test set."""
+    """How cases are divided into training and test; the seed belongs to the card, so all runs share a test set."""
 
     test: int | str = Field(description="number of test cases, or a share such as '20%'")
     seed: int = 0
@@ -281,7 +281,8 @@ class RunSpec(Card):
     @property
     def label(self) -> str:
         """A short name for people."""
-        return f"{self.method} · {self.benchmark} {self.labeled}/{self.train_count} · {self.protocol.name} · seed {self.seed}"
+        data = f"{self.benchmark} {self.labeled}/{self.train_count}"
+        return f"{self.method} · {data} · {self.protocol.name} · seed {self.seed}"
 
 
 def parse_share(value: int | str, option: str) -> Fraction | int:

@@ -26,7 +26,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the store knows it. `provenance` says when, where and with what software; `result` is there at the end."""
+    """A run as the store knows it: `provenance` says when, where and with what; `result` is there at the end."""
 
     path: Path
     spec: RunSpec

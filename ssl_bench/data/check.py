@@ -106,7 +106,8 @@ def _look(case: CaseFiles, files: Files) -> _Seen:
 
 def _doubles(cases: list[_Seen]) -> list[Finding]:
     """Pairs with the same pixels, and pairs whose perceptual hashes differ in at most NEAR_DUPLICATE_BITS bits."""
-    findings, first = [], {}
+    findings: list[Finding] = []
+    first: dict[str, _Seen] = {}
     for case in cases:
         twin = first.setdefault(case.content, case)
         if twin is not case:

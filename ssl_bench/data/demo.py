@@ -1,4 +1,3 @@
-
 VERSION = 0
 
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 def entropy(probabilities: Tensor) -> Tensor:
     """-sum_c p_c ln p_c of probabilities (B, K, *spatial), in nats; returns (B, *spatial). 0 ln 0 is 0."""
-    return torch.special.entr(probabilities).sum(1)
+    terms: Tensor = torch.special.entr(probabilities)
+    return terms.sum(1)
 
 
 def mean_prediction_entropy(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:

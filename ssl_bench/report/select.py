@@ -55,6 +55,7 @@ def select(runs: Sequence[Run], cells: Sequence[Cell], fingerprint: str | None) 
         chosen = [[run for run in own if run.spec.data_fingerprint.startswith(fingerprint)] for own in chosen]
     together = [run for own in chosen for run in own]
     _require_one("data (--data FINGERPRINT chooses)", {run.spec.data_fingerprint for run in together})
+    _require_one("encoder weights", {str(run.spec.weights_fingerprint) for run in together})
     _require_one("precision (--set precision=... chooses)", {run.spec.protocol.precision for run in together})
     return [sorted(own, key=lambda run: run.spec.seed) for own in chosen]
 
@@ -105,9 +106,14 @@ def origin(runs: Sequence[Run]) -> list[str]:
     dates = sorted(str(run.provenance["finished"])[:10] for run in runs)
     spec = runs[0].spec
     return [
-        f"Measured: mean ± sample standard deviation over seeds {', '.join(map(str, seeds))}; the mean of a seed is over "
-        f"{spec.test_count} test images, {spec.labeled} of {spec.train_count} training images labelled.",
-        f"Data {spec.data_fingerprint}; {'; '.join(devices)}; {'; '.join(versions)}; runs of {dates[0]} to {dates[-1]}.",
+        (
+            f"Measured: mean ± sample standard deviation over seeds {', '.join(map(str, seeds))}; the mean of a seed is "
+            f"over {spec.test_count} test images, {spec.labeled} of {spec.train_count} training images labelled."
+        ),
+        (
+            f"Data {spec.data_fingerprint}; {'; '.join(devices)}; {'; '.join(versions)}; "
+            f"runs of {dates[0]} to {dates[-1]}."
+        ),
     ]
 
 

@@ -1,0 +1,148 @@
+"""The Dice losses against loops over samples, classes and pixels in float64."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ssl_bench.ops import dice_loss, hard_label_dice_loss
+
+SHAPES = [
+    pytest.param((3, 2, 5, 4), id="2D, 2 classes"),
+    pytest.param((2, 4, 3, 5), id="2D, 4 classes"),
+    pytest.param((2, 2, 3, 2, 4), id="3D, 2 classes"),
+    pytest.param((1, 4, 2, 3, 3), id="3D, 4 classes"),
+]
+
+
+def naive_dice_loss(logits: Tensor, labels: Tensor, smooth: float) -> float:
+    """1 - (2 sum(p y) + s) / (sum(p) + sum(y) + s), averaged over samples and classes, pixel by pixel."""
+    scores, truth = logits.detach().double().numpy(), labels.numpy()
+    samples, classes = scores.shape[:2]
+    losses = []
+    for b in range(samples):
+        for c in range(classes):
+            overlap = predicted = present = 0.0
+            for place in np.ndindex(*truth.shape[1:]):
+                exponentials = [math.exp(scores[(b, k, *place)]) for k in range(classes)]
+                p = exponentials[c] / sum(exponentials)
+                y = 1.0 if truth[(b, *place)] == c else 0.0
+                overlap += p * y
+                predicted += p
+                present += y
+            losses.append(1 - (2 * overlap + smooth) / (predicted + present + smooth))
+    return sum(losses) / len(losses)
+
+
+def random_case(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(shape, generator=generator)
+    return logits, torch.randint(shape[1], (shape[0], *shape[2:]), generator=generator)
+
+
+def confident(labels: Tensor, classes: int) -> Tensor:
+    """Logits that give `labels` with all but certainty."""
+    return torch.stack([torch.where(labels == c, 40.0, -40.0) for c in range(classes)], dim=1)
+
+
+@pytest.mark.parametrize("smooth", [1e-5, 1.0])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_dice_loss_is_the_mean_over_samples_and_classes(shape: tuple[int, ...], smooth: float) -> None:
+    logits, labels = random_case(shape)
+    loss = dice_loss(logits, labels, smooth)
+    assert loss.shape == ()
+    assert loss.item() == pytest.approx(naive_dice_loss(logits, labels, smooth), abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_dice_loss_keeps_float64(shape: tuple[int, ...]) -> None:
+    logits, labels = random_case(shape, seed=1)
+    loss = dice_loss(logits.double(), labels, 1e-5)
+    assert loss.dtype == torch.float64
+    assert loss.item() == pytest.approx(naive_dice_loss(logits, labels, 1e-5), abs=1e-13)
+
+
+def test_dice_loss_of_a_case_computed_by_hand() -> None:
+    # p = 1/2 everywhere, one foreground pixel of four, smooth 1. Background: (2 x 1.5 + 1) / (2 + 3 + 1) = 2/3;
+    # foreground: (2 x 0.5 + 1) / (2 + 1 + 1) = 1/2. Loss: 1 - (2/3 + 1/2) / 2 = 5/12.
+    labels = torch.tensor([[[1, 0], [0, 0]]])
+    assert dice_loss(torch.zeros(1, 2, 2, 2), labels, 1.0).item() == pytest.approx(5 / 12, abs=1e-7)
+
+
+def test_samples_are_not_pooled() -> None:
+    # Perfect on a sample of four foreground pixels, all wrong on a sample of one: 1/2 per sample, 2/3 pooled.
+    labels = torch.tensor([[[1, 1, 1, 1]], [[1, 0, 0, 0]]])
+    predicted = torch.tensor([[[1, 1, 1, 1]], [[0, 1, 1, 1]]])
+    assert dice_loss(confident(predicted, 2), labels, 1e-5).item() == pytest.approx(0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_perfect_prediction_costs_nothing(shape: tuple[int, ...]) -> None:
+    _, labels = random_case(shape)
+    assert dice_loss(confident(labels, shape[1]), labels, 1e-5).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_an_absent_class_that_is_not_predicted_costs_nothing() -> None:
+    labels = torch.zeros(2, 4, 4, dtype=torch.int64)
+    assert dice_loss(confident(labels, 3), labels, 1e-5).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_an_inverted_prediction_costs_everything() -> None:
+    labels = torch.tensor([[[0, 1], [1, 0]]])
+    assert dice_loss(confident(1 - labels, 2), labels, 1e-5).item() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_gradient_is_that_of_finite_differences(shape: tuple[int, ...]) -> None:
+    logits, labels = random_case(shape, seed=2)
+    logits = logits.double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: dice_loss(x, labels, 1e-5), logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_logits_are_computed_in_float32(dtype: torch.dtype) -> None:
+    logits, labels = random_case((1, 2, 48, 48), seed=3)
+    half = logits.to(dtype).requires_grad_()
+    loss = dice_loss(half, labels, 1e-5)
+    assert loss.dtype == torch.float32
+    assert loss.item() == pytest.approx(naive_dice_loss(half, labels, 1e-5), abs=1e-6)
+    loss.backward()
+    assert half.grad is not None
+    assert half.grad.dtype == dtype
+    assert half.grad.abs().sum() > 0
+
+
+def test_logits_too_large_for_an_exponential_are_finite() -> None:
+    logits = torch.tensor([1e4, -1e4]).view(1, 2, 1, 1).expand(1, 2, 3, 3).clone().requires_grad_()
+    loss = dice_loss(logits, torch.ones(1, 3, 3, dtype=torch.int64), 1e-5)
+    loss.backward()
+    assert loss.item() == pytest.approx(1, abs=1e-4)
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_hard_label_dice_loss_counts_pixels(shape: tuple[int, ...]) -> None:
+    classes, smooth = shape[1], 1e-5
+    first, second = random_case(shape, seed=4)[1], random_case(shape, seed=5)[1]
+    losses = []
+    for a, b in zip(first.numpy(), second.numpy(), strict=True):
+        for c in range(classes):
+            in_a = {place for place in np.ndindex(*a.shape) if a[place] == c}
+            in_b = {place for place in np.ndindex(*b.shape) if b[place] == c}
+            losses.append(1 - (2 * len(in_a & in_b) + smooth) / (len(in_a) + len(in_b) + smooth))
+    loss = hard_label_dice_loss(first, second, classes, smooth)
+    assert loss.item() == pytest.approx(np.mean(losses), abs=1e-6)
+    assert hard_label_dice_loss(second, first, classes, smooth).item() == pytest.approx(loss.item(), abs=1e-7)
+
+
+def test_hard_label_dice_loss_is_zero_for_equal_and_one_for_opposite_labels() -> None:
+    labels = torch.tensor([[[0, 1], [1, 1]]])
+    assert hard_label_dice_loss(labels, labels, 2, 1e-5).item() == pytest.approx(0, abs=1e-6)
+    assert hard_label_dice_loss(labels, 1 - labels, 2, 1e-5).item() == pytest.approx(1, abs=1e-4)
+
+
+def test_hard_label_dice_loss_is_zero_where_both_lack_a_class() -> None:
+    background = torch.zeros(1, 4, 4, dtype=torch.int64)
+    assert hard_label_dice_loss(background, background, 2, 1e-5).item() == pytest.approx(0, abs=1e-6)

@@ -1,0 +1,73 @@
+"""Entropy and equation 8's uncertainty map against scipy and numpy in float64."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.special
+import scipy.stats
+import torch
+
+from ssl_bench.ops import entropy, mean_prediction_entropy
+
+SHAPES = [(2, 2, 5, 4), (1, 4, 3, 3), (2, 2, 3, 2, 4), (1, 4, 2, 2, 3)]
+
+
+def logits_of(shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    return 3 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_entropy_is_scipys(shape: tuple[int, ...]) -> None:
+    probabilities = logits_of(shape, 0).double().softmax(1)
+    found = entropy(probabilities)
+    assert found.shape == (shape[0], *shape[2:])
+    expected = scipy.stats.entropy(probabilities.numpy(), axis=1)
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_entropy_of_hand_computed_cases() -> None:
+    probabilities = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.25, 0.75]]).view(3, 2, 1)
+    expected = [0.0, math.log(2), 0.25 * math.log(4) + 0.75 * math.log(4 / 3)]
+    assert entropy(probabilities).flatten().tolist() == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_uncertainty_map_is_equation_8(shape: tuple[int, ...]) -> None:
+    student, teacher = logits_of(shape, 1), logits_of(shape, 2)
+    p = (scipy.special.softmax(student.double().numpy(), 1) + scipy.special.softmax(teacher.double().numpy(), 1)) / 2
+    expected = np.zeros((shape[0], *shape[2:]))
+    for c in range(shape[1]):
+        expected -= p[:, c] * np.log(p[:, c])
+    found = mean_prediction_entropy(student, teacher)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found.numpy(), scipy.stats.entropy(p, axis=1), rtol=1e-4, atol=1e-6)
+
+
+def test_the_mean_is_of_probabilities_not_of_logits() -> None:
+    student, teacher = torch.tensor([[8.0], [-8.0]]).view(1, 2, 1), torch.tensor([[-2.0], [2.0]]).view(1, 2, 1)
+    p = (1 / (1 + math.exp(-16)) + 1 / (1 + math.exp(4))) / 2
+    expected = -(p * math.log(p) + (1 - p) * math.log(1 - p))
+    assert mean_prediction_entropy(student, teacher).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e2, 1e4, 3e38])
+def test_saturated_logits_give_no_nan(size: float) -> None:
+    sure = torch.tensor([size, -size]).view(1, 2, 1, 1)
+    assert mean_prediction_entropy(sure, sure).item() == pytest.approx(0, abs=1e-7)
+    assert mean_prediction_entropy(sure, -sure).item() == pytest.approx(math.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_logits_are_computed_in_float32(dtype: torch.dtype) -> None:
+    student, teacher = logits_of((1, 2, 16, 16), 3).to(dtype), logits_of((1, 2, 16, 16), 4).to(dtype)
+    p = (scipy.special.softmax(student.double().numpy(), 1) + scipy.special.softmax(teacher.double().numpy(), 1)) / 2
+    found = mean_prediction_entropy(student, teacher)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), scipy.stats.entropy(p, axis=1), rtol=1e-4, atol=1e-6)
+
+
+def test_it_has_no_gradient() -> None:
+    student = logits_of((1, 2, 3, 3), 5).requires_grad_()
+    assert not mean_prediction_entropy(student, student).requires_grad
