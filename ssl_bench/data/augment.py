@@ -128,12 +128,15 @@ def autocontrast(images: Tensor) -> Tensor:
 
 
 def equalize(images: Tensor) -> Tensor:
-    """Equalize the histogram of each channel of (B, 3, H, W) as Pillow does; a channel of too few values stays."""
+    """Equalize the histogram of each channel of (B, 3, H, W) as Pillow does.
+
+    A channel stays if fewer than 255 of its pixels lie below its largest value.
+    """
     pixels = images.flatten(2).long()
     histogram = torch.zeros((*pixels.shape[:2], 256), dtype=torch.int32, device=images.device)
     histogram.scatter_add_(2, pixels, torch.ones_like(pixels, dtype=torch.int32))
     below = histogram.cumsum(2) - histogram
-    step = (below * (histogram > 0)).amax(2, keepdim=True) // 255  # over the pixels that lie below the largest value
+    step = (below * (histogram > 0)).amax(2, keepdim=True) // 255
     table = ((below + step // 2) // step.clamp(min=1)).clamp(max=255)
     table = torch.where(step == 0, torch.arange(256, device=images.device), table).to(torch.uint8)
     return table.gather(2, pixels).view_as(images)

@@ -1,0 +1,80 @@
+"""Fixtures that several test folders share: tiny data sets in the published layouts, and the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+REAL_DATA = Path(os.environ.get("SSL_BENCH_DATA", REPOSITORY.parent / "shared" / "data"))
+
+torch.set_num_threads(1)  # pytest-xdist has one process per core
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the user's cache; all tests of a worker share one."""
+    monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.delenv("SSL_BENCH_RESULTS", raising=False)
+    monkeypatch.delenv("SSL_BENCH_DATA", raising=False)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets; the test is skipped where there is none."""
+    if not (REAL_DATA / "kvasir").is_dir():
+        pytest.skip(f"no real data at {REAL_DATA}; SSL_BENCH_DATA names the folder")
+    return REAL_DATA
+
+
+def draw_case(index: int, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A noisy image (H, W, 3) with a bright disc, and the disc as a 0/255 mask (H, W); `size` is (W, H)."""
+    width, height = size
+    rng = np.random.default_rng(index)
+    y, x = np.mgrid[:height, :width]
+    disc = (y - rng.uniform(0.3, 0.7) * height) ** 2 + (x - rng.uniform(0.3, 0.7) * width) ** 2 < (0.25 * height) ** 2
+    image = rng.integers(0, 120, (height, width, 3)) + 100 * disc[..., None]
+    return image.astype(np.uint8), (255 * disc).astype(np.uint8)
+
+
+def write_dataset(root: Path, layout: str, ids: list[str], sizes: list[tuple[int, int]] | None = None) -> Path:
+    """Write cases in a published layout (isic, kvasir, cvc) below `root`; returns `root`, a data root."""
+    images, masks, image_name, mask_name = {
+        "isic": (
+            "ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth", "{}.jpg", "{}_segmentation.png",
+        ),
+        "kvasir": ("Kvasir-SEG/images", "Kvasir-SEG/masks", "{}.jpg", "{}.jpg"),
+        "cvc": ("CVC-ClinicDB/Original", "CVC-ClinicDB/Ground Truth", "{}.tif", "{}.tif"),
+    }[layout]  # fmt: skip
+    (root / images).mkdir(parents=True, exist_ok=True)
+    (root / masks).mkdir(parents=True, exist_ok=True)
+    for index, name in enumerate(ids):
+        image, mask = draw_case(index, sizes[index] if sizes else (40 + index % 3, 36))
+        Image.fromarray(image).save(root / images / image_name.format(name))
+        Image.fromarray(mask).save(root / masks / mask_name.format(name))
+    return root
+
+
+CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> CommandLine:
+    """Run `ssl-bench ARGS` as a user does, in an empty folder; returns what it printed and its exit code."""
+
+    def call(*arguments: str | Path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ssl_bench", *map(str, arguments)]
+        return subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=timeout, check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONPATH": str(REPOSITORY)},
+        )  # fmt: skip
+
+    return call
