@@ -117,7 +117,7 @@ def report(
     iterations: IterationsOption = None,
     data: Annotated[str | None, typer.Option("--data", help="Data fingerprint, where the store has several.")] = None,
     all_networks: Annotated[bool, typer.Option("--all-networks", help="Show the students' scores too.")] = False,
-    format: Annotated[str, typer.Option("--format", help="terminal, markdown, latex or csv.")] = "terminal",  # noqa: A002
+    format: Annotated[str, typer.Option("--format", help="terminal, markdown, latex, csv or svg.")] = "terminal",  # noqa: A002
     results_root: ResultsOption = RESULTS,
     methods_dir: MethodsDirOption = None,
 ) -> None:

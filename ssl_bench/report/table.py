@@ -62,8 +62,19 @@ class Table:
         csv.writer(text, lineterminator="\n").writerows([self.header, *self.rows])
         return text.getvalue()
 
+    def svg(self) -> str:
+        """A picture of what `print` shows."""
+        console = Console(record=True, file=io.StringIO(), width=118, force_terminal=True)
+        self.print(console)
+        return console.export_svg(title="ssl-bench", unique_id="ssl-bench")
 
-FORMATS: dict[str, Callable[[Table], str]] = {"markdown": Table.markdown, "latex": Table.latex, "csv": Table.csv}
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "markdown": Table.markdown,
+    "latex": Table.latex,
+    "csv": Table.csv,
+    "svg": Table.svg,
+}
 
 
 def _tex(text: str) -> str:

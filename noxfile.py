@@ -1,0 +1,45 @@
+"""Sessions: `nox -s tests`, `lint`, `types`, `demo`, `speed`."""
+
+import nox
+
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.default_venv_backend = "venv"
+CONSTRAINTS = ("-c", "constraints.txt")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The whole suite, one process per core."""
+    session.install("-q", *CONSTRAINTS, "-e", ".[test]")
+    session.run("pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style and formatting."""
+    session.install("-q", *CONSTRAINTS, "ruff")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Static types."""
+    session.install("-q", *CONSTRAINTS, "-e", ".[dev]")
+    session.run("mypy")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The README's first command, from a built wheel in a folder of its own."""
+    session.install("-q", *CONSTRAINTS, ".")
+    session.chdir(session.create_tmp())
+    session.run("ssl-bench", "run", "--methods", "supervised,mt,cps,ucmt", "--dataset", "demo")
+    session.run("ssl-bench", "report", "--table", "4", "--dataset", "demo")
+
+
+@nox.session
+def speed(session: nox.Session) -> None:
+    """What the harness adds to the networks' own cost, as ratios taken side by side."""
+    session.install("-q", *CONSTRAINTS, ".")
+    session.run("python", "tools/speed.py", *session.posargs)
