@@ -57,7 +57,9 @@ def test_the_last_row_covers_what_is_left() -> None:
 
 def test_each_update_of_an_iteration_has_its_columns() -> None:
     curves = Curves(every=1, smooth=SMOOTH)
-    log(curves, 1, Update({"supervised": term(1.0)}), Update({"supervised": term(3.0), "cps": (0.0, torch.tensor(9.0))}))
+    log(
+        curves, 1, Update({"supervised": term(1.0)}), Update({"supervised": term(3.0), "cps": (0.0, torch.tensor(9.0))})
+    )
     assert curves.table() == (
         ["iteration", "lambda", "loss1", "supervised1", "loss2", "supervised2", "cps2"],
         [[1, 0.01, 1.0, 1.0, 3.0, 3.0, 9.0]],

@@ -160,7 +160,9 @@ def functional_features(package: dict[str, Tensor], images: Tensor) -> list[Tens
         return conv2d(pad(x, padding), weight, stride=stride, groups=groups)
 
     def norm(x: Tensor, name: str) -> Tensor:
-        mean, var, weight, bias = (package[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        mean, var, weight, bias = (
+            package[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")
+        )
         return batch_norm(x, mean, var, weight, bias, eps=1e-3)
 
     x = relu6(norm(same(images, package["_conv_stem.weight"], 2), "_bn0"))

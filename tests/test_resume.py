@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import pickle
 import random
 import signal
 import sys
@@ -35,7 +36,9 @@ SLOW = 120.0  # seconds for which a process is held at a point, longer than any 
 
 # Processes of the command line are forked from a server that has imported torch: a tenth of a second each, not seven.
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(["ssl_bench.launch.inprocess", "ssl_bench.plan", "ssl_bench.cli", "medpy.metric.binary"])
+FORKSERVER.set_forkserver_preload(
+    ["ssl_bench.launch.inprocess", "ssl_bench.plan", "ssl_bench.cli", "medpy.metric.binary"]
+)
 
 
 def hold(owner: Any, name: str, marker: Path, when: Callable[..., bool] = lambda *arguments: True) -> None:
@@ -90,7 +93,17 @@ class Workplace:
         self.processes: list[Any] = []
 
     def start(self, *methods: str, seconds: float = 60.0, held: str = "", settings: tuple[str, ...] = ()) -> Any:
-        arguments = ["run", "--methods", ",".join(methods), "--dataset", "kvasir", "--labeled", "2", "--protocol", "tiny"]
+        arguments = [
+            "run",
+            "--methods",
+            ",".join(methods),
+            "--dataset",
+            "kvasir",
+            "--labeled",
+            "2",
+            "--protocol",
+            "tiny",
+        ]
         arguments += ["--data-root", str(self.data), "--results-root", str(self.results), "--allow-partial"]
         arguments += [word for setting in settings for word in ("--set", setting)] + ["--device", "cpu"]
         number = len(self.processes)
@@ -190,25 +203,30 @@ def checkpointed(results: Path, method: str) -> int:
 def test_a_run_killed_at_random_moments_ends_in_the_same_bytes(
     method: str, settings: tuple[str, ...], workplace: Workplace
 ) -> None:
-    moments = random.Random(method)
-    reached = [0]
+    moments, reached = random.Random(method), 0
+
+    def passed(iteration: int) -> Callable[[], bool]:
+        return lambda: checkpointed(workplace.results, method) >= iteration
+
     for _ in range(3):
         process = workplace.start(method, seconds=-1.0, settings=settings)  # a checkpoint at every iteration
-        further = reached[-1] + moments.randint(1, 5)
-        wait_for(lambda: checkpointed(workplace.results, method) >= further, process)  # noqa: B023
-        time.sleep(moments.uniform(0, 0.2))
+        goal = reached + moments.randint(2, 5)
+        wait_for(passed(goal - 1), process)
+        before = time.monotonic()
+        wait_for(passed(goal), process)
+        time.sleep(moments.random() * (time.monotonic() - before))  # somewhere in the next iteration or its checkpoint
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
         (run,) = workplace.runs(method, settings=settings)
         assert run.status == "interrupted"
-        assert run.iteration >= further
-        reached.append(run.iteration)
+        reached = run.iteration
+        assert reached >= goal
     code, out, _ = workplace.finish(workplace.start(method, settings=settings))
     (run,) = workplace.runs(method, settings=settings)
     assert code == 0
     assert "finished (" in out
-    assert reached[-1] < run.iterations
+    assert reached < run.iterations
     assert [contents(run.path)] == workplace.undisturbed(method, settings=settings)
 
 
@@ -224,9 +242,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(workplace: Workpl
 
 
 @pytest.mark.parametrize("held", ["a checkpoint's content", "a checkpoint's name"])
-def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(
-    held: str, workplace: Workplace
-) -> None:
+def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(held: str, workplace: Workplace) -> None:
     process = workplace.start("mt", seconds=-1.0, held=held)
     workplace.wait_held(process)
     process.kill()
@@ -262,11 +278,9 @@ def test_a_run_killed_while_it_is_scored_is_scored_again_and_not_trained_again(h
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_writes_the_checkpoint_and_the_same_command_goes_on(number: int, workplace: Workplace) -> None:
-    settings = ("iterations=60",)
+    settings = ("iterations=30",)
     process = workplace.start("supervised", "mt", settings=settings)
-    mine = list(workplace.jobs("supervised", settings=settings))[0].spec
-    wait_for(lambda: (workplace.results / "runs/kvasir/supervised" / mine.hash / "splits.json").exists(), process)
-    time.sleep(0.3)
+    wait_for(lambda: bool(list(workplace.results.glob("runs/kvasir/supervised/*/splits.json"))), process)
     os.kill(process.pid, number)
     code, out, err = workplace.finish(process)
     assert code == 128 + number
@@ -274,7 +288,7 @@ def test_a_signal_writes_the_checkpoint_and_the_same_command_goes_on(number: int
     assert "┃" not in out  # no table of runs that are not there
     (run,) = workplace.runs("supervised", settings=settings)
     assert run.status == "interrupted"
-    assert 0 < run.iteration < 60
+    assert 0 < run.iteration < 30
     assert not (workplace.results / "runs/kvasir/mt").exists()
 
     code, out, _ = workplace.finish(workplace.start("supervised", settings=settings))
@@ -451,6 +465,6 @@ def test_a_checkpoint_cannot_run_code(workplace: Workplace) -> None:
 
     torch.save({"iteration": Payload()}, workplace.folder / "evil.pt")
     folder.write_checkpoint(3, (workplace.folder / "evil.pt").read_bytes())
-    with pytest.raises(Exception, match="(?i)weights.only|unsupported|checkpoint"):
+    with pytest.raises(pickle.UnpicklingError):
         train(job, folder, CPU, StopSignal(), Silent(), provenance(job.method, CPU))
     assert not witness.exists()

@@ -141,7 +141,11 @@ def test_the_teacher_moves_to_the_student_and_is_not_the_student(discs: Path, tm
     last = load_file(run.path / "weights.safetensors")
     assert first.keys() == last.keys()
     weight = "segmentation_head.0.weight"
-    start, end, student = first[f"teacher.network.{weight}"], last[f"teacher.network.{weight}"], last[f"student.{weight}"]
+    start, end, student = (
+        first[f"teacher.network.{weight}"],
+        last[f"teacher.network.{weight}"],
+        last[f"student.{weight}"],
+    )
     assert not torch.equal(start, end)
     assert not torch.equal(student, end)
     assert (end - student).norm() < 0.1 * (start - student).norm()  # a warm-up of the decay: it copied the student
@@ -149,7 +153,9 @@ def test_the_teacher_moves_to_the_student_and_is_not_the_student(discs: Path, tm
 
 def test_lambda_ramps_up_over_the_run_or_over_its_epochs(discs: Path, tmp_path: Path) -> None:
     whole, five = (
-        finished(plan(discs, "mt", iterations=10, log_every=1, lambda_max=0.2, rampup_epochs=length), tmp_path)[0].curves
+        finished(plan(discs, "mt", iterations=10, log_every=1, lambda_max=0.2, rampup_epochs=length), tmp_path)[
+            0
+        ].curves
         for length in ("run", 1.0)
     )
     # 10 training images in batches of 2: an epoch has 5 iterations.
@@ -196,7 +202,15 @@ def test_the_run_says_where_it_came_from_and_leaves_only_its_files(discs: Path, 
     assert {path.name for path in run.path.iterdir()} - {".lock"} == names
     record = json.loads((run.path / "run.json").read_text())
     assert record["hash"] == run.path.name == job.spec.hash
-    assert record["provenance"].keys() >= {"started", "finished", "device", "python", "packages", "ssl_bench", "command"}
+    assert record["provenance"].keys() >= {
+        "started",
+        "finished",
+        "device",
+        "python",
+        "packages",
+        "ssl_bench",
+        "command",
+    }
     assert record["provenance"]["packages"]["torch"] == torch.__version__.split("+")[0]
     assert record["result"]["train_seconds"] > 0
 
@@ -213,7 +227,9 @@ def test_splits_are_listed_disjoint_and_the_same_for_every_method(discs: Path, t
     assert splits[0]["labeled"] != splits[2]["labeled"]
 
 
-def test_supervised_sees_its_labelled_images_alone(discs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_supervised_sees_its_labelled_images_alone(
+    discs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     asked: list[set[str]] = []
     (job,) = plan(discs, "supervised", labeled="3", iterations=1)
     arrays = type(job.dataset).arrays
@@ -383,7 +399,9 @@ def test_the_weights_scored_are_those_after_the_epoch_with_the_lowest_loss(
 def test_a_loss_that_is_not_finite_fails_its_run_alone(
     checkpointed: bool, discs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    body = 'yield Update({"supervised": (1.0, loss), "odd": (1.0, loss * (torch.nan if progress.iteration == 3 else 1))})'
+    body = (
+        'yield Update({"supervised": (1.0, loss), "odd": (1.0, loss * (torch.nan if progress.iteration == 3 else 1))})'
+    )
     add_method(tmp_path / "methods", "nan", body)
     if checkpointed:
         monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", -1.0)

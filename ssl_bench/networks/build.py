@@ -6,6 +6,7 @@ import segmentation_models_pytorch as smp
 from torch import nn
 
 from ssl_bench.errors import UserError
+from ssl_bench.networks.depthwise import use_fast_gradient
 from ssl_bench.networks.weights import load_encoder_weights
 from ssl_bench.spec import Protocol
 
@@ -35,5 +36,6 @@ def build_network(protocol: Protocol, *, in_channels: int = 3, classes: int = 2)
         message = str(error).strip("'\"").splitlines()[0]
         raise UserError(f"encoder = '{protocol.encoder}' with network = '{protocol.network}': {message}") from None
     load_encoder_weights(network.encoder, protocol)
+    use_fast_gradient(network)
     built: nn.Module = network
     return built

@@ -1,0 +1,77 @@
+"""Dilated depthwise convolutions with a faster gradient on the CPU, where the library's takes ten times as long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import conv2d
+
+
+class DilatedDepthwiseConv2d(nn.Conv2d):
+    """A Conv2d of one filter per channel, stride 1 and "same" padding; its parameters and output are Conv2d's own."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Convolve (B, C, H, W); on a GPU, or under autocast, with the library's gradient."""
+        if images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+            return super().forward(images)
+        convolved: Tensor = _Convolution.apply(images, self.weight, self.padding, self.dilation)  # type: ignore[no-untyped-call]
+        return convolved
+
+
+class _Convolution(torch.autograd.Function):
+    """The same convolution; the input's gradient is a convolution by the flipped filter, the filter's a sum per tap."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, images: Tensor, weight: Tensor, padding: tuple[int, int], dilation: tuple[int, int]
+    ) -> Tensor:
+        ctx.save_for_backward(images, weight)
+        ctx.padding, ctx.dilation = padding, dilation
+        return conv2d(images, weight, padding=padding, dilation=dilation, groups=len(weight))
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        images, weight = ctx.saved_tensors
+        flipped = weight.flip(2, 3)
+        of_images = conv2d(gradient, flipped, padding=ctx.padding, dilation=ctx.dilation, groups=len(weight))
+        return of_images, _of_weight(images, gradient, weight, ctx.dilation), None, None
+
+
+def use_fast_gradient(network: nn.Module) -> None:
+    """Give every convolution of a network that DilatedDepthwiseConv2d can stand for its faster gradient, in place."""
+    for module in network.modules():
+        if type(module) is nn.Conv2d and _fits(module):
+            module.__class__ = DilatedDepthwiseConv2d
+
+
+def _fits(convolution: nn.Conv2d) -> bool:
+    size, dilation = convolution.kernel_size, convolution.dilation
+    return (
+        convolution.groups == convolution.in_channels == convolution.out_channels
+        and convolution.stride == (1, 1)
+        and max(dilation) > 1
+        and all(side % 2 for side in size)
+        and convolution.padding == tuple(step * (side // 2) for step, side in zip(dilation, size, strict=True))
+        and convolution.bias is None
+        and convolution.padding_mode == "zeros"
+    )
+
+
+def _of_weight(images: Tensor, gradient: Tensor, weight: Tensor, dilation: tuple[int, int]) -> Tensor:
+    """Sum over samples and places of gradient x the pixel that each tap read there; (C, 1, k, k)."""
+    result = torch.zeros_like(weight)
+    pixels, gradients = images.permute(0, 2, 3, 1), gradient.permute(0, 2, 3, 1)
+    rows, columns = pixels.shape[1:3]
+    for i in range(weight.shape[2]):
+        for j in range(weight.shape[3]):
+            down = (i - weight.shape[2] // 2) * dilation[0]
+            right = (j - weight.shape[3] // 2) * dilation[1]
+            if abs(down) < rows and abs(right) < columns:  # a tap that only ever read padding has no gradient
+                read = pixels[:, max(0, down) : rows + min(0, down), max(0, right) : columns + min(0, right)]
+                there = gradients[:, max(0, -down) : rows - max(0, down), max(0, -right) : columns - max(0, right)]
+                result[:, 0, i, j] = (read * there).sum((0, 1, 2))
+    return result

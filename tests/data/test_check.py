@@ -1,0 +1,191 @@
+"""`data check`: every kind of finding on a tiny folder, and nothing on a sound one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from ssl_bench.data.check import Finding, check
+from ssl_bench.errors import UserError
+from ssl_bench.spec import Benchmark, load_benchmark
+
+
+def card(cases: int) -> Benchmark:
+    return load_benchmark("kvasir").model_copy(update={"cases": cases})
+
+
+def photograph(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
+    """A smooth random image: large shapes, as a photograph has, unlike any other seed's."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3)).astype(np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+def disc_of(size: tuple[int, int]) -> Image.Image:
+    y, x = np.mgrid[: size[1], : size[0]]
+    return Image.fromarray(np.where((x - 30) ** 2 + (y - 30) ** 2 < 200, 255, 0).astype(np.uint8))
+
+
+def put(root: Path, name: str, image: Image.Image, mask: Image.Image | None = None) -> None:
+    for folder, pixels in (("images", image), ("masks", mask or disc_of(image.size))):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        pixels.save(root / folder / f"{name}.png")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six sound cases, a to f."""
+    for seed, name in enumerate("abcdef"):
+        put(tmp_path, name, photograph(seed))
+    return tmp_path
+
+
+def kinds(findings: list[Finding]) -> list[tuple[str, str]]:
+    return [(finding.level, finding.kind) for finding in findings]
+
+
+def test_a_sound_folder_has_no_findings(folder: Path) -> None:
+    report = check(card(6), folder)
+    assert report.findings == []
+    assert report.errors == 0
+    assert (report.folder, report.cases, report.sizes) == (folder / "images", 6, {(96, 80)})
+
+
+def test_sizes_are_width_by_height_of_every_readable_case(folder: Path) -> None:
+    put(folder, "g", photograph(10, (120, 60)))
+    assert check(card(7), folder).sizes == {(96, 80), (120, 60)}
+
+
+@pytest.mark.parametrize("expected", [5, 7])
+def test_another_number_of_cases_is_an_error(folder: Path, expected: int) -> None:
+    (finding,) = check(card(expected), folder).findings
+    assert (finding.level, finding.kind) == ("error", "count")
+    assert str(expected) in finding.text
+    assert "6" in finding.text
+
+
+def test_a_missing_mask_is_an_error_that_names_it(folder: Path) -> None:
+    (folder / "masks" / "c.png").unlink()
+    (finding,) = check(card(6), folder).findings
+    assert (finding.level, finding.kind) == ("error", "file")
+    assert str(folder / "images" / "c.png") in finding.text
+    assert "masks/c" in finding.text
+
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+@pytest.mark.parametrize("damage", ["truncated", "text", "empty", "folder", "dangling link"])
+def test_an_unreadable_file_is_an_error_that_names_it(folder: Path, kind: str, damage: str) -> None:
+    path = folder / kind / "d.png"
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    elif damage == "dangling link":
+        path.symlink_to(folder / "nowhere.png")
+    else:
+        path.write_bytes({"truncated": content[: len(content) // 2], "text": b"<html>", "empty": b""}[damage])
+    (finding,) = check(card(6), folder).findings
+    assert (finding.level, finding.kind) == ("error", "file")
+    assert str(path) in finding.text
+
+
+def test_a_16_bit_image_is_an_error(folder: Path) -> None:
+    Image.fromarray(np.full((80, 96), 900, np.uint16)).save(folder / "images" / "d.png")
+    (finding,) = check(card(6), folder).findings
+    assert (finding.level, finding.kind) == ("error", "file")
+    assert "8 bits" in finding.text
+
+
+def test_a_mask_of_another_size_is_an_error(folder: Path) -> None:
+    disc_of((80, 96)).save(folder / "masks" / "d.png")
+    (finding,) = check(card(6), folder).findings
+    assert (finding.level, finding.kind) == ("error", "file")
+    assert "96x80" in finding.text
+    assert "80x96" in finding.text
+
+
+def test_a_mask_of_0_and_1_is_an_error(folder: Path) -> None:
+    Image.fromarray((np.asarray(disc_of((96, 80))) > 0).astype(np.uint8)).save(folder / "masks" / "d.png")
+    (finding,) = check(card(6), folder).findings
+    assert (finding.level, finding.kind) == ("error", "file")
+    assert "found 0 and 1" in finding.text
+
+
+@pytest.mark.parametrize(("value", "kind"), [(0, "empty mask"), (255, "full mask")])
+def test_an_empty_and_a_full_mask_are_warnings(folder: Path, value: int, kind: str) -> None:
+    Image.new("L", (96, 80), value).save(folder / "masks" / "e.png")
+    report = check(card(6), folder)
+    assert report.findings == [Finding("warning", kind, "e")]
+    assert report.errors == 0
+
+
+def test_the_same_pixels_under_two_names_are_a_duplicate_and_not_a_near_one(folder: Path) -> None:
+    photograph(0).save(folder / "images" / "f.png", compress_level=1)  # other bytes, the same pixels as a
+    assert (folder / "images" / "f.png").read_bytes() != (folder / "images" / "a.png").read_bytes()
+    (finding,) = check(card(6), folder).findings
+    assert (finding.level, finding.kind) == ("warning", "duplicate")
+    assert "a and f" in finding.text
+
+
+def test_three_equal_images_are_all_named(folder: Path) -> None:
+    for name in "cf":
+        shutil.copy(folder / "images" / "a.png", folder / "images" / f"{name}.png")
+    findings = check(card(6), folder).findings
+    assert kinds(findings) == [("warning", "duplicate")] * 2
+    assert {"c", "f"} <= {word for finding in findings for word in finding.text.split()}
+
+
+@pytest.mark.parametrize("copy", ["re-encoded", "brightened", "scaled"])
+def test_an_altered_copy_is_a_near_duplicate(folder: Path, copy: str) -> None:
+    original = photograph(1)  # b
+    if copy == "re-encoded":
+        (folder / "images" / "e.png").unlink()
+        original.save(folder / "images" / "e.jpg", quality=70)
+    elif copy == "brightened":
+        ImageEnhance.Brightness(original).enhance(1.06).save(folder / "images" / "e.png")
+    else:
+        put(folder, "e", original.resize((144, 120), Image.Resampling.BILINEAR))
+    (finding,) = check(card(6), folder).findings
+    assert (finding.level, finding.kind) == ("warning", "near-duplicate")
+    assert "b and e" in finding.text
+
+
+def test_unlike_images_are_not_called_near_duplicates(tmp_path: Path) -> None:
+    for seed in range(60):
+        put(tmp_path, f"case{seed}", photograph(seed))
+    assert check(card(60), tmp_path).findings == []
+
+
+def test_everything_is_found_in_one_pass(folder: Path) -> None:
+    (folder / "masks" / "a.png").unlink()
+    (folder / "images" / "b.png").write_bytes(b"")
+    Image.new("L", (96, 80)).save(folder / "masks" / "c.png")
+    put(folder, "g", photograph(3))  # d again
+    put(folder, "h", ImageEnhance.Brightness(photograph(4)).enhance(1.06), Image.new("L", (96, 80), 255))
+    report = check(card(6), folder)
+    assert sorted(kinds(report.findings)) == sorted([
+        ("error", "count"), ("error", "file"), ("error", "file"), ("warning", "empty mask"), ("warning", "full mask"),
+        ("warning", "duplicate"), ("warning", "near-duplicate"),
+    ])  # fmt: skip
+    assert report.errors == 3
+    assert report.cases == 8
+
+
+def test_progress_counts_every_case(folder: Path) -> None:
+    told: list[tuple[int, int]] = []
+    check(card(6), folder, lambda done, total: told.append((done, total)))
+    assert told == [(number, 6) for number in range(1, 7)]
+
+
+def test_a_check_writes_nothing(folder: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    check(card(6), folder)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_no_folder_of_the_layout_is_the_users_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--data-root"):
+        check(card(6), tmp_path)
