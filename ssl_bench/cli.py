@@ -134,9 +134,16 @@ def report(
     benchmark = load_benchmark(dataset or grid.dataset)
     share = labeled or (grid.labeled if benchmark.name == grid.dataset else benchmark.labeled[0])
     shown = ablation_table(
-        grid, Store(results_root).runs(), benchmark, share, protocol or benchmark.protocol, _settings(settings, iterations),
-        load_methods(*(methods_dir or [])), fingerprint=data, all_networks=all_networks,
-    )  # fmt: skip
+        grid,
+        Store(results_root).runs(),
+        benchmark,
+        share,
+        protocol or benchmark.protocol,
+        _settings(settings, iterations),
+        load_methods(*(methods_dir or [])),
+        fingerprint=data,
+        all_networks=all_networks,
+    )
     if format == "terminal":
         shown.print(_console())
     else:

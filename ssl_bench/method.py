@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from ssl_bench import METHODS_DIR
+from ssl_bench.cards import Card, parse_card
 from ssl_bench.errors import UserError
 from ssl_bench.ops import ExponentialMovingAverage
-from ssl_bench.spec import Card, Protocol, problems, protocol_keys
+from ssl_bench.spec import Protocol, protocol_keys
 
 
 class Images:
@@ -237,10 +237,7 @@ def find_method(name: str) -> type[SSLMethod]:
 
 def parse_hyperparameters(method: type[SSLMethod], values: dict[str, Any]) -> Hyperparameters:
     """Validate a method's hyperparameters, all errors at once."""
-    try:
-        return method.hyperparameters.model_validate(values)
-    except ValidationError as error:
-        raise UserError("\n".join(f"--set ({method.name}): {problem}" for problem in problems(error))) from None
+    return parse_card(method.hyperparameters, values, f"--set ({method.name})")
 
 
 def source_hash(method: type[SSLMethod]) -> str:

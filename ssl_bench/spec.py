@@ -8,11 +8,12 @@ import math
 import tomllib
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ssl_bench import BENCHMARKS_DIR
+from ssl_bench.cards import Card, parse_card, read_toml
 from ssl_bench.errors import UserError
 
 METRICS = ("dsc", "jaccard", "95hd", "asd")
@@ -21,12 +22,6 @@ View = Literal["weak", "strong1", "strong2"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-
-
-class Card(BaseModel):
-    """A frozen, typed record read from TOML; a key that it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 # ---------------------------------------------------------------------------------------------------- benchmarks
@@ -324,8 +319,6 @@ def _least(whole: int) -> str:
 
 # --------------------------------------------------------------------------------------------------------- cards
 
-CardType = TypeVar("CardType", bound=Card)
-
 
 def load_benchmark(name: str) -> Benchmark:
     """Read a data set's card by name (benchmarks/datasets/NAME.toml) or by path (a name that ends in .toml)."""
@@ -364,46 +357,6 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; a file that is not TOML is the user's mistake, told with its place."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: not a TOML file: {error}") from None
-
-
-def parse_card(model: type[CardType], data: dict[str, Any], where: str) -> CardType:
-    """Validate a card's data; every error is reported at once, one line each, with the file and the key."""
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        lines = [f"{where}: {problem}" for problem in problems(error)]
-        raise UserError("\n".join(dict.fromkeys(lines))) from None
-
-
-def problems(error: ValidationError) -> list[str]:
-    """Say each error of a pydantic validation as `key: what was expected, what was found`."""
-    lines = []
-    for detail in error.errors(include_url=False):
-        key = ".".join(str(part) for part in detail["loc"] if not _is_union_branch(part)) or "card"
-        if detail["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key")
-        elif detail["type"] == "missing":
-            lines.append(f"{key}: missing")
-        elif detail["loc"]:
-            lines.append(f"{key}: {detail['msg'].removeprefix('Value error, ')}, found {detail['input']!r}")
-        else:
-            lines.append(f"{key}: {detail['msg'].removeprefix('Value error, ')}")
-    return lines
-
-
-def _is_union_branch(part: int | str) -> bool:
-    """Pydantic puts the tried branch of a union ('literal[...]', 'int', 'constrained-str') into an error's place."""
-    return isinstance(part, str) and (part in {"int", "float", "str", "bool"} or "[" in part or "constrained" in part)
 
 
 def _card_path(kind: Literal["datasets", "protocols"], name: str, option: str) -> Path:

@@ -538,6 +538,18 @@ def test_the_number_of_a_run_counts_all_runs_of_the_request(discs: Path, tmp_pat
     assert sum(entry[0] == "step" for entry in display.told) == 2 + 4 + 2 + 2
 
 
+def test_after_a_mistake_in_the_data_the_same_process_goes_on(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path, "kvasir", IDS)
+    path = data / "Kvasir-SEG" / "masks" / "case4.jpg"
+    content = path.read_bytes()
+    path.write_bytes(content[:300])
+    with pytest.raises(UserError) as caught:
+        plan(data, "mt")
+    assert str(path) in str(caught.value)  # which is still held, and must hold no lock
+    path.write_bytes(content)
+    assert len(plan(data, "mt")) == 1
+
+
 def test_a_failed_run_is_recorded_with_its_reason(discs: Path, tmp_path: Path) -> None:
     (job,) = plan(discs, "mt", iterations=1)
     folder = Store(tmp_path).folder(job.spec)

@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} threads, protocol mini, median of {arguments.repeats} pairs"
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, protocol mini, medians of {arguments.repeats}"
     )
     for name in arguments.methods.split(","):
         iteration(name, arguments.repeats)

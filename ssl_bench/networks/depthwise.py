@@ -17,7 +17,7 @@ class DilatedDepthwiseConv2d(nn.Conv2d):
         """Convolve (B, C, H, W); on a GPU, or under autocast, with the library's gradient."""
         if images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             return super().forward(images)
-        convolved: Tensor = _Convolution.apply(images, self.weight, self.padding, self.dilation)  # type: ignore[no-untyped-call]
+        convolved: Tensor = _Convolution.apply(images, self.weight, self.padding, self.dilation)
         return convolved
 
 
@@ -33,7 +33,7 @@ class _Convolution(torch.autograd.Function):
         return conv2d(images, weight, padding=padding, dilation=dilation, groups=len(weight))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         images, weight = ctx.saved_tensors
         flipped = weight.flip(2, 3)

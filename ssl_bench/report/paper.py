@@ -9,8 +9,9 @@ import pandas as pd
 from pydantic import Field
 
 from ssl_bench import BENCHMARKS_DIR, PUBLISHED_DIR
+from ssl_bench.cards import Card, parse_card, read_toml
 from ssl_bench.errors import UserError
-from ssl_bench.method import SSLMethod
+from ssl_bench.method import SSLMethod, parse_hyperparameters
 from ssl_bench.report.select import (
     METRIC_TITLES,
     Cell,
@@ -22,7 +23,7 @@ from ssl_bench.report.select import (
     undefined,
 )
 from ssl_bench.report.table import Table
-from ssl_bench.spec import Benchmark, Card, Metric, Protocol, load_protocol, parse_card, protocol_keys, read_toml
+from ssl_bench.spec import Benchmark, Metric, Protocol, load_protocol, protocol_keys
 from ssl_bench.store import Run
 
 
@@ -125,7 +126,7 @@ def _cells(
     for name in grid.methods:
         method = methods[name]
         own = {key: value for key, value in settings.items() if key in method.hyperparameters.model_fields}
-        hyper = parse_card(method.hyperparameters, own, f"--set ({name})").model_dump(mode="json")
+        hyper = parse_hyperparameters(method, own).model_dump(mode="json")
         cells.append(Cell(benchmark, labeled, card, name, method.version, hyper))
     return card, cells
 

@@ -107,7 +107,7 @@ def origin(runs: Sequence[Run]) -> list[str]:
     spec = runs[0].spec
     return [
         (
-            f"Measured: mean ± sample standard deviation over seeds {', '.join(map(str, seeds))}; the mean of a seed is "
+            f"Measured: mean ± sample standard deviation over seeds {', '.join(map(str, seeds))}; a seed's mean is "
             f"over {spec.test_count} test images, {spec.labeled} of {spec.train_count} training images labelled."
         ),
         (

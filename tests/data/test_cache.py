@@ -22,7 +22,7 @@ from ssl_bench.data.files import list_cases
 from ssl_bench.errors import UserError
 from ssl_bench.spec import Benchmark, load_benchmark
 
-IDS = ["1", "2", "3", "4", "10", "11"]
+IDS = ["frame1", "frame2", "frame3", "frame4", "frame10", "frame11"]
 SIZES = [(37, 53), (32, 32), (61, 20), (9, 7), (64, 64), (101, 33)]
 Everything = tuple[object, ...]
 
@@ -209,10 +209,10 @@ def test_another_size_has_the_same_fingerprint_in_another_file(data: Path) -> No
 def test_a_changed_file_changes_the_fingerprint_and_the_pixels(data: Path, kind: str) -> None:
     before = prepare(card(), data, 32)
     image, mask = draw_case(77, SIZES[1])
-    Image.fromarray(image if kind == "Original" else mask).save(data / "CVC-ClinicDB" / kind / "2.tif")
+    Image.fromarray(image if kind == "Original" else mask).save(data / "CVC-ClinicDB" / kind / "frame2.tif")
     after = prepare(card(), data, 32)
     assert after.fingerprint != before.fingerprint
-    pixels, masks = after.arrays(("2",))
+    pixels, masks = after.arrays(("frame2",))
     if kind == "Original":
         assert np.array_equal(pixels[0], image)
     else:
@@ -221,7 +221,7 @@ def test_a_changed_file_changes_the_fingerprint_and_the_pixels(data: Path, kind:
 
 def test_a_touched_but_equal_file_keeps_the_fingerprint(data: Path) -> None:
     before = everything(prepare(card(), data, 32))
-    os.utime(data / "CVC-ClinicDB" / "Original" / "2.tif", (1, 1))
+    os.utime(data / "CVC-ClinicDB" / "Original" / "frame2.tif", (1, 1))
     assert everything(prepare(card(), data, 32)) == before
 
 
@@ -231,21 +231,23 @@ def test_the_fingerprint_is_of_contents_and_ids_and_not_of_the_place(data: Path,
     shutil.copytree(data / "CVC-ClinicDB", elsewhere / "CVC-ClinicDB")
     assert everything(prepare(card(), elsewhere.parent, 32)) == everything(here)
     for folder in ("Original", "Ground Truth"):
-        (elsewhere / "CVC-ClinicDB" / folder / "11.tif").rename(elsewhere / "CVC-ClinicDB" / folder / "12.tif")
+        (elsewhere / "CVC-ClinicDB" / folder / "frame11.tif").rename(
+            elsewhere / "CVC-ClinicDB" / folder / "frame12.tif"
+        )
     renamed = prepare(card(), elsewhere.parent, 32)
-    assert renamed.ids == (*IDS[:-1], "12")
+    assert renamed.ids == (*IDS[:-1], "frame12")
     assert renamed.fingerprint != here.fingerprint
 
 
 def test_swapped_names_change_the_fingerprint(data: Path) -> None:
     before = prepare(card(), data, 32)
     for folder in (data / "CVC-ClinicDB" / "Original", data / "CVC-ClinicDB" / "Ground Truth"):
-        (folder / "1.tif").rename(folder / "swap.tif")
-        (folder / "2.tif").rename(folder / "1.tif")
-        (folder / "swap.tif").rename(folder / "2.tif")
+        (folder / "frame1.tif").rename(folder / "swap.tif")
+        (folder / "frame2.tif").rename(folder / "frame1.tif")
+        (folder / "swap.tif").rename(folder / "frame2.tif")
     after = prepare(card(), data, 32)
     assert after.fingerprint != before.fingerprint
-    assert np.array_equal(after.arrays(("1",))[0], before.arrays(("2",))[0])
+    assert np.array_equal(after.arrays(("frame1",))[0], before.arrays(("frame2",))[0])
 
 
 def test_renamed_links_to_the_same_files_are_other_cases(data: Path, tmp_path: Path) -> None:
@@ -257,9 +259,9 @@ def test_renamed_links_to_the_same_files_are_other_cases(data: Path, tmp_path: P
             (linked / folder / f"{name}.tif").symlink_to(data / "CVC-ClinicDB" / folder / f"{name}.tif")
     before = prepare(card(), linked, 32)
     for folder in ("Original", "Ground Truth"):
-        (linked / folder / "11.tif").rename(linked / folder / "12.tif")
+        (linked / folder / "frame11.tif").rename(linked / folder / "frame12.tif")
     after = prepare(card(), linked, 32)
-    assert after.ids == (*IDS[:-1], "12")
+    assert after.ids == (*IDS[:-1], "frame12")
     assert after.fingerprint != before.fingerprint
 
 
@@ -306,20 +308,20 @@ def test_another_number_of_cases_needs_to_be_allowed(data: Path, cache: Path, pu
 
 def test_a_part_of_the_data_is_other_data(data: Path) -> None:
     whole = prepare(card(), data, 32)
-    (data / "CVC-ClinicDB" / "Original" / "11.tif").unlink()
+    (data / "CVC-ClinicDB" / "Original" / "frame11.tif").unlink()
     part = prepare(card(), data, 32, allow_partial=True)
     assert part.ids == tuple(IDS[:-1])
     assert part.fingerprint != whole.fingerprint
 
 
 def test_missing_masks_are_all_named_and_allowed_by_nothing(data: Path) -> None:
-    for name in ("2", "10"):
+    for name in ("frame2", "frame10"):
         (data / "CVC-ClinicDB" / "Ground Truth" / f"{name}.tif").unlink()
     with pytest.raises(UserError) as caught:
         prepare(card(), data, 32, allow_partial=True)
-    lines = str(caught.value).splitlines()
-    assert len(lines) == 2
-    for line, name in zip(lines, ("2", "10"), strict=True):
+    messages = str(caught.value).splitlines()
+    assert len(messages) == 2
+    for line, name in zip(messages, ("frame2", "frame10"), strict=True):
         assert line.startswith(str(data / "CVC-ClinicDB" / "Original" / f"{name}.tif"))
 
 
@@ -331,7 +333,7 @@ def test_no_data_root_names_the_option(cache: Path) -> None:
 @pytest.mark.parametrize("kind", ["Original", "Ground Truth"])
 @pytest.mark.parametrize("damage", ["truncated", "folder", "dangling link"])
 def test_an_unreadable_file_is_named_and_leaves_no_cache(data: Path, cache: Path, kind: str, damage: str) -> None:
-    path = data / "CVC-ClinicDB" / kind / "4.tif"
+    path = data / "CVC-ClinicDB" / kind / "frame4.tif"
     content = path.read_bytes()
     path.unlink()
     if damage == "truncated":
@@ -340,7 +342,7 @@ def test_an_unreadable_file_is_named_and_leaves_no_cache(data: Path, cache: Path
         path.mkdir()
     else:
         path.symlink_to(data / "nowhere.tif")
-    with pytest.raises(UserError, match="4.tif") as caught:
+    with pytest.raises(UserError, match="frame4") as caught:
         prepare(card(), data, 32)
     assert str(path) in str(caught.value)
     assert not list(cache.rglob("*.h5"))
@@ -390,7 +392,7 @@ def test_a_failed_preparing_lets_go_of_the_cache_at_once(data: Path) -> None:
 def test_an_interrupted_rebuilding_keeps_the_old_cache(data: Path, tmp_path: Path) -> None:
     before = prepare(card(), data, 32)
     kept = everything(before)
-    path = data / "CVC-ClinicDB" / "Original" / "2.tif"
+    path = data / "CVC-ClinicDB" / "Original" / "frame2.tif"
     old = path.read_bytes(), path.stat()
     Image.fromarray(draw_case(77, SIZES[1])[0]).save(path)
     with pytest.raises(KeyboardInterrupt):
@@ -544,8 +546,8 @@ def test_a_killed_building_blocks_nobody_and_its_remains_are_cleared(data: Path,
     assert process.wait(30) == -signal.SIGKILL
     assert not list(cache.rglob("*.h5"))
     dataset = prepare(card(), data, 32)
-    images, _ = dataset.arrays(("2",))
-    assert np.array_equal(images[0], draw_case(1, (32, 32))[0])
+    images, _ = dataset.arrays(("frame2",))
+    assert np.array_equal(images[0], draw_case(1, SIZES[1])[0])
     assert left_over(cache) == []  # gigabytes, for a real data set
 
 

@@ -1,0 +1,60 @@
+"""Cards: frozen, typed records read from TOML, with every error of one reported together."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ssl_bench.errors import UserError
+
+
+class Card(BaseModel):
+    """A frozen, typed record read from TOML; a key that it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+CardType = TypeVar("CardType", bound=Card)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; a file that is not TOML is the user's mistake, told with its place."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not a TOML file: {error}") from None
+
+
+def parse_card(model: type[CardType], data: dict[str, Any], where: str) -> CardType:
+    """Validate a card's data; every error is reported at once, one line each, with the file and the key."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        lines = [f"{where}: {problem}" for problem in problems(error)]
+        raise UserError("\n".join(dict.fromkeys(lines))) from None
+
+
+def problems(error: ValidationError) -> list[str]:
+    """Say each error of a pydantic validation as `key: what was expected, what was found`."""
+    lines = []
+    for detail in error.errors(include_url=False):
+        key = ".".join(str(part) for part in detail["loc"] if not _is_union_branch(part)) or "card"
+        if detail["type"] == "extra_forbidden":
+            lines.append(f"{key}: unknown key")
+        elif detail["type"] == "missing":
+            lines.append(f"{key}: missing")
+        elif detail["loc"]:
+            lines.append(f"{key}: {detail['msg'].removeprefix('Value error, ')}, found {detail['input']!r}")
+        else:
+            lines.append(f"{key}: {detail['msg'].removeprefix('Value error, ')}")
+    return lines
+
+
+def _is_union_branch(part: int | str) -> bool:
+    """Pydantic puts the tried branch of a union ('literal[...]', 'int', 'constrained-str') into an error's place."""
+    return isinstance(part, str) and (part in {"int", "float", "str", "bool"} or "[" in part or "constrained" in part)
