@@ -224,7 +224,12 @@ def load_methods(*extra_folders: Path) -> dict[str, type[SSLMethod]]:
                 _import_file(path)
                 _LOADED.add(path)
     for entry_point in importlib.metadata.entry_points(group="ssl_bench.methods"):
-        entry_point.load()
+        try:
+            entry_point.load()
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{entry_point.value}: {_cannot_import(entry_point.name, error)}") from error
     return dict(_REGISTRY)
 
 
@@ -250,7 +255,8 @@ def _source_file(method: type[SSLMethod]) -> str:
 
 
 def _import_file(path: Path) -> None:
-    name = f"ssl_bench.methods.{path.stem}" if path.parent == METHODS_DIR else f"ssl_bench_user_methods.{path.stem}"
+    folder = hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]  # two folders may have files of one name
+    name = f"ssl_bench.methods.{path.stem}" if path.parent == METHODS_DIR else f"ssl_bench_methods_{folder}.{path.stem}"
     module_spec = importlib.util.spec_from_file_location(name, path)
     assert module_spec is not None
     assert module_spec.loader is not None
@@ -261,4 +267,8 @@ def _import_file(path: Path) -> None:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{path}: cannot be imported as a method file: {type(error).__name__}: {error}") from error
+        raise UserError(f"{path}: {_cannot_import(path.stem, error)}") from error
+
+
+def _cannot_import(name: str, error: Exception) -> str:
+    return f"methods '{name}' cannot be imported: {type(error).__name__}: {error}"

@@ -142,7 +142,9 @@ class Protocol(Card):
     image_size: Count = Field(description="side of the square image that the networks see, in pixels")
     augment_size: Count = Field(description="side at which views are drawn before they are brought to image_size")
     score_size: Literal["original"] | Count = Field(description="side at which masks are compared")
-    metrics: tuple[Metric, ...] | Literal["auto"] = Field("auto", description="auto: the data set's own")
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] | Literal["auto"] = Field(
+        "auto", description="auto: the data set's own"
+    )
     labeled_batch: Count
     unlabeled_batch: Count
     unlabeled_pool: Literal["unlabeled", "all"] = Field(description="all: the labelled images too, without their masks")
@@ -330,6 +332,7 @@ def load_protocol(name: str, overrides: dict[str, Any] | None = None) -> Protoco
     """Read a protocol's card by name or path, follow its `extends`, and lay `overrides` (dotted keys) on top."""
     path = _card_path("protocols", name, "--protocol")
     data = _extended(path, seen=())
+    _lengthen(data, overrides or {})
     for key, value in (overrides or {}).items():
         _put(data, key, value)
     where = f"{path} with --set" if overrides else str(path)
@@ -376,9 +379,7 @@ def _extended(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     if path in seen:
         raise UserError(f"{path}: extends: the cards extend each other in a circle")
     base = _extended(_card_path("protocols", str(parent), f"{path}: extends"), (*seen, path))
-    if "iterations" in data or "epochs" in data:
-        base.pop("iterations", None)
-        base.pop("epochs", None)
+    _lengthen(base, data)
     return _merged(base, data)
 
 
@@ -390,9 +391,18 @@ def _merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _lengthen(base: dict[str, Any], top: dict[str, Any]) -> None:
+    """Drop the length of `base` where `top` gives one: a length in epochs then replaces one in iterations too."""
+    if top.get("iterations") is not None or top.get("epochs") is not None:
+        base.pop("iterations", None)
+        base.pop("epochs", None)
+
+
 def _put(data: dict[str, Any], key: str, value: Any) -> None:
     table, _, leaf = key.rpartition(".")
-    (data.setdefault(table, {}) if table else data)[leaf] = value
+    inner = data.setdefault(table, {}) if table else data
+    if isinstance(inner, dict):  # a card with something else there is reported when it is validated
+        inner[leaf] = value
 
 
 def _listed(names: Any) -> str:

@@ -356,7 +356,7 @@ BAD_OPTIONS = {
     "an unknown setting": ({"set": "learning_rat=1"}, ["--set learning_rat"]),
     "a setting without a value": ({"set": "nonsense"}, ["--set", "'nonsense'"]),
     "a setting of a wrong type": ({"set": "image_size=big"}, ["--set", "image_size", "'big'"]),
-    "no metric": ({"set": 'metrics="f1"'}, ["--set", "metrics", "'f1'"]),
+    "an unknown network": ({"set": "network=vnet"}, ["--set", "network", "'vnet'"]),
     "another method's hyperparameter": ({"set": "k=3"}, ["--set k"]),
     "an image size that does not fit": ({"set": "image_size=30"}, ["image_size 30"]),
     "an unknown split": ({"set": "split=by-sequence"}, ["split", "by-sequence", "random"]),

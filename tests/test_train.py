@@ -1,25 +1,21 @@
 """Training and scoring of whole runs in this process, on a dozen discs and a network of half a million parameters."""
 
-import dataclasses
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from conftest import write_dataset
 from PIL import Image
 from safetensors.torch import load_file
-from torch import nn
 from torch.nn.functional import interpolate
 
 from ssl_bench import method as registry_module
 from ssl_bench import train as train_module
-from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
+from ssl_bench.errors import InterruptedRunError, UserError
 from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import SSLMethod, find_method, load_methods
 from ssl_bench.networks import build_network
@@ -302,7 +298,7 @@ def test_a_run_repeated_elsewhere_gives_the_same_bytes(discs: Path, tmp_path: Pa
     methods = ["supervised", "mt", "cps", "ucmt"]
     first = finished(plan(discs, *methods, iterations=4), tmp_path / "first")
     torch.manual_seed(99)  # nothing may hang on what came before in the process
-    np.random.seed(99)  # noqa: NPY002
+    np.random.seed(99)
     second = finished(plan(discs, *methods[::-1], iterations=4), tmp_path / "second")[::-1]
     for one, other in zip(first, second, strict=True):
         assert one.spec.method == other.spec.method

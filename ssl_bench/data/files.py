@@ -67,7 +67,7 @@ def read_mask(path: Path, content: bytes, threshold: int) -> np.ndarray:
     """
     with _open(path, content) as image:
         grey = np.asarray(image.convert("L"))
-    if threshold > 1 and grey.max(initial=0) == 1:
+    if threshold > 0 and grey.max(initial=0) == 1:
         raise UserError(f"{path}: expected mask values up to 255 (threshold {threshold}), found 0 and 1")
     return grey > threshold
 
@@ -85,7 +85,7 @@ def pair(case: CaseFiles, image_bytes: bytes, mask_bytes: bytes, files: Files) -
 
 def natural(name: str) -> list[tuple[int, str]]:
     """Sort key that orders 2 before 10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return [(int(part), "") if i % 2 else (-1, part) for i, part in enumerate(re.split(r"([0-9]+)", name))]
 
 
 def _size(pixels: np.ndarray) -> str:
@@ -95,11 +95,12 @@ def _size(pixels: np.ndarray) -> str:
 def _open(path: Path, content: bytes) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(content))
+        coded = str(getattr(image, "tile", ""))  # how the file codes its pixels; loading forgets it
         image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a readable image: {error}") from None
-    if image.mode.startswith(("I", "F")):
-        raise UserError(f"{path}: expected 8 bits a channel, found mode {image.mode}")
+    if image.mode.startswith(("I", "F")) or ";16" in coded:
+        raise UserError(f"{path}: expected 8 bits a channel, found more")
     return image
 
 

@@ -84,7 +84,7 @@ def _groups(split: Split, ids: Sequence[str], contents: Sequence[str]) -> dict[s
 
 def _sequence(split: Split, name: str) -> str:
     assert split.sequence_starts is not None
-    if not name.isdigit():
+    if not (name.isascii() and name.isdigit()):
         raise UserError(f"case '{name}': a split by sequence needs frame numbers as ids")
     number = int(np.searchsorted(split.sequence_starts, int(name), side="right"))
     return f"sequence {number}"

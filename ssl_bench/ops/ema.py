@@ -36,6 +36,7 @@ class ExponentialMovingAverage(nn.Module):
         self.network = network.requires_grad_(requires_grad=False)
         self.decay, self.warmup, self.source = decay, warmup, source
         self.average_buffers, self.always_eval = average_buffers, always_eval
+        self.train()
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode as `nn.Module.train` does, unless the teacher is always in evaluation mode."""

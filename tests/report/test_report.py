@@ -1,0 +1,406 @@
+"""Tables from runs written by hand: every number against a hand computation, and no run where it does not belong."""
+
+import csv
+import io
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY
+from rich.console import Console
+
+from ssl_bench import BENCHMARKS_DIR
+from ssl_bench.errors import UserError
+from ssl_bench.method import load_methods
+from ssl_bench.report.paper import ablation_table, load_grid
+from ssl_bench.report.runs import comparison_table, status_table
+from ssl_bench.report.select import mean_and_deviation
+from ssl_bench.report.table import FORMATS, Table
+from ssl_bench.spec import Benchmark, Metric, RunSpec, Split, load_benchmark, load_protocol
+from ssl_bench.store import Run, Store
+
+METHODS = load_methods()
+KVASIR = load_benchmark("kvasir")
+ISIC = load_benchmark("isic")
+ISIC = ISIC.model_copy(update={"splits": {**ISIC.splits, "other": ISIC.splits["random"]}})  # two ways to split
+TITLES = ["Supervised", "MT", "CPS", "CMTv1", "CMTv2", "CMTv3", "UCMT"]
+PREDICTOR = {"supervised": "network", "cps": "student1"}
+PROVENANCE = {
+    "started": "2026-01-02T03:04:05+00:00", "finished": "2026-01-03T03:04:05+00:00", "ssl_bench": "0.1.0",
+    "device": "a device", "packages": {"torch": "2.11"},
+}  # fmt: skip
+
+
+def write_run(
+    store: Store, method: str, seed: int, scores: Sequence[float | None], *, benchmark: Benchmark = ISIC,
+    labeled: int = 90, train: int = 1815, protocol: str = "mini", settings: dict[str, Any] | None = None,
+    device: str = "cpu", fingerprint: str = "f" * 16, status: str = "finished", version: int = 1, hyper: dict[str, Any] | None = None,
+    weights: str | None = "0123456789abcdef", rule: Split | None = None, metric: Metric = "dsc", other: float = 0.125,
+) -> RunSpec:  # fmt: skip
+    """Write run.json and cases.csv as the store describes them; `scores` of one metric, per case of the predictor."""
+    card = load_protocol(protocol, {"metrics": [metric], **(settings or {})})
+    resolved = card.resolved(benchmark, train, device)
+    fields = METHODS[method].hyperparameters().model_dump()
+    spec = RunSpec(
+        benchmark=benchmark.name,
+        split=rule or benchmark.splits[resolved.split],
+        data_fingerprint=fingerprint,
+        train_count=train,
+        test_count=len(scores),
+        labeled=labeled,
+        protocol=resolved,
+        weights_fingerprint=weights,
+        method=method,
+        method_version=version,
+        hyperparameters={**fields, **(hyper or {})},
+        seed=seed,
+    )
+    predictor = PREDICTOR.get(method, "teacher")
+    defined = [score for score in scores if score is not None]
+    own = {"mean": sum(defined) / len(defined) if defined else None, "undefined": len(scores) - len(defined)}
+    result = {
+        "predictor": predictor,
+        "scores": {"student2": {metric: {"mean": other, "undefined": 0}}, predictor: {metric: own}},
+        "train_seconds": 90.0,
+    }
+    record = {
+        "format": 1, "hash": spec.hash, "status": status, "iterations": 300, "spec": spec.model_dump(mode="json"),
+        "provenance": PROVENANCE,
+    }  # fmt: skip
+    if status == "finished":
+        record["result"] = result
+    if status == "failed":
+        record["error"] = "not finite at iteration 3: [loss1] = nan"
+    folder = store.root / "runs" / spec.benchmark / spec.method / spec.hash
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(record))
+    rows = [f"{predictor},{case},lesion,{'' if score is None else score}" for case, score in enumerate(scores)]
+    (folder / "cases.csv").write_text("\n".join([f"network,case,class,{metric}", *rows]) + "\n")
+    return spec
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def table4(store: Store, **changes: Any) -> Table:
+    asked = {"benchmark": ISIC, "labeled": "5%", "protocol": "mini", "settings": {"metrics": ["dsc"]}} | changes
+    return ablation_table(load_grid(4), store.runs(), methods=METHODS, **asked)
+
+
+def column(table: Table, name: str) -> dict[str, str]:
+    return {row[0]: row[table.header.index(name)] for row in table.rows}
+
+
+def measured(table: Table) -> dict[str, str]:
+    return column(table, "Measured DSC [%]")
+
+
+# ------------------------------------------------------------------------------------------------------ the numbers
+
+
+def test_a_cell_is_the_mean_and_sample_deviation_over_seeds_of_the_mean_over_cases(store: Store) -> None:
+    write_run(store, "mt", 1, [0.9, 0.8, 0.4])  # 0.70
+    write_run(store, "mt", 2, [0.8, 0.8, 0.8])  # 0.80
+    write_run(store, "mt", 3, [0.6, 0.75, 0.9])  # 0.75
+    write_run(store, "ucmt", 1, [0.8123, 0.8123, 0.8123])
+    table = table4(store)
+    # Deviations from 75 are -5, 5, 0: variance 50 / 2 = 25.
+    expected = dict.fromkeys(TITLES, "no run") | {"MT": "75.00 ± 5.00", "UCMT": "81.23"}
+    assert measured(table) == expected
+    assert column(table, "Seeds") == dict.fromkeys(TITLES, "0") | {"MT": "3", "UCMT": "1"}
+    assert column(table, "Published DSC [%]")["MT"] == "86.67"
+
+
+def test_two_seeds_are_enough_for_a_deviation(store: Store) -> None:
+    write_run(store, "cps", 4, [0.5, 0.7])
+    write_run(store, "cps", 9, [0.9, 0.7])
+    deviation = statistics.stdev([60.0, 80.0])
+    assert measured(table4(store))["CPS"] == f"70.00 ± {deviation:.2f}" == "70.00 ± 14.14"
+    assert any("seeds 4, 9" in note for note in table4(store).notes)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([], "—"),
+        ([1.005], "1.00"),
+        ([1, 3], "2.00 ± 1.41"),
+        ([88.1, 88.1, 88.1], "88.10 ± 0.00"),
+        ([0, 0, 3], "1.00 ± 1.73"),
+    ],
+)
+def test_mean_and_deviation(values: list[float], text: str) -> None:
+    assert mean_and_deviation(values) == text
+
+
+def test_other_networks_are_shown_when_asked_for(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5], other=0.25)
+    write_run(store, "mt", 2, [0.5], other=0.75)
+    assert [row[0] for row in table4(store).rows] == TITLES
+    table = table4(store, all_networks=True)
+    assert [row[0] for row in table.rows] == ["Supervised", "MT", "  its student2", *TITLES[2:]]
+    assert measured(table)["  its student2"] == f"50.00 ± {statistics.stdev([25, 75]):.2f}"
+    assert {len(row) for row in table.rows} == {len(table.header)}
+
+
+def test_undefined_cases_are_counted_below_the_table(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5, None, 0.7, None])
+    table = table4(store)
+    assert measured(table)["MT"] == "60.00"
+    assert any(note.startswith("2 cases had no defined DSC") for note in table.notes)
+
+
+def test_distances_are_not_shown_in_per_cent(store: Store) -> None:
+    spec = write_run(store, "mt", 1, [3.0, None, 4.0], metric="95hd")
+    write_run(store, "mt", 2, [None, None, None], metric="95hd")
+    runs = [run for run in store.runs() if run.spec.method == "mt"]
+    table = comparison_table(runs, {"mt": "MT"})
+    assert spec.protocol.metrics == ("95hd",)
+    assert table.header == ["Method", "Network scored", "95HD [px]", "Seeds", "Training [min]"]
+    assert table.rows == [["MT", "teacher", "3.50", "2", "1.5"]]
+    assert any("MT: 4 cases had no defined 95HD" in note for note in table.notes)
+
+
+def test_a_comparison_has_a_row_per_method_in_the_order_asked_for(store: Store) -> None:
+    for method, seed, score in (("ucmt", 1, 0.5), ("ucmt", 2, 0.7), ("mt", 1, 0.25)):
+        write_run(store, method, seed, [score])
+    runs = sorted(store.runs(), key=lambda run: run.spec.method, reverse=True)
+    table = comparison_table(runs, {"mt": "MT", "ucmt": "UCMT"})
+    assert [row[:4] for row in table.rows] == [
+        ["UCMT", "teacher", f"60.00 ± {statistics.stdev([50, 70]):.2f}", "2"], ["MT", "teacher", "25.00", "1"],
+    ]  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------------- what does not belong
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "another protocol": {"protocol": "paper", "settings": {"encoder_weights": "none"}, "weights": None},
+    "another length": {"settings": {"iterations": 299}},
+    "another learning rate": {"settings": {"learning_rate": 1e-3}},
+    "another view": {"settings": {"views.teacher": "strong1"}},
+    "another augmentation": {"settings": {"augmentation.hue": 0.1}},
+    "another hyperparameter": {"hyper": {"k": 3}},
+    "another version of the method": {"version": 2},
+    "another labelled share": {"labeled": 181},
+    "another data set": {"benchmark": KVASIR, "train": 800, "labeled": 40},
+    "another split of the same data": {"settings": {"split": "other"}},
+    "a split drawn by another rule": {"rule": Split(test=779, seed=2019)},
+    "a run that is not finished": {"status": "running"},
+    "a run that failed": {"status": "failed"},
+    "a run with metrics of another choice": {"metric": "jaccard"},
+    "few training images, of which 5% are none": {"train": 9, "labeled": 2, "fingerprint": "a" * 16},
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_runs_that_differ_are_not_mixed_in(what: str, store: Store) -> None:
+    write_run(store, "ucmt", 1, [0.5])
+    write_run(store, "ucmt", 2, [0.25], **OTHERS[what])
+    table = table4(store)
+    assert (measured(table)["UCMT"], column(table, "Seeds")["UCMT"]) == ("50.00", "1")
+
+
+def test_runs_with_fewer_training_images_than_the_share_asks_for_are_not_mixed_in(store: Store) -> None:
+    write_run(store, "mt", 1, [0.25], train=50, labeled=20)
+    write_run(store, "mt", 2, [0.5], labeled=200)
+    assert measured(table4(store, labeled="200"))["MT"] == "50.00"
+
+
+def test_what_set_says_is_what_is_shown(store: Store) -> None:
+    write_run(store, "ucmt", 1, [0.5])
+    write_run(store, "ucmt", 1, [0.25], hyper={"k": 3})
+    write_run(store, "mt", 1, [0.75], settings={"iterations": 7})
+    write_run(store, "ucmt", 1, [0.125], settings={"iterations": 7}, hyper={"k": 3})
+    assert measured(table4(store, settings={"metrics": ["dsc"], "k": 3}))["UCMT"] == "25.00"
+    seven = {"metrics": ["dsc"], "iterations": 7}
+    assert measured(table4(store, settings=seven)) == dict.fromkeys(TITLES, "no run") | {"MT": "75.00"}
+    assert measured(table4(store, settings=seven | {"k": 3}))["UCMT"] == "12.50"
+
+
+def test_a_share_may_be_said_as_a_number(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5], labeled=90)
+    assert measured(table4(store, labeled="90"))["MT"] == measured(table4(store, labeled="5%"))["MT"] == "50.00"
+    assert measured(table4(store, labeled="91"))["MT"] == "no run"
+
+
+def test_the_published_numbers_hang_on_the_share_and_not_on_how_it_is_written(store: Store) -> None:
+    assert column(table4(store, labeled="5.0%"), "Published DSC [%]") == column(table4(store), "Published DSC [%]")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_runs_of_either_device_are_shown(device: str, store: Store) -> None:
+    write_run(store, "mt", 1, [0.5], protocol="paper", device=device)
+    assert measured(table4(store, protocol="paper"))["MT"] == "50.00"
+
+
+def test_two_precisions_never_stand_in_one_table(store: Store) -> None:
+    for seed, device in ((1, "cpu"), (2, "cuda")):
+        write_run(store, "mt", seed, [seed / 4], protocol="paper", device=device)
+    with pytest.raises(UserError, match=r"precision.*bf16, fp32"):
+        table4(store, protocol="paper")
+    chosen = {"metrics": ["dsc"], "precision": "bf16"}
+    assert measured(table4(store, protocol="paper", settings=chosen))["MT"] == "50.00"
+
+
+def test_two_data_fingerprints_never_stand_in_one_table(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5], fingerprint="a1" * 8)
+    write_run(store, "cps", 1, [0.25], fingerprint="b2" * 8)
+    with pytest.raises(UserError, match=r"--data.*a1a1.*, b2b2"):
+        table4(store)
+    for beginning, expected in (("a", {"MT": "50.00"}), ("b2b2", {"CPS": "25.00"}), ("c", {})):
+        table = table4(store, fingerprint=beginning)
+        assert measured(table) == dict.fromkeys(TITLES, "no run") | expected
+
+
+def test_two_files_of_encoder_weights_never_stand_in_one_table(store: Store) -> None:
+    for seed in (1, 2):
+        write_run(store, "mt", seed, [0.5], weights=str(seed) * 16)
+    with pytest.raises(UserError, match="encoder weights"):
+        table4(store)
+
+
+def test_where_a_weight_file_lies_does_not_count(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5], settings={"encoder_weights": "/there/weights.pth"})
+    table = table4(store, settings={"metrics": ["dsc"], "encoder_weights": "/here/weights.pth"})
+    assert measured(table)["MT"] == "50.00"
+
+
+# -------------------------------------------------------------------------------------------------- what is missing
+
+
+def test_the_command_names_what_is_missing_with_the_seeds_that_are_there(store: Store) -> None:
+    for method, seed in itertools.product(("supervised", "mt", "cps", "cmtv1", "cmtv3"), (1, 5)):
+        write_run(store, method, seed, [0.5])
+    (note,) = [note for note in table4(store).notes if note.startswith("no run")]
+    expected = (
+        "ssl-bench run --methods cmtv2,ucmt --dataset isic --labeled 5% --protocol mini --seeds 1,5 --set "
+        "'metrics=['\"'\"'dsc'\"'\"']'"
+    )
+    assert note == f"no run: filled by `{expected}`"
+
+
+def test_a_full_table_asks_for_nothing(store: Store) -> None:
+    for method in METHODS:
+        write_run(store, method, 1, [0.5])
+    assert not any("no run" in note for note in table4(store).notes)
+
+
+def test_the_command_of_a_data_set_of_ones_own_names_its_card(store: Store, tmp_path: Path) -> None:
+    card = tmp_path / "mine.toml"
+    card.write_text((BENCHMARKS_DIR / "datasets/kvasir.toml").read_text().replace('"kvasir"', '"mine"', 1))
+    table = table4(store, benchmark=load_benchmark(str(card)))
+    (note,) = [note for note in table.notes if note.startswith("no run")]
+    assert f"--dataset {card}" in note  # `--dataset mine` is no data set that the command line knows
+
+
+# ----------------------------------------------------------------------------------------------------------- status
+
+
+def test_status_says_where_every_run_stands_and_why_one_failed(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5, 0.25])
+    write_run(store, "mt", 2, [0.5], status="running")
+    failed = write_run(store, "cps", 1, [0.5], status="failed")
+    write_run(store, "ucmt", 1, [0.5], metric="jaccard")
+    table = status_table(store.runs())
+    rows = {(row[3], row[4]): row for row in table.rows}
+    assert rows["mt", "1"][5:8] == ["finished", "300/300", "37.50"]
+    assert rows["mt", "2"][5:8] == ["interrupted", "0/300", ""]
+    assert rows["cps", "1"][5:8] == ["failed", "0/300", ""]
+    assert rows["ucmt", "1"][5:8] == ["finished", "300/300", ""]
+    assert table.notes == [f"{failed.hash}: not finite at iteration 3: [loss1] = nan"]
+    console = Console(file=io.StringIO(), width=200)
+    table.print(console)
+    assert "[loss1] = nan" in console.file.getvalue()  # type: ignore[attr-defined]  # no markup is taken from it
+
+
+def test_cases_are_read_with_undefined_values_as_missing(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5, None])
+    (run,) = store.runs()
+    assert isinstance(run, Run)
+    assert run.cases["case"].tolist() == ["0", "1"]
+    assert run.cases["dsc"].isna().tolist() == [False, True]
+
+
+# ----------------------------------------------------------------------------------------------------------- formats
+
+
+def test_the_same_store_gives_the_same_bytes(store: Store, tmp_path: Path) -> None:
+    runs = [("mt", 2, [0.5, None]), ("ucmt", 1, [0.25, 0.5]), ("mt", 1, [0.75, 0.5])]
+    for method, seed, scores in runs:
+        write_run(store, method, seed, scores)
+    other = Store(tmp_path / "other")
+    for method, seed, scores in runs[::-1]:
+        write_run(other, method, seed, scores)
+    for name, write in FORMATS.items():
+        texts = {write(table4(place, all_networks=True)) for place in (store, store, other)}
+        assert len(texts) == 1, name
+        assert "ucmt" in texts.pop().lower()
+
+
+AWKWARD = Table(
+    "A_title with 5% & more",
+    ["Method", "L_mts", "DSC [%]"],
+    [["a & b", "✓", "81.2 ± 0.3"], [r"c\d {e} #1 $2 ~x ^y", "—", "1,5"], ['"quoted"', "x | y", "[bold]z[/bold]"]],
+    frozenset({"DSC [%]"}),
+    ["5% of_the & notes"],
+)
+
+
+def test_latex_is_escaped() -> None:
+    text = AWKWARD.latex()
+    assert r"\caption{A\_title with 5\% \& more}" in text
+    assert r"\begin{tabular}{llr}" in text
+    assert r"Method & L\_mts & DSC [\%] \\" in text
+    assert r"a \& b & \checkmark & 81.2 $\pm$ 0.3 \\" in text
+    assert r"c\textbackslash{}d \{e\} \#1 \$2 \textasciitilde{}x \textasciicircum{}y & -- & 1,5 \\" in text
+    assert text.startswith("% 5% of_the & notes\n")  # a comment, which needs no escape
+    assert text.count(r"\begin") == text.count(r"\end")
+
+
+def test_csv_reads_back_as_it_was() -> None:
+    assert list(csv.reader(io.StringIO(AWKWARD.csv()))) == [AWKWARD.header, *AWKWARD.rows]
+
+
+def test_markdown_has_a_cell_for_every_column() -> None:
+    lines = AWKWARD.markdown().splitlines()
+    assert lines[0] == "**A_title with 5% & more**"
+    assert lines[3] == "| --- | --- | ---: |"
+    assert lines[6] == r'| "quoted" | x \| y | [bold]z[/bold] |'
+    assert lines[-1] == "- 5% of_the & notes"
+
+
+def test_the_terminal_shows_brackets_as_they_are() -> None:
+    console = Console(file=io.StringIO(), width=120)
+    AWKWARD.print(console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "[bold]z[/bold]" in text
+    assert "DSC [%]" in text
+    assert "5% of_the & notes" in text
+
+
+# ----------------------------------------------------------------------------------------------------------- imports
+
+
+def test_the_store_and_the_tables_need_no_torch() -> None:
+    program = (
+        "import sys, ssl_bench.store, ssl_bench.report.table, ssl_bench.report.select, ssl_bench.report.runs\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=REPOSITORY, capture_output=True)
+
+
+def test_no_report_imports_the_training_code() -> None:
+    program = (
+        "import sys, ssl_bench.report.paper\n"
+        "assert not {'ssl_bench.train', 'ssl_bench.evaluate', 'segmentation_models_pytorch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=REPOSITORY, capture_output=True)
