@@ -47,8 +47,8 @@ class Curves:
     def __init__(self, every: int, smooth: float) -> None:
         self.every, self.smooth = every, smooth
         self.columns: list[str] = []
-        self.rows: list[list[float]] = []  # iteration, lambda, then the columns
-        self.pending: list[list[float]] = []  # read off the device, waiting for their log line
+        self.rows: list[dict[str, float]] = []  # iteration, lambda, and a value per column that the row has
+        self.pending: list[dict[str, float]] = []  # read off the device, waiting for their log line
         self._on_device: list[Row] = []
         self.latest = ""
 
@@ -75,17 +75,14 @@ class Curves:
         """
         if not self._on_device:
             return
-        self.columns = self.columns or list(self._on_device[0].values)
-        values = torch.stack([torch.stack([row.values[name] for name in self.columns]) for row in self._on_device])
-        for row, numbers in zip(self._on_device, values.double().cpu().tolist(), strict=True):
-            bad = [
-                f"{name} = {number}"
-                for name, number in zip(self.columns, numbers, strict=True)
-                if not math.isfinite(number)
-            ]
+        numbers = iter(torch.stack([v for row in self._on_device for v in row.values.values()]).double().cpu().tolist())
+        for row in self._on_device:
+            values = {name: next(numbers) for name in row.values}
+            bad = [f"{name} = {number}" for name, number in values.items() if not math.isfinite(number)]
             if bad:
                 raise FloatingPointError(f"not finite at iteration {row.iteration}: {', '.join(bad)}")
-            self.pending.append([row.iteration, row.lambda_u, *numbers])
+            self.columns += [name for name in values if name not in self.columns]
+            self.pending.append({"iteration": row.iteration, "lambda": row.lambda_u, **values})
         self._on_device = []
 
     def close(self) -> None:
@@ -93,9 +90,10 @@ class Curves:
         self.require_finite()
         self._flush()
 
-    def table(self) -> tuple[list[str], list[list[int | float]]]:
-        """Header and closed rows of curves.csv."""
-        return ["iteration", "lambda", *self.columns], [[int(row[0]), *row[1:]] for row in self.rows]
+    def table(self) -> tuple[list[str], list[list[float | None]]]:
+        """Header and closed rows of curves.csv; a term that a row does not have is an empty cell."""
+        header = ["iteration", "lambda", *self.columns]
+        return header, [[row.get(name) for name in header] for row in self.rows]
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps; call `require_finite` first."""
@@ -107,12 +105,15 @@ class Curves:
         self._on_device = []
 
     def _flush(self) -> None:
-        """Average the pending iterations to one row, which has the last one's number and lambda."""
+        """Average each column over the pending iterations that have it; the row takes the last one's number, lambda."""
         if not self.pending:
             return
-        means = [
-            math.fsum(column) / len(self.pending) for column in zip(*(row[2:] for row in self.pending), strict=True)
-        ]
-        self.rows.append([*self.pending[-1][:2], *means])
-        self.latest = f"loss {means[0]:.3f}"
+        last = self.pending[-1]
+        row = {"iteration": last["iteration"], "lambda": last["lambda"]}
+        for name in self.columns:
+            values = [values[name] for values in self.pending if name in values]
+            if values:
+                row[name] = math.fsum(values) / len(values)
+        self.rows.append(row)
+        self.latest = f"loss {row['loss1']:.3f}"
         self.pending = []

@@ -7,10 +7,11 @@ import json
 import math
 import tomllib
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from ssl_bench import BENCHMARKS_DIR
 from ssl_bench.cards import Card, parse_card, read_toml
@@ -55,6 +56,13 @@ class Split(Card):
         None, description="first frame number of each video sequence; given, whole sequences are held out"
     )
 
+    @field_validator("sequence_starts")
+    @classmethod
+    def _increase(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and (not value or any(a >= b for a, b in pairwise(value))):
+            raise ValueError("must be increasing frame numbers")
+        return value
+
     @field_validator("test")
     @classmethod
     def _is_a_share(cls, value: int | str) -> int | str:
@@ -79,6 +87,12 @@ class Benchmark(Card):
     source: str
     license: str
     citation: str
+    _option: str = PrivateAttr("")
+
+    @property
+    def option(self) -> str:
+        """What `--dataset` calls it: the name of a card that comes with the package, or the card's file."""
+        return self._option or self.name
 
     @field_validator("labeled")
     @classmethod
@@ -325,7 +339,9 @@ def _least(whole: int) -> str:
 def load_benchmark(name: str) -> Benchmark:
     """Read a data set's card by name (benchmarks/datasets/NAME.toml) or by path (a name that ends in .toml)."""
     path = _card_path("datasets", name, "--dataset")
-    return parse_card(Benchmark, read_toml(path), str(path))
+    benchmark = parse_card(Benchmark, read_toml(path), str(path))
+    benchmark._option = name
+    return benchmark
 
 
 def load_protocol(name: str, overrides: dict[str, Any] | None = None) -> Protocol:

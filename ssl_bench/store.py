@@ -40,7 +40,7 @@ class Run:
     @property
     def cases(self) -> pd.DataFrame:
         """Scores per network, case and class: network, case, class, then a column per metric (NaN: undefined)."""
-        return pd.read_csv(self.path / "cases.csv", dtype={"case": str})
+        return pd.read_csv(self.path / "cases.csv", dtype={"case": str}, keep_default_na=False, na_values=[""])
 
     @property
     def curves(self) -> pd.DataFrame:
@@ -71,8 +71,9 @@ class RunFolder:
             data = json.loads(path.read_text(encoding="utf-8"))
             if data["format"] != FORMAT:
                 raise UserError(f"{path}: expected format {FORMAT}, found {data['format']!r}")
+            data["status"], data["iterations"], data["spec"], data["provenance"]  # every run has them
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: not a run's description ({error}); move the folder away") from None
+            raise UserError(f"{path}: not a run's description ({error!r}); move the folder out of the store") from None
         return dict(data)
 
     @property
@@ -83,6 +84,8 @@ class RunFolder:
 
     def begin(self, spec: RunSpec, iterations: int, provenance: dict[str, Any]) -> None:
         """Record that the run is being trained, now and (kept from an earlier start) since when."""
+        for remains in self.path.glob(".*.partial"):  # of a killed process; nobody else writes here now
+            remains.unlink()
         earlier = self.read() or {}
         started = earlier.get("provenance", {}).get("started", _now())
         data = {
@@ -97,8 +100,7 @@ class RunFolder:
 
     def finish(self, result: dict[str, Any]) -> None:
         """Record that everything is written, and only then drop the checkpoint, which is of no more use."""
-        data = self.read()
-        assert data is not None
+        data = self._begun()
         provenance = {**data["provenance"], "finished": _now()}
         self._update(status="finished", result=result, provenance=provenance)
         (self.path / "checkpoint.json").unlink(missing_ok=True)
@@ -136,10 +138,15 @@ class RunFolder:
         return content
 
     def _update(self, **changes: Any) -> None:
-        data = self.read()
-        assert data is not None
+        data = self._begun()
         data.pop("error", None)
         write_json(self.path / "run.json", {**data, **changes})
+
+    def _begun(self) -> dict[str, Any]:
+        data = self.read()
+        if data is None:
+            raise UserError(f"{self.path / 'run.json'}: expected the run that was begun here, found nothing")
+        return data
 
 
 class Store:
@@ -157,9 +164,9 @@ class Store:
         return self._load(self.folder(spec).path)
 
     def runs(self) -> list[Run]:
-        """Return every run, sorted by data set, method, labelled images, seed and hash."""
+        """Return every run, sorted by data set, method, labelled images, seed and hash; copied folders do not count."""
         loaded = (self._load(path.parent) for path in self.root.glob("runs/*/*/*/run.json"))
-        runs = [run for run in loaded if run is not None]
+        runs = [run for run in loaded if run is not None and run.path.name == run.spec.hash]
         return sorted(runs, key=lambda r: (r.spec.benchmark, r.spec.method, r.spec.labeled, r.spec.seed, r.path.name))
 
     @contextmanager

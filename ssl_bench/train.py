@@ -72,11 +72,11 @@ def train(
         UserError: the checkpoint is damaged, or the weights cannot be had.
     """
     try:
-        trainer = _Trainer(job, folder, device)
         checkpoint = folder.read_checkpoint()
+        folder.begin(job.spec, job.iterations, provenance)
+        trainer = _Trainer(job, folder, device)
         if checkpoint is not None:
             trainer.restore(checkpoint)
-        folder.begin(job.spec, job.iterations, provenance)
         write_json(folder.path / "splits.json", job.splits.as_dict())
         trainer.run(stop, display)
         trainer.score(display)

@@ -197,7 +197,7 @@ def checkpointed(results: Path, method: str) -> int:
 
 @pytest.mark.parametrize(
     ("method", "settings"),
-    [("mt", ("iterations=24",)), ("ucmt", ("iterations=40", "select=train-loss", "log_every=7"))],
+    [("mt", ("iterations=18",)), ("ucmt", ("iterations=36", "select=train-loss", "log_every=7"))],
     ids=["mt", "ucmt"],
 )
 def test_a_run_killed_at_random_moments_ends_in_the_same_bytes(
@@ -210,7 +210,7 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bytes(
 
     for _ in range(3):
         process = workplace.start(method, seconds=-1.0, settings=settings)  # a checkpoint at every iteration
-        goal = reached + moments.randint(2, 5)
+        goal = reached + moments.randint(2, 4)
         wait_for(passed(goal - 1), process)
         before = time.monotonic()
         wait_for(passed(goal), process)

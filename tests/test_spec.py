@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ssl_bench.cards import parse_card, read_toml
 from ssl_bench.errors import UserError
 from ssl_bench.spec import (
     Augmentation,
@@ -25,11 +26,9 @@ from ssl_bench.spec import (
     card_names,
     load_benchmark,
     load_protocol,
-    parse_card,
     parse_setting,
     parse_share,
     protocol_keys,
-    read_toml,
     share_of,
 )
 

@@ -534,7 +534,8 @@ def test_the_number_of_a_run_counts_all_runs_of_the_request(discs: Path, tmp_pat
     assert sum(entry[0] == "step" for entry in display.told) == 2 + 4 + 2 + 2
 
 
-def test_after_a_mistake_in_the_data_the_same_process_goes_on(tmp_path: Path) -> None:
+def test_after_a_mistake_in_the_data_the_same_process_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path / "cache"))
     data = write_dataset(tmp_path, "kvasir", IDS)
     path = data / "Kvasir-SEG" / "masks" / "case4.jpg"
     content = path.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from PIL import Image
 from ssl_bench.data import demo
 from ssl_bench.data.files import Case, CaseFiles, list_cases, pair
 from ssl_bench.errors import UserError
-from ssl_bench.files import write_json
+from ssl_bench.files import write_bytes, write_json
 from ssl_bench.spec import Benchmark, Files
 
 LAYOUT = 1  # raised when the cache's files change, so that old ones are left alone
@@ -98,22 +99,17 @@ def prepare(
         _Drawn(benchmark) if benchmark.files is None else _Folder(benchmark, benchmark.files, data_root, allow_partial)
     )
     folder = cache_folder() / f"v{LAYOUT}"
+    index = folder / f"{benchmark.name}-{source.state()}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{benchmark.name}.lock")
-        lock.acquire()
+        with FileLock(folder / f"{benchmark.name}.lock"):
+            dataset = _open(folder, index, size)
+            if dataset is None:
+                dataset = _build(source, folder, size, advance)
+                write_json(index, {"fingerprint": dataset.fingerprint})
+            return dataset
     except OSError as error:
         raise UserError(f"SSL_BENCH_CACHE: {folder} cannot be written: {error}") from None
-    with lock:
-        index = folder / f"{benchmark.name}-{source.state()}.json"
-        if index.exists():
-            path = folder / json.loads(index.read_text())["fingerprint"] / f"{size}.h5"
-            dataset = _open(path, size)
-            if dataset is not None:
-                return dataset
-        dataset = _build(source, folder, size, advance)
-        write_json(index, {"fingerprint": dataset.fingerprint})
-        return dataset
 
 
 class _Folder:
@@ -147,8 +143,11 @@ class _Folder:
         for case in self.cases:
             assert case.mask is not None
             for path in (case.image, case.mask):
-                stat = path.stat()
-                digest.update(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+                try:
+                    stat = path.stat()
+                except OSError as error:
+                    raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+                digest.update(f"{case.id}|{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
         return digest.hexdigest()[:16]
 
     def __len__(self) -> int:
@@ -193,63 +192,55 @@ def _decode(case: CaseFiles, files: Files) -> tuple[Case, str]:
 
 
 def _build(source: _Folder | _Drawn, folder: Path, size: int, advance: Advance | None) -> Dataset:
-    """Decode every case into a new file beside its place, and move it there when it is whole."""
-    partial_path = folder / f"{os.getpid()}.partial"
+    """Decode every case into a file in memory, since HDF5 does not survive a full disk, and write it when whole."""
+    buffer = io.BytesIO()
     count = len(source)
     fingerprint = hashlib.sha256()
     ids, contents, ends, sizes = [], [], [], []
     any_foreground = False
-    try:
-        with h5py.File(partial_path, "w") as file:
-            image_rows = file.create_dataset(
-                "image", (count, size, size, 3), "u1", chunks=(1, size, size, 3), fletcher32=True
-            )
-            mask_rows = file.create_dataset("mask", (count, size, size), "u1", chunks=(1, size, size), fletcher32=True)
-            bits = file.create_dataset(
-                "truth_bits", (0,), "u1", maxshape=(None,), chunks=(1 << 16,), compression="gzip", fletcher32=True
-            )
-            for i, (case, digest) in enumerate(source.decoded()):
-                image_rows[i] = _resize(case.image, size, Image.Resampling.BILINEAR)
-                mask_rows[i] = _resize(case.mask.astype(np.uint8), size, Image.Resampling.NEAREST)
-                packed = np.packbits(case.mask)
-                bits.resize((bits.shape[0] + packed.size,))
-                bits[bits.shape[0] - packed.size :] = packed
-                any_foreground |= bool(case.mask.any())
-                ids.append(case.id)
-                contents.append(hashlib.sha256(case.image.tobytes() + str(case.image.shape).encode()).hexdigest()[:16])
-                ends.append(bits.shape[0])
-                sizes.append(case.mask.shape)
-                fingerprint.update(f"{case.id}|{digest}|".encode())
-                if advance is not None:
-                    advance(i + 1, count)
-            file["truth_end"], file["truth_size"] = np.array(ends, np.int64), np.array(sizes, np.int64)
-            file["id"], file["content"] = ids, contents
-            if isinstance(source, _Folder):
-                fingerprint.update(f"mask > {source.files.mask_threshold}".encode())
-            file.attrs["fingerprint"] = fingerprint.hexdigest()[:16]
-        if not any_foreground:
-            raise UserError("every mask is empty: nothing to learn; see `ssl-bench data check`")
-        path = folder / fingerprint.hexdigest()[:16] / f"{size}.h5"
-        path.parent.mkdir(exist_ok=True)
-        partial_path.replace(path)
-    except OSError as error:
-        raise UserError(f"SSL_BENCH_CACHE: {folder} cannot be written: {error}") from None
-    finally:
-        partial_path.unlink(missing_ok=True)
+    with h5py.File(buffer, "w") as file:
+        image_rows = file.create_dataset("image", (count, size, size, 3), "u1", chunks=(1, size, size, 3))
+        mask_rows = file.create_dataset("mask", (count, size, size), "u1", chunks=(1, size, size))
+        bits = file.create_dataset("truth_bits", (0,), "u1", maxshape=(None,), chunks=(1 << 16,), compression="gzip")
+        for i, (case, digest) in enumerate(source.decoded()):
+            image_rows[i] = _resize(case.image, size, Image.Resampling.BILINEAR)
+            mask_rows[i] = _resize(case.mask.astype(np.uint8), size, Image.Resampling.NEAREST)
+            packed = np.packbits(case.mask)
+            bits.resize((bits.shape[0] + packed.size,))
+            bits[bits.shape[0] - packed.size :] = packed
+            any_foreground |= bool(case.mask.any())
+            ids.append(case.id)
+            contents.append(hashlib.sha256(case.image.tobytes() + str(case.image.shape).encode()).hexdigest()[:16])
+            ends.append(bits.shape[0])
+            sizes.append(case.mask.shape)
+            fingerprint.update(f"{case.id}|{digest}|".encode())
+            if advance is not None:
+                advance(i + 1, count)
+        file["truth_end"], file["truth_size"] = np.array(ends, np.int64), np.array(sizes, np.int64)
+        file["id"], file["content"] = ids, contents
+        if isinstance(source, _Folder):
+            fingerprint.update(f"mask > {source.files.mask_threshold}".encode())
+        file.attrs["fingerprint"] = fingerprint.hexdigest()[:16]
+    if not any_foreground:
+        raise UserError("every mask is empty: nothing to learn; see `ssl-bench data check`")
+    path = folder / fingerprint.hexdigest()[:16] / f"{size}.h5"
+    write_bytes(path, buffer.getbuffer())
+    write_bytes(path.with_suffix(".sha256"), hashlib.sha256(buffer.getbuffer()).hexdigest().encode())
     return Dataset(path, fingerprint.hexdigest()[:16], tuple(ids), tuple(contents), size)
 
 
-def _open(path: Path, size: int) -> Dataset | None:
-    """Open a cache file; None where there is none or it does not read back whole (it is then built anew)."""
+def _open(folder: Path, index: Path, size: int) -> Dataset | None:
+    """Open the cache file that the index names; None where there is none or it is not the one that was written."""
     try:
-        with h5py.File(path) as file:
-            for name in ("image", "mask", "truth_bits"):
-                for chunk in file[name].iter_chunks():
-                    file[name][chunk]  # the checksums of HDF5 are tested by reading
-            ids, contents = (tuple(value.decode() for value in file[name][:]) for name in ("id", "content"))
-            return Dataset(path, str(file.attrs["fingerprint"]), ids, contents, size)
-    except (OSError, KeyError):
+        path = folder / json.loads(index.read_text())["fingerprint"] / f"{size}.h5"
+        with path.open("rb") as content:
+            if hashlib.file_digest(content, "sha256").hexdigest() != path.with_suffix(".sha256").read_text():
+                return None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+    with h5py.File(path) as file:
+        ids, contents = (tuple(value.decode() for value in file[name][:]) for name in ("id", "content"))
+        return Dataset(path, str(file.attrs["fingerprint"]), ids, contents, size)
 
 
 def _resize(pixels: np.ndarray, size: int, how: Image.Resampling) -> np.ndarray:

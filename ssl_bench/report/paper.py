@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import pandas as pd
@@ -23,7 +24,7 @@ from ssl_bench.report.select import (
     undefined,
 )
 from ssl_bench.report.table import Table
-from ssl_bench.spec import Benchmark, Metric, Protocol, load_protocol, protocol_keys
+from ssl_bench.spec import Benchmark, Metric, Protocol, load_protocol, parse_share, protocol_keys
 from ssl_bench.store import Run
 
 
@@ -137,10 +138,14 @@ def _published(grid: Grid, benchmark: Benchmark, labeled: str) -> dict[str, str]
     own = frame[
         (frame["table"] == grid.number)
         & (frame["dataset"] == benchmark.name)
-        & (frame["labeled"] == labeled)
+        & (frame["labeled"].map(_share) == _share(labeled))
         & (frame["metric"].str.lower() == grid.metric)
     ]
     return {str(row["method"]): f"{row['value']:.2f}" for _, row in own.iterrows()}
+
+
+def _share(text: str) -> Fraction | int:
+    return parse_share(text, "--labeled")
 
 
 def _other_networks(runs: Sequence[Run], grid: Grid) -> list[list[str]]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from ssl_bench.errors import UserError
-from ssl_bench.spec import Benchmark, Metric, Protocol, share_of
+from ssl_bench.spec import Benchmark, Metric, Protocol, parse_share
 from ssl_bench.store import Run
 
 FRACTIONS = frozenset({"dsc", "jaccard"})  # stored as fractions, shown in per cent
@@ -35,7 +37,7 @@ class Cell:
             and (spec.benchmark, spec.method, spec.method_version)
             == (self.benchmark.name, self.method, self.method_version)
             and spec.hyperparameters == dict(self.hyperparameters)
-            and spec.labeled == share_of(self.labeled, spec.train_count, "--labeled")
+            and spec.labeled == _count(self.labeled, spec.train_count)
             and any(self._resolved(spec.train_count, device) == _plain(spec.protocol) for device in ("cpu", "cuda"))
             and spec.split == self.benchmark.splits[spec.protocol.split]
         )
@@ -87,7 +89,7 @@ def fill_command(
     benchmark: Benchmark, labeled: str, protocol: str, settings: Mapping[str, Any], methods: Sequence[str], seeds: str
 ) -> str:
     """The command that trains what is missing."""
-    words = ["ssl-bench", "run", "--methods", ",".join(methods), "--dataset", benchmark.name, "--labeled", labeled]
+    words = ["ssl-bench", "run", "--methods", ",".join(methods), "--dataset", benchmark.option, "--labeled", labeled]
     words += ["--protocol", protocol, "--seeds", seeds]
     for key, value in settings.items():
         words += ["--set", f"{key}={_toml(value)}"]
@@ -123,6 +125,13 @@ def _plain(protocol: Protocol) -> dict[str, Any]:
     if data["encoder_weights"].endswith((".pth", ".pt", ".safetensors")):
         data["encoder_weights"] = "file"
     return data
+
+
+def _count(share: str, train_count: int) -> int | None:
+    """The number of labelled images that a share is; None where there are not as many, or none at all."""
+    parsed = parse_share(share, "--labeled")
+    count = math.floor(parsed * train_count) if isinstance(parsed, Fraction) else parsed
+    return count if 1 <= count <= train_count else None
 
 
 def _require_one(what: str, found: set[str]) -> None:

@@ -56,8 +56,8 @@ def everything(dataset: Dataset) -> Everything:
 
 
 def left_over(cache: Path) -> list[str]:
-    """Files in the cache that are neither data, index nor lock."""
-    return [p.name for p in cache.rglob("*") if p.is_file() and p.suffix not in {".h5", ".json", ".lock"}]
+    """Files in the cache that are neither data, index, digest nor lock."""
+    return [p.name for p in cache.rglob("*") if p.is_file() and p.suffix not in {".h5", ".json", ".lock", ".sha256"}]
 
 
 class Decoding:
@@ -551,7 +551,7 @@ def test_a_killed_building_blocks_nobody_and_its_remains_are_cleared(data: Path,
     assert left_over(cache) == []  # gigabytes, for a real data set
 
 
-@pytest.mark.parametrize("limit", [10_000, 60_000, 100_000])
+@pytest.mark.parametrize("limit", [10_000, 100_000])
 def test_a_full_disk_is_one_clear_line_and_no_crash(tmp_path: Path, cache: Path, limit: int) -> None:
     data = write_dataset(tmp_path / "data", "cvc", [str(number) for number in range(1, 26)])
     process = start(25, data, limit=limit)  # 25 images of 32x32 pixels and their masks are 102400 bytes
