@@ -394,7 +394,8 @@ def _extended(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         return data
     if path in seen:
         raise UserError(f"{path}: extends: the cards extend each other in a circle")
-    base = _extended(_card_path("protocols", str(parent), f"{path}: extends"), (*seen, path))
+    parent_path = _card_path("protocols", str(parent), f"{path}: extends")
+    base = _extended(path.parent / parent_path, (*seen, path))  # a relative file lies beside the card
     _lengthen(base, data)
     return _merged(base, data)
 
