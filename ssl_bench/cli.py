@@ -257,7 +257,7 @@ def main() -> NoReturn:
         _say("\n".join(f"error: {line}" for line in str(error).splitlines()))
         sys.exit(2)
     except InterruptedRunError as error:
-        _say("interrupted: the checkpoint is written; the same command goes on from it")
+        _say("interrupted: nothing is lost; the same command goes on from here")
         sys.exit(128 + error.signal_number)
     sys.exit(0)
 
@@ -268,7 +268,7 @@ def _listed(text: str) -> list[str]:
 
 def _seeds(text: str) -> tuple[int, ...]:
     words = _listed(text)
-    if not words or not all(word.isdigit() for word in words):
+    if not words or not all(word.isascii() and word.isdigit() for word in words):
         raise UserError(f"--seeds: expected whole numbers separated by commas, found '{text}'")
     return tuple(dict.fromkeys(int(word) for word in words))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -190,9 +190,9 @@ class Store:
         finally:
             lock.release()
 
-    def wait(self, spec: RunSpec) -> None:
-        """Block until nobody trains the run."""
-        while _is_locked(self.folder(spec).path):
+    def wait(self, spec: RunSpec, stopped: Callable[[], bool]) -> None:
+        """Block until nobody trains the run, or `stopped` says so."""
+        while not stopped() and _is_locked(self.folder(spec).path):
             time.sleep(0.5)
 
     def _load(self, path: Path) -> Run | None:

@@ -80,7 +80,7 @@ def train(
         write_json(folder.path / "splits.json", job.splits.as_dict())
         trainer.run(stop, display)
         trainer.score(display)
-    except torch.OutOfMemoryError as error:
+    except (torch.OutOfMemoryError, MemoryError) as error:
         raise _failed(folder, f"out of memory: {_first_line(error)}; {_lower(job)}") from error
     except RuntimeError as error:  # the CPU allocator has no exception of its own
         if "can't allocate memory" not in str(error):
@@ -173,6 +173,7 @@ class _Trainer:
         """Write everything a resume needs: iteration, weights and buffers, the optimiser's state, open sums."""
         try:
             self.curves.require_finite()
+            self._require_finite_weights()
         except FloatingPointError as error:
             raise RunFailedError(f"{error}; {self._last_good()}") from None
         state = {
@@ -184,6 +185,12 @@ class _Trainer:
         torch.save(state, content)
         self.folder.write_checkpoint(self.iteration, content.getvalue())
         write_csv(self.folder.path / "curves.csv", *self.curves.table())
+
+    def _require_finite_weights(self) -> None:
+        """An update can spoil weights whose loss was still finite."""
+        for name, value in self.method.state_dict().items():
+            if value.is_floating_point() and not bool(value.isfinite().all()):
+                raise FloatingPointError(f"not finite after iteration {self.iteration}: {name}")
 
     def restore(self, content: bytes) -> None:
         """Go on from a checkpoint."""
@@ -291,6 +298,8 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise UserError(f"--device: expected auto, cpu or cuda, found '{name}'")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device: '{name}' cannot be used: {_first_line(error)}") from None

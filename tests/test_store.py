@@ -311,11 +311,11 @@ def test_an_exception_in_training_comes_out_as_it_is(store: Store, error: BaseEx
 
 
 def test_waiting_ends_when_the_holder_dies(store: Store) -> None:
-    store.wait(SPEC)  # nobody ever held it
+    store.wait(SPEC, lambda: False)  # nobody ever held it
     with another_process_claims(store) as process:
         threading.Timer(0.7, process.kill).start()
         started = time.monotonic()
-        store.wait(SPEC)
+        store.wait(SPEC, lambda: False)
         waited = time.monotonic() - started
     assert 0.5 < waited < 10
 

@@ -223,6 +223,32 @@ def test_splits_are_listed_disjoint_and_the_same_for_every_method(discs: Path, t
     assert splits[0]["labeled"] != splits[2]["labeled"]
 
 
+@pytest.mark.parametrize("pool", ["unlabeled", "all"])
+def test_the_streams_draw_from_the_labelled_set_and_the_protocols_pool(
+    pool: str, discs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[Any] = []
+
+    class Watched(train_module.BatchStream):
+        def __init__(self, *arguments: Any) -> None:
+            given.append(arguments)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(train_module, "BatchStream", Watched)
+    (job,) = plan(discs, "mt", labeled="3", iterations=1, seeds=(7,), unlabeled_pool=pool)
+    finished([job], tmp_path)
+    ((images, masks, labeled, unlabeled, protocol, seed),) = given
+    expected = {"labeled": job.splits.labeled, "unlabeled": job.splits.unlabeled}
+    if pool == "all":
+        expected["unlabeled"] += job.splits.labeled
+    for part, rows in (("labeled", labeled), ("unlabeled", unlabeled)):
+        pixels, truths = job.dataset.arrays(tuple(sorted(expected[part])))
+        own = {(images[row].permute(1, 2, 0).numpy().tobytes(), masks[row].numpy().tobytes()) for row in rows}
+        assert len(own) == len(rows)
+        assert own == {(p.tobytes(), t.tobytes()) for p, t in zip(pixels, truths, strict=True)}
+    assert (protocol, seed) == (job.spec.protocol, 7)
+
+
 def test_supervised_sees_its_labelled_images_alone(
     discs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from ssl_bench.errors import RunFailedError, UserError
+from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
 from ssl_bench.provenance import provenance
 from ssl_bench.signals import StopSignal
 from ssl_bench.store import Store
@@ -53,7 +53,9 @@ def run_all(jobs: Sequence[Job], store: Store, device: torch.device, console: Co
             ]
             waiting = elsewhere
             if waiting:
-                store.wait(waiting[0][1].spec)
+                store.wait(waiting[0][1].spec, lambda: stop.signal_number is not None)
+            if stop.signal_number is not None and waiting:
+                raise InterruptedRunError(stop.signal_number)
     return outcome
 
 
