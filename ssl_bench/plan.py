@@ -46,10 +46,9 @@ def plan_runs(
     for method, hyper in zip(methods, hyperparameters, strict=True):
         method.check(hyper, protocol)
     fingerprint = weights_fingerprint(protocol)
-    build_network(protocol, classes=len(benchmark.classes))  # an encoder or weights that cannot be had, before any work
-
     size = protocol.augment_size
     dataset = prepare(benchmark, data_root, size, allow_partial=allow_partial, advance=advance)
+    build_network(protocol, classes=len(benchmark.classes))  # an encoder or weights that cannot be had end it here
     split = benchmark.splits[resolved_split]
     train_ids, test_ids = split_cases(split, dataset.ids, dataset.contents)
     resolved = protocol.resolved(benchmark, len(train_ids), device.type)
