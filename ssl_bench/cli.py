@@ -251,6 +251,7 @@ def main() -> NoReturn:
     """Entry point: a user's mistake is one clear message and exit code 2."""
     # Threads that spin while they wait starve each other as soon as another process wants a core: 3 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may sum in another order each time
     try:
         app()
     except UserError as error:

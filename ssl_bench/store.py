@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,6 +97,12 @@ class RunFolder:
     def fail(self, error: str) -> None:
         """Record why the run could not go on; its last checkpoint stays."""
         self._update(status="failed", error=error)
+
+    def crash(self, error: str, trace: str) -> None:
+        """Record an error that nobody foresaw, with its traceback, as far as the disk lets us."""
+        with suppress(OSError, UserError):
+            write_bytes(self.path / "traceback.txt", trace.encode())
+            self.fail(error)
 
     def finish(self, result: dict[str, Any]) -> None:
         """Record that everything is written, and only then drop the checkpoint, which is of no more use."""

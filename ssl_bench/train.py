@@ -73,6 +73,10 @@ def train(
     """
     try:
         checkpoint = folder.read_checkpoint()
+        if checkpoint is not None:
+            _require_same_source(folder, provenance)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         folder.begin(job.spec, job.iterations, provenance)
         trainer = _Trainer(job, folder, device)
         if checkpoint is not None:
@@ -88,6 +92,17 @@ def train(
         raise _failed(folder, f"out of memory: {_first_line(error)}; {_lower(job)}") from error
     except RunFailedError as error:
         raise _failed(folder, str(error)) from error
+
+
+def _require_same_source(folder: RunFolder, provenance: dict[str, Any]) -> None:
+    """A run never goes on with another text of its method than it began with."""
+    index = folder.path / "checkpoint.json"
+    begun = (folder.read() or {}).get("provenance", {}).get("method_source_sha256")
+    if begun not in (None, provenance.get("method_source_sha256")):
+        raise UserError(
+            f"{folder.path}: the method's file has changed since this run began; delete {index} to train it from its "
+            "beginning, and raise the method's `version` if the change alters results"
+        )
 
 
 class _Trainer:
@@ -327,10 +342,6 @@ def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _peak_memory(device: torch.device) -> float:
-    """Peak device memory on a GPU, else peak resident memory of the process, in MiB."""
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    import resource  # not on Windows
-
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+def _peak_memory(device: torch.device) -> float | None:
+    """Peak memory of this run on a GPU, in MiB; a process's own peak cannot be told apart by runs, so None on a CPU."""
+    return round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None

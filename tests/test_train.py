@@ -594,3 +594,38 @@ def test_case_ids_are_read_back_as_they_are(tmp_path: Path, discs: Path) -> None
     (run.path / "cases.csv").write_text("network,case,class,dsc\nteacher,NA,polyp,0.5\nteacher,001,polyp,\n")
     assert run.cases["case"].tolist() == ["NA", "001"]
     assert run.cases["dsc"].isna().tolist() == [False, True]
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_fault_of_a_method_costs_its_own_run_alone(discs: Path, tmp_path: Path) -> None:
+    add_method(
+        tmp_path / "methods", "faulty", "yield Update({'loss': (1.0, loss)}) if 1 / (progress.iteration - 3) else 0"
+    )
+    jobs = plan(discs, "faulty", "supervised")
+    store = Store(tmp_path)
+    outcome = run_all(jobs, store, CPU, Recorder())
+    assert (outcome.trained, outcome.user_error, len(outcome.failures)) == (1, False, 1)
+    faulty, other = (store.find(job.spec) for job in jobs)
+    assert faulty is not None
+    assert other is not None
+    assert (faulty.status, other.status) == ("failed", "finished")
+    assert faulty.error == "ZeroDivisionError: division by zero"
+    assert "progress.iteration - 3" in (faulty.path / "traceback.txt").read_text()
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_run_does_not_go_on_with_another_text_of_its_method(
+    discs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", 0.0)
+    add_method(tmp_path / "methods", "edited", "yield Update({'loss': (1.0, loss / (progress.iteration < 4))})")
+    (job,) = plan(discs, "edited")
+    store = Store(tmp_path)
+    assert run_all([job], store, CPU, Recorder()).failures  # a division by zero at iteration 4, after checkpoints
+    file = tmp_path / "methods" / "edited.py"
+    file.write_text(file.read_text() + "# mended\n")
+    outcome = run_all([job], store, CPU, Recorder())
+    assert outcome.user_error
+    assert "the method's file has changed" in outcome.failures[0]
+    (store.folder(job.spec).path / "checkpoint.json").unlink()
+    assert "the method's file has changed" not in run_all([job], store, CPU, Recorder()).failures[0]

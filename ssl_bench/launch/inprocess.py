@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -75,16 +76,26 @@ def _run_one(
             return False
         folder = store.folder(job.spec)
         console.begin_run(number, total, job)
+        origin = provenance(job.method, device)
         if folder.is_finished:
             outcome.already_finished += 1
-            console.end_run("finished before")
+            same = (folder.read() or {})["provenance"].get("method_source_sha256") == origin["method_source_sha256"]
+            console.end_run("finished before" if same else "finished before, by another text of its method's file")
             return True
         try:
-            train(job, folder, device, stop, console, provenance(job.method, device))
+            train(job, folder, device, stop, console, origin)
         except (RunFailedError, UserError) as error:
             outcome.failures.append(f"{job.spec.label}: {error}")
             outcome.user_error |= isinstance(error, UserError)
             console.end_run(f"failed: {error}")
+            return True
+        except InterruptedRunError:
+            raise
+        except Exception as error:  # a fault of one run, or of a user's method, never costs the others
+            reason = f"{type(error).__name__}: {error}"
+            folder.crash(reason, traceback.format_exc())
+            outcome.failures.append(f"{job.spec.label}: {reason}; see {folder.path / 'traceback.txt'}")
+            console.end_run(f"failed: {reason}")
             return True
         outcome.trained += 1
         console.end_run("finished")
