@@ -130,12 +130,12 @@ def report(
 
     if format != "terminal" and format not in FORMATS:
         raise UserError(f"--format: expected terminal, {', '.join(FORMATS)}; found '{format}'")
-    grid = load_grid(table)
+    grid, unreadable = load_grid(table), list[str]()
     benchmark = load_benchmark(dataset or grid.dataset)
     share = labeled or (grid.labeled if benchmark.name == grid.dataset else benchmark.labeled[0])
     shown = ablation_table(
         grid,
-        Store(results_root).runs(),
+        Store(results_root).runs(unreadable),
         benchmark,
         share,
         protocol or benchmark.protocol,
@@ -143,7 +143,9 @@ def report(
         load_methods(*(methods_dir or [])),
         fingerprint=data,
         all_networks=all_networks,
+        options=_options(results_root, methods_dir),
     )
+    _warn(unreadable)
     if format == "terminal":
         shown.print(_console())
     else:
@@ -156,7 +158,9 @@ def status(results_root: ResultsOption = RESULTS) -> None:
     from ssl_bench.report.runs import status_table
     from ssl_bench.store import Store
 
-    status_table(Store(results_root).runs()).print(_console())
+    unreadable: list[str] = []
+    status_table(Store(results_root).runs(unreadable)).print(_console())
+    _warn(unreadable)
 
 
 @app.command()
@@ -185,10 +189,11 @@ def benchmarks(
     from ssl_bench.spec import card_names, load_benchmark, load_protocol
 
     if card is not None:
-        is_dataset = card in card_names("datasets")
-        found = load_benchmark(card) if is_dataset else load_protocol(card)
-        for key, value in found.model_dump().items():
-            typer.echo(f"{key} = {value!r}")
+        found = [load_benchmark(card)] if card in card_names("datasets") else []
+        for one in [*found, *([load_protocol(card)] if card in card_names("protocols") or not found else [])]:
+            typer.echo(f"# {type(one).__name__.lower()}")
+            for key, value in one.model_dump().items():
+                typer.echo(f"{key} = {value!r}")
         return
     sets = [load_benchmark(name) for name in card_names("datasets")]
     rows = [
@@ -294,6 +299,17 @@ def _console() -> Console:
 
     console = Console()
     return console if console.is_terminal else Console(width=160)
+
+
+def _options(results_root: Path, methods_dir: list[Path] | None) -> list[str]:
+    """What a command for the same store and methods must say besides."""
+    named = ["--results-root", str(results_root)] if results_root != RESULTS else []
+    return named + [word for folder in methods_dir or [] for word in ("--methods-dir", str(folder))]
+
+
+def _warn(unreadable: list[str]) -> None:
+    for message in unreadable:
+        _say(f"left out: {message}")
 
 
 def _say(text: str) -> None:

@@ -169,10 +169,23 @@ class Store:
         """Return a run by its spec, None where it never began."""
         return self._load(self.folder(spec).path)
 
-    def runs(self) -> list[Run]:
-        """Return every run, sorted by data set, method, labelled images, seed and hash; copied folders do not count."""
-        loaded = (self._load(path.parent) for path in self.root.glob("runs/*/*/*/run.json"))
-        runs = [run for run in loaded if run is not None and run.path.name == run.spec.hash]
+    def runs(self, unreadable: list[str] | None = None) -> list[Run]:
+        """Return every run, sorted by data set, method, labelled images, seed and hash; copied folders do not count.
+
+        Raises:
+            UserError: a run's description cannot be read, unless `unreadable` is there to take the message.
+        """
+        runs = []
+        for path in self.root.glob("runs/*/*/*/run.json"):
+            try:
+                run = self._load(path.parent)
+            except UserError as error:
+                if unreadable is None:
+                    raise
+                unreadable.append(str(error))
+                continue
+            if run is not None and run.path.name == run.spec.hash:
+                runs.append(run)
         return sorted(runs, key=lambda r: (r.spec.benchmark, r.spec.method, r.spec.labeled, r.spec.seed, r.path.name))
 
     @contextmanager
@@ -238,8 +251,10 @@ def _is_locked(path: Path) -> bool:
     try:
         with FileLock(lock_file, timeout=0):
             return False
-    except (Timeout, OSError):
+    except Timeout:
         return True
+    except OSError:  # a store that can only be read: nobody trains in it
+        return False
 
 
 def _checkpointed(path: Path) -> int:

@@ -633,3 +633,13 @@ def test_the_store_does_without_torch() -> None:
     process = python(code)
     assert line(process) == "False"
     process.wait(30)
+
+
+def test_one_unreadable_run_does_not_hide_the_others(store: Store, folder: RunFolder) -> None:
+    folder.begin(SPEC, 100, {})
+    other = folder.path.parent / "0000000000000000"
+    other.mkdir()
+    (other / "run.json").write_text("{}")
+    unreadable: list[str] = []
+    assert [run.path for run in store.runs(unreadable)] == [folder.path]
+    assert str(other / "run.json") in unreadable[0]

@@ -105,6 +105,8 @@ def prepare(
         with FileLock(folder / f"{benchmark.name}.lock"):
             dataset = _open(folder, index, size)
             if dataset is None:
+                for remains in folder.glob("*/.*.partial"):  # of a killed process, perhaps gigabytes
+                    remains.unlink()
                 dataset = _build(source, folder, size, advance)
                 write_json(index, {"fingerprint": dataset.fingerprint})
             return dataset

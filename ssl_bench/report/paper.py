@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -60,8 +61,11 @@ def ablation_table(
     *,
     fingerprint: str | None = None,
     all_networks: bool = False,
+    options: Sequence[str] = (),
 ) -> Table:
     """Lay out Table 4: a row per method with its components, the published number and the measured one.
+
+    Above them stands the first method (the supervised baseline) with all labels, where it was run.
 
     Args:
         grid: the table's card.
@@ -73,10 +77,11 @@ def ablation_table(
         methods: the registry.
         fingerprint: beginning of the data fingerprint, where the store holds runs of several.
         all_networks: also show every other network of a run, not the one scored alone.
+        options: further words of the command that fills empty cells.
 
     """
     card, cells = _cells(grid, benchmark, labeled, protocol, settings, methods)
-    chosen = select(runs, cells, fingerprint)
+    *chosen, full = select(runs, [*cells, replace(cells[0], labeled="100%")], fingerprint)
     published = _published(grid, benchmark, labeled)
     rows, missing = [], []
     for name, own in zip(grid.methods, chosen, strict=True):
@@ -91,6 +96,11 @@ def ablation_table(
         ])  # fmt: skip
         if all_networks and own:
             rows += _other_networks(own, grid)
+    if full and labeled != "100%":
+        value = mean_and_deviation(seed_scores(full, grid.metric))
+        rows.insert(
+            0, [f"{methods[cells[0].method].title}, 100%", *[""] * len(grid.components), "—", value, str(len(full))]
+        )
     title = METRIC_TITLES[grid.metric]
     columns = [f"Published {title}", f"Measured {title}", "Seeds"]
     together = [run for own in chosen for run in own]
@@ -105,7 +115,9 @@ def ablation_table(
     if count:
         notes.append(f"{count} cases had no defined {title} and are not in the means.")
     if missing:
-        command = fill_command(benchmark, labeled, protocol, settings, missing, seeds)
+        theirs = protocol_keys() | {key for name in missing for key in methods[name].hyperparameters.model_fields}
+        kept = {key: value for key, value in settings.items() if key in theirs}
+        command = fill_command(benchmark, labeled, protocol, kept, missing, seeds, options)
         notes.append(f"no run: filled by `{command}`")
     return Table(
         f"Table {grid.number}. {grid.title} ({benchmark.title}, {labeled} labelled)",

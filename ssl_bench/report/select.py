@@ -86,14 +86,20 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 
 def fill_command(
-    benchmark: Benchmark, labeled: str, protocol: str, settings: Mapping[str, Any], methods: Sequence[str], seeds: str
+    benchmark: Benchmark,
+    labeled: str,
+    protocol: str,
+    settings: Mapping[str, Any],
+    methods: Sequence[str],
+    seeds: str,
+    options: Sequence[str] = (),
 ) -> str:
     """The command that trains what is missing."""
     words = ["ssl-bench", "run", "--methods", ",".join(methods), "--dataset", benchmark.option, "--labeled", labeled]
     words += ["--protocol", protocol, "--seeds", seeds]
     for key, value in settings.items():
         words += ["--set", f"{key}={_toml(value)}"]
-    return shlex.join(words)
+    return shlex.join([*words, *options])
 
 
 def origin(runs: Sequence[Run]) -> list[str]:
@@ -116,7 +122,25 @@ def origin(runs: Sequence[Run]) -> list[str]:
             f"Data {spec.data_fingerprint}; {'; '.join(devices)}; {'; '.join(versions)}; "
             f"runs of {dates[0]} to {dates[-1]}."
         ),
+        *_unlike(runs),
     ]
+
+
+def _unlike(runs: Sequence[Run]) -> list[str]:
+    """What the rows of one table do not have in common and a reader must know."""
+    notes = []
+    seeds: dict[str, set[int]] = {}
+    texts: dict[str, set[str]] = {}
+    for run in runs:
+        seeds.setdefault(run.spec.method, set()).add(run.spec.seed)
+        texts.setdefault(run.spec.method, set()).add(str(run.provenance.get("method_source_sha256")))
+    if len({frozenset(own) for own in seeds.values()}) > 1:
+        each = "; ".join(f"{method} {', '.join(map(str, sorted(own)))}" for method, own in seeds.items())
+        notes.append(f"The rows differ in their seeds, and so in their labelled images: {each}.")
+    edited = [method for method, own in texts.items() if len(own) > 1]
+    if edited:
+        notes.append(f"The file of {', '.join(edited)} was edited between these runs, its version not raised.")
+    return notes
 
 
 def _plain(protocol: Protocol) -> dict[str, Any]:

@@ -399,3 +399,34 @@ def test_the_store_and_the_tables_need_no_torch_and_no_report_the_training_code(
         "assert not {'ssl_bench.train', 'ssl_bench.evaluate', 'segmentation_models_pytorch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=REPOSITORY, capture_output=True)
+
+
+def test_the_fully_supervised_line_stands_on_top_where_it_was_run(store: Store) -> None:
+    write_run(store, "supervised", 1, [0.5])
+    assert "Supervised, 100%" not in measured(table4(store))
+    write_run(store, "supervised", 1, [0.75], labeled=1815)
+    table = table4(store)
+    assert table.rows[0][0] == "Supervised, 100%"
+    assert measured(table)["Supervised, 100%"] == "75.00"
+    assert measured(table)["Supervised"] == "50.00"
+
+
+def test_rows_that_differ_in_their_seeds_are_said_to(store: Store) -> None:
+    for method, seed in (("mt", 1), ("mt", 2), ("cps", 1)):
+        write_run(store, method, seed, [0.5])
+    (note,) = [note for note in table4(store).notes if "differ in their seeds" in note]
+    assert "mt 1, 2" in note
+    assert "cps 1" in note
+
+
+def test_rows_of_the_same_seeds_need_no_such_note(store: Store) -> None:
+    for method, seed in (("mt", 1), ("mt", 2), ("cps", 1), ("cps", 2)):
+        write_run(store, method, seed, [0.5])
+    assert not [note for note in table4(store).notes if "differ in their seeds" in note]
+
+
+def test_the_command_leaves_out_what_the_missing_methods_do_not_know(store: Store) -> None:
+    write_run(store, "ucmt", 1, [0.5], hyper={"k": 3})
+    (note,) = [note for note in table4(store, settings={"metrics": ["dsc"], "k": 3}).notes if note.startswith("no run")]
+    assert "k=3" not in note
+    assert "metrics=" in note
