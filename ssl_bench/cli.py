@@ -150,6 +150,8 @@ def report(
         shown.print(_console())
     else:
         typer.echo(FORMATS[format](shown), nl=False)
+    if format == "csv":  # which has no place for notes
+        _say("\n".join(shown.notes))
 
 
 @app.command()
