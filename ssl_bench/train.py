@@ -83,7 +83,7 @@ def train(
             trainer.restore(checkpoint)
         write_json(folder.path / "splits.json", job.splits.as_dict())
         trainer.run(stop, display)
-        trainer.score(stop, display)
+        trainer.score(display)
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _failed(folder, f"out of memory: {_first_line(error)}; {_lower(job)}") from error
     except RuntimeError as error:  # the CPU allocator has no exception of its own
@@ -175,8 +175,7 @@ class _Trainer:
             return
         self.epoch_loss += loss
         steps = self.iteration % self.epoch or self.epoch
-        is_last = self.iteration == self.job.iterations
-        if steps == self.epoch or (is_last and not self.best):  # a part of an epoch counts only where there is no other
+        if steps == self.epoch or self.iteration == self.job.iterations:
             mean = float(self.epoch_loss) / steps
             if mean <= self.best_loss:
                 self.best_loss = mean
@@ -218,12 +217,7 @@ class _Trainer:
         self.epoch_loss.copy_(state["epoch_loss"])
         self.best = {key: value.cpu() for key, value in state["best"].items()}
 
-    def _scored_one(self, stop: StopSignal, display: Display) -> None:
-        display.step()
-        if stop.signal_number is not None:  # the last checkpoint is there to score again
-            raise InterruptedRunError(stop.signal_number)
-
-    def score(self, stop: StopSignal, display: Display) -> None:
+    def score(self, display: Display) -> None:
         """Score every network on the test set at the checkpoint that the protocol selects, and finish the run."""
         if self.best:
             self.method.load_state_dict(self.best)
@@ -238,7 +232,7 @@ class _Trainer:
         sizes = self.job.dataset.truth_sizes(test) if size == "original" else [(size, size)] * len(test)
         rows = score_networks(
             networks, _to_tensor(images), self._truths, sizes, test, self.job.classes, self.protocol, self.device,
-            lambda _: self._scored_one(stop, display),
+            lambda _: display.step(),
         )  # fmt: skip
         write_csv(self.folder.path / "cases.csv", ("network", "case", "class", *metrics), rows)
         self.curves.close()

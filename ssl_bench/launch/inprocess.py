@@ -71,8 +71,6 @@ def _run_one(
     outcome: Outcome,
 ) -> bool:
     """Bring one run to its end; False where another process is at it."""
-    if stop.signal_number is not None:
-        raise InterruptedRunError(stop.signal_number)
     with store.claim(job.spec) as mine:
         if not mine:
             return False
