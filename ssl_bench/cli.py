@@ -14,7 +14,6 @@ from ssl_bench.errors import InterruptedRunError, UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ssl_bench.spec import Benchmark
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -221,7 +220,7 @@ def data_check(dataset: DatasetArgument, data_root: DataRootOption = None) -> No
         console.print(f"{benchmark.title}: {benchmark.cases} cases, drawn by the package; there are no files to check.")
         return
     with counted(console, f"reading {benchmark.title}") as advance:
-        found = check(benchmark, _required(data_root, benchmark), advance)
+        found = check(benchmark, data_root, advance)
     widths, heights = zip(*found.sizes, strict=True) if found.sizes else ((0,), (0,))
     sizes = f"{min(widths)}x{min(heights)} to {max(widths)}x{max(heights)} pixels"
     console.print(
@@ -288,12 +287,6 @@ def _settings(texts: list[str] | None, iterations: int | None) -> dict[str, Any]
     if iterations is not None:
         settings["iterations"] = iterations
     return settings
-
-
-def _required(data_root: Path | None, benchmark: Benchmark) -> Path:
-    if data_root is None:
-        raise UserError(f"--data-root: {benchmark.title} is read from files; name the folder, or set SSL_BENCH_DATA")
-    return data_root
 
 
 def _console() -> Console:

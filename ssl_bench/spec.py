@@ -312,6 +312,11 @@ def parse_share(value: int | str, option: str) -> Fraction | int:
     return share
 
 
+def number_of(share: Fraction | int, whole: int) -> int:
+    """Number of cases that a parsed share of `whole` is: floor(fraction x whole), or the count itself."""
+    return math.floor(share * whole) if isinstance(share, Fraction) else share
+
+
 def share_of(value: int | str, whole: int, option: str) -> int:
     """Return the number of cases that a share of `whole` is: floor(fraction x whole), or the count itself.
 
@@ -319,7 +324,7 @@ def share_of(value: int | str, whole: int, option: str) -> int:
         UserError: the share is malformed, leaves no case, or asks for more than there are.
     """
     share = parse_share(value, option)
-    number = math.floor(share * whole) if isinstance(share, Fraction) else share
+    number = number_of(share, whole)
     if number < 1:
         raise UserError(
             f"{option}: '{value}' of {whole} training images leaves no labelled image; give at least {_least(whole)}"

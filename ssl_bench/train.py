@@ -84,14 +84,17 @@ def train(
         write_json(folder.path / "splits.json", job.splits.as_dict())
         trainer.run(stop, display)
         trainer.score(display)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _failed(folder, f"out of memory: {_first_line(error)}; {_lower(job)}") from error
-    except RuntimeError as error:  # the CPU allocator has no exception of its own
-        if "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not _is_memory(error):
             raise
         raise _failed(folder, f"out of memory: {_first_line(error)}; {_lower(job)}") from error
     except RunFailedError as error:
         raise _failed(folder, str(error)) from error
+
+
+def _is_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether memory ran out; the allocator of the CPU has no exception of its own."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
 def _require_same_source(folder: RunFolder, provenance: dict[str, Any]) -> None:

@@ -44,29 +44,29 @@ class Dataset:
 
     def arrays(self, ids: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, size, size, 3) and masks (N, size, size), both uint8, of some cases in their order."""
-        place = {name: i for i, name in enumerate(self.ids)}
-        rows = [place[name] for name in ids]
+        rows = self._rows(ids)
         with h5py.File(self.path) as file:
             return file["image"][:][rows], file["mask"][:][rows]
 
     def truth_sizes(self, ids: tuple[str, ...]) -> list[tuple[int, int]]:
         """Return (H, W) of the original masks of some cases."""
-        place = {name: i for i, name in enumerate(self.ids)}
         with h5py.File(self.path) as file:
             sizes = file["truth_size"][:]
-        return [(int(sizes[place[name], 0]), int(sizes[place[name], 1])) for name in ids]
+        return [(int(sizes[row, 0]), int(sizes[row, 1])) for row in self._rows(ids)]
 
     def truths(self, ids: tuple[str, ...]) -> Iterator[np.ndarray]:
         """Yield the masks (H, W) bool at their original sizes."""
-        place = {name: i for i, name in enumerate(self.ids)}
         with h5py.File(self.path) as file:
             ends, sizes, bits = file["truth_end"][:], file["truth_size"][:], file["truth_bits"]
-            for name in ids:
-                i = place[name]
+            for i in self._rows(ids):
                 height, width = (int(side) for side in sizes[i])
                 start = 0 if i == 0 else int(ends[i - 1])
                 flat = np.unpackbits(bits[start : int(ends[i])], count=height * width)
                 yield flat.reshape(height, width).astype(bool)
+
+    def _rows(self, ids: tuple[str, ...]) -> list[int]:
+        place = {name: i for i, name in enumerate(self.ids)}
+        return [place[name] for name in ids]
 
 
 def cache_folder() -> Path:
@@ -118,10 +118,6 @@ class _Folder:
     """A data set in files: cheap to recognise by names, sizes and times, dear to decode."""
 
     def __init__(self, benchmark: Benchmark, files: Files, data_root: Path | None, allow_partial: bool) -> None:
-        if data_root is None:
-            raise UserError(
-                f"--data-root: {benchmark.title} is read from files; name the folder, or set SSL_BENCH_DATA"
-            )
         self.files = files
         self.cases = list_cases(benchmark, data_root)
         missing = [case for case in self.cases if case.mask is None]

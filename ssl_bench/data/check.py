@@ -57,7 +57,9 @@ class _Seen:
     perceptual: int = 0
 
 
-def check(benchmark: Benchmark, data_root: Path, advance: Callable[[int, int], None] | None = None) -> CheckReport:
+def check(
+    benchmark: Benchmark, data_root: Path | None, advance: Callable[[int, int], None] | None = None
+) -> CheckReport:
     """Read every file of a data set and report what is missing, unreadable, of the wrong size, empty or doubled.
 
     Raises:

@@ -33,14 +33,16 @@ class Case:
     mask: np.ndarray
 
 
-def list_cases(benchmark: Benchmark, data_root: Path) -> list[CaseFiles]:
+def list_cases(benchmark: Benchmark, data_root: Path | None) -> list[CaseFiles]:
     """Find a data set's images and masks, ordered by id (numbers in ids as numbers).
 
     Raises:
-        UserError: no folder of the card's layout, or two images or masks with one id.
+        UserError: no folder is named or has the card's layout, or two images or masks with one id.
     """
     files = benchmark.files
     assert files is not None, "a drawn data set has no files"
+    if data_root is None:
+        raise UserError(f"--data-root: {benchmark.title} is read from files; name the folder, or set SSL_BENCH_DATA")
     root = _locate(files, benchmark, data_root)
     images = _by_stem(_images(root, files), "images")
     mask_folder = root / Path(files.masks).parent

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 
 import numpy as np
 
 from ssl_bench.errors import UserError
 from ssl_bench.random import shuffled
-from ssl_bench.spec import Split, parse_share
+from ssl_bench.spec import Split, number_of, parse_share
 
 
 @dataclass(frozen=True)
@@ -41,8 +40,7 @@ def split_cases(split: Split, ids: Sequence[str], contents: Sequence[str]) -> tu
     Raises:
         UserError: the rule leaves no training or no test case, or an id is no frame number.
     """
-    share = parse_share(split.test, "test")
-    wanted = int(share * len(ids)) if isinstance(share, Fraction) else share
+    wanted = number_of(parse_share(split.test, "test"), len(ids))
     groups = _groups(split, ids, contents)
     members: dict[str, list[str]] = {}
     for name in ids:

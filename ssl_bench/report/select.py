@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from ssl_bench.errors import UserError
-from ssl_bench.spec import Benchmark, Metric, Protocol, parse_share
+from ssl_bench.spec import Benchmark, Metric, Protocol, number_of, parse_share
 from ssl_bench.store import Run
 
 FRACTIONS = frozenset({"dsc", "jaccard"})  # stored as fractions, shown in per cent
@@ -153,8 +151,7 @@ def _plain(protocol: Protocol) -> dict[str, Any]:
 
 def _count(share: str, train_count: int) -> int | None:
     """The number of labelled images that a share is; None where there are not as many, or none at all."""
-    parsed = parse_share(share, "--labeled")
-    count = math.floor(parsed * train_count) if isinstance(parsed, Fraction) else parsed
+    count = number_of(parse_share(share, "--labeled"), train_count)
     return count if 1 <= count <= train_count else None
 
 
