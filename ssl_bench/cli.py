@@ -14,7 +14,6 @@ from ssl_bench.errors import InterruptedRunError, UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
     help="A reproducible benchmark of semi-supervised learning methods for medical image segmentation.",
