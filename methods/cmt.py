@@ -1,7 +1,7 @@
-"""The collaborative mean teacher family: CMTv1, CMTv2, CMTv3, and UCMT with its second, region-mixed step."""
+"""The collaborative mean teacher family: CMTv1, CMTv2, CMTv3, and UCMT with its second step on mixed images."""
 
-from collections.abc import Iterator
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from pydantic import Field
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssl_bench.errors import UserError
 from ssl_bench.method import Batch, Hyperparameters, Images, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import RegionMix, dice_loss, mean_prediction_entropy, umix
+from ssl_bench.ops import RegionMix, cutmix, dice_loss, mean_prediction_entropy, umix
 from ssl_bench.spec import Protocol
 
 UCMT_PAPER = "Shen et al., Co-training with High-Confidence Pseudo Labels (UCMT), IJCAI 2023"
@@ -23,10 +23,10 @@ class Students(NamedTuple):
 
 
 class CollaborativeMeanTeacher(SSLMethod):
-    """Two students and a teacher (STS); `losses` of {cps, mts}; `mix` none or umix."""
+    """Two students and a teacher (STS); `losses` of {cps, mts}; `mix` none, cutmix or umix."""
 
     losses: ClassVar[frozenset[str]]
-    mix: ClassVar[Literal["none", "umix"]] = "none"
+    mix: ClassVar[Literal["none", "cutmix", "umix"]] = "none"
     reference = UCMT_PAPER
 
     def __init_subclass__(cls) -> None:
@@ -62,6 +62,24 @@ class CollaborativeMeanTeacher(SSLMethod):
             mts = self.unsupervised(dice_loss(y1, y0, smooth), dice_loss(y2, y0, smooth))
             terms["mts"] = (progress.lambda_u, mts)
         return Update(terms, branches=(y1, y2))
+
+    def second_loss(
+        self,
+        batch: Batch,
+        mix_labeled: Callable[[Tensor], Tensor],
+        mix_unlabeled: Callable[[Tensor], Tensor],
+        y0: Tensor,
+        progress: Progress,
+    ) -> Update:
+        """The loss on mixed images, the same for both students; `y0` are step 1's pseudo labels, unmixed."""
+        mixed_labeled, mixed_unlabeled = mix_labeled(batch.labeled.mixed), mix_unlabeled(batch.unlabeled.mixed)
+        if self.protocol.step2_teacher == "mixed-labels":
+            y0 = mix_unlabeled(y0)
+        else:
+            y0 = self.teacher(mixed_unlabeled).argmax(1)
+        on_labeled = Students(self.student1(mixed_labeled), self.student2(mixed_labeled))
+        on_unlabeled = Students(self.student1(mixed_unlabeled), self.student2(mixed_unlabeled))
+        return self.loss(on_labeled, on_unlabeled, mix_labeled(batch.labels), y0, progress)
 
     def after_update(self, progress: Progress) -> None:
         """Move the teacher towards the students (equation 6)."""
@@ -104,7 +122,13 @@ class UMIXHyperparameters(Hyperparameters):
     """UMIX's two hyperparameters (Table 5)."""
 
     k: int = Field(2, ge=1, description="regions replaced per uncertainty map")
-    r: int = Field(16, ge=1, description="regions along each side of the image")
+    r: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        "auto", description="regions along each side of the image; auto: 16 in 2D (the paper), 8 in 3D (its code)"
+    )
+
+    def resolved(self, dimensions: int) -> Self:
+        """Fill in r."""
+        return self if self.r != "auto" else self.model_copy(update={"r": 16 if dimensions == 2 else 8})
 
 
 @register
@@ -122,10 +146,12 @@ class UCMT(CollaborativeMeanTeacher):
     @classmethod
     def check(cls, hyper: UMIXHyperparameters, protocol: Protocol) -> None:
         """UMIX cuts the image into r regions a side, and needs 2k of them."""
-        if protocol.image_size % hyper.r:
-            raise UserError(f"r: image_size {protocol.image_size} must be divisible by r, found r = {hyper.r}")
-        if 2 * hyper.k > hyper.r**2:
-            raise UserError(f"k: UMIX needs 2k regions of {hyper.r}x{hyper.r}, found k = {hyper.k}")
+        assert hyper.r != "auto"
+        sides, regions = protocol.sides, hyper.r ** len(protocol.sides)
+        if any(side % hyper.r for side in sides):
+            raise UserError(f"r: sides of {'x'.join(map(str, sides))} must be divisible by r, found r = {hyper.r}")
+        if 2 * hyper.k > regions:
+            raise UserError(f"k: UMIX needs 2k regions, found k = {hyper.k} and r = {hyper.r}, which are {regions}")
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """Step 1 on the images, step 2 on their UMIX."""
@@ -141,15 +167,48 @@ class UCMT(CollaborativeMeanTeacher):
                 teacher_labeled, teacher_unlabeled = self.teacher(labeled.teacher), self.teacher(unlabeled.teacher)
             mix_labeled = self._plan(on_labeled, teacher_labeled)
             mix_unlabeled = self._plan(on_unlabeled, teacher_unlabeled)
-        mixed_labeled, mixed_unlabeled = mix_labeled(labeled.mixed), mix_unlabeled(unlabeled.mixed)
-        if self.protocol.step2_teacher == "mixed-labels":
-            pseudo_labels = mix_unlabeled(pseudo_labels)
-        else:
-            pseudo_labels = self.teacher(mixed_unlabeled).argmax(1)
-        on_labeled = Students(self.student1(mixed_labeled), self.student2(mixed_labeled))
-        on_unlabeled = Students(self.student1(mixed_unlabeled), self.student2(mixed_unlabeled))
-        yield self.loss(on_labeled, on_unlabeled, mix_labeled(batch.labels), pseudo_labels, progress)
+        yield self.second_loss(batch, mix_labeled, mix_unlabeled, pseudo_labels, progress)
 
     def _plan(self, students: Students, teacher: Tensor) -> RegionMix:
+        assert self.hyper.r != "auto"
         uncertainty1, uncertainty2 = (mean_prediction_entropy(logits, teacher) for logits in students)
         return umix(uncertainty1, uncertainty2, k=self.hyper.k, r=self.hyper.r, order=self.protocol.umix_order)
+
+
+class CutMixHyperparameters(Hyperparameters):
+    """CutMix's boxes; defaults are those of CPS with CutMix."""
+
+    boxes: int = Field(3, ge=1, description="CutMix's boxes per image")
+    low: float = Field(0.25, gt=0, le=1, description="smallest sum of the boxes' sizes, as a share of the image")
+    high: float = Field(0.5, gt=0, le=1, description="largest sum of the boxes' sizes, as a share of the image")
+
+
+@register
+class UCMTCutMix(CollaborativeMeanTeacher):
+    """UCMT with CutMix in UMIX's place (Figure 3): chance chooses the regions, so no uncertainty is asked for."""
+
+    name = "ucmt-cutmix"
+    title = "UCMT (CutMix)"
+    reference = f"{UCMT_PAPER}; boxes of French et al., BMVC 2020"
+    losses = frozenset({"cps", "mts"})
+    mix = "cutmix"
+    updates_per_iteration = 2
+    hyperparameters = CutMixHyperparameters
+    hyper: CutMixHyperparameters
+
+    @classmethod
+    def check(cls, hyper: CutMixHyperparameters, protocol: Protocol) -> None:  # noqa: ARG003
+        """The shares are a range."""
+        if hyper.low > hyper.high:
+            raise UserError(f"low: expected at most high = {hyper.high}, found {hyper.low}")
+
+    def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
+        """Step 1 on the images, step 2 on their CutMix."""
+        on_labeled, on_unlabeled = self.students(batch.labeled), self.students(batch.unlabeled)
+        pseudo_labels = self.teacher(batch.unlabeled.teacher).argmax(1)
+        yield self.loss(on_labeled, on_unlabeled, batch.labels, pseudo_labels, progress)
+        mix_labeled, mix_unlabeled = (
+            cutmix(images.mixed, boxes=self.hyper.boxes, low=self.hyper.low, high=self.hyper.high)
+            for images in (batch.labeled, batch.unlabeled)
+        )
+        yield self.second_loss(batch, mix_labeled, mix_unlabeled, pseudo_labels, progress)

@@ -2,10 +2,17 @@
 
 from collections.abc import Iterator
 
-from torch import nn
+import torch
+from pydantic import Field
+from torch import Tensor, nn
 
-from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import dice_loss
+from ssl_bench.errors import UserError
+from ssl_bench.method import Batch, Hyperparameters, Images, Progress, Setup, SSLMethod, Update, register
+from ssl_bench.ops import cutmix, dice_loss
+from ssl_bench.spec import Protocol
+
+CPS_PAPER = "Chen et al., Semi-Supervised Semantic Segmentation with Cross Pseudo Supervision, CVPR 2021"
+Pair = tuple[Tensor, Tensor]
 
 
 @register
@@ -14,7 +21,7 @@ class CrossPseudoSupervision(SSLMethod):
 
     name = "cps"
     title = "CPS"
-    reference = "Chen et al., Semi-Supervised Semantic Segmentation with Cross Pseudo Supervision, CVPR 2021"
+    reference = CPS_PAPER
     components = frozenset({"SS", "L_cps"})
 
     def __init__(self, setup: Setup, hyper: Hyperparameters) -> None:
@@ -28,12 +35,52 @@ class CrossPseudoSupervision(SSLMethod):
             dice_loss(self.student1(batch.labeled.student1), batch.labels, smooth),
             dice_loss(self.student2(batch.labeled.student2), batch.labels, smooth),
         )
-        y1 = self.student1(batch.unlabeled.student1)
-        y2 = self.student2(batch.unlabeled.student2)
-        cps = self.unsupervised(dice_loss(y1, y2.argmax(1), smooth), dice_loss(y2, y1.argmax(1), smooth))
+        (y1, y2), (labels1, labels2) = self.on_unlabeled(batch.unlabeled)
+        cps = self.unsupervised(dice_loss(y1, labels2, smooth), dice_loss(y2, labels1, smooth))
         yield Update({"supervised": (1.0, supervised), "cps": (progress.lambda_u, cps)}, branches=(y1, y2))
+
+    def on_unlabeled(self, images: Images) -> tuple[Pair, Pair]:
+        """The students' logits (B, K, *spatial), each on its own view, and their pseudo labels (B, *spatial)."""
+        y1, y2 = self.student1(images.student1), self.student2(images.student2)
+        return (y1, y2), (y1.argmax(1), y2.argmax(1))
 
     @property
     def predictor(self) -> nn.Module:
         """Student 1."""
         return self.student1
+
+
+class CutMixHyperparameters(Hyperparameters):
+    """CutMix's boxes; defaults are those of CPS with CutMix."""
+
+    boxes: int = Field(3, ge=1, description="CutMix's boxes per image")
+    low: float = Field(0.25, gt=0, le=1, description="smallest sum of the boxes' sizes, as a share of the image")
+    high: float = Field(0.5, gt=0, le=1, description="largest sum of the boxes' sizes, as a share of the image")
+
+
+@register
+class CrossPseudoSupervisionCutMix(CrossPseudoSupervision):
+    """CPS whose students see mixed images, and learn the mix of the other's pseudo labels of the unmixed ones.
+
+    Students stay in training mode for the pseudo labels, as in the authors' code.
+    """
+
+    name = "cps-cutmix"
+    title = "CPS + CutMix"
+    reference = f"{CPS_PAPER}; boxes of French et al., BMVC 2020"
+    hyperparameters = CutMixHyperparameters
+    hyper: CutMixHyperparameters
+
+    @classmethod
+    def check(cls, hyper: CutMixHyperparameters, protocol: Protocol) -> None:  # noqa: ARG003
+        """The shares are a range."""
+        if hyper.low > hyper.high:
+            raise UserError(f"low: expected at most high = {hyper.high}, found {hyper.low}")
+
+    def on_unlabeled(self, images: Images) -> tuple[Pair, Pair]:
+        """The students' logits on their mixed views, and their pseudo labels of the views, mixed alike."""
+        mix = cutmix(images.student1, boxes=self.hyper.boxes, low=self.hyper.low, high=self.hyper.high)
+        with torch.no_grad():
+            labels1 = mix(self.student1(images.student1).argmax(1))
+            labels2 = mix(self.student2(images.student2).argmax(1))
+        return (self.student1(mix(images.student1)), self.student2(mix(images.student2))), (labels1, labels2)

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 
-from torch import nn
+from pydantic import Field
+from torch import Tensor, nn
 
-from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import dice_loss
+from ssl_bench.errors import UserError
+from ssl_bench.method import Batch, Hyperparameters, Images, Progress, Setup, SSLMethod, Update, register
+from ssl_bench.ops import cutmix, dice_loss
+from ssl_bench.spec import Protocol
 
 
 @register
@@ -26,10 +29,14 @@ class MeanTeacher(SSLMethod):
         """L = L_s + lambda L_mts (UCMT paper, equations 2 and 7 with one student)."""
         smooth = self.protocol.dice_smooth
         supervised = dice_loss(self.student(batch.labeled.student1), batch.labels, smooth)
-        y0 = self.teacher(batch.unlabeled.teacher)
-        y1 = self.student(batch.unlabeled.student1)
+        y1, y0 = self.on_unlabeled(batch.unlabeled)
         mts = dice_loss(y1, y0.argmax(1), smooth)
         yield Update({"supervised": (1.0, supervised), "mts": (progress.lambda_u, mts)}, branches=(y1, y0))
+
+    def on_unlabeled(self, images: Images) -> tuple[Tensor, Tensor]:
+        """Logits (B, K, *spatial) of the student and of the teacher, each on its own view."""
+        y0 = self.teacher(images.teacher)
+        return self.student(images.student1), y0
 
     def after_update(self, progress: Progress) -> None:
         """Move the teacher towards the student."""
@@ -39,3 +46,38 @@ class MeanTeacher(SSLMethod):
     def predictor(self) -> nn.Module:
         """The teacher."""
         return self.teacher
+
+
+class CutMixHyperparameters(Hyperparameters):
+    """CutMix's boxes; defaults are those of CPS with CutMix."""
+
+    boxes: int = Field(3, ge=1, description="CutMix's boxes per image")
+    low: float = Field(0.25, gt=0, le=1, description="smallest sum of the boxes' sizes, as a share of the image")
+    high: float = Field(0.5, gt=0, le=1, description="largest sum of the boxes' sizes, as a share of the image")
+
+
+@register
+class MeanTeacherCutMix(MeanTeacher):
+    """French et al. 2020 with MT's loss: the student on a mix of images learns the same mix of the teacher's labels.
+
+    Their loss is a squared distance of softmaxes weighted by the teacher's confidence; here it is MT's, so that the two
+    methods differ by CutMix alone.
+    """
+
+    name = "mt-cutmix"
+    title = "MT + CutMix"
+    reference = "French et al., Semi-supervised semantic segmentation needs strong, varied perturbations, BMVC 2020"
+    hyperparameters = CutMixHyperparameters
+    hyper: CutMixHyperparameters
+
+    @classmethod
+    def check(cls, hyper: CutMixHyperparameters, protocol: Protocol) -> None:  # noqa: ARG003
+        """The shares are a range."""
+        if hyper.low > hyper.high:
+            raise UserError(f"low: expected at most high = {hyper.high}, found {hyper.low}")
+
+    def on_unlabeled(self, images: Images) -> tuple[Tensor, Tensor]:
+        """Logits of the student on the mixed images, and the teacher's on the images, mixed alike."""
+        mix = cutmix(images.student1, boxes=self.hyper.boxes, low=self.hyper.low, high=self.hyper.high)
+        y0 = mix(self.teacher(images.teacher))
+        return self.student(mix(images.student1)), y0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -164,6 +166,46 @@ def status(results_root: ResultsOption = RESULTS) -> None:
 
 
 @app.command()
+def predict(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A finished run: its folder, or its hash or the beginning of it.")
+    ],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES", help="2D images or 3D volumes, or folders of them.")
+    ],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for the masks.")],
+    network: Annotated[
+        str | None, typer.Option("--network", help="Another network of the run than the method's predictor.")
+    ] = None,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Write each foreground class's probability map too.")
+    ] = False,
+    uncertainty: Annotated[
+        bool, typer.Option("--uncertainty", help="Write the prediction's entropy (0 to 1) too.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace output files that exist.")] = False,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    results_root: ResultsOption = RESULTS,
+    methods_dir: MethodsDirOption = None,
+) -> None:
+    """Write a finished run's masks for new images (PNG) and volumes (NIfTI), at their own sizes."""
+    from ssl_bench import predict as library
+    from ssl_bench.display import counted
+    from ssl_bench.method import load_methods
+    from ssl_bench.train import choose_device
+
+    folder, registry = library.find_run(run, results_root), load_methods(*(methods_dir or []))
+    predictor = library.load_predictor(folder, registry, choose_device(device), network)
+    found = library.list_images(images, predictor.spec.protocol.dimensions)
+    with counted(_console(), "predicting") as advance:
+        library.predict(
+            predictor, found, output, probabilities=probabilities, uncertainty=uncertainty, overwrite=overwrite,
+            advance=advance,
+        )  # fmt: skip
+    typer.echo(f"{len(found)} masks in {output}, by network {predictor.name} of {predictor.spec.label} ({folder})")
+
+
+@app.command()
 def methods(methods_dir: MethodsDirOption = None) -> None:
     """List the methods with their papers and hyperparameters."""
     from ssl_bench.method import load_methods
@@ -174,9 +216,16 @@ def methods(methods_dir: MethodsDirOption = None) -> None:
         fields = method.hyperparameters.model_fields.items()
         hyper = "; ".join(f"{key} = {field.default} ({field.description})" for key, field in fields)
         rows.append(
-            [name, " ".join(sorted(method.components)), str(method.updates_per_iteration), hyper, method.reference]
+            [
+                name,
+                " ".join(f"{d}D" for d in method.dimensions),
+                " ".join(sorted(method.components)),
+                str(method.updates_per_iteration),
+                hyper,
+                method.reference,
+            ]
         )
-    header = ["Method", "Components", "Updates per iteration", "Hyperparameters", "Paper"]
+    header = ["Method", "Data", "Components", "Updates per iteration", "Hyperparameters", "Paper"]
     Table(f"{len(rows)} methods", header, rows).print(_console())
 
 
@@ -190,20 +239,31 @@ def benchmarks(
 
     if card is not None:
         found = [load_benchmark(card)] if card in card_names("datasets") else []
-        for one in [*found, *([load_protocol(card)] if card in card_names("protocols") or not found else [])]:
-            typer.echo(f"# {type(one).__name__.lower()}")
+        is_protocol = card in card_names("protocols") or not found
+        forms = [load_protocol(card, dimensions=d) for d in (2, 3)] if is_protocol else []
+        for heading, one in [*(("data set", b) for b in found), *((f"protocol, {p.dimensions}D", p) for p in forms)]:
+            typer.echo(f"# {heading}")
             for key, value in one.model_dump().items():
                 typer.echo(f"{key} = {value!r}")
         return
     sets = [load_benchmark(name) for name in card_names("datasets")]
     rows = [
-        [b.name, b.title, str(b.cases), ", ".join(b.splits), ", ".join(b.labeled), b.protocol, b.license] for b in sets
-    ]
-    header = ["Data set", "Title", "Cases", "Splits", "Labelled", "Default protocol", "Licence"]
+        [
+            b.name, b.title, f"{b.dimensions}D", str(b.cases), ", ".join(b.splits), ", ".join(b.labeled), b.protocol,
+            b.license,
+        ]
+        for b in sets
+    ]  # fmt: skip
+    header = ["Data set", "Title", "Data", "Cases", "Splits", "Labelled", "Default protocol", "Licence"]
     Table("Data sets", header, rows).print(_console())
-    protocols = [load_protocol(name) for name in card_names("protocols")]
-    rows = [[p.name, p.title, f"{p.network}, {p.encoder}", str(p.image_size), p.note] for p in protocols]
-    Table("Protocols", ["Protocol", "Title", "Network", "Image size", "Note"], rows).print(_console())
+    rows = []
+    for name in card_names("protocols"):
+        images, volumes = load_protocol(name, dimensions=2), load_protocol(name, dimensions=3)
+        rows.append([
+            name, images.title, f"{images.network}, {images.encoder}; {volumes.network}",
+            f"{_times(images.sides)}; {_times(volumes.sides)}", images.note,
+        ])  # fmt: skip
+    Table("Protocols", ["Protocol", "Title", "Network, 2D; 3D", "Images; patches", "Note"], rows).print(_console())
 
 
 @data_app.command("check")
@@ -215,16 +275,14 @@ def data_check(dataset: DatasetArgument, data_root: DataRootOption = None) -> No
 
     benchmark = load_benchmark(dataset)
     console = _console()
-    if benchmark.files is None:
+    if benchmark.generator is not None:
         console.print(f"{benchmark.title}: {benchmark.cases} cases, drawn by the package; there are no files to check.")
         return
     with counted(console, f"reading {benchmark.title}") as advance:
         found = check(benchmark, data_root, advance)
-    widths, heights = zip(*found.sizes, strict=True) if found.sizes else ((0,), (0,))
-    sizes = f"{min(widths)}x{min(heights)} to {max(widths)}x{max(heights)} pixels"
-    console.print(
-        f"{benchmark.title}: {found.cases} images in {found.folder}, {sizes}", highlight=False, soft_wrap=True
-    )
+    sides = list(zip(*found.sizes, strict=True))
+    sizes = f", {_times(map(min, sides))} to {_times(map(max, sides))}" if sides else ""
+    console.print(f"{benchmark.title}: {found.cases} cases in {found.folder}{sizes}", highlight=False, soft_wrap=True)
     for finding in found.findings:
         console.print(f"{finding.level}: {finding.kind}: {finding.text}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"{found.errors} errors, {len(found.findings) - found.errors} warnings", highlight=False)
@@ -246,10 +304,35 @@ def data_prepare(
     from ssl_bench.spec import load_benchmark, load_protocol
 
     benchmark = load_benchmark(dataset)
-    card = load_protocol(protocol or benchmark.protocol, _settings(settings, None))
+    card = load_protocol(protocol or benchmark.protocol, _settings(settings, None), dimensions=benchmark.dimensions)
     with counted(_console(), f"preparing {benchmark.title}") as advance:
-        done = prepare(benchmark, data_root, card.augment_size, allow_partial=allow_partial, advance=advance)
-    typer.echo(f"{len(done.ids)} cases at {done.size}x{done.size}, data {done.fingerprint}: {done.path}")
+        done = prepare(benchmark, data_root, card.stored_size, allow_partial=allow_partial, advance=advance)
+    at = "" if card.stored_size is None else f" at {card.stored_size}x{card.stored_size}"
+    typer.echo(f"{len(done.ids)} cases{at}, data {done.fingerprint}: {done.path}")
+
+
+@data_app.command("init")
+def data_init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder of your data set.")],
+    output: Annotated[Path | None, typer.Option("--output", help="The card; default: NAME.toml, here.")] = None,
+) -> None:
+    """Write the card of your own data set by looking at its folder: 2D images or 3D volumes, and masks."""
+    from ssl_bench.data.init import card_name, describe
+    from ssl_bench.files import write_bytes
+
+    path = output or Path(f"{card_name(folder.resolve().name)}.toml")
+    if path.suffix != ".toml" or path.exists():
+        raise UserError(f"--output: expected a new file that ends in .toml, found '{path}'")
+    from ssl_bench.display import counted  # here, since it takes seconds to import
+
+    with counted(_console(), f"reading {folder}") as advance:
+        card = describe(folder, path.stem, advance)
+    write_bytes(path, card.encode())
+    for line in card.partition("\n\n")[0].splitlines():
+        typer.echo(line.removeprefix("# "))
+    where = shlex.join([str(path), "--data-root", str(folder)])
+    typer.echo(f"{path} is written. Next:\n  ssl-bench data check {where}")
+    typer.echo(f"  ssl-bench run --methods supervised,mt --dataset {where} --protocol mini")
 
 
 def main() -> NoReturn:
@@ -270,6 +353,10 @@ def main() -> NoReturn:
 
 def _listed(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _times(sides: Iterable[int]) -> str:
+    return "x".join(map(str, sides))
 
 
 def _seeds(text: str) -> tuple[int, ...]:

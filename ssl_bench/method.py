@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -90,6 +90,10 @@ class Update:
 class Hyperparameters(Card):
     """A method's own typed hyperparameters; subclass it with pydantic fields (name, type, default, description)."""
 
+    def resolved(self, dimensions: int) -> Self:  # noqa: ARG002
+        """Return them with every `auto` replaced by what a run on 2D or 3D data takes; none has any by default."""
+        return self
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -102,8 +106,9 @@ class Setup:
 class SSLMethod(nn.Module):
     """A semi-supervised method: subclass, set the class attributes, and write `updates`.
 
-    Direct child modules are the run's networks; each is scored under its attribute's name. A method never touches the
-    optimiser, the device, autocast, files or logging.
+    Direct child modules are the run's networks, each scored under its attribute's name, unless `networks` says
+    otherwise. A method never touches the optimiser, the device, autocast, files or logging, and works on images
+    (B, C, *spatial) of the `dimensions` it names.
     """
 
     name: ClassVar[str]
@@ -112,6 +117,7 @@ class SSLMethod(nn.Module):
     version: ClassVar[int] = 1  # raise it when a change of the code changes results
     updates_per_iteration: ClassVar[int] = 1
     uses_unlabeled: ClassVar[bool] = True
+    dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     components: ClassVar[frozenset[str]] = frozenset()  # of TS, SS, STS, L_cps, L_mts, U: Table 4's check marks
     hyperparameters: ClassVar[type[Hyperparameters]] = Hyperparameters
 
@@ -176,7 +182,7 @@ class SSLMethod(nn.Module):
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """Every network of the run by name; all are scored."""
+        """Every network of the run by name; all are scored. Override it where a child is no network of its own."""
         return dict(self.named_children())
 
     @property

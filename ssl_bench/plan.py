@@ -14,7 +14,18 @@ from ssl_bench.data.split import draw_labeled, split_cases
 from ssl_bench.errors import UserError
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
 from ssl_bench.networks import build_network, weights_fingerprint
-from ssl_bench.spec import Benchmark, Protocol, RunSpec, load_protocol, parse_share, protocol_keys, share_of
+from ssl_bench.spec import (
+    Benchmark,
+    ImageProtocol,
+    Protocol,
+    RunSpec,
+    VolumeProtocol,
+    load_protocol,
+    parse_share,
+    protocol_keys,
+    share_of,
+    with_split_file,
+)
 from ssl_bench.train import Job
 
 
@@ -38,28 +49,34 @@ def plan_runs(
     Raises:
         UserError: anything about the request, the cards or the data that cannot be run, found before any training.
     """
-    benchmark = request.benchmark
     methods = _methods(request.methods)
-    protocol, hyperparameters = settle(request.protocol, request.settings, methods)
+    protocol, hyperparameters = settle(request.protocol, request.settings, methods, request.benchmark.dimensions)
+    benchmark = with_split_file(request.benchmark, protocol.split)
     parse_share(request.labeled, "--labeled")
-    resolved_split = protocol.resolved(benchmark, 1, device.type).split
+    first_look = protocol.resolved(benchmark, 1, device.type)
     for method, hyper in zip(methods, hyperparameters, strict=True):
+        if benchmark.dimensions not in method.dimensions:
+            raise UserError(f"--methods: {method.name} is not for {benchmark.dimensions}D data")
         method.check(hyper, protocol)
-    fingerprint = weights_fingerprint(protocol)
-    size = protocol.augment_size
-    dataset = prepare(benchmark, data_root, size, allow_partial=allow_partial, advance=advance)
-    build_network(protocol, classes=len(benchmark.classes))  # an encoder or weights that cannot be had end it here
-    split = benchmark.splits[resolved_split]
-    train_ids, test_ids = split_cases(split, dataset.ids, dataset.contents)
+    fingerprint = weights_fingerprint(first_look)
+    dataset = prepare(benchmark, data_root, protocol.stored_size, allow_partial=allow_partial, advance=advance)
+    build_network(first_look, classes=len(benchmark.classes))  # an encoder or weights that cannot be had end it here
+    split = benchmark.splits[first_look.split]
+    train_ids, test_ids = split_cases(
+        split, dataset.ids, dataset.contents, masked=dataset.masked, allow_partial=allow_partial
+    )
     resolved = protocol.resolved(benchmark, len(train_ids), device.type)
     labeled = share_of(request.labeled, len(train_ids), "--labeled")
     _require_unlabeled(methods, labeled, len(train_ids), protocol)
     jobs = []
     for seed in request.seeds:
-        splits = draw_labeled(train_ids, test_ids, labeled, seed)
+        splits = draw_labeled(train_ids, test_ids, labeled, seed, masked=dataset.masked, first=split.labeled == "first")
         for method, hyper in zip(methods, hyperparameters, strict=True):
             spec = RunSpec(
                 benchmark=benchmark.name,
+                classes=benchmark.classes,
+                label_values=dataset.label_values,
+                intensity=dataset.intensity,
                 split=split,
                 data_fingerprint=dataset.fingerprint,
                 train_count=len(train_ids),
@@ -72,13 +89,13 @@ def plan_runs(
                 hyperparameters=hyper.model_dump(mode="json"),
                 seed=seed,
             )
-            jobs.append(Job(spec, method, hyper, dataset, splits, benchmark.classes))
+            jobs.append(Job(spec, method, hyper, dataset, splits))
     return jobs
 
 
 def settle(
-    protocol: str, settings: dict[str, Any], methods: Sequence[type[SSLMethod]]
-) -> tuple[Protocol, list[Hyperparameters]]:
+    protocol: str, settings: dict[str, Any], methods: Sequence[type[SSLMethod]], dimensions: int
+) -> tuple[ImageProtocol | VolumeProtocol, list[Hyperparameters]]:
     """Give each `--set` to the protocol or to the methods that know it; one that nobody knows is an error."""
     known = protocol_keys()
     for key in settings:
@@ -86,12 +103,16 @@ def settle(
         if key not in known and not owners:
             fields = sorted({field for method in methods for field in method.hyperparameters.model_fields})
             raise UserError(
-                f"--set {key}: unknown key; protocol fields are {', '.join(sorted(known))}; "
+                f"--set {key}: unknown key; protocol fields are {', '.join(sorted(protocol_keys(dimensions)))}; "
                 f"fields of these methods: {', '.join(fields) or 'none'}"
             )
-    card = load_protocol(protocol, {key: value for key, value in settings.items() if key in known})
+    card = load_protocol(
+        protocol, {key: value for key, value in settings.items() if key in known}, dimensions=dimensions
+    )
     return card, [
-        parse_hyperparameters(method, {k: v for k, v in settings.items() if k in method.hyperparameters.model_fields})
+        parse_hyperparameters(
+            method, {k: v for k, v in settings.items() if k in method.hyperparameters.model_fields}
+        ).resolved(dimensions)
         for method in methods
     ]
 

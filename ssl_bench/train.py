@@ -5,29 +5,28 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from ssl_bench.curves import Curves
-from ssl_bench.data.cache import Dataset
+from ssl_bench.data.cache import Dataset, resize
 from ssl_bench.data.split import Splits
-from ssl_bench.data.stream import BatchStream
+from ssl_bench.data.stream import channels_first, open_stream
 from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
-from ssl_bench.evaluate import score_networks, summary
+from ssl_bench.evaluate import class_map, image_scores, score_networks, summary, volume_scores
 from ssl_bench.files import write_bytes, write_csv, write_json
 from ssl_bench.method import Hyperparameters, Progress, Setup, SSLMethod
 from ssl_bench.networks import build_network
 from ssl_bench.ops import gaussian_ramp_up
 from ssl_bench.random import derive_seed
 from ssl_bench.signals import StopSignal
-from ssl_bench.spec import RunSpec
+from ssl_bench.spec import ImageProtocol, RunSpec, VolumeProtocol
 from ssl_bench.store import RunFolder
 
 CHECKPOINT_SECONDS = 60.0
@@ -52,7 +51,6 @@ class Job:
     hyper: Hyperparameters
     dataset: Dataset
     splits: Splits
-    classes: tuple[str, ...]
 
     @property
     def iterations(self) -> int:
@@ -112,7 +110,7 @@ class _Trainer:
     def __init__(self, job: Job, folder: RunFolder, device: torch.device) -> None:
         protocol = job.spec.protocol
         self.job, self.folder, self.device, self.protocol = job, folder, device, protocol
-        self.method = build_method(job, device)
+        self.method = build_method(job.spec, job.method, job.hyper, device)
         parameters = [p for p in self.method.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             parameters, lr=protocol.learning_rate, betas=protocol.betas, weight_decay=protocol.weight_decay, fused=True
@@ -127,7 +125,10 @@ class _Trainer:
 
     def run(self, stop: StopSignal, display: Display) -> None:
         """Train from the current iteration to the last; a checkpoint at the end even so, since scoring follows."""
-        stream = self._stream()
+        stream = open_stream(
+            self.job.dataset, self.job.splits, self.protocol, self.job.spec.seed, self.device,
+            unlabeled=self.method.uses_unlabeled,
+        )  # fmt: skip
         length = self._rampup_length()
         display.start("training", self.iteration, self.job.iterations)
         self.method.train()
@@ -227,16 +228,12 @@ class _Trainer:
         self.method.eval()
         test, metrics = self.job.splits.test, self.protocol.metrics
         assert metrics != "auto"
-        images, _ = self.job.dataset.arrays(test)
         networks = self.method.networks
         display.start("scoring", 0, len(test) * len(networks))
         started = time.monotonic()
-        size = self.protocol.score_size
-        sizes = self.job.dataset.truth_sizes(test) if size == "original" else [(size, size)] * len(test)
         rows = score_networks(
-            networks, _to_tensor(images), self._truths, sizes, test, self.job.classes, self.protocol, self.device,
-            lambda _: display.step(),
-        )  # fmt: skip
+            networks, self._predictions(), self._truths, test, self.job.spec.classes, metrics, display.step
+        )
         write_csv(self.folder.path / "cases.csv", ("network", "case", "class", *metrics), rows)
         self.curves.close()
         write_csv(self.folder.path / "curves.csv", *self.curves.table())
@@ -253,25 +250,27 @@ class _Trainer:
             "peak_memory_mib": _peak_memory(self.device),
         })  # fmt: skip
 
+    def _predictions(self) -> Callable[[nn.Module], Iterator[np.ndarray]]:
+        """What gives a network's masks of the test cases."""
+        protocol, dataset, test, device = self.protocol, self.job.dataset, self.job.splits.test, self.device
+        if isinstance(protocol, VolumeProtocol):
+            return lambda network: (
+                class_map(scores, protocol)
+                for scores in volume_scores(network, dataset.volumes(test), protocol, device)
+            )
+        size = protocol.score_size
+        sizes = dataset.truth_sizes(test) if size == "original" else [(size, size)] * len(test)
+        images = channels_first(dataset.arrays(test)[0])
+        return lambda network: (
+            class_map(scores, protocol) for scores in image_scores(network, images, sizes, protocol, device)
+        )
+
     def _truths(self) -> Iterator[np.ndarray]:
         for truth in self.job.dataset.truths(self.job.splits.test):
-            size = self.protocol.score_size
-            if size == "original":
+            if isinstance(self.protocol, VolumeProtocol) or self.protocol.score_size == "original":
                 yield truth
             else:
-                yield np.asarray(Image.fromarray(truth).resize((size, size), Image.Resampling.NEAREST))
-
-    def _stream(self) -> BatchStream:
-        splits, protocol = self.job.splits, self.protocol
-        ids = splits.labeled + splits.unlabeled if self.method.uses_unlabeled else splits.labeled
-        images, masks = self.job.dataset.arrays(ids)
-        labeled = list(range(len(splits.labeled)))
-        unlabeled = list(range(0 if protocol.unlabeled_pool == "all" else len(labeled), len(ids)))
-        pool = unlabeled if self.method.uses_unlabeled else []
-        return BatchStream(
-            _to_tensor(images).to(self.device), torch.from_numpy(masks).to(self.device), labeled, pool, protocol,
-            self.job.spec.seed,
-        )  # fmt: skip
+                yield resize(truth, self.protocol.score_size, nearest=True)
 
     def _rampup_length(self) -> float:
         epochs = self.protocol.rampup_epochs
@@ -282,18 +281,28 @@ class _Trainer:
         return f"last good checkpoint: {path}" if path.exists() else "no checkpoint had been written"
 
 
-def build_method(job: Job, device: torch.device) -> SSLMethod:
-    """Build a run's networks, whose first weights are a function of the seed, on a device."""
-    protocol, built = job.spec.protocol, 0
+def build_method(
+    spec: RunSpec,
+    method_class: type[SSLMethod],
+    hyper: Hyperparameters,
+    device: torch.device,
+    *,
+    pretrained: bool = True,
+) -> SSLMethod:
+    """Build a run's networks, whose first weights are a function of the seed, on a device.
+
+    `pretrained = False` leaves encoder weights out, where all weights are about to be loaded.
+    """
+    protocol, built = spec.protocol, 0
 
     def build() -> nn.Module:
         nonlocal built
-        torch.manual_seed(derive_seed(job.spec.seed, "network", built))
+        torch.manual_seed(derive_seed(spec.seed, "network", built))
         built += 1
-        return build_network(protocol, classes=len(job.classes))
+        return build_network(protocol, classes=len(spec.classes), pretrained=pretrained)
 
-    method = job.method(Setup(protocol, build), job.hyper).to(device)
-    if protocol.channels_last:
+    method = method_class(Setup(protocol, build), hyper).to(device)
+    if isinstance(protocol, ImageProtocol) and protocol.channels_last:
         method = method.to(memory_format=torch.channels_last)
     if protocol.compile:
         for network in method.networks.values():
@@ -325,10 +334,6 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def _to_tensor(images: np.ndarray) -> Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-
-
 def _failed(folder: RunFolder, reason: str) -> RunFailedError:
     folder.fail(reason)
     return RunFailedError(reason)
@@ -336,9 +341,10 @@ def _failed(folder: RunFolder, reason: str) -> RunFailedError:
 
 def _lower(job: Job) -> str:
     protocol = job.spec.protocol
+    size = "image_size" if isinstance(protocol, ImageProtocol) else "patch_size"
     return (
         f"lower --set labeled_batch (now {protocol.labeled_batch}), unlabeled_batch ({protocol.unlabeled_batch}) or "
-        f"image_size ({protocol.image_size}), or use --set precision=bf16"
+        f"{size} ({'x'.join(map(str, protocol.sides))}), or use --set precision=bf16"
     )
 
 

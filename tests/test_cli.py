@@ -19,7 +19,9 @@ from ssl_bench import cli as cli_module
 from ssl_bench import method as registry_module
 from ssl_bench.spec import card_names
 
-METHODS = ["cmtv1", "cmtv2", "cmtv3", "cps", "mt", "supervised", "ucmt"]
+METHODS = [
+    "cct", "cmtv1", "cmtv2", "cmtv3", "cps", "cps-cutmix", "mt", "mt-cutmix", "supervised", "uamt", "ucmt", "ucmt-cutmix",
+]  # fmt: skip
 TABLE_4 = {
     "Supervised": "83.31", "MT": "86.67", "CPS": "86.81", "CMTv1": "86.84", "CMTv2": "87.48", "CMTv3": "87.86",
     "UCMT": "88.22",
@@ -200,7 +202,7 @@ class Nan(SSLMethod):
     assert "failed" in out
     assert "mine1 = nan" in out
     code, out, _ = call("methods", "--methods-dir", folder)
-    assert "8 methods" in out
+    assert "13 methods" in out
 
 
 # ----------------------------------------------------------------------------------------------------- what there is
@@ -426,7 +428,7 @@ def test_what_the_parser_refuses(arguments: list[str], call: Call) -> None:
 def test_data_is_checked_and_prepared(call: Call, data: Path) -> None:
     code, out, _ = call("data", "check", "kvasir", "--data-root", data)
     assert code == 2  # nine of a thousand
-    assert "error: count: expected 1000 images, found 9" in out
+    assert "error: count: expected 1000 cases, found 9" in out
     code, out, err = call(
         "data",
         "prepare",

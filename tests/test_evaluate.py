@@ -11,8 +11,9 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from ssl_bench.evaluate import BATCH, predict, score_case, score_networks, summary
-from ssl_bench.spec import METRICS, Protocol, load_protocol
+from ssl_bench.evaluate import BATCH, class_map, image_scores, score_networks, summary
+from ssl_bench.metrics import score_case
+from ssl_bench.spec import METRICS, ImageProtocol, load_protocol
 
 CPU = torch.device("cpu")
 
@@ -26,7 +27,13 @@ def random_mask(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return mask
 
 
-def protocol(**settings: object) -> Protocol:
+def predict(
+    network: nn.Module, images: Tensor, sizes: list[tuple[int, int]], card: ImageProtocol, device: torch.device
+) -> list[np.ndarray]:
+    return [class_map(scores, card) for scores in image_scores(network, images, sizes, card, device)]
+
+
+def protocol(**settings: object) -> ImageProtocol:
     card = load_protocol("tiny", {"precision": "fp32", **settings})
     return card.model_copy(update={"metrics": tuple(settings.get("metrics", ("dsc", "jaccard")))})
 
@@ -202,8 +209,9 @@ def test_every_network_is_scored_on_every_case_in_order() -> None:
     card = protocol(input_mean=(0.5,) * 3, input_std=(0.5,) * 3)
     networks = {"zeta": Threshold(0.5), "alpha": Threshold(0.8)}
     rows = score_networks(
-        networks, images, masks, [(32, 32)] * 3, ("c", "a", "b"), ("background", "polyp"), card, CPU, told.append
-    )
+        networks, lambda network: predict(network, images, [(32, 32)] * 3, card, CPU), masks, ("c", "a", "b"),
+        ("background", "polyp"), ("dsc", "jaccard"), lambda: told.append(1),
+    )  # fmt: skip
     assert [row[:3] for row in rows] == [(n, c, "polyp") for n in ("zeta", "alpha") for c in ("c", "a", "b")]
     assert told == [1] * 6
     assert len(asked) == 2
@@ -219,8 +227,8 @@ def test_masks_and_predictions_must_be_as_many_as_the_cases() -> None:
     truths = [np.zeros((32, 32), bool)] * 2
     with pytest.raises(ValueError, match="shorter"):
         score_networks(
-            {"net": Threshold(0.5)}, images, lambda: truths, [(32, 32)] * 3, ("a", "b", "c"), ("background", "polyp"),
-            protocol(), CPU,
+            {"net": Threshold(0.5)}, lambda network: predict(network, images, [(32, 32)] * 3, protocol(), CPU),
+            lambda: truths, ("a", "b", "c"), ("background", "polyp"), ("dsc",),
         )  # fmt: skip
 
 

@@ -157,8 +157,8 @@ def laboratory(name: str, protocol: Protocol, seed: int = 0, **hyper: Any) -> La
     views, asked = protocol.views, set()
     batch = Batch(
         labeled=images_of(
-            labeled, asked, "labeled", student1=views.labeled_students, student2=views.labeled_students,
-            teacher=views.labeled_teacher, mixed=views.mixed,
+            labeled, asked, "labeled", student1=views.labeled_student1, student2=views.labeled_student2,
+            teacher=views.labeled_teacher, mixed=views.labeled_mixed,
         ),
         labels=labels,
         unlabeled=images_of(
@@ -393,7 +393,7 @@ def test_components_are_table_4s_check_marks(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(TABLE_4))
 def test_every_network_sees_the_view_that_the_protocol_gives_it(name: str) -> None:
     views = {
-        "views.labeled_students": "strong2", "views.labeled_teacher": "strong1", "views.student1": "weak",
+        "views.labeled_student1": "strong2", "views.labeled_student2": "strong2", "views.labeled_teacher": "strong1", "views.student1": "weak",
         "views.student2": "strong1", "views.teacher": "strong2",
     }  # fmt: skip
     lab = laboratory(name, protocol_of("paper", **views))
@@ -512,7 +512,7 @@ def test_the_first_losses_are_the_papers_formulas(name: str, supervised: str, un
     update = next(lab.updates())
     views = lab.protocol.views
     students = STUDENTS[name]
-    on_labeled = [lab.logits(student, lab.labeled[views.labeled_students]) for student in students]
+    on_labeled = [lab.logits(student, lab.labeled[views.labeled_student1]) for student in students]
     on_unlabeled, teacher_labels = [], None
     if name != "supervised":
         seen = [views.student1, views.student2]
@@ -645,7 +645,7 @@ def test_both_students_see_the_same_mixed_images_and_nothing_else(switches: dict
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_the_view_that_is_mixed_is_the_protocols(view: str) -> None:
-    step = second_step(protocol_of("released-code", **{"views.mixed": view}))
+    step = second_step(protocol_of("released-code", **{"views.mixed": view, "views.labeled_mixed": view}))
     sources_of(step.labeled, step.lab.labeled[view])
     sources_of(step.unlabeled, step.lab.unlabeled[view])
 
@@ -677,7 +677,7 @@ def test_images_are_mixed_by_the_maps_that_the_protocol_names(switches: dict[str
     begin = step.begin if switches["uncertainty_from"] == "after-update" else 0
     calls = step.lab.calls[begin : None if begin else step.begin]
     parts = [
-        (step.labeled, step.lab.labeled, [views.labeled_students, views.labeled_students, views.labeled_teacher]),
+        (step.labeled, step.lab.labeled, [views.labeled_student1, views.labeled_student2, views.labeled_teacher]),
         (step.unlabeled, step.lab.unlabeled, [views.student1, views.student2, views.teacher]),
     ]
     for mixed, originals, seen in parts:
@@ -741,30 +741,33 @@ def test_the_first_step_of_ucmt_is_cmtv3s() -> None:
 @pytest.mark.parametrize(("size", "hyper", "key"), [(256, {"r": 12}, "r: "), (32, {"r": 64}, "r: ")])
 def test_ucmt_wants_sides_that_r_divides(size: int, hyper: dict[str, int], key: str) -> None:
     ucmt = METHODS["ucmt"]
-    with pytest.raises(UserError, match=f"^{key}image_size {size} must be divisible by r, found r = {hyper['r']}"):
+    with pytest.raises(UserError, match=f"^{key}sides of {size}x{size} must be divisible by r, found r = {hyper['r']}"):
         ucmt.check(ucmt.hyperparameters(**hyper), load_protocol("paper", {"image_size": size}))
 
 
 def test_ucmt_wants_2k_regions() -> None:
     ucmt, protocol = METHODS["ucmt"], protocol_of("paper")
     ucmt.check(ucmt.hyperparameters(k=8, r=4), protocol)
-    with pytest.raises(UserError, match=r"^k: UMIX needs 2k regions of 4x4, found k = 9"):
+    with pytest.raises(UserError, match=r"^k: UMIX needs 2k regions, found k = 9 and r = 4, which are 16"):
         ucmt.check(ucmt.hyperparameters(k=9, r=4), protocol)
     with pytest.raises(UserError, match=r"^k: UMIX needs 2k regions"):
         ucmt.check(ucmt.hyperparameters(k=1, r=1), protocol)
 
 
 def test_ucmts_hyperparameters_are_the_papers() -> None:
-    assert METHODS["ucmt"].hyperparameters().model_dump() == {"k": 2, "r": 16}
+    hyper = METHODS["ucmt"].hyperparameters()
+    assert hyper.resolved(2).model_dump() == {"k": 2, "r": 16}
+    assert hyper.resolved(3).model_dump() == {"k": 2, "r": 8}
+    assert METHODS["ucmt"].hyperparameters(r=4).resolved(3).r == 4
 
 
 def test_hyperparameters_are_checked_all_at_once() -> None:
-    assert parse_hyperparameters(METHODS["ucmt"], {"k": 3}).model_dump() == {"k": 3, "r": 16}
+    assert parse_hyperparameters(METHODS["ucmt"], {"k": 3}).model_dump() == {"k": 3, "r": "auto"}
     with pytest.raises(UserError) as caught:
         parse_hyperparameters(METHODS["ucmt"], {"k": 0, "r": "many", "q": 1})
     lines = str(caught.value).splitlines()
     assert all(line.startswith("--set (ucmt): ") for line in lines)
-    assert [line.split(": ")[1] for line in lines] == ["k", "r", "q"]
+    assert list(dict.fromkeys(line.split(": ")[1] for line in lines)) == ["k", "r", "q"]
 
 
 # ------------------------------------------------------------------------------------------------------ the registry

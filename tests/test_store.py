@@ -36,7 +36,8 @@ from ssl_bench.store import RunFolder, Store
 def spec_of(seed: int = 1, **changes: Any) -> RunSpec:
     benchmark = load_benchmark("kvasir")
     fields = {
-        "benchmark": "kvasir", "split": benchmark.splits["random"], "data_fingerprint": "00ff", "train_count": 800,
+        "benchmark": "kvasir", "classes": benchmark.classes, "label_values": (0, 255), "intensity": "rgb",
+        "split": benchmark.splits["random"], "data_fingerprint": "00ff", "train_count": 800,
         "test_count": 200, "labeled": 120, "protocol": load_protocol("tiny").resolved(benchmark, 800, "cpu"),
         "method": "mt", "method_version": 1, "hyperparameters": {}, "seed": seed,
     }  # fmt: skip
@@ -507,7 +508,7 @@ def test_memory_that_runs_out_before_the_first_iteration_is_a_failure_of_the_run
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(train_module, "build_method", build)
-    job = train_module.Job(SPEC, SSLMethod, Hyperparameters(), None, Splits((), (), ()), ("a", "b"))  # type: ignore[arg-type]
+    job = train_module.Job(SPEC, SSLMethod, Hyperparameters(), None, Splits((), (), ()))  # type: ignore[arg-type]
     with pytest.raises(RunFailedError, match="out of memory"):
         train_module.train(job, store.folder(SPEC), torch.device("cpu"), StopSignal(), None, {})  # type: ignore[arg-type]
     run = store.find(SPEC)

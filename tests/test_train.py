@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 
 from ssl_bench import method as registry_module
 from ssl_bench import train as train_module
+from ssl_bench.data import stream as stream_module
 from ssl_bench.errors import InterruptedRunError, UserError
 from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import SSLMethod, find_method, load_methods
@@ -133,7 +134,7 @@ def test_discs_are_learned(discs: Path, tmp_path: Path) -> None:
 def test_the_teacher_moves_to_the_student_and_is_not_the_student(discs: Path, tmp_path: Path) -> None:
     (job,) = plan(discs, "mt")
     (run,) = finished([job], tmp_path)
-    first = build_method(job, CPU).state_dict()
+    first = build_method(job.spec, job.method, job.hyper, CPU).state_dict()
     last = load_file(run.path / "weights.safetensors")
     assert first.keys() == last.keys()
     weight = "segmentation_head.0.weight"
@@ -183,7 +184,7 @@ def test_every_network_of_every_method_is_scored_on_every_test_case(discs: Path,
         expected = [(network, case, "polyp") for network in networks for case in job.splits.test]
         assert list(cases[["network", "case", "class"]].itertuples(index=False, name=None)) == expected
         assert set(run.result["scores"]) == set(run.result["parameters"]) == set(networks)
-        assert run.result["predictor"] == job.method.predictor_name.fget(build_method(job, CPU))  # type: ignore[attr-defined]
+        assert run.result["predictor"] == build_method(job.spec, job.method, job.hyper, CPU).predictor_name
         for network, own in cases.groupby("network"):
             for metric in ("dsc", "jaccard", "95hd", "asd"):
                 score = run.result["scores"][network][metric]
@@ -229,12 +230,12 @@ def test_the_streams_draw_from_the_labelled_set_and_the_protocols_pool(
 ) -> None:
     given: list[Any] = []
 
-    class Watched(train_module.BatchStream):
+    class Watched(stream_module.ImageStream):
         def __init__(self, *arguments: Any) -> None:
             given.append(arguments)
             super().__init__(*arguments)
 
-    monkeypatch.setattr(train_module, "BatchStream", Watched)
+    monkeypatch.setattr(stream_module, "ImageStream", Watched)
     (job,) = plan(discs, "mt", labeled="3", iterations=1, seeds=(7,), unlabeled_pool=pool)
     finished([job], tmp_path)
     ((images, masks, labeled, unlabeled, protocol, seed),) = given
@@ -308,7 +309,7 @@ def test_scores_are_those_of_the_saved_networks_on_the_files(side: int | None, d
 
 def test_images_and_masks_pass_through_the_augmentation_size(discs: Path, tmp_path: Path) -> None:
     (job,) = plan(discs, "ucmt", augment_size=64, image_size=32, score_size=64, iterations=2)
-    assert job.dataset.size == 64
+    assert job.dataset.path.stem == "64"
     (run,) = finished([job], tmp_path)
     assert run.cases["dsc"].between(0, 1).all()
 
@@ -476,12 +477,11 @@ MEMORY = [
 
 
 @pytest.mark.parametrize("error", MEMORY, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("where", ["build_method", "_Trainer._stream", "score_networks"])
+@pytest.mark.parametrize("where", ["build_method", "open_stream", "score_networks"])
 def test_memory_that_runs_out_fails_its_run_and_says_what_to_lower(
     where: str, error: Exception, discs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    owner, name = (train_module._Trainer, "_stream") if "." in where else (train_module, where)
-    original, calls = getattr(owner, name), []
+    original, calls = getattr(train_module, where), []
 
     def refuse_once(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
@@ -489,7 +489,7 @@ def test_memory_that_runs_out_fails_its_run_and_says_what_to_lower(
             raise error
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(owner, name, refuse_once)
+    monkeypatch.setattr(train_module, where, refuse_once)
     jobs, store = plan(discs, "mt", "supervised", iterations=1), Store(tmp_path)
     outcome = run_all(jobs, store, CPU, Recorder())
     assert (outcome.trained, len(outcome.failures)) == (1, 1)

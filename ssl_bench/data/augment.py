@@ -13,11 +13,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ssl_bench.spec import Augmentation
+from ssl_bench.spec import ImageAugmentation
 
 
 def weak_view(
-    images: Tensor, masks: Tensor, settings: Augmentation, generator: torch.Generator
+    images: Tensor, masks: Tensor, settings: ImageAugmentation, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Flip and rotate each sample at random, its image and its mask alike: nearest neighbour, filled with zeros.
 
@@ -44,7 +44,7 @@ def weak_view(
     return view.view_as(images), mask_view.view_as(masks)
 
 
-def strong_view(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
+def strong_view(images: Tensor, settings: ImageAugmentation, generator: torch.Generator) -> Tensor:
     """Change each image's colours and sharpness at random: jitter, posterize, autocontrast, equalize, Gaussian blur.
 
     Args:

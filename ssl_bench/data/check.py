@@ -14,9 +14,10 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from ssl_bench.data.files import CaseFiles, list_cases, pair
+from ssl_bench.data.files import Case, CaseFiles, folder_of, list_cases, pair
+from ssl_bench.data.volumes import list_volumes, read_case
 from ssl_bench.errors import UserError
-from ssl_bench.spec import Benchmark, Files
+from ssl_bench.spec import Benchmark, Files, Volumes
 
 NEAR_DUPLICATE_BITS = 4  # of the 64 of a perceptual hash; an encoder's artefacts flip 0 to 2
 
@@ -36,7 +37,7 @@ class CheckReport:
 
     folder: Path
     cases: int
-    sizes: set[tuple[int, int]] = field(default_factory=set)
+    sizes: set[tuple[int, ...]] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
 
     @property
@@ -51,10 +52,10 @@ class _Seen:
 
     id: str
     error: str | None = None
-    size: tuple[int, int] = (0, 0)
-    foreground: float = 0.0
+    size: tuple[int, ...] = ()
+    foreground: float | None = None
     content: str = ""
-    perceptual: int = 0
+    perceptual: int | None = None
 
 
 def check(
@@ -65,15 +66,18 @@ def check(
     Raises:
         UserError: no folder of the card's layout is there at all.
     """
-    assert benchmark.files is not None
-    cases = list_cases(benchmark, data_root)
-    report = CheckReport(cases[0].image.parent, len(cases))
+    if benchmark.files is not None:
+        files: Files | Volumes = benchmark.files
+        cases = list_cases(benchmark, data_root)
+    else:
+        files, cases = list_volumes(benchmark, data_root)
+    report = CheckReport(folder_of(cases), len(cases))
     if len(cases) != benchmark.cases:
-        text = f"expected {benchmark.cases} images, found {len(cases)}"
+        text = f"expected {benchmark.cases} cases, found {len(cases)}"
         report.findings.append(Finding("error", "count", text))
     seen = []
     with ThreadPoolExecutor() as pool:
-        for i, one in enumerate(pool.map(partial(_look, files=benchmark.files), cases)):
+        for i, one in enumerate(pool.map(partial(_look, files=files, classes=len(benchmark.classes)), cases)):
             seen.append(one)
             if advance is not None:
                 advance(i + 1, len(cases))
@@ -86,34 +90,44 @@ def check(
     return report
 
 
-def _look(case: CaseFiles, files: Files) -> _Seen:
-    if case.mask is None:
-        return _Seen(case.id, error=f"{case.image}: its mask {files.masks.format(id=case.id)}.* is missing")
+def _look(case: CaseFiles, files: Files | Volumes, classes: int) -> _Seen:
+    if case.mask is None and not files.masks_optional:
+        name = (files.masks or "").replace("{id}", case.id) + (".*" if isinstance(files, Files) else "")
+        return _Seen(case.id, error=f"{case.image}: its mask {name} is missing")
     try:
-        pixels = pair(case, case.image.read_bytes(), case.mask.read_bytes(), files)
+        read = _read(case, files, classes)
     except UserError as error:
         return _Seen(case.id, error=str(error))
     except OSError as error:
         return _Seen(case.id, error=f"{error.filename}: cannot be read: {error.strerror}")
-    height, width = pixels.mask.shape
-    bits = imagehash.phash(Image.fromarray(pixels.image)).hash.flatten()
+    perceptual, sides = None, read.image.shape
+    if isinstance(files, Files):
+        bits = imagehash.phash(Image.fromarray(read.image)).hash.flatten()
+        perceptual, sides = int.from_bytes(np.packbits(bits).tobytes(), "big"), read.image.shape[1::-1]
     return _Seen(
         case.id,
-        size=(width, height),
-        foreground=float(pixels.mask.mean()),
-        content=hashlib.sha256(pixels.image.tobytes() + str(pixels.image.shape).encode()).hexdigest(),
-        perceptual=int.from_bytes(np.packbits(bits).tobytes(), "big"),
+        size=sides,
+        foreground=None if read.mask is None else float((read.mask > 0).mean()),
+        content=hashlib.sha256(read.image.tobytes() + str(read.image.shape).encode()).hexdigest(),
+        perceptual=perceptual,
     )
 
 
+def _read(case: CaseFiles, files: Files | Volumes, classes: int) -> Case:
+    if isinstance(files, Volumes):
+        return read_case(case, files, classes)
+    return pair(case, case.image.read_bytes(), None if case.mask is None else case.mask.read_bytes(), files)
+
+
 def _doubles(cases: list[_Seen]) -> list[Finding]:
-    """Pairs with the same pixels, and pairs whose perceptual hashes differ in at most NEAR_DUPLICATE_BITS bits."""
+    """Pairs with the same pixels, and (2D) whose perceptual hashes differ in at most NEAR_DUPLICATE_BITS bits."""
     findings: list[Finding] = []
     first: dict[str, _Seen] = {}
     for case in cases:
         twin = first.setdefault(case.content, case)
         if twin is not case:
             findings.append(Finding("warning", "duplicate", f"{twin.id} and {case.id} have the same pixels"))
+    cases = [case for case in cases if case.perceptual is not None]
     hashes = np.array([case.perceptual for case in cases], dtype=np.uint64)
     for i, case in enumerate(cases):
         distances = np.bitwise_count(hashes[i + 1 :] ^ hashes[i])

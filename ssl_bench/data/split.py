@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from ssl_bench.errors import UserError
 from ssl_bench.random import shuffled
@@ -25,32 +27,43 @@ class Splits:
         return {name: list(ids) for name, ids in asdict(self).items()}
 
 
-def split_cases(split: Split, ids: Sequence[str], contents: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Divide cases into training and test ids, each in the order of `ids`.
+def split_cases(
+    split: Split, ids: Sequence[str], contents: Sequence[str], *, masked: Container[str], allow_partial: bool = False
+) -> tuple[list[str], list[str]]:
+    """Divide cases into training and test ids, each in the order of `ids` (of the split's file, where it has one).
 
     Whole groups are held out, in an order drawn by the card's seed, until the test set has its number of cases. Cases
     of the same content are one group; with `sequence_starts`, so are the frames of one video sequence (ids are frame
-    numbers). Train and test therefore never share an image.
+    numbers). Train and test therefore never share an image. Cases without a mask train, unless their group is held out:
+    then they are in neither part.
 
     Args:
         split: the card's rule.
         ids: case ids.
         contents: a hash of each case's pixels.
+        masked: ids of the cases that have a mask.
+        allow_partial: leave out cases that the split's file names and that are not there.
 
     Raises:
-        UserError: the rule leaves no training or no test case, or an id is no frame number.
+        UserError: the rule leaves no training or no test case, an id is no frame number, or the split's file is wrong.
     """
-    wanted = number_of(parse_share(split.test, "test"), len(ids))
+    if split.file is not None:
+        return _read(Path(split.file), ids, masked, allow_partial)
+    assert split.test is not None
     groups = _groups(split, ids, contents)
     members: dict[str, list[str]] = {}
     for name in ids:
-        members.setdefault(groups[name], []).append(name)
-    test: set[str] = set()
+        if name in masked:
+            members.setdefault(groups[name], []).append(name)
+    wanted = number_of(parse_share(split.test, "test"), sum(map(len, members.values())))
+    held_out, count = set(), 0
     for group in shuffled(members, "test", split.seed):
-        if len(test) >= wanted:
+        if count >= wanted:
             break
-        test.update(members[group])
-    train_ids, test_ids = [name for name in ids if name not in test], [name for name in ids if name in test]
+        held_out.add(group)
+        count += len(members[group])
+    train_ids = [name for name in ids if groups[name] not in held_out]
+    test_ids = [name for name in ids if groups[name] in held_out and name in masked]
     if not train_ids or not test_ids:
         raise UserError(
             f"test = {split.test}: of {len(ids)} cases, {len(train_ids)} would train and {len(test_ids)} test"
@@ -58,14 +71,57 @@ def split_cases(split: Split, ids: Sequence[str], contents: Sequence[str]) -> tu
     return train_ids, test_ids
 
 
-def draw_labeled(train_ids: Sequence[str], test_ids: Sequence[str], labeled: int, seed: int) -> Splits:
-    """Draw `labeled` training images by the run's seed; a smaller draw lies inside a larger one."""
-    chosen = set(shuffled(train_ids, "labeled", seed)[:labeled])
+def draw_labeled(
+    train_ids: Sequence[str], test_ids: Sequence[str], labeled: int, seed: int, *, masked: Container[str], first: bool
+) -> Splits:
+    """Draw `labeled` training images, of those with a mask, by the run's seed; a smaller draw lies inside a larger one.
+
+    With `first` they are the first of `train_ids`, whatever the seed.
+
+    Raises:
+        UserError: fewer of them have a mask.
+    """
+    candidates = [name for name in train_ids if name in masked]
+    if labeled > len(candidates):
+        raise UserError(
+            f"--labeled: {labeled} of {len(train_ids)} training cases, but only {len(candidates)} of them have a mask"
+        )
+    chosen = set((candidates if first else shuffled(candidates, "labeled", seed))[:labeled])
     return Splits(
         labeled=tuple(name for name in train_ids if name in chosen),
         unlabeled=tuple(name for name in train_ids if name not in chosen),
         test=tuple(test_ids),
     )
+
+
+def _read(path: Path, ids: Sequence[str], masked: Container[str], allow_partial: bool) -> tuple[list[str], list[str]]:
+    """Read a split file; cases that it does not name are in neither part."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: the split file cannot be read: {error}") from None
+    if list(table.columns) != ["id", "part"]:
+        raise UserError(f"{path}: expected the columns id and part, found {', '.join(table.columns)}")
+    wrong = sorted(set(table["part"]) - {"train", "test"})
+    if wrong:
+        raise UserError(f"{path}: part: expected train or test, found '{wrong[0]}'")
+    twice = table["id"][table["id"].duplicated()]
+    if len(twice):
+        raise UserError(f"{path}: case '{twice.iloc[0]}' is named twice")
+    there = set(ids)
+    absent = [name for name in table["id"] if name not in there]
+    if absent and not allow_partial:
+        raise UserError(
+            f"{path}: names {len(absent)} cases that the data set does not have, '{absent[0]}' first; "
+            "--allow-partial goes on without them"
+        )
+    train_ids, test_ids = ([n for n in table["id"][table["part"] == part] if n in there] for part in ("train", "test"))
+    unmasked = [name for name in test_ids if name not in masked]
+    if unmasked:
+        raise UserError(f"{path}: test case '{unmasked[0]}' has no mask")
+    if not train_ids or not test_ids:
+        raise UserError(f"{path}: of {len(ids)} cases, {len(train_ids)} would train and {len(test_ids)} test")
+    return train_ids, test_ids
 
 
 def _groups(split: Split, ids: Sequence[str], contents: Sequence[str]) -> dict[str, str]:

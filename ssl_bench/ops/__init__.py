@@ -1,18 +1,35 @@
 """Small pure functions that methods share: losses, ramp-up, moving average, entropy and region mixing."""
 
+from ssl_bench.ops.cutmix import BoxMix, cutmix
 from ssl_bench.ops.ema import ExponentialMovingAverage
 from ssl_bench.ops.loss import dice_loss, hard_label_dice_loss
+from ssl_bench.ops.perturb import (
+    adversarial_noise,
+    cutout_box,
+    dropout_switched,
+    feature_dropout,
+    feature_noise,
+    keep_only,
+)  # fmt: skip
 from ssl_bench.ops.ramp import gaussian_ramp_up
 from ssl_bench.ops.umix import RegionMix, umix
 from ssl_bench.ops.uncertainty import entropy, mean_prediction_entropy
 
 __all__ = [
+    "BoxMix",
     "ExponentialMovingAverage",
     "RegionMix",
+    "adversarial_noise",
+    "cutmix",
+    "cutout_box",
     "dice_loss",
+    "dropout_switched",
     "entropy",
+    "feature_dropout",
+    "feature_noise",
     "gaussian_ramp_up",
     "hard_label_dice_loss",
+    "keep_only",
     "mean_prediction_entropy",
     "umix",
 ]

@@ -15,17 +15,17 @@ from ssl_bench.cards import Card, parse_card, read_toml
 from ssl_bench.errors import UserError
 from ssl_bench.method import SSLMethod, parse_hyperparameters
 from ssl_bench.report.select import (
-    METRIC_TITLES,
     Cell,
     fill_command,
     mean_and_deviation,
+    metric_title,
     origin,
     seed_scores,
     select,
     undefined,
 )
 from ssl_bench.report.table import Table
-from ssl_bench.spec import Benchmark, Metric, Protocol, load_protocol, parse_share, protocol_keys
+from ssl_bench.spec import Benchmark, Metric, Protocol, load_protocol, parse_share, protocol_keys, with_split_file
 from ssl_bench.store import Run
 
 
@@ -101,7 +101,7 @@ def ablation_table(
         rows.insert(
             0, [f"{methods[cells[0].method].title}, 100%", *[""] * len(grid.components), "—", value, str(len(full))]
         )
-    title = METRIC_TITLES[grid.metric]
+    title = metric_title(grid.metric, benchmark.dimensions)
     columns = [f"Published {title}", f"Measured {title}", "Seeds"]
     together = [run for own in chosen for run in own]
     seeds = ",".join(str(seed) for seed in sorted({run.spec.seed for run in together})) or "1,2,3"
@@ -130,7 +130,9 @@ def _cells(
     methods: Mapping[str, type[SSLMethod]],
 ) -> tuple[Protocol, list[Cell]]:  # fmt: skip
     known = protocol_keys()
-    card = load_protocol(protocol, {key: value for key, value in settings.items() if key in known})
+    own_settings = {key: value for key, value in settings.items() if key in known}
+    card = load_protocol(protocol, own_settings, dimensions=benchmark.dimensions)
+    benchmark = with_split_file(benchmark, card.split)
     fields = {field for name in grid.methods for field in methods[name].hyperparameters.model_fields}
     unknown = [key for key in settings if key not in known | fields]
     if unknown:
@@ -139,7 +141,7 @@ def _cells(
     for name in grid.methods:
         method = methods[name]
         own = {key: value for key, value in settings.items() if key in method.hyperparameters.model_fields}
-        hyper = parse_hyperparameters(method, own).model_dump(mode="json")
+        hyper = parse_hyperparameters(method, own).resolved(benchmark.dimensions).model_dump(mode="json")
         cells.append(Cell(benchmark, labeled, card, name, method.version, hyper))
     return card, cells
 

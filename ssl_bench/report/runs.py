@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ssl_bench.report.select import METRIC_TITLES, mean_and_deviation, origin, seed_scores, undefined
+from ssl_bench.report.select import CASES, mean_and_deviation, metric_title, origin, seed_scores, undefined
 from ssl_bench.report.table import Table
 from ssl_bench.store import Run
 
@@ -12,30 +12,35 @@ from ssl_bench.store import Run
 def comparison_table(runs: Sequence[Run], titles: dict[str, str]) -> Table:
     """Compare the methods of one request: a row per method, metrics as mean ± standard deviation over seeds.
 
+    Where there are several foreground classes, a method's row is their mean, and theirs stand below it.
+
     Args:
         runs: finished runs that differ in method and seed alone.
         titles: how each method's name is printed.
 
     """
     spec = runs[0].spec
-    metrics = spec.protocol.metrics
+    metrics, dimensions = spec.protocol.metrics, spec.protocol.dimensions
     assert metrics != "auto"
+    headings = [metric_title(metric, dimensions) for metric in metrics]
     rows, notes = [], []
     for method in dict.fromkeys(run.spec.method for run in runs):
         own = [run for run in runs if run.spec.method == method]
         scores = [mean_and_deviation(seed_scores(own, metric)) for metric in metrics]
         minutes = sum(run.result["train_seconds"] for run in own) / len(own) / 60
         rows.append([titles[method], own[0].result["predictor"], *scores, str(len(own)), f"{minutes:.1f}"])
-        for metric in metrics:
+        for label in spec.classes[1:] if len(spec.classes) > 2 else ():
+            of_class = [mean_and_deviation(seed_scores(own, metric, label=label)) for metric in metrics]
+            rows.append([f"  {label}", "", *of_class, "", ""])
+        for metric, heading in zip(metrics, headings, strict=True):
             count = undefined(own, metric)
             if count:
-                notes.append(
-                    f"{titles[method]}: {count} cases had no defined {METRIC_TITLES[metric]} and are not in the mean."
-                )
-    columns = [*(METRIC_TITLES[metric] for metric in metrics), "Seeds", "Training [min]"]
+                notes.append(f"{titles[method]}: {count} values of {heading} were undefined and are not in the mean.")
+    columns = [*headings, "Seeds", "Training [min]"]
     note = spec.protocol.note
+    labeled = f"{spec.labeled} of {spec.train_count} {CASES[dimensions]} labelled"
     return Table(
-        f"{spec.benchmark}, {spec.labeled} of {spec.train_count} images labelled, protocol {spec.protocol.name}",
+        f"{spec.benchmark}, {labeled}, protocol {spec.protocol.name}",
         ["Method", "Network scored", *columns], rows, frozenset(columns),
         [*([f"Protocol {spec.protocol.name}: {note}"] if note else []), *origin(runs), *notes],
     )  # fmt: skip

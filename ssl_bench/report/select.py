@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssl_bench.errors import UserError
-from ssl_bench.spec import Benchmark, Metric, Protocol, number_of, parse_share
+from ssl_bench.spec import Benchmark, Metric, Protocol, Split, number_of, parse_share
 from ssl_bench.store import Run
 
 FRACTIONS = frozenset({"dsc", "jaccard"})  # stored as fractions, shown in per cent
-METRIC_TITLES = {"dsc": "DSC [%]", "jaccard": "Jaccard [%]", "95hd": "95HD [px]", "asd": "ASD [px]"}
+METRIC_TITLES = {"dsc": "DSC [%]", "jaccard": "Jaccard [%]", "95hd": "95HD", "asd": "ASD"}
+CASES = {2: "images", 3: "volumes"}
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,20 @@ class Cell:
             == (self.benchmark.name, self.method, self.method_version)
             and spec.hyperparameters == dict(self.hyperparameters)
             and spec.labeled == _count(self.labeled, spec.train_count)
-            and any(self._resolved(spec.train_count, device) == _plain(spec.protocol) for device in ("cpu", "cuda"))
-            and spec.split == self.benchmark.splits[spec.protocol.split]
+            and any(
+                _plain(self._resolved(spec.train_count, device)) == _plain(spec.protocol) for device in ("cpu", "cuda")
+            )
+            and self._is_split(spec.protocol.split, spec.split)
         )
 
-    def _resolved(self, train_count: int, device: str) -> dict[str, Any]:
-        return _plain(self.protocol.resolved(self.benchmark, train_count, device))
+    def _is_split(self, name: str, split: Split) -> bool:
+        """Whether a run's split is the one asked for; of one in a file the content counts, not the name."""
+        wanted = self._resolved(1, "cpu").split
+        same_rule = split.model_dump(exclude={"file"}) == self.benchmark.splits[wanted].model_dump(exclude={"file"})
+        return same_rule and (split.file is not None or name == wanted)
+
+    def _resolved(self, train_count: int, device: str) -> Protocol:
+        return self.protocol.resolved(self.benchmark, train_count, device)
 
 
 def select(runs: Sequence[Run], cells: Sequence[Cell], fingerprint: str | None) -> list[list[Run]]:
@@ -60,11 +69,24 @@ def select(runs: Sequence[Run], cells: Sequence[Cell], fingerprint: str | None) 
     return [sorted(own, key=lambda run: run.spec.seed) for own in chosen]
 
 
-def seed_scores(runs: Sequence[Run], metric: Metric, network: str | None = None) -> list[float]:
-    """Each run's mean over cases, in per cent for DSC and Jaccard; of the predictor unless a network is named."""
+def metric_title(metric: Metric, dimensions: int) -> str:
+    """How a metric is printed, with its unit."""
+    if metric in FRACTIONS:
+        return METRIC_TITLES[metric]
+    return f"{METRIC_TITLES[metric]} [{'px' if dimensions == 2 else 'voxel'}]"
+
+
+def seed_scores(
+    runs: Sequence[Run], metric: Metric, network: str | None = None, label: str | None = None
+) -> list[float]:
+    """Each run's mean over cases (and classes, unless one is named), in per cent for DSC and Jaccard.
+
+    Of the predictor, unless a network is named.
+    """
     values = []
     for run in runs:
-        mean = run.result["scores"][network or run.result["predictor"]][metric]["mean"]
+        scores = run.result["scores"][network or run.result["predictor"]][metric]
+        mean = (scores if label is None else scores["classes"][label])["mean"]
         if mean is not None:
             values.append(100 * mean if metric in FRACTIONS else mean)
     return values
@@ -111,10 +133,11 @@ def origin(runs: Sequence[Run]) -> list[str]:
     )
     dates = sorted(str(run.provenance["finished"])[:10] for run in runs)
     spec = runs[0].spec
+    cases = CASES[spec.protocol.dimensions]
     return [
         (
             f"Measured: mean ± sample standard deviation over seeds {', '.join(map(str, seeds))}; a seed's mean is "
-            f"over {spec.test_count} test images, {spec.labeled} of {spec.train_count} training images labelled."
+            f"over {spec.test_count} test {cases}, {spec.labeled} of {spec.train_count} training {cases} labelled."
         ),
         (
             f"Data {spec.data_fingerprint}; {'; '.join(devices)}; {'; '.join(versions)}; "
@@ -143,8 +166,8 @@ def _unlike(runs: Sequence[Run]) -> list[str]:
 
 def _plain(protocol: Protocol) -> dict[str, Any]:
     """A protocol's deciding fields; where a weight file lies does not decide."""
-    data = protocol.model_dump(mode="json", exclude={"name", "title", "note", "epochs"})
-    if data["encoder_weights"].endswith((".pth", ".pt", ".safetensors")):
+    data = protocol.model_dump(mode="json", exclude={"name", "title", "note", "epochs", "split"})
+    if str(data.get("encoder_weights")).endswith((".pth", ".pt", ".safetensors")):
         data["encoder_weights"] = "file"
     return data
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ssl_bench.data import augment
 from ssl_bench.data.augment import strong_view, weak_view
-from ssl_bench.spec import Augmentation
+from ssl_bench.spec import ImageAugmentation
 
 CHANGES = ("jitter", "posterize", "autocontrast", "equalize", "blur")
 OFF = {
@@ -29,8 +29,8 @@ USUAL = {
 }  # fmt: skip
 
 
-def settings(**changes: object) -> Augmentation:
-    return Augmentation.model_validate(OFF | changes)
+def settings(**changes: object) -> ImageAugmentation:
+    return ImageAugmentation.model_validate(OFF | changes)
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -109,7 +109,7 @@ def test_original_masks_come_back_bit_for_bit(data: Path) -> None:
     dataset = prepare(card(), data, 16)
     truths = list(dataset.truths(tuple(IDS)))
     for index, (width, height) in enumerate(SIZES):
-        assert truths[index].dtype == bool
+        assert truths[index].dtype == np.uint8
         assert truths[index].shape == (height, width)
         assert np.array_equal(truths[index], draw_case(index, (width, height))[1] > 0)
     assert dataset.truth_sizes(tuple(IDS)) == [(height, width) for width, height in SIZES]
@@ -402,7 +402,7 @@ def test_an_interrupted_rebuilding_keeps_the_old_cache(data: Path, tmp_path: Pat
     assert everything(before) == kept
 
 
-PARTS = ["image", "mask", "truth_bits", "truth_size", "truth_end", "id", "content"]
+PARTS = ["image", "mask", "truth_bits", "shape", "truth_end", "id", "content", "masked"]
 
 
 def place_of(path: Path, part: str, dataset: Dataset) -> int:

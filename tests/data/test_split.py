@@ -12,7 +12,8 @@ from conftest import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssl_bench.data.split import draw_labeled, split_cases
+from ssl_bench.data import split as rules
+from ssl_bench.data.split import Splits
 from ssl_bench.errors import UserError
 from ssl_bench.spec import Split, load_benchmark, share_of
 
@@ -23,6 +24,16 @@ STARTS = [  # of CVC-ClinicDB's videos, from PROTOCOLS.md; the last frame is 612
 FRAMES = [str(number) for number in range(1, 613)]
 BY_SEQUENCE = load_benchmark("cvc").splits["by-sequence"]
 SHARES = ("2%", "5%", "10%", "15%", "20%", "30%", "100%")
+
+
+def split_cases(split: Split, ids: Sequence[str], contents: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Of cases that all have a mask."""
+    return rules.split_cases(split, ids, contents, masked=ids)
+
+
+def draw_labeled(train_ids: Sequence[str], test_ids: Sequence[str], labeled: int, seed: int) -> Splits:
+    """Of cases that all have a mask."""
+    return rules.draw_labeled(train_ids, test_ids, labeled, seed, masked=train_ids, first=False)
 
 
 def names(count: int) -> list[str]:
@@ -99,8 +110,8 @@ def test_a_split_is_the_same_in_another_process() -> None:
     code = (
         "from ssl_bench.data.split import draw_labeled, split_cases; from ssl_bench.spec import Split\n"
         "ids = [f'ISIC_{number:07d}' for number in range(100)]\n"
-        "train, test = split_cases(Split(test=30, seed=1), ids, ids)\n"
-        "print(','.join(test), ','.join(draw_labeled(train, test, 7, 3).labeled))"
+        "train, test = split_cases(Split(test=30, seed=1), ids, ids, masked=ids)\n"
+        "print(','.join(test), ','.join(draw_labeled(train, test, 7, 3, masked=ids, first=False).labeled))"
     )
     printed = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True,

@@ -47,9 +47,12 @@ def write_run(
     """Write run.json and cases.csv as the store describes them; `scores` of one metric, per case of the predictor."""
     card = load_protocol(protocol, {"metrics": [metric], **(settings or {})})
     resolved = card.resolved(benchmark, train, device)
-    fields = METHODS[method].hyperparameters().model_dump()
+    fields = METHODS[method].hyperparameters().resolved(2).model_dump()
     spec = RunSpec(
         benchmark=benchmark.name,
+        classes=benchmark.classes,
+        label_values=(0, 255),
+        intensity="rgb",
         split=rule or benchmark.splits[resolved.split],
         data_fingerprint=fingerprint,
         train_count=train,
@@ -167,7 +170,7 @@ def test_distances_are_not_shown_in_per_cent(store: Store) -> None:
     assert spec.protocol.metrics == ("95hd",)
     assert table.header == ["Method", "Network scored", "95HD [px]", "Seeds", "Training [min]"]
     assert table.rows == [["MT", "teacher", "3.50", "2", "1.5"]]
-    assert any("MT: 4 cases had no defined 95HD" in note for note in table.notes)
+    assert any("MT: 4 values of 95HD [px] were undefined" in note for note in table.notes)
 
 
 def test_a_comparison_has_a_row_per_method_in_the_order_asked_for(store: Store) -> None:

@@ -1,0 +1,105 @@
+"""Weak (turned, flipped, cropped) and strong (blurred) random views of 3D patches, on the volumes' device.
+
+Every random number is drawn from a CPU generator, the same count whatever the values, so the draws are the same on any
+device and nothing is asked of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from ssl_bench.spec import VolumeAugmentation
+
+Sides = tuple[int, int, int]
+
+
+def random_patches(
+    images: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    patch: Sides,
+    settings: VolumeAugmentation,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Turn each volume in its x-y plane, flip it along x or y, and crop it at random, its image and its mask alike.
+
+    A side that is shorter than the patch is padded with zeros, half of them (rounded down) before it. Only the crop is
+    turned, which comes to the same as cropping the turned volume.
+
+    Args:
+        images: B volumes (X, Y, Z) float32, of any sizes.
+        masks: B masks (X, Y, Z) uint8.
+        patch: sides of the crops.
+        settings: probabilities of the turn (0 to 3 right angles) and of the flip.
+        generator: on the CPU; 7 B numbers are drawn.
+
+    Returns:
+        Images (B, 1, *patch) and masks (B, *patch).
+
+    """
+    draws = torch.rand((len(images), 7), generator=generator, dtype=torch.float64).tolist()
+    crops = [
+        (_view(image, patch, settings, draw), _view(mask, patch, settings, draw))
+        for image, mask, draw in zip(images, masks, draws, strict=True)
+    ]
+    return torch.stack([image for image, _ in crops]).unsqueeze(1), torch.stack([mask for _, mask in crops])
+
+
+def blur_view(images: Tensor, settings: VolumeAugmentation, generator: torch.Generator) -> Tensor:
+    """Blur patches at random, each with a Gaussian of its own standard deviation, edges repeated.
+
+    Args:
+        images: (B, 1, X, Y, Z) float32.
+        settings: the blur's probability and range of standard deviations, in voxels.
+        generator: on the CPU; 2 B numbers are drawn.
+
+    Returns:
+        The view, of the same shape.
+
+    """
+    chosen, strength = torch.rand((len(images), 2), generator=generator, dtype=torch.float64).unbind(1)
+    low, high = settings.blur_sigma
+    sigmas = low + (high - low) * strength
+    numbers = (chosen < settings.blur).nonzero().flatten()
+    if len(numbers) == 0:
+        return images
+    blurred = gaussian_blur(images[numbers.to(images.device, non_blocking=True)], sigmas[numbers])
+    view = images.clone()
+    view[numbers.to(images.device, non_blocking=True)] = blurred
+    return view
+
+
+def gaussian_blur(images: Tensor, sigmas: Tensor) -> Tensor:
+    """Blur (B, 1, X, Y, Z) by Gaussians of standard deviations (B,), on the CPU, up to int(4 sigma + 0.5) voxels."""
+    radii = (4 * sigmas + 0.5).long()
+    radius = int(radii.max())
+    offsets = torch.arange(-radius, radius + 1)
+    weights = torch.exp(-0.5 * (offsets / sigmas[:, None]) ** 2) * (offsets.abs() <= radii[:, None])
+    weights = (weights / weights.sum(1, keepdim=True)).to(images.device, images.dtype, non_blocking=True)
+    first, *others = weights.view(*weights.shape, 1, 1, 1, 1).unbind(1)
+    for axis in (2, 3, 4):
+        side = images.shape[axis]
+        margins = [0] * 6
+        margins[2 * (4 - axis)] = margins[2 * (4 - axis) + 1] = radius
+        padded = pad(images, margins, mode="replicate")
+        images = padded.narrow(axis, 0, side) * first
+        for shift, weight in enumerate(others, start=1):  # shifted sums: a cuDNN convolution could round to TF32
+            images.addcmul_(padded.narrow(axis, shift, side), weight)
+    return images
+
+
+def _view(volume: Tensor, patch: Sides, settings: VolumeAugmentation, draw: list[float]) -> Tensor:
+    turned, quarter, flipped, axis, *places = draw
+    turns = int(4 * quarter) if turned < settings.rotation90 else 0
+    wanted = (patch[1], patch[0], patch[2]) if turns % 2 else patch
+    crop, margins = volume, []
+    for dim, (side, full, place) in enumerate(zip(wanted, volume.shape, places, strict=True)):
+        start = int(place * (max(full - side, 0) + 1))
+        crop = crop.narrow(dim, start, min(side, full))
+        lack = max(side - full, 0)
+        margins += [lack - lack // 2, lack // 2]
+    crop = torch.rot90(pad(crop, margins[::-1]), turns, (0, 1))
+    return crop.flip(int(2 * axis)) if flipped < settings.flip else crop

@@ -1,0 +1,99 @@
+"""Reading a 3D data set: which files there are, and one case's voxels from HDF5, NIfTI or what medpy reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import nibabel as nib
+import numpy as np
+
+from ssl_bench.data.files import Case, CaseFiles, class_numbers, named, natural, pair_up, require_root
+from ssl_bench.errors import UserError
+from ssl_bench.spec import Benchmark, Volumes
+
+HDF5 = (".h5", ".hdf5")
+NIFTI = (".nii", ".nii.gz")
+UNREADABLE = (
+    OSError, KeyError, ValueError, EOFError, RuntimeError, nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+)  # fmt: skip
+
+
+def list_volumes(benchmark: Benchmark, data_root: Path | None) -> tuple[Volumes, list[CaseFiles]]:
+    """Find the first of a card's layouts that is there, and its cases ordered by id (numbers in ids as numbers).
+
+    Raises:
+        UserError: no folder is named or has one of the layouts.
+    """
+    root = require_root(benchmark, data_root)
+    tried = []
+    for layout in benchmark.volumes:
+        for folder in (root / name for name in layout.roots):
+            images = dict(named(folder, layout.images))
+            if images and layout.masks is None:
+                return layout, [CaseFiles(name, images[name], images[name]) for name in sorted(images, key=natural)]
+            if images:
+                return layout, pair_up(images, dict(named(folder, str(layout.masks))))
+            tried.append(str(folder / layout.images))
+    raise UserError(f"--data-root: no volumes of {benchmark.title} found; looked for {', '.join(tried)}")
+
+
+def read_case(case: CaseFiles, layout: Volumes, classes: int) -> Case:
+    """Read a case: image (X, Y, Z) float32 with the layout's intensities, mask (X, Y, Z) uint8 class numbers or None.
+
+    Raises:
+        UserError: a file is unreadable, not 3D or not finite, image and mask differ in shape or orientation, or the
+            mask has a value that is no class's.
+    """
+    image, orientation = read_array(case.image, "image")
+    intensities = scaled(image.astype(np.float32), layout.intensity, case.image)
+    if case.mask is None:
+        return Case(case.id, intensities, None)
+    values, mask_orientation = read_array(case.mask, "label")
+    if values.shape != image.shape:
+        raise UserError(f"{case.mask}: expected the shape of its image, {image.shape}, found {values.shape}")
+    if mask_orientation != orientation:
+        raise UserError(f"{case.mask}: expected the orientation of its image, {orientation}, found {mask_orientation}")
+    wanted = layout.mask_values or tuple(range(classes))
+    return Case(case.id, intensities, class_numbers(values, wanted, case.mask))
+
+
+def read_array(path: Path, key: str) -> tuple[np.ndarray, str]:
+    """Read a volume (X, Y, Z) and the orientation in which its file has it; `key` names it in an HDF5 file.
+
+    A NIfTI volume is brought to the closest canonical axes (right, anterior, superior).
+    """
+    orientation = ""
+    try:
+        if path.name.endswith(HDF5):
+            with h5py.File(path) as file:
+                array = np.asarray(file[key])
+        elif path.name.endswith(NIFTI):
+            volume = nib.nifti1.load(path)  # type: ignore[no-untyped-call]
+            orientation = "".join(nib.orientations.aff2axcodes(volume.affine))  # type: ignore[no-untyped-call]
+            array = np.asarray(nib.funcs.as_closest_canonical(volume).dataobj)  # type: ignore[no-untyped-call]
+        else:
+            import medpy.io  # here, since SimpleITK is slow to import
+
+            array, _ = medpy.io.load(str(path))
+    except UNREADABLE as error:
+        raise UserError(f"{path}: not a readable volume: {str(error).splitlines()[0]}") from None
+    if array.ndim == 4 and array.shape[3] == 1:
+        array = array[..., 0]
+    if array.ndim != 3:
+        raise UserError(f"{path}: expected a volume of three axes, found shape {array.shape}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UserError(f"{path}: expected finite values, found some that are not")
+    return array, orientation
+
+
+def scaled(image: np.ndarray, intensity: str, path: Path) -> np.ndarray:
+    """Bring a volume's intensities to what the networks see, float32."""
+    if intensity == "as-is":
+        return image
+    mean, deviation = image.mean(dtype=np.float64), image.std(dtype=np.float64)
+    if deviation == 0:
+        raise UserError(f"{path}: every voxel has the value {mean:g}; zscore needs intensities that differ")
+    result: np.ndarray = ((image - mean) / deviation).astype(np.float32)
+    return result

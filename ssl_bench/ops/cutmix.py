@@ -1,0 +1,62 @@
+"""CutMix: replace random boxes of an image by those of another image of the batch (French et al., BMVC 2020)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class BoxMix:
+    """A mix of a batch: sample i with the pixels inside its boxes taken from its partner, sample (i + 1) mod B.
+
+    Where boxes overlap, each undoes the one below: a pixel inside an even number of boxes stays sample i's own.
+
+    Args:
+        start: (B, N, d) int64, the first pixel of each of N boxes per sample along each of the d spatial sides.
+        stop: (B, N, d) int64, the first pixel after it.
+        sides: the d sides, in pixels.
+
+    """
+
+    def __init__(self, start: Tensor, stop: Tensor, sides: tuple[int, ...]) -> None:
+        self.start, self.stop = start, stop
+        inside = torch.ones(start.shape[:2], dtype=torch.bool, device=start.device)  # grows to (B, N, *sides)
+        for axis, side in enumerate(sides):
+            places = torch.arange(side, device=start.device)
+            within = (places >= start[..., axis, None]) & (places < stop[..., axis, None])
+            inside = inside.unsqueeze(-1) & within.view(*within.shape[:2], *[1] * axis, side)
+        self.mask = inside.sum(1) % 2 == 1  # (B, *sides), true where the partner's pixel is taken
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """Mix (B, *spatial) or (B, C, *spatial)."""
+        mask = self.mask if tensor.dim() == self.mask.dim() else self.mask.unsqueeze(1)
+        return torch.where(mask, tensor.roll(-1, 0), tensor)
+
+
+def cutmix(like: Tensor, *, boxes: int, low: float, high: float) -> BoxMix:
+    """Draw boxes of random shape and place, all within the image.
+
+    A box covers a share s / `boxes` of the image, s ~ U(low, high). How log s is split over the axes is uniform on the
+    simplex; in 2D that is the authors' random aspect ratio. Sides and places are rounded to whole pixels. All is drawn
+    on the CPU from torch's global generator, and the boxes alone are copied to the device.
+
+    Args:
+        like: (B, C, *spatial), a batch of the images to be mixed; its shape and device count.
+        boxes: N, boxes per sample.
+        low: smallest s, above 0.
+        high: largest s, at most 1.
+
+    Returns:
+        The mix, to be applied to images and labels alike.
+
+    """
+    batch, _, *sides = like.shape
+    d = len(sides)
+    draws = torch.rand(batch, boxes, 2 * d)
+    share, cuts, places = low + (high - low) * draws[..., :1], draws[..., 1:d], draws[..., d:]
+    edges = torch.cat((torch.zeros_like(share), cuts.sort(dim=2).values, torch.ones_like(share)), dim=2)
+    whole = torch.tensor(sides)
+    lengths = (share ** edges.diff(dim=2) * boxes ** (-1 / d) * whole).round()
+    start = ((whole - lengths) * places).round()
+    start, stop = torch.stack((start, start + lengths)).long().to(like.device, non_blocking=True)
+    return BoxMix(start, stop, tuple(sides))

@@ -1,0 +1,118 @@
+"""Perturbations of feature maps, as cross-consistency training makes them, and the switch of a network's dropout.
+
+A feature map is (B, C, *sides) in 2D or 3D, and every sample is perturbed by draws of its own. The few numbers that
+place a box or a threshold come from torch's generator on the CPU; noise as large as a feature map is drawn where the
+map lies, as dropout is, since drawing it on the CPU and copying it would take longer than the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, kl_div
+from torch.nn.modules.dropout import _DropoutNd
+
+
+def feature_noise(features: Tensor, limit: float) -> Tensor:
+    """z + z n with n ~ U(-limit, limit), drawn for every element (CCT's F-Noise)."""
+    return features * torch.empty_like(features).uniform_(-limit, limit).add_(1)
+
+
+def feature_dropout(features: Tensor, low: float, high: float) -> Tensor:
+    """Zero all channels where a sample's activation is at least gamma ~ U(low, high) of its largest (CCT's F-Drop).
+
+    The activation is the mean over the channels; a sample whose largest is not positive stays as it is.
+    """
+    activation = features.mean(1, keepdim=True)
+    sides = tuple(range(2, features.dim()))
+    gamma = low + (high - low) * _draws((len(features), *(1 for _ in features.shape[1:])), features.device)
+    return features * (activation < gamma * activation.amax(sides, keepdim=True))
+
+
+def keep_only(features: Tensor, kept: Tensor) -> Tensor:
+    """Zero all channels outside of `kept`, (B, *spatial) bool, brought to the map's size by nearest neighbour."""
+    return features * interpolate(kept.unsqueeze(1).to(features.dtype), size=features.shape[2:], mode="nearest")
+
+
+def cutout_box(foreground: Tensor, share: float) -> Tensor:
+    """Place a box at random inside the bounding box of each sample's foreground (CCT's guided cutout).
+
+    Args:
+        foreground: (B, *spatial) bool.
+        share: the box's length along each axis, as a share of the bounding box's; rounded down to whole pixels.
+
+    Returns:
+        (B, *spatial) bool, true inside the box; nowhere true for a sample without foreground.
+
+    """
+    axes = range(1, foreground.dim())
+    draws = _draws((len(foreground), len(axes)), foreground.device)
+    box = torch.ones_like(foreground)
+    for axis, draw in zip(axes, draws.unbind(1), strict=True):
+        side = foreground.shape[axis]
+        places = torch.arange(side, device=foreground.device)
+        seen = foreground.amax([other for other in axes if other != axis])
+        first, last = places.where(seen, side).amin(1), places.where(seen, -1).amax(1)
+        extent = last - first + 1  # negative without foreground, and so is the length
+        length = (extent * share).floor()
+        start = first + (draw * (extent - length + 1)).floor()
+        inside = (places >= start[:, None]) & (places < (start + length)[:, None])
+        box &= inside.view(-1, *(side if other == axis else 1 for other in axes))
+    return box
+
+
+def adversarial_noise(
+    decode: Callable[[list[Tensor]], Tensor], features: list[Tensor], *, xi: float, eps: float
+) -> list[Tensor]:
+    """Find the noise that changes a decoder's prediction most (virtual adversarial training, CCT's I-VAT).
+
+    One power iteration: the gradient of KL(p(z) || p(z + xi d)) with respect to d, a random direction. A sample's maps
+    count as one vector. Computed in float32 at least, without autocast, and no parameter's `.grad` is touched.
+    An xi below the resolution of float32 serves too: rounding then takes the place of the random direction.
+
+    Args:
+        decode: feature maps to logits (B, K, *spatial); deterministic, so dropout must be off.
+        features: the maps z, each (B, C, *sides); a map that the decoder does not read gets no noise.
+        xi: norm of the random direction's step.
+        eps: norm of each sample's noise over all its maps.
+
+    Returns:
+        One tensor per map, of its shape, without gradient; zeros where the prediction does not change at all.
+
+    """
+    features = [z.detach() if z.dtype == torch.float64 else z.detach().float() for z in features]
+    with torch.autocast(features[0].device.type, enabled=False):
+        with torch.no_grad():
+            prediction = decode(features).softmax(1)
+        directions = [d.requires_grad_() for d in _unit([torch.rand_like(z).sub_(0.5) for z in features])]
+        moved = decode([z + xi * d for z, d in zip(features, directions, strict=True)])
+        divergence = kl_div(moved.log_softmax(1), prediction, reduction="sum")
+        gradients = torch.autograd.grad(divergence, directions, allow_unused=True, materialize_grads=True)
+    return [eps * d for d in _unit(list(gradients))]
+
+
+@contextmanager
+def dropout_switched(network: nn.Module, *, on: bool) -> Iterator[None]:
+    """Have a network's dropout modules drop, or not, whatever its mode; afterwards they are as they were."""
+    before = [(module, module.training) for module in network.modules() if isinstance(module, _DropoutNd)]
+    try:
+        for module, _ in before:
+            module.train(on)
+        yield
+    finally:
+        for module, mode in before:
+            module.train(mode)
+
+
+def _draws(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.rand(shape).to(device, non_blocking=True)
+
+
+def _unit(tensors: list[Tensor]) -> list[Tensor]:
+    """Divide each sample by its norm over all tensors."""
+    squares = torch.stack([t.flatten(1).square().sum(1) for t in tensors]).sum(0)
+    norms = squares.sqrt().clamp(min=torch.finfo(squares.dtype).tiny)
+    return [t / norms.view(-1, *(1 for _ in t.shape[1:])) for t in tensors]

@@ -1,0 +1,148 @@
+"""Reading cards: by name from benchmarks/ or by path, their `extends`, their 2D and 3D tables, and `--set`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from ssl_bench import BENCHMARKS_DIR
+from ssl_bench.cards import parse_card, read_toml
+from ssl_bench.errors import UserError
+from ssl_bench.spec.benchmark import Benchmark, Split
+from ssl_bench.spec.protocol import PROTOCOLS, ImageProtocol, VolumeProtocol
+
+TABLES = {2: "2d", 3: "3d"}  # of a protocol's card, for what its two forms do not share
+NOT_SET = {"name", "title", "note", "dimensions"}
+
+
+def load_benchmark(name: str) -> Benchmark:
+    """Read a data set's card by name (benchmarks/datasets/NAME.toml) or by path (a name that ends in .toml)."""
+    path = _card_path("datasets", name, "--dataset")
+    benchmark = parse_card(Benchmark, read_toml(path), str(path))
+    splits = {key: split.located(path.parent) for key, split in benchmark.splits.items()}
+    benchmark = benchmark.model_copy(update={"splits": splits})
+    benchmark._option = name
+    return benchmark
+
+
+def with_split_file(benchmark: Benchmark, split: str) -> Benchmark:
+    """Where a protocol's `split` names a .csv file, return the benchmark with that split besides its own."""
+    if not split.endswith(".csv"):
+        return benchmark
+    added = parse_card(Split, {"file": split}, split).located(Path())
+    return benchmark.model_copy(update={"splits": {**benchmark.splits, split: added}})
+
+
+@overload
+def load_protocol(name: str, overrides: dict[str, Any] | None = None) -> ImageProtocol: ...
+@overload
+def load_protocol(name: str, overrides: dict[str, Any] | None = None, *, dimensions: Literal[2]) -> ImageProtocol: ...
+@overload
+def load_protocol(name: str, overrides: dict[str, Any] | None = None, *, dimensions: Literal[3]) -> VolumeProtocol: ...
+@overload
+def load_protocol(
+    name: str, overrides: dict[str, Any] | None = None, *, dimensions: int
+) -> ImageProtocol | VolumeProtocol: ...
+def load_protocol(
+    name: str, overrides: dict[str, Any] | None = None, *, dimensions: int = 2
+) -> ImageProtocol | VolumeProtocol:
+    """Read a protocol's 2D or 3D form by name or path, follow its `extends`, and lay `overrides` (dotted) on top."""
+    path = _card_path("protocols", name, "--protocol")
+    data = _extended(path, dimensions, seen=())
+    overrides = overrides or {}
+    other = protocol_keys(5 - dimensions) - protocol_keys(dimensions)
+    for key in overrides:
+        if key in other:
+            raise UserError(f"--set {key}: this data set is {dimensions}D, and {key} is of {5 - dimensions}D protocols")
+    _lengthen(data, overrides)
+    for key, value in overrides.items():
+        _put(data, key, value)
+    where = f"{path} with --set" if overrides else str(path)
+    return parse_card(PROTOCOLS[dimensions], data, where)
+
+
+def card_names(kind: Literal["datasets", "protocols", "tables"]) -> list[str]:
+    """Names of the cards that come with the package."""
+    return sorted(path.stem for path in (BENCHMARKS_DIR / kind).glob("*.toml"))
+
+
+def protocol_keys(dimensions: int | None = None) -> set[str]:
+    """Every key of a protocol's form (of both: None) that `--set` may name, dotted where it stands in a table."""
+    if dimensions is None:
+        return set.union(*(protocol_keys(d) for d in PROTOCOLS))
+    keys = set()
+    for name, field in PROTOCOLS[dimensions].model_fields.items():
+        inner = getattr(field.annotation, "model_fields", None)
+        keys |= {name} if inner is None else {f"{name}.{key}" for key in inner}
+    return keys - NOT_SET
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Split KEY=VALUE; the value is read as TOML (`3`, `true`, `[0.5, 0.5]`) and otherwise as a string."""
+    key, equals, value = text.partition("=")
+    if not (key.strip() and equals and value.strip()):
+        raise UserError(f"--set: expected KEY=VALUE, found '{text}'")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _card_path(kind: Literal["datasets", "protocols"], name: str, option: str) -> Path:
+    if name.endswith(".toml"):
+        return Path(name)
+    path = BENCHMARKS_DIR / kind / f"{name}.toml"
+    if name not in card_names(kind):
+        raise UserError(f"{option}: expected {_listed(card_names(kind))} or a .toml file, found '{name}'")
+    return path
+
+
+def _extended(path: Path, dimensions: int, seen: tuple[Path, ...]) -> dict[str, Any]:
+    data = _form(path, dimensions)
+    parent = data.pop("extends", None)
+    if parent is None:
+        return data
+    if path in seen:
+        raise UserError(f"{path}: extends: the cards extend each other in a circle")
+    parent_path = _card_path("protocols", str(parent), f"{path}: extends")
+    base = _extended(path.parent / parent_path, dimensions, (*seen, path))  # a relative file lies beside the card
+    _lengthen(base, data)
+    return _merged(base, data)
+
+
+def _form(path: Path, dimensions: int) -> dict[str, Any]:
+    """The card's common keys with those of its table for these dimensions on top."""
+    data = read_toml(path)
+    tables = {d: data.pop(table, {}) for d, table in TABLES.items()}
+    for d, table in tables.items():
+        if not isinstance(table, dict):
+            raise UserError(f"{path}: {TABLES[d]}: expected a table, found {table!r}")
+    return _merged(data, tables[dimensions])
+
+
+def _merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both_tables else value
+    return merged
+
+
+def _lengthen(base: dict[str, Any], top: dict[str, Any]) -> None:
+    """Drop the length of `base` where `top` gives one: a length in epochs then replaces one in iterations too."""
+    if top.get("iterations") is not None or top.get("epochs") is not None:
+        base.pop("iterations", None)
+        base.pop("epochs", None)
+
+
+def _put(data: dict[str, Any], key: str, value: Any) -> None:
+    table, _, leaf = key.rpartition(".")
+    inner = data.setdefault(table, {}) if table else data
+    if isinstance(inner, dict):  # a card with something else there is reported when it is validated
+        inner[leaf] = value
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

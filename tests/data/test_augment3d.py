@@ -1,0 +1,145 @@
+"""3D views: the weak one against numpy on whole volumes, the blur against scipy."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from ssl_bench.data.augment3d import blur_view, gaussian_blur, random_patches
+from ssl_bench.spec import VolumeAugmentation
+
+
+def settings(**changes: Any) -> VolumeAugmentation:
+    plain = {"rotation90": 0.0, "flip": 0.0, "blur": 0.0, "blur_sigma": (0.5, 2.0), "strong2_from": "weak"}
+    return VolumeAugmentation.model_validate(plain | changes)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def volumes(*shapes: tuple[int, int, int]) -> tuple[list[Tensor], list[Tensor]]:
+    """Volumes whose every voxel has a number of its own, from 1, and masks that hold it modulo 251."""
+    images = [torch.arange(1, 1 + int(np.prod(shape)), dtype=torch.float32).reshape(shape) for shape in shapes]
+    return images, [(image % 251).byte() for image in images]
+
+
+def crops(volume: np.ndarray, patch: tuple[int, int, int]) -> list[np.ndarray]:
+    """Every crop of a volume, zero-padded where a side is short, by whole-volume operations."""
+    lacks = [max(side - full, 0) for side, full in zip(patch, volume.shape, strict=True)]
+    padded = np.pad(volume, [(lack // 2, lack - lack // 2) for lack in lacks])
+    starts = [range(full - side + 1) for side, full in zip(patch, padded.shape, strict=True)]
+    return [padded[x : x + patch[0], y : y + patch[1], z : z + patch[2]] for x, y, z in itertools.product(*starts)]
+
+
+def views(volume: np.ndarray, patch: tuple[int, int, int], turns: range, flips: list[int | None]) -> set[bytes]:
+    """Every crop of every turned and flipped whole volume."""
+    found = set()
+    for quarter, axis in itertools.product(turns, flips):
+        turned = np.rot90(volume, quarter, (0, 1))
+        turned = turned if axis is None else np.flip(turned, axis)
+        found |= {np.ascontiguousarray(crop).tobytes() for crop in crops(turned, patch)}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("changes", "turns", "flips"),
+    [
+        ({}, range(1), [None]),
+        ({"rotation90": 1.0}, range(4), [None]),
+        ({"flip": 1.0}, range(1), [0, 1]),
+        ({"rotation90": 1.0, "flip": 1.0}, range(4), [0, 1]),
+        ({"rotation90": 0.5, "flip": 0.5}, range(4), [None, 0, 1]),
+    ],
+)
+def test_views_are_all_the_crops_of_the_turned_and_flipped_volume_and_no_others(
+    changes: dict[str, float], turns: range, flips: list[int | None]
+) -> None:
+    (image,), _ = volumes((4, 5, 3))
+    patch = (2, 4, 3)
+    drawn = random_patches([image] * 3000, [image.byte()] * 3000, patch, settings(**changes), generator())[0]
+    assert {view.numpy().tobytes() for view in drawn} == views(image.numpy(), patch, turns, flips)
+
+
+@pytest.mark.parametrize("patch", [(6, 4, 8), (7, 7, 7), (4, 9, 5), (16, 16, 16)])
+def test_short_sides_are_padded_with_zeros_on_both_sides(patch: tuple[int, int, int]) -> None:
+    (image,), _ = volumes((5, 6, 5))
+    drawn = random_patches([image] * 400, [image.byte()] * 400, patch, settings(), generator())[0]
+    assert {view.numpy().tobytes() for view in drawn} == {
+        np.ascontiguousarray(crop).tobytes() for crop in crops(image.numpy(), patch)
+    }
+
+
+def test_image_and_mask_move_alike_whatever_the_sizes() -> None:
+    images, masks = volumes((9, 5, 7), (4, 8, 3), (6, 6, 6))
+    everything = settings(rotation90=0.7, flip=0.7)
+    for seed in range(30):
+        views_, labels = random_patches(images, masks, (6, 4, 5), everything, generator(seed))
+        assert views_.shape == (3, 1, 6, 4, 5)
+        assert (views_.dtype, labels.dtype) == (torch.float32, torch.uint8)
+        assert torch.equal((views_[:, 0] % 251).byte(), labels)
+        assert views_.is_contiguous()
+
+
+def test_every_place_is_as_likely() -> None:
+    (image,), _ = volumes((4, 3, 5))
+    count = 6000
+    drawn = random_patches([image] * count, [image.byte()] * count, (2, 2, 2), settings(), generator(3))[0]
+    places = Counter(float(view.min()) for view in drawn)
+    expected = count / (3 * 2 * 4)
+    assert len(places) == 24
+    assert sum((n - expected) ** 2 / expected for n in places.values()) < 50  # chi-square, 23 degrees: p = 0.001
+
+
+def test_as_many_numbers_are_drawn_whatever_the_settings() -> None:
+    images, masks = volumes((9, 5, 7), (4, 8, 3))
+    states = []
+    for own in (settings(), settings(rotation90=1.0, flip=1.0, blur=1.0)):
+        random_numbers = generator(4)
+        weak, _ = random_patches(images, masks, (4, 4, 4), own, random_numbers)
+        blur_view(weak, own, random_numbers)
+        states.append(random_numbers.get_state())
+    assert torch.equal(*states)
+
+
+# ------------------------------------------------------------------------------------------------------------- blur
+
+
+def test_the_blur_is_scipys_for_each_sample() -> None:
+    images = torch.randn(4, 1, 11, 20, 9, generator=generator())
+    sigmas = torch.tensor([0.1, 0.6, 1.3, 2.0], dtype=torch.float64)
+    blurred = gaussian_blur(images, sigmas)
+    for image, sigma, found in zip(images, sigmas, blurred, strict=True):
+        expected = gaussian_filter(image[0].double().numpy(), float(sigma), mode="nearest")
+        np.testing.assert_allclose(found[0].numpy(), expected, atol=2e-6)
+
+
+def test_each_sample_is_blurred_or_not_with_a_sigma_in_the_range() -> None:
+    point = torch.zeros(400, 1, 17, 17, 17)
+    point[:, 0, 8, 8, 8] = 1
+    before = point.clone()
+    view = blur_view(point, settings(blur=0.3, blur_sigma=(0.8, 1.6)), generator(5))
+    assert torch.equal(point, before)
+    peaks = view[:, 0, 8, 8, 8].double()
+    changed = peaks < 1
+    assert 0.2 < changed.double().mean() < 0.4
+    assert torch.equal(view[~changed], point[~changed])
+    widest, narrowest = (gaussian_filter(point[0, 0].double().numpy(), s).max() for s in (1.6, 0.8))
+    assert peaks[changed].min() >= widest - 1e-6
+    assert peaks[changed].max() <= narrowest + 1e-6
+    assert len(set(peaks[changed].tolist())) > 0.9 * int(changed.sum())
+
+
+@pytest.mark.parametrize(("probability", "share"), [(0.0, 0.0), (1.0, 1.0)])
+def test_probabilities_zero_and_one(probability: float, share: float) -> None:
+    images = torch.randn(20, 1, 6, 6, 6, generator=generator())
+    view = blur_view(images, settings(blur=probability), generator(1))
+    changed = (view != images).flatten(1).any(1).double().mean()
+    assert float(changed) == share

@@ -1,0 +1,226 @@
+"""A method on a tiny network and random images in 2D or 3D, every forward pass recorded; and what holds of each method.
+
+`FACTS` is what the papers, Table 4 and the written protocols say, not what the classes say of themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_bench.method import Batch, Hyperparameters, Images, Progress, Setup, SSLMethod, Update, load_methods
+from ssl_bench.ops import ExponentialMovingAverage
+from ssl_bench.spec import Protocol, load_protocol
+
+METHODS = load_methods()
+NAMES = sorted(METHODS)
+LABELED, UNLABELED = 3, 2
+SIDE = 16
+SIDES = {2: (SIDE, SIDE), 3: (16, 32, 16)}
+R = 4  # UMIX's regions a side
+VIEWS = ("weak", "strong1", "strong2")
+PROGRESS = Progress(iteration=7, iterations=20, lambda_u=0.0625)
+# Every perturbation of CCT once, so that no method is slow.
+CHEAP = {"r": R} | dict.fromkeys(
+    ["vat", "spatial_dropout", "cutout", "context_masking", "object_masking", "feature_dropout", "feature_noise"], 1
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the papers say of a method."""
+
+    components: set[str]  # Table 4's check marks
+    terms: set[str]
+    students: tuple[str, ...]
+    scored: str
+    branches: tuple[str, str] | None  # the networks whose disagreement Figure 1 plots; None where there is but one
+    updates: int = 1
+
+    @property
+    def teachers(self) -> set[str]:
+        return {"teacher"} if self.components & {"TS", "STS"} else set()
+
+
+PAIR = ("student1", "student2")
+FACTS = {
+    "supervised": Facts(set(), {"supervised"}, ("network",), "network", None),
+    "mt": Facts({"TS", "L_mts"}, {"supervised", "mts"}, ("student",), "teacher", ("student", "teacher")),
+    "mt-cutmix": Facts({"TS", "L_mts"}, {"supervised", "mts"}, ("student",), "teacher", ("student", "teacher")),
+    "uamt": Facts({"TS"}, {"supervised", "consistency"}, ("student",), "student", ("student", "teacher")),
+    "cct": Facts(set(), {"supervised", "consistency"}, ("network",), "network", None),
+    "cps": Facts({"SS", "L_cps"}, {"supervised", "cps"}, PAIR, "student1", PAIR),
+    "cps-cutmix": Facts({"SS", "L_cps"}, {"supervised", "cps"}, PAIR, "student1", PAIR),
+    "cmtv1": Facts({"STS", "L_mts"}, {"supervised", "mts"}, PAIR, "teacher", PAIR),
+    "cmtv2": Facts({"STS", "L_cps"}, {"supervised", "cps"}, PAIR, "teacher", PAIR),
+    "cmtv3": Facts({"STS", "L_cps", "L_mts"}, {"supervised", "cps", "mts"}, PAIR, "teacher", PAIR),
+    "ucmt": Facts({"STS", "L_cps", "L_mts", "U"}, {"supervised", "cps", "mts"}, PAIR, "teacher", PAIR, updates=2),
+    "ucmt-cutmix": Facts({"STS", "L_cps", "L_mts"}, {"supervised", "cps", "mts"}, PAIR, "teacher", PAIR, updates=2),
+}
+WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers]
+WITH_TWO_STUDENTS = [name for name, facts in FACTS.items() if facts.students == PAIR]
+
+
+class TinyEncoder(nn.Module):
+    """Images (B, C, *sides) -> maps (B, 6, *sides) and (B, 6, *sides / 2); batch norm after the first convolution."""
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        convolution, norm = (nn.Conv2d, nn.BatchNorm2d) if dimensions == 2 else (nn.Conv3d, nn.BatchNorm3d)
+        self.fine = nn.Sequential(convolution(channels(dimensions), 6, 3, padding=1), norm(6), nn.Tanh())
+        self.coarse = nn.Sequential(convolution(6, 6, 2, stride=2), nn.Tanh())
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        fine = self.fine(images)
+        return [fine, self.coarse(fine)]
+
+
+class TinyDecoder(nn.Module):
+    """The two maps -> (B, 6, *sides), with dropout."""
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
+        self.fine, self.coarse = convolution(6, 6, 1), convolution(6, 6, 1)
+        self.dropout = nn.Dropout(0.2)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        fine, coarse = features
+        coarse = nn.functional.interpolate(self.coarse(coarse), size=fine.shape[2:])
+        return self.dropout(torch.tanh(self.fine(fine) + coarse))
+
+
+class TinyNetwork(nn.Module):
+    """The three parts of a network of `build_network`; it predicts about as much of each class, and is mostly sure."""
+
+    def __init__(self, dimensions: int = 2, classes: int = 2) -> None:
+        super().__init__()
+        self.encoder, self.decoder = TinyEncoder(dimensions), TinyDecoder(dimensions)
+        self.segmentation_head = (nn.Conv2d if dimensions == 2 else nn.Conv3d)(6, classes, 1, bias=False)
+        nn.init.normal_(self.segmentation_head.weight, std=2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.segmentation_head(self.decoder(self.encoder(images)))
+
+
+@dataclass
+class Call:
+    """One forward pass of one of a method's networks."""
+
+    network: str
+    images: Tensor
+    logits: Tensor
+
+
+@dataclass
+class Laboratory:
+    """A method on random images, with every forward pass of its networks recorded."""
+
+    method: SSLMethod
+    protocol: Protocol
+    classes: int
+    batch: Batch
+    labeled: dict[str, Tensor]
+    unlabeled: dict[str, Tensor]
+    asked: set[str]
+    calls: list[Call] = field(default_factory=list)
+
+    def logits(self, network: str, images: Tensor) -> Tensor:
+        """The output of the one pass of a network over just these images."""
+        (call,) = [c for c in self.calls if c.network == network and c.images is images]
+        return call.logits
+
+    def calls_of(self, network: str, since: int = 0) -> list[Call]:
+        return [call for call in self.calls[since:] if call.network == network]
+
+    def trained(self) -> dict[str, nn.Module]:
+        """The networks that the optimiser moves."""
+        networks = self.method.networks.items()
+        return {name: net for name, net in networks if any(p.requires_grad for p in net.parameters())}
+
+    def teachers(self) -> list[nn.Module]:
+        return [network for network in self.method.networks.values() if isinstance(network, ExponentialMovingAverage)]
+
+    def updates(self, learning_rate: float = 0.05) -> Iterator[Update]:
+        """Run one iteration as the training loop does."""
+        optimizer = torch.optim.SGD([p for p in self.method.parameters() if p.requires_grad], lr=learning_rate)
+        for update in self.method.updates(self.batch, PROGRESS):
+            yield update
+            optimizer.zero_grad()
+            update.total.backward()
+            optimizer.step()
+            self.method.after_update(PROGRESS)
+
+
+def channels(dimensions: int) -> int:
+    """Of an image: colours in 2D, one in 3D."""
+    return 3 if dimensions == 2 else 1
+
+
+def images_of(views: dict[str, Tensor], asked: set[str], part: str, **names: str) -> Images:
+    def view(name: str) -> Tensor:
+        asked.add(f"{part} {name}")
+        return views[name]
+
+    return Images(view, **names)
+
+
+def protocol_of(name: str, dimensions: int = 2, **settings: Any) -> Protocol:
+    """A protocol on small images."""
+    sides = list(SIDES[dimensions])
+    small = {"image_size": SIDE, "augment_size": SIDE} if dimensions == 2 else {"patch_size": sides, "stride": sides}
+    return load_protocol(name, small | settings, dimensions=dimensions)
+
+
+def hyper_of(method: type[SSLMethod], **values: Any) -> Hyperparameters:
+    """A method's hyperparameters; those that `values` leaves out are cheap ones."""
+    cheap = {key: value for key, value in CHEAP.items() if key in method.hyperparameters.model_fields}
+    return method.hyperparameters(**(cheap | values))
+
+
+def laboratory(
+    name: str,
+    protocol: Protocol,
+    classes: int = 2,
+    *,
+    seed: int = 0,
+    build: Callable[[], nn.Module] | None = None,
+    **hyper: Any,
+) -> Laboratory:
+    """A method under a protocol, on random images of the protocol's sides; `build` makes other networks than tiny."""
+    dimensions = len(protocol.sides)
+    torch.manual_seed(seed)
+    hyperparameters = hyper_of(METHODS[name], **hyper).resolved(dimensions)
+    METHODS[name].check(hyperparameters, protocol)
+    method = METHODS[name](Setup(protocol, build or (lambda: TinyNetwork(dimensions, classes))), hyperparameters)
+    method.train()
+    generator = torch.Generator().manual_seed(seed + 1)
+    labeled, unlabeled = (
+        {view: torch.randn(count, channels(dimensions), *protocol.sides, generator=generator) for view in VIEWS}
+        for count in (LABELED, UNLABELED)
+    )
+    labels = torch.randint(0, classes, (LABELED, *protocol.sides), generator=generator)
+    views, asked = protocol.views, set()
+    batch = Batch(
+        labeled=images_of(
+            labeled, asked, "labeled", student1=views.labeled_student1, student2=views.labeled_student2,
+            teacher=views.labeled_teacher, mixed=views.labeled_mixed,
+        ),
+        labels=labels,
+        unlabeled=images_of(
+            unlabeled, asked, "unlabeled", student1=views.student1, student2=views.student2, teacher=views.teacher,
+            mixed=views.mixed,
+        ),
+    )  # fmt: skip
+    lab = Laboratory(method, protocol, classes, batch, labeled, unlabeled, asked)
+    for network_name, network in method.networks.items():
+
+        def record(_: nn.Module, inputs: tuple[Tensor], output: Tensor, network_name: str = network_name) -> None:
+            lab.calls.append(Call(network_name, inputs[0], output))
+
+        network.register_forward_hook(record)
+    return lab

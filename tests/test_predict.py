@@ -1,0 +1,553 @@
+"""Masks for new images through the command line: what is written, with which values, axes and headers, and refusals."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from conftest import write_dataset
+from PIL import Image
+
+from ssl_bench import cli as cli_module
+from ssl_bench import method as registry_module
+from ssl_bench.launch.inprocess import Outcome, run_all
+from ssl_bench.method import load_methods
+from ssl_bench.plan import Request, plan_runs
+from ssl_bench.spec import load_benchmark
+from ssl_bench.store import Run, Store
+from ssl_bench.train import Job
+
+CPU = torch.device("cpu")
+CARD = """
+name = "{name}"
+title = "{name}"
+dimensions = {dimensions}
+classes = {classes}
+cases = 6
+labeled = ["2"]
+metrics = ["dsc"]
+protocol = "tiny"
+source = "drawn"
+license = "none"
+citation = "none"
+
+[splits.random]
+test = 2
+
+{layout}
+"""
+PIXELS = """
+[files]
+roots = ["."]
+images = "images/{id}"
+masks = "masks/{id}"
+mask_values = [10, 100, 200]
+"""
+NIFTI = """
+[[volumes]]
+roots = ["."]
+images = "{id}.nii.gz"
+masks = "masks/{id}.nii.gz"
+mask_values = [0, 7, 300]
+"""
+HDF5 = """
+[[volumes]]
+roots = ["."]
+images = "{id}/mri_norm2.h5"
+intensity = "as-is"
+"""
+THREE = '["background", "left part", "b/c"]'
+VALUES = np.array([0, 7, 300])
+AXES = ("RAS", "LPS", "LAS", "RAS", "PSL", "IRA")  # of the six NIfTI cases' files; the last two test
+Call = Callable[..., tuple[int, str, str]]
+
+
+class Silent:
+    """A display of nothing."""
+
+    def begin_run(self, number: int, total: int, job: Job) -> None: ...
+
+    def end_run(self, outcome: str) -> None: ...
+
+    def start(self, task: str, done: int, total: int) -> None: ...
+
+    def step(self, text: str = "") -> None: ...
+
+
+def draw_volume(index: int) -> tuple[np.ndarray, np.ndarray]:
+    """A noisy volume (18, 20, 16) with a bright box and a dark one, and their class numbers."""
+    rng = np.random.default_rng(index)
+    labels = np.zeros((18, 20, 16), np.uint8)
+    x, y, z = rng.integers(0, 3, 3)
+    labels[2 + x : 8 + x, 3 + y : 12 + y, 2 + z : 9 + z] = 1
+    labels[11 + x : 16 + x, 6 + y : 16 + y, 4 + z : 13 + z] = 2
+    image = rng.normal(0, 0.3, labels.shape) + np.array([0.0, 2.0, -2.0])[labels]
+    return image.astype(np.float32), labels
+
+
+def write_nifti(path: Path, array: np.ndarray, axes: str = "RAS") -> None:
+    """Write an array on (right, anterior, superior) axes as a file with other axes, voxels 0.8 x 0.9 x 1.5 mm."""
+    affine = np.diag([0.8, 0.9, 1.5, 1.0])
+    affine[:3, 3] = 5, -7, 11
+    image = nib.Nifti1Image(array, affine)
+    turn = nib.orientations.ornt_transform(nib.orientations.axcodes2ornt("RAS"), nib.orientations.axcodes2ornt(axes))
+    image = image.as_reoriented(turn)
+    image.set_sform(image.affine, code=2)
+    image.set_qform(image.affine, code=1)
+    image.header.set_xyzt_units("mm", "sec")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(image, path)
+
+
+def write_h5(path: Path, image: np.ndarray, label: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["image"], file["label"] = image, label
+
+
+def write_pixels(root: Path) -> None:
+    """Six images of two squares, and masks with the values 10, 100 and 200."""
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for index in range(6):
+        rng = np.random.default_rng(index)
+        labels = np.zeros((40 + index, 50), np.uint8)
+        labels[4 + index : 20 + index, 5:22] = 1
+        labels[15:33, 28 + index : 43 + index] = 2
+        grey = rng.normal(120, 12, labels.shape) + np.array([0, 90, -90])[labels]
+        Image.fromarray(np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], 3, 2)).save(
+            root / f"images/{index}.png"
+        )
+        Image.fromarray(np.array([10, 100, 200], np.uint8)[labels]).save(root / f"masks/{index}.png")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data sets discs, cells, boxes (NIfTI) and hearts (HDF5) and, in results, a run of each."""
+    home = tmp_path_factory.mktemp("home")
+    write_dataset(home / "discs", "kvasir", [f"c{number}" for number in range(10)])
+    write_pixels(home / "cells")
+    for index, axes in enumerate(AXES):
+        image, labels = draw_volume(index)
+        write_nifti(home / f"boxes/case{index}.nii.gz", image, axes)
+        write_nifti(home / f"boxes/masks/case{index}.nii.gz", VALUES.astype(np.int16)[labels], axes)
+        write_h5(home / f"hearts/p{index}/mri_norm2.h5", image, labels // 2)
+    layouts = {"cells": (2, THREE, PIXELS), "boxes": (3, THREE, NIFTI), "hearts": (3, '["background", "heart"]', HDF5)}
+    for name, (dimensions, classes, layout) in layouts.items():
+        text = CARD.format(name=name, dimensions=dimensions, classes=classes, layout=layout)
+        (home / f"{name}.toml").write_text(text)
+    pictures = {"iterations": 12, "learning_rate": 1e-2, "ema_decay": 0.5, "aspp_dropout": 0.0}
+    volumes = {"iterations": 30, "learning_rate": 1e-2, "filters": 4, "stride": (8, 8, 8), "largest_component": False}
+    load_methods()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_BENCH_CACHE", str(home / "cache"))
+        for name, method, settings in (
+            ("discs", "mt", pictures), ("cells", "supervised", pictures), ("boxes", "supervised", volumes),
+            ("hearts", "supervised", volumes | {"iterations": 12}),
+        ):  # fmt: skip
+            card = load_benchmark(str(home / f"{name}.toml") if name in layouts else "kvasir")
+            request = Request(card, (method,), "2", "tiny", settings, (1,))
+            jobs = plan_runs(request, CPU, home / name, allow_partial=True, advance=None)
+            assert run_all(jobs, Store(home / "results"), CPU, Silent()) == Outcome(trained=1)
+    return home
+
+
+@pytest.fixture
+def call(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """Run `ssl-bench predict ARGS` in this process, an empty folder and the store of `home`; code, stdout, stderr."""
+    monkeypatch.setattr(registry_module, "_REGISTRY", dict(registry_module._REGISTRY))
+    monkeypatch.setattr(registry_module, "_LOADED", set(registry_module._LOADED))
+    monkeypatch.setenv("SSL_BENCH_RESULTS", str(home / "results"))
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # main sets it where it is not
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+    def predict(*arguments: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ssl-bench", "predict", *map(str, arguments), "--output", "out"])
+        with pytest.raises(SystemExit) as ended:
+            cli_module.main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return predict
+
+
+def run_of(home: Path, dataset: str) -> Run:
+    (run,) = (run for run in Store(home / "results").runs() if run.spec.benchmark == dataset)
+    return run
+
+
+def test_cases(run: Run) -> list[str]:
+    return list(json.loads((run.path / "splits.json").read_text())["test"])
+
+
+test_cases.__test__ = False  # type: ignore[attr-defined]
+
+
+def succeed(answer: tuple[int, str, str]) -> str:
+    code, out, err = answer
+    assert (code, err) == (0, "")
+    return out
+
+
+def assert_refused(answer: tuple[int, str, str], *words: str) -> None:
+    """Exit code 2, one line on stderr that holds the words, and nothing written."""
+    code, _, err = answer
+    assert code == 2
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith("error: ")
+    assert all(word in err for word in words), err
+    assert not list(Path().glob("out/*"))
+
+
+def pixels_of(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def voxels_of(path: Path) -> np.ndarray:
+    return np.asarray(nib.load(path).dataobj)
+
+
+def dsc(predicted: np.ndarray, truth: np.ndarray) -> float:
+    return 2 * np.count_nonzero(predicted & truth) / (np.count_nonzero(predicted) + np.count_nonzero(truth))
+
+
+# ---------------------------------------------------------------------------------------------------- as it was scored
+
+
+@pytest.mark.parametrize("network", [None, "student"])
+def test_masks_of_the_test_images_have_the_runs_scores(network: str | None, home: Path, call: Call) -> None:
+    run = run_of(home, "kvasir")
+    ids = test_cases(run)
+    folder = home / "discs/Kvasir-SEG"
+    out = succeed(
+        call(run.path, *(folder / f"images/{name}.jpg" for name in ids), *(["--network", network] if network else []))
+    )
+    scored = network or "teacher"
+    expected = run.cases[run.cases["network"] == scored].set_index("case")["dsc"]
+    assert set(expected.index) == set(ids)
+    for name in ids:
+        mask, truth = pixels_of(Path(f"out/{name}.png")), pixels_of(folder / f"masks/{name}.jpg")
+        assert set(np.unique(mask)) == {0, 255}
+        assert dsc(mask == 255, truth > 127) == pytest.approx(expected[name], abs=1e-12)
+    assert f"{len(ids)} masks in out" in out
+    assert all(word in out for word in (scored, "mt", "kvasir", str(run.path)))
+
+
+def test_masks_of_the_test_volumes_have_the_runs_scores_on_the_axes_of_their_files(home: Path, call: Call) -> None:
+    run = run_of(home, "boxes")
+    ids = test_cases(run)
+    succeed(call(run.path, *(home / f"boxes/{name}.nii.gz" for name in ids)))
+    expected = run.cases.set_index(["case", "class"])["dsc"]
+    for name in ids:
+        mask, truth = voxels_of(Path(f"out/{name}.nii.gz")), voxels_of(home / f"boxes/masks/{name}.nii.gz")
+        assert set(np.unique(mask)) == set(VALUES)
+        for label, value in (("left part", 7), ("b/c", 300)):
+            assert dsc(mask == value, truth == value) == pytest.approx(expected[name, label], abs=1e-12)
+
+
+def test_a_folders_images_keep_their_own_sizes_whatever_batch_they_are_in(home: Path, call: Call) -> None:
+    folder = Path("many")
+    (folder / "below").mkdir(parents=True)
+    for index in range(18):  # two batches
+        image = Image.open(home / f"cells/images/{index % 6}.png").resize((30 + index, 40))
+        image.save(folder / f"i{index}.PNG")
+    image.save(folder / "below/other.png")
+    image.save(folder / ".hidden.png")
+    (folder / "notes.txt").write_text("no image")
+    assert "18 masks" in succeed(call(run_of(home, "cells").path, folder))
+    masks = {path.name: pixels_of(path) for path in Path("out").iterdir()}
+    assert {name: mask.shape for name, mask in masks.items()} == {f"i{n}.png": (40, 30 + n) for n in range(18)}
+    assert set(np.unique(np.concatenate([mask.ravel() for mask in masks.values()]))) == {10, 100, 200}
+    succeed(call(run_of(home, "cells").path, folder / "i17.PNG", folder, "--overwrite"))  # once, and first
+    assert np.mean(pixels_of(Path("out/i17.png")) == masks["i17.png"]) > 0.999
+
+
+# --------------------------------------------------------------------------------------------------- axes and headers
+
+
+def test_another_orientation_of_a_volume_gives_the_same_mask_turned(home: Path, call: Call) -> None:
+    image, _ = draw_volume(7)
+    for axes in ("RAS", "LPS", "SAL"):
+        write_nifti(Path(f"{axes}.nii.gz"), image, axes)
+    shutil.move("LPS.nii.gz", "copy.nii.gz")
+    nib.save(nib.load("copy.nii.gz"), "LPS.nii")
+    succeed(call(run_of(home, "boxes").path, "RAS.nii.gz", "LPS.nii", "SAL.nii.gz", "--probabilities"))
+    for part in ("", "_prob_left-part"):
+        masks = {axes: voxels_of(Path(f"out/{axes}{part}.nii.gz")) for axes in ("RAS", "LPS", "SAL")}
+        assert masks["RAS"].shape == (18, 20, 16)
+        assert len(np.unique(masks["RAS"])) > 1
+        assert not np.array_equal(masks["RAS"], masks["RAS"][::-1, ::-1])
+        assert np.array_equal(masks["LPS"], masks["RAS"][::-1, ::-1])
+        assert np.array_equal(masks["SAL"], masks["RAS"].transpose(2, 1, 0)[:, :, ::-1])
+    for axes, suffix in (("RAS", ".nii.gz"), ("LPS", ".nii"), ("SAL", ".nii.gz")):
+        assert np.array_equal(nib.load(f"out/{axes}.nii.gz").affine, nib.load(f"{axes}{suffix}").affine)
+
+
+def test_a_mask_keeps_the_header_of_its_image_but_not_its_grey_values(home: Path, call: Call) -> None:
+    write_nifti(Path("plain.nii.gz"), draw_volume(7)[0], "PSL")
+    stored = np.asarray(nib.load("plain.nii.gz").dataobj)[..., None]
+    image = nib.Nifti1Image((stored * 100).astype(np.int16), nib.load("plain.nii.gz").affine)  # (X, Y, Z, 1)
+    turned = image.affine.copy()
+    turned[:3, 3] += 0.5
+    image.set_sform(image.affine, code=4)
+    image.set_qform(turned, code=1)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_slope_inter(0.01, 3)
+    image.header["descrip"], image.header["cal_max"] = b"scanner", 900
+    image.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"kept"))
+    nib.save(image, "x.nii.gz")
+    before = nib.load("x.nii.gz").header
+    succeed(call(run_of(home, "boxes").path, "x.nii.gz", "--uncertainty"))
+    for name, dtype in (("x", np.int16), ("x_uncertainty", np.float32)):
+        found = nib.load(f"out/{name}.nii.gz")
+        after = found.header
+        assert found.shape == stored.shape[:3]
+        assert found.get_data_dtype() == dtype
+        assert (found.dataobj.slope, found.dataobj.inter, float(after["cal_max"])) == (1, 0, 0)
+        assert np.array_equal(after["pixdim"], before["pixdim"])
+        for code in ("sform_code", "qform_code", "xyzt_units", "descrip"):
+            assert after[code] == before[code]
+        assert (after["sform_code"], after["qform_code"]) == (4, 1)
+        assert np.array_equal(after.get_sform(), before.get_sform())
+        assert np.array_equal(after.get_qform(), before.get_qform())
+        assert not np.array_equal(after.get_qform(), after.get_sform())
+        assert after.extensions[0].get_content() == b"kept"
+
+
+def test_hdf5_and_nrrd_volumes_become_nifti_masks_named_after_their_folders(home: Path, call: Call) -> None:
+    import medpy.io
+
+    folders = [home / "hearts/p0", home / "hearts/p1"]
+    run = run_of(home, "hearts")
+    image = draw_volume(1)[0]
+    medpy.io.save(image, "mri.nrrd")
+    succeed(call(run.path, *folders, "mri.nrrd"))
+    names = ["mri.nii.gz", "p0_mri_norm2.nii.gz", "p1_mri_norm2.nii.gz"]
+    assert sorted(path.name for path in Path("out").iterdir()) == names
+    masks = {name: nib.load(f"out/{name}") for name in names}
+    for mask in masks.values():
+        assert np.array_equal(mask.affine, np.eye(4))
+        assert (mask.shape, mask.get_data_dtype()) == ((18, 20, 16), np.uint8)
+        assert set(np.unique(mask.dataobj)) == {0, 1}
+    assert np.array_equal(masks["mri.nii.gz"].dataobj, masks["p1_mri_norm2.nii.gz"].dataobj)
+    assert not np.array_equal(masks["mri.nii.gz"].dataobj, masks["p0_mri_norm2.nii.gz"].dataobj)
+    expected, truth = run.cases.set_index("case")["dsc"], draw_volume(int(test_cases(run)[0][1:]))[1] // 2
+    succeed(call(run.path, home / f"hearts/{test_cases(run)[0]}", "--overwrite"))
+    mask = voxels_of(Path("out/mri_norm2.nii.gz"))
+    assert dsc(mask == 1, truth == 1) == pytest.approx(expected[test_cases(run)[0]], abs=1e-12)
+
+
+# ---------------------------------------------------------------------------------- probabilities and uncertainty
+
+
+def class_entropy(probabilities: np.ndarray) -> np.ndarray:
+    """-sum p ln p over the first axis in float64, 0 ln 0 = 0, as a share of ln K."""
+    safe = np.where(probabilities > 0, probabilities, 1.0).astype(np.float64)
+    return np.asarray(-(safe * np.log(safe)).sum(0) / np.log(len(probabilities)))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "case", "suffix", "rounding"),
+    [("cells", "cells/images/3.png", ".png", 0.5 / 255), ("boxes", "boxes/case3.nii.gz", ".nii.gz", 1e-6)],
+)
+def test_probabilities_and_uncertainty_agree_with_the_mask(
+    dataset: str, case: str, suffix: str, rounding: float, home: Path, call: Call
+) -> None:
+    run = run_of(home, dataset)
+    succeed(call(run.path, home / case, "--probabilities", "--uncertainty"))
+    stem = Path(case).name.removesuffix(suffix)
+    parts = ("", "_prob_b-c", "_prob_left-part", "_uncertainty")
+    assert sorted(path.name for path in Path("out").iterdir()) == sorted(f"{stem}{part}{suffix}" for part in parts)
+    mask, second, first, uncertainty = (
+        (pixels_of if suffix == ".png" else voxels_of)(Path(f"out/{stem}{part}{suffix}")) for part in parts
+    )
+    if suffix == ".png":
+        assert {first.dtype, second.dtype, uncertainty.dtype, mask.dtype} == {np.dtype(np.uint8)}
+        first, second, uncertainty = (grey / 255 for grey in (first, second, uncertainty))
+    assert first.shape == second.shape == uncertainty.shape == mask.shape
+    assert min(first.min(), second.min(), (1 - first - second).min()) >= -2 * rounding
+    probabilities = np.stack([1 - first - second, first, second]).clip(0, 1)  # softmax sums to one
+    numbers = np.argsort(run.spec.label_values)[np.searchsorted(sorted(run.spec.label_values), mask)]
+    ordered = np.sort(probabilities, 0)
+    clear = ordered[-1] - ordered[-2] > 4 * rounding
+    assert clear.mean() > 0.9
+    assert np.array_equal(probabilities.argmax(0)[clear], numbers[clear])
+    assert set(np.unique(numbers[clear])) == {0, 1, 2}
+    assert uncertainty.max() > 0.5
+    assert np.abs(class_entropy(probabilities) - uncertainty).max() < (0.03 if suffix == ".png" else 1e-4)
+
+
+# ------------------------------------------------------------------------------------------------------- which run
+
+
+def test_a_run_is_named_by_its_folder_its_hash_or_the_beginning_of_it(
+    home: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, image = run_of(home, "cells"), home / "cells/images/0.png"
+    shutil.copytree(run.path, "elsewhere")
+    monkeypatch.delenv("SSL_BENCH_RESULTS")
+    shutil.copytree(home / "results", "results")
+    copy = Path("results", run.path.relative_to(home / "results"))
+    shutil.copytree(copy, f"{copy} (copy)")  # is not the store's
+    unique = next(
+        run.path.name[:n]
+        for n in range(1, 17)
+        if sum(other.path.name.startswith(run.path.name[:n]) for other in Store(Path("results")).runs()) == 1
+    )
+    masks = []
+    for name in (run.path, "elsewhere", run.path.name, unique):
+        succeed(call(name, image, "--overwrite"))
+        masks.append(Path("out/0.png").read_bytes())
+    assert len(set(masks)) == 1
+
+
+def test_no_run_and_several_runs_are_refused(home: Path, call: Call) -> None:
+    image = home / "cells/images/0.png"
+    assert_refused(call("0123456789abcdef0", image), "RUN", str(home / "results"), "0123456789abcdef0", "none")
+    assert_refused(call(home, image), "RUN", str(home), "none")
+    assert_refused(call("", image), "RUN", "4 runs", str(run_of(home, "kvasir").path))
+
+
+def tampered(home: Path, dataset: str, **changes: object) -> Path:
+    """A copy of a run's folder whose run.json has other values; those of the spec by their names."""
+    folder = Path("tampered")
+    shutil.copytree(run_of(home, dataset).path, folder)
+    data = json.loads((folder / "run.json").read_text())
+    for key, value in changes.items():
+        (data if key in data else data["spec"])[key] = value
+    (folder / "run.json").write_text(json.dumps(data))
+    return folder
+
+
+@pytest.mark.parametrize("status", ["running", "failed"])
+def test_a_run_that_is_not_finished_is_refused(status: str, home: Path, call: Call) -> None:
+    folder = tampered(home, "cells", status=status)
+    assert_refused(call(folder, home / "cells/images/0.png"), str(folder), "finished", "ssl-bench run")
+
+
+def test_another_version_of_the_method_is_refused(home: Path, call: Call) -> None:
+    folder = tampered(home, "cells", method_version=99)
+    assert_refused(call(folder, home / "cells/images/0.png"), str(folder), "version 99", "'supervised'", "version 1")
+
+
+def test_a_run_of_another_format_is_refused(home: Path, call: Call) -> None:
+    assert_refused(call(tampered(home, "cells", seed="one"), home / "cells/images/0.png"), "tampered/run.json")
+
+
+def test_a_users_method_is_found_in_the_folder_that_is_named(home: Path, call: Call) -> None:
+    folder, image = tampered(home, "cells", method="mine"), home / "cells/images/0.png"
+    assert_refused(call(folder, image), "'mine'", "--methods-dir")
+    Path("methods").mkdir()
+    Path("methods/mine.py").write_text("""
+from ssl_bench.method import SSLMethod, register
+
+
+@register
+class Mine(SSLMethod):
+    name, title, reference = "mine", "Mine", "nobody"
+
+    def __init__(self, setup, hyper):
+        super().__init__(setup, hyper)
+        self.network = self.new_student()
+
+    @property
+    def predictor(self):
+        return self.network
+""")
+    assert "mine" in succeed(call(folder, image, "--methods-dir", "methods"))
+    mine = Path("out/0.png").read_bytes()
+    succeed(call(run_of(home, "cells").path, image, "--overwrite"))
+    assert Path("out/0.png").read_bytes() == mine  # the same weights
+
+
+def test_weights_that_are_missing_damaged_or_anothers_are_refused(home: Path, call: Call) -> None:
+    folder, image = tampered(home, "cells"), home / "cells/images/0.png"
+    weights = folder / "weights.safetensors"
+    for content in (b"", weights.read_bytes()[:-100], (run_of(home, "kvasir").path / weights.name).read_bytes()):
+        weights.write_bytes(content)
+        assert_refused(call(folder, image), str(weights), "weights")
+    weights.unlink()
+    assert_refused(call(folder, image), str(weights), "weights")
+
+
+def test_an_unknown_network_is_refused_with_those_there_are(home: Path, call: Call) -> None:
+    answer = call(run_of(home, "kvasir").path, home / "cells/images", "--network", "student2")
+    assert_refused(answer, "--network", "student, teacher", "'student2'")
+
+
+# ----------------------------------------------------------------------------------------------------- which images
+
+
+@pytest.mark.parametrize(
+    ("dataset", "named", "words"),
+    [
+        ("boxes", "cells/images/0.png", ["cells/images/0.png", "volumes", "3D"]),
+        ("cells", "boxes/case0.nii.gz", ["case0.nii.gz", "images", "2D"]),
+        ("cells", "boxes", ["boxes", "images", "none"]),
+        ("boxes", "hearts", ["hearts", "volumes", "none"]),  # which holds folders alone
+        ("cells", "cells/images/9.png", ["cells/images/9.png", "no such file"]),
+    ],
+)
+def test_a_path_without_images_of_the_runs_kind_is_refused(
+    dataset: str, named: str, words: list[str], home: Path, call: Call
+) -> None:
+    good = home / ("cells/images/0.png" if dataset == "cells" else "boxes/case0.nii.gz")
+    assert_refused(call(run_of(home, dataset).path, good, home / named), *words)
+
+
+def test_images_that_cannot_be_read_are_refused(home: Path, call: Call) -> None:
+    Path("cut.png").write_bytes((home / "cells/images/0.png").read_bytes()[:300])
+    assert_refused(call(run_of(home, "cells").path, "cut.png"), "cut.png", "not a readable image")
+    Path("cut.nii.gz").write_bytes((home / "boxes/case0.nii.gz").read_bytes()[:300])
+    assert_refused(call(run_of(home, "boxes").path, "cut.nii.gz"), "cut.nii.gz", "not a readable volume")
+    write_nifti(Path("flat.nii.gz"), np.ones((18, 20, 16), np.float32))
+    assert_refused(call(run_of(home, "boxes").path, "flat.nii.gz"), "flat.nii.gz", "zscore")
+
+
+def test_outputs_of_one_name_are_refused(home: Path, call: Call) -> None:
+    image = Image.open(home / "cells/images/0.png")
+    for path in ("a/x/1.png", "b/x/1.png", "1_prob_b-c.png", "1.png"):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+    run = run_of(home, "cells").path
+    assert_refused(call(run, "a/x/1.png", "b/x/1.png"), "x_1.png", "different folders")
+    assert_refused(call(run, "1.png", "1_prob_b-c.png", "--probabilities"), "1_prob_b-c.png", "different folders")
+    succeed(call(run, "1.png", "1_prob_b-c.png", "a/x"))
+    assert {path.name for path in Path("out").iterdir()} == {"here_1.png", "x_1.png", "1_prob_b-c.png"}
+
+
+def test_a_file_that_is_there_is_replaced_only_when_told(home: Path, call: Call) -> None:
+    run, images = run_of(home, "cells").path, home / "cells/images"
+    Path("out").mkdir()
+    Path("out/3.png").write_bytes(b"precious")
+    code, _, err = call(run, images)
+    assert code == 2
+    assert err.splitlines() == ["error: --output: out/3.png exists; --overwrite replaces such files"]
+    assert [path.read_bytes() for path in Path("out").iterdir()] == [b"precious"]
+    succeed(call(run, images, "--overwrite"))
+    assert sorted(path.name for path in Path("out").iterdir()) == [f"{n}.png" for n in range(6)]
+    assert pixels_of(Path("out/3.png")).shape == (43, 50)
+
+
+def test_an_image_is_never_replaced(home: Path, call: Call) -> None:
+    shutil.copytree(home / "cells/images", "out")
+    before = {path.name: path.read_bytes() for path in Path("out").iterdir()}
+    code, _, err = call(run_of(home, "cells").path, Path("out").resolve() / "3.png", "--overwrite")
+    assert code == 2
+    assert err.splitlines() == ["error: --output: out/3.png is one of the images; name another folder"]
+    assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
+
+
+def test_an_output_that_is_no_folder_is_refused(home: Path, call: Call) -> None:
+    Path("out").write_text("a file")
+    assert_refused(call(run_of(home, "cells").path, home / "cells/images/0.png"), "--output", "out")
+    assert Path("out").read_text() == "a file"
