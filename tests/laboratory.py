@@ -19,8 +19,7 @@ from ssl_bench.spec import Protocol, load_protocol
 METHODS = load_methods()
 NAMES = sorted(METHODS)
 LABELED, UNLABELED = 3, 2
-SIDE = 16
-SIDES = {2: (SIDE, SIDE), 3: (16, 32, 16)}
+SIDES = {2: (16, 16), 3: (8, 16, 8)}
 R = 4  # UMIX's regions a side
 VIEWS = ("weak", "strong1", "strong2")
 PROGRESS = Progress(iteration=7, iterations=20, lambda_u=0.0625)
@@ -170,10 +169,11 @@ def images_of(views: dict[str, Tensor], asked: set[str], part: str, **names: str
 
 
 def protocol_of(name: str, dimensions: int = 2, **settings: Any) -> Protocol:
-    """A protocol on small images."""
-    sides = list(SIDES[dimensions])
-    small = {"image_size": SIDE, "augment_size": SIDE} if dimensions == 2 else {"patch_size": sides, "stride": sides}
-    return load_protocol(name, small | settings, dimensions=dimensions)
+    """A protocol on small images; in 3D they are smaller than V-Net's, which the card would not take."""
+    sides = SIDES[dimensions]
+    if dimensions == 2:
+        return load_protocol(name, {"image_size": sides[0], "augment_size": sides[0], **settings})
+    return load_protocol(name, settings, dimensions=3).model_copy(update={"patch_size": sides, "stride": sides})
 
 
 def hyper_of(method: type[SSLMethod], **values: Any) -> Hyperparameters:

@@ -20,7 +20,8 @@ from ssl_bench import method as registry_module
 from ssl_bench.spec import card_names
 
 METHODS = [
-    "cct", "cmtv1", "cmtv2", "cmtv3", "cps", "cps-cutmix", "mt", "mt-cutmix", "supervised", "uamt", "ucmt", "ucmt-cutmix",
+    "cct", "cmtv1", "cmtv2", "cmtv3", "cps", "cps-cutmix", "mt", "mt-cutmix", "supervised", "uamt", "ucmt",
+    "ucmt-cutmix",
 ]  # fmt: skip
 TABLE_4 = {
     "Supervised": "83.31", "MT": "86.67", "CPS": "86.81", "CMTv1": "86.84", "CMTv2": "87.48", "CMTv3": "87.86",

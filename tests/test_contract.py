@@ -1,7 +1,10 @@
 """The method contract, for every method of the registry: in 2D and 3D, two and four classes, on every network."""
 
+import copy
 import dataclasses
+import functools
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,21 +15,19 @@ from laboratory import (
     METHODS,
     NAMES,
     PROGRESS,
-    SIDES,
     UNLABELED,
     WITH_TEACHER,
     WITH_TWO_STUDENTS,
     Laboratory,
-    channels,
     laboratory,
     protocol_of,
 )
 from torch import Tensor, nn
 
-from ssl_bench.method import Batch, Progress
+from ssl_bench.method import Batch, Progress, Update
 from ssl_bench.networks import build_network
 from ssl_bench.ops import ExponentialMovingAverage
-from ssl_bench.spec import card_names, load_protocol
+from ssl_bench.spec import Protocol, card_names, load_protocol
 
 PROTOCOLS = ["paper", "released-code", "mini"]
 # Protocol, dimensions, classes: every protocol's switches in 2D, the two that differ in 3D.
@@ -38,14 +39,40 @@ REACHED = {("cct", "consistency"): {"network.encoder"} | AUXILIARY}
 PLAIN = ["supervised", "mt", "cps", "cmtv1", "cmtv2", "cmtv3", "ucmt", "ucmt-cutmix"]
 
 
-@pytest.fixture(
-    params=[(name, *case) for name in NAMES for case in CASES],
-    ids=lambda case: "{}, {}, {}D, {} classes".format(*case),
-)
+EVERYTHING: Any = {
+    "params": [(name, *case) for name in NAMES for case in CASES],
+    "ids": lambda case: "{}, {}, {}D, {} classes".format(*case),
+}
+small_protocol = functools.cache(protocol_of)
+
+
+@pytest.fixture(**EVERYTHING)
 def lab(request: pytest.FixtureRequest) -> Laboratory:
     """Every method under every protocol."""
     name, protocol, dimensions, classes = request.param
-    return laboratory(name, protocol_of(protocol, dimensions), classes)
+    return laboratory(name, small_protocol(protocol, dimensions), classes)
+
+
+@dataclass
+class Iteration:
+    """A whole iteration that several tests read, and copies of what was there before it."""
+
+    lab: Laboratory
+    parameters: dict[str, list[Tensor]]
+    images: dict[str, dict[str, Tensor]]
+    labels: Tensor
+    updates: list[Update]
+
+
+@pytest.fixture(scope="module", **EVERYTHING)
+def iteration(request: pytest.FixtureRequest) -> Iteration:
+    """One of every method under every protocol."""
+    name, protocol, dimensions, classes = request.param
+    lab = laboratory(name, small_protocol(protocol, dimensions), classes)
+    parameters = {name: [p.detach().clone() for p in net.parameters()] for name, net in lab.trained().items()}
+    parts = {"labeled": lab.labeled, "unlabeled": lab.unlabeled}
+    images = {part: {view: tensor.clone() for view, tensor in views.items()} for part, views in parts.items()}
+    return Iteration(lab, parameters, images, lab.batch.labels.clone(), list(lab.updates()))
 
 
 # -------------------------------------------------------------------------------------------------------- the registry
@@ -97,8 +124,8 @@ def test_only_ucmt_updates_twice() -> None:
 # ------------------------------------------------------------------------------------------------------------ updates
 
 
-def test_it_yields_as_many_updates_as_it_says(lab: Laboratory) -> None:
-    assert len(list(lab.updates())) == lab.method.updates_per_iteration
+def test_it_yields_as_many_updates_as_it_says(iteration: Iteration) -> None:
+    assert len(iteration.updates) == iteration.lab.method.updates_per_iteration
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -154,16 +181,16 @@ def part_of(parameter: str) -> str:
     return ".".join(parameter.split(".")[:2])
 
 
-def test_lambda_multiplies_the_unsupervised_terms_alone(lab: Laboratory) -> None:
-    for update in lab.updates():
+def test_lambda_multiplies_the_unsupervised_terms_alone(iteration: Iteration) -> None:
+    for update in iteration.updates:
         weights = {term: weight for term, (weight, _) in update.terms.items()}
         assert weights.pop("supervised") == 1
         assert all(weight == PROGRESS.lambda_u for weight in weights.values())
-        assert bool(weights) == lab.method.uses_unlabeled
+        assert bool(weights) == iteration.lab.method.uses_unlabeled
 
 
-def test_the_total_is_the_weighted_sum(lab: Laboratory) -> None:
-    for update in lab.updates():
+def test_the_total_is_the_weighted_sum(iteration: Iteration) -> None:
+    for update in iteration.updates:
         expected = math.fsum(weight * value.item() for weight, value in update.terms.values())
         assert update.total.shape == ()
         assert update.total.item() == pytest.approx(expected, rel=1e-6)
@@ -179,12 +206,10 @@ def test_with_lambda_zero_the_gradient_is_the_supervised_one(lab: Laboratory) ->
         torch.testing.assert_close(a, b)
 
 
-def test_after_an_iteration_the_students_have_learnt(lab: Laboratory) -> None:
-    before = {name: [p.clone() for p in net.parameters()] for name, net in lab.trained().items()}
-    list(lab.updates())
-    for name, network in lab.trained().items():
-        moved = [not torch.equal(a, b) for a, b in zip(before[name], network.parameters(), strict=True)]
-        assert any(moved), name
+def test_after_an_iteration_the_students_have_learnt(iteration: Iteration) -> None:
+    for name, network in iteration.lab.trained().items():
+        before = iteration.parameters[name]
+        assert any(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True)), name
 
 
 def test_methods_are_deterministic(lab: Laboratory) -> None:
@@ -220,12 +245,11 @@ def test_labels_decide_the_supervised_term_alone(lab: Laboratory) -> None:
         assert first == second
 
 
-def test_images_and_labels_are_left_as_they_are(lab: Laboratory) -> None:
+def test_images_and_labels_are_left_as_they_are(iteration: Iteration) -> None:
     """A view is made once an iteration, and whoever asks for it again gets the same tensor."""
-    tensors = [*lab.labeled.values(), *lab.unlabeled.values(), lab.batch.labels]
-    before = [tensor.clone() for tensor in tensors]
-    list(lab.updates())
-    assert all(torch.equal(old, new) for old, new in zip(before, tensors, strict=True))
+    assert torch.equal(iteration.lab.batch.labels, iteration.labels)
+    for part, views in (("labeled", iteration.lab.labeled), ("unlabeled", iteration.lab.unlabeled)):
+        assert all(torch.equal(views[view], before) for view, before in iteration.images[part].items())
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -281,8 +305,9 @@ def test_the_network_scored_is_the_one_that_is_settled(name: str) -> None:
     assert method.predictor_name == FACTS[name].scored
 
 
-def test_branches_are_logits_on_the_unlabelled_images(lab: Laboratory) -> None:
-    for update in lab.updates():
+def test_branches_are_logits_on_the_unlabelled_images(iteration: Iteration) -> None:
+    lab = iteration.lab
+    for update in iteration.updates:
         assert (update.branches is not None) == (len(lab.method.networks) > 1)
         if update.branches is not None:
             shape = (UNLABELED, lab.classes, *lab.protocol.sides)
@@ -294,7 +319,7 @@ def test_branches_are_logits_on_the_unlabelled_images(lab: Laboratory) -> None:
 def test_branches_are_the_two_of_figure_1_as_each_sees_the_images(
     name: str, protocol: str, dimensions: int, classes: int
 ) -> None:
-    lab = laboratory(name, protocol_of(protocol, dimensions), classes)
+    lab = laboratory(name, small_protocol(protocol, dimensions), classes)
     views = lab.protocol.views
     seen = {"student": views.student1, "student1": views.student1, "student2": views.student2, "teacher": views.teacher}
     first = next(lab.updates())
@@ -370,23 +395,46 @@ def test_iterations_count_from_zero_in_the_decays_warm_up(name: str, iteration: 
 # ------------------------------------------------------------------------------------------------------ every network
 
 
+# Two auxiliary decoders of CCT, two passes of UA-MT.
+FEW = {"passes": 2, "vat": 1, "cutout": 1} | dict.fromkeys(
+    ["spatial_dropout", "context_masking", "object_masking", "feature_dropout", "feature_noise"], 0
+)
+
+
+@functools.cache
+def built(network: str, classes: int) -> tuple[Protocol, nn.Module]:
+    protocol = load_protocol("tiny", {"network": network}, dimensions=3 if network == "vnet" else 2)
+    return protocol, build_network(protocol, classes=classes)
+
+
+def drawn_anew(network: nn.Module) -> nn.Module:
+    """A copy with other weights: faster than to build it again."""
+    copied = copy.deepcopy(network)
+    for module in copied.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    return copied
+
+
+@pytest.mark.parametrize("name", NAMES)  # goes first, so that the library keeps what it prepared for a network
 @pytest.mark.parametrize("classes", [2, 4])
 @pytest.mark.parametrize("network", ["deeplabv3plus", "unet", "unet-small", "vnet"])
-@pytest.mark.parametrize("name", NAMES)
 def test_every_network_goes_through_an_iteration(name: str, network: str, classes: int) -> None:
-    dimensions = 3 if network == "vnet" else 2
-    protocol = load_protocol("tiny", {"network": network}, dimensions=dimensions)
-    few = {"spatial_dropout": 0, "object_masking": 0, "feature_dropout": 0, "feature_noise": 0} if name == "cct" else {}
-    lab = laboratory(name, protocol, classes, build=lambda: build_network(protocol, classes=classes), **few)
+    protocol, template = built(network, classes)
+    few = {key: value for key, value in FEW.items() if key in METHODS[name].hyperparameters.model_fields}
+    lab = laboratory(name, protocol, classes, build=lambda: drawn_anew(template), **few)
+    before = {name: p.clone() for name, p in lab.method.named_parameters() if p.requires_grad}
     updates = [
         {term: value.item() for term, (_, value) in update.terms.items()} for update in lab.updates(learning_rate=1e-3)
     ]
     assert len(updates) == lab.method.updates_per_iteration
     assert all(math.isfinite(value) for values in updates for value in values.values())
     assert all(tensor.isfinite().all() for tensor in lab.method.state_dict().values())
+    after = dict(lab.method.named_parameters())
+    moved = {part_of(name) for name, old in before.items() if not torch.equal(old, after[name])}
+    assert moved == {part_of(name) for name in before}
     lab.method.eval()
-    images = torch.randn(2, channels(dimensions), *protocol.sides)
     with torch.no_grad():
-        logits = lab.method.predictor(images)
-    assert logits.shape == (2, classes, *protocol.sides)
+        logits = lab.method.predictor(lab.unlabeled["weak"])
+    assert logits.shape == (UNLABELED, classes, *protocol.sides)
     assert logits.isfinite().all()

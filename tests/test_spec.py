@@ -32,6 +32,7 @@ from ssl_bench.spec import (
     parse_share,
     protocol_keys,
     share_of,
+    with_split_file,
 )
 
 IN_TABLES = [
@@ -117,6 +118,78 @@ PROTOCOL_ROWS = [
 def test_the_two_protocols_differ_as_the_table_says(field: str, paper: object, released: object) -> None:
     assert getattr(load_protocol("paper"), field) == paper
     assert getattr(load_protocol("released-code"), field) == released
+
+
+# What PROTOCOLS.md's table and settled points say of volumes.
+VOLUMES_OF = {
+    "paper": {
+        "patch_size": (112, 112, 80), "labeled_batch": 8, "unlabeled_batch": 8, "epochs": 1000, "select": "last",
+        "supervised_reduction": "sum", "unsupervised_reduction": "sum", "ema_decay": 0.999, "ema_warmup": False,
+        "teacher_source": (0.5, 0.5), "unlabeled_pool": "unlabeled", "learning_rate": 1e-4,
+    },
+    "released-code": {
+        "patch_size": (80, 112, 112), "labeled_batch": 4, "unlabeled_batch": 4, "epochs": 2000,
+        "supervised_reduction": "mean", "unsupervised_reduction": "mean", "ema_decay": 0.99, "ema_warmup": True,
+        "teacher_source": (0.99, 0.01), "unlabeled_pool": "all", "rampup_epochs": 5.0, "learning_rate": 1e-4,
+    },
+    "mini": {"patch_size": (64, 64, 32), "labeled_batch": 2, "unlabeled_batch": 2, "iterations": 300},
+    "demo": {"patch_size": (32, 32, 32), "labeled_batch": 2, "unlabeled_batch": 2, "iterations": 60},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VOLUMES_OF)
+def test_the_3d_forms_are_as_the_paper_and_its_code_have_it(name: str) -> None:
+    protocol = load_protocol(name, dimensions=3)
+    assert {key: getattr(protocol, key) for key in VOLUMES_OF[name]} == VOLUMES_OF[name]
+    assert (protocol.network, protocol.dropout, protocol.largest_component) == ("vnet", 0.0, True)
+    if name in ("paper", "released-code"):
+        assert (protocol.stride, protocol.filters) == ((18, 18, 4), 16)
+    assert protocol.augmentation.model_dump() == {
+        "rotation90": 0.5, "flip": 0.5, "blur": 0.8, "blur_sigma": (0.1, 2.0), "strong2_from": "weak",
+    }  # fmt: skip
+    assert protocol.views.model_dump() == {
+        "labeled_student1": "strong1", "labeled_student2": "strong2", "labeled_teacher": "weak",
+        "labeled_mixed": "strong1", "student1": "strong1", "student2": "strong2", "teacher": "weak", "mixed": "strong1",
+    }  # fmt: skip
+
+
+def test_epochs_of_volumes_become_iterations() -> None:
+    la = load_benchmark("la")
+    assert load_protocol("paper", dimensions=3).resolved(la, 80, "cpu").iterations == 10 * 1000
+    assert load_protocol("released-code", dimensions=3).resolved(la, 80, "cpu").iterations == 20 * 2000
+
+
+def test_sides_and_strides_that_do_not_fit_are_errors() -> None:
+    for setting, message in (
+        ({"patch_size": [40, 32, 32]}, "must be divisible by 16 for vnet"),
+        ({"stride": [48, 48, 40]}, r"stride \[48, 48, 40\] must be at most patch_size"),
+        ({"patch_size": [32, 32]}, "patch_size"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_protocol("mini", setting, dimensions=3)
+
+
+def test_the_small_u_net_has_no_encoder_that_could_decide_anything() -> None:
+    specs = [
+        run_spec(weights_fingerprint=None, protocol=resolved_protocol(network="unet-small", **own))
+        for own in ({}, {"encoder": "resnet50", "encoder_weights": "imagenet"})
+    ]
+    assert specs[0].protocol.encoder_weights == "none"
+    assert specs[0].hash == specs[1].hash
+
+
+def test_of_a_split_file_the_content_counts_and_not_the_place(tmp_path: Path) -> None:
+    hashes = []
+    for folder, text in (("a", "id,part\n1,train\n2,test\n"), ("b", "id,part\n1,train\n2,test\n"), ("c", "id,part\n")):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "split.csv"
+        path.write_text(text)
+        benchmark = with_split_file(load_benchmark("isic"), str(path))
+        protocol = load_protocol("mini", {"split": str(path)}).resolved(benchmark, 9, "cpu")
+        hashes.append(run_spec(split=benchmark.splits[str(path)], protocol=protocol).hash)
+    assert hashes[0] == hashes[1] != hashes[2]
+    with pytest.raises(UserError, match=r"absent\.csv: the split file cannot be read"):
+        with_split_file(load_benchmark("isic"), str(tmp_path / "absent.csv"))
 
 
 def test_views_are_those_of_the_released_code_in_2d() -> None:
