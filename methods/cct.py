@@ -17,6 +17,7 @@ from ssl_bench.ops import (
     dropout_switched,
     feature_dropout,
     feature_noise,
+    hard_labels,
     keep_only,
 )  # fmt: skip
 from ssl_bench.spec import Protocol
@@ -109,7 +110,7 @@ class CrossConsistencyTraining(SSLMethod):
             target = self.network.segmentation_head(self.network.decoder(features)).float().softmax(1)
         distances = []
         for kind, decoder in zip(self.perturbations, self.auxiliary, strict=True):
-            logits = decoder([*image, *self.perturbed(kind, decoder, image, maps, target.argmax(1) > 0)])
+            logits = decoder([*image, *self.perturbed(kind, decoder, image, maps, hard_labels(target) > 0)])
             distances.append(mse_loss(logits.float().softmax(1), target))
         consistency = torch.stack(distances).mean()
         yield Update({"supervised": (1.0, supervised), "consistency": (progress.lambda_u, consistency)})

@@ -8,8 +8,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_bench.errors import UserError
-from ssl_bench.method import Batch, Hyperparameters, Images, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import RegionMix, cutmix, dice_loss, mean_prediction_entropy, umix
+from ssl_bench.method import (
+    Batch,
+    CutMixHyperparameters,
+    Hyperparameters,
+    Images,
+    Progress,
+    Setup,
+    SSLMethod,
+    Update,
+    register,
+)
+from ssl_bench.ops import RegionMix, cutmix, dice_loss, hard_labels, mean_prediction_entropy, umix
 from ssl_bench.spec import Protocol
 
 UCMT_PAPER = "Shen et al., Co-training with High-Confidence Pseudo Labels (UCMT), IJCAI 2023"
@@ -43,7 +53,7 @@ class CollaborativeMeanTeacher(SSLMethod):
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda (L_cps + L_mts), equations 2 to 7."""
         on_labeled, on_unlabeled = self.students(batch.labeled), self.students(batch.unlabeled)
-        pseudo_labels = self.teacher(batch.unlabeled.teacher).argmax(1)
+        pseudo_labels = hard_labels(self.teacher(batch.unlabeled.teacher))
         yield self.loss(on_labeled, on_unlabeled, batch.labels, pseudo_labels, progress)
 
     def students(self, images: Images) -> Students:
@@ -56,7 +66,7 @@ class CollaborativeMeanTeacher(SSLMethod):
         supervised = self.supervised(*(dice_loss(logits, labels, smooth) for logits in labeled))
         terms = {"supervised": (1.0, supervised)}
         if "cps" in self.losses:
-            cps = self.unsupervised(dice_loss(y1, y2.argmax(1), smooth), dice_loss(y2, y1.argmax(1), smooth))
+            cps = self.unsupervised(dice_loss(y1, hard_labels(y2), smooth), dice_loss(y2, hard_labels(y1), smooth))
             terms["cps"] = (progress.lambda_u, cps)
         if "mts" in self.losses:
             mts = self.unsupervised(dice_loss(y1, y0, smooth), dice_loss(y2, y0, smooth))
@@ -76,7 +86,7 @@ class CollaborativeMeanTeacher(SSLMethod):
         if self.protocol.step2_teacher == "mixed-labels":
             y0 = mix_unlabeled(y0)
         else:
-            y0 = self.teacher(mixed_unlabeled).argmax(1)
+            y0 = hard_labels(self.teacher(mixed_unlabeled))
         on_labeled = Students(self.student1(mixed_labeled), self.student2(mixed_labeled))
         on_unlabeled = Students(self.student1(mixed_unlabeled), self.student2(mixed_unlabeled))
         return self.loss(on_labeled, on_unlabeled, mix_labeled(batch.labels), y0, progress)
@@ -158,7 +168,7 @@ class UCMT(CollaborativeMeanTeacher):
         labeled, unlabeled = batch.labeled, batch.unlabeled
         on_labeled, on_unlabeled = self.students(labeled), self.students(unlabeled)
         teacher_labeled, teacher_unlabeled = self.teacher(labeled.teacher), self.teacher(unlabeled.teacher)
-        pseudo_labels = teacher_unlabeled.argmax(1)
+        pseudo_labels = hard_labels(teacher_unlabeled)
         yield self.loss(on_labeled, on_unlabeled, batch.labels, pseudo_labels, progress)
 
         with torch.no_grad():
@@ -175,14 +185,6 @@ class UCMT(CollaborativeMeanTeacher):
         return umix(uncertainty1, uncertainty2, k=self.hyper.k, r=self.hyper.r, order=self.protocol.umix_order)
 
 
-class CutMixHyperparameters(Hyperparameters):
-    """CutMix's boxes; defaults are those of CPS with CutMix."""
-
-    boxes: int = Field(3, ge=1, description="CutMix's boxes per image")
-    low: float = Field(0.25, gt=0, le=1, description="smallest sum of the boxes' sizes, as a share of the image")
-    high: float = Field(0.5, gt=0, le=1, description="largest sum of the boxes' sizes, as a share of the image")
-
-
 @register
 class UCMTCutMix(CollaborativeMeanTeacher):
     """UCMT with CutMix in UMIX's place (Figure 3): chance chooses the regions, so no uncertainty is asked for."""
@@ -196,16 +198,10 @@ class UCMTCutMix(CollaborativeMeanTeacher):
     hyperparameters = CutMixHyperparameters
     hyper: CutMixHyperparameters
 
-    @classmethod
-    def check(cls, hyper: CutMixHyperparameters, protocol: Protocol) -> None:  # noqa: ARG003
-        """The shares are a range."""
-        if hyper.low > hyper.high:
-            raise UserError(f"low: expected at most high = {hyper.high}, found {hyper.low}")
-
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """Step 1 on the images, step 2 on their CutMix."""
         on_labeled, on_unlabeled = self.students(batch.labeled), self.students(batch.unlabeled)
-        pseudo_labels = self.teacher(batch.unlabeled.teacher).argmax(1)
+        pseudo_labels = hard_labels(self.teacher(batch.unlabeled.teacher))
         yield self.loss(on_labeled, on_unlabeled, batch.labels, pseudo_labels, progress)
         mix_labeled, mix_unlabeled = (
             cutmix(images.mixed, boxes=self.hyper.boxes, low=self.hyper.low, high=self.hyper.high)

@@ -3,13 +3,20 @@
 from collections.abc import Iterator
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from ssl_bench.errors import UserError
-from ssl_bench.method import Batch, Hyperparameters, Images, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import cutmix, dice_loss
-from ssl_bench.spec import Protocol
+from ssl_bench.method import (
+    Batch,
+    CutMixHyperparameters,
+    Hyperparameters,
+    Images,
+    Progress,
+    Setup,
+    SSLMethod,
+    Update,
+    register,
+)
+from ssl_bench.ops import cutmix, dice_loss, hard_labels
 
 CPS_PAPER = "Chen et al., Semi-Supervised Semantic Segmentation with Cross Pseudo Supervision, CVPR 2021"
 Pair = tuple[Tensor, Tensor]
@@ -42,20 +49,12 @@ class CrossPseudoSupervision(SSLMethod):
     def on_unlabeled(self, images: Images) -> tuple[Pair, Pair]:
         """The students' logits (B, K, *spatial), each on its own view, and their pseudo labels (B, *spatial)."""
         y1, y2 = self.student1(images.student1), self.student2(images.student2)
-        return (y1, y2), (y1.argmax(1), y2.argmax(1))
+        return (y1, y2), (hard_labels(y1), hard_labels(y2))
 
     @property
     def predictor(self) -> nn.Module:
         """Student 1."""
         return self.student1
-
-
-class CutMixHyperparameters(Hyperparameters):
-    """CutMix's boxes; defaults are those of CPS with CutMix."""
-
-    boxes: int = Field(3, ge=1, description="CutMix's boxes per image")
-    low: float = Field(0.25, gt=0, le=1, description="smallest sum of the boxes' sizes, as a share of the image")
-    high: float = Field(0.5, gt=0, le=1, description="largest sum of the boxes' sizes, as a share of the image")
 
 
 @register
@@ -71,16 +70,10 @@ class CrossPseudoSupervisionCutMix(CrossPseudoSupervision):
     hyperparameters = CutMixHyperparameters
     hyper: CutMixHyperparameters
 
-    @classmethod
-    def check(cls, hyper: CutMixHyperparameters, protocol: Protocol) -> None:  # noqa: ARG003
-        """The shares are a range."""
-        if hyper.low > hyper.high:
-            raise UserError(f"low: expected at most high = {hyper.high}, found {hyper.low}")
-
     def on_unlabeled(self, images: Images) -> tuple[Pair, Pair]:
         """The students' logits on their mixed views, and their pseudo labels of the views, mixed alike."""
         mix = cutmix(images.student1, boxes=self.hyper.boxes, low=self.hyper.low, high=self.hyper.high)
         with torch.no_grad():
-            labels1 = mix(self.student1(images.student1).argmax(1))
-            labels2 = mix(self.student2(images.student2).argmax(1))
+            labels1 = mix(hard_labels(self.student1(images.student1)))
+            labels2 = mix(hard_labels(self.student2(images.student2)))
         return (self.student1(mix(images.student1)), self.student2(mix(images.student2))), (labels1, labels2)

@@ -2,13 +2,20 @@
 
 from collections.abc import Iterator
 
-from pydantic import Field
 from torch import Tensor, nn
 
-from ssl_bench.errors import UserError
-from ssl_bench.method import Batch, Hyperparameters, Images, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import cutmix, dice_loss
-from ssl_bench.spec import Protocol
+from ssl_bench.method import (
+    Batch,
+    CutMixHyperparameters,
+    Hyperparameters,
+    Images,
+    Progress,
+    Setup,
+    SSLMethod,
+    Update,
+    register,
+)
+from ssl_bench.ops import cutmix, dice_loss, hard_labels
 
 
 @register
@@ -30,7 +37,7 @@ class MeanTeacher(SSLMethod):
         smooth = self.protocol.dice_smooth
         supervised = dice_loss(self.student(batch.labeled.student1), batch.labels, smooth)
         y1, y0 = self.on_unlabeled(batch.unlabeled)
-        mts = dice_loss(y1, y0.argmax(1), smooth)
+        mts = dice_loss(y1, hard_labels(y0), smooth)
         yield Update({"supervised": (1.0, supervised), "mts": (progress.lambda_u, mts)}, branches=(y1, y0))
 
     def on_unlabeled(self, images: Images) -> tuple[Tensor, Tensor]:
@@ -48,14 +55,6 @@ class MeanTeacher(SSLMethod):
         return self.teacher
 
 
-class CutMixHyperparameters(Hyperparameters):
-    """CutMix's boxes; defaults are those of CPS with CutMix."""
-
-    boxes: int = Field(3, ge=1, description="CutMix's boxes per image")
-    low: float = Field(0.25, gt=0, le=1, description="smallest sum of the boxes' sizes, as a share of the image")
-    high: float = Field(0.5, gt=0, le=1, description="largest sum of the boxes' sizes, as a share of the image")
-
-
 @register
 class MeanTeacherCutMix(MeanTeacher):
     """French et al. 2020 with MT's loss: the student on a mix of images learns the same mix of the teacher's labels.
@@ -69,12 +68,6 @@ class MeanTeacherCutMix(MeanTeacher):
     reference = "French et al., Semi-supervised semantic segmentation needs strong, varied perturbations, BMVC 2020"
     hyperparameters = CutMixHyperparameters
     hyper: CutMixHyperparameters
-
-    @classmethod
-    def check(cls, hyper: CutMixHyperparameters, protocol: Protocol) -> None:  # noqa: ARG003
-        """The shares are a range."""
-        if hyper.low > hyper.high:
-            raise UserError(f"low: expected at most high = {hyper.high}, found {hyper.low}")
 
     def on_unlabeled(self, images: Images) -> tuple[Tensor, Tensor]:
         """Logits of the student on the mixed images, and the teacher's on the images, mixed alike."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssl_bench.method import Progress, Update
-from ssl_bench.ops import entropy, hard_label_dice_loss
+from ssl_bench.ops import entropy, hard_label_dice_loss, hard_labels
 
 
 class Row:
@@ -33,7 +33,7 @@ class Row:
             self.values[f"{name}{self.updates}"] = value.detach().float()
         if update.branches is not None and "disagreement" not in self.values:
             first, second = (logits.detach().float() for logits in update.branches)
-            labels = first.argmax(1), second.argmax(1)
+            labels = hard_labels(first), hard_labels(second)
             self.values["disagreement"] = hard_label_dice_loss(*labels, classes=first.shape[1], smooth=self.smooth)
             self.values["entropy"] = (entropy(first.softmax(1)).mean() + entropy(second.softmax(1)).mean()) / 2
 

@@ -71,7 +71,7 @@ def volume_scores(
 
 def class_map(scores: Tensor, protocol: ImageProtocol | VolumeProtocol) -> np.ndarray:
     """Turn logits or probabilities (K, *spatial) into class numbers (*spatial) uint8 as the protocol says."""
-    labels: np.ndarray = scores.argmax(0).to(torch.uint8).cpu().numpy()
+    labels: np.ndarray = scores.max(0).indices.to(torch.uint8).cpu().numpy()
     if isinstance(protocol, VolumeProtocol) and protocol.largest_component:
         return keep_largest_components(labels, classes=len(scores))
     return labels

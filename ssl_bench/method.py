@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ssl_bench import METHODS_DIR
@@ -92,6 +93,20 @@ class Hyperparameters(Card):
 
     def resolved(self, dimensions: int) -> Self:  # noqa: ARG002
         """Return them with every `auto` replaced by what a run on 2D or 3D data takes; none has any by default."""
+        return self
+
+
+class CutMixHyperparameters(Hyperparameters):
+    """CutMix's boxes, for every method with CutMix; defaults are those of CPS (Chen et al. 2021)."""
+
+    boxes: int = Field(3, ge=1, description="CutMix's boxes per image")
+    low: float = Field(0.25, gt=0, le=1, description="smallest sum of the boxes' sizes, as a share of the image")
+    high: float = Field(0.5, gt=0, le=1, description="largest sum of the boxes' sizes, as a share of the image")
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} must be at most high {self.high}")
         return self
 
 

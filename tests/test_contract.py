@@ -38,7 +38,6 @@ REACHED = {("cct", "consistency"): {"network.encoder"} | AUXILIARY}
 # Methods whose networks see the views themselves, neither mixed nor noisy, in the first update.
 PLAIN = ["supervised", "mt", "cps", "cmtv1", "cmtv2", "cmtv3", "ucmt", "ucmt-cutmix"]
 
-
 EVERYTHING: Any = {
     "params": [(name, *case) for name in NAMES for case in CASES],
     "ids": lambda case: "{}, {}, {}D, {} classes".format(*case),

@@ -2,7 +2,7 @@
 
 from ssl_bench.ops.cutmix import BoxMix, cutmix
 from ssl_bench.ops.ema import ExponentialMovingAverage
-from ssl_bench.ops.loss import dice_loss, hard_label_dice_loss
+from ssl_bench.ops.loss import dice_loss, hard_label_dice_loss, hard_labels
 from ssl_bench.ops.perturb import (
     adversarial_noise,
     cutout_box,
@@ -29,6 +29,7 @@ __all__ = [
     "feature_noise",
     "gaussian_ramp_up",
     "hard_label_dice_loss",
+    "hard_labels",
     "keep_only",
     "mean_prediction_entropy",
     "umix",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_bench.ops import dice_loss, hard_label_dice_loss
+from ssl_bench.ops import dice_loss, hard_label_dice_loss, hard_labels
 
 SHAPES = [
     pytest.param((3, 2, 5, 4), id="2D, 2 classes"),
@@ -146,3 +146,13 @@ def test_hard_label_dice_loss_is_zero_for_equal_and_one_for_opposite_labels() ->
 def test_hard_label_dice_loss_is_zero_where_both_lack_a_class() -> None:
     background = torch.zeros(1, 4, 4, dtype=torch.int64)
     assert hard_label_dice_loss(background, background, 2, 1e-5).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_hard_labels_are_numpys_argmax_the_first_of_equal_ones(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    logits = torch.randint(0, 3, shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    expected = logits.float().numpy().argmax(1)
+    assert np.array_equal(hard_labels(logits).numpy(), expected)
+    assert np.array_equal(hard_labels(logits.movedim(1, -1).contiguous().movedim(-1, 1)).numpy(), expected)
+    assert not hard_labels(logits.requires_grad_()).requires_grad
