@@ -108,9 +108,9 @@ class CrossConsistencyTraining(SSLMethod):
         image, maps = ([images], features[1:]) if features[0] is images else ([], features)
         with torch.no_grad():
             target = self.network.segmentation_head(self.network.decoder(features)).float().softmax(1)
-        distances = []
+        foreground, distances = hard_labels(target) > 0, []
         for kind, decoder in zip(self.perturbations, self.auxiliary, strict=True):
-            logits = decoder([*image, *self.perturbed(kind, decoder, image, maps, hard_labels(target) > 0)])
+            logits = decoder([*image, *self.perturbed(kind, decoder, image, maps, foreground)])
             distances.append(mse_loss(logits.float().softmax(1), target))
         consistency = torch.stack(distances).mean()
         yield Update({"supervised": (1.0, supervised), "consistency": (progress.lambda_u, consistency)})

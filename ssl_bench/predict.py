@@ -24,19 +24,19 @@ from torch import Tensor, nn
 from ssl_bench.data.cache import resize
 from ssl_bench.data.files import natural, read_image
 from ssl_bench.data.stream import channels_first
-from ssl_bench.data.volumes import HDF5, NIFTI, read_array, scaled
+from ssl_bench.data.volumes import NIFTI, read_array, scaled
 from ssl_bench.errors import UserError
 from ssl_bench.evaluate import BATCH, class_map, image_scores, volume_scores
 from ssl_bench.files import write_bytes
 from ssl_bench.method import SSLMethod, parse_hyperparameters
 from ssl_bench.ops import entropy
-from ssl_bench.spec import ImageProtocol, RunSpec, VolumeProtocol
+from ssl_bench.spec import VOLUME_SUFFIXES, ImageProtocol, RunSpec, VolumeProtocol
 from ssl_bench.store import RunFolder
 from ssl_bench.train import build_method, set_determinism
 
 SUFFIXES = {
     2: (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"),
-    3: (*NIFTI, *HDF5, ".nrrd", ".nhdr", ".mha", ".mhd"),
+    3: VOLUME_SUFFIXES,
 }
 ENDING = {2: ".png", 3: ".nii.gz"}
 nib: Any = nibabel  # most of its functions have no types
@@ -195,9 +195,8 @@ def predict(
 
 
 def _suffix(path: Path, dimensions: int) -> str:
-    """The end of a name that says the format; empty for another. A volume's is in small letters."""
-    name = path.name.lower() if dimensions == 2 else path.name
-    return next((suffix for suffix in SUFFIXES[dimensions] if name.endswith(suffix)), "")
+    """The end of a name that says the format, in small letters; empty for another."""
+    return next((suffix for suffix in SUFFIXES[dimensions] if path.name.lower().endswith(suffix)), "")
 
 
 def _stems(images: Sequence[Path], dimensions: int) -> list[str]:
@@ -228,7 +227,7 @@ def _scores(predictor: Predictor, images: Sequence[Path]) -> Iterator[Tensor]:
     spec, network, device = predictor.spec, predictor.network, predictor.device
     protocol = spec.protocol
     if isinstance(protocol, VolumeProtocol):
-        volumes = (scaled(read_array(path, "image")[0].astype(np.float32), spec.intensity, path) for path in images)
+        volumes = (scaled(read_array(path, "image")[0], spec.intensity, path) for path in images)
         yield from volume_scores(network, volumes, protocol, device)
         return
     for start in range(0, len(images), BATCH):
@@ -266,7 +265,7 @@ def _nifti(voxels: np.ndarray, image: Path) -> bytes:
     An image that is not NIfTI has the identity as affine. The window of grey values to show is the image's alone.
     """
     affine, header = np.eye(4), nib.Nifti1Header()
-    if image.name.endswith(NIFTI):
+    if image.name.lower().endswith(NIFTI):
         source = nib.nifti1.load(image)
         affine, header = source.affine, source.header.copy()
         to_file = nib.orientations.ornt_transform(

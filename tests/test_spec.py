@@ -145,7 +145,7 @@ def test_the_3d_forms_are_as_the_paper_and_its_code_have_it(name: str) -> None:
     if name in ("paper", "released-code"):
         assert (protocol.stride, protocol.filters) == ((18, 18, 4), 16)
     assert protocol.augmentation.model_dump() == {
-        "rotation90": 0.5, "flip": 0.5, "blur": 0.8, "blur_sigma": (0.1, 2.0), "strong2_from": "weak",
+        "rotate_flip": 0.5, "blur": 0.8, "blur_sigma": (0.1, 2.0), "strong2_from": "weak",
     }  # fmt: skip
     assert protocol.views.model_dump() == {
         "labeled_student1": "strong1", "labeled_student2": "strong2", "labeled_teacher": "weak",
@@ -687,7 +687,7 @@ def test_how_a_length_was_said_does_not_count() -> None:
     assert run_spec(protocol=in_iterations).hash == run_spec(protocol=paper.resolved(isic, 1815, "cpu")).hash
 
 
-OTHERWISE_TESTED = {"protocol", "split", "hyperparameters", "label_values"}
+OTHERWISE_TESTED = {"protocol", "split", "hyperparameters", "label_values", "classes"}
 
 
 @pytest.mark.parametrize("field", sorted(set(RunSpec.model_fields) - OTHERWISE_TESTED))
@@ -724,6 +724,11 @@ def test_the_hash_changes_with_every_field_of_the_protocols_tables(table: str, f
     inner = inner.model_copy(update={field: different(getattr(inner, field))})
     changed = run_spec().model_copy(update={"protocol": protocol.model_copy(update={table: inner})})
     assert changed.hash != run_spec().hash
+
+
+def test_of_classes_the_number_counts_and_not_the_names() -> None:
+    assert run_spec(classes=("background", "mole")).hash == run_spec().hash
+    assert run_spec(classes=("background", "lesion", "hair")).hash != run_spec().hash
 
 
 @UNCHECKED

@@ -33,14 +33,14 @@ def random_patches(
         images: B volumes (X, Y, Z) float32, of any sizes.
         masks: B masks (X, Y, Z) uint8.
         patch: sides of the crops.
-        settings: probabilities of the turn (0 to 3 right angles) and of the flip.
-        generator: on the CPU; 7 B numbers are drawn.
+        settings: probability that a volume is turned (by 0 to 3 right angles) and flipped.
+        generator: on the CPU; 6 B numbers are drawn.
 
     Returns:
         Images (B, 1, *patch) and masks (B, *patch).
 
     """
-    draws = torch.rand((len(images), 7), generator=generator, dtype=torch.float64).tolist()
+    draws = torch.rand((len(images), 6), generator=generator, dtype=torch.float64).tolist()
     crops = [
         (_view(image, patch, settings, draw), _view(mask, patch, settings, draw))
         for image, mask, draw in zip(images, masks, draws, strict=True)
@@ -65,7 +65,7 @@ def blur_view(images: Tensor, settings: VolumeAugmentation, generator: torch.Gen
     sigmas = low + (high - low) * strength
     numbers = (chosen < settings.blur).nonzero().flatten()
     if len(numbers) == 0:
-        return images
+        return images.clone()
     blurred = gaussian_blur(images[numbers.to(images.device, non_blocking=True)], sigmas[numbers])
     view = images.clone()
     view[numbers.to(images.device, non_blocking=True)] = blurred
@@ -92,14 +92,17 @@ def gaussian_blur(images: Tensor, sigmas: Tensor) -> Tensor:
 
 
 def _view(volume: Tensor, patch: Sides, settings: VolumeAugmentation, draw: list[float]) -> Tensor:
-    turned, quarter, flipped, axis, *places = draw
-    turns = int(4 * quarter) if turned < settings.rotation90 else 0
+    chosen, quarter, axis, *places = draw
+    moved = chosen < settings.rotate_flip
+    turns = int(4 * quarter) if moved else 0
     wanted = (patch[1], patch[0], patch[2]) if turns % 2 else patch
-    crop, margins = volume, []
+    crop = volume
     for dim, (side, full, place) in enumerate(zip(wanted, volume.shape, places, strict=True)):
         start = int(place * (max(full - side, 0) + 1))
         crop = crop.narrow(dim, start, min(side, full))
-        lack = max(side - full, 0)
-        margins += [lack - lack // 2, lack // 2]
-    crop = torch.rot90(pad(crop, margins[::-1]), turns, (0, 1))
-    return crop.flip(int(2 * axis)) if flipped < settings.flip else crop
+    crop = torch.rot90(crop, turns, (0, 1))
+    crop = crop.flip(int(2 * axis)) if moved else crop
+    margins: list[int] = []
+    for side, full in zip(patch, crop.shape, strict=True):
+        margins = [(side - full) // 2, side - full - (side - full) // 2, *margins]  # pad wants the last axis first
+    return pad(crop, margins)

@@ -128,6 +128,8 @@ def prepare(
             return dataset
     except OSError as error:
         raise UserError(f"SSL_BENCH_CACHE: {folder} cannot be written: {error}") from None
+    except MemoryError:
+        raise UserError(f"{benchmark.name}: the decoded cases do not fit into this machine's memory") from None
 
 
 # ------------------------------------------------------------------------------------------------------- where from
@@ -219,7 +221,8 @@ class _Folder:
         digest = hashlib.sha256(hashlib.sha256(image).digest() + hashlib.sha256(mask).digest()).hexdigest()
         if isinstance(self.files, Files):
             return pair(case, image, mask, self.files), digest
-        return read_case(case, self.files, self.classes), digest
+        read = {case.image: image} | ({} if case.mask is None else {case.mask: mask})
+        return read_case(case, self.files, self.classes, read.__getitem__), digest
 
 
 class _Drawn:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -14,10 +17,7 @@ from ssl_bench.spec import Benchmark, Volumes
 
 HDF5 = (".h5", ".hdf5")
 NIFTI = (".nii", ".nii.gz")
-UNREADABLE = (
-    OSError, KeyError, ValueError, EOFError, RuntimeError, nib.filebasedimages.ImageFileError,
-    nib.spatialimages.HeaderDataError,
-)  # fmt: skip
+Read = Callable[[Path], bytes]
 
 
 def list_volumes(benchmark: Benchmark, data_root: Path | None) -> tuple[Volumes, list[CaseFiles]]:
@@ -39,18 +39,20 @@ def list_volumes(benchmark: Benchmark, data_root: Path | None) -> tuple[Volumes,
     raise UserError(f"--data-root: no volumes of {benchmark.title} found; looked for {', '.join(tried)}")
 
 
-def read_case(case: CaseFiles, layout: Volumes, classes: int) -> Case:
+def read_case(case: CaseFiles, layout: Volumes, classes: int, read: Read = Path.read_bytes) -> Case:
     """Read a case: image (X, Y, Z) float32 with the layout's intensities, mask (X, Y, Z) uint8 class numbers or None.
+
+    `read` gives a file's bytes.
 
     Raises:
         UserError: a file is unreadable, not 3D or not finite, image and mask differ in shape or orientation, or the
             mask has a value that is no class's.
     """
-    image, orientation = read_array(case.image, "image")
-    intensities = scaled(image.astype(np.float32), layout.intensity, case.image)
+    image, orientation = read_array(case.image, "image", read)
+    intensities = scaled(image, layout.intensity, case.image)
     if case.mask is None:
         return Case(case.id, intensities, None)
-    values, mask_orientation = read_array(case.mask, "label")
+    values, mask_orientation = read_array(case.mask, "label", read)
     if values.shape != image.shape:
         raise UserError(f"{case.mask}: expected the shape of its image, {image.shape}, found {values.shape}")
     if mask_orientation != orientation:
@@ -59,37 +61,59 @@ def read_case(case: CaseFiles, layout: Volumes, classes: int) -> Case:
     return Case(case.id, intensities, class_numbers(values, wanted, case.mask))
 
 
-def read_array(path: Path, key: str) -> tuple[np.ndarray, str]:
+def read_array(path: Path, key: str, read: Read = Path.read_bytes) -> tuple[np.ndarray, str]:
     """Read a volume (X, Y, Z) and the orientation in which its file has it; `key` names it in an HDF5 file.
 
-    A NIfTI volume is brought to the closest canonical axes (right, anterior, superior).
+    A NIfTI volume is brought to the closest canonical axes (right, anterior, superior). `read` gives a file's bytes.
     """
     orientation = ""
     try:
-        if path.name.endswith(HDF5):
-            with h5py.File(path) as file:
+        if path.name.lower().endswith(HDF5):
+            with h5py.File(io.BytesIO(read(path))) as file:
                 array = np.asarray(file[key])
-        elif path.name.endswith(NIFTI):
-            volume = nib.nifti1.load(path)  # type: ignore[no-untyped-call]
-            orientation = "".join(nib.orientations.aff2axcodes(volume.affine))  # type: ignore[no-untyped-call]
-            array = np.asarray(nib.funcs.as_closest_canonical(volume).dataobj)  # type: ignore[no-untyped-call]
+        elif path.name.lower().endswith(NIFTI):
+            content = read(path)
+            if path.name.lower().endswith(".gz"):
+                content = gzip.decompress(content)  # at once, which holds its checksum
+            volume = nib.nifti1.Nifti1Image.from_bytes(content)
+            orientation = "".join(map(str, nib.orientations.aff2axcodes(volume.affine)))
+            array = np.asarray(nib.funcs.as_closest_canonical(volume).dataobj)
         else:
-            import medpy.io  # here, since SimpleITK is slow to import
-
-            array, _ = medpy.io.load(str(path))
-    except UNREADABLE as error:
-        raise UserError(f"{path}: not a readable volume: {str(error).splitlines()[0]}") from None
+            array = _read_by_medpy(path)
+    except UserError:
+        raise
+    except Exception as error:  # libraries raise all kinds at a damaged file
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: not a readable volume: {reason}") from None
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]
     if array.ndim != 3:
         raise UserError(f"{path}: expected a volume of three axes, found shape {array.shape}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise UserError(f"{path}: expected finite values, found some that are not")
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"{path}: expected one number a voxel, found {array.dtype}")
     return array, orientation
 
 
+def _read_by_medpy(path: Path) -> np.ndarray:
+    import medpy.io  # here, since SimpleITK is slow to import
+
+    with path.open("rb") as file:
+        header = file.read(1 << 14).split(b"\n\n")[0].lower()
+    if path.suffix.lower() == ".nrrd" and (b"data file:" in header or b"datafile:" in header):
+        raise UserError(f"{path}: expected the voxels in this file, found that they lie in another one")
+    array: np.ndarray = medpy.io.load(str(path))[0]
+    return array
+
+
 def scaled(image: np.ndarray, intensity: str, path: Path) -> np.ndarray:
-    """Bring a volume's intensities to what the networks see, float32."""
+    """Bring a volume's intensities to what the networks see, float32.
+
+    Raises:
+        UserError: they are all equal, or not finite as float32.
+    """
+    image = image.astype(np.float32)
+    if not np.isfinite(image).all():
+        raise UserError(f"{path}: expected finite values, found some that are not")
     if intensity == "as-is":
         return image
     mean, deviation = image.mean(dtype=np.float64), image.std(dtype=np.float64)

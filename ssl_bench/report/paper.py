@@ -94,6 +94,8 @@ def ablation_table(
             method.title, *marks, published.get(method.title, "—"), mean_and_deviation(values) if own else "no run",
             str(len(own)),
         ])  # fmt: skip
+        if own and len(benchmark.classes) > 2:
+            rows += _classes(own, grid, benchmark.classes)
         if all_networks and own:
             rows += _other_networks(own, grid)
     if full and labeled != "100%":
@@ -113,7 +115,7 @@ def ablation_table(
         )
     count = undefined(together, grid.metric)
     if count:
-        notes.append(f"{count} cases had no defined {title} and are not in the means.")
+        notes.append(f"{count} values of {title} were undefined and are not in the means.")
     if missing:
         theirs = protocol_keys() | {key for name in missing for key in methods[name].hyperparameters.model_fields}
         kept = {key: value for key, value in settings.items() if key in theirs}
@@ -160,6 +162,14 @@ def _published(grid: Grid, benchmark: Benchmark, labeled: str) -> dict[str, str]
 
 def _share(text: str) -> Fraction | int:
     return parse_share(text, "--labeled")
+
+
+def _classes(runs: Sequence[Run], grid: Grid, classes: Sequence[str]) -> list[list[str]]:
+    blanks = [""] * len(grid.components)
+    return [
+        [f"  {label}", *blanks, "", mean_and_deviation(seed_scores(runs, grid.metric, label=number)), ""]
+        for number, label in enumerate(classes[1:], start=1)
+    ]
 
 
 def _other_networks(runs: Sequence[Run], grid: Grid) -> list[list[str]]:

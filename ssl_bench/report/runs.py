@@ -29,8 +29,8 @@ def comparison_table(runs: Sequence[Run], titles: dict[str, str]) -> Table:
         scores = [mean_and_deviation(seed_scores(own, metric)) for metric in metrics]
         minutes = sum(run.result["train_seconds"] for run in own) / len(own) / 60
         rows.append([titles[method], own[0].result["predictor"], *scores, str(len(own)), f"{minutes:.1f}"])
-        for label in spec.classes[1:] if len(spec.classes) > 2 else ():
-            of_class = [mean_and_deviation(seed_scores(own, metric, label=label)) for metric in metrics]
+        for number, label in enumerate(spec.classes[1:] if len(spec.classes) > 2 else (), start=1):
+            of_class = [mean_and_deviation(seed_scores(own, metric, label=number)) for metric in metrics]
             rows.append([f"  {label}", "", *of_class, "", ""])
         for metric, heading in zip(metrics, headings, strict=True):
             count = undefined(own, metric)

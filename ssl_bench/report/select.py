@@ -77,16 +77,16 @@ def metric_title(metric: Metric, dimensions: int) -> str:
 
 
 def seed_scores(
-    runs: Sequence[Run], metric: Metric, network: str | None = None, label: str | None = None
+    runs: Sequence[Run], metric: Metric, network: str | None = None, label: int | None = None
 ) -> list[float]:
-    """Each run's mean over cases (and classes, unless one is named), in per cent for DSC and Jaccard.
+    """Each run's mean over cases (and classes, unless the number of one is given), in per cent for DSC and Jaccard.
 
     Of the predictor, unless a network is named.
     """
     values = []
     for run in runs:
         scores = run.result["scores"][network or run.result["predictor"]][metric]
-        mean = (scores if label is None else scores["classes"][label])["mean"]
+        mean = (scores if label is None else list(scores["classes"].values())[label - 1])["mean"]
         if mean is not None:
             values.append(100 * mean if metric in FRACTIONS else mean)
     return values

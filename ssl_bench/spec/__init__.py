@@ -3,6 +3,7 @@
 from ssl_bench.spec.benchmark import (
     GREY,
     METRICS,
+    VOLUME_SUFFIXES,
     Benchmark,
     Files,
     Intensity,
@@ -35,6 +36,7 @@ from ssl_bench.spec.run import RunSpec
 __all__ = [
     "GREY",
     "METRICS",
+    "VOLUME_SUFFIXES",
     "AnyProtocol",
     "Benchmark",
     "Files",

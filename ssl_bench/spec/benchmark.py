@@ -19,7 +19,7 @@ Metric = Literal["dsc", "jaccard", "95hd", "asd"]
 Count = Annotated[int, Field(ge=1)]
 Intensity = Literal["as-is", "zscore", "rgb"]  # how intensities are read; rgb: 8 bits a channel
 GREY = (0, 255)  # background and foreground in a mask of two classes whose card names no values
-NAMES_THE_CASE = "must contain {id}, the place of the case's id"
+VOLUME_SUFFIXES = (".h5", ".hdf5", ".nii", ".nii.gz", ".nrrd", ".mha")
 
 
 class Files(Card):
@@ -39,9 +39,8 @@ class Files(Card):
 
     @field_validator("images", "masks")
     @classmethod
-    def _names_the_case(cls, value: str) -> str:
-        if "{id}" not in value:
-            raise ValueError(NAMES_THE_CASE)
+    def _is_a_pattern(cls, value: str) -> str:
+        _require_pattern(value)
         return value
 
 
@@ -67,15 +66,19 @@ class Volumes(Card):
 
     @field_validator("images", "masks")
     @classmethod
-    def _names_the_case(cls, value: str | None) -> str | None:
-        if value is not None and "{id}" not in value:
-            raise ValueError(NAMES_THE_CASE)
+    def _is_a_pattern(cls, value: str | None) -> str | None:
+        if value is not None:
+            _require_pattern(value)
+            if not value.lower().endswith(VOLUME_SUFFIXES):  # files whose voxels lie in another one are not among them
+                raise ValueError(f"must end in one of {', '.join(VOLUME_SUFFIXES)}")
         return value
 
     @model_validator(mode="after")
     def _has_masks(self) -> Self:
-        if self.masks is None and not self.images.endswith((".h5", ".hdf5")):
+        if self.masks is None and not self.images.lower().endswith((".h5", ".hdf5")):
             raise ValueError("masks must be given: only an HDF5 file holds image and label in one")
+        if self.masks is None and self.masks_optional:
+            raise ValueError("masks_optional needs masks in files of their own")
         return self
 
 
@@ -164,6 +167,8 @@ class Benchmark(Card):
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
         problems = []
+        if len(set(self.classes)) != len(self.classes):
+            problems.append("classes must have different names")
         if [self.files is None, not self.volumes, self.generator is None].count(False) != 1:
             problems.append("exactly one of [files], [[volumes]] and generator must be given")
         if self.files is not None and self.dimensions != 2:
@@ -179,6 +184,13 @@ class Benchmark(Card):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def _require_pattern(value: str) -> None:
+    if "{id}" not in value:
+        raise ValueError("must contain {id}, the place of the case's id")
+    if Path(value).is_absolute() or ".." in Path(value).parts:
+        raise ValueError("must be a path below the data set's folder")
 
 
 def parse_share(value: int | str, option: str) -> Fraction | int:

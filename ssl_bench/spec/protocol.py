@@ -42,8 +42,9 @@ class ImageAugmentation(Card):
 class VolumeAugmentation(Card):
     """Random views of 3D patches: the weak one is turned and flipped, the strong ones are blurred."""
 
-    rotation90: Probability = Field(description="of a turn by a random multiple of 90 degrees in the x-y plane")
-    flip: Probability = Field(description="of a flip along x or y")
+    rotate_flip: Probability = Field(
+        description="of a turn by a random multiple of 90 degrees in the x-y plane together with a flip along x or y"
+    )
     blur: Probability
     blur_sigma: tuple[Positive, Positive] = Field(description="voxels")
     strong2_from: Literal["strong1", "weak"] = Field(description="which view strong view 2 augments")

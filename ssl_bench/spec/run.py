@@ -12,7 +12,7 @@ from ssl_bench.cards import Card
 from ssl_bench.spec.benchmark import Count, Intensity, Split
 from ssl_bench.spec.protocol import AnyProtocol
 
-WORDS = ("name", "title", "note", "epochs")  # of a protocol; epochs have become iterations
+WORDS = ("name", "title", "note", "epochs")  # of a protocol, decide nothing; epochs have become iterations
 
 
 class RunSpec(Card):
@@ -37,6 +37,7 @@ class RunSpec(Card):
     def identity(self) -> dict[str, Any]:
         """The fields that decide a number, as plain data."""
         data = self.model_dump(mode="json", exclude={"label_values": True, "protocol": set(WORDS)})
+        data["classes"] = len(self.classes)  # their names are words, too
         if self.weights_fingerprint is not None:
             del data["protocol"]["encoder_weights"]  # the file's content counts, not where it lies
         if self.split.file is not None:

@@ -17,7 +17,7 @@ from ssl_bench.spec import VolumeAugmentation
 
 
 def settings(**changes: Any) -> VolumeAugmentation:
-    plain = {"rotation90": 0.0, "flip": 0.0, "blur": 0.0, "blur_sigma": (0.5, 2.0), "strong2_from": "weak"}
+    plain = {"rotate_flip": 0.0, "blur": 0.0, "blur_sigma": (0.5, 2.0), "strong2_from": "weak"}
     return VolumeAugmentation.model_validate(plain | changes)
 
 
@@ -53,10 +53,7 @@ def views(volume: np.ndarray, patch: tuple[int, int, int], turns: range, flips: 
     ("changes", "turns", "flips"),
     [
         ({}, range(1), [None]),
-        ({"rotation90": 1.0}, range(4), [None]),
-        ({"flip": 1.0}, range(1), [0, 1]),
-        ({"rotation90": 1.0, "flip": 1.0}, range(4), [0, 1]),
-        ({"rotation90": 0.5, "flip": 0.5}, range(4), [None, 0, 1]),
+        ({"rotate_flip": 1.0}, range(4), [0, 1]),
     ],
 )
 def test_views_are_all_the_crops_of_the_turned_and_flipped_volume_and_no_others(
@@ -68,6 +65,19 @@ def test_views_are_all_the_crops_of_the_turned_and_flipped_volume_and_no_others(
     assert {view.numpy().tobytes() for view in drawn} == views(image.numpy(), patch, turns, flips)
 
 
+def test_one_draw_decides_on_turn_and_flip_together() -> None:
+    (image,), _ = volumes((5, 5, 5))
+    count = 4000
+    drawn = random_patches([image] * count, [image.byte()] * count, (5, 5, 5), settings(rotate_flip=0.5), generator())[
+        0
+    ]
+    found = Counter(view.numpy().tobytes() for view in drawn)
+    assert abs(found[image.numpy().tobytes()] / count - 0.5) < 0.03
+    others = views(image.numpy(), (5, 5, 5), range(4), [0, 1])
+    assert set(found) - {image.numpy().tobytes()} == others
+    assert len(others) == 4  # a turn with a flip is one of four mirrorings, never a turn alone
+
+
 @pytest.mark.parametrize("patch", [(6, 4, 8), (7, 7, 7), (4, 9, 5), (16, 16, 16)])
 def test_short_sides_are_padded_with_zeros_on_both_sides(patch: tuple[int, int, int]) -> None:
     (image,), _ = volumes((5, 6, 5))
@@ -75,11 +85,14 @@ def test_short_sides_are_padded_with_zeros_on_both_sides(patch: tuple[int, int, 
     assert {view.numpy().tobytes() for view in drawn} == {
         np.ascontiguousarray(crop).tobytes() for crop in crops(image.numpy(), patch)
     }
+    everything = settings(rotate_flip=1.0)
+    drawn = random_patches([image] * 4000, [image.byte()] * 4000, patch, everything, generator())[0]
+    assert {view.numpy().tobytes() for view in drawn} == views(image.numpy(), patch, range(4), [0, 1])
 
 
 def test_image_and_mask_move_alike_whatever_the_sizes() -> None:
     images, masks = volumes((9, 5, 7), (4, 8, 3), (6, 6, 6))
-    everything = settings(rotation90=0.7, flip=0.7)
+    everything = settings(rotate_flip=0.7)
     for seed in range(30):
         views_, labels = random_patches(images, masks, (6, 4, 5), everything, generator(seed))
         assert views_.shape == (3, 1, 6, 4, 5)
@@ -101,7 +114,7 @@ def test_every_place_is_as_likely() -> None:
 def test_as_many_numbers_are_drawn_whatever_the_settings() -> None:
     images, masks = volumes((9, 5, 7), (4, 8, 3))
     states = []
-    for own in (settings(), settings(rotation90=1.0, flip=1.0, blur=1.0)):
+    for own in (settings(), settings(rotate_flip=1.0, blur=1.0)):
         random_numbers = generator(4)
         weak, _ = random_patches(images, masks, (4, 4, 4), own, random_numbers)
         blur_view(weak, own, random_numbers)

@@ -166,6 +166,11 @@ def test_zscore_gives_zero_mean_and_unit_deviation(tmp_path: Path) -> None:
         (volume(0, (4, 4, 4))[0], np.full((4, 4, 4), 7, np.uint8), "expected mask values 0, 1, 2, found 7 too"),
         (volume(0, (4, 4, 4))[0], np.full((4, 4, 4), 0.5, np.float32), "expected mask values 0, 1, 2, found 0.5 too"),
         (np.ones((4, 4, 4, 2), np.float32), np.zeros((4, 4, 4), np.uint8), "expected a volume of three axes"),
+        (
+            np.ones((4, 4, 4), np.complex64),
+            np.zeros((4, 4, 4), np.uint8),
+            "expected one number a voxel, found complex64",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_one_clear_line(
@@ -184,6 +189,44 @@ def test_a_file_that_is_no_volume_is_refused_by_name(name: str, tmp_path: Path) 
     path.write_bytes(b"no volume at all" * 40)
     with pytest.raises(UserError, match=rf"{name}: not a readable volume"):
         read(path, path)
+
+
+def test_a_damaged_or_empty_nifti_file_is_refused_by_name(tmp_path: Path) -> None:
+    path = put(tmp_path / "i.nii.gz", volume(0, (16, 16, 16))[0])
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    for broken in (bytes(content), b"", path.read_bytes()[:-20]):
+        path.write_bytes(broken)
+        with pytest.raises(UserError, match=r"i\.nii\.gz: not a readable volume: .+"):
+            read(path, None)
+    (tmp_path / "i.nii").touch()
+    with pytest.raises(UserError, match=r"i\.nii: not a readable volume: .+"):
+        read(tmp_path / "i.nii", None)
+
+
+def test_voxels_in_another_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must end in one of"):
+        card(layout={"images": "{id}.mhd"})
+    path = tmp_path / "i.nrrd"
+    path.write_bytes(b"NRRD0004\ntype: float\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndata file: i.raw\n\n")
+    with pytest.raises(UserError, match="expected the voxels in this file"):
+        read(path, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layout": {"images": "/data/{id}.nii"}}, "must be a path below"),
+        ({"layout": {"images": "../{id}.nii"}}, "must be a path below"),
+        ({"layout": {"images": "{id}.h5", "masks": None, "masks_optional": True}}, "masks_optional needs masks"),
+        ({"layout": {"masks": None}}, "masks must be given"),
+        ({"classes": ["background", "a", "a"]}, "classes must have different names"),
+        ({"layout": {"mask_values": [0, 1]}}, "mask_values must be 3 different values"),
+    ],
+)
+def test_errors_of_a_card_of_volumes(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        card(**change)
 
 
 def test_mask_values_are_classes_by_their_place(tmp_path: Path) -> None:
