@@ -81,7 +81,7 @@ def train(
             trainer.restore(checkpoint)
         write_json(folder.path / "splits.json", job.splits.as_dict())
         trainer.run(stop, display)
-        trainer.score(display)
+        trainer.score(stop, display)
     except (MemoryError, RuntimeError) as error:
         if not _is_memory(error):
             raise
@@ -221,18 +221,30 @@ class _Trainer:
         self.epoch_loss.copy_(state["epoch_loss"])
         self.best = {key: value.cpu() for key, value in state["best"].items()}
 
-    def score(self, display: Display) -> None:
-        """Score every network on the test set at the checkpoint that the protocol selects, and finish the run."""
+    def score(self, stop: StopSignal, display: Display) -> None:
+        """Score every network on the test set at the checkpoint that the protocol selects, and finish the run.
+
+        Stopped between two cases, it begins anew when the run goes on: the last iteration's checkpoint is there.
+        """
         if self.best:
             self.method.load_state_dict(self.best)
         self.method.eval()
         test, metrics = self.job.splits.test, self.protocol.metrics
         assert metrics != "auto"
         networks = self.method.networks
-        display.start("scoring", 0, len(test) * len(networks))
+        left = len(test) * len(networks)
+        display.start("scoring", 0, left)
+
+        def advance() -> None:
+            nonlocal left
+            left -= 1
+            display.step()
+            if stop.signal_number is not None and left:
+                raise InterruptedRunError(stop.signal_number)
+
         started = time.monotonic()
         rows = score_networks(
-            networks, self._predictions(), self._truths, test, self.job.spec.classes, metrics, display.step
+            networks, self._predictions(), self._truths, test, self.job.spec.classes, metrics, advance
         )
         write_csv(self.folder.path / "cases.csv", ("network", "case", "class", *metrics), rows)
         self.curves.close()

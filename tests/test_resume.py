@@ -309,13 +309,42 @@ def test_a_process_that_waits_for_another_can_be_stopped(workplace: Workplace) -
     assert code == 128 + signal.SIGTERM
 
 
-def test_a_signal_while_the_last_run_is_scored_lets_it_finish(workplace: Workplace) -> None:
+def test_a_signal_while_a_run_is_scored_stops_it_and_it_is_scored_again_and_not_trained_again(
+    workplace: Workplace,
+) -> None:
+    (job,) = workplace.jobs("supervised")
+    stop, steps = StopSignal(), []
+
+    class Late(Silent):
+        def start(self, task: str, done: int, total: int) -> None:
+            steps.append((task, done, total))
+            if task == "scoring":
+                stop.signal_number = signal.SIGTERM
+
+    folder = Store(workplace.results).folder(job.spec)
+    with pytest.raises(InterruptedRunError):
+        train(job, folder, CPU, stop, Late(), provenance(job.method, CPU))
+    assert not folder.is_finished
+    train(job, folder, CPU, StopSignal(), Late(), provenance(job.method, CPU))
+    assert [(task, done == total) for task, done, total in steps] == [
+        ("training", False), ("scoring", False), ("training", True), ("scoring", False),
+    ]  # fmt: skip
+    assert [contents(folder.path)] == workplace.undisturbed("supervised")
+
+
+def test_a_signal_at_the_last_case_lets_the_run_finish(workplace: Workplace) -> None:
     (job,) = workplace.jobs("supervised")
     stop = StopSignal()
 
     class Late(Silent):
+        left = -1
+
         def start(self, task: str, done: int, total: int) -> None:
-            if task == "scoring":
+            self.left = total if task == "scoring" else -1
+
+        def step(self, text: str = "") -> None:
+            self.left -= 1
+            if self.left == 0:
                 stop.signal_number = signal.SIGTERM
 
     folder = Store(workplace.results).folder(job.spec)

@@ -159,7 +159,7 @@ def test_undefined_cases_are_counted_below_the_table(store: Store) -> None:
     write_run(store, "mt", 1, [0.5, None, 0.7, None])
     table = table4(store)
     assert measured(table)["MT"] == "60.00"
-    assert any(note.startswith("2 cases had no defined DSC") for note in table.notes)
+    assert any(note.startswith("2 values of DSC [%] were undefined") for note in table.notes)
 
 
 def test_distances_are_not_shown_in_per_cent(store: Store) -> None:
