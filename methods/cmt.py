@@ -15,6 +15,7 @@ from ssl_bench.method import (
     Images,
     Progress,
     Setup,
+    Snapshot,
     SSLMethod,
     Update,
     register,
@@ -179,10 +180,22 @@ class UCMT(CollaborativeMeanTeacher):
             mix_unlabeled = self._plan(on_unlabeled, teacher_unlabeled)
         yield self.second_loss(batch, mix_labeled, mix_unlabeled, pseudo_labels, progress)
 
+    def snapshot(self, images: Tensor) -> Snapshot:
+        """Uncertainty as the mean of both students' maps, every network on the same images."""
+        seen = Students(self.student1(images), self.student2(images)), self.teacher(images)
+        mixed = self._plan(*seen)(images)
+        seen_mixed = Students(self.student1(mixed), self.student2(mixed)), self.teacher(mixed)
+        return Snapshot(_uncertainty(*seen).mean(0), mixed, _uncertainty(*seen_mixed).mean(0))
+
     def _plan(self, students: Students, teacher: Tensor) -> RegionMix:
         assert self.hyper.r != "auto"
-        uncertainty1, uncertainty2 = (mean_prediction_entropy(logits, teacher) for logits in students)
+        uncertainty1, uncertainty2 = _uncertainty(students, teacher)
         return umix(uncertainty1, uncertainty2, k=self.hyper.k, r=self.hyper.r, order=self.protocol.umix_order)
+
+
+def _uncertainty(students: Students, teacher: Tensor) -> Tensor:
+    """The two maps of equation 8, (2, B, *spatial)."""
+    return torch.stack([mean_prediction_entropy(logits, teacher) for logits in students])
 
 
 @register

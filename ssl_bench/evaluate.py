@@ -17,6 +17,7 @@ from ssl_bench.spec import ImageProtocol, Metric, VolumeProtocol
 from ssl_bench.windows import predict_windows
 
 BATCH = 16
+Seen = Callable[[str, str, np.ndarray, np.ndarray], None]  # network, case, truth, prediction
 Row = tuple[str, str, str, *tuple[float | None, ...]]  # network, case, class, a value per metric
 
 
@@ -84,7 +85,7 @@ def score_networks(
     ids: Sequence[str],
     classes: Sequence[str],
     metrics: Sequence[Metric],
-    advance: Callable[[], None] | None = None,
+    seen: Seen | None = None,
 ) -> list[Row]:
     """Score every network on every test case and foreground class, in order.
 
@@ -95,7 +96,7 @@ def score_networks(
         ids: the cases' ids.
         classes: names, background first.
         metrics: the columns.
-        advance: told after each case.
+        seen: told after each case.
 
     """
     rows: list[Row] = []
@@ -104,8 +105,8 @@ def score_networks(
             for number, label in enumerate(classes[1:], start=1):
                 values = score_case(predicted == number, truth == number, metrics)
                 rows.append((name, case, label, *values))
-            if advance is not None:
-                advance()
+            if seen is not None:
+                seen(name, case, truth, predicted)
     return rows
 
 

@@ -110,6 +110,14 @@ class CutMixHyperparameters(Hyperparameters):
         return self
 
 
+class Snapshot(NamedTuple):
+    """How a method that mixes images by their uncertainty sees a batch of images (Figure 5)."""
+
+    uncertainty: Tensor  # (B, *spatial), entropy in nats
+    mixed: Tensor  # (B, C, *spatial), the images after the mix
+    uncertainty_mixed: Tensor  # (B, *spatial), of the mixed images
+
+
 @dataclass(frozen=True)
 class Setup:
     """What a method is built from: the resolved protocol and a function that builds one freshly drawn network."""
@@ -189,6 +197,13 @@ class SSLMethod(nn.Module):
 
     def after_update(self, progress: Progress) -> None:
         """Run after each optimiser step; teachers take their moving average here."""
+
+    def snapshot(self, images: Tensor) -> Snapshot | None:  # noqa: ARG002
+        """Return how the method sees (B, C, *spatial), for Figure 5; None for one that mixes nothing by uncertainty.
+
+        Called now and then in evaluation mode without gradient, and of no effect on training.
+        """
+        return None
 
     @property
     def predictor(self) -> nn.Module:

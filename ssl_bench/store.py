@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from ssl_bench.errors import UserError
+from ssl_bench.examples import Example, Moment, read_pictures
 from ssl_bench.files import write_bytes, write_json
 from ssl_bench.spec import RunSpec
 
@@ -47,6 +48,23 @@ class Run:
         """Training curves, a row per logged iteration."""
         return pd.read_csv(self.path / "curves.csv")
 
+    @property
+    def test_curve(self) -> pd.DataFrame | None:
+        """The predictor's test scores at intervals of training: iteration, then a column per metric; None without."""
+        path = self.path / "test_curve.csv"
+        return pd.read_csv(path) if path.exists() else None
+
+    @property
+    def examples(self) -> list[Example]:
+        """Some test cases with their pictures."""
+        return read_pictures(self.path / "examples.npz", Example)
+
+    @property
+    def moments(self) -> list[Moment]:
+        """Uncertainty maps early and late, for a method that mixes by uncertainty."""
+        paths = sorted(self.path.glob("moments-*.npz"), key=lambda path: int(path.stem.partition("-")[2]))
+        return [moment for path in paths for moment in read_pictures(path, Moment)]
+
 
 class RunFolder:
     """One run's files, as its only writer sees them (hold `Store.claim` while writing).
@@ -56,6 +74,9 @@ class RunFolder:
     checkpoint-N.pt     the latest checkpoint; checkpoint.json names it with its SHA-256
     curves.csv          curves up to the latest checkpoint
     cases.csv           scores per network, case and class
+    test_curve.csv      where the protocol says score_every: the predictor's test scores on the way
+    examples.npz        pictures of some test cases: image, truth, prediction
+    moments-N.npz       UMIX: uncertainty maps of two training images, early and late
     weights.safetensors every network's weights
     """
 

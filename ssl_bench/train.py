@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,19 +15,22 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from ssl_bench.curves import Curves
-from ssl_bench.data.cache import Dataset, resize
+from ssl_bench.data.cache import Dataset
 from ssl_bench.data.split import Splits
-from ssl_bench.data.stream import channels_first, open_stream
+from ssl_bench.data.stream import open_stream
 from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
-from ssl_bench.evaluate import class_map, image_scores, score_networks, summary, volume_scores
+from ssl_bench.evaluate import Row, Seen, summary
+from ssl_bench.examples import Album, write_pictures
 from ssl_bench.files import write_bytes, write_csv, write_json
 from ssl_bench.method import Hyperparameters, Progress, Setup, SSLMethod
+from ssl_bench.moments import moment_iterations, take_moments
 from ssl_bench.networks import build_network
 from ssl_bench.ops import gaussian_ramp_up
 from ssl_bench.random import derive_seed
 from ssl_bench.signals import StopSignal
-from ssl_bench.spec import ImageProtocol, RunSpec, VolumeProtocol
+from ssl_bench.spec import FRACTIONS, ImageProtocol, Metric, RunSpec
 from ssl_bench.store import RunFolder
+from ssl_bench.testset import TestSet
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -122,6 +125,8 @@ class _Trainer:
         self.best_loss = math.inf
         self.best: dict[str, Tensor] = {}
         self.seconds = 0.0
+        self.test = TestSet(job.dataset, job.splits.test, job.spec, device)
+        self.test_scores: list[list[Any]] = []  # a row per scored iteration: it, and a mean per metric
 
     def run(self, stop: StopSignal, display: Display) -> None:
         """Train from the current iteration to the last; a checkpoint at the end even so, since scoring follows."""
@@ -132,9 +137,15 @@ class _Trainer:
         length = self._rampup_length()
         display.start("training", self.iteration, self.job.iterations)
         self.method.train()
-        resumed, written = time.monotonic(), time.monotonic()
-        seconds_before = self.seconds
-        while self.iteration < self.job.iterations:
+        written = time.monotonic()
+        while True:
+            if self._is_test_score_due():
+                self._score_predictor(stop, display)
+                display.start("training", self.iteration, self.job.iterations)
+                self.method.train()
+            if self.iteration == self.job.iterations:
+                return
+            begun = time.monotonic()
             torch.manual_seed(derive_seed(self.job.spec.seed, "step", self.iteration))
             batch = stream.batch(self.iteration)
             self.iteration += 1
@@ -142,11 +153,12 @@ class _Trainer:
             progress = Progress(self.iteration, self.job.iterations, self.protocol.lambda_max * ramp)
             losses = list(self._updates(batch, progress))
             self._close_epoch(losses[-1])
+            self.seconds += time.monotonic() - begun
             display.step(self.curves.latest)
-            now = time.monotonic()
-            self.seconds = seconds_before + now - resumed
+            if self.iteration in moment_iterations(self.job.iterations):
+                self._take_moments()
             is_last = self.iteration == self.job.iterations
-            if is_last or stop.signal_number is not None or now - written > CHECKPOINT_SECONDS:
+            if is_last or stop.signal_number is not None or time.monotonic() - written > CHECKPOINT_SECONDS:
                 self.checkpoint()
                 written = time.monotonic()
             if stop.signal_number is not None and not is_last:
@@ -198,7 +210,7 @@ class _Trainer:
         state = {
             "iteration": self.iteration, "method": self.method.state_dict(), "optimizer": self.optimizer.state_dict(),
             "curves": self.curves.state(), "epoch_loss": self.epoch_loss, "best_loss": self.best_loss,
-            "best": self.best, "seconds": self.seconds,
+            "best": self.best, "seconds": self.seconds, "test_scores": self.test_scores,
         }  # fmt: skip
         content = io.BytesIO()
         torch.save(state, content)
@@ -220,6 +232,7 @@ class _Trainer:
         self.iteration, self.best_loss, self.seconds = state["iteration"], state["best_loss"], state["seconds"]
         self.epoch_loss.copy_(state["epoch_loss"])
         self.best = {key: value.cpu() for key, value in state["best"].items()}
+        self.test_scores = state.get("test_scores", [])
 
     def score(self, stop: StopSignal, display: Display) -> None:
         """Score every network on the test set at the checkpoint that the protocol selects, and finish the run.
@@ -229,30 +242,26 @@ class _Trainer:
         if self.best:
             self.method.load_state_dict(self.best)
         self.method.eval()
-        test, metrics = self.job.splits.test, self.protocol.metrics
-        assert metrics != "auto"
-        networks = self.method.networks
-        left = len(test) * len(networks)
-        display.start("scoring", 0, left)
+        metrics, networks, predictor = self._metrics, self.method.networks, self.method.predictor_name
+        album, started = Album(), time.monotonic()
 
-        def advance() -> None:
-            nonlocal left
-            left -= 1
-            display.step()
-            if stop.signal_number is not None and left:
-                raise InterruptedRunError(stop.signal_number)
+        def keep(network: str, case: str, truth: np.ndarray, prediction: np.ndarray) -> None:
+            if network == predictor:
+                album.add(case, truth, prediction)
 
-        started = time.monotonic()
-        rows = score_networks(
-            networks, self._predictions(), self._truths, test, self.job.spec.classes, metrics, advance
-        )
+        rows = self._score_test_set(networks, stop, display, keep)
         write_csv(self.folder.path / "cases.csv", ("network", "case", "class", *metrics), rows)
+        write_pictures(
+            self.folder.path / "examples.npz", album.examples(_ranking(rows, predictor, metrics[0]), self.test.images)
+        )
+        if self.test_scores:
+            write_csv(self.folder.path / "test_curve.csv", ("iteration", *metrics), self.test_scores)
         self.curves.close()
         write_csv(self.folder.path / "curves.csv", *self.curves.table())
         weights = {key: value.contiguous().cpu() for key, value in self.method.state_dict().items()}
         write_bytes(self.folder.path / "weights.safetensors", save_safetensors(weights))
         self.folder.finish({
-            "predictor": self.method.predictor_name,
+            "predictor": predictor,
             "scores": summary(rows, metrics),
             "parameters": {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()},
             "updates": self.job.iterations * self.method.updates_per_iteration,
@@ -260,29 +269,57 @@ class _Trainer:
             "train_seconds": round(self.seconds, 2),
             "score_seconds": round(time.monotonic() - started, 2),
             "peak_memory_mib": _peak_memory(self.device),
+            "test_sides": album.sides,
         })  # fmt: skip
 
-    def _predictions(self) -> Callable[[nn.Module], Iterator[np.ndarray]]:
-        """What gives a network's masks of the test cases."""
-        protocol, dataset, test, device = self.protocol, self.job.dataset, self.job.splits.test, self.device
-        if isinstance(protocol, VolumeProtocol):
-            return lambda network: (
-                class_map(scores, protocol)
-                for scores in volume_scores(network, dataset.volumes(test), protocol, device)
-            )
-        size = protocol.score_size
-        sizes = dataset.truth_sizes(test) if size == "original" else [(size, size)] * len(test)
-        images = channels_first(dataset.arrays(test)[0])
-        return lambda network: (
-            class_map(scores, protocol) for scores in image_scores(network, images, sizes, protocol, device)
-        )
+    @property
+    def _metrics(self) -> tuple[Metric, ...]:
+        assert self.protocol.metrics != "auto"
+        return self.protocol.metrics
 
-    def _truths(self) -> Iterator[np.ndarray]:
-        for truth in self.job.dataset.truths(self.job.splits.test):
-            if isinstance(self.protocol, VolumeProtocol) or self.protocol.score_size == "original":
-                yield truth
-            else:
-                yield resize(truth, self.protocol.score_size, nearest=True)
+    def _score_test_set(
+        self, networks: dict[str, nn.Module], stop: StopSignal, display: Display, keep: Seen | None = None
+    ) -> list[Row]:
+        """Score networks on the test set; a stop signal ends it between two cases.
+
+        Raises:
+            InterruptedRunError: `stop` was set.
+        """
+        left = len(self.test.ids) * len(networks)
+        display.start("scoring", 0, left)
+
+        def seen(network: str, case: str, truth: np.ndarray, prediction: np.ndarray) -> None:
+            nonlocal left
+            left -= 1
+            display.step()
+            if keep is not None:
+                keep(network, case, truth, prediction)
+            if stop.signal_number is not None and left:
+                raise InterruptedRunError(stop.signal_number)
+
+        return self.test.score(networks, seen)
+
+    def _is_test_score_due(self) -> bool:
+        every = self.protocol.score_every
+        scored = self.test_scores[-1][0] if self.test_scores else 0
+        return every is not None and self.iteration > scored and self.iteration % every == 0
+
+    def _score_predictor(self, stop: StopSignal, display: Display) -> None:
+        """Note the predictor's test scores at this iteration; nothing in training knows of them."""
+        try:
+            rows = self._score_test_set({self.method.predictor_name: self.method.predictor}, stop, display)
+        except InterruptedRunError:
+            self.checkpoint()
+            raise
+        (means,) = summary(rows, self._metrics).values()
+        self.test_scores.append([self.iteration, *(means[metric]["mean"] for metric in self._metrics)])
+
+    def _take_moments(self) -> None:
+        """Keep what Figure 5 shows. The file is there before any later checkpoint, so a resume need not know of it."""
+        job = self.job
+        moments = take_moments(self.method, job.dataset, job.splits, job.spec, self.iteration, self.device)
+        if moments:
+            write_pictures(self.folder.path / f"moments-{self.iteration}.npz", moments)
 
     def _rampup_length(self) -> float:
         epochs = self.protocol.rampup_epochs
@@ -291,6 +328,16 @@ class _Trainer:
     def _last_good(self) -> str:
         path = self.folder.path / "checkpoint.json"
         return f"last good checkpoint: {path}" if path.exists() else "no checkpoint had been written"
+
+
+def _ranking(rows: list[Row], network: str, metric: Metric) -> dict[str, float | None]:
+    """Each case's mean over classes of the first metric, turned so that larger is better; None where undefined."""
+    values: dict[str, list[float]] = {}
+    for own, case, _, value, *_ in map(list[Any], rows):
+        if own == network:
+            values.setdefault(case, []).extend([] if value is None else [value])
+    sign = 1 if metric in FRACTIONS else -1
+    return {case: sign * sum(own) / len(own) if own else None for case, own in values.items()}
 
 
 def build_method(

@@ -200,7 +200,8 @@ def test_every_network_is_scored_on_every_case_in_order() -> None:
     red = rng.integers(0, 256, (3, 32, 32), dtype=np.uint8)
     images = torch.from_numpy(np.stack([red] * 3, axis=1))
     truths = [rng.random((32, 32)) < 0.4 for _ in range(3)]
-    asked, told = [], []
+    asked: list[int] = []
+    told: list[tuple[str, str, np.ndarray, np.ndarray]] = []
 
     def masks() -> Iterator[np.ndarray]:
         asked.append(1)
@@ -210,10 +211,12 @@ def test_every_network_is_scored_on_every_case_in_order() -> None:
     networks = {"zeta": Threshold(0.5), "alpha": Threshold(0.8)}
     rows = score_networks(
         networks, lambda network: predict(network, images, [(32, 32)] * 3, card, CPU), masks, ("c", "a", "b"),
-        ("background", "polyp"), ("dsc", "jaccard"), lambda: told.append(1),
+        ("background", "polyp"), ("dsc", "jaccard"), lambda *seen: told.append(seen),
     )  # fmt: skip
     assert [row[:3] for row in rows] == [(n, c, "polyp") for n in ("zeta", "alpha") for c in ("c", "a", "b")]
-    assert told == [1] * 6
+    assert [seen[:2] for seen in told] == [row[:2] for row in rows]
+    assert all(seen[2] is truth for seen, truth in zip(told, truths * 2, strict=True))
+    assert np.array_equal(told[0][3], red[0] / 255 > 0.5)
     assert len(asked) == 2
     levels = {"zeta": 0.5, "alpha": 0.8}
     for row in rows:

@@ -18,6 +18,7 @@ import torch
 from conftest import write_dataset
 
 from ssl_bench import cli
+from ssl_bench import testset as testset_module
 from ssl_bench import train as train_module
 from ssl_bench.errors import InterruptedRunError
 from ssl_bench.launch.inprocess import run_all
@@ -29,7 +30,7 @@ from ssl_bench.spec import load_benchmark, parse_setting
 from ssl_bench.store import Run, RunFolder, Store
 from ssl_bench.train import Job, train
 
-ARTEFACTS = ("cases.csv", "curves.csv", "weights.safetensors")
+ARTEFACTS = ("cases.csv", "curves.csv", "examples.npz", "weights.safetensors")
 FILES = {"run.json", "splits.json", *ARTEFACTS, ".lock"}
 CPU = torch.device("cpu")
 SLOW = 120.0  # seconds for which a process is held at a point, longer than any test waits
@@ -66,7 +67,7 @@ def command(arguments: list[str], folder: str, number: int, checkpoint_seconds: 
     train_module.CHECKPOINT_SECONDS = checkpoint_seconds
     marker = where / f"held-{number}"
     if held == "scoring":
-        hold(train_module, "score_networks", marker)
+        hold(testset_module, "score_networks", marker)
     elif held == "the end":
         hold(RunFolder, "finish", marker)
     elif held == "training":
@@ -270,7 +271,7 @@ def test_a_run_killed_while_it_is_scored_is_scored_again_and_not_trained_again(h
     assert run.status == "finished"
     assert run.result["train_seconds"] > 0
     assert [contents(run.path)] == workplace.undisturbed("ucmt")
-    assert {path.name for path in run.path.iterdir()} == FILES
+    assert {path.name for path in run.path.iterdir()} == FILES | {"moments-1.npz", "moments-3.npz"}
 
 
 # ----------------------------------------------------------------------------------------------------------- signals

@@ -1,5 +1,6 @@
 """Training and scoring of whole runs in this process, on a dozen discs and a network of half a million parameters."""
 
+import importlib
 import json
 import math
 from pathlib import Path
@@ -36,7 +37,7 @@ NETWORKS = {
     "cmtv3": ["student1", "student2", "teacher"],
     "ucmt": ["student1", "student2", "teacher"],
 }
-ARTEFACTS = ("cases.csv", "curves.csv", "weights.safetensors")
+ARTEFACTS = ("cases.csv", "curves.csv", "examples.npz", "weights.safetensors")
 
 load_methods()
 
@@ -477,11 +478,13 @@ MEMORY = [
 
 
 @pytest.mark.parametrize("error", MEMORY, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("where", ["build_method", "open_stream", "score_networks"])
+@pytest.mark.parametrize("where", ["train.build_method", "train.open_stream", "testset.score_networks"])
 def test_memory_that_runs_out_fails_its_run_and_says_what_to_lower(
     where: str, error: Exception, discs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    original, calls = getattr(train_module, where), []
+    module_name, _, name = where.partition(".")
+    module = importlib.import_module(f"ssl_bench.{module_name}")
+    original, calls = getattr(module, name), []
 
     def refuse_once(*args: Any, **kwargs: Any) -> Any:
         calls.append(1)
@@ -489,7 +492,7 @@ def test_memory_that_runs_out_fails_its_run_and_says_what_to_lower(
             raise error
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(train_module, where, refuse_once)
+    monkeypatch.setattr(module, name, refuse_once)
     jobs, store = plan(discs, "mt", "supervised", iterations=1), Store(tmp_path)
     outcome = run_all(jobs, store, CPU, Recorder())
     assert (outcome.trained, len(outcome.failures)) == (1, 1)

@@ -55,6 +55,12 @@ class Dataset:
         with h5py.File(self.path) as file:
             return file["image"][:][rows], file["mask"][:][rows]
 
+    def images(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
+        """Yield the images of a few 2D cases, (size, size, 3) uint8, without reading all others."""
+        with h5py.File(self.path) as file:
+            for row in self._rows(ids):
+                yield file["image"][row]
+
     def truth_sizes(self, ids: Sequence[str]) -> list[tuple[int, int]]:
         """Return (H, W) of the original masks of some 2D cases."""
         with h5py.File(self.path) as file:

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ssl_bench.errors import UserError
-from ssl_bench.spec import Benchmark, Metric, Protocol, Split, number_of, parse_share
+from ssl_bench.spec import FRACTIONS, Benchmark, Metric, Protocol, Split, number_of, parse_share
 from ssl_bench.store import Run
 
-FRACTIONS = frozenset({"dsc", "jaccard"})  # stored as fractions, shown in per cent
 METRIC_TITLES = {"dsc": "DSC [%]", "jaccard": "Jaccard [%]", "95hd": "95HD", "asd": "ASD"}
 CASES = {2: "images", 3: "volumes"}
 

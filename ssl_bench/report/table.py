@@ -1,11 +1,13 @@
-"""A table of text cells, and the formats that it is printed in."""
+"""A table of cells, and the formats that it is printed in."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from html import escape as escape_html
+from typing import Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,16 +15,36 @@ from rich.table import Table as RichTable
 
 LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
          "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "✓": r"\checkmark", "±": r"$\pm$", "—": "--",
-         "·": r"$\cdot$"}  # fmt: skip
+         "·": r"$\cdot$", "†": r"$\dagger$", "▲": r"$\uparrow$", "▼": r"$\downarrow$", "≤": r"$\leq$"}  # fmt: skip
+Emphasis = Literal["", "best", "second"]
+EMPHASIS: dict[str, dict[Emphasis, tuple[str, str]]] = {  # what stands before and after an emphasised text
+    "terminal": {"best": ("[bold]", "[/bold]"), "second": ("[underline]", "[/underline]")},
+    "markdown": {"best": ("**", "**"), "second": ("<u>", "</u>")},
+    "latex": {"best": (r"\textbf{", "}"), "second": (r"\underline{", "}")},
+    "html": {"best": ("<b>", "</b>"), "second": ("<u>", "</u>")},
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of a table: as it is printed, as it is sorted (`value`), and the hashes of the runs it comes from."""
+
+    text: str
+    value: float | None = None
+    emphasis: Emphasis = ""
+    runs: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a header; `notes` stand below, one a line. `numeric` columns are set to the right."""
+    """Rows under a header; `notes` stand below, one a line. `numeric` columns are set to the right."""
 
     title: str
     header: list[str]
-    rows: list[list[str]]
+    rows: Sequence[Sequence[str | Cell]]
     numeric: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
 
@@ -34,7 +56,7 @@ class Table:
                 escape(name), justify="right" if name in self.numeric else "left", no_wrap=name in self.numeric
             )
         for row in self.rows:
-            table.add_row(*(escape(cell) for cell in row))
+            table.add_row(*_emphasised(row, "terminal", escape))
         console.print(table)
         for note in self.notes:
             console.print(escape(note), highlight=False, soft_wrap=True)
@@ -42,14 +64,17 @@ class Table:
     def markdown(self) -> str:
         """A GitHub-flavoured Markdown table."""
         rule = ["---:" if name in self.numeric else "---" for name in self.header]
-        rows = ["| " + " | ".join(c.replace("|", r"\|") for c in row) + " |" for row in (self.header, rule, *self.rows)]
+        rows = [
+            _emphasised(row, "markdown", lambda text: text.replace("|", r"\|"))
+            for row in (self.header, rule, *self.rows)
+        ]
         notes = [f"- {note}" for note in self.notes]
-        return "\n".join([f"**{self.title}**", "", *rows, "", *notes]) + "\n"
+        return "\n".join([f"**{self.title}**", "", *("| " + " | ".join(row) + " |" for row in rows), "", *notes]) + "\n"
 
     def latex(self) -> str:
         """A booktabs table (needs the packages booktabs and amssymb); the notes are comments above it."""
         columns = "".join("r" if name in self.numeric else "l" for name in self.header)
-        lines = [" & ".join(_tex(cell) for cell in row) + r" \\" for row in (self.header, *self.rows)]
+        lines = [" & ".join(_emphasised(row, "latex", _tex)) + r" \\" for row in (self.header, *self.rows)]
         return "\n".join(
             [f"% {note}" for note in self.notes]
             + [r"\begin{table}", r"\centering", rf"\caption{{{_tex(self.title)}}}", rf"\begin{{tabular}}{{{columns}}}"]
@@ -62,6 +87,16 @@ class Table:
         csv.writer(text, lineterminator="\n").writerows([self.header, *self.rows])
         return text.getvalue()
 
+    def html(self) -> str:
+        """A table element and its notes, for a page of one's own."""
+        lines = ["<table>", f"<caption>{escape_html(self.title)}</caption>"]
+        for tag, row in (("th", self.header), *(("td", row) for row in self.rows)):
+            lines.append(
+                "<tr>" + "".join(f"<{tag}>{c}</{tag}>" for c in _emphasised(row, "html", escape_html)) + "</tr>"
+            )
+        notes = [f"<li>{escape_html(note)}</li>" for note in self.notes]
+        return "\n".join([*lines, "</table>", "<ul>", *notes, "</ul>", ""])
+
     def svg(self) -> str:
         """A picture of what `print` shows."""
         console = Console(record=True, file=io.StringIO(), width=118, force_terminal=True)
@@ -73,8 +108,18 @@ FORMATS: dict[str, Callable[[Table], str]] = {
     "markdown": Table.markdown,
     "latex": Table.latex,
     "csv": Table.csv,
+    "html": Table.html,
     "svg": Table.svg,
 }
+
+
+def _emphasised(row: Sequence[str | Cell], format_name: str, escape_text: Callable[[str], str]) -> list[str]:
+    """A row's texts, escaped, with the best bold and the second underlined."""
+    texts = []
+    for cell in row:
+        before, after = EMPHASIS[format_name].get(cell.emphasis, ("", "")) if isinstance(cell, Cell) else ("", "")
+        texts.append(f"{before}{escape_text(str(cell))}{after}")
+    return texts
 
 
 def _tex(text: str) -> str:

@@ -1,6 +1,7 @@
 """What defines a run: Benchmark and Protocol (cards in benchmarks/), RunSpec, and the hash that is its identity."""
 
 from ssl_bench.spec.benchmark import (
+    FRACTIONS,
     GREY,
     METRICS,
     VOLUME_SUFFIXES,
@@ -34,6 +35,7 @@ from ssl_bench.spec.protocol import (
 from ssl_bench.spec.run import RunSpec
 
 __all__ = [
+    "FRACTIONS",
     "GREY",
     "METRICS",
     "VOLUME_SUFFIXES",

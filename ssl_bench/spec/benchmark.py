@@ -16,6 +16,7 @@ from ssl_bench.errors import UserError
 
 METRICS = ("dsc", "jaccard", "95hd", "asd")
 Metric = Literal["dsc", "jaccard", "95hd", "asd"]
+FRACTIONS = frozenset({"dsc", "jaccard"})  # from 0 to 1, larger is better; the other metrics are distances
 Count = Annotated[int, Field(ge=1)]
 Intensity = Literal["as-is", "zscore", "rgb"]  # how intensities are read; rgb: 8 bits a channel
 GREY = (0, 255)  # background and foreground in a mask of two classes whose card names no values

@@ -116,6 +116,11 @@ class Protocol(Card):
     # What is scored, and how often the curves have a row.
     select: Literal["last", "train-loss"] = Field(description="train-loss: the epoch with the lowest last-step loss")
     log_every: Count
+    score_every: Count | None = Field(
+        None,
+        description="also score the predictor on the test set every so many iterations, to show what choosing a "
+        "checkpoint there would have claimed; nothing is chosen by it",
+    )
 
     @property
     def sides(self) -> tuple[int, ...]:
