@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -14,7 +14,13 @@ import typer
 from ssl_bench.errors import InterruptedRunError, UserError
 
 if TYPE_CHECKING:
+    import torch
     from rich.console import Console
+
+    from ssl_bench.launch.inprocess import Outcome
+    from ssl_bench.report.grid import Grid, Target
+    from ssl_bench.store import Store
+    from ssl_bench.train import Job
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -70,8 +76,7 @@ def run(
     allow_partial: PartialOption = False,
 ) -> None:
     """Train and score methods; finished runs are kept, interrupted ones go on. Ends in a table."""
-    from ssl_bench.display import RunDisplay, counted
-    from ssl_bench.launch.inprocess import run_all
+    from ssl_bench.display import counted
     from ssl_bench.method import load_methods
     from ssl_bench.plan import Request, plan_runs
     from ssl_bench.report.runs import comparison_table
@@ -92,66 +97,142 @@ def run(
     console, torch_device = _console(), choose_device(device)
     with counted(console, f"preparing {benchmark.title}") as advance:
         jobs = plan_runs(request, torch_device, data_root, allow_partial=allow_partial, advance=advance)
-    store, display = Store(results_root), RunDisplay(console)
-    try:
-        outcome = run_all(jobs, store, torch_device, display)
-    finally:
-        display.close()
+    store = Store(results_root)
+    outcome = _train(jobs, store, torch_device, console)
     finished = [found for job in jobs if (found := store.find(job.spec)) is not None and found.status == "finished"]
     if finished:
         comparison_table(finished, {name: method.title for name, method in registry.items()}).print(console)
-    if outcome.failures:
-        _say("\n".join(f"failed: {failure}" for failure in outcome.failures))
-        raise typer.Exit(2 if outcome.user_error else 1)
+    _exit_on_failures(outcome)
+
+
+TableOption = Annotated[int | None, typer.Option("--table", help="Number of one of the paper's tables.")]
+FigureOption = Annotated[int | None, typer.Option("--figure", help="Number of one of the paper's figures.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Every table and figure.")]
+OtherDatasetOption = Annotated[
+    str | None, typer.Option("--dataset", help="Another data set than the paper's, by name or as a .toml file.")
+]
+SharesOption = Annotated[
+    str | None, typer.Option("--labeled", help="Other labelled shares than the paper's, separated by commas.")
+]
+FingerprintOption = Annotated[str | None, typer.Option("--data", help="Data fingerprint, where the store has several.")]
 
 
 @app.command()
 def report(
-    table: Annotated[int, typer.Option("--table", help="Number of the paper's table.")],
-    dataset: Annotated[str | None, typer.Option("--dataset", help="Show another data set than the paper's.")] = None,
-    labeled: LabeledOption = None,
+    table: TableOption = None,
+    figure: FigureOption = None,
+    all_of_them: AllOption = False,
+    dataset: OtherDatasetOption = None,
+    labeled: SharesOption = None,
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="Whose runs to show; default: the data set's.")
     ] = None,
     settings: SetOption = None,
     iterations: IterationsOption = None,
-    data: Annotated[str | None, typer.Option("--data", help="Data fingerprint, where the store has several.")] = None,
+    data: FingerprintOption = None,
     all_networks: Annotated[bool, typer.Option("--all-networks", help="Show the students' scores too.")] = False,
-    format: Annotated[str, typer.Option("--format", help="terminal, markdown, latex, csv or svg.")] = "terminal",  # noqa: A002
+    costs: Annotated[bool, typer.Option("--costs", help="Show parameters, updates, hours and peak memory.")] = False,
+    statistics: Annotated[
+        bool, typer.Option("--statistics", help="Print intervals, tests and verdicts below the table.")
+    ] = False,
+    format: Annotated[  # noqa: A002
+        str, typer.Option("--format", help="How a table is printed: terminal, markdown, latex, csv, html or svg.")
+    ] = "terminal",
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="Write files of every format into this folder.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="DIR", help="Write a site with a page per table, figure and run.")
+    ] = None,
     results_root: ResultsOption = RESULTS,
     methods_dir: MethodsDirOption = None,
 ) -> None:
-    """Print a table of the paper, published beside measured."""
+    """Regenerate the paper's tables and figures from the results, published beside measured."""
     from ssl_bench.method import load_methods
-    from ssl_bench.report.paper import ablation_table, load_grid
+    from ssl_bench.report import publish
+    from ssl_bench.report.figures import FigureReport, paper_figure
+    from ssl_bench.report.layout import View
+    from ssl_bench.report.paper import paper_table
     from ssl_bench.report.table import FORMATS
-    from ssl_bench.spec import load_benchmark
     from ssl_bench.store import Store
 
     if format != "terminal" and format not in FORMATS:
         raise UserError(f"--format: expected terminal, {', '.join(FORMATS)}; found '{format}'")
-    grid, unreadable = load_grid(table), list[str]()
-    benchmark = load_benchmark(dataset or grid.dataset)
-    share = labeled or (grid.labeled if benchmark.name == grid.dataset else benchmark.labeled[0])
-    shown = ablation_table(
-        grid,
-        Store(results_root).runs(unreadable),
-        benchmark,
-        share,
-        protocol or benchmark.protocol,
-        _settings(settings, iterations),
-        load_methods(*(methods_dir or [])),
-        fingerprint=data,
-        all_networks=all_networks,
-        options=_options(results_root, methods_dir),
-    )
+    grids, target = _grids(table, figure, all_of_them), _target(dataset, labeled, protocol, settings, iterations)
+    if output is None and html is None and any(grid.exhibit == "figure" for grid in grids):
+        raise UserError("--output: figures are files; expected a folder for them (or --html DIR)")
+    unreadable: list[str] = []
+    runs, methods = Store(results_root).runs(unreadable), load_methods(*(methods_dir or []))
     _warn(unreadable)
-    if format == "terminal":
-        shown.print(_console())
-    else:
-        typer.echo(FORMATS[format](shown), nl=False)
-    if format == "csv":  # which has no place for notes
-        _say("\n".join(shown.notes))
+    view = View(all_networks, costs, data, tuple(_options(results_root, methods_dir)))
+    reports = [
+        (paper_table if grid.exhibit == "table" else paper_figure)(grid, target, runs, methods, view) for grid in grids
+    ]
+    if output is not None:
+        for one in reports:
+            typer.echo(f"{one.grid.name}: {', '.join(map(str, publish.write_files(one, output)))}")
+    if html is not None:
+        typer.echo(f"{publish.write_html(reports, html)} pages: {html / 'index.html'}")
+    if output is not None or html is not None:
+        return
+    for one in reports:
+        assert not isinstance(one, FigureReport)
+        tables = [*one.tables, one.statistics] if statistics else one.tables
+        if format == "terminal":
+            for shown in tables:
+                shown.print(_console())
+        else:
+            typer.echo("\n".join(FORMATS[format](shown) for shown in tables), nl=False)
+            if format == "csv":  # which has no place for notes
+                _say("\n".join(note for shown in tables for note in shown.notes))
+
+
+@app.command()
+def reproduce(
+    table: TableOption = None,
+    figure: FigureOption = None,
+    all_of_them: AllOption = False,
+    dataset: OtherDatasetOption = None,
+    labeled: SharesOption = None,
+    protocol: ProtocolOption = None,
+    seeds: Annotated[str, typer.Option("--seeds", help="Seeds, separated by commas.")] = "1,2,3",
+    iterations: IterationsOption = None,
+    settings: SetOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what is missing and train nothing.")] = False,
+    data: FingerprintOption = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    data_root: DataRootOption = None,
+    results_root: ResultsOption = RESULTS,
+    methods_dir: MethodsDirOption = None,
+    allow_partial: PartialOption = False,
+) -> None:
+    """Train what the paper's tables or figures still lack: the first seed of everything, then the second, ..."""
+    from ssl_bench.display import counted
+    from ssl_bench.method import load_methods
+    from ssl_bench.plan import plan_runs
+    from ssl_bench.reproduce import lack_table, lacking, requests, wanted_runs
+    from ssl_bench.store import Store
+    from ssl_bench.train import choose_device
+
+    grids, target = _grids(table, figure, all_of_them), _target(dataset, labeled, protocol, settings, iterations)
+    wanted = wanted_runs(grids, target, load_methods(*(methods_dir or [])))
+    store, unreadable = Store(results_root), list[str]()
+    runs, console = store.runs(unreadable), _console()
+    _warn(unreadable)
+    lacks = lacking(wanted, _seeds(seeds), runs, data)
+    lack_table(lacks, len(wanted) * len(_seeds(seeds)), runs).print(console)
+    if dry_run or not lacks:
+        return
+    torch_device, prepared = choose_device(device), dict[Any, Any]()
+    with counted(console, "preparing") as advance:
+        jobs = [
+            job
+            for request in requests(lacks)
+            for job in plan_runs(
+                request, torch_device, data_root, allow_partial=allow_partial, advance=advance, prepared=prepared
+            )
+        ]
+    _exit_on_failures(_train(jobs, store, torch_device, console))
 
 
 @app.command()
@@ -349,6 +430,46 @@ def main() -> NoReturn:
         _say("interrupted: nothing is lost; the same command goes on from here")
         sys.exit(128 + error.signal_number)
     sys.exit(0)
+
+
+def _train(jobs: Sequence[Job], store: Store, device: torch.device, console: Console) -> Outcome:
+    from ssl_bench.display import RunDisplay
+    from ssl_bench.launch.inprocess import run_all
+
+    display = RunDisplay(console)
+    try:
+        return run_all(jobs, store, device, display)
+    finally:
+        display.close()
+
+
+def _exit_on_failures(outcome: Outcome) -> None:
+    if outcome.failures:
+        _say("\n".join(f"failed: {failure}" for failure in outcome.failures))
+        raise typer.Exit(2 if outcome.user_error else 1)
+
+
+def _grids(table: int | None, figure: int | None, all_of_them: bool) -> list[Grid]:
+    from ssl_bench.report.grid import all_grids, load_grid
+
+    if [table is not None, figure is not None, all_of_them].count(True) != 1:
+        raise UserError("expected exactly one of --table N, --figure N and --all")
+    if all_of_them:
+        return all_grids()
+    return [load_grid("table", table) if table is not None else load_grid("figure", figure or 0)]
+
+
+def _target(
+    dataset: str | None, labeled: str | None, protocol: str | None, settings: list[str] | None, iterations: int | None
+) -> Target:
+    from ssl_bench.report.grid import Target, share
+
+    shares = tuple(_listed(labeled or ""))
+    for text in shares:
+        share(text)
+    if labeled is not None and not shares:
+        raise UserError(f"--labeled: expected shares such as 5% separated by commas, found '{labeled}'")
+    return Target(dataset, shares, protocol, _settings(settings, iterations))
 
 
 def _listed(text: str) -> list[str]:

@@ -51,19 +51,11 @@ class Album:
 
     def __init__(self) -> None:
         self._pages: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
-        self.shapes: list[tuple[int, ...]] = []
 
     def add(self, case: str, truth: np.ndarray, prediction: np.ndarray) -> None:
         """Note a case's masks (*spatial), small."""
-        self.shapes.append(truth.shape)
         place = middle_slice(truth)
         self._pages[case] = (place, thumbnail(flat(truth, place)), thumbnail(flat(prediction, place)))
-
-    @property
-    def sides(self) -> dict[str, list[int]]:
-        """The smallest and the largest length of each axis over all cases."""
-        axes = list(zip(*self.shapes, strict=True))
-        return {"smallest": [min(axis) for axis in axes], "largest": [max(axis) for axis in axes]}
 
     def examples(
         self, scores: dict[str, float | None], images: Callable[[list[str]], Iterator[np.ndarray]]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ssl_bench.data.cache import Advance, prepare
+from ssl_bench.data.cache import Advance, Dataset, prepare
 from ssl_bench.data.split import draw_labeled, split_cases
 from ssl_bench.errors import UserError
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
@@ -42,9 +42,17 @@ class Request:
 
 
 def plan_runs(
-    request: Request, device: torch.device, data_root: Path | None, *, allow_partial: bool, advance: Advance | None
+    request: Request,
+    device: torch.device,
+    data_root: Path | None,
+    *,
+    allow_partial: bool,
+    advance: Advance | None,
+    prepared: dict[tuple[str, int | None], Dataset] | None = None,
 ) -> list[Job]:
     """Resolve a request to its runs, seed by seed; prepares the data set where it is not.
+
+    `prepared` remembers data sets from one request to the next, since finding one unchanged means reading it.
 
     Raises:
         UserError: anything about the request, the cards or the data that cannot be run, found before any training.
@@ -59,7 +67,10 @@ def plan_runs(
             raise UserError(f"--methods: {method.name} is not for {benchmark.dimensions}D data")
         method.check(hyper, protocol)
     fingerprint = weights_fingerprint(first_look)
-    dataset = prepare(benchmark, data_root, protocol.stored_size, allow_partial=allow_partial, advance=advance)
+    prepared, key = {} if prepared is None else prepared, (request.benchmark.option, protocol.stored_size)
+    if key not in prepared:
+        prepared[key] = prepare(benchmark, data_root, key[1], allow_partial=allow_partial, advance=advance)
+    dataset = prepared[key]
     build_network(first_look, classes=len(benchmark.classes))  # an encoder or weights that cannot be had end it here
     split = benchmark.splits[first_look.split]
     train_ids, test_ids = split_cases(

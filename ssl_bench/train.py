@@ -269,7 +269,7 @@ class _Trainer:
             "train_seconds": round(self.seconds, 2),
             "score_seconds": round(time.monotonic() - started, 2),
             "peak_memory_mib": _peak_memory(self.device),
-            "test_sides": album.sides,
+            "test_sides": self.test.dataset.sides(self.test.ids),
         })  # fmt: skip
 
     @property

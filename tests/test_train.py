@@ -410,9 +410,10 @@ def test_the_weights_scored_are_those_after_the_epoch_with_the_lowest_loss(
     (chosen,) = finished(plan(discs, "sloped", iterations=13, select="train-loss"), tmp_path)
     (stopped,) = finished(plan(discs, "sloped", iterations=best, select="last"), tmp_path / "stopped")
     (last,) = finished(plan(discs, "sloped", iterations=13, select="last"), tmp_path / "last")
-    cases, _, weights = contents(chosen)
-    assert (cases, weights) == (contents(stopped)[0], contents(stopped)[2])
-    assert (weights == contents(last)[2]) == (best == 13)
+    cases, _, pictures, weights = contents(chosen)
+    of_stopped = contents(stopped)
+    assert (cases, pictures, weights) == (of_stopped[0], of_stopped[2], of_stopped[3])
+    assert (weights == contents(last)[3]) == (best == 13)
 
 
 # ------------------------------------------------------------------------------------------------------------ failure

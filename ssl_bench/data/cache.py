@@ -67,6 +67,12 @@ class Dataset:
             sizes = file["shape"][:]
         return [(int(sizes[row, 0]), int(sizes[row, 1])) for row in self._rows(ids)]
 
+    def sides(self, ids: Sequence[str]) -> dict[str, list[int]]:
+        """Return the smallest and the largest length of each axis of some cases' original masks."""
+        with h5py.File(self.path) as file:
+            shapes = file["shape"][:][self._rows(ids)]
+        return {"smallest": shapes.min(axis=0).tolist(), "largest": shapes.max(axis=0).tolist()}
+
     def truths(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
         """Yield the masks of some cases at their original sizes, (H, W) or (X, Y, Z) uint8 class numbers."""
         with h5py.File(self.path) as file:

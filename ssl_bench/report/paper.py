@@ -1,22 +1,18 @@
-"""The paper's tables, published beside measured: what a table's card asks for, laid out."""
+"""The paper's tables, published beside measured, from the runs of a store."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from fractions import Fraction
-from typing import Any
+from dataclasses import dataclass, field
 
-import pandas as pd
-from pydantic import Field
-
-from ssl_bench import BENCHMARKS_DIR, PUBLISHED_DIR
-from ssl_bench.cards import Card, parse_card, read_toml
-from ssl_bench.errors import UserError
-from ssl_bench.method import SSLMethod, parse_hyperparameters
+from ssl_bench.method import SSLMethod
+from ssl_bench.report.analysis import FEW_SEEDS, Record, analyse, statistics_csv, statistics_table
+from ssl_bench.report.grid import Column, Grid, Target, aim, places, supervised_line
+from ssl_bench.report.layout import View, fill_commands, missing_notes, protocol_notes
+from ssl_bench.report.oracle import oracle_table
+from ssl_bench.report.published import published
 from ssl_bench.report.select import (
-    Cell,
-    fill_command,
     mean_and_deviation,
     metric_title,
     origin,
@@ -24,159 +20,280 @@ from ssl_bench.report.select import (
     select,
     undefined,
 )
-from ssl_bench.report.table import Table
-from ssl_bench.spec import Benchmark, Metric, Protocol, load_protocol, parse_share, protocol_keys, with_split_file
+from ssl_bench.report.table import Cell, Emphasis, Table
+from ssl_bench.spec import FRACTIONS, Metric, load_benchmark
 from ssl_bench.store import Run
 
-
-class Grid(Card):
-    """A table of the paper as the runs that it needs (a card in benchmarks/tables/)."""
-
-    number: int
-    title: str
-    dataset: str
-    labeled: str
-    metric: Metric
-    components: tuple[str, ...] = Field(description="check marks, read from the method classes")
-    methods: tuple[str, ...]
+NO_RUN, NONE = "no run", "—"
+VERDICTS = {"above": "▲", "below": "▼", "inside": "="}
 
 
-def load_grid(number: int) -> Grid:
-    """Read the card of a table."""
-    path = BENCHMARKS_DIR / "tables" / f"table-{number}.toml"
-    if not path.exists():
-        known = sorted(int(card.stem.removeprefix("table-")) for card in path.parent.glob("table-*.toml"))
-        raise UserError(f"--table: expected one of {known}, found {number}")
-    return parse_card(Grid, read_toml(path), str(path))
+@dataclass(frozen=True)
+class TableReport:
+    """A table of the paper as it is printed, its statistics, and the commands that fill its empty cells."""
+
+    grid: Grid
+    tables: tuple[Table, ...]
+    statistics: Table
+    statistics_csv: str
+    runs: tuple[Run, ...] = field(repr=False)
+    missing: tuple[str, ...] = ()
 
 
-def ablation_table(
-    grid: Grid,
-    runs: Sequence[Run],
-    benchmark: Benchmark,
-    labeled: str,
-    protocol: str,
-    settings: Mapping[str, Any],
-    methods: Mapping[str, type[SSLMethod]],
-    *,
-    fingerprint: str | None = None,
-    all_networks: bool = False,
-    options: Sequence[str] = (),
-) -> Table:
-    """Lay out Table 4: a row per method with its components, the published number and the measured one.
+def paper_table(
+    grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]], view: View
+) -> TableReport:
+    """Lay out a table of the paper: a row per method, the published number beside the measured one in every column.
 
-    Above them stands the first method (the supervised baseline) with all labels, where it was run.
+    A grid with several metrics becomes a table per column. Above the rows stands the supervised network with all
+    labels, where it was run. Where runs scored the test set on the way (`score_every`), a table of what choosing
+    there would have claimed follows.
 
     Args:
-        grid: the table's card.
+        grid: the card.
+        target: data set, shares, protocol and settings to show.
         runs: the store's runs.
-        benchmark: the data set to show, the card's own or another.
-        labeled: labelled share to show.
-        protocol: name of the protocol to show.
-        settings: `--set` overrides of the runs to show.
         methods: the registry.
-        fingerprint: beginning of the data fingerprint, where the store holds runs of several.
-        all_networks: also show every other network of a run, not the one scored alone.
-        options: further words of the command that fills empty cells.
+        view: what is shown besides.
 
+    Raises:
+        UserError: the target is wrong, or runs of different data or precision would stand in one table.
     """
-    card, cells = _cells(grid, benchmark, labeled, protocol, settings, methods)
-    *chosen, full = select(runs, [*cells, replace(cells[0], labeled="100%")], fingerprint)
-    published = _published(grid, benchmark, labeled)
-    rows, missing = [], []
-    for name, own in zip(grid.methods, chosen, strict=True):
-        method = methods[name]
-        marks = ["✓" if component in method.components else "" for component in grid.components]
-        values = seed_scores(own, grid.metric)
-        if not own:
-            missing.append(name)
-        rows.append([
-            method.title, *marks, published.get(method.title, "—"), mean_and_deviation(values) if own else "no run",
-            str(len(own)),
-        ])  # fmt: skip
-        if own and len(benchmark.classes) > 2:
-            rows += _classes(own, grid, benchmark.classes)
-        if all_networks and own:
-            rows += _other_networks(own, grid)
-    if full and labeled != "100%":
-        value = mean_and_deviation(seed_scores(full, grid.metric))
-        rows.insert(
-            0, [f"{methods[cells[0].method].title}, 100%", *[""] * len(grid.components), "—", value, str(len(full))]
+    grid = _shown_metrics(aim(grid, target, methods))
+    line = supervised_line(grid)
+    wanted = [*places(line, target, methods), *places(grid, target, methods)]
+    flat = select(runs, [None if place is None else place.cell for row in wanted for place in row], view.fingerprint)
+    chosen = iter(flat)
+    full, *body = [[(place, next(chosen)) for place in row] for row in wanted]
+    records = analyse(grid, body)
+    whole = analyse(line, [full]) if any(own for _, own in full) else []
+    layout = _Layout(grid, methods, view, whole + records, len(whole))
+    together = tuple(run for row in (full, *body) for _, own in row for run in own)
+    missing = tuple(fill_commands(body, view))
+    notes = [*layout.notes(), *protocol_notes(target, body), *origin(together), *_few_seeds(together)]
+    notes += missing_notes(grid, target, missing, view)
+    groups = [[column] for column in range(len(grid.columns))] if len(grid.metrics) > 1 else [range(len(grid.columns))]
+    tables = [layout.table(group) for group in groups]
+    oracle = oracle_table(grid, body)
+    tables += [oracle] if oracle is not None else []
+    tables[-1].notes.extend(notes)
+    return TableReport(
+        grid, tuple(tables), statistics_table(grid, records), statistics_csv(grid, records), together, missing
+    )
+
+
+def _shown_metrics(grid: Grid) -> Grid:
+    """The grid with those of its metrics that its data sets are scored by."""
+    scored = [load_benchmark(column.dataset).metrics for column in grid.columns]
+    metrics = tuple(metric for metric in grid.metrics if all(metric in own for own in scored))
+    return grid.model_copy(update={"metrics": metrics or ("dsc",)})
+
+
+class _Layout:
+    """A table's cells, from its records; the first `above` rows stand outside the competition."""
+
+    def __init__(
+        self, grid: Grid, methods: Mapping[str, type[SSLMethod]], view: View,
+        records: Sequence[Sequence[Sequence[Record | None]]], above: int,
+    ) -> None:  # fmt: skip
+        self.grid, self.methods, self.view, self.records, self.above = grid, methods, view, records, above
+        title = supervised_line(grid).rows[0]
+        self.rows = [title] * above + list(grid.rows)
+        self.has_published = any(one and one.published for row in records for cell in row for one in cell)
+        pairs = {(column.dataset, column.labeled) for column in grid.columns}
+        self.says_data = len(pairs) > 1
+
+    def table(self, columns: Sequence[int]) -> Table:
+        """The table of some of the grid's columns."""
+        header, numeric = ["Method", *self.grid.components], list[str]()
+        for c in columns:
+            for metric in self.grid.metrics:
+                name = self._heading(self.grid.columns[c], metric, alone=len(columns) == 1)
+                numeric += [f"{name}\npublished", f"{name}\nmeasured"] if self.has_published else [name]
+        if self._is_single(columns):
+            numeric.append("95 % interval")
+        numeric.append("Seeds")
+        if self.view.costs:
+            numeric += ["Parameters [M]", "Updates", "Training [h]", "Peak memory [GiB]"]
+        rows = [line for r in range(len(self.rows)) for line in self._lines(r, columns)]
+        return Table(self._title(columns), header + numeric, rows, frozenset(numeric))
+
+    def notes(self) -> list[str]:
+        """What the marks mean, and what stands between the published numbers and the measured ones."""
+        notes = self._legend()
+        reasons: dict[str, list[str]] = {}
+        lost: dict[str, int] = {}
+        for row in self.records[self.above :]:
+            for cell in row:
+                for one in filter(None, cell):
+                    if one.reasons and one.published and not one.published.is_copied:
+                        reasons.setdefault("; ".join(one.reasons), []).append(one.place.row.title)
+                    count = undefined(one.runs, one.metric)
+                    if count:
+                        title = metric_title(one.metric, one.place.benchmark.dimensions)
+                        lost[title] = lost.get(title, 0) + count
+        for reason, titles in reasons.items():
+            which = "" if len(reasons) == 1 else f" ({', '.join(dict.fromkeys(titles))})"
+            notes.append(f"Published and measured numbers are not comparable{which}: {reason}.")
+        return notes + [
+            f"{count} values of {title} were undefined and are not in the means." for title, count in lost.items()
+        ]
+
+    def _legend(self) -> list[str]:
+        """What the marks mean that this table has."""
+        every = [one for row in self.records[self.above :] for cell in row for one in cell if one is not None]
+        baseline = next((row.title for row in self.grid.rows if row.method == self.grid.baseline), "")
+        copied = any(
+            given is not None and given.is_copied
+            for row in self.grid.rows
+            for column in self.grid.columns
+            for metric in self.grid.metrics
+            if (given := published(self.grid, row, column, metric)) is not None
         )
-    title = metric_title(grid.metric, benchmark.dimensions)
-    columns = [f"Published {title}", f"Measured {title}", "Seeds"]
-    together = [run for own in chosen for run in own]
-    seeds = ",".join(str(seed) for seed in sorted({run.spec.seed for run in together})) or "1,2,3"
-    own_settings = " ".join(f"{key}={value}" for key, value in settings.items())
-    notes = [f"Protocol {protocol}{' with ' + own_settings if settings else ''}: {card.note}", *origin(together)]
-    if published:
-        notes.append(
-            "Published: Shen et al., IJCAI 2023, Table 4; its network, image size and length are protocol paper's."
+        says = {
+            "†: copied by the paper from another paper, under another protocol.": copied,
+            "▲ above, ▼ below, = inside the measured 95 % interval.": any(
+                one.verdict.startswith(tuple(VERDICTS)) for one in every
+            ),
+            "*: differs significantly from the best.": any(one.best.is_significant for one in every),
+            f"+, -: significantly better, worse than {baseline}.": any(one.baseline.is_significant for one in every),
+        }
+        said = [text for text, is_there in says.items() if is_there]
+        if any(one.best.is_significant or one.baseline.is_significant for one in every):
+            said.append("Significant: Wilcoxon's signed-rank test over cases, Holm-corrected, p < 0.05.")
+        return [" ".join(said)] if said else []
+
+    def _title(self, columns: Sequence[int]) -> str:
+        shown = [self.grid.columns[c] for c in columns]
+        pairs = list(dict.fromkeys((c.dataset, c.labeled) for c in shown))
+        text = f"{self.grid.name}. {self.grid.title}"
+        if len(pairs) > 1:
+            return text
+        return f"{text} ({load_benchmark(pairs[0][0]).title}, {pairs[0][1]} labelled)"
+
+    def _heading(self, column: Column, metric: Metric, *, alone: bool) -> str:
+        benchmark = load_benchmark(column.dataset)
+        words = [column.title] if column.title else []
+        if self.says_data and not (alone and not column.title):
+            words.append(f"{benchmark.title} {column.labeled}")
+        return "\n".join([*words, metric_title(metric, benchmark.dimensions)])
+
+    def _is_single(self, columns: Sequence[int]) -> bool:
+        """Whether the table has one number a method, and so a place for its interval."""
+        return len(columns) * len(self.grid.metrics) == 1
+
+    def _lines(self, r: int, columns: Sequence[int]) -> list[list[str | Cell]]:
+        """A method's row, and those of its classes and other networks below it."""
+        row, records = self.rows[r], self.records[r]
+        method = None if row.method is None else self.methods[row.method]
+        marks = ["✓" if method and component in method.components else "" for component in self.grid.components]
+        if r < self.above:
+            marks = [""] * len(self.grid.components)
+        cells: list[str | Cell] = []
+        for c in columns:
+            for m, metric in enumerate(self.grid.metrics):
+                one = records[c][m]
+                cells += [self._published(r, c, metric, one)] * self.has_published + [self._measured(r, c, m, one)]
+        if self._is_single(columns):
+            interval = one.interval if (one := records[columns[0]][0]) is not None else None
+            cells.append("" if interval is None else Cell(f"{interval[0]:.2f} to {interval[1]:.2f}", interval[0]))
+        runs = [run for c in columns for one in records[c][:1] if one for run in one.runs]
+        counts = [len(one.runs) if (one := records[c][0]) else 0 for c in columns]
+        seeds = NONE if row.method is None else "/".join(map(str, counts if len(set(counts)) > 1 else counts[:1]))
+        costs = _costs(runs) if self.view.costs else []
+        lines: list[list[str | Cell]] = [[row.title, *marks, *cells, seeds, *costs]]
+        for name, network, label in self._details(records, columns):
+            values = [
+                self._detail(records[c][m], network, label) for c in columns for m in range(len(self.grid.metrics))
+            ]
+            beside = [v for value in values for v in ([""] * self.has_published + [value])]
+            lines.append(
+                [f"  {name}", *([""] * len(marks)), *beside, *([""] * (len(lines[0]) - 1 - len(marks) - len(beside)))]
+            )
+        return lines
+
+    def _details(
+        self, records: Sequence[Sequence[Record | None]], columns: Sequence[int]
+    ) -> list[tuple[str, str | None, int | None]]:
+        """Rows below a method's: each foreground class of several, and, when asked for, each other network."""
+        runs = [run for c in columns for one in records[c][:1] if one for run in one.runs]
+        if not runs:
+            return []
+        classes = runs[0].spec.classes[1:]
+        rows: list[tuple[str, str | None, int | None]] = []
+        if len(classes) > 1:
+            rows += [(label, None, number) for number, label in enumerate(classes, start=1)]
+        if self.view.all_networks:
+            rows += [
+                (f"its {name}", name, None) for name in runs[0].result["scores"] if name != runs[0].result["predictor"]
+            ]
+        return rows
+
+    def _detail(self, one: Record | None, network: str | None, label: int | None) -> str:
+        return (
+            "" if one is None or not one.runs else mean_and_deviation(seed_scores(one.runs, one.metric, network, label))
         )
-    count = undefined(together, grid.metric)
-    if count:
-        notes.append(f"{count} values of {title} were undefined and are not in the means.")
-    if missing:
-        theirs = protocol_keys() | {key for name in missing for key in methods[name].hyperparameters.model_fields}
-        kept = {key: value for key, value in settings.items() if key in theirs}
-        command = fill_command(benchmark, labeled, protocol, kept, missing, seeds, options)
-        notes.append(f"no run: filled by `{command}`")
-    return Table(
-        f"Table {grid.number}. {grid.title} ({benchmark.title}, {labeled} labelled)",
-        ["Method", *grid.components, *columns], rows, frozenset(columns), notes,
-    )  # fmt: skip
+
+    def _published(self, r: int, c: int, metric: Metric, one: Record | None) -> str | Cell:
+        given = published(self.grid, self.rows[r], self.grid.columns[c], metric) if r >= self.above else None
+        if given is None:
+            return NONE
+        verdict = VERDICTS.get(one.verdict.partition(" ")[0], "") if one is not None else ""
+        text = f"{given.value:.2f}{'†' if given.is_copied else ''}{' ' + verdict if verdict else ''}"
+        return Cell(text, given.value)
+
+    def _measured(self, r: int, c: int, m: int, one: Record | None) -> str | Cell:
+        if one is None:
+            return NONE
+        if not one.runs:
+            return NO_RUN
+        values = seed_scores(one.runs, one.metric)
+        marks = ("*" if one.best.is_significant else "") + _against_baseline(one)
+        text = f"{mean_and_deviation(values)}{' ' + marks if marks else ''}"
+        return Cell(text, one.mean, self._emphasis(r, c, m), tuple(run.path.name for run in one.runs))
+
+    def _emphasis(self, r: int, c: int, m: int) -> Emphasis:
+        """Best and second best of a column; equal printed means share the place."""
+        own = self.records[r][c][m]
+        rivals = [one for row in self.records[self.above :] if (one := row[c][m]) is not None and one.mean is not None]
+        if r < self.above or not self.grid.comparisons or own is None or own.mean is None:
+            return ""
+        larger = own.metric in FRACTIONS
+        ranked = sorted({round(one.mean, 2) for one in rivals if one.mean is not None}, reverse=larger)
+        if len(ranked) < 2:
+            return ""
+        place = ranked.index(round(own.mean, 2))
+        return "best" if place == 0 else "second" if place == 1 else ""
 
 
-def _cells(
-    grid: Grid, benchmark: Benchmark, labeled: str, protocol: str, settings: Mapping[str, Any],
-    methods: Mapping[str, type[SSLMethod]],
-) -> tuple[Protocol, list[Cell]]:  # fmt: skip
-    known = protocol_keys()
-    own_settings = {key: value for key, value in settings.items() if key in known}
-    card = load_protocol(protocol, own_settings, dimensions=benchmark.dimensions)
-    benchmark = with_split_file(benchmark, card.split)
-    fields = {field for name in grid.methods for field in methods[name].hyperparameters.model_fields}
-    unknown = [key for key in settings if key not in known | fields]
-    if unknown:
-        raise UserError(f"--set {unknown[0]}: neither a protocol field nor one of this table's methods")
-    cells = []
-    for name in grid.methods:
-        method = methods[name]
-        own = {key: value for key, value in settings.items() if key in method.hyperparameters.model_fields}
-        hyper = parse_hyperparameters(method, own).resolved(benchmark.dimensions).model_dump(mode="json")
-        cells.append(Cell(benchmark, labeled, card, name, method.version, hyper))
-    return card, cells
+def _against_baseline(one: Record) -> str:
+    if not one.baseline.is_significant or one.baseline.difference is None:
+        return ""
+    is_better = (one.baseline.difference > 0) == (one.metric in FRACTIONS)
+    return "+" if is_better else "-"
 
 
-def _published(grid: Grid, benchmark: Benchmark, labeled: str) -> dict[str, str]:
-    """Published numbers by the method's title; none for a data set or share that the paper's table does not have."""
-    frame = pd.read_csv(PUBLISHED_DIR / "tables_1_to_4.csv")
-    own = frame[
-        (frame["table"] == grid.number)
-        & (frame["dataset"] == benchmark.name)
-        & (frame["labeled"].map(_share) == _share(labeled))
-        & (frame["metric"].str.lower() == grid.metric)
-    ]
-    return {str(row["method"]): f"{row['value']:.2f}" for _, row in own.iterrows()}
+def _costs(runs: Sequence[Run]) -> list[str]:
+    """Parameters of all networks, updates, hours and peak device memory, each the mean over the row's runs."""
+    if not runs:
+        return [""] * 4
+    parameters = statistics.fmean(sum(run.result["parameters"].values()) for run in runs) / 1e6
+    updates = statistics.fmean(run.result["updates"] for run in runs)
+    hours = statistics.fmean(run.result["train_seconds"] for run in runs) / 3600
+    memory = [run.result["peak_memory_mib"] for run in runs if run.result.get("peak_memory_mib") is not None]
+    peak = f"{max(memory) / 1024:.2f}" if memory else NONE
+    return [f"{parameters:.2f}", f"{updates:.0f}", f"{hours:.3f}", peak]
 
 
-def _share(text: str) -> Fraction | int:
-    return parse_share(text, "--labeled")
-
-
-def _classes(runs: Sequence[Run], grid: Grid, classes: Sequence[str]) -> list[list[str]]:
-    blanks = [""] * len(grid.components)
+def _few_seeds(runs: Sequence[Run]) -> list[str]:
+    """What fewer than three seeds cannot say."""
+    seeds = {run.spec.seed for run in runs}
+    if not runs or len(seeds) >= FEW_SEEDS:
+        return []
+    count = "One seed" if len(seeds) == 1 else "Two seeds"
     return [
-        [f"  {label}", *blanks, "", mean_and_deviation(seed_scores(runs, grid.metric, label=number)), ""]
-        for number, label in enumerate(classes[1:], start=1)
-    ]
-
-
-def _other_networks(runs: Sequence[Run], grid: Grid) -> list[list[str]]:
-    predictor = runs[0].result["predictor"]
-    blanks = [""] * len(grid.components)
-    return [
-        [f"  its {network}", *blanks, "", mean_and_deviation(seed_scores(runs, grid.metric, network)), str(len(runs))]
-        for network in runs[0].result["scores"]
-        if network != predictor
+        (
+            f"{count}: intervals and tests speak of these trained networks on other cases. Whether another training "
+            "would come out alike they cannot say; three seeds are the least for that."
+        )
     ]

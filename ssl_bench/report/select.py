@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ssl_bench.errors import UserError
@@ -26,6 +27,9 @@ class Cell:
     method: str
     method_version: int
     hyperparameters: Mapping[str, Any]
+    _resolved: dict[tuple[int, str], tuple[str, dict[str, Any]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def matches(self, run: Run) -> bool:
         """Whether a finished run is this cell's, on whatever device it ran."""
@@ -37,35 +41,62 @@ class Cell:
             and spec.hyperparameters == dict(self.hyperparameters)
             and spec.labeled == _count(self.labeled, spec.train_count)
             and any(
-                _plain(self._resolved(spec.train_count, device)) == _plain(spec.protocol) for device in ("cpu", "cuda")
+                self.resolved(spec.train_count, device)[1] == plain_protocol(spec.protocol)
+                for device in ("cpu", "cuda")
             )
             and self._is_split(spec.protocol.split, spec.split)
         )
 
     def _is_split(self, name: str, split: Split) -> bool:
         """Whether a run's split is the one asked for; of one in a file the content counts, not the name."""
-        wanted = self._resolved(1, "cpu").split
+        wanted, _ = self.resolved(1, "cpu")
         same_rule = split.model_dump(exclude={"file"}) == self.benchmark.splits[wanted].model_dump(exclude={"file"})
         return same_rule and (split.file is not None or name == wanted)
 
-    def _resolved(self, train_count: int, device: str) -> Protocol:
-        return self.protocol.resolved(self.benchmark, train_count, device)
+    def resolved(self, train_count: int, device: str) -> tuple[str, dict[str, Any]]:
+        """Name of the split and the deciding fields of the protocol, as a run on this data and device has them."""
+        key = (train_count, device)
+        if key not in self._resolved:
+            protocol = self.protocol.resolved(self.benchmark, train_count, device)
+            self._resolved[key] = (protocol.split, plain_protocol(protocol))
+        return self._resolved[key]
 
 
-def select(runs: Sequence[Run], cells: Sequence[Cell], fingerprint: str | None) -> list[list[Run]]:
-    """Return each cell's runs, ordered by seed.
+def select(runs: Sequence[Run], cells: Sequence[Cell | None], fingerprint: str | None) -> list[list[Run]]:
+    """Return each cell's runs, one per seed, ordered by it; none for no cell.
+
+    Of two runs that differ in `score_every` alone, which trained alike, the one that scored more often is taken.
 
     Raises:
-        UserError: the runs are of different data or precision, which must never stand in one table.
+        UserError: runs on one data set are of different data or precision, which must never stand in one table.
     """
-    chosen = [[run for run in runs if cell.matches(run)] for cell in cells]
+    shelf: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        shelf.setdefault((run.spec.benchmark, run.spec.method), []).append(run)
+    chosen = [
+        [] if cell is None else [run for run in shelf.get((cell.benchmark.name, cell.method), []) if cell.matches(run)]
+        for cell in cells
+    ]
     if fingerprint is not None:
         chosen = [[run for run in own if run.spec.data_fingerprint.startswith(fingerprint)] for own in chosen]
     together = [run for own in chosen for run in own]
-    _require_one("data (--data FINGERPRINT chooses)", {run.spec.data_fingerprint for run in together})
-    _require_one("encoder weights", {str(run.spec.weights_fingerprint) for run in together})
-    _require_one("precision (--set precision=... chooses)", {run.spec.protocol.precision for run in together})
-    return [sorted(own, key=lambda run: run.spec.seed) for own in chosen]
+    for name in {run.spec.benchmark for run in together}:
+        of_data = [run for run in together if run.spec.benchmark == name]
+        _require_one("data (--data FINGERPRINT chooses)", {run.spec.data_fingerprint for run in of_data})
+        _require_one("encoder weights", {str(run.spec.weights_fingerprint) for run in of_data if _has_encoder(run)})
+        _require_one("precision (--set precision=... chooses)", {run.spec.protocol.precision for run in of_data})
+    return [_one_per_seed(own) for own in chosen]
+
+
+def _has_encoder(run: Run) -> bool:
+    return getattr(run.spec.protocol, "encoder", "none") != "none"
+
+
+def _one_per_seed(runs: Sequence[Run]) -> list[Run]:
+    by_seed: dict[int, Run] = {}
+    for run in sorted(runs, key=lambda run: (run.spec.protocol.score_every or math.inf, run.path.name)):
+        by_seed.setdefault(run.spec.seed, run)
+    return [by_seed[seed] for seed in sorted(by_seed)]
 
 
 def metric_title(metric: Metric, dimensions: int) -> str:
@@ -117,33 +148,42 @@ def fill_command(
     words = ["ssl-bench", "run", "--methods", ",".join(methods), "--dataset", benchmark.option, "--labeled", labeled]
     words += ["--protocol", protocol, "--seeds", seeds]
     for key, value in settings.items():
-        words += ["--set", f"{key}={_toml(value)}"]
+        words += ["--set", f"{key}={toml_value(value)}"]
     return shlex.join([*words, *options])
 
 
 def origin(runs: Sequence[Run]) -> list[str]:
-    """Where the numbers come from, for the lines below a table."""
+    """Where the numbers come from, for the lines below a table or figure."""
     if not runs:
         return []
     seeds = sorted({run.spec.seed for run in runs})
-    devices = sorted({str(run.provenance["device"]) for run in runs})
-    versions = sorted(
-        {f"ssl-bench {run.provenance['ssl_bench']}, torch {run.provenance['packages']['torch']}" for run in runs}
-    )
+    software = {f"ssl-bench {run.provenance['ssl_bench']}, {_packages(run.provenance['packages'])}" for run in runs}
     dates = sorted(str(run.provenance["finished"])[:10] for run in runs)
-    spec = runs[0].spec
-    cases = CASES[spec.protocol.dimensions]
+    devices = "; ".join(sorted({str(run.provenance["device"]) for run in runs}))
+    data: dict[str, dict[str, None]] = {}
+    for run in runs:
+        spec = run.spec
+        cases = CASES[spec.protocol.dimensions]
+        share = f"{spec.labeled} of {spec.train_count} training {cases} labelled, {spec.test_count} tested"
+        data.setdefault(f"{spec.benchmark} (data {spec.data_fingerprint})", {})[share] = None
     return [
-        (
-            f"Measured: mean ± sample standard deviation over seeds {', '.join(map(str, seeds))}; a seed's mean is "
-            f"over {spec.test_count} test {cases}, {spec.labeled} of {spec.train_count} training {cases} labelled."
-        ),
-        (
-            f"Data {spec.data_fingerprint}; {'; '.join(devices)}; {'; '.join(versions)}; "
-            f"runs of {dates[0]} to {dates[-1]}."
-        ),
+        f"Measured: mean over test cases, ± sample standard deviation over seeds ({', '.join(map(str, seeds))}).",
+        *(f"{name}: {'; '.join(shares)}." for name, shares in data.items()),
+        (f"Runs of {dates[0]} to {dates[-1]} on {devices}; {'; '.join(sorted(software))}."),
+        *_commands(runs),
         *_unlike(runs),
     ]
+
+
+def _packages(versions: Mapping[str, str | None]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+
+
+def _commands(runs: Sequence[Run], most: int = 3) -> list[str]:
+    """The commands that trained the runs, as they were given."""
+    commands = sorted({str(run.provenance["command"]) for run in runs if run.provenance.get("command")})
+    lines = [f"Trained by `{command}`" for command in commands[:most]]
+    return lines + [f"and {len(commands) - most} other commands (see the runs)."] * (len(commands) > most)
 
 
 def _unlike(runs: Sequence[Run]) -> list[str]:
@@ -163,9 +203,9 @@ def _unlike(runs: Sequence[Run]) -> list[str]:
     return notes
 
 
-def _plain(protocol: Protocol) -> dict[str, Any]:
+def plain_protocol(protocol: Protocol) -> dict[str, Any]:
     """A protocol's deciding fields; where a weight file lies does not decide."""
-    data = protocol.model_dump(mode="json", exclude={"name", "title", "note", "epochs", "split"})
+    data = protocol.model_dump(mode="json", exclude={"name", "title", "note", "epochs", "split", "score_every"})
     if str(data.get("encoder_weights")).endswith((".pth", ".pt", ".safetensors")):
         data["encoder_weights"] = "file"
     return data
@@ -182,5 +222,6 @@ def _require_one(what: str, found: set[str]) -> None:
         raise UserError(f"report: the runs differ in {what}: {', '.join(sorted(found))}")
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A setting's value as `--set` reads it."""
     return str(value).lower() if isinstance(value, bool) else str(value)

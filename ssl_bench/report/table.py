@@ -40,7 +40,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header; `notes` stand below, one a line. `numeric` columns are set to the right."""
+    """Rows under a header; `notes` stand below, one a line. `numeric` columns are set to the right.
+
+    A line break in a heading is one on a terminal, and a space elsewhere.
+    """
 
     title: str
     header: list[str]
@@ -61,12 +64,17 @@ class Table:
         for note in self.notes:
             console.print(escape(note), highlight=False, soft_wrap=True)
 
+    @property
+    def headings(self) -> list[str]:
+        """The header on one line."""
+        return [name.replace("\n", " ") for name in self.header]
+
     def markdown(self) -> str:
         """A GitHub-flavoured Markdown table."""
         rule = ["---:" if name in self.numeric else "---" for name in self.header]
         rows = [
             _emphasised(row, "markdown", lambda text: text.replace("|", r"\|"))
-            for row in (self.header, rule, *self.rows)
+            for row in (self.headings, rule, *self.rows)
         ]
         notes = [f"- {note}" for note in self.notes]
         return "\n".join([f"**{self.title}**", "", *("| " + " | ".join(row) + " |" for row in rows), "", *notes]) + "\n"
@@ -74,7 +82,7 @@ class Table:
     def latex(self) -> str:
         """A booktabs table (needs the packages booktabs and amssymb); the notes are comments above it."""
         columns = "".join("r" if name in self.numeric else "l" for name in self.header)
-        lines = [" & ".join(_emphasised(row, "latex", _tex)) + r" \\" for row in (self.header, *self.rows)]
+        lines = [" & ".join(_emphasised(row, "latex", _tex)) + r" \\" for row in (self.headings, *self.rows)]
         return "\n".join(
             [f"% {note}" for note in self.notes]
             + [r"\begin{table}", r"\centering", rf"\caption{{{_tex(self.title)}}}", rf"\begin{{tabular}}{{{columns}}}"]
@@ -84,13 +92,13 @@ class Table:
     def csv(self) -> str:
         """Comma-separated values, without title and notes."""
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.header, *self.rows])
+        csv.writer(text, lineterminator="\n").writerows([self.headings, *self.rows])
         return text.getvalue()
 
     def html(self) -> str:
         """A table element and its notes, for a page of one's own."""
         lines = ["<table>", f"<caption>{escape_html(self.title)}</caption>"]
-        for tag, row in (("th", self.header), *(("td", row) for row in self.rows)):
+        for tag, row in (("th", self.headings), *(("td", row) for row in self.rows)):
             lines.append(
                 "<tr>" + "".join(f"<{tag}>{c}</{tag}>" for c in _emphasised(row, "html", escape_html)) + "</tr>"
             )

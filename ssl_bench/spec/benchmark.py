@@ -148,6 +148,9 @@ class Benchmark(Card):
     labeled: tuple[str, ...] = Field(min_length=1, description="usual labelled shares; the first is the default")
     metrics: tuple[Metric, ...] = Field(min_length=1)
     protocol: str = Field("paper", description="the protocol that `run` takes when none is named")
+    image_sides: Literal["varying"] | tuple[Count, Count] | None = Field(
+        None, description="(H, W) of the published images, or varying; tells a copy of another size from the original"
+    )
     source: str
     license: str
     citation: str

@@ -18,7 +18,9 @@ from rich.console import Console
 from ssl_bench import BENCHMARKS_DIR
 from ssl_bench.errors import UserError
 from ssl_bench.method import load_methods
-from ssl_bench.report.paper import ablation_table, load_grid
+from ssl_bench.report.grid import Target, load_grid
+from ssl_bench.report.layout import View
+from ssl_bench.report.paper import TableReport, paper_table
 from ssl_bench.report.runs import comparison_table, status_table
 from ssl_bench.report.select import mean_and_deviation
 from ssl_bench.report.table import FORMATS, Table
@@ -94,17 +96,21 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
-def table4(store: Store, **changes: Any) -> Table:
-    asked = {"benchmark": ISIC, "labeled": "5%", "protocol": "mini", "settings": {"metrics": ["dsc"]}} | changes
-    return ablation_table(load_grid(4), store.runs(), methods=METHODS, **asked)
+def report4(store: Store, view: View | None = None, **changes: Any) -> TableReport:
+    asked = {"labeled": ("5%",), "protocol": "mini", "settings": {"metrics": ["dsc"]}} | changes
+    return paper_table(load_grid("table", 4), Target(**asked), store.runs(), METHODS, view or View())
+
+
+def table4(store: Store, view: View | None = None, **changes: Any) -> Table:
+    return report4(store, view, **changes).tables[0]
 
 
 def column(table: Table, name: str) -> dict[str, str]:
-    return {row[0]: row[table.header.index(name)] for row in table.rows}
+    return {str(row[0]): str(row[table.headings.index(name)]) for row in table.rows}
 
 
 def measured(table: Table) -> dict[str, str]:
-    return column(table, "Measured DSC [%]")
+    return column(table, "DSC [%] measured" if "DSC [%] measured" in table.headings else "DSC [%]")
 
 
 # ------------------------------------------------------------------------------------------------------ the numbers
@@ -120,7 +126,7 @@ def test_a_cell_is_the_mean_and_sample_deviation_over_seeds_of_the_mean_over_cas
     expected = dict.fromkeys(TITLES, "no run") | {"MT": "75.00 ± 5.00", "UCMT": "81.23"}
     assert measured(table) == expected
     assert column(table, "Seeds") == dict.fromkeys(TITLES, "0") | {"MT": "3", "UCMT": "1"}
-    assert column(table, "Published DSC [%]")["MT"] == "86.67"
+    assert column(table, "DSC [%] published")["MT"] == "86.67"
 
 
 def test_two_seeds_are_enough_for_a_deviation(store: Store) -> None:
@@ -128,7 +134,7 @@ def test_two_seeds_are_enough_for_a_deviation(store: Store) -> None:
     write_run(store, "cps", 9, [0.9, 0.7])
     deviation = statistics.stdev([60.0, 80.0])
     assert measured(table4(store))["CPS"] == f"70.00 ± {deviation:.2f}" == "70.00 ± 14.14"
-    assert any("seeds 4, 9" in note for note in table4(store).notes)
+    assert any("over seeds (4, 9)" in note for note in table4(store).notes)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +155,7 @@ def test_other_networks_are_shown_when_asked_for(store: Store) -> None:
     write_run(store, "mt", 1, [0.5], other=0.25)
     write_run(store, "mt", 2, [0.5], other=0.75)
     assert [row[0] for row in table4(store).rows] == TITLES
-    table = table4(store, all_networks=True)
+    table = table4(store, View(all_networks=True))
     assert [row[0] for row in table.rows] == ["Supervised", "MT", "  its student2", *TITLES[2:]]
     assert measured(table)["  its student2"] == f"50.00 ± {statistics.stdev([25, 75]):.2f}"
     assert {len(row) for row in table.rows} == {len(table.header)}
@@ -216,7 +222,7 @@ def test_runs_that_differ_are_not_mixed_in(what: str, store: Store) -> None:
 def test_runs_with_fewer_training_images_than_the_share_asks_for_are_not_mixed_in(store: Store) -> None:
     write_run(store, "mt", 1, [0.25], train=50, labeled=20)
     write_run(store, "mt", 2, [0.5], labeled=200)
-    assert measured(table4(store, labeled="200"))["MT"] == "50.00"
+    assert measured(table4(store, labeled=("200",)))["MT"] == "50.00"
 
 
 def test_what_set_says_is_what_is_shown(store: Store) -> None:
@@ -232,12 +238,12 @@ def test_what_set_says_is_what_is_shown(store: Store) -> None:
 
 def test_a_share_may_be_said_as_a_number(store: Store) -> None:
     write_run(store, "mt", 1, [0.5], labeled=90)
-    assert measured(table4(store, labeled="90"))["MT"] == measured(table4(store, labeled="5%"))["MT"] == "50.00"
-    assert measured(table4(store, labeled="91"))["MT"] == "no run"
+    assert measured(table4(store, labeled=("90",)))["MT"] == measured(table4(store, labeled=("5%",)))["MT"] == "50.00"
+    assert measured(table4(store, labeled=("91",)))["MT"] == "no run"
 
 
 def test_the_published_numbers_hang_on_the_share_and_not_on_how_it_is_written(store: Store) -> None:
-    assert column(table4(store, labeled="5.0%"), "Published DSC [%]") == column(table4(store), "Published DSC [%]")
+    assert column(table4(store, labeled=("5.0%",)), "DSC [%] published") == column(table4(store), "DSC [%] published")
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -261,7 +267,7 @@ def test_two_data_fingerprints_never_stand_in_one_table(store: Store) -> None:
     with pytest.raises(UserError, match=r"--data.*a1a1.*, b2b2"):
         table4(store)
     for beginning, expected in (("a", {"MT": "50.00"}), ("b2b2", {"CPS": "25.00"}), ("c", {})):
-        table = table4(store, fingerprint=beginning)
+        table = table4(store, View(fingerprint=beginning))
         assert measured(table) == dict.fromkeys(TITLES, "no run") | expected
 
 
@@ -284,7 +290,7 @@ def test_where_a_weight_file_lies_does_not_count(store: Store) -> None:
 def test_the_command_names_what_is_missing_with_the_seeds_that_are_there(store: Store) -> None:
     for method, seed in itertools.product(("supervised", "mt", "cps", "cmtv1", "cmtv3"), (1, 5)):
         write_run(store, method, seed, [0.5])
-    (note,) = [note for note in table4(store).notes if note.startswith("no run")]
+    (note,) = [note for note in table4(store).notes if note.startswith("no run: filled")]
     expected = (
         "ssl-bench run --methods cmtv2,ucmt --dataset isic --labeled 5% --protocol mini --seeds 1,5 --set "
         "'metrics=['\"'\"'dsc'\"'\"']'"
@@ -301,8 +307,8 @@ def test_a_full_table_asks_for_nothing(store: Store) -> None:
 def test_the_command_of_a_data_set_of_ones_own_names_its_card(store: Store, tmp_path: Path) -> None:
     card = tmp_path / "mine.toml"
     card.write_text((BENCHMARKS_DIR / "datasets/kvasir.toml").read_text().replace('"kvasir"', '"mine"', 1))
-    table = table4(store, benchmark=load_benchmark(str(card)))
-    (note,) = [note for note in table.notes if note.startswith("no run")]
+    table = table4(store, dataset=str(card))
+    (note,) = [note for note in table.notes if note.startswith("no run: filled")]
     assert f"--dataset {card}" in note  # `--dataset mine` is no data set that the command line knows
 
 
@@ -345,7 +351,7 @@ def test_the_same_store_gives_the_same_bytes(store: Store, tmp_path: Path) -> No
     for method, seed, scores in runs[::-1]:
         write_run(other, method, seed, scores)
     for name, write in FORMATS.items():
-        texts = {write(table4(place, all_networks=True)) for place in (store, store, other)}
+        texts = {write(table4(place, View(all_networks=True))) for place in (store, store, other)}
         assert len(texts) == 1, name
         assert "ucmt" in texts.pop().lower()
 
@@ -430,6 +436,6 @@ def test_rows_of_the_same_seeds_need_no_such_note(store: Store) -> None:
 
 def test_the_command_leaves_out_what_the_missing_methods_do_not_know(store: Store) -> None:
     write_run(store, "ucmt", 1, [0.5], hyper={"k": 3})
-    (note,) = [note for note in table4(store, settings={"metrics": ["dsc"], "k": 3}).notes if note.startswith("no run")]
+    (note,) = [note for note in table4(store, settings={"metrics": ["dsc"], "k": 3}).notes if note.startswith("no run: filled")]
     assert "k=3" not in note
     assert "metrics=" in note

@@ -1,0 +1,251 @@
+"""What the runs of a table say: each cell's mean and uncertainty, its comparisons, the published number's verdict.
+
+A record per row, column and metric, as `statistics.csv` has it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+
+import numpy as np
+
+from ssl_bench.report.grid import Grid, Place
+from ssl_bench.report.published import Published, differences, published
+from ssl_bench.report.select import metric_title, undefined
+from ssl_bench.report.statistics import Scores, compare, holm
+from ssl_bench.report.table import Cell, Table
+from ssl_bench.spec import FRACTIONS, Metric
+from ssl_bench.store import Run
+
+SIGNIFICANT = 0.05  # of Holm-corrected p values
+FEW_SEEDS = 3  # fewer say nothing of another training
+STATISTICS_NOTE = (
+    "Mean over seeds of the mean over cases; SD over cases of their means over seeds; interval: percentile bootstrap "
+    "over seeds and cases; difference to the best method of the column and to the baseline on the same cases and "
+    "seeds, each case's mean over seeds; p: Wilcoxon's signed-rank test, Holm-corrected over the column; r: "
+    "matched-pairs rank-biserial correlation."
+)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A method against another one on the same cases and seeds; positive: it scores higher than the other."""
+
+    other: str = ""
+    seeds: int | None = None
+    cases: int | None = None
+    difference: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    effect: float | None = None
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the Holm-corrected p value is below SIGNIFICANT."""
+        return self.p_holm is not None and self.p_holm < SIGNIFICANT
+
+
+@dataclass(frozen=True)
+class Record:
+    """One cell of a table with everything that is said of it; numbers in the metric's printed unit."""
+
+    place: Place
+    metric: Metric
+    runs: Sequence[Run]
+    published: Published | None
+    scores: Scores | None = field(repr=False)
+    interval: tuple[float, float] | None = None
+    best: Paired = Paired()
+    baseline: Paired = Paired()
+    verdict: str = ""
+    reasons: tuple[str, ...] = ()  # why published and measured cannot be compared, in full
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over seeds of the mean over cases."""
+        return None if self.scores is None else self.scores.mean
+
+
+def case_scores(runs: Sequence[Run], metric: Metric, network: str | None = None) -> Scores | None:
+    """Gather the predictor's (or another network's) scores per case, over runs that differ in their seed alone.
+
+    Returns:
+        Per cent for DSC and Jaccard, pixels or voxels for distances; None for no runs.
+
+    """
+    if not runs:
+        return None
+    scale = 100.0 if metric in FRACTIONS else 1.0
+    sums, counts, cases = [], [], None
+    for run in runs:
+        frame = run.cases
+        own = frame[frame["network"] == (network or run.result["predictor"])]
+        grouped = own.groupby("case", sort=True)[metric]
+        names = tuple(map(str, grouped.groups))
+        cases = names if cases is None else cases
+        assert names == cases, f"{run.path}: other test cases than {runs[0].path}"
+        sums.append(grouped.sum().to_numpy(dtype=float) * scale)
+        counts.append(grouped.count().to_numpy(dtype=np.int64))
+    assert cases is not None
+    return Scores(tuple(run.spec.seed for run in runs), cases, np.stack(sums), np.stack(counts))
+
+
+def analyse(
+    grid: Grid, chosen: Sequence[Sequence[tuple[Place | None, Sequence[Run]]]]
+) -> list[list[list[Record | None]]]:
+    """Return the records of a table by row, column and metric; None where a row has no method.
+
+    Within a column and metric, every method is compared with the best one and with the grid's baseline, each family of
+    comparisons Holm-corrected.
+
+    Args:
+        grid: the aimed grid.
+        chosen: per row and column, its place and the runs selected for it.
+
+    """
+    records = [
+        [[_record(grid, place, runs, metric) for metric in grid.metrics] for place, runs in row] for row in chosen
+    ]
+    if grid.comparisons:
+        for column in range(len(grid.columns)):
+            for metric in range(len(grid.metrics)):
+                family = {r: one for r, row in enumerate(records) if (one := row[column][metric]) is not None}
+                for r, one in _compared(grid, family).items():
+                    records[r][column][metric] = one
+    return records
+
+
+def statistics_csv(grid: Grid, records: Sequence[Sequence[Sequence[Record | None]]]) -> str:
+    """Every record in full, one a line; an empty cell is a thing that cannot be said."""
+    text = io.StringIO()
+    header = [
+        "exhibit", "dataset", "labeled", "column", "row", "method", "metric", "published", "published_source",
+        "verdict", "verdict_reasons", "seeds", "cases", "undefined", "mean", "sd_over_seeds", "sd_over_cases",
+        "ci95_low", "ci95_high",
+        *(f"vs_{which}_{f.name}" for which in ("best", "baseline") for f in fields(Paired)), "runs",
+    ]  # fmt: skip
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    for row in records:
+        for metrics in row:
+            writer.writerows(_line(grid, one) for one in metrics if one is not None)
+    return text.getvalue()
+
+
+def statistics_table(grid: Grid, records: Sequence[Sequence[Sequence[Record | None]]]) -> Table:
+    """What is said of each measured cell, for reading; `statistics_csv` has it in full."""
+    rows: list[list[str | Cell]] = []
+    for one in (one for row in records for metrics in row for one in metrics):
+        if one is None or one.scores is None or one.mean is None:
+            continue
+        place, scores, interval = one.place, one.scores, one.interval
+        where = f"{place.column.title} {place.benchmark.name} {place.column.labeled}".strip()
+        rows.append([
+            place.row.title, where, metric_title(one.metric, place.benchmark.dimensions), str(len(one.runs)),
+            str(len(scores.cases)), Cell(f"{one.mean:.2f}", one.mean, runs=tuple(run.path.name for run in one.runs)),
+            _number(scores.sd_over_seeds), _number(scores.sd_over_cases),
+            "—" if interval is None else Cell(f"{interval[0]:.2f} to {interval[1]:.2f}", interval[0]),
+            _paired(one.best), _paired(one.baseline), one.verdict or "—",
+        ])  # fmt: skip
+    header = [
+        "Method", "Data", "Metric", "Seeds", "Cases", "Mean", "SD over\nseeds", "SD over\ncases", "95 %\ninterval",
+        "Against the best\n(difference, p, r)", "Against the baseline\n(difference, p, r)", "Published number",
+    ]  # fmt: skip
+    return Table(f"{grid.name}: statistics", header, rows, frozenset(header[3:9]), [STATISTICS_NOTE] if rows else [])
+
+
+def _number(value: float | None) -> str | Cell:
+    return "—" if value is None else Cell(f"{value:.2f}", value)
+
+
+def _paired(one: Paired) -> str | Cell:
+    if one.p_holm is None or one.difference is None:
+        return "—"
+    p = "< 0.001" if one.p_holm < 0.001 else f"= {one.p_holm:.3f}"
+    return Cell(f"{one.difference:+.2f}, p {p}, r = {one.effect:+.2f}", one.difference)
+
+
+def _line(grid: Grid, one: Record) -> list[object]:
+    place, scores, given = one.place, one.scores, one.published
+    low, high = one.interval or (None, None)
+    values: list[object] = [
+        grid.name, place.benchmark.name, place.column.labeled, place.column.title, place.row.title, place.method,
+        metric_title(one.metric, place.benchmark.dimensions), given and given.value, given and given.source,
+        one.verdict, "; ".join(one.reasons), len(one.runs), scores and len(scores.cases),
+        undefined(one.runs, one.metric), one.mean,
+        scores and scores.sd_over_seeds, scores and scores.sd_over_cases, low, high,
+        *asdict(one.best).values(), *asdict(one.baseline).values(), " ".join(run.path.name for run in one.runs),
+    ]  # fmt: skip
+    return [round(value, 6) if isinstance(value, float) else value for value in values]
+
+
+def _record(grid: Grid, place: Place | None, runs: Sequence[Run], metric: Metric) -> Record | None:
+    if place is None:
+        return None
+    given = published(grid, place.row, place.column, metric)
+    scored = [run for run in runs if metric in run.result["scores"][run.result["predictor"]]]
+    scores = case_scores(scored, metric)
+    interval = None if scores is None else scores.interval()
+    record = Record(place, metric, scored, given, scores, interval)
+    verdict, reasons = _verdict(record)
+    return replace(record, verdict=verdict, reasons=reasons)
+
+
+def _verdict(one: Record) -> tuple[str, tuple[str, ...]]:
+    """Where the published number lies, or why that cannot be said, with the reasons in full."""
+    if one.published is None:
+        return "", ()
+    if one.mean is None or one.interval is None:
+        return "not measured", ()
+    if one.published.is_copied:
+        return "not comparable (copied)", ("the paper copied it from another paper, under another protocol",)
+    reasons = differences(one.place, one.runs)
+    if reasons:
+        return f"not comparable ({', '.join(reasons)})", tuple(f"{kind} ({why})" for kind, why in reasons.items())
+    low, high = one.interval
+    where = "above" if one.published.value > high else "below" if one.published.value < low else "inside"
+    few = "" if len(one.runs) >= FEW_SEEDS else f" ({len(one.runs)} of {FEW_SEEDS} seeds)"
+    return f"{where} the measured interval{few}", ()
+
+
+def _compared(grid: Grid, family: dict[int, Record]) -> dict[int, Record]:
+    """Add to each record its comparison with the best of its column and with the baseline."""
+    measured = {r: one for r, one in family.items() if one.mean is not None}
+    if len(measured) < 2:
+        return {}
+    larger = next(iter(measured.values())).metric in FRACTIONS
+
+    def quality(one: Record) -> float:
+        assert one.mean is not None
+        return one.mean if larger else -one.mean
+
+    best = max(measured, key=lambda r: quality(measured[r]))
+    baseline = next((r for r, one in measured.items() if one.place.method == grid.baseline), None)
+    with_best, with_baseline = _against(measured, best), _against(measured, baseline)
+    return {
+        r: replace(one, best=with_best.get(r, Paired()), baseline=with_baseline.get(r, Paired()))
+        for r, one in measured.items()
+    }
+
+
+def _against(measured: dict[int, Record], reference: int | None) -> dict[int, Paired]:
+    """Compare every other record with one of them; Holm's correction is over these comparisons."""
+    if reference is None:
+        return {}
+    other = measured[reference]
+    found = {}
+    for r, one in measured.items():
+        if r == reference:
+            continue
+        assert one.scores is not None
+        assert other.scores is not None
+        paired = compare(one.scores, other.scores)
+        if paired is not None:
+            found[r] = Paired(
+                other.place.row.title, paired.seeds, paired.cases, paired.difference, paired.p, None, paired.effect
+            )
+    adjusted = holm([paired.p for paired in found.values() if paired.p is not None])
+    return {r: replace(paired, p_holm=p) for (r, paired), p in zip(found.items(), adjusted, strict=True)}

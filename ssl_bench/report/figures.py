@@ -1,0 +1,219 @@
+"""The paper's figures, from the runs of a store: what is drawn in each, and the lines below it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ssl_bench.method import SSLMethod
+from ssl_bench.report.draw import (
+    Example,
+    Line,
+    Panel,
+    UncertaintyExample,
+    example_figure,
+    line_figure,
+    uncertainty_figure,
+)
+from ssl_bench.report.grid import Grid, Place, Target, aim, places, share
+from ssl_bench.report.layout import View, fill_commands, missing_notes, protocol_notes
+from ssl_bench.report.select import metric_title, origin, seed_scores, select
+from ssl_bench.spec import FRACTIONS, Metric, load_benchmark
+from ssl_bench.store import Run
+
+CASES = 2  # rows of Figure 4 per data set, the first of those that are drawn by their ids
+Body = list[list[tuple[Place | None, list[Run]]]]
+
+
+@dataclass(frozen=True)
+class FigureReport:
+    """A figure of the paper, the lines that stand below it, and the commands that train what it still lacks."""
+
+    grid: Grid
+    figure: Figure
+    notes: tuple[str, ...]
+    runs: tuple[Run, ...] = field(repr=False)
+    missing: tuple[str, ...] = ()
+
+
+def paper_figure(
+    grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]], view: View
+) -> FigureReport:
+    """Draw a figure of the paper from the runs that are there.
+
+    Args:
+        grid: the card.
+        target: data set, shares, protocol and settings to show.
+        runs: the store's runs.
+        methods: the registry.
+        view: what is shown besides.
+
+    Raises:
+        UserError: the target is wrong, or runs of different data or precision would stand in one figure.
+    """
+    grid = aim(grid, target, methods)
+    wanted = places(grid, target, methods)
+    chosen = iter(select(runs, [None if p is None else p.cell for row in wanted for p in row], view.fingerprint))
+    body: Body = [[(place, next(chosen)) for place in row] for row in wanted]
+    drawn = {"curves": _curves, "shares": _shares, "examples": _examples, "moments": _moments}[grid.kind]
+    figure, remarks = drawn(grid, body)
+    together = tuple(run for row in body for _, own in row for run in own)
+    missing = tuple(fill_commands(body, view))
+    notes = [*remarks, *protocol_notes(target, body), *origin(together)]
+    notes += missing_notes(grid, target, missing, view)
+    return FigureReport(grid, figure, tuple(notes), together, missing)
+
+
+def _curves(grid: Grid, body: Body) -> tuple[Figure, list[str]]:
+    """Figure 1: disagreement and entropy of the first column's runs, then the scores of all columns."""
+    column = grid.columns[0]
+    where = f"{load_benchmark(column.dataset).title}, {column.labeled}"
+    panels = [
+        Panel(f"{title}\n{where}", "iteration", label, _lines_of_curves(body, name))
+        for title, label, name in (
+            ("Disagreement", "Dice loss of the branches' labels", "disagreement"),
+            ("Uncertainty", "entropy [nat]", "entropy"),
+        )
+    ]
+    remark = (
+        f"Disagreement and entropy: training batches of {where}, of the two branches on the views that each one sees, "
+        "averaged since the point before; bands are ± the sample standard deviation over seeds. Iterations are the "
+        "method's own: one that updates twice an iteration has half as many."
+    )
+    return line_figure([*panels, *_share_panels(grid, body)]), [remark]
+
+
+def _lines_of_curves(body: Body, name: str) -> tuple[Line, ...]:
+    lines = []
+    for row in body:
+        place, own = row[0]
+        frames = [run.curves for run in own if name in run.curves]
+        if place is None or not frames:
+            continue
+        table = [frame.set_index("iteration")[name].dropna() for frame in frames]
+        x = np.unique(np.concatenate([curve.index.to_numpy() for curve in table]))
+        y = np.stack([curve.reindex(x).to_numpy(dtype=float) for curve in table])
+        lines.append(Line(place.row.title, x, y))
+    return tuple(lines)
+
+
+def _shares(grid: Grid, body: Body) -> tuple[Figure, list[str]]:
+    """Figure 3: a panel per data set."""
+    return line_figure(_share_panels(grid, body)), []
+
+
+def _share_panels(grid: Grid, body: Body) -> list[Panel]:
+    """Scores against the labelled share, a panel per data set."""
+    metric = grid.metrics[0]
+    panels = []
+    for dataset in dict.fromkeys(column.dataset for column in grid.columns):
+        benchmark = load_benchmark(dataset)
+        own = {column.labeled: c for c, column in enumerate(grid.columns) if column.dataset == dataset}
+        shares = sorted(own, key=share)
+        lines = []
+        for row in body:
+            at = {place: _by_seed(row[own[text]][1], metric) for place, text in enumerate(shares)}
+            seeds = sorted({seed for scores in at.values() for seed in scores})
+            place = next((place for place, _ in row if place is not None), None)
+            if place is not None and seeds:
+                y = [[at[x].get(seed, np.nan) for x in range(len(shares))] for seed in seeds]
+                lines.append(Line(place.row.title, np.arange(len(shares), dtype=float), np.array(y)))
+        ticks = tuple((float(x), text) for x, text in enumerate(shares))
+        panels.append(
+            Panel(
+                f"Performance\n{benchmark.title}",
+                "labelled",
+                metric_title(metric, benchmark.dimensions),
+                tuple(lines),
+                ticks,
+            )
+        )
+    return panels
+
+
+def _by_seed(runs: Sequence[Run], metric: Metric) -> dict[int, float]:
+    scores = {run.spec.seed: seed_scores([run], metric) for run in runs}
+    return {seed: values[0] for seed, values in scores.items() if values}
+
+
+def _examples(grid: Grid, body: Body) -> tuple[Figure, list[str]]:
+    """Figure 4: the first drawn cases of each data set, by every method's run of one seed."""
+    examples, remarks = [], []
+    for c, column in enumerate(grid.columns):
+        benchmark = load_benchmark(column.dataset)
+        runs = [{run.spec.seed: run for run in row[c][1] if run.examples} for row in body]
+        seeds = sorted({seed for own in runs for seed in own}, key=lambda s: (-sum(s in own for own in runs), s))
+        if not seeds:
+            continue
+        shown = [own.get(seeds[0]) for own in runs]
+        remarks.append(f"{benchmark.title}, {column.labeled} labelled: runs of seed {seeds[0]}.")
+        examples += _rows_of(benchmark.title, shown)
+    remarks.append(
+        "The cases are drawn by their ids, not chosen; a number is the case's DSC [%], a line the truth's border. "
+        "Of a volume the axial slice with the most ground truth is shown, its number is the whole volume's."
+    )
+    return example_figure([row.title for row in grid.rows], examples), remarks
+
+
+def _rows_of(title: str, runs: Sequence[Run | None]) -> list[Example]:
+    albums = [{} if run is None else {one.case: one for one in run.examples} for run in runs]
+    fullest = next(run for run in runs if run is not None)
+    cases = [one.case for one in fullest.examples if "drawn" in one.why.split(",")][:CASES]
+    rows = []
+    for case in cases:
+        one = next(album[case] for album in albums if case in album)
+        rows.append(
+            Example(
+                label=f"{title}\n{case}",
+                image=one.image,
+                truth=one.truth,
+                predictions=tuple(album[case].prediction if case in album else None for album in albums),
+                scores=tuple(case_score(run, case) for run in runs),
+            )
+        )
+    return rows
+
+
+def case_score(run: Run | None, case: str) -> str:
+    """A case's first metric by the predictor, mean over classes, as text; empty where it is undefined or not run."""
+    if run is None:
+        return ""
+    metrics = run.spec.protocol.metrics
+    assert metrics != "auto"
+    frame = run.cases
+    values = frame[(frame["network"] == run.result["predictor"]) & (frame["case"] == case)][metrics[0]].dropna()
+    return f"{values.mean() * (100 if metrics[0] in FRACTIONS else 1):.1f}" if len(values) else ""
+
+
+def _moments(grid: Grid, body: Body) -> tuple[Figure, list[str]]:
+    """Figure 5: uncertainty of images and of their UMIX images, early and late."""
+    rows, remarks = [], []
+    for c, column in enumerate(grid.columns):
+        for row in body:
+            run = next((run for run in row[c][1] if run.moments), None)
+            if run is None:
+                continue
+            benchmark = load_benchmark(column.dataset)
+            remarks.append(
+                f"{benchmark.title}, {column.labeled} labelled: seed {run.spec.seed}, {run.iterations} iterations."
+            )
+            for case in dict.fromkeys(moment.case for moment in run.moments):
+                own = [moment for moment in run.moments if moment.case == case]
+                stages = tuple(
+                    (
+                        f"iteration {m.iteration}",
+                        m.uncertainty.astype(float),
+                        m.mixed,
+                        m.uncertainty_mixed.astype(float),
+                    )
+                    for m in own
+                )
+                rows.append(UncertaintyExample(f"{benchmark.title}\n{case}", own[0].image, stages))
+    remarks.append(
+        "Two unlabelled training images, drawn by their ids, without augmentation, networks in evaluation mode; a map "
+        "is the mean of both students' uncertainty with the teacher (equation 8), divided by ln K."
+    )
+    return uncertainty_figure(rows), remarks

@@ -1,0 +1,198 @@
+"""Grids: the paper's tables and figures as the runs that they need, aimed at its data sets or at others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ssl_bench import BENCHMARKS_DIR
+from ssl_bench.cards import Card, parse_card, read_toml
+from ssl_bench.errors import UserError
+from ssl_bench.method import SSLMethod, parse_hyperparameters
+from ssl_bench.report.select import Cell
+from ssl_bench.spec import Benchmark, Metric, load_benchmark, load_protocol, parse_share, protocol_keys, with_split_file
+
+Exhibit = Literal["table", "figure"]
+
+
+class Column(Card):
+    """A data set and a labelled share, perhaps with settings of its own."""
+
+    dataset: str
+    labeled: str
+    title: str = Field("", description="the heading, where data set and share do not make one")
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class Row(Card):
+    """A method, perhaps with settings of its own; without one, a row that the paper copied from elsewhere."""
+
+    title: str
+    method: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    published: str = Field("", description="the method's name in results/published, where it is not the title")
+    network: str | None = Field(None, description="the network's name there, where the method has several rows")
+    dimensions: tuple[Literal[2, 3], ...] = (2, 3)
+
+
+class Grid(Card):
+    """A table or figure of the paper (a card in benchmarks/tables/ or benchmarks/figures/)."""
+
+    number: int
+    kind: Literal["table", "curves", "shares", "examples", "moments"]
+    title: str
+    metrics: tuple[Metric, ...] = ("dsc",)
+    components: tuple[str, ...] = Field((), description="check marks, read from the method classes")
+    comparisons: bool = Field(True, description="whether the rows compete with each other")
+    baseline: str | None = Field(None, description="the method that the others are compared with, besides the best")
+    columns: tuple[Column, ...] = Field(min_length=1)
+    rows: tuple[Row, ...] = Field(min_length=1)
+
+    @property
+    def exhibit(self) -> Exhibit:
+        """Table or figure."""
+        return "table" if self.kind == "table" else "figure"
+
+    @property
+    def name(self) -> str:
+        """As in `Table 4`."""
+        return f"{self.exhibit.capitalize()} {self.number}"
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        if self.baseline is not None and self.baseline not in {row.method for row in self.rows}:
+            raise ValueError(f"baseline '{self.baseline}' is no method of a row")
+        for column in self.columns:
+            parse_share(column.labeled, "labeled")
+        return self
+
+
+@dataclass(frozen=True)
+class Target:
+    """Whose runs a grid is to show: by default the paper's data sets and shares, under each data set's own protocol."""
+
+    dataset: str | None = None
+    labeled: tuple[str, ...] = ()
+    protocol: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row and a column meet: the runs wanted there, and what a command must say to train them."""
+
+    row: Row
+    column: Column
+    benchmark: Benchmark
+    protocol: str
+    settings: dict[str, Any]
+    cell: Cell
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return self.cell.method
+
+
+def load_grid(exhibit: Exhibit, number: int) -> Grid:
+    """Read the card of a table or figure."""
+    path = BENCHMARKS_DIR / f"{exhibit}s" / f"{exhibit}-{number}.toml"
+    if not path.exists():
+        known = sorted(grid.number for grid in all_grids() if grid.exhibit == exhibit)
+        raise UserError(f"--{exhibit}: expected one of {', '.join(map(str, known))}; found {number}")
+    return parse_card(Grid, read_toml(path), str(path))
+
+
+def all_grids() -> list[Grid]:
+    """Every table, then every figure, by number."""
+    paths = [*(BENCHMARKS_DIR / "tables").glob("*.toml"), *(BENCHMARKS_DIR / "figures").glob("*.toml")]
+    grids = [parse_card(Grid, read_toml(path), str(path)) for path in paths]
+    return sorted(grids, key=lambda grid: (grid.exhibit == "figure", grid.number))
+
+
+def aim(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> Grid:
+    """Return the grid with its columns on the data set and shares of the target.
+
+    A data set that the grid does not have takes the place of its first one, its own usual shares that of the grid's.
+
+    Raises:
+        UserError: a setting is of neither the protocol nor one of the grid's methods, or the data set is unknown.
+    """
+    known = protocol_keys()
+    fields = {key for row in grid.rows if row.method for key in methods[row.method].hyperparameters.model_fields}
+    unknown = [key for key in target.settings if key not in known | fields]
+    if unknown:
+        raise UserError(f"--set {unknown[0]}: neither a protocol field nor one of the methods of {grid.name}")
+    columns: list[Column] = []
+    datasets = list(dict.fromkeys(column.dataset for column in grid.columns))
+    for dataset in [target.dataset] if target.dataset is not None else datasets:
+        own = [column for column in grid.columns if column.dataset == dataset]
+        if not own:
+            own = _transferred([c for c in grid.columns if c.dataset == datasets[0]], load_benchmark(dataset), dataset)
+        if target.labeled:
+            kinds = {column.model_copy(update={"labeled": ""}).model_dump_json(): column for column in own}.values()
+            own = [column.model_copy(update={"labeled": share}) for share in target.labeled for column in kinds]
+        columns += own
+    return grid.model_copy(update={"columns": tuple(columns)})
+
+
+def _transferred(columns: Sequence[Column], benchmark: Benchmark, option: str) -> list[Column]:
+    """The columns on another data set, as many of its shares as there were and as it has."""
+    shares = dict(zip(dict.fromkeys(column.labeled for column in columns), benchmark.labeled, strict=False))
+    return [
+        column.model_copy(update={"dataset": option, "labeled": shares[column.labeled]})
+        for column in columns
+        if column.labeled in shares
+    ]
+
+
+def places(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> list[list[Place | None]]:
+    """Return a list per row with a place per column of an aimed grid; None where the row has no method for the data.
+
+    A row's and a column's own settings go before the target's, and each setting goes to the protocol or to the methods
+    that know it.
+
+    Raises:
+        UserError: a card or a setting is wrong.
+    """
+    benchmarks = {column.dataset: load_benchmark(column.dataset) for column in grid.columns}
+    return [[_place(row, column, benchmarks[column.dataset], target, methods) for column in grid.columns]
+            for row in grid.rows]  # fmt: skip
+
+
+def supervised_line(grid: Grid) -> Grid:
+    """The grid with one row, the supervised network with all labels: the upper line of a table, where it was run."""
+    row = Row.model_validate({"title": "Supervised, 100%", "method": "supervised"})
+    columns = tuple(column.model_copy(update={"labeled": "100%"}) for column in grid.columns)
+    return grid.model_copy(update={"rows": (row,), "columns": columns, "baseline": None})
+
+
+def _place(
+    row: Row, column: Column, benchmark: Benchmark, target: Target, methods: Mapping[str, type[SSLMethod]]
+) -> Place | None:
+    if row.method is None or benchmark.dimensions not in row.dimensions:
+        return None
+    method, known = methods[row.method], protocol_keys()
+    own = method.hyperparameters.model_fields
+    settings = {
+        key: value
+        for key, value in {**target.settings, **column.settings, **row.settings}.items()
+        if key in known or key in own
+    }
+    name = target.protocol or benchmark.protocol
+    of_protocol = {key: value for key, value in settings.items() if key in known}
+    protocol = load_protocol(name, of_protocol, dimensions=benchmark.dimensions)
+    hyper = parse_hyperparameters(method, {key: value for key, value in settings.items() if key in own})
+    resolved = hyper.resolved(benchmark.dimensions).model_dump(mode="json")
+    benchmark = with_split_file(benchmark, protocol.split)
+    cell = Cell(benchmark, column.labeled, protocol, row.method, method.version, resolved)
+    return Place(row, column, benchmark, name, settings, cell)
+
+
+def share(text: str) -> Fraction | int:
+    """A labelled share as a number, so that 5% and 5.0% are one."""
+    return parse_share(text, "--labeled")

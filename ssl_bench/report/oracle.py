@@ -1,0 +1,64 @@
+"""What choosing the checkpoint, or the seed, on the test set would have claimed: the field's inflation, measured."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from ssl_bench.report.grid import Grid, Place
+from ssl_bench.report.select import mean_and_deviation, metric_title, seed_scores
+from ssl_bench.report.table import Cell, Table
+from ssl_bench.spec import FRACTIONS, Metric
+from ssl_bench.store import Run
+
+HEADER = [
+    "Method", "Data", "Metric", "Seeds", "Scored checkpoint", "ORACLE: best checkpoint", "Inflation",
+    "ORACLE: best checkpoint, best seed", "Inflation of both",
+]  # fmt: skip
+NOTE = (
+    "ORACLE: of each run the best of the checkpoints that were scored on the test set on the way (score_every), and of "
+    "the seeds the best one. The test set chose these numbers: they say what such a choice claims, not what a method "
+    "is worth."
+)
+
+
+def oracle_table(grid: Grid, body: Sequence[Sequence[tuple[Place | None, Sequence[Run]]]]) -> Table | None:
+    """Lay out, per method and column, the scored checkpoint's number beside those that the test set would choose.
+
+    By the grid's first metric; None where no run scored the test set on the way.
+    """
+    metric = grid.metrics[0]
+    rows = []
+    for row in body:
+        for place, own in row:
+            scored = [run for run in own if run.test_curve is not None and seed_scores([run], metric)]
+            if place is not None and scored:
+                rows.append(_row(place, scored, metric))
+    if not rows:
+        return None
+    return Table(f"{grid.name}, ORACLE: choosing on the test set", HEADER, rows, frozenset(HEADER[3:]), [NOTE])
+
+
+def _row(place: Place, runs: Sequence[Run], metric: Metric) -> list[str | Cell]:
+    best = max if metric in FRACTIONS else min
+    scored = seed_scores(runs, metric)
+    chosen = [best(own, *_on_the_way(run, metric)) for run, own in zip(runs, scored, strict=True)]
+    mean, mean_chosen, luckiest = statistics.fmean(scored), statistics.fmean(chosen), best(chosen)
+    hashes = tuple(run.path.name for run in runs)
+    return [
+        place.row.title,
+        f"{place.column.title} {place.benchmark.name} {place.column.labeled}".strip(),
+        metric_title(metric, place.benchmark.dimensions),
+        str(len(runs)),
+        Cell(mean_and_deviation(scored), mean, runs=hashes),
+        Cell(mean_and_deviation(chosen), mean_chosen, runs=hashes),
+        Cell(f"{mean_chosen - mean:+.2f}", mean_chosen - mean),
+        Cell(f"{luckiest:.2f}", luckiest),
+        Cell(f"{luckiest - mean:+.2f}", luckiest - mean),
+    ]
+
+
+def _on_the_way(run: Run, metric: Metric) -> list[float]:
+    curve = run.test_curve
+    assert curve is not None
+    return [float(value) * (100 if metric in FRACTIONS else 1) for value in curve[metric].dropna()]

@@ -1,0 +1,163 @@
+"""Tables and figures as files: every format of each in a folder, or all of them as a site."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from ssl_bench.files import write_bytes
+from ssl_bench.report.draw import Example, Line, Panel, example_figure, line_figure, render
+from ssl_bench.report.figures import FigureReport, case_score
+from ssl_bench.report.paper import TableReport
+from ssl_bench.report.select import mean_and_deviation, metric_title, seed_scores
+from ssl_bench.report.site import Exhibit, Picture, RunPage, write_site
+from ssl_bench.report.table import Cell, Table
+from ssl_bench.spec import Metric
+from ssl_bench.store import Run
+
+FigureFormat = Literal["png", "svg", "pdf"]
+SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
+
+
+def write_files(report: TableReport | FigureReport, folder: Path) -> list[Path]:
+    """Write a table (Markdown, LaTeX, CSV, HTML) with its statistics, or a figure (PNG, SVG, PDF) with its caption.
+
+    Returns:
+        The files.
+
+    """
+    contents: dict[str, bytes] = {}
+    if isinstance(report, TableReport):
+        for name, suffix in SUFFIXES.items():
+            contents[suffix] = "\n".join(getattr(table, name)() for table in report.tables).encode()
+        contents["statistics.csv"] = report.statistics_csv.encode()
+    else:
+        contents = {**_rendered(report), "md": _caption(report).encode()}
+    paths = {folder / f"{_slug(report)}.{suffix}": content for suffix, content in contents.items()}
+    for path, content in paths.items():
+        write_bytes(path, content)
+    return list(paths)
+
+
+def write_html(reports: Sequence[TableReport | FigureReport], folder: Path) -> int:
+    """Write a site with a page per table, figure and run behind them; returns the number of pages.
+
+    Raises:
+        UserError: the folder holds something else than an earlier report.
+    """
+    exhibits = [_exhibit(report) for report in reports]
+    runs = {run.path.name: run for report in reports for run in report.runs}
+    pages = [_run_page(runs[name]) for name in sorted(runs)]
+    write_site(folder, "ssl-bench report", _overview(reports), exhibits, pages)
+    return 1 + len(exhibits) + len(pages)
+
+
+def _slug(report: TableReport | FigureReport) -> str:
+    return f"{report.grid.exhibit}-{report.grid.number}"
+
+
+def _rendered(report: FigureReport) -> dict[str, bytes]:
+    return {suffix: render(report.figure, suffix) for suffix in get_args(FigureFormat)}
+
+
+def _caption(report: FigureReport) -> str:
+    lines = [f"**{report.grid.name}. {report.grid.title}**", "", *(f"- {note}" for note in report.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def _exhibit(report: TableReport | FigureReport) -> Exhibit:
+    title = f"{report.grid.name}. {report.grid.title}"
+    if isinstance(report, TableReport):
+        return Exhibit(_slug(report), title, tables=(*report.tables, report.statistics))
+    picture = Picture(title, _slug(report), _rendered(report))
+    return Exhibit(_slug(report), title, pictures=(picture,), notes=report.notes)
+
+
+def _overview(reports: Sequence[TableReport | FigureReport]) -> Table:
+    rows: list[list[str | Cell]] = []
+    for report in reports:
+        runs = report.runs
+        rows.append([
+            report.grid.name, report.grid.title, ", ".join(sorted({run.spec.benchmark for run in runs})),
+            ", ".join(sorted({run.spec.protocol.name for run in runs})), Cell(str(len(runs)), float(len(runs))),
+            ", ".join(map(str, sorted({run.spec.seed for run in runs}))),
+            "complete" if not report.missing else "runs are missing" if runs else "no run",
+        ])  # fmt: skip
+    header = ["Exhibit", "Title", "Data sets", "Protocols", "Runs", "Seeds", "State"]
+    return Table("Tables and figures", header, rows, frozenset({"Runs"}))
+
+
+# ------------------------------------------------------------------------------------------------------ a run's page
+
+
+def _run_page(run: Run) -> RunPage:
+    facts = (
+        ("Specification", _flat(run.spec.model_dump(mode="json"))),
+        ("Provenance", _flat(run.provenance)),
+        ("Costs", _flat({key: value for key, value in run.result.items() if key != "scores"})),
+    )
+    pictures = [
+        Picture("Training curves", f"curves-{run.path.name}", {"svg": render(line_figure(_panels(run)), "svg")})
+    ]
+    for why, words in (("best", "Best cases"), ("worst", "Worst cases")):
+        examples = [
+            Example(one.case, one.image, one.truth, (one.prediction,), (case_score(run, one.case),))
+            for one in run.examples
+            if why in one.why.split(",")
+        ]
+        if examples:
+            content = render(example_figure([run.result["predictor"]], examples), "png")
+            pictures.append(Picture(words, f"{why}-{run.path.name}", {"png": content}))
+    return RunPage(run.path.name, run.spec.label, facts, tuple(pictures), (_networks(run),))
+
+
+def _networks(run: Run) -> Table:
+    """Scores of every network of a run."""
+    metrics, dimensions = run.spec.protocol.metrics, run.spec.protocol.dimensions
+    assert metrics != "auto"
+    titles = [metric_title(metric, dimensions) for metric in metrics]
+    rows: list[list[str | Cell]] = []
+    for network in run.result["scores"]:
+        scored = " (scored)" if network == run.result["predictor"] else ""
+        rows.append([f"{network}{scored}", *(_score(run, metric, network) for metric in metrics)])
+    return Table("Scores of every network", ["Network", *titles], rows, frozenset(titles))
+
+
+def _score(run: Run, metric: Metric, network: str) -> Cell:
+    values = seed_scores([run], metric, network)
+    return Cell(mean_and_deviation(values), values[0] if values else None)
+
+
+def _panels(run: Run) -> list[Panel]:
+    """Losses, disagreement and entropy of a run's training, and its test scores on the way where there are any."""
+    curves = run.curves
+    names = [name for name in curves.columns if name not in ("iteration", "lambda", "disagreement", "entropy")]
+    panels = [Panel("Losses", "iteration", "value", tuple(_line(curves, name) for name in names))]
+    for name, label in (("disagreement", "Dice loss"), ("entropy", "entropy [nat]")):
+        if name in curves:
+            panels.append(Panel(name.capitalize(), "iteration", label, (_line(curves, name),)))
+    if run.test_curve is not None:
+        metrics = [name for name in run.test_curve.columns if name != "iteration"]
+        lines = tuple(_line(run.test_curve, name) for name in metrics)
+        panels.append(Panel("Test set (ORACLE)", "iteration", "score", lines))
+    return panels
+
+
+def _line(frame: Any, name: str) -> Line:
+    own = frame[["iteration", name]].dropna()
+    return Line(name, own["iteration"].to_numpy(dtype=float), np.asarray([own[name].to_numpy(dtype=float)]))
+
+
+def _flat(data: Mapping[str, Any], prefix: str = "") -> tuple[tuple[str, str], ...]:
+    """Nested data as dotted keys and texts."""
+    rows: list[tuple[str, str]] = []
+    for key, value in data.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+    return tuple(rows)

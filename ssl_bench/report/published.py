@@ -1,0 +1,113 @@
+"""The paper's numbers, where each comes from, and what stands between one of them and a measured number."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ssl_bench import PUBLISHED_DIR
+from ssl_bench.errors import UserError
+from ssl_bench.report.grid import Column, Grid, Place, Row, share
+from ssl_bench.report.select import plain_protocol
+from ssl_bench.spec import METRICS, Metric, load_protocol, protocol_keys
+from ssl_bench.store import Run
+
+PROTOCOLS = ("paper", "released-code")  # under which a measured number may be held against a published one
+COPIED = "copied from the original paper"
+NEUTRAL = {"precision", "compile", "channels_last", "window_batch", "log_every", "metrics"}  # no more than rounding
+NETWORK = {"network", "encoder", "encoder_weights", "output_stride", "aspp", "aspp_dropout", "input_mean", "input_std",
+           "filters", "dropout"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number of the paper: DSC and Jaccard in per cent, distances in voxels."""
+
+    value: float
+    source: str
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether the paper's authors took it from another paper, under another protocol."""
+        return COPIED in self.source
+
+
+def published(grid: Grid, row: Row, column: Column, metric: Metric) -> Published | None:
+    """Return the paper's number for a row and column of one of its tables, None where it has none."""
+    if grid.exhibit != "table":
+        return None
+    settings = {**column.settings, **row.settings}
+    for entry in _entries():
+        if (
+            int(entry["table"]) == grid.number
+            and entry["dataset"] == column.dataset
+            and share(entry["labeled"]) == share(column.labeled)
+            and entry["method"] == (row.published or row.title)
+            and entry["metric"].lower() == metric
+            and (row.network is None or entry["network"] == row.network)
+            and all(
+                key not in entry or entry[key] == str(value) for key, value in settings.items() if key in ("k", "r")
+            )
+        ):
+            return Published(float(entry["value"]), entry.get("source", "UCMT paper, its own method"))
+    return None
+
+
+def differences(place: Place, runs: Sequence[Run]) -> dict[str, str]:
+    """Say what keeps a cell's runs from being compared with the paper's number: network, protocol or data, and how.
+
+    A protocol field that decides no more than rounding is no difference. Which images the paper tested on is not
+    published, so its split is none either.
+    """
+    spec = runs[0].spec
+    found: dict[str, str] = {}
+    fields = min((_differing(place, runs[0], name) for name in PROTOCOLS), key=len)
+    network, protocol = sorted(fields & NETWORK), sorted(fields - NETWORK)
+    if network:
+        found["network"] = _listed(f"{key} = {getattr(spec.protocol, key)}" for key in network)
+    if protocol:
+        found["protocol"] = f"{spec.protocol.name}, which differs in {_listed(protocol)}"
+    cases = spec.train_count + spec.test_count
+    if cases != place.benchmark.cases:
+        found["data"] = f"{cases} of {place.benchmark.cases} cases"
+    sides = runs[0].result.get("test_sides")
+    expected = place.benchmark.image_sides
+    if sides is not None and expected is not None:
+        smallest, largest = tuple(sides["smallest"]), tuple(sides["largest"])
+        if smallest == largest if expected == "varying" else (smallest, largest) != (expected, expected):
+            original = "of many sizes" if expected == "varying" else "x".join(map(str, expected))
+            copies = f"images of {'x'.join(map(str, largest))}, the originals are {original}"
+            found["data"] = f"{found['data']}; {copies}" if "data" in found else copies
+    return found
+
+
+def _differing(place: Place, run: Run, name: str) -> set[str]:
+    """Protocol fields in which a run differs from a protocol of the paper, with the grid's own settings in it."""
+    own = {**place.column.settings, **place.row.settings}
+    overrides = {key: value for key, value in own.items() if key in protocol_keys()}
+    try:
+        card = load_protocol(name, overrides, dimensions=place.benchmark.dimensions)
+    except UserError as error:
+        raise AssertionError(f"{name} cannot take the settings of {place.row.title}") from error
+    reference = plain_protocol(card.resolved(place.benchmark, run.spec.train_count, "cpu"))
+    actual = plain_protocol(run.spec.protocol)
+    keys = (reference.keys() | actual.keys()) - NEUTRAL
+    return {key for key in keys if reference.get(key) != actual.get(key)}
+
+
+def _listed(texts: Any, most: int = 4) -> str:
+    items = list(texts)
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+@cache
+def _entries() -> tuple[dict[str, str], ...]:
+    entries = []
+    for path in sorted(PUBLISHED_DIR.glob("*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            entries += list(csv.DictReader(file))
+    assert all(entry["metric"].lower() in METRICS for entry in entries)
+    return tuple(entries)

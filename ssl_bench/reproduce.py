@@ -1,0 +1,120 @@
+"""What a table or figure of the paper still lacks: the runs to train, and about how long they will take."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ssl_bench.method import SSLMethod
+from ssl_bench.plan import Request
+from ssl_bench.report.grid import Grid, Place, Target, aim, places
+from ssl_bench.report.select import plain_protocol, select
+from ssl_bench.report.table import Table
+from ssl_bench.store import Run
+
+
+@dataclass(frozen=True)
+class Lack:
+    """A run that a grid wants and the store does not have finished."""
+
+    place: Place
+    seed: int
+
+
+def wanted_runs(grids: Sequence[Grid], target: Target, methods: Mapping[str, type[SSLMethod]]) -> dict[str, Place]:
+    """Return one place for each different cell of the grids: a run that several of them show is wanted once."""
+    found: dict[str, Place] = {}
+    for grid in grids:
+        for row in places(aim(grid, target, methods), target, methods):
+            for place in row:
+                if place is not None:
+                    found.setdefault(_identity(place), place)
+    return found
+
+
+def lacking(
+    wanted: Mapping[str, Place], seeds: Sequence[int], runs: Sequence[Run], fingerprint: str | None
+) -> list[Lack]:
+    """Return what is missing, all of the first seed first."""
+    cells = list(wanted.values())
+    there = [{run.spec.seed for run in own} for own in select(runs, [place.cell for place in cells], fingerprint)]
+    return [Lack(place, seed) for seed in seeds for place, own in zip(cells, there, strict=True) if seed not in own]
+
+
+def requests(lacks: Sequence[Lack]) -> list[Request]:
+    """Join what differs in its method alone into one request each, in the order given."""
+    groups: dict[tuple[object, ...], list[Lack]] = {}
+    for lack in lacks:
+        place = lack.place
+        key = (
+            lack.seed,
+            place.column.dataset,
+            place.column.labeled,
+            place.protocol,
+            str(sorted(place.settings.items())),
+        )
+        groups.setdefault(key, []).append(lack)
+    return [
+        Request(
+            benchmark=own[0].place.benchmark,
+            methods=tuple(lack.place.method for lack in own),
+            labeled=own[0].place.column.labeled,
+            protocol=own[0].place.protocol,
+            settings=own[0].place.settings,
+            seeds=(own[0].seed,),
+        )
+        for own in groups.values()
+    ]
+
+
+def estimated_seconds(lack: Lack, runs: Sequence[Run]) -> float | None:
+    """How long a run took before: the same cell with other seeds, else its method on that data; None if never.
+
+    Training and scoring together, on whatever machine those runs had.
+    """
+    place = lack.place
+    alike = [
+        run
+        for run in runs
+        if run.status == "finished"
+        and (run.spec.benchmark, run.spec.method) == (place.benchmark.name, place.method)
+        and any(
+            place.cell.resolved(run.spec.train_count, device)[1] == plain_protocol(run.spec.protocol)
+            for device in ("cpu", "cuda")
+        )
+    ]
+    same = [run for run in alike if place.cell.matches(run)]
+    times = [run.result["train_seconds"] + run.result["score_seconds"] for run in same or alike]
+    return statistics.fmean(times) if times else None
+
+
+def lack_table(lacks: Sequence[Lack], wanted: int, runs: Sequence[Run]) -> Table:
+    """List the missing runs by data set, share, protocol and method, with an estimate of the time that they take."""
+    groups: dict[tuple[str, str, str, str, str], list[Lack]] = {}
+    for lack in lacks:
+        place = lack.place
+        settings = " ".join(f"{key}={value}" for key, value in place.settings.items())
+        key = (place.benchmark.name, place.column.labeled, place.protocol, place.method, settings)
+        groups.setdefault(key, []).append(lack)
+    rows, known, unknown = [], 0.0, 0
+    for key, own in groups.items():
+        each = estimated_seconds(own[0], runs)
+        known, unknown = known + (each or 0) * len(own), unknown + (each is None) * len(own)
+        time = "unknown" if each is None else f"{each * len(own) / 3600:.2f}"
+        rows.append([*key, ", ".join(str(lack.seed) for lack in own), time])
+    notes = [f"{len(lacks)} of {wanted} runs are missing; {wanted - len(lacks)} are there."]
+    if len(lacks) > unknown:
+        notes.append(f"Estimated from finished runs like them, one after the other: {known / 3600:.2f} hours.")
+    if unknown:
+        notes.append(f"{unknown} of them cannot be estimated: no run like them has finished.")
+    header = ["Data set", "Labelled", "Protocol", "Method", "Settings", "Seeds", "Hours"]
+    return Table("Missing runs", header, rows, frozenset({"Hours"}), notes)
+
+
+def _identity(place: Place) -> str:
+    """Two places with the same text ask for the same runs."""
+    cell = place.cell
+    protocol = sorted(plain_protocol(cell.protocol).items(), key=lambda item: item[0])
+    return str((cell.benchmark.name, place.column.labeled, cell.method, sorted(cell.hyperparameters.items()), protocol,
+                cell.protocol.split, cell.protocol.epochs))  # fmt: skip
