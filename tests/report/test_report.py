@@ -3,92 +3,29 @@
 import csv
 import io
 import itertools
-import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import REPOSITORY
+from handwritten import KVASIR, METHODS, write_run
 from rich.console import Console
 
 from ssl_bench import BENCHMARKS_DIR
 from ssl_bench.errors import UserError
-from ssl_bench.method import load_methods
 from ssl_bench.report.grid import Target, load_grid
 from ssl_bench.report.layout import View
 from ssl_bench.report.paper import TableReport, paper_table
 from ssl_bench.report.runs import comparison_table, status_table
 from ssl_bench.report.select import mean_and_deviation
 from ssl_bench.report.table import FORMATS, Table
-from ssl_bench.spec import Benchmark, Metric, RunSpec, Split, load_benchmark, load_protocol
+from ssl_bench.spec import Split
 from ssl_bench.store import Run, Store
 
-METHODS = load_methods()
-KVASIR = load_benchmark("kvasir")
-ISIC = load_benchmark("isic")
-ISIC = ISIC.model_copy(update={"splits": {**ISIC.splits, "other": ISIC.splits["random"]}})  # two ways to split
 TITLES = ["Supervised", "MT", "CPS", "CMTv1", "CMTv2", "CMTv3", "UCMT"]
-PREDICTOR = {"supervised": "network", "cps": "student1"}
-PROVENANCE = {
-    "started": "2026-01-02T03:04:05+00:00", "finished": "2026-01-03T03:04:05+00:00", "ssl_bench": "0.1.0",
-    "device": "a device", "packages": {"torch": "2.11"},
-}  # fmt: skip
-
-
-def write_run(
-    store: Store, method: str, seed: int, scores: Sequence[float | None], *, benchmark: Benchmark = ISIC,
-    labeled: int = 90, train: int = 1815, protocol: str = "mini", settings: dict[str, Any] | None = None,
-    device: str = "cpu", fingerprint: str = "f" * 16, status: str = "finished", version: int = 1,
-    hyper: dict[str, Any] | None = None, weights: str | None = "0123456789abcdef", rule: Split | None = None,
-    metric: Metric = "dsc", other: float = 0.125,
-) -> RunSpec:  # fmt: skip
-    """Write run.json and cases.csv as the store describes them; `scores` of one metric, per case of the predictor."""
-    card = load_protocol(protocol, {"metrics": [metric], **(settings or {})})
-    resolved = card.resolved(benchmark, train, device)
-    fields = METHODS[method].hyperparameters().resolved(2).model_dump()
-    spec = RunSpec(
-        benchmark=benchmark.name,
-        classes=benchmark.classes,
-        label_values=(0, 255),
-        intensity="rgb",
-        split=rule or benchmark.splits[resolved.split],
-        data_fingerprint=fingerprint,
-        train_count=train,
-        test_count=len(scores),
-        labeled=labeled,
-        protocol=resolved,
-        weights_fingerprint=weights,
-        method=method,
-        method_version=version,
-        hyperparameters={**fields, **(hyper or {})},
-        seed=seed,
-    )
-    predictor = PREDICTOR.get(method, "teacher")
-    defined = [score for score in scores if score is not None]
-    own = {"mean": sum(defined) / len(defined) if defined else None, "undefined": len(scores) - len(defined)}
-    result = {
-        "predictor": predictor,
-        "scores": {"student2": {metric: {"mean": other, "undefined": 0}}, predictor: {metric: own}},
-        "train_seconds": 90.0,
-    }
-    record = {
-        "format": 1, "hash": spec.hash, "status": status, "iterations": 300, "spec": spec.model_dump(mode="json"),
-        "provenance": PROVENANCE,
-    }  # fmt: skip
-    if status == "finished":
-        record["result"] = result
-    if status == "failed":
-        record["error"] = "not finite at iteration 3: [loss1] = nan"
-    folder = store.root / "runs" / spec.benchmark / spec.method / spec.hash
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps(record))
-    rows = [f"{predictor},{case},lesion,{'' if score is None else score}" for case, score in enumerate(scores)]
-    (folder / "cases.csv").write_text("\n".join([f"network,case,class,{metric}", *rows]) + "\n")
-    return spec
 
 
 @pytest.fixture
@@ -436,6 +373,8 @@ def test_rows_of_the_same_seeds_need_no_such_note(store: Store) -> None:
 
 def test_the_command_leaves_out_what_the_missing_methods_do_not_know(store: Store) -> None:
     write_run(store, "ucmt", 1, [0.5], hyper={"k": 3})
-    (note,) = [note for note in table4(store, settings={"metrics": ["dsc"], "k": 3}).notes if note.startswith("no run: filled")]
+    (note,) = [
+        note for note in table4(store, settings={"metrics": ["dsc"], "k": 3}).notes if note.startswith("no run: filled")
+    ]
     assert "k=3" not in note
     assert "metrics=" in note

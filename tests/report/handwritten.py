@@ -1,0 +1,86 @@
+"""Runs written by hand, as the store describes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ssl_bench.method import load_methods
+from ssl_bench.spec import Benchmark, Metric, RunSpec, Split, load_benchmark, load_protocol
+from ssl_bench.store import Store
+
+METHODS = load_methods()
+KVASIR = load_benchmark("kvasir")
+ISIC = load_benchmark("isic")
+ISIC = ISIC.model_copy(update={"splits": {**ISIC.splits, "other": ISIC.splits["random"]}})  # two ways to split
+PREDICTOR = {"supervised": "network", "cps": "student1"}
+PROVENANCE = {
+    "started": "2026-01-02T03:04:05+00:00", "finished": "2026-01-03T03:04:05+00:00", "ssl_bench": "0.1.0",
+    "device": "a device", "packages": {"torch": "2.11"},
+}  # fmt: skip
+
+
+def write_run(
+    store: Store, method: str, seed: int, scores: Sequence[float | None], *, benchmark: Benchmark = ISIC,
+    labeled: int = 90, train: int = 1815, protocol: str = "mini", settings: dict[str, Any] | None = None,
+    device: str = "cpu", fingerprint: str = "f" * 16, status: str = "finished", version: int = 1,
+    hyper: dict[str, Any] | None = None, weights: str | None = "0123456789abcdef", rule: Split | None = None,
+    metric: Metric = "dsc", other: float = 0.125, curve: Sequence[float | None] | None = None,
+    sides: tuple[list[int], list[int]] = ([100, 120], [300, 400]), seconds: float = 90.0,
+) -> RunSpec:  # fmt: skip
+    """Write run.json and cases.csv as the store describes them; `scores` of one metric, per case of the predictor.
+
+    `curve` are test scores at iterations 10, 20, ..., as of a run with score_every.
+    """
+    settings = (settings or {}) | ({} if curve is None else {"score_every": 10})
+    card = load_protocol(protocol, {"metrics": [metric], **settings}, dimensions=benchmark.dimensions)
+    resolved = card.resolved(benchmark, train, device)
+    fields = METHODS[method].hyperparameters().resolved(benchmark.dimensions).model_dump()
+    spec = RunSpec(
+        benchmark=benchmark.name,
+        classes=benchmark.classes,
+        label_values=(0, 255),
+        intensity="rgb",
+        split=rule or benchmark.splits[resolved.split],
+        data_fingerprint=fingerprint,
+        train_count=train,
+        test_count=len(scores),
+        labeled=labeled,
+        protocol=resolved,
+        weights_fingerprint=weights,
+        method=method,
+        method_version=version,
+        hyperparameters={**fields, **(hyper or {})},
+        seed=seed,
+    )
+    predictor = PREDICTOR.get(method, "teacher")
+    defined = [score for score in scores if score is not None]
+    own = {"mean": sum(defined) / len(defined) if defined else None, "undefined": len(scores) - len(defined)}
+    result = {
+        "predictor": predictor,
+        "scores": {"student2": {metric: {"mean": other, "undefined": 0}}, predictor: {metric: own}},
+        "train_seconds": seconds,
+        "score_seconds": 0.0,
+        "parameters": {"student2": 1_500_000, predictor: 1_500_000},
+        "updates": 300,
+        "peak_memory_mib": None,
+        "test_sides": {"smallest": sides[0], "largest": sides[1]},
+    }
+    record = {
+        "format": 1, "hash": spec.hash, "status": status, "iterations": 300, "spec": spec.model_dump(mode="json"),
+        "provenance": PROVENANCE,
+    }  # fmt: skip
+    if status == "finished":
+        record["result"] = result
+    if status == "failed":
+        record["error"] = "not finite at iteration 3: [loss1] = nan"
+    folder = store.root / "runs" / spec.benchmark / spec.method / spec.hash
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(record))
+    rows = [f"{predictor},{case},lesion,{'' if score is None else score}" for case, score in enumerate(scores)]
+    (folder / "cases.csv").write_text("\n".join([f"network,case,class,{metric}", *rows]) + "\n")
+    if curve is not None:
+        rows = [f"{10 * i},{'' if value is None else value}" for i, value in enumerate(curve, start=1)]
+        (folder / "test_curve.csv").write_text("\n".join([f"iteration,{metric}", *rows]) + "\n")
+    return spec
