@@ -36,7 +36,9 @@ def oracle_table(grid: Grid, body: Sequence[Sequence[tuple[Place | None, Sequenc
                 rows.append(_row(place, scored, metric))
     if not rows:
         return None
-    return Table(f"{grid.name}, ORACLE: choosing on the test set", HEADER, rows, frozenset(HEADER[3:]), [NOTE])
+    return Table(
+        f"{grid.name}, ORACLE: choosing on the test set", HEADER, rows, frozenset(HEADER[3:]), [NOTE], "oracle"
+    )
 
 
 def _row(place: Place, runs: Sequence[Run], metric: Metric) -> list[str | Cell]:

@@ -73,10 +73,10 @@ def paper_table(
     notes = [*layout.notes(), *protocol_notes(target, body), *origin(together), *_few_seeds(together)]
     notes += missing_notes(grid, target, missing, view)
     groups = [[column] for column in range(len(grid.columns))] if len(grid.metrics) > 1 else [range(len(grid.columns))]
-    tables = [layout.table(group) for group in groups]
+    tables = [layout.table(group, is_alone=len(groups) == 1) for group in groups]
+    tables[-1].notes.extend(notes)
     oracle = oracle_table(grid, body)
     tables += [oracle] if oracle is not None else []
-    tables[-1].notes.extend(notes)
     return TableReport(
         grid, tuple(tables), statistics_table(grid, records), statistics_csv(grid, records), together, missing
     )
@@ -103,8 +103,8 @@ class _Layout:
         pairs = {(column.dataset, column.labeled) for column in grid.columns}
         self.says_data = len(pairs) > 1
 
-    def table(self, columns: Sequence[int]) -> Table:
-        """The table of some of the grid's columns."""
+    def table(self, columns: Sequence[int], *, is_alone: bool) -> Table:
+        """The table of some of the grid's columns; `is_alone` says that there is no other."""
         header, numeric = ["Method", *self.grid.components], list[str]()
         for c in columns:
             for metric in self.grid.metrics:
@@ -116,7 +116,9 @@ class _Layout:
         if self.view.costs:
             numeric += ["Parameters [M]", "Updates", "Training [h]", "Peak memory [GiB]"]
         rows = [line for r in range(len(self.rows)) for line in self._lines(r, columns)]
-        return Table(self._title(columns), header + numeric, rows, frozenset(numeric))
+        first = self.grid.columns[columns[0]]
+        name = "" if is_alone else f"{load_benchmark(first.dataset).name}-{first.labeled.rstrip('%')}"
+        return Table(self._title(columns), header + numeric, rows, frozenset(numeric), name=name)
 
     def notes(self) -> list[str]:
         """What the marks mean, and what stands between the published numbers and the measured ones."""

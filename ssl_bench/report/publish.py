@@ -20,11 +20,13 @@ from ssl_bench.spec import Metric
 from ssl_bench.store import Run
 
 FigureFormat = Literal["png", "svg", "pdf"]
-SUFFIXES = {"markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
+SUFFIXES = {"markdown": "md", "latex": "tex", "html": "html"}
 
 
 def write_files(report: TableReport | FigureReport, folder: Path) -> list[Path]:
-    """Write a table (Markdown, LaTeX, CSV, HTML) with its statistics, or a figure (PNG, SVG, PDF) with its caption.
+    """Write a table (Markdown, LaTeX, HTML, CSV) with its statistics, or a figure (PNG, SVG, PDF) with its caption.
+
+    A CSV file holds one table; the other formats hold all of an exhibit.
 
     Returns:
         The files.
@@ -33,11 +35,14 @@ def write_files(report: TableReport | FigureReport, folder: Path) -> list[Path]:
     contents: dict[str, bytes] = {}
     if isinstance(report, TableReport):
         for name, suffix in SUFFIXES.items():
-            contents[suffix] = "\n".join(getattr(table, name)() for table in report.tables).encode()
-        contents["statistics.csv"] = report.statistics_csv.encode()
+            contents[f".{suffix}"] = "\n".join(getattr(table, name)() for table in report.tables).encode()
+        for table in report.tables:
+            contents[f"{table.name and '-'}{table.name}.csv"] = table.csv().encode()
+        contents["-statistics.csv"] = report.statistics_csv.encode()
     else:
-        contents = {**_rendered(report), "md": _caption(report).encode()}
-    paths = {folder / f"{_slug(report)}.{suffix}": content for suffix, content in contents.items()}
+        contents = {f".{suffix}": content for suffix, content in _rendered(report).items()}
+        contents[".md"] = _caption(report).encode()
+    paths = {folder / f"{_slug(report)}{suffix}": content for suffix, content in contents.items()}
     for path, content in paths.items():
         write_bytes(path, content)
     return list(paths)

@@ -50,6 +50,7 @@ class Table:
     rows: Sequence[Sequence[str | Cell]]
     numeric: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
+    name: str = ""  # tells it from others of the same exhibit, in file names
 
     def print(self, console: Console) -> None:
         """Print to a terminal; the notes are never cut."""

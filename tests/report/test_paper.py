@@ -136,7 +136,7 @@ def test_of_distances_the_smallest_is_best(store: Store) -> None:
 def test_few_seeds_are_said_to_say_nothing_of_another_training(store: Store) -> None:
     for seed, words in ((1, "One seed"), (2, "Two seeds"), (3, "")):
         write_run(store, "mt", seed, [0.5, 0.75, 0.25])
-        notes = [note for note in report(store).tables[-1].notes if "another training" in note]
+        notes = [note for note in report(store).tables[0].notes if "another training" in note]
         assert [note.partition(":")[0] for note in notes] == ([words] if words else [])
 
 
