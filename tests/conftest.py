@@ -13,6 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
+from ssl_bench import cli as cli_module
+from ssl_bench import method as registry_module
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("SSL_BENCH_DATA", REPOSITORY.parent / "shared" / "data"))
 
@@ -78,3 +81,27 @@ def cli(tmp_path: Path) -> CommandLine:
         )  # fmt: skip
 
     return call
+
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """Run `ssl-bench ARGS` in this process and an empty folder; returns exit code, stdout and stderr."""
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # main sets it where it is not
+    monkeypatch.setattr(registry_module, "_REGISTRY", dict(registry_module._REGISTRY))
+    monkeypatch.setattr(registry_module, "_LOADED", set(registry_module._LOADED))
+    monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["ssl-bench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli_module.main()
+        printed = capsys.readouterr()
+        code = ended.value.code
+        return (0 if code is None else int(code)), printed.out, printed.err
+
+    return run

@@ -388,6 +388,7 @@ def test_holm_of_none_of_one_and_of_large_p_values() -> None:
 P_VALUES = st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.01, 0.02, 0.5])), max_size=12)
 
 
+@settings(max_examples=50, deadline=None)
 @given(P_VALUES)
 def test_holm_equals_its_definition(p_values: list[float]) -> None:
     ordered = sorted(p_values)
@@ -398,6 +399,7 @@ def test_holm_equals_its_definition(p_values: list[float]) -> None:
     assert holm(p_values) == pytest.approx([by_definition[p] for p in p_values])
 
 
+@settings(max_examples=50, deadline=None)
 @given(P_VALUES.filter(bool), st.sampled_from([0.01, 0.05, 0.2]))
 def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: list[float], alpha: float) -> None:
     rejected = set()
@@ -408,6 +410,7 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(p_values: list[float]
     assert {number for number, p in enumerate(holm(p_values)) if p <= alpha} == rejected
 
 
+@settings(max_examples=50, deadline=None)
 @given(P_VALUES.flatmap(lambda p_values: st.tuples(st.just(p_values), st.permutations(range(len(p_values))))))
 def test_holm_raises_keeps_the_order_and_follows_a_permutation(case: tuple[list[float], list[int]]) -> None:
     p_values, order = case

@@ -1,0 +1,141 @@
+"""What a table or figure still lacks is listed, estimated and trained, and nothing is trained twice."""
+
+from pathlib import Path
+
+import pytest
+from conftest import Call
+from handwritten import METHODS, write_run
+
+from ssl_bench.report.grid import Target, all_grids, load_grid
+from ssl_bench.reproduce import estimated_seconds, lack_table, lacking, requests, wanted_runs
+from ssl_bench.store import Store
+
+MINI = Target(protocol="mini", settings={"metrics": ["dsc"]})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def lacks_of(
+    store: Store, *grids: tuple[str, int], seeds: tuple[int, ...] = (1, 2), target: Target = MINI
+) -> list[str]:
+    wanted = wanted_runs([load_grid(*grid) for grid in grids], target, METHODS)  # type: ignore[arg-type]
+    return [
+        f"{lack.place.method} {lack.place.column.labeled} {lack.seed}"
+        for lack in lacking(wanted, seeds, store.runs(), None)
+    ]
+
+
+def test_what_is_there_is_not_wanted_again(store: Store) -> None:
+    for method, seed in (("supervised", 1), ("mt", 1), ("mt", 2), ("ucmt", 2)):
+        write_run(store, method, seed, [0.5])
+    write_run(store, "cps", 1, [0.5], status="failed")
+    write_run(store, "cmtv1", 1, [0.5], protocol="demo")
+    assert lacks_of(store, ("table", 4)) == [
+        "cps 5% 1", "cmtv1 5% 1", "cmtv2 5% 1", "cmtv3 5% 1", "ucmt 5% 1",
+        "supervised 5% 2", "cps 5% 2", "cmtv1 5% 2", "cmtv2 5% 2", "cmtv3 5% 2",
+    ]  # fmt: skip
+
+
+def test_a_run_that_several_exhibits_show_is_wanted_once(store: Store) -> None:
+    # Tables 1 and 4 share MT, CPS, CMTv3 and UCMT at 5 %; Table 5 has UCMT with k = 2 and r = 16, which is its default.
+    ones = [lacks_of(store, ("table", number), seeds=(1,)) for number in (1, 4, 5)]
+    together = lacks_of(store, ("table", 1), ("table", 4), ("table", 5), seeds=(1,))
+    assert [len(own) for own in ones] == [12, 7, 15]
+    assert len(together) == 12 + 7 + 15 - 4 - 1
+
+
+def test_the_whole_paper_is_its_different_runs() -> None:
+    wanted = wanted_runs(all_grids(), Target(), METHODS)
+    # By hand. Tables: 12 + 20 + 10, of Table 4 supervised, CMTv1 and CMTv2 are new, of Table 5 all but k = 2, r = 16.
+    tables = 12 + 20 + 10 + 3 + 14
+    # Figure 1: MT, CPS, UCMT at 2 and 20 % (5 and 10 % are Table 1's). Figure 3: CutMix at 2 x 4 shares, UCMT on LA at
+    # 2 and 5 %. Figure 4: supervised on Kvasir, CVC and LA. Figure 5: nothing new.
+    figures = 6 + 8 + 2 + 3
+    assert len(wanted) == tables + figures
+
+
+def test_what_differs_in_its_method_alone_is_one_request(store: Store) -> None:
+    wanted = wanted_runs([load_grid("table", 1)], MINI, METHODS)
+    asked = requests(lacking(wanted, (1, 2), store.runs(), None))
+    assert [(one.labeled, one.seeds, one.methods, one.settings.get("network")) for one in asked] == [
+        (share, (seed,), methods, network)
+        for seed in (1, 2)
+        for methods, network, share in (
+            (("mt", "cct", "cps", "cmtv3", "ucmt"), None, "5%"), (("mt", "cct", "cps", "cmtv3", "ucmt"), None, "10%"),
+            (("ucmt",), "unet-small", "5%"), (("ucmt",), "unet-small", "10%"),
+        )
+    ]  # fmt: skip
+
+
+def test_the_time_is_estimated_from_finished_runs_like_it(store: Store) -> None:
+    for seed, seconds in ((1, 100.0), (2, 300.0)):
+        write_run(store, "mt", seed, [0.5], seconds=seconds)
+    write_run(store, "mt", 1, [0.5], labeled=181, seconds=1000.0)
+    write_run(store, "cps", 1, [0.5], settings={"iterations": 7}, seconds=5.0)
+    wanted = wanted_runs([load_grid("table", 1)], MINI, METHODS)
+    runs = store.runs()
+    every = lacking(wanted, (3,), runs, None)
+    lacks = {f"{one.place.method} {one.place.column.labeled}": one for one in every}
+    assert estimated_seconds(lacks["mt 5%"], runs) == 200
+    assert estimated_seconds(lacks["mt 10%"], runs) == 1000
+    assert estimated_seconds(lacks["cps 5%"], runs) is None  # seven iterations say nothing of three hundred
+    text = "\n".join(lack_table(every, len(wanted), runs).notes)
+    assert "12 of 12 runs are missing" in text
+    assert f"{1200 / 3600:.2f} hours" in text
+    assert "10 of them cannot be estimated" in text
+
+
+def test_reproduce_trains_what_is_missing_and_then_nothing(call: Call) -> None:
+    words = ["reproduce", "--table", "4", "--dataset", "demo", "--protocol", "tiny", "--iterations", "1"]
+    words += ["--seeds", "1", "--set", 'metrics=["dsc"]']
+    code, out, _ = call(*words, "--dry-run")
+    assert code == 0
+    assert "7 of 7 runs are missing" in out
+    assert not Path("results").exists()
+    assert call("run", *words[3:], "--methods", "mt,cps")[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in Path("results").glob("runs/*/*/*/run.json")}
+    assert len(before) == 2
+    code, out, _ = call(*words)
+    assert code == 0
+    assert "5 of 7 runs are missing" in out
+    assert out.count("finished (") == 5
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    code, out, _ = call(*words)
+    assert (code, "finished (" in out) == (0, False)
+    assert "0 of 7 runs are missing" in out
+    code, out, _ = call("report", *words[1:9], "--format", "csv", "--set", 'metrics=["dsc"]')
+    assert "no run" not in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["reproduce"], ["--table N", "--figure N", "--all"]),
+        (["reproduce", "--table", "1", "--all"], ["exactly one of"]),
+        (["report"], ["--table N", "--figure N", "--all"]),
+        (["report", "--table", "1", "--figure", "1"], ["exactly one of"]),
+        (["reproduce", "--table", "9"], ["--table", "1, 2, 3, 4, 5", "9"]),
+        (["reproduce", "--figure", "2"], ["--figure", "1, 3, 4, 5", "2"]),
+        (["report", "--figure", "1"], ["--output", "--html"]),
+        (["report", "--all"], ["--output", "--html"]),
+        (["reproduce", "--table", "1", "--seeds", "one"], ["--seeds", "'one'"]),
+        (["reproduce", "--table", "1", "--labeled", "many"], ["--labeled", "'many'"]),
+        (["reproduce", "--table", "1", "--labeled", ","], ["--labeled", "','"]),
+        (["reproduce", "--table", "1", "--dataset", "nowhere.toml"], ["nowhere.toml"]),
+        (["reproduce", "--table", "1", "--set", "nonsense=1"], ["--set nonsense", "Table 1"]),
+        (["reproduce", "--table", "2", "--protocol", "mini", "--seeds", "1"], ["--data-root"]),
+        (["reproduce", "--table", "4", "--dataset", "demo", "--set", "score_every=0"], ["score_every", "greater than"]),
+        (["report", "--table", "5", "--dataset", "demo3d", "--set", "image_size=64"], ["--set image_size", "3D"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_clear_line(arguments: list[str], words: list[str], call: Call) -> None:
+    code, _, err = call(*arguments)
+    assert code == 2
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    assert all(word in line for word in words), line
+    assert not Path("results").exists()
