@@ -244,6 +244,15 @@ def test_comparison_of_darwins_maize_equals_a_count_over_all_sign_patterns() -> 
     assert found.p == pytest.approx(as_extreme / 2**15)
 
 
+def enumerated_p(differences: list[float]) -> float:
+    """Two-sided p over every pattern of signs of the differences' ranks."""
+    ranks = stats.rankdata(np.abs(np.round(differences, 9)))
+    plus = np.array(list(itertools.product([0, 1], repeat=len(ranks)))) @ ranks
+    middle = ranks.sum() / 2
+    found = abs(ranks[np.array(differences) > 0].sum() - middle)
+    return float(np.mean(np.abs(plus - middle) >= found - 1e-9))
+
+
 @pytest.mark.parametrize("cases", [1, 2, 7, 50])
 def test_p_is_exact_for_few_untied_differences(cases: int) -> None:
     differences = np.random.default_rng(cases).normal(0.3, 1, cases)
@@ -330,7 +339,16 @@ def test_rounding_errors_are_neither_differences_nor_broken_ties() -> None:
     differences = [0.3 - 0.2, 0.1, 0.8 - 0.7, -0.4]  # three times 0.1
     tied = compare(*against_zero(differences))
     assert tied is not None
-    assert tied.p == pytest.approx(normal_p([0.1, 0.1, 0.1, -0.4]))
+    assert tied.p == pytest.approx(enumerated_p([0.1, 0.1, 0.1, -0.4]))
+
+
+@pytest.mark.parametrize("cases", [4, 5, 9, 13])
+def test_p_is_exact_for_few_tied_differences_too(cases: int) -> None:
+    equal, some = [0.5] * cases, np.random.default_rng(cases).integers(1, 4, cases) * np.array([1, -1] * 7)[:cases]
+    for differences in (equal, some.astype(float).tolist()):
+        found = compare(*against_zero(differences))
+        assert found is not None
+        assert found.p == pytest.approx(enumerated_p(differences))
 
 
 @settings(max_examples=50, deadline=None)
