@@ -18,14 +18,13 @@ from ssl_bench.report.draw import (
     line_figure,
     uncertainty_figure,
 )
-from ssl_bench.report.grid import Grid, Place, Target, aim, places, share
-from ssl_bench.report.layout import View, fill_commands, missing_notes, protocol_notes
-from ssl_bench.report.select import metric_title, origin, seed_scores, select
+from ssl_bench.report.grid import Grid, Target, aim, share
+from ssl_bench.report.layout import Body, Gathered, View, fill_commands, gather, missing_notes, protocol_notes
+from ssl_bench.report.select import metric_title, origin, seed_scores
 from ssl_bench.spec import FRACTIONS, Metric, load_benchmark
 from ssl_bench.store import Run
 
 CASES = 2  # rows of Figure 4 per data set, the first of those that are drawn by their ids
-Body = list[list[tuple[Place | None, list[Run]]]]
 
 
 @dataclass(frozen=True)
@@ -54,25 +53,21 @@ def paper_figure(
     Raises:
         UserError: the target is wrong, or runs of different data or precision would stand in one figure.
     """
-    grid = aim(grid, target, methods)
-    wanted = places(grid, target, methods)
-    chosen = iter(select(runs, [None if p is None else p.cell for row in wanted for p in row], view.fingerprint))
-    body: Body = [[(place, next(chosen)) for place in row] for row in wanted]
+    found = gather(aim(grid, target, methods), target, runs, methods, view)
     drawn = {"curves": _curves, "shares": _shares, "examples": _examples, "moments": _moments}[grid.kind]
-    figure, remarks = drawn(grid, body)
-    together = tuple(run for row in body for _, own in row for run in own)
-    missing = tuple(fill_commands(body, view))
-    notes = [*remarks, *protocol_notes(target, body), *origin(together)]
+    figure, remarks = drawn(found)
+    missing = tuple(fill_commands(found.body, view))
+    notes = [*remarks, *protocol_notes(target, found.body), *origin(found.runs)]
     notes += missing_notes(grid, target, missing, view)
-    return FigureReport(grid, figure, tuple(notes), together, missing)
+    return FigureReport(found.grid, figure, tuple(notes), found.runs, missing)
 
 
-def _curves(grid: Grid, body: Body) -> tuple[Figure, list[str]]:
+def _curves(found: Gathered) -> tuple[Figure, list[str]]:
     """Figure 1: disagreement and entropy of the first column's runs, then the scores of all columns."""
-    column = grid.columns[0]
+    column = found.grid.columns[0]
     where = f"{load_benchmark(column.dataset).title}, {column.labeled}"
     panels = [
-        Panel(f"{title}\n{where}", "iteration", label, _lines_of_curves(body, name))
+        Panel(f"{title}\n{where}", "iteration", label, _lines_of_curves(found.body, name))
         for title, label, name in (
             ("Disagreement", "Dice loss of the branches' labels", "disagreement"),
             ("Uncertainty", "entropy [nat]", "entropy"),
@@ -83,7 +78,7 @@ def _curves(grid: Grid, body: Body) -> tuple[Figure, list[str]]:
         "averaged since the point before; bands are ± the sample standard deviation over seeds. Iterations are the "
         "method's own: one that updates twice an iteration has half as many."
     )
-    return line_figure([*panels, *_share_panels(grid, body)]), [remark]
+    return line_figure([*panels, *_share_panels(found)]), [remark]
 
 
 def _lines_of_curves(body: Body, name: str) -> tuple[Line, ...]:
@@ -100,27 +95,32 @@ def _lines_of_curves(body: Body, name: str) -> tuple[Line, ...]:
     return tuple(lines)
 
 
-def _shares(grid: Grid, body: Body) -> tuple[Figure, list[str]]:
+def _shares(found: Gathered) -> tuple[Figure, list[str]]:
     """Figure 3: a panel per data set."""
-    return line_figure(_share_panels(grid, body)), []
+    return line_figure(_share_panels(found)), []
 
 
-def _share_panels(grid: Grid, body: Body) -> list[Panel]:
-    """Scores against the labelled share, a panel per data set."""
-    metric = grid.metrics[0]
+def _share_panels(found: Gathered) -> list[Panel]:
+    """Scores against the labelled share, a panel per data set; all labels, where they were run, are a level line."""
+    grid, metric = found.grid, found.grid.metrics[0]
     panels = []
     for dataset in dict.fromkeys(column.dataset for column in grid.columns):
         benchmark = load_benchmark(dataset)
         own = {column.labeled: c for c, column in enumerate(grid.columns) if column.dataset == dataset}
         shares = sorted(own, key=share)
         lines = []
-        for row in body:
+        for row in found.body:
             at = {place: _by_seed(row[own[text]][1], metric) for place, text in enumerate(shares)}
             seeds = sorted({seed for scores in at.values() for seed in scores})
             place = next((place for place, _ in row if place is not None), None)
             if place is not None and seeds:
                 y = [[at[x].get(seed, np.nan) for x in range(len(shares))] for seed in seeds]
                 lines.append(Line(place.row.title, np.arange(len(shares), dtype=float), np.array(y)))
+        for upper in found.above:
+            scores = _by_seed(upper[next(iter(own.values()))][1], metric)
+            if scores and found.upper is not None:
+                level = np.repeat([[score] for score in scores.values()], len(shares), axis=1)
+                lines.append(Line(found.upper.rows[0].title, np.arange(len(shares), dtype=float), level))
         ticks = tuple((float(x), text) for x, text in enumerate(shares))
         panels.append(
             Panel(
@@ -139,12 +139,12 @@ def _by_seed(runs: Sequence[Run], metric: Metric) -> dict[int, float]:
     return {seed: values[0] for seed, values in scores.items() if values}
 
 
-def _examples(grid: Grid, body: Body) -> tuple[Figure, list[str]]:
+def _examples(found: Gathered) -> tuple[Figure, list[str]]:
     """Figure 4: the first drawn cases of each data set, by every method's run of one seed."""
     examples, remarks = [], []
-    for c, column in enumerate(grid.columns):
+    for c, column in enumerate(found.grid.columns):
         benchmark = load_benchmark(column.dataset)
-        runs = [{run.spec.seed: run for run in row[c][1] if run.examples} for row in body]
+        runs = [{run.spec.seed: run for run in row[c][1] if run.examples} for row in found.body]
         seeds = sorted({seed for own in runs for seed in own}, key=lambda s: (-sum(s in own for own in runs), s))
         if not seeds:
             continue
@@ -155,7 +155,7 @@ def _examples(grid: Grid, body: Body) -> tuple[Figure, list[str]]:
         "The cases are drawn by their ids, not chosen; a number is the case's DSC [%], a line the truth's border. "
         "Of a volume the axial slice with the most ground truth is shown, its number is the whole volume's."
     )
-    return example_figure([row.title for row in grid.rows], examples), remarks
+    return example_figure([row.title for row in found.grid.rows], examples), remarks
 
 
 def _rows_of(title: str, runs: Sequence[Run | None]) -> list[Example]:
@@ -188,11 +188,11 @@ def case_score(run: Run | None, case: str) -> str:
     return f"{values.mean() * (100 if metrics[0] in FRACTIONS else 1):.1f}" if len(values) else ""
 
 
-def _moments(grid: Grid, body: Body) -> tuple[Figure, list[str]]:
+def _moments(found: Gathered) -> tuple[Figure, list[str]]:
     """Figure 5: uncertainty of images and of their UMIX images, early and late."""
     rows, remarks = [], []
-    for c, column in enumerate(grid.columns):
-        for row in body:
+    for c, column in enumerate(found.grid.columns):
+        for row in found.body:
             run = next((run for run in row[c][1] if run.moments), None)
             if run is None:
                 continue

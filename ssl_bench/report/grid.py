@@ -49,6 +49,7 @@ class Grid(Card):
     components: tuple[str, ...] = Field((), description="check marks, read from the method classes")
     comparisons: bool = Field(True, description="whether the rows compete with each other")
     baseline: str | None = Field(None, description="the method that the others are compared with, besides the best")
+    upper_line: str | None = Field(None, description="the method that is shown with all labels, where it was run")
     columns: tuple[Column, ...] = Field(min_length=1)
     rows: tuple[Row, ...] = Field(min_length=1)
 
@@ -164,9 +165,11 @@ def places(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -
             for row in grid.rows]  # fmt: skip
 
 
-def supervised_line(grid: Grid) -> Grid:
-    """The grid with one row, the supervised network with all labels: the upper line of a table, where it was run."""
-    row = Row.model_validate({"title": "Supervised, 100%", "method": "supervised"})
+def upper_line(grid: Grid, methods: Mapping[str, type[SSLMethod]]) -> Grid | None:
+    """Return the grid of one row that stands above the others: a method with all labels; None where there is none."""
+    if grid.upper_line is None or all(share(column.labeled) == 1 for column in grid.columns):
+        return None
+    row = Row.model_validate({"title": f"{methods[grid.upper_line].title}, 100%", "method": grid.upper_line})
     columns = tuple(column.model_copy(update={"labeled": "100%"}) for column in grid.columns)
     return grid.model_copy(update={"rows": (row,), "columns": columns, "baseline": None})
 

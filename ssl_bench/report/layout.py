@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ssl_bench.report.grid import Grid, Place, Target
-from ssl_bench.report.select import fill_command, toml_value
+from ssl_bench.method import SSLMethod
+from ssl_bench.report.grid import Grid, Place, Target, places, upper_line
+from ssl_bench.report.select import fill_command, select, toml_value
 from ssl_bench.store import Run
 
 
@@ -19,6 +20,42 @@ class View:
     costs: bool = False
     fingerprint: str | None = None
     options: tuple[str, ...] = ()  # further words of the commands that fill empty cells
+
+
+Body = list[list[tuple[Place | None, list[Run]]]]  # per row and column of a grid
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """An aimed grid with the runs of each of its cells, and those of its upper line, empty where it was not run."""
+
+    grid: Grid
+    body: Body
+    upper: Grid | None
+    above: Body
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All of them."""
+        return tuple(run for row in (*self.above, *self.body) for _, own in row for run in own)
+
+
+def gather(
+    grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]], view: View
+) -> Gathered:
+    """Find the runs of a grid that was aimed at a target.
+
+    Raises:
+        UserError: a setting is wrong, or runs of different data or precision would stand in one exhibit.
+    """
+    upper = upper_line(grid, methods)
+    above = [] if upper is None else places(upper, target, methods)
+    wanted = [*above, *places(grid, target, methods)]
+    chosen = iter(select(runs, [None if p is None else p.cell for row in wanted for p in row], view.fingerprint))
+    filled = [[(place, next(chosen)) for place in row] for row in wanted]
+    head, body = filled[: len(above)], filled[len(above) :]
+    has_run = any(own for row in head for _, own in row)
+    return Gathered(grid, body, upper if has_run else None, head if has_run else [])
 
 
 def missing_notes(grid: Grid, target: Target, commands: Sequence[str], view: View) -> list[str]:
@@ -34,7 +71,7 @@ def missing_notes(grid: Grid, target: Target, commands: Sequence[str], view: Vie
     return [f"no run: all of them by `{everything}`", *(f"no run: filled by `{command}`" for command in commands)]
 
 
-def protocol_notes(target: Target, body: Sequence[Sequence[tuple[Place | None, Sequence[Run]]]]) -> list[str]:
+def protocol_notes(target: Target, body: Body) -> list[str]:
     """Say under which protocols the runs were trained."""
     protocols = {place.protocol: place.cell.protocol for row in body for place, _ in row if place is not None}
     settings = " ".join(f"{key}={value}" for key, value in target.settings.items())
@@ -43,7 +80,7 @@ def protocol_notes(target: Target, body: Sequence[Sequence[tuple[Place | None, S
     ]
 
 
-def fill_commands(body: Sequence[Sequence[tuple[Place | None, Sequence[Run]]]], view: View) -> list[str]:
+def fill_commands(body: Body, view: View) -> list[str]:
     """Commands that train what is missing: one for all methods of a data set, share and settings."""
     seeds = sorted({run.spec.seed for row in body for _, own in row for run in own}) or [1, 2, 3]
     groups: dict[str, tuple[Place, list[str]]] = {}

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from ssl_bench.report.grid import Grid, Place
+from ssl_bench.report.layout import Body
 from ssl_bench.report.select import mean_and_deviation, metric_title, seed_scores
 from ssl_bench.report.table import Cell, Table
 from ssl_bench.spec import FRACTIONS, Metric
@@ -22,7 +23,7 @@ NOTE = (
 )
 
 
-def oracle_table(grid: Grid, body: Sequence[Sequence[tuple[Place | None, Sequence[Run]]]]) -> Table | None:
+def oracle_table(grid: Grid, body: Body) -> Table | None:
     """Lay out, per method and column, the scored checkpoint's number beside those that the test set would choose.
 
     By the grid's first metric; None where no run scored the test set on the way.

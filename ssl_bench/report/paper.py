@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from ssl_bench.method import SSLMethod
 from ssl_bench.report.analysis import FEW_SEEDS, Record, analyse, statistics_csv, statistics_table
-from ssl_bench.report.grid import Column, Grid, Target, aim, places, supervised_line
-from ssl_bench.report.layout import View, fill_commands, missing_notes, protocol_notes
+from ssl_bench.report.grid import Column, Grid, Row, Target, aim
+from ssl_bench.report.layout import View, fill_commands, gather, missing_notes, protocol_notes
 from ssl_bench.report.oracle import oracle_table
 from ssl_bench.report.published import published
 from ssl_bench.report.select import (
@@ -17,7 +17,6 @@ from ssl_bench.report.select import (
     metric_title,
     origin,
     seed_scores,
-    select,
     undefined,
 )
 from ssl_bench.report.table import Cell, Emphasis, Table
@@ -60,25 +59,21 @@ def paper_table(
         UserError: the target is wrong, or runs of different data or precision would stand in one table.
     """
     grid = _shown_metrics(aim(grid, target, methods))
-    line = supervised_line(grid)
-    wanted = [*places(line, target, methods), *places(grid, target, methods)]
-    flat = select(runs, [None if place is None else place.cell for row in wanted for place in row], view.fingerprint)
-    chosen = iter(flat)
-    full, *body = [[(place, next(chosen)) for place in row] for row in wanted]
-    records = analyse(grid, body)
-    whole = analyse(line, [full]) if any(own for _, own in full) else []
-    layout = _Layout(grid, methods, view, whole + records, len(whole))
-    together = tuple(run for row in (full, *body) for _, own in row for run in own)
-    missing = tuple(fill_commands(body, view))
-    notes = [*layout.notes(), *protocol_notes(target, body), *origin(together), *_few_seeds(together)]
+    found = gather(grid, target, runs, methods, view)
+    records = analyse(grid, found.body)
+    above = [] if found.upper is None else analyse(found.upper, found.above)
+    rows = [*([] if found.upper is None else found.upper.rows), *grid.rows]
+    layout = _Layout(grid, rows, methods, view, above + records, len(above))
+    missing = tuple(fill_commands(found.body, view))
+    notes = [*layout.notes(), *protocol_notes(target, found.body), *origin(found.runs), *_few_seeds(found.runs)]
     notes += missing_notes(grid, target, missing, view)
     groups = [[column] for column in range(len(grid.columns))] if len(grid.metrics) > 1 else [range(len(grid.columns))]
     tables = [layout.table(group, is_alone=len(groups) == 1) for group in groups]
     tables[-1].notes.extend(notes)
-    oracle = oracle_table(grid, body)
+    oracle = oracle_table(grid, found.body)
     tables += [oracle] if oracle is not None else []
     return TableReport(
-        grid, tuple(tables), statistics_table(grid, records), statistics_csv(grid, records), together, missing
+        grid, tuple(tables), statistics_table(grid, records), statistics_csv(grid, records), found.runs, missing
     )
 
 
@@ -93,12 +88,12 @@ class _Layout:
     """A table's cells, from its records; the first `above` rows stand outside the competition."""
 
     def __init__(
-        self, grid: Grid, methods: Mapping[str, type[SSLMethod]], view: View,
+        self, grid: Grid, rows: Sequence[Row], methods: Mapping[str, type[SSLMethod]], view: View,
         records: Sequence[Sequence[Sequence[Record | None]]], above: int,
     ) -> None:  # fmt: skip
-        self.grid, self.methods, self.view, self.records, self.above = grid, methods, view, records, above
-        title = supervised_line(grid).rows[0]
-        self.rows = [title] * above + list(grid.rows)
+        self.grid, self.rows, self.methods, self.view, self.records, self.above = (
+            grid, rows, methods, view, records, above,
+        )  # fmt: skip
         self.has_published = any(one and one.published for row in records for cell in row for one in cell)
         pairs = {(column.dataset, column.labeled) for column in grid.columns}
         self.says_data = len(pairs) > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -73,9 +74,11 @@ def write_site(folder: Path, title: str, overview: Table, exhibits: Sequence[Exh
 
     """
     _refuse_others(folder)
+    own: list[Exhibit | RunPage] = [*exhibits, *runs]
+    _check_runs([overview, *(table for page in own for table in page.tables)], runs)
     contents = _pages(title, overview, exhibits, runs)
     contents |= {name: (TEMPLATES / name).read_bytes() for name in ASSETS}
-    contents |= _pictures([picture for page in (*exhibits, *runs) for picture in page.pictures])
+    contents |= _pictures([picture for page in own for picture in page.pictures])
     write_bytes(folder / MARK, b"Written by ssl-bench report --html, which replaces what is here.\n")
     for name, content in contents.items():
         write_bytes(folder / name, content)
@@ -96,14 +99,13 @@ def _refuse_others(folder: Path) -> None:
 
 def _pages(title: str, overview: Table, exhibits: Sequence[Exhibit], runs: Sequence[RunPage]) -> dict[str, bytes]:
     """Every HTML page by its path."""
-    _check_names(["index", *(one.slug for one in exhibits)])
+    _check_names(["index", "overview", "runs", *(one.slug for one in exhibits)])
     _check_names(["index", *(run.hash for run in runs)])
-    _check_runs([overview, *(table for page in (*exhibits, *runs) for table in page.tables)], runs)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
-    environment.filters |= {"number": _number, "with_code": _with_code, "is_below": _is_below}
+    environment.filters |= {"cells": _cells, "number": _number, "with_code": _with_code, "is_below": _is_below}
     addresses = {"Overview": "index.html"} | {one.label: f"{one.slug}.html" for one in exhibits} | {"Runs": RUNS_PAGE}
     shared = {"title": title, "addresses": addresses, "runs": {run.hash: run for run in runs}}
     pages: dict[str, tuple[str, dict[str, Any]]] = {
@@ -151,8 +153,8 @@ def _check_names(names: Iterable[str]) -> None:
 
 def _check_runs(tables: Sequence[Table], runs: Sequence[RunPage]) -> None:
     """No number may lead to a page that is not there."""
-    named = {name for table in tables for row in table.rows for cell in row if isinstance(cell, Cell) for name in cell.runs}
-    missing = sorted(named - {run.hash for run in runs})
+    cells = [cell for table in tables for row in table.rows for cell in _cells(row)]
+    missing = sorted({name for cell in cells for name in cell.runs} - {run.hash for run in runs})
     if missing:
         raise ValueError(f"expected a page for each run that a cell names, found none for {', '.join(missing)}")
 
@@ -160,15 +162,19 @@ def _check_runs(tables: Sequence[Table], runs: Sequence[RunPage]) -> None:
 # ------------------------------------------------------------------------------------------ what the templates ask for
 
 
-def _number(cell: str | Cell, is_numeric: bool) -> str:
+def _cells(row: Sequence[str | Cell]) -> list[Cell]:
+    return [cell if isinstance(cell, Cell) else Cell(cell) for cell in row]
+
+
+def _number(cell: Cell, is_numeric: bool) -> str:
     """What the script sorts a cell by, as JavaScript reads it: its value, or its text in a numeric column; or ""."""
-    value = cell.value if isinstance(cell, Cell) else None
+    value = cell.value
     if value is None and is_numeric:
         try:
-            value = float(str(cell))
+            value = float(cell.text)
         except ValueError:
             return ""
-    return "" if value is None or value != value else repr(float(value)).replace("inf", "Infinity")
+    return "" if value is None or math.isnan(value) else repr(float(value)).replace("inf", "Infinity")
 
 
 def _with_code(text: str) -> list[tuple[str, bool]]:
@@ -178,4 +184,4 @@ def _with_code(text: str) -> list[tuple[str, bool]]:
 
 def _is_below(row: Sequence[str | Cell]) -> bool:
     """Whether a row, by its indent, belongs to one above it (a class, another network)."""
-    return bool(row) and str(row[0]).startswith(" ")
+    return str(row[0]).startswith(" ")

@@ -118,8 +118,8 @@ def compare(a: Scores, b: Scores) -> Comparison | None:
     Each case's scores are averaged over the seeds first: the same case under several seeds is no independent draw.
     A case counts where a and b have the same number of values, at least one, in every common seed; so a class that is
     undefined for one of them alone does not shift the difference. Cases without a difference are left out of the ranks,
-    which is Wilcoxon's own rule. p is SciPy's: exact for up to 50 differences, or 13 with ties among their magnitudes, and
-    else from the normal approximation, corrected for ties but not for continuity. Without any difference p is 1.
+    which is Wilcoxon's own rule. p is SciPy's: exact for up to 50 differences, or 13 with ties among their magnitudes,
+    and else from the normal approximation, corrected for ties but not for continuity. Without any difference p is 1.
 
     Returns:
         The comparison; None where a and b have no seed or no such case in common.
