@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,10 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the store knows it: `provenance` says when, where and with what; `result` is there at the end."""
+    """A run as the store knows it: `provenance` says when, where and with what; `result` is there at the end.
+
+    What its other files hold is read when it is first asked for.
+    """
 
     path: Path
     spec: RunSpec
@@ -38,28 +42,28 @@ class Run:
     provenance: dict[str, Any]
     result: dict[str, Any]
 
-    @property
+    @cached_property
     def cases(self) -> pd.DataFrame:
         """Scores per network, case and class: network, case, class, then a column per metric (NaN: undefined)."""
         return pd.read_csv(self.path / "cases.csv", dtype={"case": str}, keep_default_na=False, na_values=[""])
 
-    @property
+    @cached_property
     def curves(self) -> pd.DataFrame:
         """Training curves, a row per logged iteration."""
         return pd.read_csv(self.path / "curves.csv")
 
-    @property
+    @cached_property
     def test_curve(self) -> pd.DataFrame | None:
         """The predictor's test scores at intervals of training: iteration, then a column per metric; None without."""
         path = self.path / "test_curve.csv"
         return pd.read_csv(path) if path.exists() else None
 
-    @property
+    @cached_property
     def examples(self) -> list[Example]:
         """Some test cases with their pictures."""
         return read_pictures(self.path / "examples.npz", Example)
 
-    @property
+    @cached_property
     def moments(self) -> list[Moment]:
         """Uncertainty maps early and late, for a method that mixes by uncertainty."""
         paths = sorted(self.path.glob("moments-*.npz"), key=lambda path: int(path.stem.partition("-")[2]))

@@ -14,9 +14,20 @@ from ssl_bench.cards import Card, parse_card, read_toml
 from ssl_bench.errors import UserError
 from ssl_bench.method import SSLMethod, parse_hyperparameters
 from ssl_bench.report.select import Cell
-from ssl_bench.spec import Benchmark, Metric, load_benchmark, load_protocol, parse_share, protocol_keys, with_split_file
+from ssl_bench.spec import (
+    Benchmark,
+    ImageProtocol,
+    Metric,
+    VolumeProtocol,
+    load_benchmark,
+    load_protocol,
+    parse_share,
+    protocol_keys,
+    with_split_file,
+)
 
 Exhibit = Literal["table", "figure"]
+Protocols = dict[tuple[str, int, str], ImageProtocol | VolumeProtocol]  # by name, dimensions and settings
 
 
 class Column(Card):
@@ -161,7 +172,8 @@ def places(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -
         UserError: a card or a setting is wrong.
     """
     benchmarks = {column.dataset: load_benchmark(column.dataset) for column in grid.columns}
-    return [[_place(row, column, benchmarks[column.dataset], target, methods) for column in grid.columns]
+    protocols: Protocols = {}
+    return [[_place(row, column, benchmarks[column.dataset], target, methods, protocols) for column in grid.columns]
             for row in grid.rows]  # fmt: skip
 
 
@@ -175,8 +187,14 @@ def upper_line(grid: Grid, methods: Mapping[str, type[SSLMethod]]) -> Grid | Non
 
 
 def _place(
-    row: Row, column: Column, benchmark: Benchmark, target: Target, methods: Mapping[str, type[SSLMethod]]
+    row: Row,
+    column: Column,
+    benchmark: Benchmark,
+    target: Target,
+    methods: Mapping[str, type[SSLMethod]],
+    protocols: Protocols,
 ) -> Place | None:
+    """The place of a row and column; `protocols` are those that were read before."""
     if row.method is None or benchmark.dimensions not in row.dimensions:
         return None
     method, known = methods[row.method], protocol_keys()
@@ -188,7 +206,10 @@ def _place(
     }
     name = target.protocol or benchmark.protocol
     of_protocol = {key: value for key, value in settings.items() if key in known}
-    protocol = load_protocol(name, of_protocol, dimensions=benchmark.dimensions)
+    key = (name, benchmark.dimensions, str(of_protocol))
+    if key not in protocols:
+        protocols[key] = load_protocol(name, of_protocol, dimensions=benchmark.dimensions)
+    protocol = protocols[key]
     hyper = parse_hyperparameters(method, {key: value for key, value in settings.items() if key in own})
     resolved = hyper.resolved(benchmark.dimensions).model_dump(mode="json")
     benchmark = with_split_file(benchmark, protocol.split)

@@ -15,7 +15,7 @@ import pytest
 from conftest import CommandLine
 from PIL import Image
 
-from ssl_bench.cli import data_init
+from ssl_bench.cli.data import data_init
 from ssl_bench.data.files import CaseFiles, list_cases, read_mask
 from ssl_bench.data.init import card_name, describe
 from ssl_bench.data.split import draw_labeled, split_cases

@@ -1,0 +1,143 @@
+"""What the commands share: the application, options, and how they are read and answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ssl_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ssl_bench.report.grid import Grid, Target
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
+    help="A reproducible benchmark of semi-supervised learning methods for medical image segmentation.",
+)  # fmt: skip
+data_app = typer.Typer(no_args_is_help=True, help="Check and prepare data sets.")
+app.add_typer(data_app, name="data")
+
+DatasetOption = Annotated[str, typer.Option("--dataset", help="A data set's card by name, or a .toml file.")]
+DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's card by name, or a .toml file.")]
+ProtocolOption = Annotated[
+    str | None, typer.Option("--protocol", help="A protocol's card by name, or a .toml file; default: the data set's.")
+]
+LabeledOption = Annotated[
+    str | None, typer.Option("--labeled", help="Labelled share of the training images (5%) or their number (90).")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a protocol or method field; may be repeated."),
+]
+DataRootOption = Annotated[
+    Path | None, typer.Option("--data-root", envvar="SSL_BENCH_DATA", help="Folder that holds the data sets.")
+]
+ResultsOption = Annotated[
+    Path, typer.Option("--results-root", envvar="SSL_BENCH_RESULTS", help="Folder of the results store.")
+]
+MethodsDirOption = Annotated[
+    list[Path] | None, typer.Option("--methods-dir", help="A folder of your own method files; may be repeated.")
+]
+PartialOption = Annotated[
+    bool, typer.Option("--allow-partial", help="Go on with another number of cases than published.")
+]
+IterationsOption = Annotated[
+    int | None,
+    typer.Option("--iterations", min=1, help="Iterations of a one-update method, in place of the protocol's."),
+]
+RESULTS = Path("results")
+TableOption = Annotated[int | None, typer.Option("--table", help="Number of one of the paper's tables.")]
+FigureOption = Annotated[int | None, typer.Option("--figure", help="Number of one of the paper's figures.")]
+AllOption = Annotated[bool, typer.Option("--all", help="Every table and figure.")]
+OtherDatasetOption = Annotated[
+    str | None, typer.Option("--dataset", help="Another data set than the paper's, by name or as a .toml file.")
+]
+SharesOption = Annotated[
+    str | None, typer.Option("--labeled", help="Other labelled shares than the paper's, separated by commas.")
+]
+FingerprintOption = Annotated[str | None, typer.Option("--data", help="Data fingerprint, where the store has several.")]
+SeedsOption = Annotated[str, typer.Option("--seeds", help="Seeds, separated by commas.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
+
+
+def chosen_grids(table: int | None, figure: int | None, all_of_them: bool) -> list[Grid]:
+    """The one table or figure that was named, or all."""
+    from ssl_bench.report.grid import all_grids, load_grid
+
+    if [table is not None, figure is not None, all_of_them].count(True) != 1:
+        raise UserError("expected exactly one of --table N, --figure N and --all")
+    if all_of_them:
+        return all_grids()
+    return [load_grid("table", table) if table is not None else load_grid("figure", figure or 0)]
+
+
+def asked_target(
+    dataset: str | None, labeled: str | None, protocol: str | None, settings: list[str] | None, iterations: int | None
+) -> Target:
+    """What the options of `report` and `reproduce` aim at."""
+    from ssl_bench.report.grid import Target, share
+
+    shares = tuple(listed(labeled or ""))
+    for text in shares:
+        share(text)
+    if labeled is not None and not shares:
+        raise UserError(f"--labeled: expected shares such as 5% separated by commas, found '{labeled}'")
+    return Target(dataset, shares, protocol, parsed_settings(settings, iterations))
+
+
+def listed(text: str) -> list[str]:
+    """Words between commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def times(sides: Iterable[int]) -> str:
+    """Sides as in 128x128."""
+    return "x".join(map(str, sides))
+
+
+def parsed_seeds(text: str) -> tuple[int, ...]:
+    """Whole numbers between commas."""
+    words = listed(text)
+    if not words or not all(word.isascii() and word.isdigit() for word in words):
+        raise UserError(f"--seeds: expected whole numbers separated by commas, found '{text}'")
+    return tuple(dict.fromkeys(int(word) for word in words))
+
+
+def parsed_settings(texts: list[str] | None, iterations: int | None) -> dict[str, Any]:
+    """`--set KEY=VALUE` and `--iterations` as one."""
+    from ssl_bench.spec import parse_setting
+
+    settings = dict(parse_setting(text) for text in texts or [])
+    if iterations is not None:
+        settings["iterations"] = iterations
+    return settings
+
+
+def make_console() -> Console:
+    """The terminal, or 160 columns where the output goes elsewhere."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
+def same_place(results_root: Path, methods_dir: list[Path] | None) -> list[str]:
+    """What a command for the same store and methods must say besides."""
+    named = ["--results-root", str(results_root)] if results_root != RESULTS else []
+    return named + [word for folder in methods_dir or [] for word in ("--methods-dir", str(folder))]
+
+
+def warn(unreadable: list[str]) -> None:
+    """Name the runs that cannot be read."""
+    for message in unreadable:
+        say(f"left out: {message}")
+
+
+def say(text: str) -> None:
+    """Print to stderr."""
+    typer.echo(text, err=True)

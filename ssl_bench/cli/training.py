@@ -1,0 +1,159 @@
+"""Commands that train: `run` and `reproduce`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ssl_bench.cli.common import (
+    RESULTS,
+    AllOption,
+    DataRootOption,
+    DatasetOption,
+    DeviceOption,
+    FigureOption,
+    FingerprintOption,
+    IterationsOption,
+    LabeledOption,
+    MethodsDirOption,
+    OtherDatasetOption,
+    PartialOption,
+    ProtocolOption,
+    ResultsOption,
+    SeedsOption,
+    SetOption,
+    SharesOption,
+    TableOption,
+    app,
+    asked_target,
+    chosen_grids,
+    listed,
+    make_console,
+    parsed_seeds,
+    parsed_settings,
+    say,
+    warn,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import Console
+
+    from ssl_bench.launch.inprocess import Outcome
+    from ssl_bench.store import Store
+    from ssl_bench.train import Job
+
+
+@app.command()
+def run(
+    methods: Annotated[str, typer.Option("--methods", help="Methods, separated by commas; see `ssl-bench methods`.")],
+    dataset: DatasetOption,
+    labeled: LabeledOption = None,
+    protocol: ProtocolOption = None,
+    seeds: SeedsOption = "1",
+    iterations: IterationsOption = None,
+    settings: SetOption = None,
+    device: DeviceOption = "auto",
+    data_root: DataRootOption = None,
+    results_root: ResultsOption = RESULTS,
+    methods_dir: MethodsDirOption = None,
+    allow_partial: PartialOption = False,
+) -> None:
+    """Train and score methods; finished runs are kept, interrupted ones go on. Ends in a table."""
+    from ssl_bench.display import counted
+    from ssl_bench.method import load_methods
+    from ssl_bench.plan import Request, plan_runs
+    from ssl_bench.report.runs import comparison_table
+    from ssl_bench.spec import load_benchmark
+    from ssl_bench.store import Store
+    from ssl_bench.train import choose_device
+
+    registry = load_methods(*(methods_dir or []))
+    benchmark = load_benchmark(dataset)
+    request = Request(
+        benchmark=benchmark,
+        methods=tuple(listed(methods)),
+        labeled=labeled or benchmark.labeled[0],
+        protocol=protocol or benchmark.protocol,
+        settings=parsed_settings(settings, iterations),
+        seeds=parsed_seeds(seeds),
+    )
+    console, torch_device = make_console(), choose_device(device)
+    with counted(console, f"preparing {benchmark.title}") as advance:
+        jobs = plan_runs(request, torch_device, data_root, allow_partial=allow_partial, advance=advance)
+    store = Store(results_root)
+    outcome = _train_all(jobs, store, torch_device, console)
+    finished = [found for job in jobs if (found := store.find(job.spec)) is not None and found.status == "finished"]
+    if finished:
+        comparison_table(finished, {name: method.title for name, method in registry.items()}).print(console)
+    _exit_on_failures(outcome)
+
+
+@app.command()
+def reproduce(
+    table: TableOption = None,
+    figure: FigureOption = None,
+    all_of_them: AllOption = False,
+    dataset: OtherDatasetOption = None,
+    labeled: SharesOption = None,
+    protocol: ProtocolOption = None,
+    seeds: SeedsOption = "1,2,3",
+    iterations: IterationsOption = None,
+    settings: SetOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what is missing and train nothing.")] = False,
+    data: FingerprintOption = None,
+    device: DeviceOption = "auto",
+    data_root: DataRootOption = None,
+    results_root: ResultsOption = RESULTS,
+    methods_dir: MethodsDirOption = None,
+    allow_partial: PartialOption = False,
+) -> None:
+    """Train what the paper's tables or figures still lack: the first seed of everything, then the second, ..."""
+    from ssl_bench.display import counted
+    from ssl_bench.method import load_methods
+    from ssl_bench.plan import plan_runs
+    from ssl_bench.reproduce import lack_table, lacking, requests, wanted_runs
+    from ssl_bench.store import Store
+    from ssl_bench.train import choose_device
+
+    grids, target = (
+        chosen_grids(table, figure, all_of_them),
+        asked_target(dataset, labeled, protocol, settings, iterations),
+    )
+    wanted = wanted_runs(grids, target, load_methods(*(methods_dir or [])))
+    store, unreadable = Store(results_root), list[str]()
+    runs, console = store.runs(unreadable), make_console()
+    warn(unreadable)
+    lacks = lacking(wanted, parsed_seeds(seeds), runs, data)
+    lack_table(lacks, len(wanted) * len(parsed_seeds(seeds)), runs).print(console)
+    if dry_run or not lacks:
+        return
+    torch_device, prepared = choose_device(device), dict[Any, Any]()
+    with counted(console, "preparing") as advance:
+        jobs = [
+            job
+            for request in requests(lacks)
+            for job in plan_runs(
+                request, torch_device, data_root, allow_partial=allow_partial, advance=advance, prepared=prepared
+            )
+        ]
+    _exit_on_failures(_train_all(jobs, store, torch_device, console))
+
+
+def _train_all(jobs: Sequence[Job], store: Store, device: torch.device, console: Console) -> Outcome:
+    from ssl_bench.display import RunDisplay
+    from ssl_bench.launch.inprocess import run_all
+
+    display = RunDisplay(console)
+    try:
+        return run_all(jobs, store, device, display)
+    finally:
+        display.close()
+
+
+def _exit_on_failures(outcome: Outcome) -> None:
+    if outcome.failures:
+        say("\n".join(f"failed: {failure}" for failure in outcome.failures))
+        raise typer.Exit(2 if outcome.user_error else 1)
