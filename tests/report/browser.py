@@ -55,9 +55,10 @@ def prefer(browser: Any, scheme: str) -> None:
 
 
 def requests(browser: Any) -> list[str]:
-    """The addresses asked for since the last call."""
+    """The addresses asked for since the last call, but for those of the page that a new browser shows."""
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    asked = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    return [one["request"]["url"] for one in asked if not one["documentURL"].startswith("chrome:")]
 
 
 def contrasts(browser: Any) -> dict[str, float]:
