@@ -189,17 +189,18 @@ def _draw_line(axis: Axes, line: Line, number: int, apart: float, stands_apart: 
     if stands_apart:
         return axis.errorbar(line.x + apart, mean, yerr=deviation, capsize=2, markersize=3.5, elinewidth=0.8, **look)
     axis.fill_between(line.x, mean - deviation, mean + deviation, color=look["color"], alpha=0.2, linewidth=0)
-    (drawn,) = axis.plot(line.x, mean, markersize=3, markevery=(number, max(1, len(line.x) // 6)), **look)
+    step = max(1, len(line.x) // 6)
+    (drawn,) = axis.plot(line.x, mean, markersize=3, markevery=(number % step, step), **look)
     return drawn
 
 
 def _grid(images: Sequence[np.ndarray], columns: int, *, below: float) -> tuple[Figure, np.ndarray]:
     """A figure with a row of empty frames per image, as high as the image wants and `below` inches for words."""
     sides = [image.shape[0] / image.shape[1] for image in images] or [1.0]
-    cell = (WIDTH - 0.9) / columns
+    cell = min((WIDTH - 0.9) / columns, 1.3)
     heights = [min(max(side, 0.4), 1.6) * cell + below for side in sides]
     layout = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, wspace=0.01, hspace=0.01)
-    figure = Figure(figsize=(WIDTH, sum(heights) + 0.45), layout=layout)
+    figure = Figure(figsize=(cell * columns + 0.9, sum(heights) + 0.45), layout=layout)
     rows = figure.subplots(len(sides), columns, squeeze=False, height_ratios=heights)
     for axis in rows.flat:
         axis.set(xticks=[], yticks=[])

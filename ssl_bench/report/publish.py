@@ -14,7 +14,7 @@ from ssl_bench.report.draw import Example, Line, Panel, example_figure, line_fig
 from ssl_bench.report.figures import FigureReport, case_score
 from ssl_bench.report.paper import TableReport
 from ssl_bench.report.select import mean_and_deviation, metric_title, seed_scores
-from ssl_bench.report.site import Exhibit, Picture, RunPage, write_site
+from ssl_bench.report.site import Exhibit, Picture, RunPage, refuse_others, write_site
 from ssl_bench.report.table import Cell, Table
 from ssl_bench.spec import Metric
 from ssl_bench.store import Run
@@ -54,11 +54,12 @@ def write_html(reports: Sequence[TableReport | FigureReport], folder: Path) -> i
     Raises:
         UserError: the folder holds something else than an earlier report.
     """
+    refuse_others(folder)  # before minutes of drawing
     exhibits = [_exhibit(report) for report in reports]
     runs = {run.path.name: run for report in reports for run in report.runs}
     pages = [_run_page(runs[name]) for name in sorted(runs)]
     write_site(folder, "ssl-bench report", _overview(reports), exhibits, pages)
-    return 1 + len(exhibits) + len(pages)
+    return 2 + len(exhibits) + len(pages)  # with the overview and the list of runs
 
 
 def _slug(report: TableReport | FigureReport) -> str:
@@ -79,7 +80,9 @@ def _exhibit(report: TableReport | FigureReport) -> Exhibit:
     if isinstance(report, TableReport):
         return Exhibit(_slug(report), title, tables=(*report.tables, report.statistics))
     picture = Picture(title, _slug(report), _rendered(report))
-    return Exhibit(_slug(report), title, pictures=(picture,), notes=report.notes)
+    rows = [[Cell(run.spec.label, runs=(run.path.name,))] for run in report.runs]
+    runs = Table("The runs that are drawn", ["Run"], rows)
+    return Exhibit(_slug(report), title, tables=(runs,) if rows else (), pictures=(picture,), notes=report.notes)
 
 
 def _overview(reports: Sequence[TableReport | FigureReport]) -> Table:

@@ -73,7 +73,7 @@ def write_site(folder: Path, title: str, overview: Table, exhibits: Sequence[Exh
             that has no page.
 
     """
-    _refuse_others(folder)
+    refuse_others(folder)
     own: list[Exhibit | RunPage] = [*exhibits, *runs]
     _check_runs([overview, *(table for page in own for table in page.tables)], runs)
     contents = _pages(title, overview, exhibits, runs)
@@ -88,7 +88,8 @@ def write_site(folder: Path, title: str, overview: Table, exhibits: Sequence[Exh
                 path.unlink()
 
 
-def _refuse_others(folder: Path) -> None:
+def refuse_others(folder: Path) -> None:
+    """Raise UserError where a folder holds something else than an earlier report."""
     expected = "--html: expected an empty folder or an earlier report, found"
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{expected} the file {folder}")

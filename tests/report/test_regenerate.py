@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import statistics
 import time
 import xml.etree.ElementTree as ElementTree
@@ -26,7 +27,7 @@ from ssl_bench.report.figures import FigureReport, paper_figure
 from ssl_bench.report.grid import Target, all_grids, load_grid
 from ssl_bench.report.layout import View
 from ssl_bench.report.paper import TableReport, paper_table
-from ssl_bench.report.publish import write_files
+from ssl_bench.report.publish import write_files, write_html
 from ssl_bench.spec import load_benchmark
 from ssl_bench.store import Run, Store
 
@@ -142,6 +143,36 @@ def check_format(path: Path) -> None:
         assert path.read_bytes().startswith(b"%PDF")
     else:
         assert path.read_text(encoding="utf-8").strip()
+
+
+def test_the_site_has_a_page_for_every_exhibit_and_every_run_behind_one_and_the_same_bytes_twice(
+    runs: list[Run], tmp_path: Path
+) -> None:
+    reports = [*regenerate(runs, DEMO)[:4], *regenerate(runs, DEMO)[5:6]]
+    for folder in ("a", "b"):
+        write_html(reports, tmp_path / folder)
+    shown = {run.path.name: run for report in reports for run in report.runs}
+    assert {path.stem for path in (tmp_path / "a/runs").glob("*.html")} >= set(shown)
+    names = {path.name for path in (tmp_path / "a").glob("*.html")}
+    assert names >= {"index.html", *(f"table-{n}.html" for n in (1, 2, 3, 4)), "figure-1.html"}
+    for path in (tmp_path / "a").rglob("*"):
+        if path.is_file():
+            assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+    for name, run in shown.items():
+        page = (tmp_path / "a/runs" / f"{name}.html").read_text()
+        for word in (
+            name,
+            run.spec.data_fingerprint,
+            "Best cases",
+            "Worst cases",
+            "Training curves",
+            run.provenance["device"],
+        ):
+            assert word in page
+        assert f"{naive_mean(run):.2f}" in page
+    links = re.findall(r'href="(runs/[0-9a-f]+\.html)"', (tmp_path / "a/table-4.html").read_text())
+    assert links
+    assert all((tmp_path / "a" / link).is_file() for link in links)
 
 
 # ---------------------------------------------------------------------------------------------------------- tables

@@ -425,30 +425,31 @@ def test_a_heading_is_reached_and_sorts_by_keyboard(browser: Any, sites: dict[st
     assert browser.switch_to.active_element == method
 
 
-@pytest.mark.parametrize("with_script", [True, False])
+@pytest.mark.parametrize(("size", "with_script"), [("desktop", True), ("phone", False)])
 def test_numbers_lead_to_the_pages_of_their_runs(
-    browser: Any, sites: dict[str, Path], tmp_path: Path, with_script: bool
+    opened: Any, sites: dict[str, Path], tmp_path: Path, size: str, with_script: bool
 ) -> None:
+    resize(opened, size)
     site = shutil.copytree(sites["good"], tmp_path / "site")
     page = site / "table-4.html"
     if not with_script:
         page.write_text(page.read_text().replace('<script src="sort.js" defer></script>', ""))
-    browser.get(page.as_uri())
-    assert bool(headings(browser)) == with_script
-    browser.find_element("link text", "9.25").click()
-    assert browser.current_url == (site / "runs/4e5f.html").as_uri()
-    browser.back()
-    button = browser.find_element("css selector", "td button")
+    opened.get(page.as_uri())
+    assert bool(headings(opened)) == with_script
+    opened.find_element("link text", "9.25").click()
+    assert opened.current_url == (site / "runs/4e5f.html").as_uri()
+    opened.back()
+    button = opened.find_element("css selector", "td button")
     listed = button.find_element("xpath", "following-sibling::div")
     assert not listed.is_displayed()
     button.click()
     assert listed.is_displayed()
     assert [link.text for link in listed.find_elements("css selector", "a")] == ["mt · seed 1", "mt · seed 2"]
-    box, width = listed.rect, browser.execute_script("return document.scrollingElement.clientWidth")
+    box, width = listed.rect, opened.execute_script("return document.scrollingElement.clientWidth")
     assert 0 <= box["x"] < box["x"] + box["width"] <= width
     listed.find_elements("css selector", "a")[1].click()
-    assert browser.current_url == (site / "runs/2c3d.html").as_uri()
-    assert browser.find_element("css selector", "h1").text == "mt · seed 2"
+    assert opened.current_url == (site / "runs/2c3d.html").as_uri()
+    assert opened.find_element("css selector", "h1").text == "mt · seed 2"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
