@@ -25,7 +25,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 TRUTH = "#d55e00"  # vermilion: seen on black and on white, by colour-blind eyes too
 CLASSES = ("#000000", "#ffffff", *islice(cycle(COLOURS), 253))
 STYLE: dict[Any, Any] = {
-    "font.size": 7.5, "axes.titlesize": 8, "axes.labelsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7,
+    "font.size": 7.5, "axes.titlesize": 7.5, "axes.labelsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7,
     "legend.fontsize": 7.5, "axes.linewidth": 0.6, "lines.linewidth": 1.3, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": False, "text.parse_math": False, "svg.fonttype": "path",
     "svg.hashsalt": "ssl-bench", "pdf.fonttype": 42, "figure.dpi": 150, "savefig.dpi": 150,

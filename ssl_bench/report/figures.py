@@ -150,7 +150,7 @@ def _examples(found: Gathered) -> tuple[Figure, list[str]]:
             continue
         shown = [own.get(seeds[0]) for own in runs]
         remarks.append(f"{benchmark.title}, {column.labeled} labelled: runs of seed {seeds[0]}.")
-        examples += _rows_of(benchmark.title, shown)
+        examples += _rows_of(benchmark.name, shown)
     remarks.append(
         "The cases are drawn by their ids, not chosen; a number is the case's DSC [%], a line the truth's border. "
         "Of a volume the axial slice with the most ground truth is shown, its number is the whole volume's."
@@ -158,7 +158,7 @@ def _examples(found: Gathered) -> tuple[Figure, list[str]]:
     return example_figure([row.title for row in found.grid.rows], examples), remarks
 
 
-def _rows_of(title: str, runs: Sequence[Run | None]) -> list[Example]:
+def _rows_of(data: str, runs: Sequence[Run | None]) -> list[Example]:
     albums = [{} if run is None else {one.case: one for one in run.examples} for run in runs]
     fullest = next(run for run in runs if run is not None)
     cases = [one.case for one in fullest.examples if "drawn" in one.why.split(",")][:CASES]
@@ -167,7 +167,7 @@ def _rows_of(title: str, runs: Sequence[Run | None]) -> list[Example]:
         one = next(album[case] for album in albums if case in album)
         rows.append(
             Example(
-                label=f"{title}\n{case}",
+                label=f"{data}\n{case}",
                 image=one.image,
                 truth=one.truth,
                 predictions=tuple(album[case].prediction if case in album else None for album in albums),
@@ -211,7 +211,7 @@ def _moments(found: Gathered) -> tuple[Figure, list[str]]:
                     )
                     for m in own
                 )
-                rows.append(UncertaintyExample(f"{benchmark.title}\n{case}", own[0].image, stages))
+                rows.append(UncertaintyExample(f"{benchmark.name}\n{case}", own[0].image, stages))
     remarks.append(
         "Two unlabelled training images, drawn by their ids, without augmentation, networks in evaluation mode; a map "
         "is the mean of both students' uncertainty with the teacher (equation 8), divided by ln K."

@@ -304,8 +304,9 @@ def test_figure_1_draws_the_curves_of_every_seed_and_the_scores_of_every_share(r
 
 def test_figure_3_draws_umix_against_cutmix(runs: list[Run]) -> None:
     (panel,) = drawn(3, runs, "line_figure")[0]
-    assert [line.label for line in panel.lines] == ["UCMT (UMIX)", "UCMT (CutMix)"]
+    assert [line.label for line in panel.lines] == ["UCMT (UMIX)", "UCMT (CutMix)", "Supervised, 100%"]
     assert panel.lines[1].y[0] == pytest.approx([naive_mean(find(runs, "ucmt-cutmix", n)[0]) for n in (15, 30)])
+    assert panel.lines[2].y == pytest.approx(naive_mean(find(runs, "supervised", 300)[0]))  # a level line
 
 
 def test_figure_4_shows_each_methods_mask_of_the_same_cases_with_its_score(runs: list[Run]) -> None:
