@@ -18,12 +18,12 @@ PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "nump
 
 def provenance(method: type[SSLMethod], device: torch.device) -> dict[str, Any]:
     """Describe this process as the origin of a run of `method` on `device`."""
-    on_gpu = device.type == "cuda"
+    on_gpu, threads = device.type == "cuda", torch.get_num_threads()
     return {
         "ssl_bench": __version__,
         "method_source_sha256": source_hash(method),
         "command": shlex.join(["ssl-bench", *sys.argv[1:]]),
-        "device": torch.cuda.get_device_name(device) if on_gpu else f"CPU, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name(device) if on_gpu else f"CPU, {threads} thread{'s' * (threads != 1)}",
         "cuda": torch.version.cuda if on_gpu else None,
         "platform": platform.platform(),
         "python": platform.python_version(),

@@ -101,7 +101,7 @@ def report(
             for shown in tables:
                 shown.print(make_console())
         else:
-            typer.echo("\n".join(FORMATS[format](shown) for shown in tables), nl=False)
+            typer.echo(FORMATS[format](tables), nl=False)
             if format == "csv":  # which has no place for notes
                 say("\n".join(note for shown in tables for note in shown.notes))
 

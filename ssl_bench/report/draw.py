@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
+from math import ceil
 from typing import Any, Literal
 
 import matplotlib
@@ -15,18 +16,20 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.textpath import TextPath
 
 WIDTH = 7.0  # inches: a text's width in print
+BESIDE, BELOW, LINE = 1.0, 0.2, 0.13  # inches: for a row's label, for a picture's number, for a line of a title
+SIZE = 7.5  # points
 NO_RUN = "no run"
 COLOURS = seaborn.color_palette("colorblind", 8).as_hex()
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 TRUTH = "#d55e00"  # vermilion: seen on black and on white, by colour-blind eyes too
-CLASSES = ("#000000", "#ffffff", *islice(cycle(COLOURS), 253))
+CLASSES = ("#000000", "#ffffff", *islice(cycle([COLOURS[i] for i in (0, 2, 4, 7, 6)]), 254))  # none like the border
 STYLE: dict[Any, Any] = {
-    "font.size": 7.5, "axes.titlesize": 7.5, "axes.labelsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7,
-    "legend.fontsize": 7.5, "axes.linewidth": 0.6, "lines.linewidth": 1.3, "axes.spines.top": False,
+    "font.size": SIZE, "axes.titlesize": SIZE, "axes.labelsize": SIZE, "xtick.labelsize": 7, "ytick.labelsize": 7,
+    "legend.fontsize": SIZE, "axes.linewidth": 0.6, "lines.linewidth": 1.3, "axes.spines.top": False,
     "axes.spines.right": False, "axes.grid": False, "text.parse_math": False, "svg.fonttype": "path",
     "svg.hashsalt": "ssl-bench", "pdf.fonttype": 42, "figure.dpi": 150, "savefig.dpi": 150,
 }  # fmt: skip
@@ -78,11 +81,13 @@ def line_figure(panels: Sequence[Panel]) -> Figure:
     Every label has a colour, dash and marker of its own, the same in all panels.
     """
     with _style():
-        figure = Figure(figsize=(WIDTH, 2.5 if len(panels) > 1 else 3.2), layout="constrained")
         labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
+        columns = _legend_columns(labels)
+        height = (2.5 if len(panels) > 1 else 3.2) + 0.16 * (ceil(len(labels) / columns) - 1)
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         handles: dict[str, Any] = {}
         for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            axis.set(title=panel.title, xlabel=panel.x_label, ylabel=panel.y_label)
+            axis.set(title=_wrapped(panel.title, WIDTH / len(panels) - 0.2), xlabel=panel.x_label, ylabel=panel.y_label)
             if panel.ticks is not None:
                 axis.set_xticks([x for x, _ in panel.ticks], [text for _, text in panel.ticks])
                 axis.set_xlim(panel.ticks[0][0] - 0.5, panel.ticks[-1][0] + 0.5)
@@ -90,11 +95,14 @@ def line_figure(panels: Sequence[Panel]) -> Figure:
                 apart = 0.0 if panel.ticks is None else 0.06 * (number - (len(panel.lines) - 1) / 2)
                 handles[line.label] = _draw_line(axis, line, labels.index(line.label), apart, panel.ticks is not None)
             if not panel.lines:
+                axis.set_yticks([])  # the numbers of an empty plot mean nothing
+                if panel.ticks is None:
+                    axis.set_xticks([])
                 _say_no_run(axis)
         if handles:
             figure.legend(
-                [handles[label] for label in labels], labels, loc="outside lower center", ncols=min(len(labels), 6),
-                frameon=False,
+                [handles[label] for label in labels], labels, loc="outside lower center", ncols=columns, frameon=False,
+                handlelength=3,
             )  # fmt: skip
         return figure
 
@@ -104,9 +112,8 @@ def example_figure(methods: Sequence[str], examples: Sequence[Example]) -> Figur
     with _style():
         titles = ["Image", *methods, "Ground truth"]
         titles = [f"({'abcdefghijklmnopqrstuvwxyz'[i % 26]}) {title}" for i, title in enumerate(titles)]
-        figure, rows = _grid([one.image for one in examples], len(titles), below=0.16)
-        for number, (row, one) in enumerate(zip(rows, examples, strict=False)):
-            row[0].set_ylabel(_shortened(one.label))
+        rows = _grid([one.image for one in examples], [one.label for one in examples], [titles])
+        for row, one in zip(rows, examples, strict=False):
             _show_image(row[0], one.image)
             top = max(int(mask.max(initial=1)) for mask in (one.truth, *one.predictions) if mask is not None)
             for axis, mask, score in zip(row[1:-1], one.predictions, one.scores, strict=True):
@@ -120,37 +127,37 @@ def example_figure(methods: Sequence[str], examples: Sequence[Example]) -> Figur
                         continue  # no border to draw
                     axis.contour(one.truth == label, levels=[0.5], colors=TRUTH, linewidths=0.7)
             _show_mask(row[-1], one.truth, top)
-            if number == 0:
-                for axis, title in zip(row, titles, strict=True):
-                    axis.set_title(title)
-        return figure
+        return _figure_of(rows)
 
 
 def uncertainty_figure(examples: Sequence[UncertaintyExample]) -> Figure:
     """Draw a row per image: the image, then per stage its uncertainty, the mixed image, and that one's uncertainty."""
     with _style():
-        stages = max((len(one.stages) for one in examples), default=0)
-        figure, rows = _grid([one.image for one in examples], 1 + 3 * stages, below=0.16)
+        titles = [["Image"] for _ in examples] or [["Image"]]
+        for row_titles, one in zip(titles, examples, strict=False):
+            for title, *_ in one.stages:
+                row_titles += [f"{title}\nuncertainty", "UMIX image", "its uncertainty"]
+        if all(row_titles == titles[0] for row_titles in titles):
+            titles = titles[:1]  # once is enough
+        rows = _grid([one.image for one in examples], [one.label for one in examples], titles, foot=0.45)
         shown = None
-        for number, (row, one) in enumerate(zip(rows, examples, strict=False)):
-            row[0].set_ylabel(_shortened(one.label))
+        for row, one in zip(rows, examples, strict=False):
             _show_image(row[0], one.image)
-            titles = ["Image"]
-            for place, (title, before, mixed, after) in enumerate(one.stages):
-                titles += [f"{title}\nuncertainty", "\nUMIX image", "\nits uncertainty"]
+            for place, (_, before, mixed, after) in enumerate(one.stages):
                 first, second, third = row[1 + 3 * place : 4 + 3 * place]
                 _show_image(second, mixed)
                 for axis, values in ((first, before), (third, after)):
                     shown = axis.imshow(values, vmin=0, vmax=1, cmap="cividis", interpolation="nearest")
                     axis.set_xlabel(f"mean {values.mean():.3f}", labelpad=2)
-            if number == 0:
-                for axis, title in zip(row, titles, strict=False):
-                    axis.set_title(title)
             for axis in row[1 + 3 * len(one.stages) :]:
                 _say_no_run(axis)
+        figure = _figure_of(rows)
         if shown is not None:
-            bar = figure.colorbar(shown, ax=rows[:, -1].tolist(), shrink=0.8, pad=0.03, aspect=15)
-            bar.set_label("entropy / ln K")
+            width, height = figure.get_size_inches()
+            place = figure.add_axes(
+                (BESIDE / width, 0.34 / height, min(2.5, width - BESIDE - 0.1) / width, 0.08 / height)
+            )
+            figure.colorbar(shown, cax=place, orientation="horizontal").set_label("entropy / ln K", labelpad=1)
         return figure
 
 
@@ -183,37 +190,96 @@ def _draw_line(axis: Axes, line: Line, number: int, apart: float, stands_apart: 
     deviation[counts > 1] = np.nanstd(line.y[:, counts > 1], axis=0, ddof=1)
     look: dict[str, Any] = {
         "color": COLOURS[number % 8],
-        "linestyle": DASHES[number % 8],
+        "linestyle": DASHES[(number + number // 8) % 8],  # from the ninth on, a known colour with another dash
         "marker": MARKERS[number % 8],
     }
     if stands_apart:
-        return axis.errorbar(line.x + apart, mean, yerr=deviation, capsize=2, markersize=3.5, elinewidth=0.8, **look)
+        return axis.errorbar(line.x + apart, mean, yerr=deviation, capsize=2, markersize=3.5, elinewidth=0.8, **look)[0]
     axis.fill_between(line.x, mean - deviation, mean + deviation, color=look["color"], alpha=0.2, linewidth=0)
     step = max(1, len(line.x) // 6)
     (drawn,) = axis.plot(line.x, mean, markersize=3, markevery=(number % step, step), **look)
     return drawn
 
 
-def _grid(images: Sequence[np.ndarray], columns: int, *, below: float) -> tuple[Figure, np.ndarray]:
-    """A figure with a row of empty frames per image, as high as the image wants and `below` inches for words."""
+def _grid(
+    images: Sequence[np.ndarray], labels: Sequence[str], titles: Sequence[Sequence[str]], *, foot: float = 0.0
+) -> np.ndarray:
+    """Frames for pictures: a row per image as high as the image wants, its label on the left, titles above.
+
+    Args:
+        images: the images; without any there is one row that says "no run".
+        labels: a label per image.
+        titles: titles of the columns for each row, or once for all rows.
+        foot: inches to leave free at the bottom.
+
+    Returns:
+        (rows, columns) axes of one figure.
+
+    """
+    columns = max(map(len, titles))
     sides = [image.shape[0] / image.shape[1] for image in images] or [1.0]
-    cell = min((WIDTH - 0.9) / columns, 1.3)
-    heights = [min(max(side, 0.4), 1.6) * cell + below for side in sides]
-    layout = ConstrainedLayoutEngine(w_pad=0.015, h_pad=0.015, wspace=0.01, hspace=0.01)
-    figure = Figure(figsize=(cell * columns + 0.9, sum(heights) + 0.45), layout=layout)
-    rows = figure.subplots(len(sides), columns, squeeze=False, height_ratios=heights)
+    cell = min((WIDTH - BESIDE - 0.05) / columns, 1.3)
+    heights = [min(max(side, 0.4), 1.6) * cell for side in sides]
+    above = [[_wrapped(title, cell - 0.08) for title in row_titles] for row_titles in titles]
+    head = 0.06 + LINE * max(title.count("\n") + 1 for row_titles in above for title in row_titles)
+    between = BELOW + (head if len(above) > 1 else 0.0)
+    width = BESIDE + cell * columns + 0.05
+    height = head + sum(heights) + between * (len(sides) - 1) + BELOW + foot
+    figure = Figure(figsize=(width, height))
+    place = {
+        "left": BESIDE / width, "right": 1 - 0.05 / width, "top": 1 - head / height, "bottom": (BELOW + foot) / height,
+        "wspace": 0.03, "hspace": between / np.mean(heights), "height_ratios": heights,
+    }  # fmt: skip
+    rows = figure.subplots(len(sides), columns, squeeze=False, gridspec_kw=place)
     for axis in rows.flat:
-        axis.set(xticks=[], yticks=[])
+        axis.set(xticks=[], yticks=[], anchor="N")
         axis.spines[:].set_visible(False)
-    if not images:
-        for axis in rows.flat:
+        if not images:
             _say_no_run(axis)
-    return figure, rows
+    for axis, label in zip(rows[:, 0], labels, strict=False):
+        shown = "\n".join(_wrapped(line, BESIDE - 0.12, most=2) for line in label.splitlines())
+        axis.set_ylabel(shown, rotation=0, ha="right", va="center", fontsize=7)
+    for row, row_titles in zip(rows, above, strict=False):
+        for axis, title in zip(row, row_titles, strict=False):
+            axis.set_title(title, pad=3)
+    return rows
 
 
-def _shortened(label: str, most: int = 16) -> str:
-    """Lines of at most so many characters, so that a row's label stays beside its row."""
-    return "\n".join(line if len(line) <= most else f"{line[: most - 1]}…" for line in label.splitlines())
+def _figure_of(rows: np.ndarray) -> Figure:
+    figure: Figure = rows[0, 0].figure
+    return figure
+
+
+def _width(text: str) -> float:
+    """Inches that a text takes in print."""
+    return float(TextPath((0, 0), text, size=SIZE).get_extents().width) / 72 if text.strip() else 0.0
+
+
+def _wrapped(text: str, width: float, most: int | None = None) -> str:
+    """Break lines over `width` inches at a space, or in a word where there is none; after `most` lines comes "…"."""
+    lines = []
+    for line in text.split("\n"):
+        rest = line
+        while len(rest) > 1 and _width(rest) > width:
+            fits = next(n for n in range(len(rest) - 1, 0, -1) if n == 1 or _width(rest[:n]) <= width)
+            space = rest.rfind(" ", 1, fits + 1)
+            cut = fits if space < 0 else space
+            lines.append(rest[:cut])
+            rest = rest[cut:].lstrip(" ")
+        lines.append(rest)
+    if most is not None and len(lines) > most:
+        lines = [*lines[: most - 1], f"{lines[most - 1][:-1]}…"]
+    return "\n".join(lines)
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
+    """As many columns as fit beside each other, with rows about as long as each other."""
+    keys = 6.5 * SIZE / 72  # inches of a column besides its text: the sample of the line, and spaces
+    for columns in range(min(len(labels), 6), 1, -1):
+        parts = np.array_split(np.array(labels, dtype=object), columns)  # a legend fills its columns in this way
+        if sum(max(map(_width, part)) + keys for part in parts) <= WIDTH:
+            return ceil(len(labels) / ceil(len(labels) / columns))
+    return 1
 
 
 def _show_image(axis: Axes, image: np.ndarray) -> None:

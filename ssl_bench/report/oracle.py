@@ -13,8 +13,8 @@ from ssl_bench.spec import FRACTIONS, Metric
 from ssl_bench.store import Run
 
 HEADER = [
-    "Method", "Data", "Metric", "Seeds", "Scored checkpoint", "ORACLE: best checkpoint", "Inflation",
-    "ORACLE: best checkpoint, best seed", "Inflation of both",
+    "Method", "Data", "Metric", "Seeds", "Scored\ncheckpoint", "ORACLE: best\ncheckpoint", "Inflation",
+    "ORACLE: best of\ncheckpoints, seeds", "Inflation\nof both",
 ]  # fmt: skip
 NOTE = (
     "ORACLE: of each run the best of the checkpoints that were scored on the test set on the way (score_every), and of "

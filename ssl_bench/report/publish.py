@@ -15,7 +15,7 @@ from ssl_bench.report.figures import FigureReport, case_score
 from ssl_bench.report.paper import TableReport
 from ssl_bench.report.select import mean_and_deviation, metric_title, seed_scores
 from ssl_bench.report.site import Exhibit, Picture, RunPage, refuse_others, write_site
-from ssl_bench.report.table import Cell, Table
+from ssl_bench.report.table import FORMATS, Cell, Table
 from ssl_bench.spec import Metric
 from ssl_bench.store import Run
 
@@ -35,7 +35,7 @@ def write_files(report: TableReport | FigureReport, folder: Path) -> list[Path]:
     contents: dict[str, bytes] = {}
     if isinstance(report, TableReport):
         for name, suffix in SUFFIXES.items():
-            contents[f".{suffix}"] = "\n".join(getattr(table, name)() for table in report.tables).encode()
+            contents[f".{suffix}"] = FORMATS[name](report.tables).encode()
         for table in report.tables:
             contents[f"{table.name and '-'}{table.name}.csv"] = table.csv().encode()
         contents["-statistics.csv"] = report.statistics_csv.encode()

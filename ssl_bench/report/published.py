@@ -57,7 +57,7 @@ def published(grid: Grid, row: Row, column: Column, metric: Metric) -> Published
 
 
 def differences(place: Place, runs: Sequence[Run]) -> dict[str, str]:
-    """Say what keeps a cell's runs from being compared with the paper's number: network, protocol or data, and how.
+    """Say what keeps a cell's runs from being compared with the paper's number: network, protocol, split or data.
 
     A protocol field that decides no more than rounding is no difference. Which images the paper tested on is not
     published, so its split is none either.
@@ -70,6 +70,9 @@ def differences(place: Place, runs: Sequence[Run]) -> dict[str, str]:
         found["network"] = _listed(f"{key} = {getattr(spec.protocol, key)}" for key in network)
     if protocol:
         found["protocol"] = f"{spec.protocol.name}, which differs in {_listed(protocol)}"
+    usual = next(iter(place.benchmark.splits.values()))
+    if spec.split.model_dump(exclude={"labeled", "file"}) != usual.model_dump(exclude={"labeled", "file"}):
+        found["split"] = f"{spec.protocol.split}, not the data set's own"
     cases = spec.train_count + spec.test_count
     if cases != place.benchmark.cases:
         found["data"] = f"{cases} of {place.benchmark.cases} cases"

@@ -52,8 +52,8 @@ class Table:
     notes: list[str] = field(default_factory=list)
     name: str = ""  # tells it from others of the same exhibit, in file names
 
-    def print(self, console: Console) -> None:
-        """Print to a terminal; the notes are never cut."""
+    def print(self, console: Console, *, fold: bool = False) -> None:
+        """Print to a terminal, which breaks long notes itself unless they are to be folded at its width."""
         table = RichTable(title=escape(self.title), title_justify="left", title_style="bold")
         for name in self.header:
             table.add_column(
@@ -63,7 +63,7 @@ class Table:
             table.add_row(*_emphasised(row, "terminal", escape))
         console.print(table)
         for note in self.notes:
-            console.print(escape(note), highlight=False, soft_wrap=True)
+            console.print(escape(note), highlight=False, soft_wrap=not fold)
 
     @property
     def headings(self) -> list[str]:
@@ -106,19 +106,26 @@ class Table:
         notes = [f"<li>{escape_html(note)}</li>" for note in self.notes]
         return "\n".join([*lines, "</table>", "<ul>", *notes, "</ul>", ""])
 
-    def svg(self) -> str:
-        """A picture of what `print` shows."""
-        console = Console(record=True, file=io.StringIO(), width=118, force_terminal=True)
-        self.print(console)
-        return console.export_svg(title="ssl-bench", unique_id="ssl-bench")
+
+def joined(write: Callable[[Table], str]) -> Callable[[Sequence[Table]], str]:
+    """A format of several tables, one below the other."""
+    return lambda tables: "\n".join(write(table) for table in tables)
 
 
-FORMATS: dict[str, Callable[[Table], str]] = {
-    "markdown": Table.markdown,
-    "latex": Table.latex,
-    "csv": Table.csv,
-    "html": Table.html,
-    "svg": Table.svg,
+def picture(tables: Sequence[Table]) -> str:
+    """An SVG of what `print` shows."""
+    console = Console(record=True, file=io.StringIO(), width=118, force_terminal=True)
+    for table in tables:
+        table.print(console, fold=True)
+    return console.export_svg(title="ssl-bench", unique_id="ssl-bench")
+
+
+FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
+    "markdown": joined(Table.markdown),
+    "latex": joined(Table.latex),
+    "csv": joined(Table.csv),
+    "html": joined(Table.html),
+    "svg": picture,
 }
 
 

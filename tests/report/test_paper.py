@@ -191,6 +191,21 @@ def test_a_part_of_a_data_set_is_not_the_papers(store: Store) -> None:
     assert "1915 of 2594 cases" in records(report(store, protocol="paper"))["MT"]["verdict_reasons"]
 
 
+def test_another_split_is_not_the_papers(store: Store) -> None:
+    cvc = load_benchmark("cvc")
+    for split, seed in (("by-sequence", 1), ("random", 2)):
+        write_run(
+            store, "mt", seed, [0.5] * 122, benchmark=cvc, train=490, labeled=73, protocol="paper", weights=None,
+            settings={"split": split}, sides=([288, 384], [288, 384]),
+        )  # fmt: skip
+    shown = {"dataset": "cvc", "labeled": ("15%",), "protocol": "paper"}
+    by_sequence = report(store, 2, **shown, settings={"metrics": ["dsc"], "split": "by-sequence"})
+    assert records(by_sequence)["MT"]["verdict"] == "not comparable (split)"
+    assert "by-sequence" in records(by_sequence)["MT"]["verdict_reasons"]
+    random = report(store, 2, **shown)
+    assert records(random)["MT"]["verdict"].startswith("above")
+
+
 def test_the_papers_protocol_on_the_papers_data_is_comparable_whatever_the_device(store: Store) -> None:
     write_run(store, "mt", 1, [0.5] * 779, **PAPER, device="cuda")
     record = records(report(store, protocol="paper"))["MT"]

@@ -288,7 +288,7 @@ def test_the_same_store_gives_the_same_bytes(store: Store, tmp_path: Path) -> No
     for method, seed, scores in runs[::-1]:
         write_run(other, method, seed, scores)
     for name, write in FORMATS.items():
-        texts = {write(table4(place, View(all_networks=True))) for place in (store, store, other)}
+        texts = {write([table4(place, View(all_networks=True))]) for place in (store, store, other)}
         assert len(texts) == 1, name
         assert "ucmt" in texts.pop().lower()
 
