@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
 WIDTH = 7.0  # inches: a text's width in print
-BESIDE, BELOW, LINE = 1.0, 0.2, 0.13  # inches: for a row's label, for a picture's number, for a line of a title
+BESIDE, BELOW, LINE = 0.88, 0.2, 0.13  # inches: for a row's label at most, for a picture's number, for a title's line
 SIZE = 7.5  # points
 NO_RUN = "no run"
 COLOURS = seaborn.color_palette("colorblind", 8).as_hex()
@@ -83,11 +83,11 @@ def line_figure(panels: Sequence[Panel]) -> Figure:
     with _style():
         labels = list(dict.fromkeys(line.label for panel in panels for line in panel.lines))
         columns = _legend_columns(labels)
-        height = (2.5 if len(panels) > 1 else 3.2) + 0.16 * (ceil(len(labels) / columns) - 1)
+        height = (2.5 if len(panels) > 1 else 3.2) + 0.16 * max(ceil(len(labels) / columns) - 1, 0)
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         handles: dict[str, Any] = {}
         for axis, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            axis.set(title=_wrapped(panel.title, WIDTH / len(panels) - 0.2), xlabel=panel.x_label, ylabel=panel.y_label)
+            axis.set(title=_wrapped(panel.title, WIDTH / len(panels) - 0.6), xlabel=panel.x_label, ylabel=panel.y_label)
             if panel.ticks is not None:
                 axis.set_xticks([x for x, _ in panel.ticks], [text for _, text in panel.ticks])
                 axis.set_xlim(panel.ticks[0][0] - 0.5, panel.ticks[-1][0] + 0.5)
@@ -104,6 +104,8 @@ def line_figure(panels: Sequence[Panel]) -> Figure:
                 [handles[label] for label in labels], labels, loc="outside lower center", ncols=columns, frameon=False,
                 handlelength=3,
             )  # fmt: skip
+        figure.draw_without_rendering()  # places everything, and once: the next file would find it a hair elsewhere
+        figure.set_layout_engine("none")
         return figure
 
 
@@ -112,7 +114,7 @@ def example_figure(methods: Sequence[str], examples: Sequence[Example]) -> Figur
     with _style():
         titles = ["Image", *methods, "Ground truth"]
         titles = [f"({'abcdefghijklmnopqrstuvwxyz'[i % 26]}) {title}" for i, title in enumerate(titles)]
-        rows = _grid([one.image for one in examples], [one.label for one in examples], [titles])
+        figure, rows = _grid([one.image for one in examples], [one.label for one in examples], [titles])
         for row, one in zip(rows, examples, strict=False):
             _show_image(row[0], one.image)
             top = max(int(mask.max(initial=1)) for mask in (one.truth, *one.predictions) if mask is not None)
@@ -127,7 +129,7 @@ def example_figure(methods: Sequence[str], examples: Sequence[Example]) -> Figur
                         continue  # no border to draw
                     axis.contour(one.truth == label, levels=[0.5], colors=TRUTH, linewidths=0.7)
             _show_mask(row[-1], one.truth, top)
-        return _figure_of(rows)
+        return figure
 
 
 def uncertainty_figure(examples: Sequence[UncertaintyExample]) -> Figure:
@@ -139,7 +141,7 @@ def uncertainty_figure(examples: Sequence[UncertaintyExample]) -> Figure:
                 row_titles += [f"{title}\nuncertainty", "UMIX image", "its uncertainty"]
         if all(row_titles == titles[0] for row_titles in titles):
             titles = titles[:1]  # once is enough
-        rows = _grid([one.image for one in examples], [one.label for one in examples], titles, foot=0.45)
+        figure, rows = _grid([one.image for one in examples], [one.label for one in examples], titles, foot=0.45)
         shown = None
         for row, one in zip(rows, examples, strict=False):
             _show_image(row[0], one.image)
@@ -151,13 +153,11 @@ def uncertainty_figure(examples: Sequence[UncertaintyExample]) -> Figure:
                     axis.set_xlabel(f"mean {values.mean():.3f}", labelpad=2)
             for axis in row[1 + 3 * len(one.stages) :]:
                 _say_no_run(axis)
-        figure = _figure_of(rows)
         if shown is not None:
             width, height = figure.get_size_inches()
-            place = figure.add_axes(
-                (BESIDE / width, 0.34 / height, min(2.5, width - BESIDE - 0.1) / width, 0.08 / height)
-            )
-            figure.colorbar(shown, cax=place, orientation="horizontal").set_label("entropy / ln K", labelpad=1)
+            left, right = rows[0, 0].get_position().x0, rows[0, -1].get_position().x1
+            bar = figure.add_axes((left, 0.34 / height, min(2.5 / width, right - left), 0.08 / height))
+            figure.colorbar(shown, cax=bar, orientation="horizontal").set_label("entropy / ln K", labelpad=1)
         return figure
 
 
@@ -203,7 +203,7 @@ def _draw_line(axis: Axes, line: Line, number: int, apart: float, stands_apart: 
 
 def _grid(
     images: Sequence[np.ndarray], labels: Sequence[str], titles: Sequence[Sequence[str]], *, foot: float = 0.0
-) -> np.ndarray:
+) -> tuple[Figure, np.ndarray]:
     """Frames for pictures: a row per image as high as the image wants, its label on the left, titles above.
 
     Args:
@@ -213,21 +213,23 @@ def _grid(
         foot: inches to leave free at the bottom.
 
     Returns:
-        (rows, columns) axes of one figure.
+        The figure, and its axes (rows, columns).
 
     """
     columns = max(map(len, titles))
     sides = [image.shape[0] / image.shape[1] for image in images] or [1.0]
-    cell = min((WIDTH - BESIDE - 0.05) / columns, 1.3)
+    beside = ["\n".join(_wrapped(line, BESIDE, most=2) for line in label.splitlines()) for label in labels]
+    left = 0.12 + max((_width(line) for label in beside for line in label.splitlines()), default=0.0)
+    cell = min((WIDTH - left - 0.05) / columns, 1.3)
     heights = [min(max(side, 0.4), 1.6) * cell for side in sides]
     above = [[_wrapped(title, cell - 0.08) for title in row_titles] for row_titles in titles]
     head = 0.06 + LINE * max(title.count("\n") + 1 for row_titles in above for title in row_titles)
     between = BELOW + (head if len(above) > 1 else 0.0)
-    width = BESIDE + cell * columns + 0.05
+    width = left + cell * columns + 0.05
     height = head + sum(heights) + between * (len(sides) - 1) + BELOW + foot
     figure = Figure(figsize=(width, height))
     place = {
-        "left": BESIDE / width, "right": 1 - 0.05 / width, "top": 1 - head / height, "bottom": (BELOW + foot) / height,
+        "left": left / width, "right": 1 - 0.05 / width, "top": 1 - head / height, "bottom": (BELOW + foot) / height,
         "wspace": 0.03, "hspace": between / np.mean(heights), "height_ratios": heights,
     }  # fmt: skip
     rows = figure.subplots(len(sides), columns, squeeze=False, gridspec_kw=place)
@@ -236,23 +238,17 @@ def _grid(
         axis.spines[:].set_visible(False)
         if not images:
             _say_no_run(axis)
-    for axis, label in zip(rows[:, 0], labels, strict=False):
-        shown = "\n".join(_wrapped(line, BESIDE - 0.12, most=2) for line in label.splitlines())
-        axis.set_ylabel(shown, rotation=0, ha="right", va="center", fontsize=7)
+    for axis, label in zip(rows[:, 0], beside, strict=False):
+        axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
     for row, row_titles in zip(rows, above, strict=False):
         for axis, title in zip(row, row_titles, strict=False):
             axis.set_title(title, pad=3)
-    return rows
-
-
-def _figure_of(rows: np.ndarray) -> Figure:
-    figure: Figure = rows[0, 0].figure
-    return figure
+    return figure, rows
 
 
 def _width(text: str) -> float:
     """Inches that a text takes in print."""
-    return float(TextPath((0, 0), text, size=SIZE).get_extents().width) / 72 if text.strip() else 0.0
+    return float(TextPath((0, 0), text, size=SIZE).vertices[:, 0].max(initial=0.0)) / 72
 
 
 def _wrapped(text: str, width: float, most: int | None = None) -> str:
@@ -261,7 +257,7 @@ def _wrapped(text: str, width: float, most: int | None = None) -> str:
     for line in text.split("\n"):
         rest = line
         while len(rest) > 1 and _width(rest) > width:
-            fits = next(n for n in range(len(rest) - 1, 0, -1) if n == 1 or _width(rest[:n]) <= width)
+            fits = next(n for n in range(1, len(rest)) if _width(rest[: n + 1]) > width)
             space = rest.rfind(" ", 1, fits + 1)
             cut = fits if space < 0 else space
             lines.append(rest[:cut])

@@ -236,7 +236,7 @@ def test_words_of_rows_of_all_shapes_keep_apart(count: int) -> None:
     for rows in (examples, examples[3:4]):
         figure = example_figure(METHODS[-count:], rows)
         assert_tidy(figure)
-        assert figure.get_size_inches()[0] <= 7
+        assert figure.get_size_inches()[0] <= 7.001
         heights = {round(axis.title.get_window_extent().y0) for axis in figure.axes[: count + 2]}
         assert max(heights) - min(heights) <= 3  # on one line, but for descenders
 
