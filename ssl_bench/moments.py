@@ -33,6 +33,8 @@ def take_moments(
     Of a volume it sees the patch in its centre, and its middle slice is kept. Empty for a method that mixes nothing by
     uncertainty. Leaves the method in training mode.
     """
+    if type(method).snapshot is SSLMethod.snapshot:
+        return []  # without reading any image
     ids = shuffled(splits.unlabeled or splits.labeled, "moments")[:IMAGES]
     protocol = spec.protocol
     method.eval()
