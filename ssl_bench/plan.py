@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ssl_bench.data.cache import Advance, Dataset, prepare
-from ssl_bench.data.split import draw_labeled, split_cases
+from ssl_bench.data.split import draw_labeled, set_apart, split_cases
 from ssl_bench.errors import UserError
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
 from ssl_bench.networks import build_network, weights_fingerprint
@@ -82,6 +82,8 @@ def plan_runs(
     jobs = []
     for seed in request.seeds:
         splits = draw_labeled(train_ids, test_ids, labeled, seed, masked=dataset.masked, first=split.labeled == "first")
+        if resolved.validation is not None:
+            splits = set_apart(splits, resolved.validation, resolved.validation_share, seed, masked=dataset.masked)
         for method, hyper in zip(methods, hyperparameters, strict=True):
             spec = RunSpec(
                 benchmark=benchmark.name,

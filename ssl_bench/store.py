@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -134,9 +134,21 @@ class RunFolder:
         data = self._begun()
         provenance = {**data["provenance"], "finished": _now()}
         self._update(status="finished", result=result, provenance=provenance)
-        (self.path / "checkpoint.json").unlink(missing_ok=True)
-        for checkpoint in self.path.glob("checkpoint-*.pt"):
-            checkpoint.unlink()
+        self._drop_checkpoints()
+
+    def adopt(self, contents: Mapping[str, bytes]) -> None:
+        """Take over a finished run's files from elsewhere, run.json last, in place of an unfinished run's."""
+        for name, content in contents.items():
+            if name != "run.json":
+                write_bytes(self.path / name, content)
+        write_bytes(self.path / "run.json", contents["run.json"])
+        self._drop_checkpoints()
+
+    def add_missing(self, contents: Mapping[str, bytes]) -> None:
+        """Take over from elsewhere what this finished run's folder does not have."""
+        for name, content in contents.items():
+            if not (self.path / name).exists():
+                write_bytes(self.path / name, content)
 
     def write_checkpoint(self, iteration: int, content: bytes) -> None:
         """Replace the latest checkpoint; the old one goes only after the new one is in place."""
@@ -167,6 +179,11 @@ class RunFolder:
         if hashlib.sha256(content).hexdigest() != digest:
             raise UserError(f"{path}: the checkpoint is damaged (its SHA-256 is not the recorded one); {advice}")
         return content
+
+    def _drop_checkpoints(self) -> None:
+        (self.path / "checkpoint.json").unlink(missing_ok=True)
+        for checkpoint in self.path.glob("checkpoint-*.pt"):
+            checkpoint.unlink()
 
     def _update(self, **changes: Any) -> None:
         data = self._begun()

@@ -27,10 +27,11 @@ from ssl_bench.moments import moment_iterations, take_moments
 from ssl_bench.networks import build_network
 from ssl_bench.ops import gaussian_ramp_up
 from ssl_bench.random import derive_seed
+from ssl_bench.scorer import Scorer
 from ssl_bench.signals import StopSignal
 from ssl_bench.spec import FRACTIONS, ImageProtocol, Metric, RunSpec
 from ssl_bench.store import RunFolder
-from ssl_bench.testset import TestSet
+from ssl_bench.watch import Watch
 
 CHECKPOINT_SECONDS = 60.0
 
@@ -125,8 +126,13 @@ class _Trainer:
         self.best_loss = math.inf
         self.best: dict[str, Tensor] = {}
         self.seconds = 0.0
-        self.test = TestSet(job.dataset, job.splits.test, job.spec, device)
-        self.test_scores: list[list[Any]] = []  # a row per scored iteration: it, and a mean per metric
+        self.test, self.validation = (
+            Scorer(job.dataset, ids, job.spec, device) for ids in (job.splits.test, job.splits.validation)
+        )
+        self.watches = [
+            Watch(folder.path / "validation_curve.csv", self.validation, protocol.validate_every, self._metrics),
+            Watch(folder.path / "test_curve.csv", self.test, protocol.score_every, self._metrics),
+        ]
 
     def run(self, stop: StopSignal, display: Display) -> None:
         """Train from the current iteration to the last; a checkpoint at the end even so, since scoring follows."""
@@ -139,10 +145,11 @@ class _Trainer:
         self.method.train()
         written = time.monotonic()
         while True:
-            if self._is_test_score_due():
-                self._score_predictor(stop, display)
-                display.start("training", self.iteration, self.job.iterations)
-                self.method.train()
+            for watch in self.watches:
+                if watch.is_due(self.iteration):
+                    self._note(watch, stop, display)
+                    display.start("training", self.iteration, self.job.iterations)
+                    self.method.train()
             if self.iteration == self.job.iterations:
                 return
             begun = time.monotonic()
@@ -210,7 +217,8 @@ class _Trainer:
         state = {
             "iteration": self.iteration, "method": self.method.state_dict(), "optimizer": self.optimizer.state_dict(),
             "curves": self.curves.state(), "epoch_loss": self.epoch_loss, "best_loss": self.best_loss,
-            "best": self.best, "seconds": self.seconds, "test_scores": self.test_scores,
+            "best": self.best, "seconds": self.seconds,
+            "watched": {watch.path.name: watch.rows for watch in self.watches},
         }  # fmt: skip
         content = io.BytesIO()
         torch.save(state, content)
@@ -232,7 +240,8 @@ class _Trainer:
         self.iteration, self.best_loss, self.seconds = state["iteration"], state["best_loss"], state["seconds"]
         self.epoch_loss.copy_(state["epoch_loss"])
         self.best = {key: value.cpu() for key, value in state["best"].items()}
-        self.test_scores = state.get("test_scores", [])
+        for watch in self.watches:
+            watch.rows = state["watched"][watch.path.name]
 
     def score(self, stop: StopSignal, display: Display) -> None:
         """Score every network on the test set at the checkpoint that the protocol selects, and finish the run.
@@ -249,13 +258,14 @@ class _Trainer:
             if network == predictor:
                 album.add(case, truth, prediction)
 
-        rows = self._score_test_set(networks, stop, display, keep)
+        validation = self._validated(stop, display)
+        rows = self._score(self.test, networks, stop, display, keep)
         write_csv(self.folder.path / "cases.csv", ("network", "case", "class", *metrics), rows)
         write_pictures(
             self.folder.path / "examples.npz", album.examples(_ranking(rows, predictor, metrics[0]), self.test.images)
         )
-        if self.test_scores:
-            write_csv(self.folder.path / "test_curve.csv", ("iteration", *metrics), self.test_scores)
+        for watch in self.watches:
+            watch.write()
         self.curves.close()
         write_csv(self.folder.path / "curves.csv", *self.curves.table())
         weights = {key: value.contiguous().cpu() for key, value in self.method.state_dict().items()}
@@ -263,6 +273,7 @@ class _Trainer:
         self.folder.finish({
             "predictor": predictor,
             "scores": summary(rows, metrics),
+            "validation": validation,
             "parameters": {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()},
             "updates": self.job.iterations * self.method.updates_per_iteration,
             "selected_train_loss": self.best_loss if self.best else None,
@@ -277,15 +288,16 @@ class _Trainer:
         assert self.protocol.metrics != "auto"
         return self.protocol.metrics
 
-    def _score_test_set(
-        self, networks: dict[str, nn.Module], stop: StopSignal, display: Display, keep: Seen | None = None
-    ) -> list[Row]:
-        """Score networks on the test set; a stop signal ends it between two cases.
+    def _score(
+        self, scorer: Scorer, networks: dict[str, nn.Module], stop: StopSignal, display: Display,
+        keep: Seen | None = None,
+    ) -> list[Row]:  # fmt: skip
+        """Score networks on some cases; a stop signal ends it between two of them.
 
         Raises:
             InterruptedRunError: `stop` was set.
         """
-        left = len(self.test.ids) * len(networks)
+        left = len(scorer.ids) * len(networks)
         display.start("scoring", 0, left)
 
         def seen(network: str, case: str, truth: np.ndarray, prediction: np.ndarray) -> None:
@@ -297,22 +309,27 @@ class _Trainer:
             if stop.signal_number is not None and left:
                 raise InterruptedRunError(stop.signal_number)
 
-        return self.test.score(networks, seen)
+        return scorer.score(networks, seen)
 
-    def _is_test_score_due(self) -> bool:
-        every = self.protocol.score_every
-        scored = self.test_scores[-1][0] if self.test_scores else 0
-        return every is not None and self.iteration > scored and self.iteration % every == 0
+    @property
+    def _predictor(self) -> dict[str, nn.Module]:
+        return {self.method.predictor_name: self.method.predictor}
 
-    def _score_predictor(self, stop: StopSignal, display: Display) -> None:
-        """Note the predictor's test scores at this iteration; nothing in training knows of them."""
+    def _note(self, watch: Watch, stop: StopSignal, display: Display) -> None:
+        """Score the predictor on the watch's cases at this iteration."""
         try:
-            rows = self._score_test_set({self.method.predictor_name: self.method.predictor}, stop, display)
+            rows = self._score(watch.scorer, self._predictor, stop, display)
         except InterruptedRunError:
             self.checkpoint()
             raise
-        (means,) = summary(rows, self._metrics).values()
-        self.test_scores.append([self.iteration, *(means[metric]["mean"] for metric in self._metrics)])
+        watch.note(self.iteration, rows)
+
+    def _validated(self, stop: StopSignal, display: Display) -> dict[str, Any] | None:
+        """Score the predictor on the validation cases, where the protocol sets some apart."""
+        if not self.validation.ids:
+            return None
+        (means,) = summary(self._score(self.validation, self._predictor, stop, display), self._metrics).values()
+        return {"cases": len(self.validation.ids), "scores": means}
 
     def _take_moments(self) -> None:
         """Keep what Figure 5 shows. The file is there before any later checkpoint, so a resume need not know of it."""

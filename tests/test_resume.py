@@ -18,7 +18,7 @@ import torch
 from conftest import write_dataset
 
 from ssl_bench import cli
-from ssl_bench import testset as testset_module
+from ssl_bench import scorer as scorer_module
 from ssl_bench import train as train_module
 from ssl_bench.errors import InterruptedRunError
 from ssl_bench.launch.inprocess import run_all
@@ -67,7 +67,7 @@ def command(arguments: list[str], folder: str, number: int, checkpoint_seconds: 
     train_module.CHECKPOINT_SECONDS = checkpoint_seconds
     marker = where / f"held-{number}"
     if held == "scoring":
-        hold(testset_module, "score_networks", marker)
+        hold(scorer_module, "score_networks", marker)
     elif held == "the end":
         hold(RunFolder, "finish", marker)
     elif held == "training":

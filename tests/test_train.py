@@ -479,7 +479,7 @@ MEMORY = [
 
 
 @pytest.mark.parametrize("error", MEMORY, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("where", ["train.build_method", "train.open_stream", "testset.score_networks"])
+@pytest.mark.parametrize("where", ["train.build_method", "train.open_stream", "scorer.score_networks"])
 def test_memory_that_runs_out_fails_its_run_and_says_what_to_lower(
     where: str, error: Exception, discs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -21,6 +21,8 @@ app = typer.Typer(
 )  # fmt: skip
 data_app = typer.Typer(no_args_is_help=True, help="Check and prepare data sets.")
 app.add_typer(data_app, name="data")
+results_app = typer.Typer(no_args_is_help=True, help="Carry results from one machine to another.")
+app.add_typer(results_app, name="results")
 
 DatasetOption = Annotated[str, typer.Option("--dataset", help="A data set's card by name, or a .toml file.")]
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's card by name, or a .toml file.")]

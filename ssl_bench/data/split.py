@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,11 +17,12 @@ from ssl_bench.spec import Split, number_of, parse_share
 
 @dataclass(frozen=True)
 class Splits:
-    """Case ids of every part; `labeled` and `unlabeled` make up the training set."""
+    """Case ids of every part; `labeled`, `unlabeled` and `validation` make up the training set."""
 
     labeled: tuple[str, ...]
     unlabeled: tuple[str, ...]
     test: tuple[str, ...]
+    validation: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, list[str]]:
         """Plain lists, for splits.json."""
@@ -91,6 +93,38 @@ def draw_labeled(
         labeled=tuple(name for name in train_ids if name in chosen),
         unlabeled=tuple(name for name in train_ids if name not in chosen),
         test=tuple(test_ids),
+    )
+
+
+def set_apart(
+    splits: Splits, source: Literal["labeled", "train"], share: float, seed: int, *, masked: Container[str]
+) -> Splits:
+    """Take images for validation, drawn by the run's seed, out of what is trained on.
+
+    Args:
+        splits: without validation.
+        source: labeled: of the labelled images; train: of the others, those with a mask.
+        share: of the labelled images, or of all training images; at least one image.
+        seed: the run's.
+        masked: ids of the cases that have a mask.
+
+    Raises:
+        UserError: nothing would be left to train on.
+    """
+    pool = [name for name in (splits.labeled if source == "labeled" else splits.unlabeled) if name in masked]
+    whole = len(splits.labeled) if source == "labeled" else len(splits.labeled) + len(splits.unlabeled)
+    count = max(1, round(share * whole))
+    if count >= len(pool):
+        raise UserError(
+            f"validation = '{source}', validation_share = {share:g}: {count} of {len(pool)} images with a mask would "
+            "leave none to train on"
+        )
+    chosen = set(shuffled(pool, "validation", seed)[:count])
+    return Splits(
+        labeled=tuple(name for name in splits.labeled if name not in chosen),
+        unlabeled=tuple(name for name in splits.unlabeled if name not in chosen),
+        test=splits.test,
+        validation=tuple(name for name in (*splits.labeled, *splits.unlabeled) if name in chosen),
     )
 
 

@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ssl_bench.command import run_words, setting_words
 from ssl_bench.method import SSLMethod
 from ssl_bench.report.grid import Grid, Place, Target, places, upper_line
-from ssl_bench.report.select import fill_command, select, toml_value
+from ssl_bench.report.select import select
 from ssl_bench.store import Run
 
 
@@ -66,8 +67,7 @@ def missing_notes(grid: Grid, target: Target, commands: Sequence[str], view: Vie
     words += [] if target.dataset is None else ["--dataset", target.dataset]
     words += ["--labeled", ",".join(target.labeled)] if target.labeled else []
     words += [] if target.protocol is None else ["--protocol", target.protocol]
-    words += [word for key, value in target.settings.items() for word in ("--set", f"{key}={toml_value(value)}")]
-    everything = shlex.join([*words, *view.options])
+    everything = shlex.join([*words, *setting_words(target.settings), *view.options])
     return [f"no run: all of them by `{everything}`", *(f"no run: filled by `{command}`" for command in commands)]
 
 
@@ -89,10 +89,11 @@ def fill_commands(body: Body, view: View) -> list[str]:
             if place is not None and not own:
                 key = f"{place.column.dataset} {place.column.labeled} {place.protocol} {sorted(place.settings.items())}"
                 groups.setdefault(key, (place, []))[1].append(place.method)
-    return [
-        fill_command(
-            place.benchmark, place.column.labeled, place.protocol, place.settings, list(dict.fromkeys(names)),
-            ",".join(map(str, seeds)), view.options,
+    commands = [
+        run_words(
+            list(dict.fromkeys(names)), place.benchmark.option, place.column.labeled, place.protocol, seeds,
+            place.settings,
         )
         for place, names in groups.values()
     ]  # fmt: skip
+    return [shlex.join(["ssl-bench", *words, *view.options]) for words in commands]

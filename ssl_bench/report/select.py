@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -135,23 +134,6 @@ def mean_and_deviation(values: Sequence[float]) -> str:
     return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
-def fill_command(
-    benchmark: Benchmark,
-    labeled: str,
-    protocol: str,
-    settings: Mapping[str, Any],
-    methods: Sequence[str],
-    seeds: str,
-    options: Sequence[str] = (),
-) -> str:
-    """The command that trains what is missing."""
-    words = ["ssl-bench", "run", "--methods", ",".join(methods), "--dataset", benchmark.option, "--labeled", labeled]
-    words += ["--protocol", protocol, "--seeds", seeds]
-    for key, value in settings.items():
-        words += ["--set", f"{key}={toml_value(value)}"]
-    return shlex.join([*words, *options])
-
-
 def origin(runs: Sequence[Run]) -> list[str]:
     """Where the numbers come from, for the lines below a table or figure."""
     if not runs:
@@ -220,8 +202,3 @@ def _count(share: str, train_count: int) -> int | None:
 def _require_one(what: str, found: set[str]) -> None:
     if len(found) > 1:
         raise UserError(f"report: the runs differ in {what}: {', '.join(sorted(found))}")
-
-
-def toml_value(value: Any) -> str:
-    """A setting's value as `--set` reads it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)

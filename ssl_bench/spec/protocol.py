@@ -122,6 +122,17 @@ class Protocol(Card):
         "checkpoint there would have claimed; nothing is chosen by it",
     )
 
+    # What a search for hyperparameters may look at; the test set never is.
+    validation: Literal["labeled", "train"] | None = Field(
+        None,
+        description="set images apart to score, and never train on them: labeled: some of the labelled ones; train: "
+        "some of the others, so that more masks are used than --labeled says",
+    )
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="of the labelled images, or of all training images"
+    )
+    validate_every: Count | None = Field(None, description="score the predictor on them every so many iterations")
+
     @property
     def sides(self) -> tuple[int, ...]:
         """Sides of the images that the networks train on, in pixels or voxels."""
@@ -141,6 +152,8 @@ class Protocol(Card):
             problems.append(
                 "teacher_mode 'eval' needs teacher_buffers 'ema': it has no forward passes of its own to learn from"
             )
+        if self.validation is None and self.validate_every is not None:
+            problems.append("validate_every needs validation: labeled or train")
         if abs(sum(self.teacher_source) - 1) > 1e-9:
             problems.append(f"teacher_source must sum to 1, found {sum(self.teacher_source)}")
         return problems

@@ -38,8 +38,10 @@ class RunSpec(Card):
         """The fields that decide a number, as plain data."""
         data = self.model_dump(mode="json", exclude={"label_values": True, "protocol": set(WORDS)})
         data["classes"] = len(self.classes)  # their names are words, too
-        if self.protocol.score_every is None:
-            del data["protocol"]["score_every"]  # runs from before it was a field keep their identity
+        unused = [] if self.protocol.score_every else ["score_every"]
+        unused += [] if self.protocol.validation else ["validation", "validation_share", "validate_every"]
+        for name in unused:
+            del data["protocol"][name]  # runs from before it was a field keep their identity
         if self.weights_fingerprint is not None:
             del data["protocol"]["encoder_weights"]  # the file's content counts, not where it lies
         if self.split.file is not None:

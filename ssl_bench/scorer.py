@@ -1,4 +1,4 @@
-"""A run's test cases, at hand to score its networks on, and to take pictures of."""
+"""Cases of a run, at hand to score its networks on, and to take pictures of."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from ssl_bench.evaluate import Row, Seen, class_map, image_scores, score_network
 from ssl_bench.spec import RunSpec, VolumeProtocol
 
 
-class TestSet:
-    """The test cases `ids` of a run's data set; networks are scored in evaluation mode, which is set here."""
-
-    __test__ = False  # the name is no invitation to pytest
+class Scorer:
+    """The cases `ids` of a run's data set; networks are scored in evaluation mode, which is set here."""
 
     def __init__(self, dataset: Dataset, ids: tuple[str, ...], spec: RunSpec, device: torch.device) -> None:
         self.dataset, self.ids, self.spec, self.protocol, self.device = dataset, ids, spec, spec.protocol, device

@@ -1,0 +1,70 @@
+"""Commands that carry results from one machine to another: `results export` and `results import`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ssl_bench.cli.common import RESULTS, ResultsOption, listed, results_app, say, warn
+from ssl_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from ssl_bench.store import Run
+
+
+@results_app.command("export")
+def export_results(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The .zip file to write.")],
+    datasets: Annotated[str | None, typer.Option("--dataset", help="Of these data sets alone.")] = None,
+    methods: Annotated[str | None, typer.Option("--methods", help="Of these methods alone.")] = None,
+    protocols: Annotated[str | None, typer.Option("--protocol", help="Of these protocols alone.")] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="The networks' weights too.")] = False,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="The pictures too; they show the data set's images.")
+    ] = False,
+    results_root: ResultsOption = RESULTS,
+) -> None:
+    """Write finished runs (specifications, scores, curves, provenance) into one file."""
+    from ssl_bench.exchange import export_runs
+    from ssl_bench.store import Store
+
+    unreadable: list[str] = []
+    runs = Store(results_root).runs(unreadable)
+    warn(unreadable)
+    runs = _named("--dataset", datasets, runs, lambda run: run.spec.benchmark)
+    runs = _named("--methods", methods, runs, lambda run: run.spec.method)
+    runs = _named("--protocol", protocols, runs, lambda run: run.spec.protocol.name)
+    count = export_runs(runs, file, weights=weights, pictures=pictures)
+    typer.echo(f"{count} runs written to {file} ({file.stat().st_size / 1e6:.1f} MB)")
+    if count < len(runs):
+        say(f"{len(runs) - count} unfinished runs are not in it")
+
+
+@results_app.command("import")
+def import_results(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `results export` wrote.")],
+    results_root: ResultsOption = RESULTS,
+) -> None:
+    """Bring a file's runs into the results store. Nothing finished is overwritten; conflicts are named."""
+    from ssl_bench.exchange import import_runs
+    from ssl_bench.store import Store
+
+    imported = import_runs(file, Store(results_root))
+    typer.echo(f"{imported.added} runs added, {imported.already} were there, {len(imported.conflicts)} conflict")
+    if imported.conflicts:
+        say("\n".join(f"conflict: {conflict}" for conflict in imported.conflicts))
+        raise typer.Exit(1)
+
+
+def _named(option: str, text: str | None, runs: list[Run], name_of: Callable[[Run], str]) -> list[Run]:
+    """Keep the runs that an option names, where it names any."""
+    if text is None:
+        return runs
+    known, wanted = sorted({name_of(run) for run in runs}), listed(text)
+    for word in wanted:
+        if word not in known:
+            raise UserError(f"{option}: expected some of {', '.join(known) or 'no runs at all'}; found '{word}'")
+    return [run for run in runs if name_of(run) in wanted]
