@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -20,6 +20,9 @@ from rich.progress import (
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from ssl_bench.launch.task import Task
+from ssl_bench.store import Progress as RunProgress
+from ssl_bench.store import Store
 from ssl_bench.train import Job
 
 LINE_SECONDS = 30.0
@@ -93,6 +96,66 @@ class RunDisplay:
 
     def _print(self, text: str) -> None:
         self.console.print(escape(text), highlight=False, soft_wrap=True)
+
+
+class PoolDisplay:
+    """Progress of runs in other processes, read from the store; implements `launch.pool.PoolConsole`."""
+
+    def __init__(self, console: Console, store: Store) -> None:
+        self.console, self.store = console, store
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}"), console=console, transient=True, disable=not console.is_terminal,
+        )  # fmt: skip
+        self._bars: dict[Task, tuple[TaskID, str]] = {}
+        self._begun: dict[Task, float] = {}
+        self._said = time.monotonic()
+        self._progress.start()
+
+    def show(self, active: Sequence[Task], done: int, total: int) -> None:
+        """Move the bars; without a terminal, print a line per run every LINE_SECONDS."""
+        speaks = not self.console.is_terminal and time.monotonic() - self._said > LINE_SECONDS
+        for task in active:
+            self._begun.setdefault(task, time.monotonic())
+            assert task.spec is not None
+            progress = self.store.folder(task.spec).read_progress()
+            if progress is None:
+                continue
+            self._move(task, progress)
+            if speaks:
+                self._print(
+                    f"[{done}/{total}] {task.label} {progress.task} {progress.done}/{progress.total} {progress.text}"
+                )
+        if speaks:
+            self._said = time.monotonic()
+
+    def ended(self, task: Task, outcome: str, done: int, total: int) -> None:
+        """Say how a run ended."""
+        seconds = time.monotonic() - self._begun.get(task, time.monotonic())
+        self._drop(task)
+        self._print(f"[{done}/{total}] {task.label}: {outcome} ({seconds:.0f} s)")
+
+    def close(self) -> None:
+        """Take the bars away, whatever happens."""
+        self._progress.stop()
+
+    def _move(self, task: Task, progress: RunProgress) -> None:
+        """Set a run's bar, a new one for each of its tasks."""
+        bar, shown = self._bars.get(task, (None, ""))
+        if bar is None or shown != progress.task:
+            self._drop(task)
+            label = escape(f"{task.label} {progress.task}")
+            bar = self._progress.add_task(label, total=progress.total, completed=progress.done, text="")
+            self._bars[task] = bar, progress.task
+        self._progress.update(bar, completed=progress.done, text=escape(progress.text))
+
+    def _drop(self, task: Task) -> None:
+        bar, _ = self._bars.pop(task, (None, ""))
+        if bar is not None:
+            self._progress.remove_task(bar)
+
+    def _print(self, text: str) -> None:
+        self._progress.console.print(escape(text), highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
-import shlex
-import sys
 from typing import Any
 
 import torch
 
 from ssl_bench import __version__
+from ssl_bench.launch.task import typed_command
 from ssl_bench.method import SSLMethod, source_hash
 
 PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "numpy", "pillow", "medpy", "scipy", "h5py")
@@ -22,7 +21,7 @@ def provenance(method: type[SSLMethod], device: torch.device) -> dict[str, Any]:
     return {
         "ssl_bench": __version__,
         "method_source_sha256": source_hash(method),
-        "command": shlex.join(["ssl-bench", *sys.argv[1:]]),
+        "command": typed_command(),
         "device": torch.cuda.get_device_name(device) if on_gpu else f"CPU, {threads} thread{'s' * (threads != 1)}",
         "cuda": torch.version.cuda if on_gpu else None,
         "platform": platform.platform(),

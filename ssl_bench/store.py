@@ -36,7 +36,7 @@ class Run:
     path: Path
     spec: RunSpec
     status: Status
-    iteration: int
+    iteration: int  # that it would go on from; of a running one, that it said last
     iterations: int
     error: str | None
     provenance: dict[str, Any]
@@ -70,6 +70,16 @@ class Run:
         return [moment for path in paths for moment in read_pictures(path, Moment)]
 
 
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` steps of a task (training, scoring) of a run, and how it goes."""
+
+    task: str
+    done: int
+    total: int
+    text: str
+
+
 class RunFolder:
     """One run's files, as its only writer sees them (hold `Store.claim` while writing).
 
@@ -82,6 +92,8 @@ class RunFolder:
     examples.npz        pictures of some test cases: image, truth, prediction
     moments-N.npz       UMIX: uncertainty maps of two training images, early and late
     weights.safetensors every network's weights
+    progress.json       how far it is, now and then, for whoever watches
+    log.txt             what it printed, where another process started it
     """
 
     def __init__(self, path: Path) -> None:
@@ -118,6 +130,21 @@ class RunFolder:
             "spec": spec.model_dump(mode="json"), "provenance": {"started": started, **provenance},
         }  # fmt: skip
         write_json(self.path / "run.json", data)
+
+    def note_progress(self, task: str, done: int, total: int, text: str) -> None:
+        """Say how far the run is; nothing is decided by it, so the disk need not have it for sure."""
+        beside = self.path / ".progress.partial"
+        with suppress(OSError):  # a disk that is full just now must not end a run for this
+            beside.write_text(json.dumps({"task": task, "done": done, "total": total, "text": text}), encoding="utf-8")
+            beside.replace(self.path / "progress.json")
+
+    def read_progress(self) -> Progress | None:
+        """How far the run said it was when it last said so; None where it has not."""
+        try:
+            data = json.loads((self.path / "progress.json").read_text(encoding="utf-8"))
+            return Progress(str(data["task"]), int(data["done"]), int(data["total"]), str(data["text"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
     def fail(self, error: str) -> None:
         """Record why the run could not go on; its last checkpoint stays."""
@@ -182,6 +209,7 @@ class RunFolder:
 
     def _drop_checkpoints(self) -> None:
         (self.path / "checkpoint.json").unlink(missing_ok=True)
+        (self.path / "progress.json").unlink(missing_ok=True)
         for checkpoint in self.path.glob("checkpoint-*.pt"):
             checkpoint.unlink()
 
@@ -251,9 +279,13 @@ class Store:
         finally:
             lock.release()
 
+    def is_claimed(self, spec: RunSpec) -> bool:
+        """Whether a process holds the run's lock."""
+        return _is_locked(self.folder(spec).path)
+
     def wait(self, spec: RunSpec, stopped: Callable[[], bool]) -> None:
         """Block until nobody trains the run, or `stopped` says so."""
-        while not stopped() and _is_locked(self.folder(spec).path):
+        while not stopped() and self.is_claimed(spec):
             time.sleep(0.5)
 
     def _load(self, path: Path) -> Run | None:
@@ -264,12 +296,12 @@ class Store:
             spec = RunSpec.model_validate(data["spec"])
         except (ValidationError, KeyError) as error:
             raise UserError(f"{path / 'run.json'}: not a run of this version: {str(error).splitlines()[0]}") from None
-        iterations = int(data["iterations"])
+        iterations, status = int(data["iterations"]), _status(path, data["status"])
         return Run(
             path=path,
             spec=spec,
-            status=_status(path, data["status"]),
-            iteration=iterations if data["status"] == "finished" else _checkpointed(path),
+            status=status,
+            iteration=iterations if status == "finished" else _reached(path, running=status == "running"),
             iterations=iterations,
             error=data.get("error"),
             provenance=data["provenance"],
@@ -299,7 +331,10 @@ def _is_locked(path: Path) -> bool:
         return False
 
 
-def _checkpointed(path: Path) -> int:
+def _reached(path: Path, *, running: bool) -> int:
+    progress = RunFolder(path).read_progress() if running else None
+    if progress is not None and progress.task == "training":
+        return progress.done
     try:
         return int(json.loads((path / "checkpoint.json").read_text(encoding="utf-8"))["iteration"])
     except (OSError, ValueError, KeyError, TypeError):

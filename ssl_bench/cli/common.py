@@ -64,7 +64,19 @@ SharesOption = Annotated[
 ]
 FingerprintOption = Annotated[str | None, typer.Option("--data", help="Data fingerprint, where the store has several.")]
 SeedsOption = Annotated[str, typer.Option("--seeds", help="Seeds, separated by commas.")]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...")]
+DeviceOption = Annotated[
+    str,
+    typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...; several between commas for several runs at a time."),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option("--jobs", min=1, help="Runs at a time, each in a process of its own; devices are dealt out in turn."),
+]
+LauncherOption = Annotated[str, typer.Option("--launcher", help="local, or slurm: an array job over what is missing.")]
+SlurmOption = Annotated[
+    str | None,
+    typer.Option("--slurm", metavar="KEY=VALUE,...", help="With --launcher slurm: partition=...,gpus=1,time=4h."),
+]
 
 
 def chosen_grids(table: int | None, figure: int | None, all_of_them: bool) -> list[Grid]:
@@ -132,6 +144,15 @@ def same_place(results_root: Path, methods_dir: list[Path] | None) -> list[str]:
     """What a command for the same store and methods must say besides."""
     named = ["--results-root", str(results_root)] if results_root != RESULTS else []
     return named + [word for folder in methods_dir or [] for word in ("--methods-dir", str(folder))]
+
+
+def place_words(
+    data_root: Path | None, results_root: Path, methods_dir: list[Path] | None, allow_partial: bool
+) -> list[str]:
+    """What a process that trains a run for this one must be told besides."""
+    words = [] if data_root is None else ["--data-root", str(data_root)]
+    words += ["--allow-partial"] if allow_partial else []
+    return [*words, "--results-root", str(results_root), *same_place(RESULTS, methods_dir)]
 
 
 def warn(unreadable: list[str]) -> None:

@@ -16,7 +16,9 @@ from ssl_bench.cli.common import (
     FigureOption,
     FingerprintOption,
     IterationsOption,
+    JobsOption,
     LabeledOption,
+    LauncherOption,
     MethodsDirOption,
     OtherDatasetOption,
     PartialOption,
@@ -25,6 +27,7 @@ from ssl_bench.cli.common import (
     SeedsOption,
     SetOption,
     SharesOption,
+    SlurmOption,
     TableOption,
     app,
     asked_target,
@@ -33,15 +36,17 @@ from ssl_bench.cli.common import (
     make_console,
     parsed_seeds,
     parsed_settings,
+    place_words,
     say,
     warn,
 )
 
 if TYPE_CHECKING:
-    import torch
     from rich.console import Console
 
-    from ssl_bench.launch.inprocess import Outcome
+    from ssl_bench.launch.launcher import Launcher
+    from ssl_bench.launch.outcome import Outcome
+    from ssl_bench.plan import Request
     from ssl_bench.store import Store
     from ssl_bench.train import Job
 
@@ -56,6 +61,9 @@ def run(
     iterations: IterationsOption = None,
     settings: SetOption = None,
     device: DeviceOption = "auto",
+    jobs: JobsOption = None,
+    launcher: LauncherOption = "local",
+    slurm: SlurmOption = None,
     data_root: DataRootOption = None,
     results_root: ResultsOption = RESULTS,
     methods_dir: MethodsDirOption = None,
@@ -63,12 +71,12 @@ def run(
 ) -> None:
     """Train and score methods; finished runs are kept, interrupted ones go on. Ends in a table."""
     from ssl_bench.display import counted
+    from ssl_bench.launch.launcher import choose_launcher
     from ssl_bench.method import load_methods
     from ssl_bench.plan import Request, plan_runs
     from ssl_bench.report.runs import comparison_table
     from ssl_bench.spec import load_benchmark
     from ssl_bench.store import Store
-    from ssl_bench.train import choose_device
 
     registry = load_methods(*(methods_dir or []))
     benchmark = load_benchmark(dataset)
@@ -80,12 +88,13 @@ def run(
         settings=parsed_settings(settings, iterations),
         seeds=parsed_seeds(seeds),
     )
-    console, torch_device = make_console(), choose_device(device)
+    console, chosen = make_console(), choose_launcher(launcher, jobs, device, slurm)
     with counted(console, f"preparing {benchmark.title}") as advance:
-        jobs = plan_runs(request, torch_device, data_root, allow_partial=allow_partial, advance=advance)
+        planned = plan_runs(request, chosen.planned, data_root, allow_partial=allow_partial, advance=advance)
     store = Store(results_root)
-    outcome = _train_all(jobs, store, torch_device, console)
-    finished = [found for job in jobs if (found := store.find(job.spec)) is not None and found.status == "finished"]
+    place = place_words(data_root, results_root, methods_dir, allow_partial)
+    outcome = _train_all([(request, job) for job in planned], store, chosen, place, console)
+    finished = [found for job in planned if (found := store.find(job.spec)) is not None and found.status == "finished"]
     if finished:
         comparison_table(finished, {name: method.title for name, method in registry.items()}).print(console)
     _exit_on_failures(outcome)
@@ -105,6 +114,9 @@ def reproduce(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what is missing and train nothing.")] = False,
     data: FingerprintOption = None,
     device: DeviceOption = "auto",
+    jobs: JobsOption = None,
+    launcher: LauncherOption = "local",
+    slurm: SlurmOption = None,
     data_root: DataRootOption = None,
     results_root: ResultsOption = RESULTS,
     methods_dir: MethodsDirOption = None,
@@ -112,11 +124,11 @@ def reproduce(
 ) -> None:
     """Train what the paper's tables or figures still lack: the first seed of everything, then the second, ..."""
     from ssl_bench.display import counted
+    from ssl_bench.launch.launcher import choose_launcher
     from ssl_bench.method import load_methods
     from ssl_bench.plan import plan_runs
     from ssl_bench.reproduce import lack_table, lacking, requests, wanted_runs
     from ssl_bench.store import Store
-    from ssl_bench.train import choose_device
 
     grids, target = (
         chosen_grids(table, figure, all_of_them),
@@ -130,27 +142,43 @@ def reproduce(
     lack_table(lacks, len(wanted) * len(parsed_seeds(seeds)), runs).print(console)
     if dry_run or not lacks:
         return
-    torch_device, prepared = choose_device(device), dict[Any, Any]()
+    chosen, prepared = choose_launcher(launcher, jobs, device, slurm), dict[Any, Any]()
     with counted(console, "preparing") as advance:
-        jobs = [
-            job
+        planned = [
+            (request, job)
             for request in requests(lacks)
             for job in plan_runs(
-                request, torch_device, data_root, allow_partial=allow_partial, advance=advance, prepared=prepared
+                request, chosen.planned, data_root, allow_partial=allow_partial, advance=advance, prepared=prepared
             )
         ]
-    _exit_on_failures(_train_all(jobs, store, torch_device, console))
+    place = place_words(data_root, results_root, methods_dir, allow_partial)
+    _exit_on_failures(_train_all(planned, store, chosen, place, console))
 
 
-def _train_all(jobs: Sequence[Job], store: Store, device: torch.device, console: Console) -> Outcome:
-    from ssl_bench.display import RunDisplay
+def _train_all(
+    planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launcher, place: Sequence[str], console: Console
+) -> Outcome:
+    """Train what was planned where the launcher says: in this process, in several, or on a cluster."""
+    from ssl_bench.display import PoolDisplay, RunDisplay
     from ssl_bench.launch.inprocess import run_all
+    from ssl_bench.launch.pool import run_pool
+    from ssl_bench.launch.slurm import submit_missing
+    from ssl_bench.launch.task import run_task
 
-    display = RunDisplay(console)
+    if launcher.name == "local" and len(launcher.slots) == 1:
+        display = RunDisplay(console)
+        try:
+            return run_all([job for _, job in planned], store, launcher.planned, display)
+        finally:
+            display.close()
+    tasks = [run_task(request, job, place, store) for request, job in planned]
+    if launcher.name == "slurm":
+        return submit_missing(tasks, store, launcher.device, launcher.options, launcher.at_once, say)
+    pool_display = PoolDisplay(console, store)
     try:
-        return run_all(jobs, store, device, display)
+        return run_pool(tasks, store, launcher.slots, pool_display)
     finally:
-        display.close()
+        pool_display.close()
 
 
 def _exit_on_failures(outcome: Outcome) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 
 from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
+from ssl_bench.launch.outcome import Outcome
 from ssl_bench.provenance import provenance
 from ssl_bench.signals import StopSignal
-from ssl_bench.store import Store
+from ssl_bench.store import RunFolder, Store
 from ssl_bench.train import Display, Job, set_determinism, train
+
+PROGRESS_SECONDS = 1.0
 
 
 class Console(Display, Protocol):
@@ -24,16 +27,6 @@ class Console(Display, Protocol):
 
     def end_run(self, outcome: str) -> None:
         """The run ended: finished, failed and why, finished before, or left to another process."""
-
-
-@dataclass
-class Outcome:
-    """How many runs ended how; `user_error` says that a failure is for the user to mend (exit code 2)."""
-
-    trained: int = 0
-    already_finished: int = 0
-    failures: list[str] = field(default_factory=list)
-    user_error: bool = False
 
 
 def run_all(jobs: Sequence[Job], store: Store, device: torch.device, console: Console) -> Outcome:
@@ -83,7 +76,7 @@ def _run_one(
             console.end_run("finished before" if same else "finished before, by another text of its method's file")
             return True
         try:
-            train(job, folder, device, stop, console, origin)
+            train(job, folder, device, stop, _Noting(console, folder), origin)
         except (RunFailedError, UserError) as error:
             outcome.failures.append(f"{job.spec.label}: {error}")
             outcome.user_error |= isinstance(error, UserError)
@@ -100,3 +93,22 @@ def _run_one(
         outcome.trained += 1
         console.end_run("finished")
         return True
+
+
+class _Noting:
+    """Passes a run's progress on to its display and, now and then, to its folder, where others can read it."""
+
+    def __init__(self, display: Display, folder: RunFolder) -> None:
+        self.display, self.folder = display, folder
+        self.task, self.done, self.total, self.noted = "", 0, 0, 0.0
+
+    def start(self, task: str, done: int, total: int) -> None:
+        self.task, self.done, self.total = task, done, total
+        self.display.start(task, done, total)
+
+    def step(self, text: str = "") -> None:
+        self.done += 1
+        self.display.step(text)
+        if time.monotonic() - self.noted > PROGRESS_SECONDS:
+            self.noted = time.monotonic()
+            self.folder.note_progress(self.task, self.done, self.total, text)

@@ -1,0 +1,146 @@
+"""Runs in processes of their own, several at a time, dealt out over the devices of this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ssl_bench.errors import InterruptedRunError
+from ssl_bench.launch.outcome import Outcome
+from ssl_bench.launch.task import Task
+from ssl_bench.signals import StopSignal
+from ssl_bench.store import Run, Store
+
+TICK = 0.3  # seconds between two looks at the processes
+
+
+class PoolConsole(Protocol):
+    """A display that hears of runs in other processes."""
+
+    def show(self, active: Sequence[Task], done: int, total: int) -> None:
+        """What is being trained now; called again and again."""
+
+    def ended(self, task: Task, outcome: str, done: int, total: int) -> None:
+        """A run ended: finished, failed and why, finished before."""
+
+
+@dataclass
+class Pool:
+    """Processes at work, at most one per slot; a slot is a device, which may have several."""
+
+    slots: Sequence[str]
+    active: dict[Task, tuple[str, subprocess.Popen[bytes]]] = field(default_factory=dict)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another task can be started."""
+        return len(self.active) < len(self.slots)
+
+    def start(self, task: Task) -> None:
+        """Start a task on the first slot that is free."""
+        free = list(self.slots)
+        for device, _ in self.active.values():
+            free.remove(device)
+        on_cpu = self.slots.count("cpu") if free[0] == "cpu" else 0
+        threads = max(1, _cores() // on_cpu) if on_cpu > 1 else None
+        self.active[task] = (free[0], task.start(free[0], threads))
+
+    def ended(self) -> list[tuple[Task, int]]:
+        """Take the processes that have ended out, each with its exit code (minus a signal's number)."""
+        codes = [(task, process.poll()) for task, (_, process) in self.active.items()]
+        ended = [(task, code) for task, code in codes if code is not None]
+        for task, _ in ended:
+            del self.active[task]
+        return ended
+
+    def stop(self, task: Task) -> None:
+        """Ask one process to write its checkpoint and end."""
+        self.active[task][1].send_signal(signal.SIGTERM)
+
+    def stop_all(self) -> None:
+        """Ask every process to write its checkpoint, and wait until all have ended."""
+        for task in self.active:
+            self.stop(task)
+        for _, process in self.active.values():
+            process.wait()
+
+    def kill_all(self) -> None:
+        """End every process at once; what lies past their last checkpoints will be trained again."""
+        for _, process in self.active.values():
+            process.kill()
+            process.wait()
+
+
+def deal(devices: Sequence[str], jobs: int) -> list[str]:
+    """Return the device of each of `jobs` slots, dealt out in turn."""
+    return [devices[number % len(devices)] for number in range(jobs)]
+
+
+def run_pool(tasks: Sequence[Task], store: Store, slots: Sequence[str], console: PoolConsole) -> Outcome:
+    """Bring every run to its end; what another process is training is left to it, and waited for at the end.
+
+    A process that is killed costs its own run alone, which counts as failed and goes on with the next command.
+
+    Raises:
+        InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint.
+    """
+    outcome, pool, waiting, total = Outcome(), Pool(slots), list(tasks), len(tasks)
+    done = 0
+    with StopSignal() as stop:
+        try:
+            while waiting or pool.active:
+                if stop.signal_number is not None:
+                    pool.stop_all()
+                    raise InterruptedRunError(stop.signal_number)
+                for task, code in pool.ended():
+                    done += 1
+                    console.ended(task, _settle(task, code, store, outcome), done, total)
+                for task in list(waiting):
+                    assert task.spec is not None
+                    if store.folder(task.spec).is_finished:
+                        outcome.already_finished += 1
+                        done += 1
+                        console.ended(task, "finished before", done, total)
+                    elif not pool.has_room or store.is_claimed(task.spec):
+                        continue
+                    else:
+                        pool.start(task)
+                    waiting.remove(task)
+                console.show(list(pool.active), done, total)
+                time.sleep(TICK)
+        except KeyboardInterrupt:
+            pool.kill_all()
+            raise
+    return outcome
+
+
+def explain(task: Task, code: int, run: Run | None) -> str | None:
+    """Say why a process that trained one run did not finish it; None where it did."""
+    if run is not None and run.status == "finished":
+        return None
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}; the same command goes on from its last checkpoint"
+    if run is not None and run.error is not None:
+        return run.error
+    return f"{task.last_words() or 'ended'} (exit code {code}; see {task.log})"
+
+
+def _settle(task: Task, code: int, store: Store, outcome: Outcome) -> str:
+    """Count a run whose process has ended; returns how it went."""
+    assert task.spec is not None
+    reason = explain(task, code, store.find(task.spec))
+    if reason is None:
+        outcome.trained += 1
+        return "finished"
+    outcome.failures.append(f"{task.label}: {reason}")
+    outcome.user_error |= code == 2
+    return f"failed: {reason}"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,210 @@
+"""Work as an array job of a Slurm cluster, through submitit."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ssl_bench.errors import UserError
+from ssl_bench.files import write_json
+from ssl_bench.launch.outcome import Outcome
+from ssl_bench.launch.task import Task
+from ssl_bench.store import Store
+
+FOLDER = "slurm"  # of the results root: what was submitted, and submitit's own files
+DAY = 24 * 60  # minutes that a job gets unless --slurm time=... says otherwise
+ENDLESS = 100_000  # times that a job may reach its time limit and be queued again
+_UNITS = {"m": 1, "h": 60, "d": 24 * 60}
+# What people say, and what submitit calls it.
+_NAMES = {"gpus": "slurm_gpus_per_node", "cpus": "slurm_cpus_per_task", "mem": "slurm_mem"}
+_KNOWN = (
+    "partition",
+    "account",
+    "qos",
+    "constraint",
+    "gres",
+    "nodelist",
+    "exclude",
+    "comment",
+    "mail_user",
+    "mail_type",
+)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What stands in the queue for one run; `state` is Slurm's word (PENDING, RUNNING, ...)."""
+
+    job: str
+    name: str
+    label: str
+    state: str
+
+
+def parse_options(text: str) -> dict[str, Any]:
+    """Read `partition=gpu,gpus=1,time=4h` as submitit's parameters.
+
+    Raises:
+        UserError: a word is no KEY=VALUE, or its key or value cannot be meant.
+    """
+    options: dict[str, Any] = {}
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        key, equals, value = (part.strip() for part in word.partition("="))
+        if not (equals and value):
+            raise UserError(f"--slurm: expected KEY=VALUE between commas, found '{word}'")
+        if key == "time":
+            options["timeout_min"] = _minutes(value)
+        elif key in ("gpus", "cpus"):
+            if not (value.isascii() and value.isdigit()):
+                raise UserError(f"--slurm: {key}: expected a whole number, found '{value}'")
+            options[_NAMES[key]] = int(value)
+        elif key == "mem":
+            options[_NAMES[key]] = value
+        elif key in _KNOWN:
+            options[f"slurm_{key}"] = value
+        else:
+            known = ", ".join(["time", *_NAMES, *_KNOWN])
+            raise UserError(f"--slurm: expected some of {known}; found '{key}'")
+    return options
+
+
+def wants_gpu(options: dict[str, Any]) -> bool:
+    """Whether the jobs get a GPU."""
+    return bool(options.get("slurm_gpus_per_node")) or "gpu" in str(options.get("slurm_gres", ""))
+
+
+class Command:
+    """A task as submitit pickles it; checkpointed, requeued and started again as often as it takes."""
+
+    def __init__(self, task: Task, device: str) -> None:
+        self.task, self.device = task, device
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self) -> int:
+        """Run the task to its end; returns its exit code, and fails where that is not 0."""
+        self._process = self.task.start(self.device)
+        before = signal.signal(signal.SIGTERM, self._stop)  # scancel: a checkpoint, then the end
+        code = self._process.wait()
+        signal.signal(signal.SIGTERM, before)
+        if code:
+            raise RuntimeError(f"exit code {code}: {self.task.last_words()} (see {self.task.log})")
+        return code
+
+    def checkpoint(self) -> Any:
+        """Preempted or out of time: let the run write its checkpoint, and ask for the queue again."""
+        from submitit.helpers import DelayedSubmission
+
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            self._process.wait()
+        return DelayedSubmission(Command(self.task, self.device))
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"task": self.task, "device": self.device, "_process": None}
+
+
+def submit(tasks: Sequence[Task], device: str, options: dict[str, Any], at_once: int | None, results_root: Path) -> str:
+    """Submit tasks as one array job; returns its id.
+
+    Args:
+        tasks: a task of the array each.
+        device: for `--device` on the nodes.
+        options: of `parse_options`.
+        at_once: how many may run at a time; None leaves that to the cluster.
+        results_root: on a disk that the nodes share.
+
+    Raises:
+        UserError: there is no Slurm here, or it refuses the job.
+    """
+    if shutil.which("sbatch") is None:
+        raise UserError("--launcher slurm: expected the command sbatch on this machine, found none")
+    try:
+        import submitit
+    except ImportError:
+        raise UserError("--launcher slurm: needs submitit: pip install 'ssl-bench[slurm]'") from None
+    folder = results_root.resolve() / FOLDER
+    executor = submitit.AutoExecutor(folder=folder / "%j", cluster="slurm", slurm_max_num_timeout=ENDLESS)
+    asked = {"timeout_min": DAY, **options} | ({} if at_once is None else {"slurm_array_parallelism": at_once})
+    executor.update_parameters(name="ssl-bench", slurm_additional_parameters={"requeue": True}, **asked)
+    try:
+        with executor.batch():
+            jobs = [executor.submit(Command(task, device)) for task in tasks]
+    except submitit.core.utils.FailedJobError as error:
+        raise UserError(f"--slurm: sbatch refuses the job: {error}") from None
+    array = jobs[0].job_id.partition("_")[0]
+    entries = {job.job_id: {"name": _name(task), "label": task.label} for job, task in zip(jobs, tasks, strict=True)}
+    write_json(folder / f"{array}.json", entries)
+    return array
+
+
+def submit_missing(
+    tasks: Sequence[Task], store: Store, device: str, options: dict[str, Any], at_once: int | None,
+    say: Callable[[str], None],
+) -> Outcome:  # fmt: skip
+    """Submit the runs that are neither finished, nor being trained, nor in the queue already; says what it did."""
+    queued = {submission.name for submission in queue(store.root)}
+    specs = {task: task.spec for task in tasks if task.spec is not None}
+    finished = [task for task, spec in specs.items() if store.folder(spec).is_finished]
+    missing = [
+        task
+        for task, spec in specs.items()
+        if task not in finished and _name(task) not in queued and not store.is_claimed(spec)
+    ]
+    waiting = len(specs) - len(finished) - len(missing)
+    if missing:
+        array = submit(missing, device, options, at_once, store.root)
+        say(f"{len(missing)} runs submitted as job {array}; `ssl-bench status` shows how far they are")
+    say(f"{len(finished)} runs are finished, {waiting} are queued or being trained already")
+    return Outcome(already_finished=len(finished))
+
+
+def queue(results_root: Path) -> list[Submission]:
+    """Return what was submitted for this results root and stands in Slurm's queue, waiting or running.
+
+    Nothing where this machine has no Slurm.
+    """
+    records, squeue = sorted((results_root / FOLDER).glob("*.json")), shutil.which("squeue")
+    if not records or squeue is None:
+        return []
+    listed = subprocess.run(  # noqa: S603
+        [squeue, "--me", "--noheader", "--array", "--format=%i %T"], capture_output=True, text=True, check=False
+    )
+    if listed.returncode:
+        raise UserError(f"squeue: {listed.stderr.strip() or f'exit code {listed.returncode}'}")
+    states = dict(line.split(maxsplit=1) for line in listed.stdout.splitlines() if " " in line)
+    found = []
+    for record in records:
+        try:
+            entries = json.loads(record.read_text(encoding="utf-8"))
+            found += [
+                Submission(job, entry["name"], entry["label"], states[job])
+                for job, entry in entries.items()
+                if job in states
+            ]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{record}: not a record of what was submitted: {error!r}") from None
+    return found
+
+
+def _name(task: Task) -> str:
+    """What a task is recognised by: its run, or where it has none its log."""
+    return task.log.name if task.spec is None else task.spec.hash
+
+
+def _minutes(text: str) -> int:
+    match = re.fullmatch(r"(\d+)([mhd])", text)
+    if match is None or int(match[1]) == 0:
+        raise UserError(f"--slurm: time: expected such as 90m, 4h or 2d, found '{text}'")
+    return int(match[1]) * _UNITS[match[2]]

@@ -1,0 +1,88 @@
+"""A piece of work for a process of its own: a command line of this package, and what it is called."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssl_bench.command import run_words
+from ssl_bench.spec import RunSpec
+
+if TYPE_CHECKING:
+    from ssl_bench.plan import Request
+    from ssl_bench.store import Store
+    from ssl_bench.train import Job
+
+COMMAND = "SSL_BENCH_COMMAND"  # what the person typed, for the provenance of what a child of it trains
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """`words` follow `ssl-bench`, without `--device`; what the process prints is added to the file `log`.
+
+    `spec` is there where the work is one run.
+    """
+
+    label: str
+    words: tuple[str, ...]
+    log: Path
+    spec: RunSpec | None = None
+    command: str = field(default_factory=lambda: typed_command())
+
+    def start(self, device: str, threads: int | None = None) -> subprocess.Popen[bytes]:
+        """Start it on a device, out of reach of the terminal's Ctrl-C: whoever started it passes that on.
+
+        Args:
+            device: for `--device`.
+            threads: of the CPU, for a process that shares it; None leaves that to torch. What the environment says
+                goes before.
+
+        """
+        words = [*self.words, "--device", device]
+        environment = {**os.environ, COMMAND: self.command}
+        if threads is not None:
+            environment.setdefault("OMP_NUM_THREADS", str(threads))
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            log.write(f"$ {shlex.join(['ssl-bench', *words])}\n".encode())
+            log.flush()
+            return subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "ssl_bench", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=environment, start_new_session=True,
+            )  # fmt: skip
+
+    def last_words(self) -> str:
+        """The last line of its log, where there is any."""
+        try:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def typed_command() -> str:
+    """The command line that asked for this process's work, as a person typed it."""
+    return os.environ.get(COMMAND) or shlex.join(["ssl-bench", *sys.argv[1:]])
+
+
+def run_task(request: Request, job: Job, place: Sequence[str], store: Store) -> Task:
+    """One run of a request as a process of its own.
+
+    Args:
+        request: as it was planned.
+        job: one of its runs.
+        place: words that say where data, results and methods are.
+        store: where its log goes, into the run's folder.
+
+    """
+    words = run_words(
+        (job.spec.method,), request.benchmark.option, request.labeled, request.protocol, (job.spec.seed,),
+        request.settings,
+    )  # fmt: skip
+    return Task(job.spec.label, (*words, *place), store.folder(job.spec).path / "log.txt", job.spec)
