@@ -1,0 +1,177 @@
+"""`sweep` and what shows it: `sweep show`, `sweep plot`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from ssl_bench.cli.common import (
+    RESULTS,
+    DataRootOption,
+    DeviceOption,
+    IterationsOption,
+    JobsOption,
+    LabeledOption,
+    LauncherOption,
+    MethodsDirOption,
+    PartialOption,
+    ProtocolOption,
+    ResultsOption,
+    SeedsOption,
+    SetOption,
+    SlurmOption,
+    exit_on_failures,
+    make_console,
+    parsed_seeds,
+    parsed_settings,
+    place_words,
+    say,
+    sweep_app,
+    warn,
+)
+from ssl_bench.errors import UserError
+
+if TYPE_CHECKING:
+    import optuna
+
+    from ssl_bench.launch.task import Task
+    from ssl_bench.store import Run
+
+StorageOption = Annotated[
+    str | None,
+    typer.Option("--storage", envvar="SSL_BENCH_STORAGE", help="An Optuna URL, or journal:FILE; default: SQLite."),
+]
+NameArgument = Annotated[str | None, typer.Argument(metavar="NAME", help="The sweep's name; may be left out if one.")]
+
+
+@sweep_app.callback(invoke_without_command=True)
+def sweep(
+    context: typer.Context,
+    method: Annotated[str | None, typer.Option("--method", help="The method; see `ssl-bench methods`.")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="A data set's card by name, or a .toml file.")] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="NAME=VALUES", help="k=1..5, r=4,8,16, lambda_max=0.01..1:log; may be repeated."),
+    ] = None,
+    sampler: Annotated[str, typer.Option("--sampler", help="grid (every combination), tpe or random.")] = "grid",
+    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials of a search, over all workers.")] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option("--objective", help="validation, test (marked as an oracle), or none (a grid without validation)."),
+    ] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="Compared; default: the data set's first.")] = None,
+    pruner: Annotated[str, typer.Option("--pruner", help="none, median or halving, on the validation curve.")] = "none",
+    labeled: LabeledOption = None,
+    protocol: ProtocolOption = None,
+    seeds: SeedsOption = "1",
+    iterations: IterationsOption = None,
+    settings: SetOption = None,
+    name: Annotated[str | None, typer.Option("--name", help="Default: made of what the sweep is.")] = None,
+    storage: StorageOption = None,
+    device: DeviceOption = "auto",
+    jobs: JobsOption = None,
+    launcher: LauncherOption = "local",
+    slurm: SlurmOption = None,
+    data_root: DataRootOption = None,
+    results_root: ResultsOption = RESULTS,
+    methods_dir: MethodsDirOption = None,
+    allow_partial: PartialOption = False,
+) -> None:
+    """Search hyperparameters and protocol fields; every trial is an ordinary run. The same command goes on."""
+    if context.invoked_subcommand is not None:
+        return
+    from ssl_bench.display import PoolDisplay, counted
+    from ssl_bench.launch.launcher import choose_launcher
+    from ssl_bench.launch.slurm import submit_workers
+    from ssl_bench.method import load_methods
+    from ssl_bench.spec import load_benchmark
+    from ssl_bench.store import Store
+    from ssl_bench.sweep.ask import Planner, settle_sweep
+    from ssl_bench.sweep.study import ORACLE, Study, open_storage
+    from ssl_bench.sweep.worker import work
+
+    if method is None or dataset is None:
+        raise UserError("sweep: --method and --dataset are needed (or: sweep show, sweep plot)")
+    if (sampler == "grid") != (trials is None):
+        raise UserError(f"--trials: {'a grid has its own number' if trials else 'needed with --sampler ' + sampler}")
+    load_methods(*(methods_dir or []))
+    benchmark = load_benchmark(dataset)
+    console, chosen, store = make_console(), choose_launcher(launcher, jobs, device, slurm), Store(results_root)
+    place = place_words(data_root, results_root, methods_dir, allow_partial)
+    with counted(console, f"preparing {benchmark.title}") as advance:
+        planner = Planner(
+            benchmark, method, labeled or benchmark.labeled[0], protocol or benchmark.protocol, parsed_seeds(seeds),
+            chosen.planned, data_root, allow_partial, tuple(place), store, advance,
+        )  # fmt: skip
+        defined = settle_sweep(
+            planner, parameters or [], parsed_settings(settings, iterations), _one_of("--sampler", sampler),
+            None if objective is None else _one_of("--objective", objective), metric, _one_of("--pruner", pruner),
+        )  # fmt: skip
+    study = Study(defined, name or defined.default_name, open_storage(storage, results_root), results_root)
+    for line in planner.remarks:
+        say(line)
+    say(f"sweep {study.name}")
+    if defined.objective == "test":
+        say(ORACLE)
+    if chosen.name == "slurm":
+        words = _worker_words(context, results_root)
+        submit_workers(study.name, study.folder, words, chosen, results_root, say)
+        return
+    display = PoolDisplay(console, store)
+    try:
+        outcome = work(study, trials, planner.bound(defined), store, chosen.slots, display)
+    finally:
+        display.close()
+    _show(study.study, store.runs()).print(console)
+    exit_on_failures(outcome)
+
+
+@sweep_app.command()
+def show(
+    name: NameArgument = None,
+    storage: StorageOption = None,
+    results_root: ResultsOption = RESULTS,
+) -> None:
+    """Print a sweep's trials, the best first, and how much each parameter matters."""
+    from ssl_bench.store import Store
+
+    unreadable: list[str] = []
+    _show(_load(name, storage, results_root), Store(results_root).runs(unreadable)).print(make_console())
+    warn(unreadable)
+
+
+@sweep_app.command()
+def plot(
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for the plots.")],
+    name: NameArgument = None,
+    storage: StorageOption = None,
+    results_root: ResultsOption = RESULTS,
+) -> None:
+    """Write Optuna's plots of a sweep (PNG, SVG)."""
+    from ssl_bench.sweep.show import plot as write_plots
+
+    typer.echo("\n".join(map(str, write_plots(_load(name, storage, results_root), output))))
+
+
+def _show(study: optuna.Study, runs: Sequence[Run]) -> Any:
+    from ssl_bench.sweep.show import sweep_table
+
+    return sweep_table(study, {run.path.name: run for run in runs})
+
+
+def _load(name: str | None, storage: str | None, results_root: Path) -> optuna.Study:
+    from ssl_bench.sweep.study import find_study
+
+    return find_study(name, storage, results_root)
+
+
+def _one_of(option: str, word: str) -> Any:
+    from ssl_bench.sweep import study
+
+    known = get_args({"--sampler": study.Sampler, "--objective": study.Objective, "--pruner": study.Pruner}[option])
+    if word not in known:
+        raise UserError(f"{option}: expected {', '.join(known)}; found '{word}'")
+    return word

@@ -1,0 +1,166 @@
+"""What a sweep found: its trials as a table, the importance of its parameters, Optuna's plots."""
+
+from __future__ import annotations
+
+import statistics
+import warnings
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import optuna
+from matplotlib.figure import Figure
+from optuna.trial import FrozenTrial, TrialState
+
+from ssl_bench.errors import UserError
+from ssl_bench.files import write_bytes
+from ssl_bench.report.select import mean_and_deviation, metric_title, seed_scores
+from ssl_bench.report.table import Table
+from ssl_bench.spec import FRACTIONS
+from ssl_bench.store import Run
+from ssl_bench.sweep.study import ORACLE, load_sweep, parameters_of
+
+STATES = {
+    TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running or interrupted", TrialState.WAITING: "waiting",
+}  # fmt: skip
+OBJECTIVES = {"validation": "validation images", "test": "ORACLE: test set"}
+
+
+def sweep_table(study: optuna.Study, runs: Mapping[str, Run]) -> Table:
+    """List a sweep's trials, the best first.
+
+    Args:
+        study: made by `ssl-bench sweep`.
+        runs: the store's, by hash.
+
+    """
+    sweep = load_sweep(study)
+    objective, metric, names = sweep["objective"], sweep["metric"], [p["name"] for p in sweep["parameters"]]
+    per_cent = metric in FRACTIONS
+    trials = [trial for trial in study.get_trials(deepcopy=False) if not _retried(trial, study)]
+    if objective != "none":
+        sign = -1 if sweep["maximize"] else 1
+        trials.sort(key=lambda t: (t.value is None, sign * (t.value or 0), t.number))
+    columns = [f"{metric} on {OBJECTIVES[objective]}"] if objective != "none" else []
+    columns += ["test set"] if objective != "validation" else []
+    rows = []
+    for trial in trials:
+        row = [str(trial.number), *(str(parameters_of(trial).get(name, "")) for name in names), STATES[trial.state]]
+        if objective != "none":
+            row.append("" if trial.value is None else _number(trial.value, per_cent))
+        if objective != "validation":
+            row.append(_tested(trial, runs, metric))
+        rows.append([*row, " ".join(trial.user_attrs.get("runs", []))])
+    title = f"Sweep {study.study_name}: {sweep['method']} on {sweep['dataset']}, {sweep['labeled']} labelled"
+    return Table(
+        title, ["Trial", *names, "State", *columns, "Runs"], rows, frozenset({"Trial", *names, *columns}),
+        [*_notes(study, sweep, trials, runs), *_importance(study, sweep, trials)],
+    )  # fmt: skip
+
+
+def plot(study: optuna.Study, folder: Path) -> list[Path]:
+    """Write Optuna's plots of a sweep as PNG and SVG.
+
+    Raises:
+        UserError: the sweep compares nothing, or too little of it has finished.
+    """
+    from optuna.visualization import matplotlib as plots
+
+    sweep = load_sweep(study)
+    if sweep["objective"] == "none":
+        raise UserError(f"sweep '{study.study_name}' compares nothing: `ssl-bench report --table 5` lays a grid out")
+    finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    if len(finished) < 2:
+        raise UserError(f"sweep '{study.study_name}': plots need 2 finished trials, found {len(finished)}")
+    names = [parameter["name"] for parameter in sweep["parameters"]]
+    wanted = {
+        "history": plots.plot_optimization_history, "slice": plots.plot_slice,
+        "parallel": plots.plot_parallel_coordinate,
+    }  # fmt: skip
+    if len(names) > 1:
+        wanted["contour"] = plots.plot_contour
+    if len({trial.value for trial in finished}) > 1:
+        wanted["importance"] = plots.plot_param_importances
+    if any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):
+        wanted["curves"] = plots.plot_intermediate_values
+    paths = []
+    with mpl.rc_context({"svg.hashsalt": study.study_name, "figure.figsize": (8, 5)}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, draw in wanted.items():
+            figure = _figure(draw(study))
+            figure.suptitle(ORACLE if sweep["objective"] == "test" else "", fontsize=8)
+            for suffix in ("png", "svg"):
+                content = BytesIO()
+                metadata = {"Date": None} if suffix == "svg" else {"Software": None}
+                figure.savefig(content, format=suffix, metadata=metadata, bbox_inches="tight", dpi=150)
+                paths.append(folder / f"{name}.{suffix}")
+                write_bytes(paths[-1], content.getvalue())
+            mpl.pyplot.close(figure)
+    return paths
+
+
+def _figure(drawn: Any) -> Figure:
+    """The figure of one axis, or of the first of several."""
+    while not hasattr(drawn, "figure"):
+        drawn = drawn[0]
+    figure: Figure = drawn.figure
+    return figure
+
+
+def _notes(
+    study: optuna.Study, sweep: Mapping[str, Any], trials: Sequence[FrozenTrial], runs: Mapping[str, Run]
+) -> list[str]:
+    """What the numbers are and which trial is best; the test score of that one alone, where validation chose it."""
+    seeds = ", ".join(map(str, sweep["seeds"]))
+    settings = "".join(f" {key}={value}" for key, value in sweep["settings"].items())
+    notes = [f"Sampler {sweep['sampler']}; protocol {sweep['protocol']}{settings}; mean over seeds {seeds}."]
+    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    notes += [f"Trial {trial.number} failed: {trial.user_attrs.get('error', 'unknown')}" for trial in failed]
+    if sweep["objective"] == "none":
+        return [*notes, "Nothing is chosen: these are all combinations, scored on the test set."]
+    if sweep["objective"] == "test":
+        notes.append(ORACLE + ".")
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if not done:
+        return notes
+    best = min(done, key=lambda t: (-(t.value or 0) if sweep["maximize"] else (t.value or 0), t.number))
+    words = " ".join(f"--set {name}={value}" for name, value in parameters_of(best).items())
+    notes.append(f"Best: trial {best.number}, {words}.")
+    if sweep["objective"] == "validation":
+        runs_of = [runs[name] for name in best.user_attrs.get("runs", []) if name in runs]
+        cases = sorted({run.result["validation"]["cases"] for run in runs_of if run.status == "finished"})
+        images = " and ".join(map(str, cases))
+        notes.append(f"Compared on {images} validation images; the test set was looked at for the best trial alone:")
+        notes.append(f"its {metric_title(sweep['metric'], 2)} on the test set is {_tested(best, runs, sweep['metric'])}.")
+    return notes
+
+
+def _importance(study: optuna.Study, sweep: Mapping[str, Any], trials: Sequence[FrozenTrial]) -> list[str]:
+    """How much of the objective's variance each parameter explains (fANOVA), where enough has finished to say."""
+    values = [trial.value for trial in trials if trial.state == TrialState.COMPLETE]
+    if sweep["objective"] == "none" or len(values) < 4 or len(set(values)) < 2 or len(sweep["parameters"]) < 2:
+        return []
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return ["Importance (fANOVA): " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items()) + "."]
+
+
+def _tested(trial: FrozenTrial, runs: Mapping[str, Run], metric: str) -> str:
+    own = [runs[name] for name in trial.user_attrs.get("runs", []) if name in runs]
+    finished = [run for run in own if run.status == "finished"]
+    return mean_and_deviation(seed_scores(finished, metric)) if finished else ""  # type: ignore[arg-type]
+
+
+def _number(value: float, per_cent: bool) -> str:
+    return f"{100 * value:.2f} %" if per_cent else f"{value:.2f}"
+
+
+def _retried(trial: FrozenTrial, study: optuna.Study) -> bool:
+    """Whether a failed trial was tried again, and only its successor says anything."""
+    return trial.state == TrialState.FAIL and any(
+        other.number > trial.number and parameters_of(other) == parameters_of(trial)
+        for other in study.get_trials(deepcopy=False)
+    )

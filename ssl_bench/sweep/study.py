@@ -1,0 +1,202 @@
+"""A sweep's definition and its Optuna study; workers on one study take trials one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from filelock import FileLock, Timeout
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from ssl_bench.errors import UserError
+from ssl_bench.random import derive_seed
+from ssl_bench.sweep.space import Parameter, grid
+
+FOLDER = "sweeps"  # of the results root
+DEFINITION = "ssl-bench"  # the study's attribute that holds its definition
+Sampler = Literal["grid", "tpe", "random"]
+Objective = Literal["validation", "test", "none"]
+Pruner = Literal["none", "median", "halving"]
+ORACLE = "ORACLE: this sweep looks at the test set; what it finds best says nothing of other data"
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep is; two commands that say the same work on the same study.
+
+    `objective` is what trials are compared by: the validation images' score, the test set's, or nothing, where a grid
+    only trains what a table lays out.
+    """
+
+    method: str
+    dataset: str
+    labeled: str
+    protocol: str
+    settings: dict[str, Any]
+    seeds: tuple[int, ...]
+    parameters: tuple[Parameter, ...]
+    sampler: Sampler
+    objective: Objective
+    metric: str
+    maximize: bool
+    pruner: Pruner
+
+    @property
+    def definition(self) -> str:
+        """All of it as canonical JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def default_name(self) -> str:
+        """A name that says what it is about, and differs where anything does."""
+        return f"{self.method}-{Path(self.dataset).stem}-{hashlib.sha256(self.definition.encode()).hexdigest()[:8]}"
+
+
+def open_storage(url: str | None, results_root: Path) -> optuna.storages.BaseStorage:
+    """Open the place where studies are kept.
+
+    Args:
+        url: None: an SQLite file in the results root; `journal:FILE`: a journal, for a disk that machines share; else
+            what Optuna takes (`postgresql://...`).
+        results_root: as above.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    try:
+        if url is not None and url.startswith("journal:"):
+            path = Path(url.removeprefix("journal:"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+        if url is None:
+            folder = results_root / FOLDER
+            folder.mkdir(parents=True, exist_ok=True)
+            url = f"sqlite:///{(folder / 'studies.db').resolve()}"
+        options = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {"pool_pre_ping": True}
+        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+    except Exception as error:  # of any driver that the URL names
+        raise UserError(f"--storage: {url}: {str(error).splitlines()[0]}") from None
+
+
+class Study:
+    """A sweep's trials, as one of its workers sees them."""
+
+    def __init__(self, sweep: Sweep, name: str, storage: optuna.storages.BaseStorage, results_root: Path) -> None:
+        self.sweep, self.name, self.folder = sweep, name, results_root / FOLDER / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            self.study = optuna.create_study(
+                study_name=name, storage=storage, load_if_exists=True, sampler=_sampler(sweep, 0), pruner=_pruner(sweep),
+                direction="maximize" if sweep.maximize else "minimize",
+            )  # fmt: skip
+            known = self.study.user_attrs.get(DEFINITION)
+            if known is None:
+                self.study.set_user_attr(DEFINITION, sweep.definition)
+            elif known != sweep.definition:
+                raise UserError(f"--name: sweep '{name}' is another one: {_difference(known, sweep.definition)}")
+            self._enqueue()
+
+    def _enqueue(self) -> None:
+        """Put what a grid lacks, and what failed before and was not tried again, into the queue."""
+        trials = self.study.get_trials(deepcopy=False)
+        living = [parameters_of(trial) for trial in trials if trial.state != TrialState.FAIL]
+        wanted = grid(self.sweep.parameters) if self.sweep.sampler == "grid" else []
+        wanted += [parameters_of(trial) for trial in trials if trial.state == TrialState.FAIL and parameters_of(trial)]
+        for parameters in wanted:
+            if parameters not in living:
+                self.study.enqueue_trial(parameters)
+                living.append(parameters)
+
+    def take(self, most: int | None) -> tuple[Trial, FileLock] | None:
+        """Take a trial for this worker, with the lock that holds it: one that a dead worker left, else a new one.
+
+        None where nothing is left that nobody else is at.
+
+        Args:
+            most: trials that the sweep may have; None for a grid, which has its own number.
+
+        """
+        with self._alone():
+            trials = self.study.get_trials(deepcopy=False)
+            for frozen in trials:
+                if frozen.state == TrialState.RUNNING and (lock := self._lock(frozen.number)) is not None:
+                    return Trial(self.study, frozen._trial_id), lock  # noqa: SLF001: there is no public way
+            waiting = any(trial.state == TrialState.WAITING for trial in trials)
+            if not waiting and (most is None or _begun(trials) >= most):
+                return None
+            self.study.sampler = _sampler(self.sweep, derive_seed(self.name, len(trials)) % 2**32)
+            trial = self.study.ask()
+            lock = self._lock(trial.number)
+            assert lock is not None  # nobody else knows of it
+            return trial, lock
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Only one worker at a time looks for work."""
+        with FileLock(self.folder / ".lock"):
+            yield
+
+    def _lock(self, number: int) -> FileLock | None:
+        lock = FileLock(self.folder / f".trial-{number}.lock")
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+            return lock
+        return None
+
+
+def load_sweep(study: optuna.Study) -> dict[str, Any]:
+    """Return a study's definition.
+
+    Raises:
+        UserError: it is no sweep of this package.
+    """
+    text = study.user_attrs.get(DEFINITION)
+    if text is None:
+        raise UserError(f"study '{study.study_name}' was not made by `ssl-bench sweep`")
+    return dict(json.loads(text))
+
+
+def parameters_of(trial: FrozenTrial) -> dict[str, Any]:
+    """A trial's parameters: chosen, or asked for where it has not begun."""
+    return dict(trial.params) or dict(trial.system_attrs.get("fixed_params", {}))
+
+
+def _begun(trials: Sequence[FrozenTrial]) -> int:
+    """How many trials were begun, one that failed and was tried again counted once."""
+    begun = [trial for trial in trials if trial.state != TrialState.WAITING]
+    return sum(
+        trial.state != TrialState.FAIL
+        or not any(later.number > trial.number and parameters_of(later) == parameters_of(trial) for later in trials)
+        for trial in begun
+    )
+
+
+def _difference(known: str, asked: str) -> str:
+    before, now = json.loads(known), json.loads(asked)
+    key = next(key for key in now if before.get(key) != now[key])
+    return f"its {key} is {before.get(key)!r}, here {now[key]!r}; leave --name out or give another one"
+
+
+def _sampler(sweep: Sweep, seed: int) -> optuna.samplers.BaseSampler:
+    """The sampler; reseeded for every trial, so that two workers never draw the same one."""
+    if sweep.sampler == "tpe":
+        return optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    return optuna.samplers.RandomSampler(seed=seed)  # a grid's trials are all in the queue
+
+
+def _pruner(sweep: Sweep) -> optuna.pruners.BasePruner:
+    if sweep.pruner == "median":
+        return optuna.pruners.MedianPruner()
+    if sweep.pruner == "halving":
+        return optuna.pruners.SuccessiveHalvingPruner()
+    return optuna.pruners.NopPruner()

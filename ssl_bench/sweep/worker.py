@@ -1,0 +1,192 @@
+"""A worker of a sweep: takes trials, trains their runs in processes of their own, and tells Optuna how they went."""
+
+from __future__ import annotations
+
+import csv
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from signal import SIGTERM
+from typing import Any
+
+from filelock import FileLock
+from optuna.trial import Trial, TrialState
+
+from ssl_bench.errors import InterruptedRunError, UserError
+from ssl_bench.launch.outcome import Outcome
+from ssl_bench.launch.pool import TICK, Pool, PoolConsole, explain
+from ssl_bench.launch.task import Task
+from ssl_bench.signals import StopSignal
+from ssl_bench.store import Run, Store
+from ssl_bench.sweep.study import Study
+
+Plan = Callable[[dict[str, Any]], list[Task]]  # a trial's parameters -> its runs, one per seed
+
+
+@dataclass
+class _Active:
+    """A trial at work: its runs in order, of which those before `at` are finished."""
+
+    trial: Trial
+    lock: FileLock
+    tasks: list[Task] = field(default_factory=list)
+    at: int = 0
+    pruned: bool = False
+    reported: set[int] = field(default_factory=set)
+
+    @property
+    def task(self) -> Task:
+        return self.tasks[self.at]
+
+
+def work(
+    study: Study, most: int | None, plan: Plan, store: Store, slots: Sequence[str], console: PoolConsole
+) -> Outcome:
+    """Work on a study until nothing is left that another worker is not at.
+
+    Args:
+        study: the sweep's.
+        most: trials that the sweep may have; None for a grid.
+        plan: gives a trial's runs.
+        store: where they are.
+        slots: a device per trial at a time.
+        console: told of the runs.
+
+    Raises:
+        InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint, and every trial is left to be taken again.
+    """
+    worker = _Worker(study, store, Pool(slots), console, Outcome())
+    with StopSignal() as stop:
+        try:
+            while True:
+                if stop.signal_number is not None:
+                    worker.pool.stop_all()
+                    raise InterruptedRunError(stop.signal_number)
+                worker.settle()
+                worker.prune()
+                while worker.pool.has_room and (taken := study.take(most)) is not None:
+                    trial, lock = taken
+                    worker.begin(_Active(trial, lock), plan)
+                if not worker.active:
+                    return worker.outcome
+                console.show(list(worker.pool.active), worker.ended, worker.ended + len(worker.active))
+                time.sleep(TICK)
+        except KeyboardInterrupt:
+            worker.pool.kill_all()
+            raise
+
+
+@dataclass
+class _Worker:
+    study: Study
+    store: Store
+    pool: Pool
+    console: PoolConsole
+    outcome: Outcome
+    active: dict[Task, _Active] = field(default_factory=dict)
+    ended: int = 0
+
+    def begin(self, active: _Active, plan: Plan) -> None:
+        """Give a trial its parameters and start its first run."""
+        trial = active.trial
+        active.reported = set(trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+        parameters = {parameter.name: parameter.suggest(trial) for parameter in self.study.sweep.parameters}
+        try:
+            active.tasks = plan(parameters)
+        except UserError as error:  # values between the ends that were tried beforehand
+            self.outcome.failures.append(f"trial {trial.number} ({parameters}): {error}")
+            self.outcome.user_error = True
+            self._fail(active, str(error))
+            return
+        trial.set_user_attr("runs", [task.spec.hash for task in active.tasks if task.spec is not None])
+        self.advance(active)
+
+    def advance(self, active: _Active) -> None:
+        """Start a trial's next run that is not finished, or tell Optuna the result."""
+        while active.at < len(active.tasks):
+            run = self._find(active.task)
+            if run is None or run.status != "finished":
+                self.active[active.task] = active
+                self.pool.start(active.task)
+                return
+            active.at += 1
+        runs = [run for task in active.tasks if (run := self._find(task)) is not None]
+        value = statistics.fmean(objective(self.study, run) for run in runs)
+        if math.isnan(value):
+            self._fail(active, f"{self.study.sweep.metric} is undefined for every case")
+        else:
+            self._tell(active, value=value)
+
+    def settle(self) -> None:
+        """Go on with the trials whose run has ended."""
+        for task, code in self.pool.ended():
+            active = self.active.pop(task)
+            reason = explain(task, code, self._find(task))
+            if reason is None:
+                self.outcome.trained += 1
+                self._say(task, "finished")
+                self.advance(active)
+            elif active.pruned and code in (128 + SIGTERM, -SIGTERM):
+                self._say(task, "pruned")
+                self._tell(active, state=TrialState.PRUNED)
+            else:
+                self.outcome.failures.append(f"{task.label}: {reason}")
+                self.outcome.user_error |= code == 2
+                self._say(task, f"failed: {reason}")
+                self._fail(active, reason)
+
+    def prune(self) -> None:
+        """Show Optuna the validation curves of first runs; one that it gives up is stopped."""
+        for active in self.active.values():
+            if self.study.sweep.pruner == "none" or active.at > 0 or active.pruned:
+                continue
+            for step, value in self._curve(active.task):
+                if step not in active.reported:
+                    active.reported.add(step)
+                    active.trial.report(value, step)
+                    if active.trial.should_prune():
+                        active.pruned = True
+                        self.pool.stop(active.task)
+                        break
+
+    def _curve(self, task: Task) -> list[tuple[int, float]]:
+        assert task.spec is not None
+        path = self.store.folder(task.spec).path / "validation_curve.csv"
+        if not path.exists():
+            return []
+        with path.open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        metric = self.study.sweep.metric
+        return [(int(row["iteration"]), float(row[metric])) for row in rows if row[metric]]
+
+    def _find(self, task: Task) -> Run | None:
+        assert task.spec is not None
+        return self.store.find(task.spec)
+
+    def _say(self, task: Task, how: str) -> None:
+        self.console.ended(task, how, self.ended + 1, self.ended + 1 + len(self.active))
+
+    def _fail(self, active: _Active, reason: str) -> None:
+        active.trial.set_user_attr("error", reason)
+        self._tell(active, state=TrialState.FAIL)
+
+    def _tell(self, active: _Active, *, value: float | None = None, state: TrialState | None = None) -> None:
+        self.ended += 1
+        self.study.study.tell(active.trial, value, state)
+        active.lock.release()
+
+
+def objective(study: Study, run: Run) -> float:
+    """What a finished run is worth: its validation score, its test score, or nothing (0) where nothing is compared."""
+    sweep = study.sweep
+    if sweep.objective == "none":
+        return 0.0
+    scores = run.result["validation"]["scores"] if sweep.objective == "validation" else _test_scores(run)
+    mean = scores[sweep.metric]["mean"]
+    return float("nan") if mean is None else float(mean)
+
+
+def _test_scores(run: Run) -> dict[str, Any]:
+    return dict(run.result["scores"][run.result["predictor"]])
