@@ -6,7 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
-from ssl_bench.cli import catalogue, data, exchange, results, training  # noqa: F401
+from ssl_bench.cli import catalogue, data, exchange, results, sweep, training  # noqa: F401
 from ssl_bench.cli.common import app, say
 from ssl_bench.errors import InterruptedRunError, UserError
 

@@ -13,6 +13,7 @@ from ssl_bench.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ssl_bench.launch.outcome import Outcome
     from ssl_bench.report.grid import Grid, Target
 
 app = typer.Typer(
@@ -23,6 +24,9 @@ data_app = typer.Typer(no_args_is_help=True, help="Check and prepare data sets."
 app.add_typer(data_app, name="data")
 results_app = typer.Typer(no_args_is_help=True, help="Carry results from one machine to another.")
 app.add_typer(results_app, name="results")
+
+sweep_app = typer.Typer(help="Search hyperparameters with Optuna.")
+app.add_typer(sweep_app, name="sweep")
 
 DatasetOption = Annotated[str, typer.Option("--dataset", help="A data set's card by name, or a .toml file.")]
 DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's card by name, or a .toml file.")]
@@ -159,6 +163,13 @@ def warn(unreadable: list[str]) -> None:
     """Name the runs that cannot be read."""
     for message in unreadable:
         say(f"left out: {message}")
+
+
+def exit_on_failures(outcome: Outcome) -> None:
+    """Name what failed; exit code 2 where the user can mend it, else 1."""
+    if outcome.failures:
+        say("\n".join(f"failed: {failure}" for failure in outcome.failures))
+        raise typer.Exit(2 if outcome.user_error else 1)
 
 
 def say(text: str) -> None:

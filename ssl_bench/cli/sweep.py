@@ -37,7 +37,6 @@ from ssl_bench.errors import UserError
 if TYPE_CHECKING:
     import optuna
 
-    from ssl_bench.launch.task import Task
     from ssl_bench.store import Run
 
 StorageOption = Annotated[
@@ -51,16 +50,22 @@ NameArgument = Annotated[str | None, typer.Argument(metavar="NAME", help="The sw
 def sweep(
     context: typer.Context,
     method: Annotated[str | None, typer.Option("--method", help="The method; see `ssl-bench methods`.")] = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", help="A data set's card by name, or a .toml file.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="A data set's card by name, or a .toml file.")
+    ] = None,
     parameters: Annotated[
         list[str] | None,
-        typer.Option("--param", metavar="NAME=VALUES", help="k=1..5, r=4,8,16, lambda_max=0.01..1:log; may be repeated."),
+        typer.Option(
+            "--param", metavar="NAME=VALUES", help="k=1..5, r=4,8,16, lambda_max=0.01..1:log; may be repeated."
+        ),
     ] = None,
     sampler: Annotated[str, typer.Option("--sampler", help="grid (every combination), tpe or random.")] = "grid",
     trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials of a search, over all workers.")] = None,
     objective: Annotated[
         str | None,
-        typer.Option("--objective", help="validation, test (marked as an oracle), or none (a grid without validation)."),
+        typer.Option(
+            "--objective", help="validation, test (marked as an oracle), or none (a grid without validation)."
+        ),
     ] = None,
     metric: Annotated[str | None, typer.Option("--metric", help="Compared; default: the data set's first.")] = None,
     pruner: Annotated[str, typer.Option("--pruner", help="none, median or halving, on the validation curve.")] = "none",
@@ -89,7 +94,7 @@ def sweep(
     from ssl_bench.method import load_methods
     from ssl_bench.spec import load_benchmark
     from ssl_bench.store import Store
-    from ssl_bench.sweep.ask import Planner, settle_sweep
+    from ssl_bench.sweep.ask import Planner, settle_sweep, worker_words
     from ssl_bench.sweep.study import ORACLE, Study, open_storage
     from ssl_bench.sweep.worker import work
 
@@ -117,7 +122,8 @@ def sweep(
     if defined.objective == "test":
         say(ORACLE)
     if chosen.name == "slurm":
-        words = _worker_words(context, results_root)
+        words = ["sweep", *worker_words(defined, study.name, trials), *place]
+        words += [] if storage is None else ["--storage", storage]
         submit_workers(study.name, study.folder, words, chosen, results_root, say)
         return
     display = PoolDisplay(console, store)

@@ -32,6 +32,7 @@ from ssl_bench.cli.common import (
     app,
     asked_target,
     chosen_grids,
+    exit_on_failures,
     listed,
     make_console,
     parsed_seeds,
@@ -97,7 +98,7 @@ def run(
     finished = [found for job in planned if (found := store.find(job.spec)) is not None and found.status == "finished"]
     if finished:
         comparison_table(finished, {name: method.title for name, method in registry.items()}).print(console)
-    _exit_on_failures(outcome)
+    exit_on_failures(outcome)
 
 
 @app.command()
@@ -152,7 +153,7 @@ def reproduce(
             )
         ]
     place = place_words(data_root, results_root, methods_dir, allow_partial)
-    _exit_on_failures(_train_all(planned, store, chosen, place, console))
+    exit_on_failures(_train_all(planned, store, chosen, place, console))
 
 
 def _train_all(
@@ -179,9 +180,3 @@ def _train_all(
         return run_pool(tasks, store, launcher.slots, pool_display)
     finally:
         pool_display.close()
-
-
-def _exit_on_failures(outcome: Outcome) -> None:
-    if outcome.failures:
-        say("\n".join(f"failed: {failure}" for failure in outcome.failures))
-        raise typer.Exit(2 if outcome.user_error else 1)

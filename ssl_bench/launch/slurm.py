@@ -11,13 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssl_bench.errors import UserError
 from ssl_bench.files import write_json
 from ssl_bench.launch.outcome import Outcome
 from ssl_bench.launch.task import Task
 from ssl_bench.store import Store
+
+if TYPE_CHECKING:
+    from ssl_bench.launch.launcher import Launcher
 
 FOLDER = "slurm"  # of the results root: what was submitted, and submitit's own files
 DAY = 24 * 60  # minutes that a job gets unless --slurm time=... says otherwise
@@ -168,6 +171,32 @@ def submit_missing(
         say(f"{len(missing)} runs submitted as job {array}; `ssl-bench status` shows how far they are")
     say(f"{len(finished)} runs are finished, {waiting} are queued or being trained already")
     return Outcome(already_finished=len(finished))
+
+
+def submit_workers(
+    name: str, folder: Path, words: Sequence[str], launcher: Launcher, results_root: Path, say: Callable[[str], None]
+) -> None:
+    """Submit workers of a sweep, as many as `launcher.at_once` says, besides those that are in the queue already.
+
+    Args:
+        name: the sweep's.
+        folder: for the workers' logs.
+        words: of the command line that works on the sweep in a process of its own.
+        launcher: what `--launcher slurm` and its options say.
+        results_root: on a disk that the nodes share.
+        say: tells the user.
+
+    """
+    tasks = [
+        Task(f"{name}, worker {number}", tuple(words), folder / f"worker-{number}.log")
+        for number in range(launcher.at_once or 1)
+    ]
+    queued = {submission.label for submission in queue(results_root)}
+    missing = [task for task in tasks if task.label not in queued]
+    if missing:
+        array = submit(missing, launcher.device, launcher.options, None, results_root)
+        say(f"{len(missing)} workers submitted as job {array}; `ssl-bench sweep show {name}` shows how far they are")
+    say(f"{len(tasks) - len(missing)} workers are in the queue already")
 
 
 def queue(results_root: Path) -> list[Submission]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ssl_bench.command import setting_words
 from ssl_bench.data.cache import Advance, Dataset
 from ssl_bench.errors import UserError
 from ssl_bench.launch.task import Task, run_task
@@ -56,7 +57,9 @@ class Planner:
 
         def tasks(parameters: dict[str, Any]) -> list[Task]:
             request, jobs = self.plan({**sweep.settings, **parameters})
-            return [run_task(request, job, self.place, self.store) for job in jobs]
+            words = " ".join(f"{key}={value}" for key, value in parameters.items())
+            tasks = [run_task(request, job, self.place, self.store) for job in jobs]
+            return [replace(task, label=f"{task.label} · {words}") for task in tasks]
 
         return tasks
 
@@ -101,9 +104,19 @@ def settle_sweep(
         raise UserError(f"--metric: expected one of the scored {', '.join(known)}; found '{metric}'")
     chosen = metric or known[0]
     return Sweep(
-        planner.method, planner.benchmark.option, planner.labeled, planner.protocol, settings, planner.seeds, parameters,
-        sampler, objective, chosen, chosen in FRACTIONS, pruner,
+        planner.method, planner.benchmark.option, planner.labeled, planner.protocol, settings, planner.seeds,
+        parameters, sampler, objective, chosen, chosen in FRACTIONS, pruner,
     )  # fmt: skip
+
+
+def worker_words(sweep: Sweep, name: str, trials: int | None) -> list[str]:
+    """Words of the command that works on a sweep that is defined, where another process says where and on what."""
+    words = ["--method", sweep.method, "--dataset", sweep.dataset, "--labeled", sweep.labeled]
+    words += ["--protocol", sweep.protocol, "--seeds", ",".join(map(str, sweep.seeds)), *setting_words(sweep.settings)]
+    words += [word for parameter in sweep.parameters for word in ("--param", parameter.text)]
+    words += ["--sampler", sweep.sampler, "--objective", sweep.objective, "--metric", sweep.metric]
+    words += ["--pruner", sweep.pruner, "--name", name]
+    return words + ([] if trials is None else ["--trials", str(trials)])
 
 
 def _planned(planner: Planner, settings: dict[str, Any], combinations: Sequence[dict[str, Any]]) -> list[Job]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -43,21 +42,22 @@ def sweep_table(study: optuna.Study, runs: Mapping[str, Run]) -> Table:
     trials = [trial for trial in study.get_trials(deepcopy=False) if not _retried(trial, study)]
     if objective != "none":
         sign = -1 if sweep["maximize"] else 1
-        trials.sort(key=lambda t: (t.value is None, sign * (t.value or 0), t.number))
-    columns = [f"{metric} on {OBJECTIVES[objective]}"] if objective != "none" else []
-    columns += ["test set"] if objective != "validation" else []
+        trials.sort(key=lambda t: (not _done(t), sign * (t.value or 0) if _done(t) else 0, t.number))
+    heading = metric_title(metric, _dimensions(trials, runs))
+    columns = [f"{heading}, {OBJECTIVES[objective]}"] if objective != "none" else []
+    columns += [f"{heading}, test set"] if objective != "validation" else []
     rows = []
     for trial in trials:
-        row = [str(trial.number), *(str(parameters_of(trial).get(name, "")) for name in names), STATES[trial.state]]
+        row = [str(trial.number), *(_short(parameters_of(trial).get(name, "")) for name in names), STATES[trial.state]]
         if objective != "none":
-            row.append("" if trial.value is None else _number(trial.value, per_cent))
+            row.append(_number(trial.value, per_cent) if _done(trial) else "")
         if objective != "validation":
             row.append(_tested(trial, runs, metric))
         rows.append([*row, " ".join(trial.user_attrs.get("runs", []))])
     title = f"Sweep {study.study_name}: {sweep['method']} on {sweep['dataset']}, {sweep['labeled']} labelled"
     return Table(
         title, ["Trial", *names, "State", *columns, "Runs"], rows, frozenset({"Trial", *names, *columns}),
-        [*_notes(study, sweep, trials, runs), *_importance(study, sweep, trials)],
+        [*_notes(sweep, trials, runs), *_importance(study, sweep, trials)],
     )  # fmt: skip
 
 
@@ -72,25 +72,29 @@ def plot(study: optuna.Study, folder: Path) -> list[Path]:
     sweep = load_sweep(study)
     if sweep["objective"] == "none":
         raise UserError(f"sweep '{study.study_name}' compares nothing: `ssl-bench report --table 5` lays a grid out")
-    finished = [trial for trial in study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+    finished = [trial for trial in study.get_trials(deepcopy=False) if _done(trial)]
     if len(finished) < 2:
         raise UserError(f"sweep '{study.study_name}': plots need 2 finished trials, found {len(finished)}")
     names = [parameter["name"] for parameter in sweep["parameters"]]
-    wanted = {
-        "history": plots.plot_optimization_history, "slice": plots.plot_slice,
-        "parallel": plots.plot_parallel_coordinate,
-    }  # fmt: skip
+    named: dict[str, Any] = {"target_name": f"{sweep['metric']}, {OBJECTIVES[sweep['objective']]}"}
+    wanted: dict[str, Callable[[], Any]] = {
+        "history": lambda: plots.plot_optimization_history(study, **named),
+        "slice": lambda: plots.plot_slice(study, **named),
+        "parallel": lambda: plots.plot_parallel_coordinate(study, **named),
+    }
     if len(names) > 1:
-        wanted["contour"] = plots.plot_contour
+        wanted["contour"] = lambda: plots.plot_contour(study, **named)
     if len({trial.value for trial in finished}) > 1:
-        wanted["importance"] = plots.plot_param_importances
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        wanted["importance"] = lambda: plots.plot_param_importances(study, evaluator, **named)
     if any(trial.intermediate_values for trial in study.get_trials(deepcopy=False)):
-        wanted["curves"] = plots.plot_intermediate_values
+        wanted["curves"] = lambda: plots.plot_intermediate_values(study)
     paths = []
+    mpl.use("agg")
     with mpl.rc_context({"svg.hashsalt": study.study_name, "figure.figsize": (8, 5)}), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name, draw in wanted.items():
-            figure = _figure(draw(study))
+            figure = _figure(draw())
             figure.suptitle(ORACLE if sweep["objective"] == "test" else "", fontsize=8)
             for suffix in ("png", "svg"):
                 content = BytesIO()
@@ -110,9 +114,7 @@ def _figure(drawn: Any) -> Figure:
     return figure
 
 
-def _notes(
-    study: optuna.Study, sweep: Mapping[str, Any], trials: Sequence[FrozenTrial], runs: Mapping[str, Run]
-) -> list[str]:
+def _notes(sweep: Mapping[str, Any], trials: Sequence[FrozenTrial], runs: Mapping[str, Run]) -> list[str]:
     """What the numbers are and which trial is best; the test score of that one alone, where validation chose it."""
     seeds = ", ".join(map(str, sweep["seeds"]))
     settings = "".join(f" {key}={value}" for key, value in sweep["settings"].items())
@@ -123,7 +125,7 @@ def _notes(
         return [*notes, "Nothing is chosen: these are all combinations, scored on the test set."]
     if sweep["objective"] == "test":
         notes.append(ORACLE + ".")
-    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    done = [trial for trial in trials if _done(trial)]
     if not done:
         return notes
     best = min(done, key=lambda t: (-(t.value or 0) if sweep["maximize"] else (t.value or 0), t.number))
@@ -133,19 +135,27 @@ def _notes(
         runs_of = [runs[name] for name in best.user_attrs.get("runs", []) if name in runs]
         cases = sorted({run.result["validation"]["cases"] for run in runs_of if run.status == "finished"})
         images = " and ".join(map(str, cases))
-        notes.append(f"Compared on {images} validation images; the test set was looked at for the best trial alone:")
-        notes.append(f"its {metric_title(sweep['metric'], 2)} on the test set is {_tested(best, runs, sweep['metric'])}.")
+        notes.append(
+            f"Compared on {images} validation cases. Of the test set's scores this shows the best trial's alone: "
+            f"{_tested(best, runs, sweep['metric'])}."
+        )
     return notes
 
 
 def _importance(study: optuna.Study, sweep: Mapping[str, Any], trials: Sequence[FrozenTrial]) -> list[str]:
     """How much of the objective's variance each parameter explains (fANOVA), where enough has finished to say."""
-    values = [trial.value for trial in trials if trial.state == TrialState.COMPLETE]
+    values = [trial.value for trial in trials if _done(trial)]
     if sweep["objective"] == "none" or len(values) < 4 or len(set(values)) < 2 or len(sweep["parameters"]) < 2:
         return []
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return ["Importance (fANOVA): " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items()) + "."]
+
+
+def _dimensions(trials: Sequence[FrozenTrial], runs: Mapping[str, Run]) -> int:
+    """2 or 3, of the runs' data; 2 before there is any run."""
+    names = [name for trial in trials for name in trial.user_attrs.get("runs", []) if name in runs]
+    return runs[names[0]].spec.protocol.dimensions if names else 2
 
 
 def _tested(trial: FrozenTrial, runs: Mapping[str, Run], metric: str) -> str:
@@ -154,8 +164,17 @@ def _tested(trial: FrozenTrial, runs: Mapping[str, Run], metric: str) -> str:
     return mean_and_deviation(seed_scores(finished, metric)) if finished else ""  # type: ignore[arg-type]
 
 
-def _number(value: float, per_cent: bool) -> str:
-    return f"{100 * value:.2f} %" if per_cent else f"{value:.2f}"
+def _done(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.COMPLETE
+
+
+def _number(value: float | None, per_cent: bool) -> str:
+    assert value is not None
+    return f"{100 * value:.2f}" if per_cent else f"{value:.2f}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _retried(trial: FrozenTrial, study: optuna.Study) -> bool:

@@ -7,8 +7,9 @@ import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ssl_bench.command import toml_value
 from ssl_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,9 +26,16 @@ class Choices:
     name: str
     values: tuple[Value, ...]
 
+    @property
+    def text(self) -> str:
+        """As `--param` reads it."""
+        return f"{self.name}={','.join(map(toml_value, self.values))}"
+
     def suggest(self, trial: optuna.Trial) -> Value:
         """Let Optuna choose."""
-        return trial.suggest_categorical(self.name, self.values)
+        chosen = trial.suggest_categorical(self.name, self.values)
+        assert chosen is not None
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,11 @@ class Integers:
         """All of them."""
         return tuple(range(self.low, self.high + 1))
 
+    @property
+    def text(self) -> str:
+        """As `--param` reads it."""
+        return f"{self.name}={self.low}..{self.high}{':log' * self.log}"
+
     def suggest(self, trial: optuna.Trial) -> Value:
         """Let Optuna choose."""
         return trial.suggest_int(self.name, self.low, self.high, log=self.log)
@@ -57,6 +70,11 @@ class Reals:
     low: float
     high: float
     log: bool
+
+    @property
+    def text(self) -> str:
+        """As `--param` reads it."""
+        return f"{self.name}={self.low!r}..{self.high!r}{':log' * self.log}"
 
     def suggest(self, trial: optuna.Trial) -> Value:
         """Let Optuna choose."""

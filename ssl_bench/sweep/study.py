@@ -13,13 +13,15 @@ from typing import Any, Literal
 
 import optuna
 from filelock import FileLock, Timeout
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ssl_bench.errors import UserError
 from ssl_bench.random import derive_seed
 from ssl_bench.sweep.space import Parameter, grid
 
-FOLDER = "sweeps"  # of the results root
+FOLDER, DATABASE = "sweeps", "studies.db"  # of the results root
 DEFINITION = "ssl-bench"  # the study's attribute that holds its definition
 Sampler = Literal["grid", "tpe", "random"]
 Objective = Literal["validation", "test", "none"]
@@ -77,11 +79,11 @@ def open_storage(url: str | None, results_root: Path) -> optuna.storages.BaseSto
         if url is not None and url.startswith("journal:"):
             path = Path(url.removeprefix("journal:"))
             path.parent.mkdir(parents=True, exist_ok=True)
-            return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+            return JournalStorage(JournalFileBackend(str(path)))
         if url is None:
             folder = results_root / FOLDER
             folder.mkdir(parents=True, exist_ok=True)
-            url = f"sqlite:///{(folder / 'studies.db').resolve()}"
+            url = f"sqlite:///{(folder / DATABASE).resolve()}"
         options = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {"pool_pre_ping": True}
         return optuna.storages.RDBStorage(url, engine_kwargs=options)
     except Exception as error:  # of any driver that the URL names
@@ -96,7 +98,8 @@ class Study:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._alone():
             self.study = optuna.create_study(
-                study_name=name, storage=storage, load_if_exists=True, sampler=_sampler(sweep, 0), pruner=_pruner(sweep),
+                study_name=name, storage=storage, load_if_exists=True,
+                sampler=_sampler(sweep, 0), pruner=_pruner(sweep),
                 direction="maximize" if sweep.maximize else "minimize",
             )  # fmt: skip
             known = self.study.user_attrs.get(DEFINITION)
@@ -130,7 +133,7 @@ class Study:
             trials = self.study.get_trials(deepcopy=False)
             for frozen in trials:
                 if frozen.state == TrialState.RUNNING and (lock := self._lock(frozen.number)) is not None:
-                    return Trial(self.study, frozen._trial_id), lock  # noqa: SLF001: there is no public way
+                    return Trial(self.study, frozen._trial_id), lock
             waiting = any(trial.state == TrialState.WAITING for trial in trials)
             if not waiting and (most is None or _begun(trials) >= most):
                 return None
@@ -152,6 +155,24 @@ class Study:
             lock.acquire(timeout=0)
             return lock
         return None
+
+
+def find_study(name: str | None, url: str | None, results_root: Path) -> optuna.Study:
+    """Open a sweep's study to look at it; the only one where no name is given.
+
+    Raises:
+        UserError: there is none of that name, or several to choose from.
+    """
+    if url is None and not (results_root / FOLDER / DATABASE).exists():
+        raise UserError(f"--results-root: {results_root} has no sweeps yet (or they are elsewhere: --storage)")
+    storage = open_storage(url, results_root)
+    names = [summary.study_name for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)]
+    if name is None and len(names) == 1:
+        name = names[0]
+    if name not in names:
+        found = "none given" if name is None else f"found '{name}'"
+        raise UserError(f"sweep: expected one of {', '.join(sorted(names)) or 'no sweeps at all'}; {found}")
+    return optuna.load_study(study_name=name, storage=storage)
 
 
 def load_sweep(study: optuna.Study) -> dict[str, Any]:

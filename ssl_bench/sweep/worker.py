@@ -127,6 +127,7 @@ class _Worker:
             if reason is None:
                 self.outcome.trained += 1
                 self._say(task, "finished")
+                self._report(active)
                 self.advance(active)
             elif active.pruned and code in (128 + SIGTERM, -SIGTERM):
                 self._say(task, "pruned")
@@ -140,16 +141,19 @@ class _Worker:
     def prune(self) -> None:
         """Show Optuna the validation curves of first runs; one that it gives up is stopped."""
         for active in self.active.values():
-            if self.study.sweep.pruner == "none" or active.at > 0 or active.pruned:
-                continue
-            for step, value in self._curve(active.task):
-                if step not in active.reported:
-                    active.reported.add(step)
-                    active.trial.report(value, step)
-                    if active.trial.should_prune():
-                        active.pruned = True
-                        self.pool.stop(active.task)
-                        break
+            if not active.pruned and self._report(active) and active.trial.should_prune():
+                active.pruned = True
+                self.pool.stop(active.task)
+
+    def _report(self, active: _Active) -> bool:
+        """Tell Optuna of the new points of a first run's curve; returns whether there are any."""
+        if self.study.sweep.pruner == "none" or active.at > 0:
+            return False
+        new = [point for point in self._curve(active.task) if point[0] not in active.reported]
+        for step, value in new:
+            active.reported.add(step)
+            active.trial.report(value, step)
+        return bool(new)
 
     def _curve(self, task: Task) -> list[tuple[int, float]]:
         assert task.spec is not None
