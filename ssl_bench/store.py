@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import pandas as pd
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from ssl_bench.errors import UserError
 from ssl_bench.examples import Example, Moment, read_pictures
 from ssl_bench.files import write_bytes, write_json
 from ssl_bench.spec import RunSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Status = Literal["finished", "running", "interrupted", "failed"]
 FORMAT = 1
@@ -45,16 +48,22 @@ class Run:
     @cached_property
     def cases(self) -> pd.DataFrame:
         """Scores per network, case and class: network, case, class, then a column per metric (NaN: undefined)."""
+        import pandas as pd
+
         return pd.read_csv(self.path / "cases.csv", dtype={"case": str}, keep_default_na=False, na_values=[""])
 
     @cached_property
     def curves(self) -> pd.DataFrame:
         """Training curves, a row per logged iteration."""
+        import pandas as pd
+
         return pd.read_csv(self.path / "curves.csv")
 
     @cached_property
     def test_curve(self) -> pd.DataFrame | None:
         """The predictor's test scores at intervals of training: iteration, then a column per metric; None without."""
+        import pandas as pd
+
         path = self.path / "test_curve.csv"
         return pd.read_csv(path) if path.exists() else None
 
@@ -68,6 +77,24 @@ class Run:
         """Uncertainty maps early and late, for a method that mixes by uncertainty."""
         paths = sorted(self.path.glob("moments-*.npz"), key=lambda path: int(path.stem.partition("-")[2]))
         return [moment for path in paths for moment in read_pictures(path, Moment)]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A run in brief: `hash` is its name in the store, `dsc` its predictor's mean DSC where it has one."""
+
+    benchmark: str
+    labeled: int
+    train_count: int
+    protocol: str
+    method: str
+    seed: int
+    hash: str
+    status: Status
+    iteration: int
+    iterations: int
+    error: str | None
+    dsc: float | None
 
 
 @dataclass(frozen=True)
@@ -105,11 +132,13 @@ class RunFolder:
         if not path.exists():
             return None
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = from_json(path.read_bytes())  # twice as fast as json, which counts for thousands of runs
             if data["format"] != FORMAT:
                 raise UserError(f"{path}: expected format {FORMAT}, found {data['format']!r}")
             data["status"], data["iterations"], data["spec"], data["provenance"]  # every run has them
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        except UserError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: not a run's description ({error!r}); move the folder out of the store") from None
         return dict(data)
 
@@ -225,6 +254,9 @@ class RunFolder:
         return data
 
 
+Seen = TypeVar("Seen")
+
+
 class Store:
     """All runs under one results root, at runs/<data set>/<method>/<hash>/."""
 
@@ -245,18 +277,24 @@ class Store:
         Raises:
             UserError: a run's description cannot be read, unless `unreadable` is there to take the message.
         """
-        runs = []
+        runs = list(self._each(_as_run, unreadable))
+        return sorted(runs, key=lambda r: (r.spec.benchmark, r.spec.method, r.spec.labeled, r.spec.seed, r.path.name))
+
+    def entries(self, unreadable: list[str] | None = None) -> list[Entry]:
+        """Return what `runs` does, in brief and faster, for a look at many."""
+        entries = list(self._each(_as_entry, unreadable))
+        return sorted(entries, key=lambda e: (e.benchmark, e.method, e.labeled, e.seed, e.hash))
+
+    def _each(self, made: Callable[[Path, dict[str, Any]], Seen], unreadable: list[str] | None) -> Iterator[Seen]:
         for path in self.root.glob("runs/*/*/*/run.json"):
             try:
-                run = self._load(path.parent)
+                data = RunFolder(path.parent).read()
+                if data is not None and data.get("hash") == path.parent.name:
+                    yield made(path.parent, data)
             except UserError as error:
                 if unreadable is None:
                     raise
                 unreadable.append(str(error))
-                continue
-            if run is not None and run.path.name == run.spec.hash:
-                runs.append(run)
-        return sorted(runs, key=lambda r: (r.spec.benchmark, r.spec.method, r.spec.labeled, r.spec.seed, r.path.name))
 
     @contextmanager
     def claim(self, spec: RunSpec) -> Iterator[bool]:
@@ -290,23 +328,44 @@ class Store:
 
     def _load(self, path: Path) -> Run | None:
         data = RunFolder(path).read()
-        if data is None:
-            return None
-        try:
-            spec = RunSpec.model_validate(data["spec"])
-        except (ValidationError, KeyError) as error:
-            raise UserError(f"{path / 'run.json'}: not a run of this version: {str(error).splitlines()[0]}") from None
-        iterations, status = int(data["iterations"]), _status(path, data["status"])
-        return Run(
-            path=path,
-            spec=spec,
-            status=status,
-            iteration=iterations if status == "finished" else _reached(path, running=status == "running"),
-            iterations=iterations,
-            error=data.get("error"),
-            provenance=data["provenance"],
-            result=data.get("result", {}),
-        )
+        return None if data is None else _as_run(path, data)
+
+
+def _as_run(path: Path, data: dict[str, Any]) -> Run:
+    try:
+        spec = RunSpec.model_validate(data["spec"])
+    except (ValidationError, KeyError) as error:
+        raise _unlike(path, str(error).splitlines()[0]) from None
+    iterations, status = int(data["iterations"]), _status(path, data["status"])
+    return Run(
+        path=path,
+        spec=spec,
+        status=status,
+        iteration=iterations if status == "finished" else _reached(path, running=status == "running"),
+        iterations=iterations,
+        error=data.get("error"),
+        provenance=data["provenance"],
+        result=data.get("result", {}),
+    )
+
+
+def _as_entry(path: Path, data: dict[str, Any]) -> Entry:
+    iterations, status = int(data["iterations"]), _status(path, data["status"])
+    try:
+        spec, result = data["spec"], data.get("result")
+        headline = None if result is None else result["scores"][result["predictor"]].get("dsc", {}).get("mean")
+        return Entry(
+            spec["benchmark"], spec["labeled"], spec["train_count"], spec["protocol"]["name"], spec["method"],
+            spec["seed"], path.name, status,
+            iterations if status == "finished" else _reached(path, running=status == "running"),
+            iterations, data.get("error"), headline,
+        )  # fmt: skip
+    except (KeyError, TypeError, AttributeError) as error:
+        raise _unlike(path, repr(error)) from None
+
+
+def _unlike(path: Path, why: str) -> UserError:
+    return UserError(f"{path / 'run.json'}: not a run of this version: {why}")
 
 
 def _status(path: Path, recorded: str) -> Status:

@@ -107,11 +107,17 @@ def report(
 
 
 @app.command()
-def status(results_root: ResultsOption = RESULTS) -> None:
-    """List runs: finished, running, interrupted, failed and why."""
+def status(
+    every: Annotated[bool, typer.Option("--every", help="List every run, however many.")] = False,
+    results_root: ResultsOption = RESULTS,
+) -> None:
+    """List runs: finished, running, interrupted, queued on a cluster, failed and why."""
+    from ssl_bench.launch.slurm import queue
     from ssl_bench.report.runs import status_table
     from ssl_bench.store import Store
 
     unreadable: list[str] = []
-    status_table(Store(results_root).runs(unreadable)).print(make_console())
+    entries = Store(results_root).entries(unreadable)
+    queued = {submission.name: submission.state.lower() for submission in queue(results_root)}
+    status_table(entries, queued, every=every).print(make_console())
     warn(unreadable)

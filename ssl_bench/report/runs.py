@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ssl_bench.report.select import CASES, mean_and_deviation, metric_title, origin, seed_scores, undefined
 from ssl_bench.report.table import Table
-from ssl_bench.store import Run
+from ssl_bench.store import Entry, Run
+
+MOST = 60  # finished runs that `status` lists one by one
 
 
 def comparison_table(runs: Sequence[Run], titles: dict[str, str]) -> Table:
@@ -46,19 +48,47 @@ def comparison_table(runs: Sequence[Run], titles: dict[str, str]) -> Table:
     )  # fmt: skip
 
 
-def status_table(runs: Sequence[Run]) -> Table:
-    """List runs with where they stand; a failed one says why."""
+def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: bool = False) -> Table:
+    """List runs with where they stand; a failed one says why. Many finished ones are counted in groups.
+
+    Args:
+        entries: the store's.
+        queued: runs in a cluster's queue, by hash, with the queue's word for each.
+        every: list every run, however many.
+
+    """
+    grouped = not every and sum(entry.status == "finished" for entry in entries) > MOST
     rows, notes = [], []
-    for run in runs:
-        spec = run.spec
-        dsc = ""
-        if run.status == "finished" and "dsc" in run.result["scores"][run.result["predictor"]]:
-            dsc = mean_and_deviation(seed_scores([run], "dsc"))
+    groups: dict[tuple[str, str, str, str], list[Entry]] = {}
+    for entry in entries:
+        labeled = f"{entry.labeled}/{entry.train_count}"
+        if entry.status == "finished" and grouped:
+            groups.setdefault((entry.benchmark, labeled, entry.protocol, entry.method), []).append(entry)
+            continue
+        status = f"{entry.status}, {queued[entry.hash]}" if entry.hash in queued else entry.status
         rows.append([
-            spec.benchmark, f"{spec.labeled}/{spec.train_count}", spec.protocol.name, spec.method, str(spec.seed),
-            run.status, f"{run.iteration}/{run.iterations}", dsc, run.path.name,
+            entry.benchmark, labeled, entry.protocol, entry.method, str(entry.seed), status,
+            f"{entry.iteration}/{entry.iterations}", _dsc([entry]), entry.hash,
         ])  # fmt: skip
-        if run.error:
-            notes.append(f"{run.path.name}: {run.error}")
+        if entry.error:
+            notes.append(f"{entry.hash}: {entry.error}")
+    for key, own in groups.items():
+        seeds = len({entry.seed for entry in own})
+        rows.append([*key, f"{seeds} seeds", "finished", "", _dsc(own), f"{len(own)} runs"])
+    begun = {entry.hash for entry in entries}
+    waiting = sum(name not in begun for name in queued)
+    if waiting:
+        notes.append(f"{waiting} more wait in the cluster's queue.")
+    if grouped:
+        notes.append("Finished runs are counted in groups, which differ in seeds and settings; --every lists each.")
     header = ["Data set", "Labelled", "Protocol", "Method", "Seed", "Status", "Iteration", "DSC [%]", "Run"]
-    return Table(f"{len(runs)} runs", header, rows, frozenset({"Labelled", "Seed", "Iteration", "DSC [%]"}), notes)
+    return Table(f"{len(entries)} runs", header, rows, frozenset({"Labelled", "Seed", "Iteration", "DSC [%]"}), notes)
+
+
+def _dsc(entries: Sequence[Entry]) -> str:
+    """The DSC of one run, or of several from the lowest to the highest: they need not be alike."""
+    values = [100 * entry.dsc for entry in entries if entry.status == "finished" and entry.dsc is not None]
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    return f"{low:.2f}" if len(values) == 1 else f"{low:.2f} to {high:.2f}"
