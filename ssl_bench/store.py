@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -271,22 +273,34 @@ class Store:
         """Return a run by its spec, None where it never began."""
         return self._load(self.folder(spec).path)
 
-    def runs(self, unreadable: list[str] | None = None) -> list[Run]:
+    def runs(self, unreadable: list[str] | None = None, of: Collection[tuple[str, str]] | None = None) -> list[Run]:
         """Return every run, sorted by data set, method, labelled images, seed and hash; copied folders do not count.
+
+        Args:
+            unreadable: takes the message of each run whose description cannot be read.
+            of: names of data sets and methods whose runs are wanted alone; None for all.
 
         Raises:
             UserError: a run's description cannot be read, unless `unreadable` is there to take the message.
         """
-        runs = list(self._each(_as_run, unreadable))
+        with _without_collection():
+            runs = list(self._each(_as_run, unreadable, of))
         return sorted(runs, key=lambda r: (r.spec.benchmark, r.spec.method, r.spec.labeled, r.spec.seed, r.path.name))
 
     def entries(self, unreadable: list[str] | None = None) -> list[Entry]:
         """Return what `runs` does, in brief and faster, for a look at many."""
-        entries = list(self._each(_as_entry, unreadable))
+        with _without_collection():
+            entries = list(self._each(_as_entry, unreadable))
         return sorted(entries, key=lambda e: (e.benchmark, e.method, e.labeled, e.seed, e.hash))
 
-    def _each(self, made: Callable[[Path, dict[str, Any]], Seen], unreadable: list[str] | None) -> Iterator[Seen]:
-        for path in self.root.glob("runs/*/*/*/run.json"):
+    def _each(
+        self,
+        made: Callable[[Path, dict[str, Any]], Seen],
+        unreadable: list[str] | None,
+        of: Collection[tuple[str, str]] | None = None,
+    ) -> Iterator[Seen]:
+        folders = ["*/*"] if of is None else [f"{data}/{method}" for data, method in sorted(of)]
+        for path in chain.from_iterable(self.root.glob(f"runs/{folder}/*/run.json") for folder in folders):
             try:
                 data = RunFolder(path.parent).read()
                 if data is not None and data.get("hash") == path.parent.name:
@@ -329,6 +343,18 @@ class Store:
     def _load(self, path: Path) -> Run | None:
         data = RunFolder(path).read()
         return None if data is None else _as_run(path, data)
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Leave the garbage collector out: it would walk thousands of runs again and again, and none is garbage."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _as_run(path: Path, data: dict[str, Any]) -> Run:

@@ -30,7 +30,7 @@ from ssl_bench.cli.common import (
 from ssl_bench.errors import UserError
 
 if TYPE_CHECKING:
-    pass
+    from ssl_bench.report.figures import FigureReport
 
 
 @app.command()
@@ -65,10 +65,9 @@ def report(
 ) -> None:
     """Regenerate the paper's tables and figures from the results, published beside measured."""
     from ssl_bench.method import load_methods
-    from ssl_bench.report import publish
-    from ssl_bench.report.figures import FigureReport, paper_figure
+    from ssl_bench.report.grid import shown as shown_runs
     from ssl_bench.report.layout import View
-    from ssl_bench.report.paper import paper_table
+    from ssl_bench.report.paper import TableReport, paper_table
     from ssl_bench.report.table import FORMATS
     from ssl_bench.store import Store
 
@@ -81,21 +80,29 @@ def report(
     if output is None and html is None and any(grid.exhibit == "figure" for grid in grids):
         raise UserError("--output: figures are files; expected a folder for them (or --html DIR)")
     unreadable: list[str] = []
-    runs, methods = Store(results_root).runs(unreadable), load_methods(*(methods_dir or []))
+    methods = load_methods(*(methods_dir or []))
+    runs = Store(results_root).runs(unreadable, shown_runs(grids, target, methods))
     warn(unreadable)
     view = View(all_networks, costs, data, tuple(same_place(results_root, methods_dir)))
-    reports = [
-        (paper_table if grid.exhibit == "table" else paper_figure)(grid, target, runs, methods, view) for grid in grids
-    ]
-    if output is not None:
-        for one in reports:
-            typer.echo(f"{one.grid.name}: {', '.join(map(str, publish.write_files(one, output)))}")
-    if html is not None:
-        typer.echo(f"{publish.write_html(reports, html)} pages: {html / 'index.html'}")
+    reports: list[TableReport | FigureReport] = []
+    for grid in grids:
+        if grid.exhibit == "table":
+            reports.append(paper_table(grid, target, runs, methods, view))
+        else:
+            from ssl_bench.report.figures import paper_figure  # and with it all that draws, seconds of import
+
+            reports.append(paper_figure(grid, target, runs, methods, view))
     if output is not None or html is not None:
+        from ssl_bench.report import publish
+
+        if output is not None:
+            for one in reports:
+                typer.echo(f"{one.grid.name}: {', '.join(map(str, publish.write_files(one, output)))}")
+        if html is not None:
+            typer.echo(f"{publish.write_html(reports, html)} pages: {html / 'index.html'}")
         return
     for one in reports:
-        assert not isinstance(one, FigureReport)
+        assert isinstance(one, TableReport)
         tables = [*one.tables, one.statistics] if statistics else one.tables
         if format == "terminal":
             for shown in tables:

@@ -84,10 +84,11 @@ def case_scores(runs: Sequence[Run], metric: Metric, network: str | None = None)
         frame = run.cases
         own = frame[frame["network"] == (network or run.result["predictor"])]
         grouped = own.groupby("case", sort=True)[metric]
-        names = tuple(map(str, grouped.groups))
+        summed = grouped.sum()
+        names = tuple(summed.index)
         cases = names if cases is None else cases
         assert names == cases, f"{run.path}: other test cases than {runs[0].path}"
-        sums.append(grouped.sum().to_numpy(dtype=float) * scale)
+        sums.append(summed.to_numpy(dtype=float) * scale)
         counts.append(grouped.count().to_numpy(dtype=np.int64))
     assert cases is not None
     return Scores(tuple(run.spec.seed for run in runs), cases, np.stack(sums), np.stack(counts))

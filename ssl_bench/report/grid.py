@@ -126,6 +126,18 @@ def all_grids() -> list[Grid]:
     return sorted(grids, key=lambda grid: (grid.exhibit == "figure", grid.number))
 
 
+def shown(grids: Sequence[Grid], target: Target, methods: Mapping[str, type[SSLMethod]]) -> set[tuple[str, str]]:
+    """Names of the data sets and methods whose runs these grids may show."""
+    pairs = set()
+    for grid in grids:
+        aimed = aim(grid, target, methods)
+        upper = upper_line(aimed, methods)
+        for one in (aimed, *([] if upper is None else [upper])):
+            cells = [place.cell for row in places(one, target, methods) for place in row if place is not None]
+            pairs |= {(cell.benchmark.name, cell.method) for cell in cells}
+    return pairs
+
+
 def aim(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> Grid:
     """Return the grid with its columns on the data set and shares of the target.
 

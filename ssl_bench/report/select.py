@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from ssl_bench.errors import UserError
@@ -193,6 +194,7 @@ def plain_protocol(protocol: Protocol) -> dict[str, Any]:
     return data
 
 
+@cache
 def _count(share: str, train_count: int) -> int | None:
     """The number of labelled images that a share is; None where there are not as many, or none at all."""
     count = number_of(parse_share(share, "--labeled"), train_count)

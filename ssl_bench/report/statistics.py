@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 DECIMALS = 9  # of a difference, so that rounding errors neither break ties nor hide zeros
 CHUNK = 50  # resamples held in memory at a time
@@ -125,6 +124,8 @@ def compare(a: Scores, b: Scores) -> Comparison | None:
         The comparison; None where a and b have no seed or no such case in common.
 
     """
+    from scipy import stats  # half a second of import, which a table without runs need not wait for
+
     seeds, seeds_a, seeds_b = np.intersect1d(a.seeds, b.seeds, return_indices=True)
     _, cases_a, cases_b = np.intersect1d(a.cases, b.cases, return_indices=True)
     places_a, places_b = np.ix_(seeds_a, cases_a), np.ix_(seeds_b, cases_b)

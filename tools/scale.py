@@ -1,0 +1,93 @@
+"""How long `status` and `report` take over a results store of many runs: `python tools/scale.py [RUNS]`.
+
+The store is drawn: every method on ISIC at four labelled shares, 5 seeds, and as many settings as make up the number.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from ssl_bench.method import load_methods
+from ssl_bench.spec import RunSpec, load_benchmark, load_protocol
+from ssl_bench.store import FORMAT
+
+SHARES, SEEDS, TRAIN, TEST = (90, 181, 363, 1815), 5, 1815, 779
+PROVENANCE = {
+    "started": "2026-01-02T03:04:05+00:00", "finished": "2026-01-03T03:04:05+00:00", "ssl_bench": "0.1.0",
+    "device": "CPU, 1 thread", "packages": {"torch": "2.11"}, "method_source_sha256": "0", "command": "drawn",
+}  # fmt: skip
+
+
+def draw_store(root: Path, count: int) -> int:
+    """Write `count` finished runs as the store describes them; returns the number of bytes."""
+    benchmark, rng, written, size = load_benchmark("isic"), np.random.default_rng(0), 0, 0
+    methods = load_methods()
+    variants = -(-count // (len(methods) * len(SHARES) * SEEDS))
+    for variant in range(variants):
+        card = load_protocol("mini", {"lambda_max": 0.1 + variant}, dimensions=2)
+        protocol = card.resolved(benchmark, TRAIN, "cpu")
+        for method in methods.values():
+            for labeled in SHARES:
+                for seed in range(1, SEEDS + 1):
+                    if written == count:
+                        return size
+                    spec = RunSpec(
+                        benchmark="isic", classes=benchmark.classes, label_values=(0, 255), intensity="rgb",
+                        split=benchmark.splits["random"], data_fingerprint="f" * 16, train_count=TRAIN, test_count=TEST,
+                        labeled=labeled, protocol=protocol, weights_fingerprint="0" * 16, method=method.name,
+                        method_version=method.version, seed=seed,
+                        hyperparameters=method.hyperparameters().resolved(2).model_dump(),
+                    )  # fmt: skip
+                    size += _write(root, spec, rng.random((TEST, 2)).round(6))
+                    written += 1
+    return size
+
+
+def _write(root: Path, spec: RunSpec, scores: np.ndarray) -> int:
+    means = dict(zip(("dsc", "jaccard"), scores.mean(axis=0).tolist(), strict=True))
+    result = {
+        "predictor": "teacher", "scores": {"teacher": {k: {"mean": v, "undefined": 0} for k, v in means.items()}},
+        "parameters": {"teacher": 1}, "updates": 300, "train_seconds": 300.0, "score_seconds": 9.0,
+        "peak_memory_mib": None, "test_sides": {"smallest": [100, 120], "largest": [300, 400]},
+    }  # fmt: skip
+    record = {
+        "format": FORMAT, "hash": spec.hash, "status": "finished", "iterations": 300,
+        "spec": spec.model_dump(mode="json"), "provenance": PROVENANCE, "result": result,
+    }  # fmt: skip
+    folder = root / "runs" / spec.benchmark / spec.method / spec.hash
+    folder.mkdir(parents=True)
+    rows = "".join(f"teacher,{case},lesion,{dsc},{jaccard}\n" for case, (dsc, jaccard) in enumerate(scores.tolist()))
+    texts = {"run.json": json.dumps(record, indent=2), "cases.csv": "network,case,class,dsc,jaccard\n" + rows}
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    return sum(map(len, texts.values()))
+
+
+def main(count: int) -> None:
+    """Draw a store and time the commands, each in a process of its own, the best of three."""
+    with tempfile.TemporaryDirectory() as folder:
+        size = draw_store(Path(folder), count)
+        print(f"{count} runs, {size / 1e6:.0f} MB")
+        for words in (["--help"], ["status"], ["report", "--table", "1", "--protocol", "mini"],
+                      ["report", "--table", "4", "--protocol", "mini"]):  # fmt: skip
+            place = [] if words == ["--help"] else ["--results-root", folder]
+            times = []
+            for _ in range(3):
+                begun = time.monotonic()
+                subprocess.run(  # noqa: S603
+                    [sys.executable, "-m", "ssl_bench", *words, *place], check=True, stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )  # fmt: skip
+                times.append(time.monotonic() - begun)
+            print(f"ssl-bench {' '.join(words)}: {min(times):.1f} s")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
