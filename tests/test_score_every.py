@@ -110,7 +110,8 @@ def test_a_run_stopped_in_or_before_such_a_scoring_ends_in_the_same_bytes(
 def test_a_run_that_does_not_ask_for_it_keeps_the_identity_it_had_before_there_was_such_a_field(discs: Path) -> None:
     spec = plan(discs, "mt").spec
     data = spec.model_dump(mode="json")
-    for key in ("name", "title", "note", "epochs", "score_every"):
+    later = ("score_every", "validation", "validation_share", "validate_every")
+    for key in ("name", "title", "note", "epochs", *later):
         del data["protocol"][key]
     del data["label_values"]
     data["classes"] = len(spec.classes)

@@ -53,7 +53,7 @@ def import_results(
     from ssl_bench.store import Store
 
     imported = import_runs(file, Store(results_root))
-    typer.echo(f"{imported.added} runs added, {imported.already} were there, {len(imported.conflicts)} conflict")
+    typer.echo(f"{imported.added} runs added, {imported.already} were there, {len(imported.conflicts)} conflicts")
     if imported.conflicts:
         say("\n".join(f"conflict: {conflict}" for conflict in imported.conflicts))
         raise typer.Exit(1)

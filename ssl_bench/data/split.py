@@ -25,8 +25,8 @@ class Splits:
     validation: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, list[str]]:
-        """Plain lists, for splits.json."""
-        return {name: list(ids) for name, ids in asdict(self).items()}
+        """Plain lists, for splits.json; without validation where there is none."""
+        return {name: list(ids) for name, ids in asdict(self).items() if ids or name != "validation"}
 
 
 def split_cases(

@@ -1,7 +1,6 @@
 """Splits: their sizes, that nothing stands on two sides, and that labelled sets are nested."""
 
-from __future__ import annotations
-
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -258,3 +257,9 @@ def test_a_split_as_plain_data_has_every_part() -> None:
     assert set(plain) == {"labeled", "unlabeled", "test"}
     assert sorted(plain["labeled"] + plain["unlabeled"]) == ["a", "b"]
     assert plain["test"] == ["c"]
+    assert set(dataclasses.replace(splits, validation=("d",)).as_dict()) == {
+        "labeled",
+        "unlabeled",
+        "test",
+        "validation",
+    }

@@ -257,7 +257,7 @@ def test_status_says_where_every_run_stands_and_why_one_failed(store: Store) -> 
     write_run(store, "mt", 2, [0.5], status="running")
     failed = write_run(store, "cps", 1, [0.5], status="failed")
     write_run(store, "ucmt", 1, [0.5], metric="jaccard")
-    table = status_table(store.runs())
+    table = status_table(store.entries(), {})
     rows = {(row[3], row[4]): row for row in table.rows}
     assert rows["mt", "1"][5:8] == ["finished", "300/300", "37.50"]
     assert rows["mt", "2"][5:8] == ["interrupted", "0/300", ""]
@@ -267,6 +267,35 @@ def test_status_says_where_every_run_stands_and_why_one_failed(store: Store) -> 
     console = Console(file=io.StringIO(), width=200)
     table.print(console)
     assert "[loss1] = nan" in console.file.getvalue()  # type: ignore[attr-defined]  # no markup is taken from it
+
+
+def test_status_counts_many_finished_runs_and_lists_the_others(store: Store) -> None:
+    for seed in range(1, 62):
+        write_run(store, "mt", seed, [seed / 100])
+    waits = write_run(store, "cps", 1, [0.5], status="running")
+    table = status_table(store.entries(), {waits.hash: "pending", "0" * 16: "pending"})
+    assert [row[3:9] for row in table.rows] == [
+        ["cps", "1", "interrupted, pending", "0/300", "", waits.hash],
+        ["mt", "61 seeds", "finished", "", "1.00 to 61.00", "61 runs"],
+    ]
+    assert table.notes[0] == "1 more wait in the cluster's queue."
+    assert len(status_table(store.entries(), {}, every=True).rows) == 62
+
+
+def test_a_brief_look_sees_what_a_long_one_does(store: Store) -> None:
+    write_run(store, "mt", 2, [0.5, None])
+    write_run(store, "mt", 1, [0.25], metric="jaccard")
+    write_run(store, "cps", 1, [0.5], status="failed")
+    for entry, run in zip(store.entries(), store.runs(), strict=True):
+        spec = run.spec
+        assert (entry.benchmark, entry.labeled, entry.train_count, entry.protocol, entry.method, entry.seed) == (
+            spec.benchmark, spec.labeled, spec.train_count, spec.protocol.name, spec.method, spec.seed,
+        )  # fmt: skip
+        assert (entry.hash, entry.status, entry.iteration, entry.iterations, entry.error) == (
+            spec.hash, run.status, run.iteration, run.iterations, run.error,
+        )  # fmt: skip
+    assert [entry.dsc for entry in store.entries()] == [None, None, 0.5]
+    assert [run.spec.method for run in store.runs(of={("isic", "cps")})] == ["cps"]
 
 
 def test_cases_are_read_with_undefined_values_as_missing(store: Store) -> None:

@@ -1,0 +1,24 @@
+"""Every fault once or twice; `nox -s faults` tries them many times."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from faults import FAULTS, NotPossibleError
+from workplace import Workplace
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Iterator[Workplace]:
+    place = Workplace(tmp_path)
+    yield place
+    place.end()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_costs_nothing(name: str, workplace: Workplace) -> None:
+    fault, times, _ = FAULTS[name]
+    try:
+        assert fault(workplace, times) == times
+    except NotPossibleError as error:
+        pytest.skip(str(error))
