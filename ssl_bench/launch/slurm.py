@@ -168,8 +168,8 @@ def submit_missing(
     waiting = len(specs) - len(finished) - len(missing)
     if missing:
         array = submit(missing, device, options, at_once, store.root)
-        say(f"{len(missing)} runs submitted as job {array}; `ssl-bench status` shows how far they are")
-    say(f"{len(finished)} runs are finished, {waiting} are queued or being trained already")
+        say(f"submitted as job {array}: {len(missing)}; `ssl-bench status` shows how far they are")
+    say(f"finished before: {len(finished)}; queued or being trained already: {waiting}")
     return Outcome(already_finished=len(finished))
 
 
@@ -195,8 +195,8 @@ def submit_workers(
     missing = [task for task in tasks if task.label not in queued]
     if missing:
         array = submit(missing, launcher.device, launcher.options, None, results_root)
-        say(f"{len(missing)} workers submitted as job {array}; `ssl-bench sweep show {name}` shows how far they are")
-    say(f"{len(tasks) - len(missing)} workers are in the queue already")
+        say(f"workers submitted as job {array}: {len(missing)}; `ssl-bench sweep show {name}` shows how far they are")
+    say(f"workers in the queue already: {len(tasks) - len(missing)}")
 
 
 def queue(results_root: Path) -> list[Submission]:

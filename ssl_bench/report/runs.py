@@ -65,9 +65,9 @@ def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: 
         if entry.status == "finished" and grouped:
             groups.setdefault((entry.benchmark, labeled, entry.protocol, entry.method), []).append(entry)
             continue
-        status = f"{entry.status}, {queued[entry.hash]}" if entry.hash in queued else entry.status
+        told = {entry.status: None} | ({queued[entry.hash]: None} if entry.hash in queued else {})  # each once
         rows.append([
-            entry.benchmark, labeled, entry.protocol, entry.method, str(entry.seed), status,
+            entry.benchmark, labeled, entry.protocol, entry.method, str(entry.seed), ", ".join(told),
             f"{entry.iteration}/{entry.iterations}", _dsc([entry]), entry.hash,
         ])  # fmt: skip
         if entry.error:

@@ -75,19 +75,25 @@ def open_storage(url: str | None, results_root: Path) -> optuna.storages.BaseSto
     Raises:
         UserError: it cannot be opened.
     """
+    folder = results_root / FOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire()
+    except OSError as error:
+        raise UserError(f"--results-root: {results_root} cannot be written: {error}") from None
     try:
         if url is not None and url.startswith("journal:"):
             path = Path(url.removeprefix("journal:"))
             path.parent.mkdir(parents=True, exist_ok=True)
             return JournalStorage(JournalFileBackend(str(path)))
-        if url is None:
-            folder = results_root / FOLDER
-            folder.mkdir(parents=True, exist_ok=True)
-            url = f"sqlite:///{(folder / DATABASE).resolve()}"
-        options = {"connect_args": {"timeout": 120}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+        address = url or f"sqlite:///{(folder / DATABASE).resolve()}"
+        options = {"connect_args": {"timeout": 120}} if address.startswith("sqlite") else {"pool_pre_ping": True}
+        return optuna.storages.RDBStorage(address, engine_kwargs=options)
     except Exception as error:  # of any driver that the URL names
-        raise UserError(f"--storage: {url}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"--storage: cannot be opened: {str(error).splitlines()[0]}") from None
+    finally:
+        lock.release()  # two workers that make the same tables at once stumble over each other
 
 
 class Study:
