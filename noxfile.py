@@ -1,4 +1,4 @@
-"""Sessions: `nox -s tests`, `lint`, `types`, `demo`, `speed`."""
+"""Sessions: `nox -s tests`, `lint`, `types`, `demo`, `speed`, `scale`, `faults`, `slurm`, `postgres`."""
 
 import nox
 
@@ -43,3 +43,31 @@ def speed(session: nox.Session) -> None:
     """What the harness adds to the networks' own cost, as ratios taken side by side."""
     session.install("-q", *CONSTRAINTS, ".")
     session.run("python", "tools/speed.py", *session.posargs)
+
+
+@nox.session
+def scale(session: nox.Session) -> None:
+    """How long `status` and `report` take over a store of 10,000 runs."""
+    session.install("-q", *CONSTRAINTS, ".")
+    session.run("python", "tools/scale.py", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Kills, full disks, damaged files, wrong clocks: many of each; as root the full disk too."""
+    session.install("-q", *CONSTRAINTS, "-e", ".[test]")
+    session.run("python", "tests/faults.py", *session.posargs)
+
+
+@nox.session
+def slurm(session: nox.Session) -> None:
+    """A grid on a real Slurm of one node, disturbed on purpose; wants root and Debian's slurm-wlm and munge."""
+    session.install("-q", *CONSTRAINTS, ".[slurm]")
+    session.run("python", "tools/slurm_proof.py")
+
+
+@nox.session
+def postgres(session: nox.Session) -> None:
+    """A sweep of two workers over a real PostgreSQL, one of them killed; wants root and Debian's postgresql."""
+    session.install("-q", *CONSTRAINTS, ".[postgres]")
+    session.run("python", "tools/postgres_proof.py", "--protocol", "tiny", "--iterations", "60")

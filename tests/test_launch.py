@@ -101,21 +101,20 @@ def test_a_freed_slot_is_the_one_that_is_used(started: list[tuple[str, int | Non
     def task(seconds: float) -> Quick:
         return Quick("", (f"import time; time.sleep({seconds})",), tmp_path / "log")
 
-    pool = Pool(["a", "b", "a"])
-    for seconds in (5.0, 0.0, 5.0):
-        pool.start(task(seconds))
-    assert not pool.has_room
-    while not pool.ended():
-        time.sleep(0.01)
-    pool.start(task(5.0))
+    with Pool(["a", "b", "a"]) as pool:
+        for seconds in (5.0, 0.0, 5.0):
+            pool.start(task(seconds))
+        assert not pool.has_room
+        while not pool.ended():
+            time.sleep(0.01)
+        pool.start(task(5.0))
     assert [device for device, _ in started] == ["a", "b", "a", "b"]
-    pool.kill_all()
+    assert all(process.returncode == -signal.SIGTERM for _, process in pool.active.values())
 
 
 def test_processes_share_the_cores(started: list[tuple[str, int | None]], tmp_path: Path) -> None:
-    pool = Pool(["cpu", "cpu"])
-    pool.start(Quick("", ("",), tmp_path / "log"))
-    pool.kill_all()
+    with Pool(["cpu", "cpu"]) as pool:
+        pool.start(Quick("", ("",), tmp_path / "log"))
     assert started == [("cpu", max(1, len(os.sched_getaffinity(0)) // 2))]
 
 

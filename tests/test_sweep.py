@@ -83,6 +83,7 @@ def sweep(*texts: str, **changes: Any) -> Sweep:
         "method": "ucmt", "dataset": "demo", "labeled": "5%", "protocol": "tiny", "settings": {"iterations": 6},
         "seeds": (1, 2), "parameters": parse_parameters(texts or ["k=1..3", "r=4,8"]), "sampler": "grid",
         "objective": "validation", "metric": "dsc", "maximize": True, "pruner": "none",
+        "first_run": "0" * 16,
     }  # fmt: skip
     return Sweep(**{**fields, **changes})
 

@@ -1,4 +1,4 @@
-"""How long `status` and `report` take over a results store of many runs: `python tools/scale.py [RUNS]`.
+"""How long `status`, `report` and a trial of a sweep take with many runs: `python tools/scale.py [RUNS]`.
 
 The store is drawn: every method on ISIC at four labelled shares, 5 seeds, and as many settings as make up the number.
 """
@@ -17,6 +17,8 @@ import numpy as np
 from ssl_bench.method import load_methods
 from ssl_bench.spec import RunSpec, load_benchmark, load_protocol
 from ssl_bench.store import FORMAT
+from ssl_bench.sweep.space import parse_parameters
+from ssl_bench.sweep.study import Study, Sweep, open_storage
 
 SHARES, SEEDS, TRAIN, TEST = (90, 181, 363, 1815), 5, 1815, 779
 PROVENANCE = {
@@ -70,8 +72,27 @@ def _write(root: Path, spec: RunSpec, scores: np.ndarray) -> int:
     return sum(map(len, texts.values()))
 
 
+def time_trials(root: Path, count: int) -> None:
+    """Time how long a worker takes for a trial's book-keeping, by the number of trials before it."""
+    sweep = Sweep(
+        "ucmt", "demo", "5%", "demo", {}, (1,), parse_parameters(["lambda_max=0.01..1:log", "k=1..5"]), "random",
+        "validation", "dsc", True, "none", "drawn",
+    )  # fmt: skip
+    for name, url in (("SQLite", None), ("journal", f"journal:{root / 'journal.log'}")):
+        study, begun = Study(sweep, name, open_storage(url, root), root), time.monotonic()
+        for number in range(count):
+            taken = study.take(count)
+            assert taken is not None
+            trial, lock = taken
+            value = sum(float(parameter.suggest(trial)) for parameter in sweep.parameters)
+            study.study.tell(trial, value)
+            lock.release()
+            if number + 1 in (count // 4, count):
+                print(f"{name}: {1000 * (time.monotonic() - begun) / (number + 1):.0f} ms a trial up to {number + 1}")
+
+
 def main(count: int) -> None:
-    """Draw a store and time the commands, each in a process of its own, the best of three."""
+    """Draw a store and time the commands, each in a process of its own, the best of three; then a sweep's trials."""
     with tempfile.TemporaryDirectory() as folder:
         size = draw_store(Path(folder), count)
         print(f"{count} runs, {size / 1e6:.0f} MB")
@@ -87,6 +108,8 @@ def main(count: int) -> None:
                 )  # fmt: skip
                 times.append(time.monotonic() - begun)
             print(f"ssl-bench {' '.join(words)}: {min(times):.1f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        time_trials(Path(folder), max(count // 10, 4))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from ssl_bench.store import Entry, Store
 
 ARTEFACTS = ("cases.csv", "curves.csv", "weights.safetensors")
 GRID = ["--methods", "supervised,mt,cps", "--dataset", "demo", "--protocol", "tiny", "--iterations", "500"]
+SWEEP = ["sweep", "--method", "ucmt", "--dataset", "demo", "--protocol", "tiny", "--iterations", "40",
+         "--param", "k=1..2", "--param", "r=4,8"]  # fmt: skip
 CONFIGURATION = """
 ClusterName=proof
 SlurmctldHost={host}
@@ -139,6 +141,12 @@ def main() -> None:
         wait(lambda: not output("squeue", "--noheader").strip(), "the queue to be empty", 600)
         bench("status")
         compare()
+
+        bench(*SWEEP, "--launcher", "slurm", "--jobs", "2", "--slurm", "partition=work,cpus=1,time=10m")
+        wait(lambda: not output("squeue", "--noheader").strip(), "the sweep's workers to end", 600)
+        bench("sweep", "show")
+        if [one.status for one in Store(Path("results")).entries() if one.method == "ucmt"] != ["finished"] * 4:
+            sys.exit("expected four trials and four runs")
 
 
 def queued() -> dict[str, str]:

@@ -125,6 +125,10 @@ def status(
 
     unreadable: list[str] = []
     entries = Store(results_root).entries(unreadable)
-    queued = {submission.name: submission.state.lower() for submission in queue(results_root)}
+    try:
+        queued = {submission.name: submission.state.lower() for submission in queue(results_root)}
+    except UserError as error:  # a cluster that does not answer hides nothing of the store
+        say(str(error))
+        queued = {}
     status_table(entries, queued, every=every).print(make_console())
     warn(unreadable)

@@ -8,7 +8,8 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from ssl_bench.errors import InterruptedRunError
 from ssl_bench.launch.outcome import Outcome
@@ -31,7 +32,7 @@ class PoolConsole(Protocol):
 
 @dataclass
 class Pool:
-    """Processes at work, at most one per slot; a slot is a device, which may have several."""
+    """Processes at work, at most one per slot (a device, which may have several); leaving it ends them."""
 
     slots: Sequence[str]
     active: dict[Task, tuple[str, subprocess.Popen[bytes]]] = field(default_factory=dict)
@@ -62,17 +63,19 @@ class Pool:
         """Ask one process to write its checkpoint and end."""
         self.active[task][1].send_signal(signal.SIGTERM)
 
-    def stop_all(self) -> None:
-        """Ask every process to write its checkpoint, and wait until all have ended."""
-        for task in self.active:
-            self.stop(task)
-        for _, process in self.active.values():
-            process.wait()
+    def __enter__(self) -> Self:
+        return self
 
-    def kill_all(self) -> None:
-        """End every process at once; what lies past their last checkpoints will be trained again."""
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave no process behind: each writes its checkpoint, unless it was a second Ctrl-C."""
+        for task in self.active:
+            if kind is KeyboardInterrupt:
+                self.active[task][1].kill()
+            else:
+                self.stop(task)
         for _, process in self.active.values():
-            process.kill()
             process.wait()
 
 
@@ -91,31 +94,26 @@ def run_pool(tasks: Sequence[Task], store: Store, slots: Sequence[str], console:
     """
     outcome, pool, waiting, total = Outcome(), Pool(slots), list(tasks), len(tasks)
     done = 0
-    with StopSignal() as stop:
-        try:
-            while waiting or pool.active:
-                if stop.signal_number is not None:
-                    pool.stop_all()
-                    raise InterruptedRunError(stop.signal_number)
-                for task, code in pool.ended():
+    with StopSignal() as stop, pool:
+        while waiting or pool.active:
+            if stop.signal_number is not None:
+                raise InterruptedRunError(stop.signal_number)
+            for task, code in pool.ended():
+                done += 1
+                console.ended(task, _settle(task, code, store, outcome), done, total)
+            for task in list(waiting):
+                assert task.spec is not None
+                if store.folder(task.spec).is_finished:
+                    outcome.already_finished += 1
                     done += 1
-                    console.ended(task, _settle(task, code, store, outcome), done, total)
-                for task in list(waiting):
-                    assert task.spec is not None
-                    if store.folder(task.spec).is_finished:
-                        outcome.already_finished += 1
-                        done += 1
-                        console.ended(task, "finished before", done, total)
-                    elif not pool.has_room or store.is_claimed(task.spec):
-                        continue
-                    else:
-                        pool.start(task)
-                    waiting.remove(task)
-                console.show(list(pool.active), done, total)
-                time.sleep(TICK)
-        except KeyboardInterrupt:
-            pool.kill_all()
-            raise
+                    console.ended(task, "finished before", done, total)
+                elif not pool.has_room or store.is_claimed(task.spec):
+                    continue
+                else:
+                    pool.start(task)
+                waiting.remove(task)
+            console.show(list(pool.active), done, total)
+            time.sleep(TICK)
     return outcome
 
 

@@ -98,14 +98,14 @@ def settle_sweep(
         every = max(1, first.iterations // POINTS)
         settings = {**settings, "validate_every": every}
         planner.remarks.append(f"the pruner looks at the validation images every {every} iterations: validate_every")
-    _planned(planner, settings, combinations)
+    first = _planned(planner, settings, combinations)[0]
     known = first.spec.protocol.metrics
     if metric is not None and metric not in known:
         raise UserError(f"--metric: expected one of the scored {', '.join(known)}; found '{metric}'")
     chosen = metric or known[0]
     return Sweep(
         planner.method, planner.benchmark.option, planner.labeled, planner.protocol, settings, planner.seeds,
-        parameters, sampler, objective, chosen, chosen in FRACTIONS, pruner,
+        parameters, sampler, objective, chosen, chosen in FRACTIONS, pruner, first.spec.hash,
     )  # fmt: skip
 
 

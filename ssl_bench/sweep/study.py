@@ -37,7 +37,8 @@ class Sweep:
     """What a sweep is; two commands that say the same work on the same study.
 
     `objective` is what trials are compared by: the validation images' score, the test set's, or nothing, where a grid
-    only trains what a table lays out.
+    only trains what a table lays out. `first_run` is the hash of the first run that was planned: other data, weights,
+    precision or version of the method make another sweep.
     """
 
     method: str
@@ -52,6 +53,7 @@ class Sweep:
     metric: str
     maximize: bool
     pruner: Pruner
+    first_run: str
 
     @property
     def definition(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 from optuna.trial import Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from ssl_bench.errors import InterruptedRunError, UserError
 from ssl_bench.launch.outcome import Outcome
@@ -56,26 +57,26 @@ def work(
 
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint, and every trial is left to be taken again.
+        UserError: the study's storage cannot be reached any more; likewise.
     """
     worker = _Worker(study, store, Pool(slots), console, Outcome())
-    with StopSignal() as stop:
+    with StopSignal() as stop, worker.pool:
         try:
             while True:
                 if stop.signal_number is not None:
-                    worker.pool.stop_all()
                     raise InterruptedRunError(stop.signal_number)
                 worker.settle()
                 worker.prune()
                 while worker.pool.has_room and (taken := study.take(most)) is not None:
-                    trial, lock = taken
-                    worker.begin(_Active(trial, lock), plan)
+                    worker.begin(_Active(*taken), plan)
                 if not worker.active:
                     return worker.outcome
                 console.show(list(worker.pool.active), worker.ended, worker.ended + len(worker.active))
                 time.sleep(TICK)
-        except KeyboardInterrupt:
-            worker.pool.kill_all()
-            raise
+        except SQLAlchemyError as error:
+            raise UserError(
+                f"--storage: {str(error).splitlines()[0]}; the same command goes on once it is back"
+            ) from None
 
 
 @dataclass
