@@ -314,6 +314,7 @@ UCMT = ["--method", "ucmt", "--dataset", "demo", "--param", "k=1..2"]
         ([*UCMT, "--pruner", "median"], "needs --objective"),
         ([*UCMT, "--slurm", "gpus=1"], "needs --launcher slurm"),
         ([*UCMT, "--launcher", "x"], "found 'x'"),
+        ([*UCMT, "--name", "../x"], "--name: expected letters"),
         (["show"], "has no sweeps yet"),
         (["plot", "--output", "x"], "has no sweeps yet"),
     ],

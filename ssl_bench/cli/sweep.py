@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -102,6 +103,8 @@ def sweep(
         raise UserError("sweep: --method and --dataset are needed (or: sweep show, sweep plot)")
     if (sampler == "grid") != (trials is None):
         raise UserError(f"--trials: {'a grid has its own number' if trials else 'needed with --sampler ' + sampler}")
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise UserError(f"--name: expected letters, digits, '_', '.' and '-', found '{name}'")
     load_methods(*(methods_dir or []))
     benchmark = load_benchmark(dataset)
     console, chosen, store = make_console(), choose_launcher(launcher, jobs, device, slurm), Store(results_root)
