@@ -234,6 +234,47 @@ def test_what_slurm_is_asked_for() -> None:
     assert choose_launcher("slurm", None, "auto", "gres=gpu:2").planned.type == "cuda"
 
 
+def test_a_job_that_is_preempted_lets_its_process_end_and_asks_for_the_queue_again(tmp_path: Path) -> None:
+    program = f"""
+import signal, sys, time
+def end(number, frame):
+    time.sleep(0.2)
+    open({str(tmp_path / "ended")!r}, "w").close()
+    sys.exit(143)
+signal.signal(signal.SIGTERM, end)
+open({str(tmp_path / "ready")!r}, "w").close()
+time.sleep(30)
+"""
+    command = slurm.Command(Quick("", (program,), tmp_path / "log"), "cpu")
+    again: list[Any] = []
+
+    def preempted(number: int, frame: Any) -> None:
+        if not (tmp_path / "ready").exists():
+            return
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        again.append(command.checkpoint())
+        assert (tmp_path / "ended").exists()
+        raise SystemExit
+
+    before = signal.signal(signal.SIGALRM, preempted), signal.getsignal(signal.SIGTERM)
+    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)  # comes while the job waits for its process
+    try:
+        with pytest.raises(SystemExit):
+            command()
+    finally:
+        signal.signal(signal.SIGALRM, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+    assert isinstance(again[0].function, slurm.Command)
+    assert again[0].function.task is command.task
+
+
+def test_a_job_whose_process_fails_fails(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("error: no such thing\n")
+    command = slurm.Command(Quick("", ("import sys; sys.exit(2)",), tmp_path / "log"), "cpu")
+    with pytest.raises(RuntimeError, match="exit code 2: error: no such thing"):
+        command()
+
+
 def test_without_slurm_the_launcher_says_so(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     code, _, err = call(*DEMO, "--methods", "mt", "--launcher", "slurm")

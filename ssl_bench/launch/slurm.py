@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -102,12 +104,16 @@ class Command:
         return code
 
     def checkpoint(self) -> Any:
-        """Preempted or out of time: let the run write its checkpoint, and ask for the queue again."""
+        """Preempted or out of time: let the run write its checkpoint, and ask for the queue again.
+
+        This runs in a signal's handler, while `__call__` waits for the process and holds the lock of `Popen.wait`.
+        """
         from submitit.helpers import DelayedSubmission
 
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
-            self._process.wait()
+            with suppress(ChildProcessError):  # it has ended, and `__call__` knows
+                os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         return DelayedSubmission(Command(self.task, self.device))
 
     def _stop(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
