@@ -151,11 +151,22 @@ def submit(tasks: Sequence[Task], device: str, options: dict[str, Any], at_once:
         with executor.batch():
             jobs = [executor.submit(Command(task, device)) for task in tasks]
     except submitit.core.utils.FailedJobError as error:
-        raise UserError(f"--slurm: sbatch refuses the job: {error}") from None
+        _tidy(folder)
+        raise UserError(f"--slurm: sbatch refuses the job: {' '.join(str(error).split())}") from None
     array = jobs[0].job_id.partition("_")[0]
     entries = {job.job_id: {"name": _name(task), "label": task.label} for job, task in zip(jobs, tasks, strict=True)}
     write_json(folder / f"{array}.json", entries)
     return array
+
+
+def _tidy(folder: Path) -> None:
+    """Take away what submitit leaves of a job that was refused: files beside the submitted jobs' own folders."""
+    for pattern in ("*.pkl", ".submission_file_*.sh"):
+        for remains in folder.glob(pattern):
+            remains.unlink()
+    with suppress(OSError):  # not empty: earlier jobs are there
+        folder.rmdir()
+        folder.parent.rmdir()
 
 
 def submit_missing(
