@@ -19,7 +19,7 @@ from ssl_bench.report.select import mean_and_deviation, metric_title, seed_score
 from ssl_bench.report.table import Table
 from ssl_bench.spec import FRACTIONS
 from ssl_bench.store import Run
-from ssl_bench.sweep.study import ORACLE, load_sweep, parameters_of
+from ssl_bench.sweep.study import ORACLE, is_retried, load_sweep, parameters_of
 
 STATES = {
     TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",
@@ -39,7 +39,8 @@ def sweep_table(study: optuna.Study, runs: Mapping[str, Run]) -> Table:
     sweep = load_sweep(study)
     objective, metric, names = sweep["objective"], sweep["metric"], [p["name"] for p in sweep["parameters"]]
     per_cent = metric in FRACTIONS
-    trials = [trial for trial in study.get_trials(deepcopy=False) if not _retried(trial, study)]
+    everything = study.get_trials(deepcopy=False)
+    trials = [trial for trial in everything if not is_retried(trial, everything)]
     if objective != "none":
         sign = -1 if sweep["maximize"] else 1
         trials.sort(key=lambda t: (not _done(t), sign * (t.value or 0) if _done(t) else 0, t.number))
@@ -175,11 +176,3 @@ def _number(value: float | None, per_cent: bool) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _retried(trial: FrozenTrial, study: optuna.Study) -> bool:
-    """Whether a failed trial was tried again, and only its successor says anything."""
-    return trial.state == TrialState.FAIL and any(
-        other.number > trial.number and parameters_of(other) == parameters_of(trial)
-        for other in study.get_trials(deepcopy=False)
-    )

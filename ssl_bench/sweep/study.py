@@ -23,6 +23,7 @@ from ssl_bench.sweep.space import Parameter, grid
 
 FOLDER, DATABASE = "sweeps", "studies.db"  # of the results root
 DEFINITION = "ssl-bench"  # the study's attribute that holds its definition
+RETRIES = "retries"  # a trial's attribute: the number of the failed one that it tries again
 Sampler = Literal["grid", "tpe", "random"]
 Objective = Literal["validation", "test", "none"]
 Pruner = Literal["none", "median", "halving"]
@@ -120,13 +121,13 @@ class Study:
     def _enqueue(self) -> None:
         """Put what a grid lacks, and what failed before and was not tried again, into the queue."""
         trials = self.study.get_trials(deepcopy=False)
-        living = [parameters_of(trial) for trial in trials if trial.state != TrialState.FAIL]
-        wanted = grid(self.sweep.parameters) if self.sweep.sampler == "grid" else []
-        wanted += [parameters_of(trial) for trial in trials if trial.state == TrialState.FAIL and parameters_of(trial)]
-        for parameters in wanted:
-            if parameters not in living:
+        known = [parameters_of(trial) for trial in trials]
+        for parameters in grid(self.sweep.parameters) if self.sweep.sampler == "grid" else []:
+            if parameters not in known:
                 self.study.enqueue_trial(parameters)
-                living.append(parameters)
+        for trial in trials:
+            if trial.state == TrialState.FAIL and not is_retried(trial, trials) and parameters_of(trial):
+                self.study.enqueue_trial(parameters_of(trial), user_attrs={RETRIES: trial.number})
 
     def take(self, most: int | None) -> tuple[Trial, FileLock] | None:
         """Take a trial for this worker, with the lock that holds it: one that a dead worker left, else a new one.
@@ -200,14 +201,14 @@ def parameters_of(trial: FrozenTrial) -> dict[str, Any]:
     return dict(trial.params) or dict(trial.system_attrs.get("fixed_params", {}))
 
 
+def is_retried(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
+    """Whether a trial failed and was tried again, so that only its successor says anything."""
+    return any(other.user_attrs.get(RETRIES) == trial.number for other in trials)
+
+
 def _begun(trials: Sequence[FrozenTrial]) -> int:
     """How many trials were begun, one that failed and was tried again counted once."""
-    begun = [trial for trial in trials if trial.state != TrialState.WAITING]
-    return sum(
-        trial.state != TrialState.FAIL
-        or not any(later.number > trial.number and parameters_of(later) == parameters_of(trial) for later in trials)
-        for trial in begun
-    )
+    return sum(trial.state != TrialState.WAITING and RETRIES not in trial.user_attrs for trial in trials)
 
 
 def _difference(known: str, asked: str) -> str:
