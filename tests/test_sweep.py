@@ -178,7 +178,9 @@ def test_what_failed_is_tried_again_by_the_next_command_and_counts_once(tmp_path
 def test_another_sweep_of_the_same_name_is_refused(tmp_path: Path) -> None:
     worker(tmp_path, sweep())
     with pytest.raises(UserError, match=r"sweep 'name' is another one: its seeds is \[1, 2\], here \[3\]"):
-        worker(tmp_path, sweep(seeds=(3,)))
+        worker(tmp_path, sweep(seeds=(3,), first_run="1"))
+    with pytest.raises(UserError, match="is another one: its data, encoder weights, precision or version"):
+        worker(tmp_path, sweep(first_run="1"))
     assert sweep().default_name != sweep(seeds=(3,)).default_name
     assert sweep().default_name.startswith("ucmt-demo-")
 

@@ -213,7 +213,9 @@ def _begun(trials: Sequence[FrozenTrial]) -> int:
 
 def _difference(known: str, asked: str) -> str:
     before, now = json.loads(known), json.loads(asked)
-    key = next(key for key in now if before.get(key) != now[key])
+    key = next((key for key in now if key != "first_run" and before.get(key) != now[key]), None)
+    if key is None:
+        return "its data, encoder weights, precision or version of the method; leave --name out or give another one"
     return f"its {key} is {before.get(key)!r}, here {now[key]!r}; leave --name out or give another one"
 
 
