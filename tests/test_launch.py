@@ -171,20 +171,23 @@ with FileLock(folder / ".lock"):
 def test_a_signal_reaches_every_process_and_all_are_waited_for(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notes = "signal.signal(signal.SIGTERM, lambda *a: (open({!r}, 'w').close(), sys.exit(143)))\ntime.sleep(30)"
-    tasks = [
-        trains(store, tmp_path, spec, notes.format(str(tmp_path / f"stopped-{spec.seed}")))
-        for spec in specs(tmp_path, 3)
-    ]
-    stops = time.monotonic() + 1.0
+    notes = (
+        "signal.signal(signal.SIGTERM, lambda *a: (open({0!r} + 'stopped', 'w').close(), sys.exit(143)))\n"
+        "open({0!r} + 'ready', 'w').close()\n"
+        "time.sleep(30)"
+    )
+    tasks = [trains(store, tmp_path, spec, notes.format(f"{tmp_path}/{spec.seed}-")) for spec in specs(tmp_path, 3)]
+
+    def both_run() -> bool:
+        return len(list(tmp_path.glob("*-ready"))) == 2
 
     class Stopped(StopSignal):
-        signal_number = property(lambda self: 2 if time.monotonic() > stops else None, lambda self, value: None)
+        signal_number = property(lambda self: 2 if both_run() else None, lambda self, value: None)
 
     monkeypatch.setattr(pool_module, "StopSignal", Stopped)
     with pytest.raises(InterruptedRunError):
         run_pool(tasks, store, ["cpu", "cpu"], Listener())
-    assert sorted(path.name for path in tmp_path.glob("stopped-*")) == ["stopped-1", "stopped-2"]
+    assert sorted(path.name for path in tmp_path.glob("*-stopped")) == ["1-stopped", "2-stopped"]
 
 
 # ------------------------------------------------------------------------------------------------------------ options
