@@ -313,6 +313,12 @@ def test_two_at_a_time_stopped_and_gone_on_with_are_the_bits_of_one_at_a_time(cl
         assert (there.parent / "log.txt").read_text().startswith("$ ssl-bench run --methods ")
 
 
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"log\.txt: cannot be written: "):
+        Task("", ("--help",), tmp_path / "file" / "log.txt").start("cpu")
+
+
 def test_a_process_of_its_own_is_told_what_was_typed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["x", "run", "--dataset", "a b"])
     assert typed_command() == "ssl-bench run --dataset 'a b'"

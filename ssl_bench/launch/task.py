@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssl_bench.command import run_words
+from ssl_bench.errors import UserError
 from ssl_bench.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -43,19 +44,26 @@ class Task:
             threads: of the CPU, for a process that shares it; None leaves that to torch. What the environment says
                 goes before.
 
+        Raises:
+            UserError: the log cannot be written.
+
         """
         words = [*self.words, "--device", device]
         environment = {**os.environ, COMMAND: self.command}
         if threads is not None:
             environment.setdefault("OMP_NUM_THREADS", str(threads))
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            log.write(f"$ {shlex.join(['ssl-bench', *words])}\n".encode())
-            log.flush()
-            return subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "ssl_bench", *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=environment, start_new_session=True,
-            )  # fmt: skip
+        program = [sys.executable, "-P", "-m", "ssl_bench"]  # -P: this package, and none that lies in the folder
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.log.open("ab") as log:
+                log.write(f"$ {shlex.join(['ssl-bench', *words])}\n".encode())
+                log.flush()
+                return subprocess.Popen(  # noqa: S603
+                    [*program, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                    start_new_session=True,
+                )  # fmt: skip
+        except OSError as error:
+            raise UserError(f"{self.log}: cannot be written: {error.strerror}") from None
 
     def last_words(self) -> str:
         """The last line of its log, where there is any."""
