@@ -46,13 +46,13 @@ def sweep_table(study: optuna.Study, runs: Mapping[str, Run]) -> Table:
         trials.sort(key=lambda t: (not _done(t), sign * (t.value or 0) if _done(t) else 0, t.number))
     heading = metric_title(metric, _dimensions(trials, runs))
     columns = [f"{heading}, {OBJECTIVES[objective]}"] if objective != "none" else []
-    columns += [f"{heading}, test set"] if objective != "validation" else []
+    columns += [f"{heading}, test set"] if objective == "none" else []
     rows = []
     for trial in trials:
         row = [str(trial.number), *(_short(parameters_of(trial).get(name, "")) for name in names), STATES[trial.state]]
         if objective != "none":
             row.append(_number(trial.value, per_cent) if _done(trial) else "")
-        if objective != "validation":
+        if objective == "none":
             row.append(_tested(trial, runs, metric))
         rows.append([*row, " ".join(trial.user_attrs.get("runs", []))])
     title = f"Sweep {study.study_name}: {sweep['method']} on {sweep['dataset']}, {sweep['labeled']} labelled"
