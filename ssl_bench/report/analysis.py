@@ -22,11 +22,13 @@ from ssl_bench.store import Run
 
 SIGNIFICANT = 0.05  # of Holm-corrected p values
 FEW_SEEDS = 3  # fewer say nothing of another training
+ENOUGH_SEEDS = 10  # fewer have intervals that are too narrow
 STATISTICS_NOTE = (
     "Mean over seeds of the mean over cases; SD over cases of their means over seeds; interval: percentile bootstrap "
     "over seeds and cases; difference to the best method of the column and to the baseline on the same cases and "
     "seeds, each case's mean over seeds; p: Wilcoxon's signed-rank test, Holm-corrected over the column; r: "
-    "matched-pairs rank-biserial correlation."
+    "matched-pairs rank-biserial correlation. The tests pair cases and leave out what other trainings would change: "
+    "methods that are equal but for their seeds are often called different."
 )
 
 

@@ -191,7 +191,7 @@ def places(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -
 
 def upper_line(grid: Grid, methods: Mapping[str, type[SSLMethod]]) -> Grid | None:
     """Return the grid of one row that stands above the others: a method with all labels; None where there is none."""
-    if grid.upper_line is None or all(share(column.labeled) == 1 for column in grid.columns):
+    if grid.upper_line is None or all(_is_everything(column.labeled) for column in grid.columns):
         return None
     row = Row.model_validate({"title": f"{methods[grid.upper_line].title}, 100%", "method": grid.upper_line})
     columns = tuple(column.model_copy(update={"labeled": "100%"}) for column in grid.columns)
@@ -227,6 +227,12 @@ def _place(
     benchmark = with_split_file(benchmark, protocol.split)
     cell = Cell(benchmark, column.labeled, protocol, row.method, method.version, resolved)
     return Place(row, column, benchmark, name, settings, cell)
+
+
+def _is_everything(labeled: str) -> bool:
+    """Whether a share is 100 %; 1 is a number of images."""
+    value = share(labeled)
+    return isinstance(value, Fraction) and value == 1
 
 
 def share(text: str) -> Fraction | int:

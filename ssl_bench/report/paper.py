@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ssl_bench.method import SSLMethod
-from ssl_bench.report.analysis import FEW_SEEDS, Record, analyse, statistics_csv, statistics_table
+from ssl_bench.report.analysis import ENOUGH_SEEDS, FEW_SEEDS, Record, analyse, statistics_csv, statistics_table
 from ssl_bench.report.grid import Column, Grid, Row, Target, aim
-from ssl_bench.report.layout import View, fill_commands, gather, missing_notes, protocol_notes
+from ssl_bench.report.layout import Gathered, View, fill_commands, gather, missing_notes, protocol_notes
 from ssl_bench.report.oracle import oracle_table
 from ssl_bench.report.published import published
 from ssl_bench.report.select import (
@@ -25,6 +25,19 @@ from ssl_bench.store import Run
 
 NO_RUN, NONE = "no run", "—"
 VERDICTS = {"above": "▲", "below": "▼", "inside": "="}
+
+SIGNIFICANT_NOTE = (
+    "Significant: Wilcoxon's signed-rank test over cases, Holm-corrected, p < 0.05: of these trained networks on other "
+    "cases, not of other trainings of the methods."
+)
+NARROW = (
+    "Intervals from so few seeds are too narrow: those of three seeds held the true mean in 78 to 93 of 100 "
+    "simulations."
+)
+FEW = (
+    "intervals and tests speak of these trained networks on other cases. Whether another training would come out alike "
+    "they cannot say; three seeds are the least for that, and their intervals are still too narrow."
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ def paper_table(
     rows = [*([] if found.upper is None else found.upper.rows), *grid.rows]
     layout = _Layout(grid, rows, methods, view, above + records, len(above))
     missing = tuple(fill_commands(found.body, view))
-    notes = [*layout.notes(), *protocol_notes(target, found.body), *origin(found.runs), *_few_seeds(found.runs)]
+    notes = [*layout.notes(), *protocol_notes(target, found.body), *origin(found.runs), *_few_seeds(found)]
     notes += missing_notes(grid, target, missing, view)
     groups = [[column] for column in range(len(grid.columns))] if len(grid.metrics) > 1 else [range(len(grid.columns))]
     tables = [layout.table(group, is_alone=len(groups) == 1) for group in groups]
@@ -157,7 +170,7 @@ class _Layout:
         }
         said = [text for text, is_there in says.items() if is_there]
         if any(one.best.is_significant or one.baseline.is_significant for one in every):
-            said.append("Significant: Wilcoxon's signed-rank test over cases, Holm-corrected, p < 0.05.")
+            said.append(SIGNIFICANT_NOTE)
         return [" ".join(said)] if said else []
 
     def _title(self, columns: Sequence[int]) -> str:
@@ -282,15 +295,12 @@ def _costs(runs: Sequence[Run]) -> list[str]:
     return [f"{parameters:.2f}", f"{updates:.0f}", f"{hours:.3f}", peak]
 
 
-def _few_seeds(runs: Sequence[Run]) -> list[str]:
-    """What fewer than three seeds cannot say."""
-    seeds = {run.spec.seed for run in runs}
-    if not runs or len(seeds) >= FEW_SEEDS:
+def _few_seeds(found: Gathered) -> list[str]:
+    """What the cell with the fewest seeds cannot say."""
+    counts = [len({run.spec.seed for run in own}) for row in (*found.above, *found.body) for _, own in row if own]
+    if not counts or min(counts) >= ENOUGH_SEEDS:
         return []
-    count = "One seed" if len(seeds) == 1 else "Two seeds"
-    return [
-        (
-            f"{count}: intervals and tests speak of these trained networks on other cases. Whether another training "
-            "would come out alike they cannot say; three seeds are the least for that."
-        )
-    ]
+    if min(counts) >= FEW_SEEDS:
+        return [NARROW]
+    count = ("One seed", "Two seeds")[min(counts) - 1] + (" in some cells" if max(counts) > min(counts) else "")
+    return [f"{count}: {FEW}"]

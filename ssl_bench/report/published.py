@@ -10,6 +10,7 @@ from typing import Any
 
 from ssl_bench import PUBLISHED_DIR
 from ssl_bench.errors import UserError
+from ssl_bench.method import find_method, parse_hyperparameters
 from ssl_bench.report.grid import Column, Grid, Place, Row, share
 from ssl_bench.report.select import plain_protocol
 from ssl_bench.spec import METRICS, Metric, load_protocol, protocol_keys
@@ -57,7 +58,9 @@ def published(grid: Grid, row: Row, column: Column, metric: Metric) -> Published
 
 
 def differences(place: Place, runs: Sequence[Run]) -> dict[str, str]:
-    """Say what keeps a cell's runs from being compared with the paper's number: network, protocol, split or data.
+    """Say what keeps a cell's runs from being compared with the paper's number.
+
+    By what it is of: network, protocol, hyperparameters, split, data.
 
     A protocol field that decides no more than rounding is no difference. Which images the paper tested on is not
     published, so its split is none either.
@@ -70,6 +73,10 @@ def differences(place: Place, runs: Sequence[Run]) -> dict[str, str]:
         found["network"] = _listed(f"{key} = {getattr(spec.protocol, key)}" for key in network)
     if protocol:
         found["protocol"] = f"{spec.protocol.name}, which differs in {_listed(protocol)}"
+    hyper = _hyperparameters(place)
+    unlike = [f"{key} = {value}" for key, value in spec.hyperparameters.items() if hyper.get(key) != value]
+    if unlike:
+        found["hyperparameters"] = _listed(unlike)
     usual = next(iter(place.benchmark.splits.values()))
     if spec.split.model_dump(exclude={"labeled", "file"}) != usual.model_dump(exclude={"labeled", "file"}):
         found["split"] = f"{spec.protocol.split}, not the data set's own"
@@ -85,6 +92,14 @@ def differences(place: Place, runs: Sequence[Run]) -> dict[str, str]:
             copies = f"images of {'x'.join(map(str, largest))}, the originals are {original}"
             found["data"] = f"{found['data']}; {copies}" if "data" in found else copies
     return found
+
+
+def _hyperparameters(place: Place) -> dict[str, Any]:
+    """The method's own defaults with the grid's settings in them, whatever else was asked for."""
+    method = find_method(place.method)
+    own = {**place.column.settings, **place.row.settings}
+    given = {key: value for key, value in own.items() if key in method.hyperparameters.model_fields}
+    return parse_hyperparameters(method, given).resolved(place.benchmark.dimensions).model_dump(mode="json")
 
 
 def _differing(place: Place, run: Run, name: str) -> set[str]:

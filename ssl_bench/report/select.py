@@ -172,14 +172,17 @@ def _commands(runs: Sequence[Run], most: int = 3) -> list[str]:
 def _unlike(runs: Sequence[Run]) -> list[str]:
     """What the rows of one table do not have in common and a reader must know."""
     notes = []
-    seeds: dict[str, set[int]] = {}
+    seeds: dict[tuple[str, int], dict[str, set[int]]] = {}  # by data set and labelled images: rows of one column
     texts: dict[str, set[str]] = {}
     for run in runs:
-        seeds.setdefault(run.spec.method, set()).add(run.spec.seed)
+        column = seeds.setdefault((run.spec.benchmark, run.spec.labeled), {})
+        column.setdefault(run.spec.method, set()).add(run.spec.seed)
         texts.setdefault(run.spec.method, set()).add(str(run.provenance.get("method_source_sha256")))
-    if len({frozenset(own) for own in seeds.values()}) > 1:
-        each = "; ".join(f"{method} {', '.join(map(str, sorted(own)))}" for method, own in seeds.items())
-        notes.append(f"The rows differ in their seeds, and so in their labelled images: {each}.")
+    for (name, labeled), column in seeds.items():
+        if len({frozenset(own) for own in column.values()}) > 1:
+            each = "; ".join(f"{method} {', '.join(map(str, sorted(own)))}" for method, own in column.items())
+            where = f" ({name}, {labeled} labelled)" if len(seeds) > 1 else ""
+            notes.append(f"The rows differ in their seeds, and so in their labelled images{where}: {each}.")
     edited = [method for method, own in texts.items() if len(own) > 1]
     if edited:
         notes.append(f"The file of {', '.join(edited)} was edited between these runs, its version not raised.")

@@ -15,7 +15,8 @@ from rich.table import Table as RichTable
 
 LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
          "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "✓": r"\checkmark", "±": r"$\pm$", "—": "--",
-         "·": r"$\cdot$", "†": r"$\dagger$", "▲": r"$\uparrow$", "▼": r"$\downarrow$", "≤": r"$\leq$"}  # fmt: skip
+         "·": r"$\cdot$", "†": r"$\dagger$", "▲": r"$\uparrow$", "▼": r"$\downarrow$", "≤": r"$\leq$",
+         "<": "$<$", ">": "$>$"}  # fmt: skip
 Emphasis = Literal["", "best", "second"]
 EMPHASIS: dict[str, dict[Emphasis, tuple[str, str]]] = {  # what stands before and after an emphasised text
     "terminal": {"best": ("[bold]", "[/bold]"), "second": ("[underline]", "[/underline]")},

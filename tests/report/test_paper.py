@@ -10,9 +10,10 @@ import pytest
 from handwritten import ISIC, KVASIR, METHODS, write_run
 from scipy import stats
 
-from ssl_bench.report.grid import Target, load_grid
+from ssl_bench.report.grid import Target, aim, load_grid, places, upper_line
 from ssl_bench.report.layout import View
 from ssl_bench.report.paper import TableReport, paper_table
+from ssl_bench.report.published import differences
 from ssl_bench.report.table import Cell, Table
 from ssl_bench.spec import load_benchmark
 from ssl_bench.store import Store
@@ -134,10 +135,42 @@ def test_of_distances_the_smallest_is_best(store: Store) -> None:
 
 
 def test_few_seeds_are_said_to_say_nothing_of_another_training(store: Store) -> None:
-    for seed, words in ((1, "One seed"), (2, "Two seeds"), (3, "")):
+    for seed in range(1, 11):
         write_run(store, "mt", seed, [0.5, 0.75, 0.25])
-        notes = [note for note in report(store).tables[0].notes if "another training" in note]
-        assert [note.partition(":")[0] for note in notes] == ([words] if words else [])
+        notes = " ".join(report(store).tables[0].notes)
+        assert ("One seed: intervals" in notes) == (seed == 1)
+        assert ("Two seeds: intervals" in notes) == (seed == 2)
+        assert ("too narrow: those of three seeds" in notes) == (3 <= seed < 10)
+
+
+def test_one_cell_with_few_seeds_is_enough_to_say_so(store: Store) -> None:
+    for method, seed in (("mt", 1), ("cps", 2), ("cps", 3), ("cps", 1)):
+        write_run(store, method, seed, [0.5, 0.75, 0.25])
+    assert "One seed in some cells: intervals" in " ".join(report(store).tables[0].notes)
+
+
+def test_a_mark_says_what_it_does_not_speak_of(store: Store) -> None:
+    for method, score in (("mt", 0.5), ("cps", 0.9)):
+        write_run(store, method, 1, [score + case / 1000 for case in range(30)])
+    notes = " ".join(report(store).tables[0].notes)
+    assert "of these trained networks on other cases, not of other trainings of the methods" in notes
+
+
+def test_other_hyperparameters_than_the_papers_are_no_measure_of_its_number(store: Store) -> None:
+    target = Target(protocol="mini", settings={"metrics": ["dsc"], "k": 3})
+    for k in (2, 3):
+        write_run(store, "ucmt", 1, [0.5], hyper={"k": k, "r": 16})
+    rows = places(load_grid("table", 4), target, METHODS)
+    (place,) = [place for row in rows for place in row if place is not None and place.method == "ucmt"]
+    by_k = {run.spec.hyperparameters["k"]: run for run in store.runs()}
+    assert differences(place, [by_k[3]])["hyperparameters"] == "k = 3"
+    assert "hyperparameters" not in differences(place, [by_k[2]])
+
+
+def test_one_labelled_image_is_not_all_of_them(store: Store) -> None:
+    grid = load_grid("table", 4)
+    assert upper_line(aim(grid, Target(labeled=("1",)), METHODS), METHODS) is not None
+    assert upper_line(aim(grid, Target(labeled=("100%",)), METHODS), METHODS) is None
 
 
 def test_table_5s_settings_do_not_compete(store: Store) -> None:
