@@ -150,6 +150,9 @@ def _examples(found: Gathered) -> tuple[Figure, list[str]]:
             continue
         shown = [own.get(seeds[0]) for own in runs]
         remarks.append(f"{benchmark.title}, {column.labeled} labelled: runs of seed {seeds[0]}.")
+        others = [row.title for row, own in zip(found.grid.rows, runs, strict=True) if own and seeds[0] not in own]
+        if others:
+            remarks.append(f"Only runs of other seeds than {seeds[0]}, which are not shown: {', '.join(others)}.")
         examples += _rows_of(benchmark.name, shown)
     remarks.append(
         "The cases are drawn by their ids, not chosen; a number is the case's DSC [%], a line the truth's border. "

@@ -19,7 +19,8 @@ HEADER = [
 NOTE = (
     "ORACLE: of each run the best of the checkpoints that were scored on the test set on the way (score_every), and of "
     "the seeds the best one. The test set chose these numbers: they say what such a choice claims, not what a method "
-    "is worth."
+    "is worth. Intervals are the method's own iterations: one that updates twice an iteration has half as many "
+    "checkpoints to choose from."
 )
 
 

@@ -30,6 +30,10 @@ SIGNIFICANT_NOTE = (
     "Significant: Wilcoxon's signed-rank test over cases, Holm-corrected, p < 0.05: of these trained networks on other "
     "cases, not of other trainings of the methods."
 )
+COSTS_NOTE = (
+    "Costs: parameters of all networks of a run, teachers too; peak memory is the largest of the row's runs, the rest "
+    "their mean."
+)
 NARROW = (
     "Intervals from so few seeds are too narrow: those of three seeds held the true mean in 78 to 93 of 100 "
     "simulations."
@@ -132,21 +136,26 @@ class _Layout:
         """What the marks mean, and what stands between the published numbers and the measured ones."""
         notes = self._legend()
         reasons: dict[str, list[str]] = {}
-        lost: dict[str, int] = {}
+        lost: dict[str, list[str]] = {}
         for row in self.records[self.above :]:
             for cell in row:
                 for one in filter(None, cell):
                     if one.reasons and one.published and not one.published.is_copied:
                         reasons.setdefault("; ".join(one.reasons), []).append(one.place.row.title)
                     count = undefined(one.runs, one.metric)
-                    if count:
+                    if count and one.scores is not None:
                         title = metric_title(one.metric, one.place.benchmark.dimensions)
-                        lost[title] = lost.get(title, 0) + count
+                        whole = count + int(one.scores.counts.sum())
+                        lost.setdefault(title, []).append(f"{one.place.row.title} {count} of {whole}")
         for reason, titles in reasons.items():
             which = "" if len(reasons) == 1 else f" ({', '.join(dict.fromkeys(titles))})"
             notes.append(f"Published and measured numbers are not comparable{which}: {reason}.")
+        if self.view.costs:
+            notes.append(COSTS_NOTE)
         return notes + [
-            f"{count} values of {title} were undefined and are not in the means." for title, count in lost.items()
+            f"Undefined values of {title}, which are not in the means: {', '.join(rows)}. A row without its hardest "
+            "cases looks better than it is."
+            for title, rows in lost.items()
         ]
 
     def _legend(self) -> list[str]:
@@ -284,7 +293,7 @@ def _against_baseline(one: Record) -> str:
 
 
 def _costs(runs: Sequence[Run]) -> list[str]:
-    """Parameters of all networks, updates, hours and peak device memory, each the mean over the row's runs."""
+    """Parameters of all networks, updates and hours, the mean over the row's runs; the largest peak device memory."""
     if not runs:
         return [""] * 4
     parameters = statistics.fmean(sum(run.result["parameters"].values()) for run in runs) / 1e6

@@ -167,6 +167,14 @@ def test_other_hyperparameters_than_the_papers_are_no_measure_of_its_number(stor
     assert "hyperparameters" not in differences(place, [by_k[2]])
 
 
+def test_costs_say_what_they_are_of(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5])
+    grid, target = load_grid("table", 4), Target(protocol="mini", settings={"metrics": ["dsc"]})
+    for costs in (True, False):
+        notes = " ".join(paper_table(grid, target, store.runs(), METHODS, View(costs=costs)).tables[0].notes)
+        assert ("Costs: parameters of all networks of a run" in notes) == costs
+
+
 def test_one_labelled_image_is_not_all_of_them(store: Store) -> None:
     grid = load_grid("table", 4)
     assert upper_line(aim(grid, Target(labeled=("1",)), METHODS), METHODS) is not None
