@@ -42,7 +42,7 @@ def demo(session: nox.Session) -> None:
 def speed(session: nox.Session) -> None:
     """What the harness adds to the networks' own cost, as ratios taken side by side."""
     session.install("-q", *CONSTRAINTS, ".")
-    session.run("python", "tools/speed.py", *session.posargs)
+    session.run("python", "tools/speed", *session.posargs)
 
 
 @nox.session

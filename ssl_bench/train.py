@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from ssl_bench.curves import Curves
 from ssl_bench.data.cache import Dataset
 from ssl_bench.data.split import Splits
-from ssl_bench.data.stream import open_stream
+from ssl_bench.data.stream import BatchStream, open_stream
 from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
 from ssl_bench.evaluate import Row, Seen, summary
 from ssl_bench.examples import Album, write_pictures
 from ssl_bench.files import write_bytes, write_csv, write_json
-from ssl_bench.method import Hyperparameters, Progress, Setup, SSLMethod
+from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod
 from ssl_bench.moments import moment_iterations, take_moments
 from ssl_bench.networks import build_network
 from ssl_bench.ops import gaussian_ramp_up
@@ -80,7 +80,7 @@ def train(
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         folder.begin(job.spec, job.iterations, provenance)
-        trainer = _Trainer(job, folder, device)
+        trainer = Trainer(job, folder, device)
         if checkpoint is not None:
             trainer.restore(checkpoint)
         write_json(folder.path / "splits.json", job.splits.as_dict())
@@ -110,7 +110,16 @@ def _require_same_source(folder: RunFolder, provenance: dict[str, Any]) -> None:
         )
 
 
-class _Trainer:
+class Trainer:
+    """A run's networks, optimiser and curves at some iteration.
+
+    Args:
+        job: the run.
+        folder: where its files go.
+        device: where it is trained.
+
+    """
+
     def __init__(self, job: Job, folder: RunFolder, device: torch.device) -> None:
         protocol = job.spec.protocol
         self.job, self.folder, self.device, self.protocol = job, folder, device, protocol
@@ -136,11 +145,7 @@ class _Trainer:
 
     def run(self, stop: StopSignal, display: Display) -> None:
         """Train from the current iteration to the last; a checkpoint at the end even so, since scoring follows."""
-        stream = open_stream(
-            self.job.dataset, self.job.splits, self.protocol, self.job.spec.seed, self.device,
-            unlabeled=self.method.uses_unlabeled,
-        )  # fmt: skip
-        length = self._rampup_length()
+        stream = self.open_stream()
         display.start("training", self.iteration, self.job.iterations)
         self.method.train()
         written = time.monotonic()
@@ -153,13 +158,7 @@ class _Trainer:
             if self.iteration == self.job.iterations:
                 return
             begun = time.monotonic()
-            torch.manual_seed(derive_seed(self.job.spec.seed, "step", self.iteration))
-            batch = stream.batch(self.iteration)
-            self.iteration += 1
-            ramp = gaussian_ramp_up(self.iteration, length)
-            progress = Progress(self.iteration, self.job.iterations, self.protocol.lambda_max * ramp)
-            losses = list(self._updates(batch, progress))
-            self._close_epoch(losses[-1])
+            self.iterate(stream)
             self.seconds += time.monotonic() - begun
             display.step(self.curves.latest)
             if self.iteration in moment_iterations(self.job.iterations):
@@ -171,7 +170,24 @@ class _Trainer:
             if stop.signal_number is not None and not is_last:
                 raise InterruptedRunError(stop.signal_number)
 
-    def _updates(self, batch: Any, progress: Progress) -> Iterator[Tensor]:
+    def open_stream(self) -> BatchStream:
+        """Bring the training images to the device."""
+        return open_stream(
+            self.job.dataset, self.job.splits, self.protocol, self.job.spec.seed, self.device,
+            unlabeled=self.method.uses_unlabeled,
+        )  # fmt: skip
+
+    def iterate(self, stream: BatchStream) -> None:
+        """One iteration: its batch, its updates, its row of the curves. Nothing waits for the device between rows."""
+        torch.manual_seed(derive_seed(self.job.spec.seed, "step", self.iteration))
+        batch = stream.batch(self.iteration)
+        self.iteration += 1
+        ramp = gaussian_ramp_up(self.iteration, self._rampup_length())
+        progress = Progress(self.iteration, self.job.iterations, self.protocol.lambda_max * ramp)
+        losses = list(self._updates(batch, progress))
+        self._close_epoch(losses[-1])
+
+    def _updates(self, batch: Batch, progress: Progress) -> Iterator[Tensor]:
         """Step the optimiser for each of the method's updates; yields their losses, without gradient."""
         generator = self.method.updates(batch, progress)
         row = self.curves.open_row(progress)
@@ -378,8 +394,9 @@ def build_method(
         return build_network(protocol, classes=len(spec.classes), pretrained=pretrained)
 
     method = method_class(Setup(protocol, build), hyper).to(device)
-    if isinstance(protocol, ImageProtocol) and protocol.channels_last:
-        method = method.to(memory_format=torch.channels_last)
+    if protocol.channels_last:
+        is_2d = isinstance(protocol, ImageProtocol)
+        method = method.to(memory_format=torch.channels_last if is_2d else torch.channels_last_3d)
     if protocol.compile:
         for network in method.networks.values():
             network.compile()

@@ -80,7 +80,7 @@ def command(arguments: list[str], folder: str, number: int, checkpoint_seconds: 
     elif held == "the end":
         hold(RunFolder, "finish", marker)
     elif held == "training":
-        hold(train_module._Trainer, "_close_epoch", marker, lambda trainer, loss: trainer.iteration == 2)
+        hold(train_module.Trainer, "_close_epoch", marker, lambda trainer, loss: trainer.iteration == 2)
     elif held == "a checkpoint's content":  # written beside, not yet renamed
         hold(Path, "replace", marker, lambda path, target: target.name == "checkpoint-4.pt")
     elif held == "a checkpoint's name":  # renamed, not yet the one that counts

@@ -27,6 +27,7 @@ from ssl_bench.spec import GREY, Benchmark, Files, Intensity, Volumes
 
 LAYOUT = 2  # raised when the cache's files change, so that old ones are left alone
 CHUNK = 16  # cases decoded ahead at a time
+READ = 64  # images read from the cache at a time
 Advance = Callable[[int, int], None]  # (done, total)
 
 
@@ -49,11 +50,20 @@ class Dataset:
     def arrays(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, size, size, 3) and masks (N, size, size), both uint8, of some 2D cases in their order.
 
-        A mask that is not there is background.
+        A mask that is not there is background. In memory the channels lie outermost, and no image is there twice.
         """
-        rows = self._rows(ids)
+        rows = np.array(self._rows(ids), dtype=int)
         with h5py.File(self.path) as file:
-            return file["image"][:][rows], file["mask"][:][rows]
+            size = file["image"].shape[1]
+            images = np.empty((len(rows), 3, size, size), dtype=np.uint8)
+            masks = np.empty((len(rows), size, size), dtype=np.uint8)
+            for start in range(0, len(file["image"]), READ):
+                here = np.flatnonzero((rows >= start) & (rows < start + READ))
+                if len(here):
+                    own = rows[here] - start
+                    images[here] = file["image"][start : start + READ][own].transpose(0, 3, 1, 2)
+                    masks[here] = file["mask"][start : start + READ][own]
+        return images.transpose(0, 2, 3, 1), masks
 
     def images(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
         """Yield the images of a few 2D cases, (size, size, 3) uint8, without reading all others."""

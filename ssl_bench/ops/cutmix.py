@@ -20,12 +20,16 @@ class BoxMix:
 
     def __init__(self, start: Tensor, stop: Tensor, sides: tuple[int, ...]) -> None:
         self.start, self.stop = start, stop
-        inside = torch.ones(start.shape[:2], dtype=torch.bool, device=start.device)  # grows to (B, N, *sides)
+        within = []  # per axis (B, N, side)
         for axis, side in enumerate(sides):
             places = torch.arange(side, device=start.device)
-            within = (places >= start[..., axis, None]) & (places < stop[..., axis, None])
-            inside = inside.unsqueeze(-1) & within.view(*within.shape[:2], *[1] * axis, side)
-        self.mask = inside.sum(1) % 2 == 1  # (B, *sides), true where the partner's pixel is taken
+            within.append((places >= start[..., axis, None]) & (places < stop[..., axis, None]))
+        self.mask = torch.zeros(len(start), *sides, dtype=torch.bool, device=start.device)  # the partner's pixels
+        for ranges in zip(*(axis.unbind(1) for axis in within), strict=True):
+            box, *others = ranges  # grows from (B, side) to (B, *sides)
+            for own in others:
+                box = box.unsqueeze(-1) & own.view(len(own), *[1] * (box.dim() - 1), -1)
+            self.mask ^= box
 
     def __call__(self, tensor: Tensor) -> Tensor:
         """Mix (B, *spatial) or (B, C, *spatial)."""

@@ -32,8 +32,10 @@ class RegionMix:
         region_axes = [2 + 2 * i for i in range(self.dimensions)]
         pixel_axes = [3 + 2 * i for i in range(self.dimensions)]
         order = [0, *region_axes, 1, *pixel_axes]
-        rows = split.permute(order).reshape(batch, self.r**self.dimensions, -1)
-        mixed = rows.gather(1, self.source.unsqueeze(-1).expand(-1, -1, rows.shape[-1]))
+        regions = self.source.shape[1]
+        rows = split.permute(order).reshape(batch * regions, -1)
+        first = torch.arange(0, batch * regions, regions, device=self.source.device)
+        mixed = rows.index_select(0, (self.source + first.unsqueeze(1)).flatten())
         inverse = [order.index(axis) for axis in range(len(order))]
         mixed = mixed.reshape([split.shape[axis] for axis in order]).permute(inverse).reshape(images.shape)
         return mixed.squeeze(1) if without_channels else mixed

@@ -92,6 +92,7 @@ class Protocol(Card):
     weight_decay: float = Field(ge=0)
     precision: Literal["auto", "fp32", "bf16"] = Field(description="auto: bf16 on a GPU, fp32 elsewhere")
     compile: bool
+    channels_last: bool = Field(description="store the networks' tensors with the channels innermost")
 
     # Losses.
     dice_smooth: Positive
@@ -207,7 +208,6 @@ class ImageProtocol(Protocol):
     aspp_dropout: Probability
     input_mean: tuple[float, float, float]
     input_std: tuple[Positive, Positive, Positive]
-    channels_last: bool
 
     @property
     def sides(self) -> tuple[int, int]:
