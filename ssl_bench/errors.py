@@ -10,7 +10,7 @@ class RunFailedError(Exception):
 
 
 class InterruptedRunError(Exception):
-    """A run was asked to stop (Ctrl-C, SIGTERM) and has written its checkpoint. `signal_number` says by what."""
+    """A run was asked to stop and has written its checkpoint; `signal_number`: by Ctrl-C, SIGTERM, its time limit."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"interrupted by signal {signal_number}")

@@ -1,18 +1,36 @@
-"""Ctrl-C and SIGTERM as a wish that the training loop reads between iterations."""
+"""Ctrl-C, SIGTERM and a time limit as a wish that the training loop reads between iterations."""
 
 from __future__ import annotations
 
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+TIME_IS_UP = 0  # in a signal's place
+
 
 class StopSignal:
-    """Within `with`, the first SIGINT or SIGTERM sets `signal_number`; a second SIGINT stops at once."""
+    """Within `with`, the first SIGINT or SIGTERM sets `signal_number`; a second SIGINT stops at once.
 
-    def __init__(self) -> None:
-        self.signal_number: int | None = None
+    After `deadline`, a value of the monotonic clock, `signal_number` is TIME_IS_UP.
+    """
+
+    def __init__(self, deadline: float | None = None) -> None:
+        self.deadline = deadline
+        self._number: int | None = None
         self._before: dict[int, Any] = {}
+
+    @property
+    def signal_number(self) -> int | None:
+        """Why to stop; None: go on."""
+        if self._number is None and self.deadline is not None and time.monotonic() >= self.deadline:
+            self._number = TIME_IS_UP
+        return self._number
+
+    @signal_number.setter
+    def signal_number(self, number: int) -> None:
+        self._number = number
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -25,6 +43,6 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if self.signal_number is not None and number == signal.SIGINT:
+        if self._number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.signal_number = number
+        self._number = number

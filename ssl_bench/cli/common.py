@@ -76,6 +76,10 @@ JobsOption = Annotated[
     int | None,
     typer.Option("--jobs", min=1, help="Runs at a time, each in a process of its own; devices are dealt out in turn."),
 ]
+MinutesOption = Annotated[
+    float | None,
+    typer.Option("--minutes", min=0.01, help="Stop after so many minutes; the same command goes on from there."),
+]
 LauncherOption = Annotated[str, typer.Option("--launcher", help="local, or slurm: an array job over what is missing.")]
 SlurmOption = Annotated[
     str | None,

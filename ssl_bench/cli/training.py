@@ -20,6 +20,7 @@ from ssl_bench.cli.common import (
     LabeledOption,
     LauncherOption,
     MethodsDirOption,
+    MinutesOption,
     OtherDatasetOption,
     PartialOption,
     ProtocolOption,
@@ -63,6 +64,7 @@ def run(
     settings: SetOption = None,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
+    minutes: MinutesOption = None,
     launcher: LauncherOption = "local",
     slurm: SlurmOption = None,
     data_root: DataRootOption = None,
@@ -89,7 +91,7 @@ def run(
         settings=parsed_settings(settings, iterations),
         seeds=parsed_seeds(seeds),
     )
-    console, chosen = make_console(), choose_launcher(launcher, jobs, device, slurm)
+    console, chosen = make_console(), choose_launcher(launcher, jobs, device, slurm, minutes)
     with counted(console, f"preparing {benchmark.title}") as advance:
         planned = plan_runs(request, chosen.planned, data_root, allow_partial=allow_partial, advance=advance)
     store = Store(results_root)
@@ -116,6 +118,7 @@ def reproduce(
     data: FingerprintOption = None,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
+    minutes: MinutesOption = None,
     launcher: LauncherOption = "local",
     slurm: SlurmOption = None,
     data_root: DataRootOption = None,
@@ -143,7 +146,7 @@ def reproduce(
     lack_table(lacks, len(wanted) * len(parsed_seeds(seeds)), runs).print(console)
     if dry_run or not lacks:
         return
-    chosen, prepared = choose_launcher(launcher, jobs, device, slurm), dict[Any, Any]()
+    chosen, prepared = choose_launcher(launcher, jobs, device, slurm, minutes), dict[Any, Any]()
     with counted(console, "preparing") as advance:
         planned = [
             (request, job)
@@ -169,14 +172,26 @@ def _train_all(
     if launcher.name == "local" and len(launcher.slots) == 1:
         display = RunDisplay(console)
         try:
-            return run_all([job for _, job in planned], store, launcher.planned, display)
+            outcome = run_all([job for _, job in planned], store, launcher.planned, display, launcher.deadline)
         finally:
             display.close()
+        return _told(outcome, planned, store)
     tasks = [run_task(request, job, place, store) for request, job in planned]
     if launcher.name == "slurm":
         return submit_missing(tasks, store, launcher.device, launcher.options, launcher.at_once, say)
     pool_display = PoolDisplay(console, store)
     try:
-        return run_pool(tasks, store, launcher.slots, pool_display)
+        outcome = run_pool(tasks, store, launcher.slots, pool_display, launcher.deadline)
     finally:
         pool_display.close()
+    return _told(outcome, planned, store)
+
+
+def _told(outcome: Outcome, planned: Sequence[tuple[Request, Job]], store: Store) -> Outcome:
+    """Say it where the time was up."""
+    if outcome.time_is_up:
+        done = sum(store.folder(job.spec).is_finished for _, job in planned)
+        say(
+            f"--minutes: the time is up, {done} of {len(planned)} runs are finished; the same command goes on from here"
+        )
+    return outcome

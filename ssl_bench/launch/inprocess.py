@@ -12,7 +12,7 @@ import torch
 from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
 from ssl_bench.launch.outcome import Outcome
 from ssl_bench.provenance import provenance
-from ssl_bench.signals import StopSignal
+from ssl_bench.signals import TIME_IS_UP, StopSignal
 from ssl_bench.store import RunFolder, Store
 from ssl_bench.train import Display, Job, set_determinism, train
 
@@ -29,10 +29,13 @@ class Console(Display, Protocol):
         """The run ended: finished, failed and why, finished before, or left to another process."""
 
 
-def run_all(jobs: Sequence[Job], store: Store, device: torch.device, console: Console) -> Outcome:
+def run_all(
+    jobs: Sequence[Job], store: Store, device: torch.device, console: Console, deadline: float | None = None
+) -> Outcome:
     """Bring every run to its end; each is trained by one process only, and the dead are not waited for.
 
-    Runs that another process is training are left to it until all others are done, and then waited for.
+    Runs that another process is training are left to it until all others are done, and then waited for. At `deadline`
+    (of the monotonic clock) it stops, with a checkpoint of the current run.
 
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; the current run has its checkpoint.
@@ -40,16 +43,23 @@ def run_all(jobs: Sequence[Job], store: Store, device: torch.device, console: Co
     set_determinism()
     outcome = Outcome()
     waiting = list(enumerate(jobs, start=1))
-    with StopSignal() as stop:
-        while waiting:
-            elsewhere = [
-                (n, job) for n, job in waiting if not _run_one(n, len(jobs), job, store, device, stop, console, outcome)
-            ]
-            waiting = elsewhere
-            if waiting:
-                store.wait(waiting[0][1].spec, lambda: stop.signal_number is not None)
-            if stop.signal_number is not None and waiting:
-                raise InterruptedRunError(stop.signal_number)
+    with StopSignal(deadline) as stop:
+        try:
+            while waiting:
+                elsewhere = [
+                    (n, job)
+                    for n, job in waiting
+                    if not _run_one(n, len(jobs), job, store, device, stop, console, outcome)
+                ]
+                waiting = elsewhere
+                if waiting:
+                    store.wait(waiting[0][1].spec, lambda: stop.signal_number is not None)
+                if stop.signal_number is not None and waiting:
+                    raise InterruptedRunError(stop.signal_number)
+        except InterruptedRunError as error:
+            if error.signal_number != TIME_IS_UP:
+                raise
+            outcome.time_is_up = True
     return outcome
 
 
@@ -64,6 +74,8 @@ def _run_one(
     outcome: Outcome,
 ) -> bool:
     """Bring one run to its end; False where another process is at it."""
+    if stop.signal_number is not None:
+        raise InterruptedRunError(stop.signal_number)
     with store.claim(job.spec) as mine:
         if not mine:
             return False

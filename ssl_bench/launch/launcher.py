@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +21,8 @@ class Launcher:
     """What `--launcher`, `--jobs`, `--device` and `--slurm` say.
 
     `slots` holds a device per run at a time: one for this process alone, several for a local pool. On Slurm, `device`
-    is what the nodes' processes are told, and `at_once` bounds how many of them run.
+    is what the nodes' processes are told, and `at_once` bounds how many of them run. Locally, all of it stops at
+    `deadline`, a value of the monotonic clock.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Launcher:
     device: str = "auto"
     at_once: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    deadline: float | None = None
 
     @property
     def planned(self) -> torch.device:
@@ -35,8 +38,10 @@ class Launcher:
         return torch.device(self.device if self.name == "slurm" else self.slots[0])
 
 
-def choose_launcher(name: str, jobs: int | None, device: str, options: str | None) -> Launcher:
-    """Read the options of a command that trains.
+def choose_launcher(
+    name: str, jobs: int | None, device: str, options: str | None, minutes: float | None = None
+) -> Launcher:
+    """Read the options of a command that trains; `minutes` from now it stops.
 
     Raises:
         UserError: a device cannot be used, devices are of several kinds, or options do not go together.
@@ -44,6 +49,8 @@ def choose_launcher(name: str, jobs: int | None, device: str, options: str | Non
     if name not in LAUNCHERS:
         raise UserError(f"--launcher: expected {' or '.join(LAUNCHERS)}, found '{name}'")
     if name == "slurm":
+        if minutes is not None:
+            raise UserError("--minutes: needs --launcher local; on Slurm the limit is --slurm time=...")
         parsed = slurm.parse_options(options or "")
         wanted = device if device != "auto" else ("cuda" if slurm.wants_gpu(parsed) else "cpu")
         if wanted not in ("cpu", "cuda"):
@@ -52,7 +59,8 @@ def choose_launcher(name: str, jobs: int | None, device: str, options: str | Non
     if options is not None:
         raise UserError("--slurm: needs --launcher slurm")
     devices = _devices(device, jobs)
-    return Launcher(name, slots=tuple(deal(devices, jobs or len(devices))))
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    return Launcher(name, slots=tuple(deal(devices, jobs or len(devices))), deadline=deadline)
 
 
 def _devices(text: str, jobs: int | None) -> list[str]:

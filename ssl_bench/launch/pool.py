@@ -14,7 +14,7 @@ from typing import Protocol, Self
 from ssl_bench.errors import InterruptedRunError
 from ssl_bench.launch.outcome import Outcome
 from ssl_bench.launch.task import Task
-from ssl_bench.signals import StopSignal
+from ssl_bench.signals import TIME_IS_UP, StopSignal
 from ssl_bench.store import Run, Store
 
 TICK = 0.3  # seconds between two looks at the processes
@@ -84,18 +84,24 @@ def deal(devices: Sequence[str], jobs: int) -> list[str]:
     return [devices[number % len(devices)] for number in range(jobs)]
 
 
-def run_pool(tasks: Sequence[Task], store: Store, slots: Sequence[str], console: PoolConsole) -> Outcome:
+def run_pool(
+    tasks: Sequence[Task], store: Store, slots: Sequence[str], console: PoolConsole, deadline: float | None = None
+) -> Outcome:
     """Bring every run to its end; what another process is training is left to it, and waited for at the end.
 
-    A process that is killed costs its own run alone, which counts as failed and goes on with the next command.
+    A process that is killed costs its own run alone, which counts as failed and goes on with the next command. At
+    `deadline` (of the monotonic clock) every process is asked to write its checkpoint and end.
 
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint.
     """
     outcome, pool, waiting, total = Outcome(), Pool(slots), list(tasks), len(tasks)
     done = 0
-    with StopSignal() as stop, pool:
+    with StopSignal(deadline) as stop, pool:
         while waiting or pool.active:
+            if stop.signal_number == TIME_IS_UP:
+                outcome.time_is_up = True
+                break
             if stop.signal_number is not None:
                 raise InterruptedRunError(stop.signal_number)
             for task, code in pool.ended():

@@ -1,0 +1,70 @@
+"""tools/campaign.py: what fits the minutes, in order, ending in an export that another store takes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, write_dataset
+
+from ssl_bench.exchange import import_runs
+from ssl_bench.store import Store
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for name in ("cvc", "kvasir"):
+        write_dataset(tmp_path / "data" / name, name, [str(number) for number in range(1, 25)])
+    return tmp_path / "data"
+
+
+def campaign(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(REPOSITORY / "tools" / "campaign.py"), "--export", "campaign.zip", *words]
+    return subprocess.run(
+        [*command, "--allow-partial", "--device", "cpu", "--protocol", "tiny"], cwd=folder, text=True, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=200,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+
+
+def test_first_seeds_come_first_and_a_missing_data_set_is_left_out(data: Path, tmp_path: Path) -> None:
+    done = campaign(tmp_path, "--minutes", "1", "--dry-run", "--methods", "mt,cct", "--seeds", "1,2")
+    assert done.returncode == 0
+    said, *commands = done.stdout.splitlines()
+    assert said == "isic: not below data, left out"
+    order = []
+    for command in commands:
+        words = command.split()
+        order.append(tuple(words[words.index(option) + 1] for option in ("--dataset", "--methods", "--seeds")))
+    assert order == [
+        ("cvc", "mt", "1"), ("kvasir", "mt", "1"), ("cvc", "cct", "1"), ("kvasir", "cct", "1"),
+        ("cvc", "mt,cct", "2"), ("kvasir", "mt,cct", "2"),
+    ]  # fmt: skip
+
+
+def test_it_stops_in_time_goes_on_and_exports_what_is_finished(data: Path, tmp_path: Path) -> None:
+    words = ["--methods", "supervised,mt", "--seeds", "1", "--datasets", "cvc"]
+    done = campaign(tmp_path, "--minutes", "0.5", *words, "--iterations", "100000")
+    assert done.returncode == 1
+    assert "--minutes: the time is up, 0 of 2 runs are finished" in done.stdout
+    assert "nothing to export; the same command goes on from here" in done.stdout
+    done = campaign(tmp_path, "--minutes", "3", *words, "--iterations", "2")
+    assert done.returncode == 0, done.stdout
+    imported = import_runs(tmp_path / "campaign.zip", Store(tmp_path / "home"))
+    assert (imported.added, imported.conflicts) == (2, [])
+    assert {run.spec.method for run in Store(tmp_path / "home").runs([])} == {"supervised", "mt"}
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--minutes", "0.1"), "--minutes: expected more than"),
+        (("--minutes", "5", "--datasets", "la"), "--datasets: expected some of cvc, kvasir, isic; found la"),
+        (("--minutes", "5", "--export", "x.tar"), "--export: expected a .zip file, found x.tar"),
+    ],
+)
+def test_bad_options_are_named(words: tuple[str, ...], named: str, tmp_path: Path) -> None:
+    done = campaign(tmp_path, *words)
+    assert done.returncode == 2
+    assert named in done.stdout

