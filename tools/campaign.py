@@ -1,7 +1,7 @@
 """As many cells of the paper's tables as fit a number of minutes, best value first, ending in one small export.
 
-What finishes soonest and shows most comes first: all methods with the first seed, on CVC-ClinicDB, then Kvasir-SEG, then
-ISIC; CCT, whose 30 decoders take longest; then the other seeds. Given again it goes on where it stopped.
+What finishes soonest and shows most comes first: all methods with the first seed, on CVC-ClinicDB, Kvasir-SEG and ISIC;
+then CCT, whose 30 decoders take longest; then the other seeds. Given again it goes on where it stopped.
 """
 
 from __future__ import annotations
