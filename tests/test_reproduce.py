@@ -21,7 +21,7 @@ def store(tmp_path: Path) -> Store:
 def lacks_of(
     store: Store, *grids: tuple[str, int], seeds: tuple[int, ...] = (1, 2), target: Target = MINI
 ) -> list[str]:
-    wanted = wanted_runs([load_grid(*grid) for grid in grids], target, METHODS)  # type: ignore[arg-type]
+    wanted = wanted_runs([load_grid(kind, str(number)) for kind, number in grids], target, METHODS)  # type: ignore[arg-type]
     return [
         f"{lack.place.method} {lack.place.column.labeled} {lack.seed}"
         for lack in lacking(wanted, seeds, store.runs(), None)
@@ -58,7 +58,7 @@ def test_the_whole_paper_is_its_different_runs() -> None:
 
 
 def test_what_differs_in_its_method_alone_is_one_request(store: Store) -> None:
-    wanted = wanted_runs([load_grid("table", 1)], MINI, METHODS)
+    wanted = wanted_runs([load_grid("table", "1")], MINI, METHODS)
     asked = requests(lacking(wanted, (1, 2), store.runs(), None))
     assert [(one.labeled, one.seeds, one.methods, one.settings.get("network")) for one in asked] == [
         (share, (seed,), methods, network)
@@ -75,7 +75,7 @@ def test_the_time_is_estimated_from_finished_runs_like_it(store: Store) -> None:
         write_run(store, "mt", seed, [0.5], seconds=seconds)
     write_run(store, "mt", 1, [0.5], labeled=181, seconds=1000.0)
     write_run(store, "cps", 1, [0.5], settings={"iterations": 7}, seconds=5.0)
-    wanted = wanted_runs([load_grid("table", 1)], MINI, METHODS)
+    wanted = wanted_runs([load_grid("table", "1")], MINI, METHODS)
     runs = store.runs()
     every = lacking(wanted, (3,), runs, None)
     lacks = {f"{one.place.method} {one.place.column.labeled}": one for one in every}

@@ -57,8 +57,13 @@ IterationsOption = Annotated[
     typer.Option("--iterations", min=1, help="Iterations of a one-update method, in place of the protocol's."),
 ]
 RESULTS = Path("results")
-TableOption = Annotated[int | None, typer.Option("--table", help="Number of one of the paper's tables.")]
-FigureOption = Annotated[int | None, typer.Option("--figure", help="Number of one of the paper's figures.")]
+TableOption = Annotated[
+    str | None,
+    typer.Option("--table", help="Number of one of the paper's tables, or a table of your own as a .toml file."),
+]
+FigureOption = Annotated[
+    str | None, typer.Option("--figure", help="Number of one of the paper's figures, or your own as a .toml file.")
+]
 AllOption = Annotated[bool, typer.Option("--all", help="Every table and figure.")]
 OtherDatasetOption = Annotated[
     str | None, typer.Option("--dataset", help="Another data set than the paper's, by name or as a .toml file.")
@@ -87,7 +92,7 @@ SlurmOption = Annotated[
 ]
 
 
-def chosen_grids(table: int | None, figure: int | None, all_of_them: bool) -> list[Grid]:
+def chosen_grids(table: str | None, figure: str | None, all_of_them: bool) -> list[Grid]:
     """The one table or figure that was named, or all."""
     from ssl_bench.report.grid import all_grids, load_grid
 
@@ -95,7 +100,7 @@ def chosen_grids(table: int | None, figure: int | None, all_of_them: bool) -> li
         raise UserError("expected exactly one of --table N, --figure N and --all")
     if all_of_them:
         return all_grids()
-    return [load_grid("table", table) if table is not None else load_grid("figure", figure or 0)]
+    return [load_grid("table", table) if table is not None else load_grid("figure", figure or "")]
 
 
 def asked_target(

@@ -20,15 +20,15 @@ from ssl_bench.report.table import Cell, Table
 from ssl_bench.spec import FRACTIONS, Metric
 from ssl_bench.store import Run
 
-SIGNIFICANT = 0.05  # of Holm-corrected p values
+SIGNIFICANT = 0.05  # of Holm-corrected p values, over cases and over seeds
 FEW_SEEDS = 3  # fewer say nothing of another training
 ENOUGH_SEEDS = 10  # fewer have intervals that are too narrow
 STATISTICS_NOTE = (
     "Mean over seeds of the mean over cases; SD over cases of their means over seeds; interval: percentile bootstrap "
     "over seeds and cases; difference to the best method of the column and to the baseline on the same cases and "
-    "seeds, each case's mean over seeds; p: Wilcoxon's signed-rank test, Holm-corrected over the column; r: "
-    "matched-pairs rank-biserial correlation. The tests pair cases and leave out what other trainings would change: "
-    "methods that are equal but for their seeds are often called different."
+    "seeds; p over cases: Wilcoxon's signed-rank test of each case's mean over seeds (would these networks differ on "
+    "other cases?); p over seeds: Student's paired t test of each seed's mean over cases (would other trainings "
+    "differ?); both Holm-corrected over the column; r: matched-pairs rank-biserial correlation over cases."
 )
 
 
@@ -43,11 +43,14 @@ class Paired:
     p: float | None = None
     p_holm: float | None = None
     effect: float | None = None
+    p_seeds: float | None = None
+    p_seeds_holm: float | None = None
 
     @property
     def is_significant(self) -> bool:
-        """Whether the Holm-corrected p value is below SIGNIFICANT."""
-        return self.p_holm is not None and self.p_holm < SIGNIFICANT
+        """Whether both Holm-corrected p values, over cases and over seeds, are below SIGNIFICANT."""
+        both = self.p_holm, self.p_seeds_holm
+        return all(p is not None and p < SIGNIFICANT for p in both)
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,8 @@ def statistics_table(grid: Grid, records: Sequence[Sequence[Sequence[Record | No
         ])  # fmt: skip
     header = [
         "Method", "Data", "Metric", "Seeds", "Cases", "Mean", "SD over\nseeds", "SD over\ncases", "95 %\ninterval",
-        "Against the best\n(difference, p, r)", "Against the baseline\n(difference, p, r)", "Published number",
+        "Against the best\n(difference, p, p over seeds, r)", "Against the baseline\n(difference, p, p over seeds, r)",
+        "Published number",
     ]  # fmt: skip
     return Table(f"{grid.name}: statistics", header, rows, frozenset(header[3:9]), [STATISTICS_NOTE] if rows else [])
 
@@ -167,8 +171,12 @@ def _number(value: float | None) -> str | Cell:
 def _paired(one: Paired) -> str | Cell:
     if one.p_holm is None or one.difference is None:
         return "—"
-    p = "< 0.001" if one.p_holm < 0.001 else f"= {one.p_holm:.3f}"
-    return Cell(f"{one.difference:+.2f}, p {p}, r = {one.effect:+.2f}", one.difference)
+    over_cases, over_seeds = (_p(p) for p in (one.p_holm, one.p_seeds_holm))
+    return Cell(f"{one.difference:+.2f}, p {over_cases}, {over_seeds}, r = {one.effect:+.2f}", one.difference)
+
+
+def _p(value: float | None) -> str:
+    return "—" if value is None else "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 def _line(grid: Grid, one: Record) -> list[object]:
@@ -248,7 +256,15 @@ def _against(measured: dict[int, Record], reference: int | None) -> dict[int, Pa
         paired = compare(one.scores, other.scores)
         if paired is not None:
             found[r] = Paired(
-                other.place.row.title, paired.seeds, paired.cases, paired.difference, paired.p, None, paired.effect
-            )
-    adjusted = holm([paired.p for paired in found.values() if paired.p is not None])
-    return {r: replace(paired, p_holm=p) for (r, paired), p in zip(found.items(), adjusted, strict=True)}
+                other.place.row.title, paired.seeds, paired.cases, paired.difference, paired.p, None, paired.effect,
+                paired.p_seeds,
+            )  # fmt: skip
+    over_cases = _adjusted({r: paired.p for r, paired in found.items()})
+    over_seeds = _adjusted({r: paired.p_seeds for r, paired in found.items()})
+    return {r: replace(paired, p_holm=over_cases.get(r), p_seeds_holm=over_seeds.get(r)) for r, paired in found.items()}
+
+
+def _adjusted(p_values: dict[int, float | None]) -> dict[int, float]:
+    """Holm's correction of those that there are."""
+    given = {r: p for r, p in p_values.items() if p is not None}
+    return dict(zip(given, holm(list(given.values())), strict=True))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from ssl_bench import BENCHMARKS_DIR
 from ssl_bench.cards import Card, parse_card, read_toml
@@ -51,9 +52,9 @@ class Row(Card):
 
 
 class Grid(Card):
-    """A table or figure of the paper (a card in benchmarks/tables/ or benchmarks/figures/)."""
+    """A table or figure: those of the paper have a number (benchmarks/tables/, benchmarks/figures/)."""
 
-    number: int
+    number: int | None = None
     kind: Literal["table", "curves", "shares", "examples", "moments"]
     title: str
     metrics: tuple[Metric, ...] = ("dsc",)
@@ -63,6 +64,17 @@ class Grid(Card):
     upper_line: str | None = Field(None, description="the method that is shown with all labels, where it was run")
     columns: tuple[Column, ...] = Field(min_length=1)
     rows: tuple[Row, ...] = Field(min_length=1)
+    _path: str = PrivateAttr("")
+
+    @property
+    def option(self) -> str:
+        """What names it on the command line."""
+        return self._path if self.number is None else str(self.number)
+
+    @property
+    def label(self) -> str:
+        """Its number, or the stem of its file."""
+        return Path(self._path).stem if self.number is None else str(self.number)
 
     @property
     def exhibit(self) -> Exhibit:
@@ -72,7 +84,7 @@ class Grid(Card):
     @property
     def name(self) -> str:
         """As in `Table 4`."""
-        return f"{self.exhibit.capitalize()} {self.number}"
+        return f"{self.exhibit.capitalize()} {self.label}"
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
@@ -110,20 +122,28 @@ class Place:
         return self.cell.method
 
 
-def load_grid(exhibit: Exhibit, number: int) -> Grid:
-    """Read the card of a table or figure."""
-    path = BENCHMARKS_DIR / f"{exhibit}s" / f"{exhibit}-{number}.toml"
-    if not path.exists():
-        known = sorted(grid.number for grid in all_grids() if grid.exhibit == exhibit)
-        raise UserError(f"--{exhibit}: expected one of {', '.join(map(str, known))}; found {number}")
-    return parse_card(Grid, read_toml(path), str(path))
+def load_grid(exhibit: Exhibit, name: str) -> Grid:
+    """Read the card of a table or figure: one of the paper's by its number, another one as a .toml file."""
+    own = name.endswith(".toml")
+    path = Path(name) if own else BENCHMARKS_DIR / f"{exhibit}s" / f"{exhibit}-{name}.toml"
+    if not path.is_file():
+        known = ", ".join(grid.label for grid in all_grids() if grid.exhibit == exhibit)
+        found = f"no file {name}" if own else f"'{name}'"
+        raise UserError(f"--{exhibit}: expected one of {known}, or a .toml file; found {found}")
+    grid = parse_card(Grid, read_toml(path), str(path))
+    if grid.exhibit != exhibit:
+        raise UserError(f"--{exhibit}: {path} is a {grid.exhibit} (kind = '{grid.kind}')")
+    if own:
+        grid = grid.model_copy(update={"number": None})
+        grid._path = name
+    return grid
 
 
 def all_grids() -> list[Grid]:
     """Every table, then every figure, by number."""
     paths = [*(BENCHMARKS_DIR / "tables").glob("*.toml"), *(BENCHMARKS_DIR / "figures").glob("*.toml")]
     grids = [parse_card(Grid, read_toml(path), str(path)) for path in paths]
-    return sorted(grids, key=lambda grid: (grid.exhibit == "figure", grid.number))
+    return sorted(grids, key=lambda grid: (grid.exhibit == "figure", grid.number or 0))
 
 
 def shown(grids: Sequence[Grid], target: Target, methods: Mapping[str, type[SSLMethod]]) -> set[tuple[str, str]]:

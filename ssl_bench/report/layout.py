@@ -63,7 +63,7 @@ def missing_notes(grid: Grid, target: Target, commands: Sequence[str], view: Vie
     """Say how what is missing is trained: all at once, and cell by cell."""
     if not commands:
         return []
-    words = ["ssl-bench", "reproduce", f"--{grid.exhibit}", str(grid.number)]
+    words = ["ssl-bench", "reproduce", f"--{grid.exhibit}", grid.option]
     words += [] if target.dataset is None else ["--dataset", target.dataset]
     words += ["--labeled", ",".join(target.labeled)] if target.labeled else []
     words += [] if target.protocol is None else ["--protocol", target.protocol]

@@ -27,8 +27,8 @@ NO_RUN, NONE = "no run", "—"
 VERDICTS = {"above": "▲", "below": "▼", "inside": "="}
 
 SIGNIFICANT_NOTE = (
-    "Significant: Wilcoxon's signed-rank test over cases, Holm-corrected, p < 0.05: of these trained networks on other "
-    "cases, not of other trainings of the methods."
+    "Significant: p < 0.05, Holm-corrected, of both Wilcoxon's signed-rank test over cases and Student's paired t test "
+    "over seeds."
 )
 COSTS_NOTE = (
     "Costs: parameters of all networks of a run, teachers too; peak memory is the largest of the row's runs, the rest "

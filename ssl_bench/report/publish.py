@@ -63,7 +63,7 @@ def write_html(reports: Sequence[TableReport | FigureReport], folder: Path) -> i
 
 
 def _slug(report: TableReport | FigureReport) -> str:
-    return f"{report.grid.exhibit}-{report.grid.number}"
+    return f"{report.grid.exhibit}-{report.grid.label}"
 
 
 def _rendered(report: FigureReport) -> dict[str, bytes]:

@@ -100,6 +100,8 @@ class Comparison:
         p: two-sided p value of Wilcoxon's signed-rank test.
         effect: matched-pairs rank-biserial correlation (W+ - W-) / (W+ + W-), -1 to 1, positive where a is larger
             (Kerby, Comprehensive Psychology 3, 2014, doi:10.2466/11.IT.3.1).
+        p_seeds: two-sided p value of Student's paired t test, a pair being the two means of one seed over these cases;
+            None with fewer than 2 seeds.
 
     """
 
@@ -109,10 +111,14 @@ class Comparison:
     statistic: float
     p: float
     effect: float
+    p_seeds: float | None
 
 
 def compare(a: Scores, b: Scores) -> Comparison | None:
-    """Compare two cells by Wilcoxon's signed-rank test on the seeds and cases that both have.
+    """Compare two cells on the seeds and cases that both have: by Wilcoxon's test over cases, by Student's over seeds.
+
+    The first asks whether these trained networks would differ on other cases, the second whether methods trained with
+    other seeds would differ on these cases.
 
     Each case's scores are averaged over the seeds first: the same case under several seeds is no independent draw.
     A case counts where a and b have the same number of values, at least one, in every common seed; so a class that is
@@ -136,13 +142,25 @@ def compare(a: Scores, b: Scores) -> Comparison | None:
     sums = a.sums[places_a] - b.sums[places_b]
     differences = (sums.sum(axis=0)[paired] / counts.sum(axis=0)[paired]).round(DECIMALS)
     mean, nonzero = float(differences.mean()), differences[differences != 0]
+    p_seeds = _paired_t((sums[:, paired].sum(axis=1) / counts[:, paired].sum(axis=1)).round(DECIMALS))
     if not len(nonzero):
-        return Comparison(len(seeds), len(differences), mean, 0.0, 1.0, 0.0)
+        return Comparison(len(seeds), len(differences), mean, 0.0, 1.0, 0.0, p_seeds)
     sizes = np.abs(nonzero)
     test = stats.wilcoxon(nonzero)
     ranks = stats.rankdata(sizes)
     effect = float((ranks * np.sign(nonzero)).sum() / ranks.sum())
-    return Comparison(len(seeds), len(differences), mean, float(test.statistic), float(test.pvalue), effect)
+    return Comparison(len(seeds), len(differences), mean, float(test.statistic), float(test.pvalue), effect, p_seeds)
+
+
+def _paired_t(differences: np.ndarray) -> float | None:
+    """Two-sided p of Student's t test of a mean of 0: None for one difference, 0 (all zero: 1) for equal ones."""
+    from scipy import stats
+
+    if len(differences) < 2:
+        return None
+    if (differences == differences[0]).all():
+        return float(differences[0] == 0)
+    return float(stats.ttest_1samp(differences, 0).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

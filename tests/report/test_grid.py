@@ -27,7 +27,7 @@ def test_every_table_and_figure_of_the_paper_has_its_card() -> None:
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
 def test_every_published_number_stands_in_exactly_one_cell(number: int) -> None:
-    grid = load_grid("table", number)
+    grid = load_grid("table", str(number))
     shown = [
         one.value
         for row in grid.rows
@@ -48,13 +48,13 @@ def test_published_numbers_by_hand() -> None:
         (4, "Supervised", "5%", "dsc"): 83.31, (4, "CMTv2", "5%", "dsc"): 87.48,
     }  # fmt: skip
     for (number, title, share, metric), value in cells.items():
-        grid = load_grid("table", number)
+        grid = load_grid("table", str(number))
         (row,) = [row for row in grid.rows if row.title == title]
         column = next(column for column in grid.columns if column.labeled == share)
         one = published(grid, row, column, metric)
         assert one is not None
         assert one.value == value
-    table5 = load_grid("table", 5)
+    table5 = load_grid("table", "5")
     lines = [
         [published(table5, row, column, "dsc").value for column in table5.columns]  # type: ignore[union-attr]
         for row in table5.rows
@@ -106,7 +106,7 @@ def test_the_runs_of_an_exhibit_are_those_of_the_paper(name: str) -> None:
 
 
 def test_table_5_asks_for_every_k_and_r_of_umix() -> None:
-    found = [place for row in places(load_grid("table", 5), Target(), METHODS) for place in row if place is not None]
+    found = [place for row in places(load_grid("table", "5"), Target(), METHODS) for place in row if place is not None]
     assert [(p.cell.hyperparameters["r"], p.cell.hyperparameters["k"]) for p in found] == [
         (r, k) for r in (16, 4, 8) for k in (1, 2, 3, 4, 5)
     ]
@@ -116,7 +116,7 @@ def test_the_u_net_row_asks_for_the_released_codes_u_net_and_the_other_for_the_p
     networks = {
         row.title: place.cell.protocol.network  # type: ignore[union-attr]
         for row, (place, _) in zip(
-            load_grid("table", 1).rows, places(load_grid("table", 1), Target(), METHODS), strict=True
+            load_grid("table", "1").rows, places(load_grid("table", "1"), Target(), METHODS), strict=True
         )
         if place is not None
     }
@@ -182,8 +182,8 @@ def test_a_setting_that_nobody_knows_is_refused() -> None:
 
 @pytest.mark.parametrize(("exhibit", "known"), [("table", "1, 2, 3, 4, 5"), ("figure", "1, 3, 4, 5")])
 def test_an_unknown_number_is_told_the_known_ones(exhibit: str, known: str) -> None:
-    with pytest.raises(UserError, match=f"--{exhibit}: expected one of {known}; found 9"):
-        load_grid(exhibit, 9)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=f"--{exhibit}: expected one of {known}, or a .toml file; found '9'"):
+        load_grid(exhibit, "9")  # type: ignore[arg-type]
 
 
 def test_a_data_set_of_ones_own_can_stand_in_a_grid(tmp_path: Path) -> None:
@@ -191,3 +191,30 @@ def test_a_data_set_of_ones_own_can_stand_in_a_grid(tmp_path: Path) -> None:
     text = (REPOSITORY / "benchmarks/datasets/kvasir.toml").read_text()
     card.write_text(text.replace('"kvasir"', '"mine"', 1).replace('["15%", "30%"]', '["7%"]'))
     assert columns("table 1", dataset=str(card)) == [(str(card), "7%")]
+
+
+def test_a_table_of_ones_own_is_named_by_its_file(tmp_path: Path) -> None:
+    card = tmp_path / "decays.toml"
+    card.write_text("""
+kind = "table"
+title = "Two decays"
+baseline = "mt"
+columns = [{ dataset = "demo", labeled = "5%" }]
+rows = [{ title = "as it is", method = "mt" }, { title = "slow", method = "mt", settings = { ema_decay = 0.999 } }]
+""")
+    grid = load_grid("table", str(card))
+    assert (grid.name, grid.label, grid.option) == ("Table decays", "decays", str(card))
+    aimed = aim(grid, Target(), METHODS)
+    assert (aimed.name, aimed.option) == (grid.name, grid.option)
+    assert [place.cell.protocol.ema_decay for (place,) in places(aimed, Target(), METHODS) if place] == [0.99, 0.999]
+    with pytest.raises(UserError, match=r"--figure: .*decays.toml is a table \(kind = 'table'\)"):
+        load_grid("figure", str(card))
+    with pytest.raises(UserError, match=r"--table: .*; found no file nowhere.toml"):
+        load_grid("table", "nowhere.toml")
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "benchmarks/studies").glob("*.toml")), ids=lambda path: path.stem)
+def test_the_studies_are_tables_of_different_runs(path: Path) -> None:
+    aimed = aim(load_grid("table", str(path)), Target(protocol="mini"), METHODS)
+    cells = [place.cell for row in places(aimed, Target(protocol="mini"), METHODS) for place in row if place]
+    assert len({str(cell) for cell in cells}) == len(cells)

@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> Store:
 
 def report(store: Store, number: int = 4, view: View | None = None, **target: Any) -> TableReport:
     asked = {"protocol": "mini", "settings": {"metrics": ["dsc"]}} | target
-    return paper_table(load_grid("table", number), Target(**asked), store.runs(), METHODS, view or View())
+    return paper_table(load_grid("table", str(number)), Target(**asked), store.runs(), METHODS, view or View())
 
 
 def records(found: TableReport, metric: str = "DSC [%]") -> dict[str, dict[str, str]]:
@@ -149,18 +149,31 @@ def test_one_cell_with_few_seeds_is_enough_to_say_so(store: Store) -> None:
     assert "One seed in some cells: intervals" in " ".join(report(store).tables[0].notes)
 
 
-def test_a_mark_says_what_it_does_not_speak_of(store: Store) -> None:
+def test_a_mark_needs_cases_and_seeds_to_agree(store: Store) -> None:
     for method, score in (("mt", 0.5), ("cps", 0.9)):
         write_run(store, method, 1, [score + case / 1000 for case in range(30)])
-    notes = " ".join(report(store).tables[0].notes)
-    assert "of these trained networks on other cases, not of other trainings of the methods" in notes
+    assert "Significant:" not in " ".join(report(store).tables[0].notes), "one seed says nothing of another"
+    for seed in (2, 3):
+        for method, score in (("mt", 0.5), ("cps", 0.9)):
+            write_run(store, method, seed, [score + seed / 1000 + case / 1000 for case in range(30)])
+    found = report(store)
+    assert "both Wilcoxon's signed-rank test over cases and Student's paired t test over seeds" in " ".join(
+        found.tables[0].notes
+    )
+    column = found.tables[0].headings.index("DSC [%] measured")
+    marked = {row[0]: str(row[column]).endswith("*") for row in found.tables[0].rows}
+    assert marked["MT"]
+    for seed, luck in ((1, 0.5), (2, -0.3), (3, 0.02)):  # now the difference changes its sign with the seed
+        write_run(store, "cmtv3", seed, [0.9 + luck / 10 + case / 1000 for case in range(30)])
+    marked = {row[0]: str(row[column]).endswith("*") for row in report(store).tables[0].rows}
+    assert not marked["CMTv3"]
 
 
 def test_other_hyperparameters_than_the_papers_are_no_measure_of_its_number(store: Store) -> None:
     target = Target(protocol="mini", settings={"metrics": ["dsc"], "k": 3})
     for k in (2, 3):
         write_run(store, "ucmt", 1, [0.5], hyper={"k": k, "r": 16})
-    rows = places(load_grid("table", 4), target, METHODS)
+    rows = places(load_grid("table", "4"), target, METHODS)
     (place,) = [place for row in rows for place in row if place is not None and place.method == "ucmt"]
     by_k = {run.spec.hyperparameters["k"]: run for run in store.runs()}
     assert differences(place, [by_k[3]])["hyperparameters"] == "k = 3"
@@ -169,14 +182,14 @@ def test_other_hyperparameters_than_the_papers_are_no_measure_of_its_number(stor
 
 def test_costs_say_what_they_are_of(store: Store) -> None:
     write_run(store, "mt", 1, [0.5])
-    grid, target = load_grid("table", 4), Target(protocol="mini", settings={"metrics": ["dsc"]})
+    grid, target = load_grid("table", "4"), Target(protocol="mini", settings={"metrics": ["dsc"]})
     for costs in (True, False):
         notes = " ".join(paper_table(grid, target, store.runs(), METHODS, View(costs=costs)).tables[0].notes)
         assert ("Costs: parameters of all networks of a run" in notes) == costs
 
 
 def test_one_labelled_image_is_not_all_of_them(store: Store) -> None:
-    grid = load_grid("table", 4)
+    grid = load_grid("table", "4")
     assert upper_line(aim(grid, Target(labeled=("1",)), METHODS), METHODS) is not None
     assert upper_line(aim(grid, Target(labeled=("100%",)), METHODS), METHODS) is None
 
@@ -305,7 +318,7 @@ def test_of_two_runs_that_trained_alike_the_one_that_scored_on_the_way_is_shown(
 
 def test_an_empty_store_prints_every_published_number_and_the_commands(store: Store) -> None:
     for number, count in ((1, 14), (2, 28), (3, 80), (4, 7), (5, 15)):
-        found = paper_table(load_grid("table", number), Target(), store.runs(), METHODS, View())
+        found = paper_table(load_grid("table", str(number)), Target(), store.runs(), METHODS, View())
         cells = [str(one) for table in found.tables for row in table.rows for one in row]
         assert sum(one.rstrip("†").replace(".", "").isdigit() and "." in one for one in cells) == count
         commands = [note for note in found.tables[-1].notes if note.startswith("no run")]

@@ -179,7 +179,7 @@ def test_the_site_has_a_page_for_every_exhibit_and_every_run_behind_one_and_the_
 
 
 def test_table_4_holds_the_means_and_deviations_of_the_runs_in_every_format(runs: list[Run], tmp_path: Path) -> None:
-    found = paper_table(load_grid("table", 4), DEMO, runs, METHODS, View())
+    found = paper_table(load_grid("table", "4"), DEMO, runs, METHODS, View())
     paths = {path.name: path.read_text() for path in write_files(found, tmp_path)}
     names = {
         "supervised": "Supervised", "mt": "MT", "cps": "CPS", "cmtv1": "CMTv1", "cmtv2": "CMTv2", "cmtv3": "CMTv3",
@@ -201,7 +201,7 @@ def test_table_4_holds_the_means_and_deviations_of_the_runs_in_every_format(runs
 
 
 def test_statistics_csv_holds_each_methods_interval_around_its_mean(runs: list[Run], tmp_path: Path) -> None:
-    found = paper_table(load_grid("table", 4), DEMO, runs, METHODS, View())
+    found = paper_table(load_grid("table", "4"), DEMO, runs, METHODS, View())
     rows = list(csv.DictReader(io.StringIO(found.statistics_csv)))
     assert [row["method"] for row in rows] == ["supervised", "mt", "cps", "cmtv1", "cmtv2", "cmtv3", "ucmt"]
     for row in rows:
@@ -212,7 +212,7 @@ def test_statistics_csv_holds_each_methods_interval_around_its_mean(runs: list[R
 
 
 def test_table_1_has_the_u_net_in_its_own_row_and_asks_for_what_is_missing(runs: list[Run]) -> None:
-    found = paper_table(load_grid("table", 1), DEMO, runs, METHODS, View())
+    found = paper_table(load_grid("table", "1"), DEMO, runs, METHODS, View())
     (table,) = (one for one in found.tables if "ORACLE" not in one.title)
     cells = {str(row[0]): str(row[table.headings.index("demo (synthetic lesions) 5% DSC [%]")]) for row in table.rows}
     (unet,) = [run for run in runs if getattr(run.spec.protocol, "network", "") == "unet-small"]
@@ -223,7 +223,7 @@ def test_table_1_has_the_u_net_in_its_own_row_and_asks_for_what_is_missing(runs:
 
 
 def test_table_3_is_filled_from_volumes_with_four_metrics(runs: list[Run]) -> None:
-    found = paper_table(load_grid("table", 3), DEMO3D, runs, METHODS, View())
+    found = paper_table(load_grid("table", "3"), DEMO3D, runs, METHODS, View())
     table = found.tables[0]
     (run,) = [run for run in runs if (run.spec.benchmark, run.spec.method) == ("demo3d", "uamt")]
     (line,) = [row for row in table.rows if row[0] == "UA-MT"]
@@ -234,7 +234,7 @@ def test_table_3_is_filled_from_volumes_with_four_metrics(runs: list[Run]) -> No
 
 
 def test_table_5_finds_each_setting(runs: list[Run]) -> None:
-    table = paper_table(load_grid("table", 5), DEMO, runs, METHODS, View()).tables[0]
+    table = paper_table(load_grid("table", "5"), DEMO, runs, METHODS, View()).tables[0]
     rows = {str(row[0]): [str(one) for one in row[1:6]] for row in table.rows}
     means = [naive_mean(run) for run in find(runs, "ucmt", 15, k=2, r=16)]
     assert rows["UCMT, 1/16"] == ["no run", text(means), "no run", "no run", "no run"]
@@ -243,7 +243,7 @@ def test_table_5_finds_each_setting(runs: list[Run]) -> None:
 
 
 def test_the_oracle_stands_below_the_table_of_the_runs_that_scored_on_the_way(runs: list[Run]) -> None:
-    _, oracle = paper_table(load_grid("table", 4), DEMO, runs, METHODS, View()).tables
+    _, oracle = paper_table(load_grid("table", "4"), DEMO, runs, METHODS, View()).tables
     (run,) = [run for run in runs if run.spec.protocol.score_every == 3]
     curve = list(csv.DictReader((run.path / "test_curve.csv").open()))
     assert [row["iteration"] for row in curve] == ["3", "6"]
@@ -277,7 +277,7 @@ def drawn(number: int, runs: Sequence[Run], name: str, target: Target = DEMO) ->
     original = getattr(figures_module, name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures_module, name, lambda *arguments: given.append(arguments) or original(*arguments))
-        paper_figure(load_grid("figure", number), target, runs, METHODS, View())
+        paper_figure(load_grid("figure", str(number)), target, runs, METHODS, View())
     return given[0]
 
 

@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> Store:
 
 def report4(store: Store, view: View | None = None, **changes: Any) -> TableReport:
     asked = {"labeled": ("5%",), "protocol": "mini", "settings": {"metrics": ["dsc"]}} | changes
-    return paper_table(load_grid("table", 4), Target(**asked), store.runs(), METHODS, view or View())
+    return paper_table(load_grid("table", "4"), Target(**asked), store.runs(), METHODS, view or View())
 
 
 def table4(store: Store, view: View | None = None, **changes: Any) -> Table:

@@ -389,6 +389,38 @@ def test_pure_noise_is_significant_about_as_often_as_it_should_be() -> None:
     assert 0.02 <= share <= 0.08
 
 
+def test_p_over_seeds_is_students_paired_t_of_the_seeds_means() -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(70, 10, (4, 20)), rng.normal(71, 10, (4, 20))
+    found = compare(of_cases(*a), of_cases(*b))
+    assert found is not None
+    d = a.mean(axis=1) - b.mean(axis=1)
+    t = d.mean() / (d.std(ddof=1) / 2)  # four seeds
+    assert found.p_seeds == pytest.approx(2 * stats.t.sf(abs(t), df=3))
+    one = compare(of_cases(*a[:1]), of_cases(*b[:1]))
+    assert one is not None
+    assert one.p_seeds is None
+    shifted = compare(of_cases(*(a + 2)), of_cases(*a))
+    assert shifted is not None
+    assert shifted.p_seeds == 0
+
+
+def test_methods_that_differ_by_their_seeds_alone_are_seldom_called_different() -> None:
+    """As in real runs: three seeds with an SD of 1 point, 200 cases with one of 18, and noise of 4 on each score."""
+    rng = np.random.default_rng(1)
+    over_cases, both, trials = 0, 0, 300
+    for _ in range(trials):
+        case = rng.normal(77, 18, 200)
+        a, b = (of_cases(*(case + rng.normal(0, 1, (3, 1)) + rng.normal(0, 4, (3, 200)))) for _ in range(2))
+        found = compare(a, b)
+        assert found is not None
+        assert found.p_seeds is not None
+        over_cases += found.p < 0.05
+        both += found.p < 0.05 and found.p_seeds < 0.05
+    assert over_cases / trials > 0.3, "pairing cases alone mistakes a seed's luck for a method"
+    assert both / trials < 0.08
+
+
 # Holm's correction
 
 

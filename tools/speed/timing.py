@@ -91,7 +91,7 @@ def of_times(
 ) -> Ratio:
     """A line from pairs of values, ours first; what is measured in seconds is noted in milliseconds."""
     ratios = [a / b if target.startswith("<=") else b / a for a, b in pairs]
-    low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
     first, second = (1000 * statistics.median(column) for column in zip(*pairs, strict=True))
     threads = torch.get_num_threads()
     return Ratio(section, what, ours, other, settings.device.type, threads, first, second, middle, low, high, target)
