@@ -158,7 +158,7 @@ def statistics_table(grid: Grid, records: Sequence[Sequence[Sequence[Record | No
         ])  # fmt: skip
     header = [
         "Method", "Data", "Metric", "Seeds", "Cases", "Mean", "SD over\nseeds", "SD over\ncases", "95 %\ninterval",
-        "Against the best\n(difference, p, p over seeds, r)", "Against the baseline\n(difference, p, p over seeds, r)",
+        "Against the best\n(difference, p, r)", "Against the baseline\n(difference, p, r)",
         "Published number",
     ]  # fmt: skip
     return Table(f"{grid.name}: statistics", header, rows, frozenset(header[3:9]), [STATISTICS_NOTE] if rows else [])
@@ -172,7 +172,8 @@ def _paired(one: Paired) -> str | Cell:
     if one.p_holm is None or one.difference is None:
         return "—"
     over_cases, over_seeds = (_p(p) for p in (one.p_holm, one.p_seeds_holm))
-    return Cell(f"{one.difference:+.2f}, p {over_cases}, {over_seeds}, r = {one.effect:+.2f}", one.difference)
+    text = f"{one.difference:+.2f}, p {over_cases} over cases, {over_seeds} over seeds, r = {one.effect:+.2f}"
+    return Cell(text, one.difference)
 
 
 def _p(value: float | None) -> str:
