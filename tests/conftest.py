@@ -89,7 +89,7 @@ Call = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
     """Run `ssl-bench ARGS` in this process and an empty folder; returns exit code, stdout and stderr."""
-    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # main sets it where it is not
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")  # main sets it where it is not
     monkeypatch.setattr(registry_module, "_REGISTRY", dict(registry_module._REGISTRY))
     monkeypatch.setattr(registry_module, "_LOADED", set(registry_module._LOADED))
     monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path / "cache"))

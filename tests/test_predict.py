@@ -166,7 +166,7 @@ def call(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     monkeypatch.setattr(registry_module, "_REGISTRY", dict(registry_module._REGISTRY))
     monkeypatch.setattr(registry_module, "_LOADED", set(registry_module._LOADED))
     monkeypatch.setenv("SSL_BENCH_RESULTS", str(home / "results"))
-    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")  # main sets it where it is not
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")  # main sets it where it is not
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 

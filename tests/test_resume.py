@@ -297,7 +297,7 @@ def test_a_damaged_file_is_named_and_everything_left_as_it_was(
     arguments = ["run", "--methods", "mt", "--dataset", "kvasir", "--labeled", "2", "--protocol", "tiny"]
     arguments += ["--data-root", str(workplace.data), "--results-root", str(workplace.results), "--allow-partial"]
     monkeypatch.setattr(sys, "argv", ["ssl-bench", *arguments])
-    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
     with pytest.raises(SystemExit) as ended:
         cli.main()
     err = capsys.readouterr().err

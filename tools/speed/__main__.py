@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as ssl-bench has it, before torch is imported
+
 import argparse
 import csv
 import sys

@@ -22,7 +22,7 @@ from ssl_bench.data import demo
 from ssl_bench.data.stream import BatchStream, ImageStream, PartViews, normalise
 from ssl_bench.spec import ImageProtocol, load_protocol
 
-FILES, SIDE = 64, 352  # JPEG files of Kvasir-SEG's kind of size
+FILES, SIZE = 64, (622, 529)  # JPEG files of the size that most of Kvasir-SEG's have
 WORKERS, BATCH, BLOCK = 2, 8, 12
 SMALL, LARGE = 64, 4096
 
@@ -93,8 +93,8 @@ def write_files(folder: Path) -> None:
     """JPEG images and PNG masks."""
     for number in range(FILES):
         image, mask = demo.draw(number)
-        Image.fromarray(image).resize((SIDE, SIDE)).save(folder / f"{number}.jpg", quality=90)
-        Image.fromarray(mask.astype(np.uint8) * 255).resize((SIDE, SIDE)).save(folder / f"{number}.png")
+        Image.fromarray(image).resize(SIZE).save(folder / f"{number}.jpg", quality=90)
+        Image.fromarray(mask.astype(np.uint8) * 255).resize(SIZE).save(folder / f"{number}.png")
 
 
 def endless(loader: DataLoader[Any]) -> Iterator[Any]:
