@@ -19,15 +19,20 @@ PROGRAM = """
     from timing import Settings
     from ssl_bench.data.stream import open_stream
 
+    def now():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+
     def peak():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     device = torch.device(sys.argv[2])
     settings = Settings(device, 1, (), "mini", ())
-    job = plan("mt", 2, settings, image_size={side}, augment_size={side})
+    plan("mt", 2, settings)
     torch.zeros(1, device=device)
+    before = now()
+    job = plan("mt", 2, settings, image_size={side}, augment_size={side})
     protocol, splits = job.spec.protocol, job.splits
-    before = peak()
     stream = open_stream(job.dataset, splits, protocol, 1, device, unlabeled=True)
     held = stream.images.nbytes + stream.masks.nbytes
     taken = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak() - before
@@ -36,7 +41,10 @@ PROGRAM = """
 
 
 def ratios(settings: Settings) -> Iterator[Ratio]:
-    """How far memory grows while the training images are brought to the device, over their own size; in bytes."""
+    """How far memory grows while a run is planned and its images are brought to the device, over their own size.
+
+    On Linux, where a process can read what it holds.
+    """
     folder = str(Path(__file__).parent)
     program = textwrap.dedent(PROGRAM).format(side=SIDE)
     pairs = []
