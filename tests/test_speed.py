@@ -1,0 +1,86 @@
+"""tools/speed: it runs, its ratios are what they say, and the bare iteration makes the calls that the method makes."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import REPOSITORY
+
+TOOLS = REPOSITORY / "tools" / "speed"
+
+
+@pytest.fixture
+def tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+
+
+def test_it_prints_and_writes_ratios_and_tells_missed_targets(tmp_path: Path) -> None:
+    words = ["--sections", "mixing,steps,iteration", "--methods", "supervised", "--protocol", "tiny", "--repeats", "1"]
+    done = subprocess.run(
+        [sys.executable, str(TOOLS), *words, "--device", "cpu", "--csv", "speed.csv"], cwd=tmp_path, text=True,
+        capture_output=True, check=False, timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr
+    with (tmp_path / "speed.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["section"] for row in rows} == {"mixing", "steps", "iteration"}
+    assert done.returncode == int(any(row["met"] == "no" for row in rows))
+    for row in rows:
+        ours, other, ratio = (float(row[name]) for name in ("ours_ms", "other_ms", "ratio"))
+        assert ratio == pytest.approx(ours / other if row["target"].startswith("<=") else other / ours, rel=0.01)
+
+
+@pytest.mark.usefixtures("tools")
+def test_targets_have_a_side() -> None:
+    from timing import Settings, of_times
+
+    settings = Settings(torch.device("cpu"), 3, (), "tiny", ())
+    pairs = [(1.0, 2.0), (1.0, 3.0), (1.0, 4.0)]
+    cost = of_times("s", "w", "a", "b", pairs, settings, "<= 0.4")
+    assert (cost.ratio, cost.met) == (pytest.approx(1 / 3), True)
+    gain = of_times("s", "w", "a", "b", pairs, settings, ">= 5")
+    assert (gain.ratio, gain.low, gain.high, gain.met) == (3, 2.5, 3.5, False)
+    assert of_times("s", "w", "a", "b", pairs, settings, "").met is None
+
+
+@pytest.mark.usefixtures("tools")
+@pytest.mark.parametrize(
+    ("method", "calls"),
+    [
+        # per update: how many calls with and without gradient; labelled and unlabelled images go through apart
+        ("supervised", [(1, 0)]),
+        ("mt", [(2, 1)]),
+        ("cps", [(4, 0)]),
+        ("cmtv3", [(4, 1)]),
+        ("ucmt", [(4, 2), (4, 0)]),
+    ],
+)
+def test_the_bare_iteration_makes_the_methods_calls(method: str, calls: list[tuple[int, int]]) -> None:
+    from iteration import bare_iteration, harness, record
+    from timing import Settings
+
+    settings = Settings(torch.device("cpu"), 1, (method,), "tiny", ("fp32",))
+    with harness(method, 2, "fp32", settings) as trainer:
+        updates = record(trainer)
+        found = [(sum(call.trains for call in own), sum(not call.trains for call in own)) for own in updates]
+        assert found == calls
+        before = [p.detach().clone() for p in trainer.method.parameters() if p.requires_grad]
+        bare_iteration(trainer, trainer)()
+        after = [p for p in trainer.method.parameters() if p.requires_grad]
+        assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True)), "every weight is trained"
+
+
+@pytest.mark.usefixtures("tools")
+def test_the_loop_over_samples_gives_what_umix_gives() -> None:
+    from mixing import umix_at_once, umix_loop
+
+    torch.manual_seed(0)
+    images, labels = torch.randn(4, 3, 32, 32), torch.randint(0, 2, (4, 32, 32))
+    maps = torch.rand(2, 4, 32, 32)
+    for ours, loop in zip(umix_at_once(images, labels, maps, 8)(), umix_loop(images, labels, maps, 8), strict=True):
+        assert torch.equal(ours, loop)
