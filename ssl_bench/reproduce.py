@@ -36,9 +36,15 @@ def wanted_runs(grids: Sequence[Grid], target: Target, methods: Mapping[str, typ
 def lacking(
     wanted: Mapping[str, Place], seeds: Sequence[int], runs: Sequence[Run], fingerprint: str | None
 ) -> list[Lack]:
-    """Return what is missing, all of the first seed first."""
+    """Return what is missing, all of the first seed first.
+
+    Where test scores on the way are asked for (`score_every`), a run without them, or with others, is missing.
+    """
     cells = list(wanted.values())
-    there = [{run.spec.seed for run in own} for own in select(runs, [place.cell for place in cells], fingerprint)]
+    there = [
+        {run.spec.seed for run in own if place.cell.protocol.score_every in (None, run.spec.protocol.score_every)}
+        for place, own in zip(cells, select(runs, [place.cell for place in cells], fingerprint), strict=True)
+    ]
     return [Lack(place, seed) for seed in seeds for place, own in zip(cells, there, strict=True) if seed not in own]
 
 

@@ -6,6 +6,7 @@ import pytest
 from conftest import Call
 from handwritten import METHODS, write_run
 
+from ssl_bench.cli.common import asked_target
 from ssl_bench.report.grid import Target, all_grids, load_grid
 from ssl_bench.reproduce import estimated_seconds, lack_table, lacking, requests, wanted_runs
 from ssl_bench.store import Store
@@ -37,6 +38,13 @@ def test_what_is_there_is_not_wanted_again(store: Store) -> None:
         "cps 5% 1", "cmtv1 5% 1", "cmtv2 5% 1", "cmtv3 5% 1", "ucmt 5% 1",
         "supervised 5% 2", "cps 5% 2", "cmtv1 5% 2", "cmtv2 5% 2", "cmtv3 5% 2",
     ]  # fmt: skip
+
+
+def test_scores_on_the_way_are_wanted_where_they_are_asked_for(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5])
+    asking = Target(protocol=MINI.protocol, settings={**MINI.settings, "score_every": 20})
+    assert "mt 5% 1" not in lacks_of(store, ("table", 4), seeds=(1,))
+    assert "mt 5% 1" in lacks_of(store, ("table", 4), seeds=(1,), target=asking)
 
 
 def test_a_run_that_several_exhibits_show_is_wanted_once(store: Store) -> None:
@@ -139,3 +147,7 @@ def test_a_mistake_is_one_clear_line(arguments: list[str], words: list[str], cal
     assert line.startswith("error: ")
     assert all(word in line for word in words), line
     assert not Path("results").exists()
+
+
+def test_a_share_that_is_said_twice_is_one() -> None:
+    assert asked_target(None, "15%,30%,15.0%", None, None, None).labeled == ("15%", "30%")

@@ -109,9 +109,10 @@ def asked_target(
     """What the options of `report` and `reproduce` aim at."""
     from ssl_bench.report.grid import Target, share
 
-    shares = tuple(listed(labeled or ""))
-    for text in shares:
-        share(text)
+    different: dict[object, str] = {}  # 15% and 15.0% are one
+    for text in listed(labeled or ""):
+        different.setdefault(share(text), text)
+    shares = tuple(different.values())
     if labeled is not None and not shares:
         raise UserError(f"--labeled: expected shares such as 5% separated by commas, found '{labeled}'")
     return Target(dataset, shares, protocol, parsed_settings(settings, iterations))
