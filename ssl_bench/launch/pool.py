@@ -99,22 +99,23 @@ def run_pool(
     done = 0
     with StopSignal(deadline) as stop, pool:
         while waiting or pool.active:
-            if stop.signal_number == TIME_IS_UP:
-                outcome.time_is_up = True
-                break
-            if stop.signal_number is not None:
-                raise InterruptedRunError(stop.signal_number)
             for task, code in pool.ended():
                 done += 1
                 console.ended(task, _settle(task, code, store, outcome), done, total)
+            if stop.signal_number == TIME_IS_UP:
+                outcome.time_is_up = True
+                break  # leaving the pool stops its processes
+            if stop.signal_number is not None:
+                raise InterruptedRunError(stop.signal_number)
             for task in list(waiting):
                 assert task.spec is not None
-                if store.folder(task.spec).is_finished:
+                folder = store.folder(task.spec)
+                if not folder.is_finished and (not pool.has_room or store.is_claimed(task.spec)):
+                    continue
+                if folder.is_finished:  # perhaps since a moment ago, by the process that has let go of it
                     outcome.already_finished += 1
                     done += 1
                     console.ended(task, "finished before", done, total)
-                elif not pool.has_room or store.is_claimed(task.spec):
-                    continue
                 else:
                     pool.start(task)
                 waiting.remove(task)
