@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import shlex
 import subprocess
 import sys
 import time
@@ -60,6 +61,8 @@ def main() -> int:
     if not summarise(arguments.results_root):
         print("no run is finished yet, so there is nothing to export; the same command goes on from here")
         return 1
+    shown = ["report", "--table", "4", "--dataset", "DATASET", "--labeled", "SHARE", "--protocol", arguments.protocol]
+    print("after the import:", shlex.join(["ssl-bench", *shown, *settings]))
     codes.append(bench("results", "export", str(arguments.export), "--results-root", str(arguments.results_root)))
     return int(any(codes))
 
