@@ -24,9 +24,8 @@ class StopSignal:
     @property
     def signal_number(self) -> int | None:
         """Why to stop; None: go on."""
-        if self._number is None and self.deadline is not None and time.monotonic() >= self.deadline:
-            self._number = TIME_IS_UP
-        return self._number
+        is_late = self.deadline is not None and time.monotonic() >= self.deadline
+        return TIME_IS_UP if self._number is None and is_late else self._number
 
     @signal_number.setter
     def signal_number(self, number: int) -> None:

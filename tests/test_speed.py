@@ -70,7 +70,7 @@ def test_the_bare_iteration_makes_the_methods_calls(method: str, calls: list[tup
         found = [(sum(call.trains for call in own), sum(not call.trains for call in own)) for own in updates]
         assert found == calls
         before = [p.detach().clone() for p in trainer.method.parameters() if p.requires_grad]
-        bare_iteration(trainer, trainer)()
+        bare_iteration(trainer)()
         after = [p for p in trainer.method.parameters() if p.requires_grad]
         assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True)), "every weight is trained"
 

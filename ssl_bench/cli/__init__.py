@@ -14,13 +14,18 @@ ORDER = ("run", "reproduce", "report", "status", "predict", "methods", "benchmar
 app.registered_commands.sort(key=lambda command: ORDER.index(getattr(command.callback, "__name__", "")))
 
 
-def main() -> NoReturn:
-    """Entry point: a user's mistake is one clear message and exit code 2."""
+def before_torch() -> None:
+    """Set what torch's libraries read from the environment when they are loaded; what is set already stays."""
     # Threads that spin for long starve each other as soon as another process wants a core: 3 times slower. Those that
     # sleep at once take twice as long over small tensors. So: a few microseconds.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may sum in another order each time
+
+
+def main() -> NoReturn:
+    """Entry point: a user's mistake is one clear message and exit code 2."""
+    before_torch()
     try:
         app()
     except UserError as error:

@@ -162,7 +162,20 @@ def reproduce(
 def _train_all(
     planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launcher, place: Sequence[str], console: Console
 ) -> Outcome:
-    """Train what was planned where the launcher says: in this process, in several, or on a cluster."""
+    """Train what was planned, and say it where the time was up."""
+    outcome = _launch(planned, store, launcher, place, console)
+    if outcome.time_is_up:
+        done = sum(store.folder(job.spec).is_finished for _, job in planned)
+        say(
+            f"--minutes: the time is up, {done} of {len(planned)} runs are finished; the same command goes on from here"
+        )
+    return outcome
+
+
+def _launch(
+    planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launcher, place: Sequence[str], console: Console
+) -> Outcome:
+    """Train where the launcher says: in this process, in several, or on a cluster."""
     from ssl_bench.display import PoolDisplay, RunDisplay
     from ssl_bench.launch.inprocess import run_all
     from ssl_bench.launch.pool import run_pool
@@ -172,26 +185,14 @@ def _train_all(
     if launcher.name == "local" and len(launcher.slots) == 1:
         display = RunDisplay(console)
         try:
-            outcome = run_all([job for _, job in planned], store, launcher.planned, display, launcher.deadline)
+            return run_all([job for _, job in planned], store, launcher.planned, display, launcher.deadline)
         finally:
             display.close()
-        return _told(outcome, planned, store)
     tasks = [run_task(request, job, place, store) for request, job in planned]
     if launcher.name == "slurm":
         return submit_missing(tasks, store, launcher.device, launcher.options, launcher.at_once, say)
     pool_display = PoolDisplay(console, store)
     try:
-        outcome = run_pool(tasks, store, launcher.slots, pool_display, launcher.deadline)
+        return run_pool(tasks, store, launcher.slots, pool_display, launcher.deadline)
     finally:
         pool_display.close()
-    return _told(outcome, planned, store)
-
-
-def _told(outcome: Outcome, planned: Sequence[tuple[Request, Job]], store: Store) -> Outcome:
-    """Say it where the time was up."""
-    if outcome.time_is_up:
-        done = sum(store.folder(job.spec).is_finished for _, job in planned)
-        say(
-            f"--minutes: the time is up, {done} of {len(planned)} runs are finished; the same command goes on from here"
-        )
-    return outcome

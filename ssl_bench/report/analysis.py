@@ -158,8 +158,7 @@ def statistics_table(grid: Grid, records: Sequence[Sequence[Sequence[Record | No
         ])  # fmt: skip
     header = [
         "Method", "Data", "Metric", "Seeds", "Cases", "Mean", "SD over\nseeds", "SD over\ncases", "95 %\ninterval",
-        "Against the best\n(difference, p, r)", "Against the baseline\n(difference, p, r)",
-        "Published number",
+        "Against the best\n(difference, p, r)", "Against the baseline\n(difference, p, r)", "Published number",
     ]  # fmt: skip
     return Table(f"{grid.name}: statistics", header, rows, frozenset(header[3:9]), [STATISTICS_NOTE] if rows else [])
 

@@ -19,7 +19,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 from ssl_bench.data import demo
-from ssl_bench.data.stream import BatchStream, ImageStream, PartViews, normalise
+from ssl_bench.data.stream import BatchStream, ImageStream, PartViews
 from ssl_bench.spec import ImageProtocol, load_protocol
 
 FILES, SIZE = 64, (622, 529)  # JPEG files of the size that most of Kvasir-SEG's have
@@ -69,13 +69,13 @@ def against_files(protocol: ImageProtocol, settings: Settings) -> Ratio:
             persistent_workers=True,
         )  # fmt: skip
         batches = endless(loader)
-        ours, pairs = views_of(stream(FILES, protocol, settings)), []
+        drawn = stream(FILES, protocol, settings)
+        ours, pairs = views_of(drawn), []
 
         def read() -> None:
             for _ in range(BLOCK):
-                views = next(batches)
-                for view in views:
-                    normalised(view.to(settings.device), protocol)
+                for view in next(batches):
+                    drawn.normalised(view.to(settings.device))
 
         for _ in range(settings.repeats):
             for _ in range(2 * WORKERS + 1):  # what the workers had ready
@@ -138,15 +138,6 @@ class FileViews(Dataset[Any]):
         weak, _ = self.weak(pixels, truth)
         strong1 = self.strong(weak)
         return [weak, strong1, self.strong(strong1)]
-
-
-def normalised(view: Tensor, protocol: ImageProtocol) -> Tensor:
-    """A view as a network takes it."""
-    mean, std = (
-        torch.tensor(values, device=view.device).view(1, 3, 1, 1)
-        for values in (protocol.input_mean, protocol.input_std)
-    )
-    return normalise(view, protocol.image_size, mean, std, protocol.channels_last)
 
 
 def share(name: str, dimensions: int, settings: Settings) -> Ratio:

@@ -34,7 +34,7 @@ def ratios(settings: Settings) -> Iterator[Ratio]:
             for name in settings.methods:
                 with harness(name, dimensions, precision, settings) as trainer:
                     block, stream = BLOCK[settings.device.type], trainer.open_stream()
-                    bare = bare_iteration(trainer, Trainer(trainer.job, trainer.folder, settings.device))
+                    bare = bare_iteration(Trainer(trainer.job, trainer.folder, settings.device))
 
                     def through(trainer: Trainer = trainer, stream: Any = stream, block: int = block) -> None:
                         for _ in range(block):
@@ -82,14 +82,14 @@ class Call:
     gradients: list[Tensor]
 
 
-def bare_iteration(trainer: Trainer, recorded: Trainer) -> Work:
-    """Replay the calls to networks that one iteration of the method makes, on ready inputs, by networks of its own.
+def bare_iteration(trainer: Trainer) -> Work:
+    """Replay the calls to networks that one iteration of the trainer's method makes, on ready inputs.
 
     Each is run forward, those with gradients backward from ready ones, and the optimiser steps where the method's
     updates end. Views, losses, pseudo labels, mixing, the teacher's average, curves: everything else is left out.
     """
-    updates = record(recorded)
-    optimizer, precision = recorded.optimizer, recorded.protocol.precision
+    updates = record(trainer)
+    optimizer, precision = trainer.optimizer, trainer.protocol.precision
 
     def iterate() -> None:
         for calls in updates:

@@ -79,11 +79,13 @@ def compare(
     """
     pairs = []
     for number in range(settings.repeats + 1):
-        works = [ours[1], other[1]] if number % 2 else [other[1], ours[1]]
-        times = {id(work): seconds(work, settings.device) for work in works}
-        pairs.append((times[id(ours[1])], times[id(other[1])]))
-    pairs = pairs[1:]
-    return of_times(section, what, ours[0], other[0], pairs, settings, target)
+        if number % 2:
+            first = seconds(ours[1], settings.device)
+            pairs.append((first, seconds(other[1], settings.device)))
+        else:
+            first = seconds(other[1], settings.device)
+            pairs.append((seconds(ours[1], settings.device), first))
+    return of_times(section, what, ours[0], other[0], pairs[1:], settings, target)
 
 
 def of_times(
