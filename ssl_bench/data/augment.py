@@ -63,16 +63,16 @@ def strong_view(images: Tensor, settings: ImageAugmentation, generator: torch.Ge
         (adjust_saturation, _between(saturation, 1 - settings.saturation, 1 + settings.saturation)),
         (adjust_hue, _between(hue, -settings.hue, settings.hue)),
     )
+    samples, jittered = list(images.unbind()), _chosen(jitter, settings.jitter)
     order = torch.stack(order_keys).argsort(0)  # a random permutation for each sample: keys are independent and uniform
-    samples, jittered = list(images.unbind()), jitter < settings.jitter
-    for turn in order:
+    for turn in order.tolist():
         for number, (adjust, strength) in enumerate(jitters):
-            _apply(samples, jittered & (turn == number), adjust, strength)
-    _apply(samples, posterized < settings.posterize, partial(posterize, bits=settings.posterize_bits))
-    _apply(samples, contrasted < settings.autocontrast, autocontrast)
-    _apply(samples, equalized < settings.equalize, equalize)
+            _apply(samples, [place for place in jittered if turn[place] == number], adjust, strength)
+    _apply(samples, _chosen(posterized, settings.posterize), partial(posterize, bits=settings.posterize_bits))
+    _apply(samples, _chosen(contrasted, settings.autocontrast), autocontrast)
+    _apply(samples, _chosen(equalized, settings.equalize), equalize)
     blur = partial(gaussian_blur, kernel_size=settings.blur_kernel)
-    _apply(samples, blurred < settings.blur, blur, _between(sigma, *settings.blur_sigma))
+    _apply(samples, _chosen(blurred, settings.blur), blur, _between(sigma, *settings.blur_sigma))
     return torch.stack(samples)
 
 
@@ -164,20 +164,22 @@ def _between(draws: Tensor, low: float, high: float) -> Tensor:
     return low + (high - low) * draws
 
 
-def _apply(
-    samples: list[Tensor], chosen: Tensor, operation: Callable[..., Tensor], strengths: Tensor | None = None
-) -> None:
-    """Replace the chosen samples, all (3, H, W), by what the operation makes of them together.
+def _chosen(draws: Tensor, probability: float) -> list[int]:
+    return (draws < probability).nonzero().flatten().tolist()
 
-    `chosen` (B,) bool and `strengths` (B,) are on the CPU. Only the chosen are copied: to rebuild the batch after every
-    operation takes as long as the operations themselves.
+
+def _apply(
+    samples: list[Tensor], places: list[int], operation: Callable[..., Tensor], strengths: Tensor | None = None
+) -> None:
+    """Replace the samples at these places, all (3, H, W), by what the operation makes of them together.
+
+    `strengths` (B,) are on the CPU. Only these samples are copied: to rebuild the batch after every operation takes as
+    long as the operations themselves.
     """
-    numbers = chosen.nonzero().flatten()
-    if len(numbers) == 0:
+    if not places:
         return
     device = samples[0].device
-    arguments = () if strengths is None else (strengths[numbers].float().to(device, non_blocking=True),)
-    places = numbers.tolist()
+    arguments = () if strengths is None else (strengths[places].float().to(device, non_blocking=True),)
     changed = operation(torch.stack([samples[place] for place in places]), *arguments)
     for place, sample in zip(places, changed.unbind(), strict=True):
         samples[place] = sample

@@ -182,6 +182,16 @@ def test_the_teacher_sees_its_view_under_clipped_noise_and_the_student_a_clean_o
     assert noise.mean().item() == pytest.approx(0, abs=0.006)
 
 
+def test_the_noise_is_the_same_whatever_the_memory_layout() -> None:
+    method, images = build(), torch.rand(4, 3, 8, 8)
+    torch.manual_seed(3)
+    expected = method.noisy(images)
+    torch.manual_seed(3)
+    found = method.noisy(images.contiguous(memory_format=torch.channels_last))
+    assert torch.equal(found, expected)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
 @CASES
 def test_the_student_learns_and_the_teacher_gets_no_gradient(dimensions: int, classes: int) -> None:
     method = build(dimensions, classes)
