@@ -31,6 +31,7 @@ class UncertaintyAwareMeanTeacher(SSLMethod):
     """
 
     name = "uamt"
+    version = 2
     title = "UA-MT"
     reference = "Yu et al., Uncertainty-Aware Self-ensembling Model for 3D Left Atrium Segmentation, MICCAI 2019"
     components = frozenset({"TS"})

@@ -24,7 +24,7 @@ PROVENANCE = {
 def write_run(
     store: Store, method: str, seed: int, scores: Sequence[float | None], *, benchmark: Benchmark = ISIC,
     labeled: int = 90, train: int = 1815, protocol: str = "mini", settings: dict[str, Any] | None = None,
-    device: str = "cpu", fingerprint: str = "f" * 16, status: str = "finished", version: int = 1,
+    device: str = "cpu", fingerprint: str = "f" * 16, status: str = "finished", version: int | None = None,
     hyper: dict[str, Any] | None = None, weights: str | None = "0123456789abcdef", rule: Split | None = None,
     metric: Metric = "dsc", other: float = 0.125, curve: Sequence[float | None] | None = None,
     sides: tuple[list[int], list[int]] = ([100, 120], [300, 400]), seconds: float = 90.0,
@@ -50,7 +50,7 @@ def write_run(
         protocol=resolved,
         weights_fingerprint=weights,
         method=method,
-        method_version=version,
+        method_version=METHODS[method].version if version is None else version,
         hyperparameters={**fields, **(hyper or {})},
         seed=seed,
     )

@@ -20,7 +20,7 @@ class View:
     all_networks: bool = False
     costs: bool = False
     fingerprint: str | None = None
-    options: tuple[str, ...] = ()  # further words of the commands that fill empty cells
+    options: tuple[str, ...] = ()  # further words of the commands that train what is missing
 
 
 Body = list[list[tuple[Place | None, list[Run]]]]  # per row and column of a grid
@@ -60,7 +60,7 @@ def gather(
 
 
 def missing_notes(grid: Grid, target: Target, commands: Sequence[str], view: View) -> list[str]:
-    """Say how what is missing is trained: all at once, and cell by cell."""
+    """Say how what is missing is trained: all at once, and data set by data set."""
     if not commands:
         return []
     words = ["ssl-bench", "reproduce", f"--{grid.exhibit}", grid.option]
@@ -68,7 +68,7 @@ def missing_notes(grid: Grid, target: Target, commands: Sequence[str], view: Vie
     words += ["--labeled", ",".join(target.labeled)] if target.labeled else []
     words += [] if target.protocol is None else ["--protocol", target.protocol]
     everything = shlex.join([*words, *setting_words(target.settings), *view.options])
-    return [f"no run: all of them by `{everything}`", *(f"no run: filled by `{command}`" for command in commands)]
+    return [f"missing runs: all of them by `{everything}`", *(f"missing runs: `{command}`" for command in commands)]
 
 
 def protocol_notes(target: Target, body: Body) -> list[str]:
@@ -81,12 +81,15 @@ def protocol_notes(target: Target, body: Body) -> list[str]:
 
 
 def fill_commands(body: Body, view: View) -> list[str]:
-    """Commands that train what is missing: one for all methods of a data set, share and settings."""
+    """Commands that train what is missing: one for all methods of a data set, share and settings.
+
+    A cell lacks a run where it has none of a seed that another cell has.
+    """
     seeds = sorted({run.spec.seed for row in body for _, own in row for run in own}) or [1, 2, 3]
     groups: dict[str, tuple[Place, list[str]]] = {}
     for row in body:
         for place, own in row:
-            if place is not None and not own:
+            if place is not None and not {run.spec.seed for run in own}.issuperset(seeds):
                 key = f"{place.column.dataset} {place.column.labeled} {place.protocol} {sorted(place.settings.items())}"
                 groups.setdefault(key, (place, []))[1].append(place.method)
     commands = [

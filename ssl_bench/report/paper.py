@@ -46,7 +46,7 @@ FEW = (
 
 @dataclass(frozen=True)
 class TableReport:
-    """A table of the paper as it is printed, its statistics, and the commands that fill its empty cells."""
+    """A table of the paper as it is printed, its statistics, and the commands that train what it lacks."""
 
     grid: Grid
     tables: tuple[Table, ...]

@@ -321,7 +321,7 @@ def test_an_empty_store_prints_every_published_number_and_the_commands(store: St
         found = paper_table(load_grid("table", str(number)), Target(), store.runs(), METHODS, View())
         cells = [str(one) for table in found.tables for row in table.rows for one in row]
         assert sum(one.rstrip("†").replace(".", "").isdigit() and "." in one for one in cells) == count
-        commands = [note for note in found.tables[-1].notes if note.startswith("no run")]
+        commands = [note for note in found.tables[-1].notes if note.startswith("missing runs")]
         assert f"`ssl-bench reproduce --table {number}`" in commands[0]
         assert len(commands) > 1
         assert not records(found) or all(row["mean"] == "" for row in records(found).values())

@@ -228,25 +228,34 @@ def test_where_a_weight_file_lies_does_not_count(store: Store) -> None:
 def test_the_command_names_what_is_missing_with_the_seeds_that_are_there(store: Store) -> None:
     for method, seed in itertools.product(("supervised", "mt", "cps", "cmtv1", "cmtv3"), (1, 5)):
         write_run(store, method, seed, [0.5])
-    (note,) = [note for note in table4(store).notes if note.startswith("no run: filled")]
+    (note,) = [note for note in table4(store).notes if note.startswith("missing runs: `")]
     expected = (
         "ssl-bench run --methods cmtv2,ucmt --dataset isic --labeled 5% --protocol mini --seeds 1,5 --set "
         "'metrics=['\"'\"'dsc'\"'\"']'"
     )
-    assert note == f"no run: filled by `{expected}`"
+    assert note == f"missing runs: `{expected}`"
 
 
 def test_a_full_table_asks_for_nothing(store: Store) -> None:
     for method in METHODS:
         write_run(store, method, 1, [0.5])
-    assert not any("no run" in note for note in table4(store).notes)
+    assert not any("missing runs" in note for note in table4(store).notes)
+
+
+def test_a_cell_with_fewer_seeds_than_another_lacks_runs(store: Store) -> None:
+    for method, seed in itertools.product(METHODS, (1, 2)):
+        if (method, seed) != ("cps", 2):
+            write_run(store, method, seed, [0.5])
+    (note,) = [note for note in table4(store).notes if note.startswith("missing runs: `")]
+    assert "--methods cps --dataset isic" in note
+    assert "--seeds 1,2 " in note
 
 
 def test_the_command_of_a_data_set_of_ones_own_names_its_card(store: Store, tmp_path: Path) -> None:
     card = tmp_path / "mine.toml"
     card.write_text((BENCHMARKS_DIR / "datasets/kvasir.toml").read_text().replace('"kvasir"', '"mine"', 1))
     table = table4(store, dataset=str(card))
-    (note,) = [note for note in table.notes if note.startswith("no run: filled")]
+    (note,) = [note for note in table.notes if note.startswith("missing runs: `")]
     assert f"--dataset {card}" in note  # `--dataset mine` is no data set that the command line knows
 
 
@@ -404,7 +413,9 @@ def test_rows_of_the_same_seeds_need_no_such_note(store: Store) -> None:
 def test_the_command_leaves_out_what_the_missing_methods_do_not_know(store: Store) -> None:
     write_run(store, "ucmt", 1, [0.5], hyper={"k": 3})
     (note,) = [
-        note for note in table4(store, settings={"metrics": ["dsc"], "k": 3}).notes if note.startswith("no run: filled")
+        note
+        for note in table4(store, settings={"metrics": ["dsc"], "k": 3}).notes
+        if note.startswith("missing runs: `")
     ]
     assert "k=3" not in note
     assert "metrics=" in note
