@@ -1,6 +1,11 @@
 """The errors that a user can cause or meet; the command line prints each as one clear message, never a traceback."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class UserError(ValueError):
     """Bad input: the message names the file or option, what was expected and what was found. Exit code 2."""
 

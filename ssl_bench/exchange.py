@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from pydantic import ValidationError
 
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UserError, first_line
 from ssl_bench.files import write_bytes
 from ssl_bench.spec import RunSpec
 from ssl_bench.store import FORMAT, Run, Store
@@ -172,7 +172,7 @@ def _checked(file: Path, archive: zipfile.ZipFile, folder: str, own: list[str]) 
         spec = RunSpec.model_validate(record["spec"])
         status, _ = record["status"], _headline(record["result"])
     except (ValidationError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{file}: runs/{folder}/run.json: not a run of this version: {reason}") from None
     if status != "finished" or record["format"] != FORMAT:
         raise UserError(f"{file}: runs/{folder}: expected a finished run of format {FORMAT}, found {status!r}")

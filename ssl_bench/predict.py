@@ -25,14 +25,15 @@ from ssl_bench.data.cache import resize
 from ssl_bench.data.files import natural, read_image
 from ssl_bench.data.stream import channels_first
 from ssl_bench.data.volumes import NIFTI, read_array, scaled
-from ssl_bench.errors import UserError
+from ssl_bench.device import set_determinism
+from ssl_bench.errors import UserError, first_line
 from ssl_bench.evaluate import BATCH, class_map, image_scores, volume_scores
 from ssl_bench.files import write_bytes
 from ssl_bench.method import SSLMethod, parse_hyperparameters
 from ssl_bench.ops import entropy
 from ssl_bench.spec import VOLUME_SUFFIXES, ImageProtocol, RunSpec, VolumeProtocol
 from ssl_bench.store import RunFolder
-from ssl_bench.train import build_method, set_determinism
+from ssl_bench.train import build_method
 
 SUFFIXES = {
     2: (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"),
@@ -87,7 +88,7 @@ def load_predictor(
     try:
         spec = RunSpec.model_validate(data["spec"])
     except ValidationError as error:
-        raise UserError(f"{folder / 'run.json'}: not a run of this version: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{folder / 'run.json'}: not a run of this version: {first_line(error)}") from None
     if spec.method not in methods:
         raise UserError(f"{folder}: the run's method '{spec.method}' is not known; --methods-dir names its folder")
     method_class = methods[spec.method]
@@ -105,7 +106,7 @@ def load_predictor(
     try:
         method.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{path}: not the run's weights: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: not the run's weights: {first_line(error)}") from None
     return Predictor(folder, spec, name, method.networks[name], device)
 
 

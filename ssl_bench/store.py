@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UserError, first_line
 from ssl_bench.examples import Example, Moment, read_pictures
 from ssl_bench.files import write_bytes, write_json
 from ssl_bench.spec import RunSpec
@@ -361,7 +361,7 @@ def _as_run(path: Path, data: dict[str, Any]) -> Run:
     try:
         spec = RunSpec.model_validate(data["spec"])
     except (ValidationError, KeyError) as error:
-        raise _unlike(path, str(error).splitlines()[0]) from None
+        raise _unlike(path, first_line(error)) from None
     iterations, status = int(data["iterations"]), _status(path, data["status"])
     return Run(
         path=path,

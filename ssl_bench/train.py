@@ -18,7 +18,8 @@ from ssl_bench.curves import Curves
 from ssl_bench.data.cache import Dataset
 from ssl_bench.data.split import Splits
 from ssl_bench.data.stream import BatchStream, open_stream
-from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
+from ssl_bench.device import peak_memory
+from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError, first_line
 from ssl_bench.evaluate import Row, Seen, summary
 from ssl_bench.examples import Album, write_pictures
 from ssl_bench.files import write_bytes, write_csv, write_json
@@ -89,7 +90,7 @@ def train(
     except (MemoryError, RuntimeError) as error:
         if not _is_memory(error):
             raise
-        raise _failed(folder, f"out of memory: {_first_line(error)}; {_lower(job)}") from error
+        raise _failed(folder, f"out of memory: {first_line(error)}; {_lower(job)}") from error
     except RunFailedError as error:
         raise _failed(folder, str(error)) from error
 
@@ -295,7 +296,7 @@ class Trainer:
             "selected_train_loss": self.best_loss if self.best else None,
             "train_seconds": round(self.seconds, 2),
             "score_seconds": round(time.monotonic() - started, 2),
-            "peak_memory_mib": _peak_memory(self.device),
+            "peak_memory_mib": peak_memory(self.device),
             "test_sides": self.test.dataset.sides(self.test.ids),
         })  # fmt: skip
 
@@ -403,30 +404,6 @@ def build_method(
     return method
 
 
-def set_determinism() -> None:
-    """Ask torch for the same bits every time on the same machine."""
-    torch.use_deterministic_algorithms(mode=True, warn_only=True)
-    # fill_uninitialized_memory costs a tenth
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device called `name`; `auto` is the GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise UserError(f"--device: expected auto, cpu or cuda, found '{name}'")
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device: '{name}' cannot be used: {_first_line(error)}") from None
-    return device
-
-
 def _failed(folder: RunFolder, reason: str) -> RunFailedError:
     folder.fail(reason)
     return RunFailedError(reason)
@@ -439,12 +416,3 @@ def _lower(job: Job) -> str:
         f"lower --set labeled_batch (now {protocol.labeled_batch}), unlabeled_batch ({protocol.unlabeled_batch}) or "
         f"{size} ({'x'.join(map(str, protocol.sides))}), or use --set precision=bf16"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _peak_memory(device: torch.device) -> float | None:
-    """Peak memory of this run on a GPU, in MiB; a process's own peak cannot be told apart by runs, so None on a CPU."""
-    return round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None

@@ -99,9 +99,9 @@ def predict(
 ) -> None:
     """Write a finished run's masks for new images (PNG) and volumes (NIfTI), at their own sizes."""
     from ssl_bench import predict as library
+    from ssl_bench.device import choose_device
     from ssl_bench.display import counted
     from ssl_bench.method import load_methods
-    from ssl_bench.train import choose_device
 
     folder, registry = library.find_run(run, results_root), load_methods(*(methods_dir or []))
     predictor = library.load_predictor(folder, registry, choose_device(device), network)

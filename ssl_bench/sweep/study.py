@@ -17,7 +17,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UserError, first_line
 from ssl_bench.random import derive_seed
 from ssl_bench.sweep.space import Parameter, grid
 
@@ -94,7 +94,7 @@ def open_storage(url: str | None, results_root: Path) -> optuna.storages.BaseSto
         options = {"connect_args": {"timeout": 120}} if address.startswith("sqlite") else {"pool_pre_ping": True}
         return optuna.storages.RDBStorage(address, engine_kwargs=options)
     except Exception as error:  # of any driver that the URL names
-        raise UserError(f"--storage: cannot be opened: {str(error).splitlines()[0]}") from None
+        raise UserError(f"--storage: cannot be opened: {first_line(error)}") from None
     finally:
         lock.release()  # two workers that make the same tables at once stumble over each other
 

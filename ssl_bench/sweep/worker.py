@@ -15,7 +15,7 @@ from filelock import FileLock
 from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from ssl_bench.errors import InterruptedRunError, UserError
+from ssl_bench.errors import InterruptedRunError, UserError, first_line
 from ssl_bench.launch.outcome import Outcome
 from ssl_bench.launch.pool import TICK, Pool, PoolConsole, explain
 from ssl_bench.launch.task import Task
@@ -74,9 +74,7 @@ def work(
                 console.show(list(worker.pool.active), worker.ended, worker.ended + len(worker.active))
                 time.sleep(TICK)
         except SQLAlchemyError as error:
-            raise UserError(
-                f"--storage: {str(error).splitlines()[0]}; the same command goes on once it is back"
-            ) from None
+            raise UserError(f"--storage: {first_line(error)}; the same command goes on once it is back") from None
 
 
 @dataclass
