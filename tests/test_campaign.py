@@ -68,3 +68,15 @@ def test_bad_options_are_named(words: tuple[str, ...], named: str, tmp_path: Pat
     done = campaign(tmp_path, *words)
     assert done.returncode == 2
     assert named in done.stdout
+
+
+def test_a_data_set_that_is_refused_is_left_out_and_the_others_go_on(data: Path, tmp_path: Path) -> None:
+    next((data / "cvc").rglob("Original/*")).write_bytes(b"no image")
+    done = campaign(tmp_path, "--minutes", "3", "--methods", "supervised", "--seeds", "1,2", "--iterations", "2")
+    assert done.returncode == 1
+    assert done.stdout.count("cvc, seed") == 1
+    assert "cvc: refused, left out from here" in done.stdout
+    assert {run.spec.benchmark for run in Store(tmp_path / "results").runs([])} == {"kvasir"}
+    done = campaign(tmp_path, "--minutes", "3", "--methods", "nonsense", "--results-root", "none", "--datasets", "cvc")
+    assert done.returncode == 2
+    assert "found 'nonsense'" in done.stdout

@@ -211,7 +211,7 @@ def test_every_gpu_is_used_where_several_runs_are_wanted(monkeypatch: pytest.Mon
         (("cloud", None, "cpu", None), "--launcher: expected local or slurm, found 'cloud'"),
         (("local", None, "cpu,cpu", None), "each once, found 'cpu,cpu'"),
         (("local", None, ",", None), "expected devices between commas"),
-        (("local", None, "tpu", None), "--device: 'tpu' cannot be used"),
+        (("local", None, "tpu", None), "--device: expected auto, cpu or cuda, found 'tpu'"),
         (("local", None, "cpu", "gpus=1"), "--slurm: needs --launcher slurm"),
         (("slurm", None, "cuda:1", None), "expected auto, cpu or cuda with --launcher slurm"),
         (("slurm", None, "auto", "gpu"), "--slurm: expected KEY=VALUE between commas, found 'gpu'"),

@@ -35,6 +35,15 @@ def test_it_prints_and_writes_ratios_and_tells_missed_targets(tmp_path: Path) ->
         assert ratio == pytest.approx(ours / other if row["target"].startswith("<=") else other / ours, rel=0.01)
 
 
+def test_an_unknown_method_is_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, str(TOOLS), "--methods", "nonsense", "--sections", "iteration"], text=True, check=False,
+        capture_output=True, timeout=300, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --methods: expected some of cct, ")
+
+
 @pytest.mark.usefixtures("tools")
 def test_targets_have_a_side() -> None:
     from timing import Settings, of_times

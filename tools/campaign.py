@@ -28,12 +28,14 @@ Cells = tuple[str, tuple[str, ...], str]  # data set, methods, seed
 
 
 def main() -> int:
-    """Train until the time is up, then export; exit code 1 where a run failed."""
+    """Train until the time is up, then export; exit code 1 where a run failed, 2 where nothing could begin."""
     arguments = parsed()
     deadline = time.monotonic() + 60 * arguments.minutes - RESERVE
     settings, place = encoder(arguments), ["--results-root", str(arguments.results_root)]
-    codes = []
+    codes, refused = [], set()
     for dataset, methods, seed in cells(arguments):
+        if dataset in refused:
+            continue
         words = [
             "run", "--methods", ",".join(methods), "--dataset", dataset, "--labeled", SHARES[dataset],
             "--protocol", arguments.protocol, "--seeds", seed, "--device", arguments.device,
@@ -52,12 +54,15 @@ def main() -> int:
             codes.append(bench(*words, "--minutes", f"{left:.2f}"))
             if codes[-1] > 128:  # stopped by a signal: what is finished is exported all the same
                 break
+            if codes[-1] == 2:
+                print(f"{dataset}: refused, left out from here", flush=True)
+                refused.add(dataset)
     if arguments.dry_run:
         return 0
     bench("status", "--every", *place)
     if not any(run.status == "finished" for run in Store(arguments.results_root).runs([])):
         print("no run is finished yet, so there is nothing to export; the same command goes on from here")
-        return 1
+        return 2 if set(codes) == {2} else 1
     shown = ["report", "--table", "4", "--dataset", "DATASET", "--labeled", "SHARE", "--protocol", arguments.protocol]
     print("after the import:", shlex.join(["ssl-bench", *shown, *settings]))
     codes.append(bench("results", "export", str(arguments.export), *place))

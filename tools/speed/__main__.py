@@ -3,9 +3,14 @@
 import sys
 
 from ssl_bench.cli import before_torch
+from ssl_bench.errors import UserError
 
 if __name__ == "__main__":
     before_torch()
     from benchmark import main
 
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
