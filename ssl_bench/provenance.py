@@ -17,17 +17,23 @@ PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "nump
 
 def provenance(method: type[SSLMethod], device: torch.device) -> dict[str, Any]:
     """Describe this process as the origin of a run of `method` on `device`."""
-    on_gpu, threads = device.type == "cuda", torch.get_num_threads()
+    on_gpu = device.type == "cuda"
     return {
         "ssl_bench": __version__,
         "method_source_sha256": source_hash(method),
         "command": typed_command(),
-        "device": torch.cuda.get_device_name(device) if on_gpu else f"CPU, {threads} thread{'s' * (threads != 1)}",
+        "device": torch.cuda.get_device_name(device) if on_gpu else cpu_name(),
         "cuda": torch.version.cuda if on_gpu else None,
         "platform": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
     }
+
+
+def cpu_name() -> str:
+    """Name what of a CPU decides how it rounds: instruction set and threads, as in "CPU (AVX512), 1 thread"."""
+    threads = torch.get_num_threads()
+    return f"CPU ({torch.backends.cpu.get_cpu_capability()}), {threads} thread{'s' * (threads != 1)}"
 
 
 def _version(package: str) -> str | None:

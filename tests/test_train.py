@@ -210,6 +210,8 @@ def test_the_run_says_where_it_came_from_and_leaves_only_its_files(discs: Path, 
         "command",
     }
     assert record["provenance"]["packages"]["torch"] == torch.__version__.split("+")[0]
+    capability, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
+    assert record["provenance"]["device"].split(" thread")[0] == f"CPU ({capability}), {threads}"
     assert record["result"]["train_seconds"] > 0
 
 
