@@ -20,21 +20,25 @@ class BoxMix:
 
     def __init__(self, start: Tensor, stop: Tensor, sides: tuple[int, ...]) -> None:
         self.start, self.stop = start, stop
-        within = []  # per axis (B, N, side)
-        for axis, side in enumerate(sides):
-            places = torch.arange(side, device=start.device)
-            within.append((places >= start[..., axis, None]) & (places < stop[..., axis, None]))
-        self.mask = torch.zeros(len(start), *sides, dtype=torch.bool, device=start.device)  # the partner's pixels
-        for ranges in zip(*(axis.unbind(1) for axis in within), strict=True):
-            box, *others = ranges  # grows from (B, side) to (B, *sides)
-            for own in others:
-                box = box.unsqueeze(-1) & own.view(len(own), *[1] * (box.dim() - 1), -1)
-            self.mask ^= box
+        batch, boxes, _ = start.shape
+        inside = torch.ones(batch, boxes, 1, dtype=torch.uint8, device=start.device)
+        for axis in reversed(range(len(sides))):  # the last axis first, so that rows grow long
+            places = torch.arange(sides[axis], device=start.device)
+            within = (places >= start[..., axis, None]) & (places < stop[..., axis, None])
+            inside = (within.to(torch.uint8).unsqueeze(-1) & inside.unsqueeze(2)).flatten(2)
+        first, *others = inside.unbind(1)  # (B, sides in a row); bytes, since torch does not vectorise Booleans' "and"
+        parity = first.clone()
+        for other in others:
+            parity ^= other
+        self.mask = parity.view(torch.bool).view(batch, *sides)  # where the partner's pixels go
 
     def __call__(self, tensor: Tensor) -> Tensor:
         """Mix (B, *spatial) or (B, C, *spatial)."""
         mask = self.mask if tensor.dim() == self.mask.dim() else self.mask.unsqueeze(1)
-        return torch.where(mask, tensor.roll(-1, 0), tensor)
+        mixed = torch.empty_like(tensor)
+        torch.where(mask[:-1], tensor[1:], tensor[:-1], out=mixed[:-1])
+        torch.where(mask[-1:], tensor[:1], tensor[-1:], out=mixed[-1:])
+        return mixed
 
 
 def cutmix(like: Tensor, *, boxes: int, low: float, high: float) -> BoxMix:

@@ -9,36 +9,38 @@ from torch import Tensor
 
 
 class RegionMix:
-    """A rearrangement of an image's regions: region j of the result is region `source[b, j]` of sample b's input.
+    """A mix within each image: its region `target[b, i]` is replaced by the region `source[b, i]` of the same image.
 
     Args:
-        source: (B, R^d) int64, R regions along each of the d spatial sides, in row-major order.
+        target: (B, N) int64, numbers in row-major order among R^d regions, R along each of the d spatial sides; one
+            that is named twice has the same source both times.
+        source: (B, N) int64, likewise.
         r: R.
         dimensions: d.
 
     """
 
-    def __init__(self, source: Tensor, r: int, dimensions: int) -> None:
-        self.source, self.r, self.dimensions = source, r, dimensions
+    def __init__(self, target: Tensor, source: Tensor, r: int, dimensions: int) -> None:
+        self.target, self.source, self.r, self.dimensions = target, source, r, dimensions
 
     def __call__(self, tensor: Tensor) -> Tensor:
-        """Rearrange (B, *spatial) or (B, C, *spatial)."""
-        without_channels = tensor.dim() == self.dimensions + 1
-        images = tensor.unsqueeze(1) if without_channels else tensor
-        batch, channels, *sides = images.shape
-        patch = [side // self.r for side in sides]
-        # (B, C, r, p, r, p, ...) -> (B, r, r, ..., C, p, p, ...): one row per region
-        split = images.reshape(batch, channels, *(n for p in patch for n in (self.r, p)))
-        region_axes = [2 + 2 * i for i in range(self.dimensions)]
-        pixel_axes = [3 + 2 * i for i in range(self.dimensions)]
-        order = [0, *region_axes, 1, *pixel_axes]
-        regions = self.source.shape[1]
-        rows = split.permute(order).reshape(batch * regions, -1)
-        first = torch.arange(0, batch * regions, regions, device=self.source.device)
-        mixed = rows.index_select(0, (self.source + first.unsqueeze(1)).flatten())
-        inverse = [order.index(axis) for axis in range(len(order))]
-        mixed = mixed.reshape([split.shape[axis] for axis in order]).permute(inverse).reshape(images.shape)
-        return mixed.squeeze(1) if without_channels else mixed
+        """Mix (B, *spatial) or (B, C, *spatial)."""
+        mixed = tensor.clone()
+        self._regions(mixed)[self._index(self.target)] = self._regions(tensor)[self._index(self.source)]
+        return mixed
+
+    def _regions(self, tensor: Tensor) -> Tensor:
+        """View (B, C, R p, R p, ...) as (B, R, R, ..., C, p, p, ...); without channels, C is missing."""
+        first = tensor.dim() - self.dimensions
+        region_axes = [first + 2 * axis for axis in range(self.dimensions)]
+        for axis in region_axes:
+            tensor = torch.unflatten(tensor, axis, (self.r, tensor.shape[axis] // self.r))
+        return tensor.movedim(region_axes, list(range(1, self.dimensions + 1)))
+
+    def _index(self, regions: Tensor) -> tuple[Tensor, ...]:
+        """Numbers (B, N) as indices of what `_regions` gives: sample, then place along each side."""
+        samples = torch.arange(len(regions), device=regions.device).unsqueeze(1)
+        return samples, *torch.unravel_index(regions, (self.r,) * self.dimensions)
 
 
 def umix(
@@ -74,7 +76,8 @@ def umix(
     else:
         source.scatter_(1, uncertain1, certain2)
         source.scatter_(1, uncertain2, source.gather(1, certain1))
-    return RegionMix(source, r, uncertainty1.dim() - 1)
+    target = torch.cat((uncertain1, uncertain2), dim=1)
+    return RegionMix(target, source.gather(1, target), r, uncertainty1.dim() - 1)
 
 
 def _region_means(uncertainty: Tensor, r: int) -> Tensor:
