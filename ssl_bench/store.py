@@ -150,15 +150,22 @@ class RunFolder:
         data = self.read()
         return data is not None and data["status"] == "finished"
 
-    def begin(self, spec: RunSpec, iterations: int, provenance: dict[str, Any]) -> None:
-        """Record that the run is being trained, now and (kept from an earlier start) since when."""
+    def begin(self, spec: RunSpec, iterations: int, provenance: dict[str, Any], *, goes_on: bool = False) -> None:
+        """Record that the run is being trained, now and (kept from an earlier start) since when.
+
+        Where it `goes_on` from a checkpoint that was written under another provenance, that one is kept as `earlier`.
+        """
         for remains in self.path.glob(".*.partial"):  # of a killed process; nobody else writes here now
             remains.unlink()
-        earlier = self.read() or {}
-        started = earlier.get("provenance", {}).get("started", _now())
+        before = dict((self.read() or {}).get("provenance", {}))
+        started, earlier = before.pop("started", _now()), before.pop("earlier", [])
+        origin = {"started": started, **provenance}
+        if goes_on:
+            earlier += [before] * (before != provenance)
+            origin |= {"earlier": earlier} if earlier else {}
         data = {
             "format": FORMAT, "hash": spec.hash, "status": "running", "iterations": iterations,
-            "spec": spec.model_dump(mode="json"), "provenance": {"started": started, **provenance},
+            "spec": spec.model_dump(mode="json"), "provenance": origin,
         }  # fmt: skip
         write_json(self.path / "run.json", data)
 

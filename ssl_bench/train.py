@@ -80,7 +80,7 @@ def train(
             _require_same_source(folder, provenance)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        folder.begin(job.spec, job.iterations, provenance)
+        folder.begin(job.spec, job.iterations, provenance, goes_on=checkpoint is not None)
         trainer = Trainer(job, folder, device)
         if checkpoint is not None:
             trainer.restore(checkpoint)

@@ -197,6 +197,21 @@ def test_beginning_again_keeps_when_the_run_was_started(
     assert again.provenance == {"started": run.provenance["started"], "device": "another"}
 
 
+def test_going_on_keeps_each_earlier_provenance_and_beginning_anew_none(store: Store, folder: RunFolder) -> None:
+    def earlier() -> list[dict[str, str]] | None:
+        run = store.find(SPEC)
+        assert run is not None
+        return run.provenance.get("earlier")
+
+    folder.begin(SPEC, 100, {"device": "CPU"}, goes_on=True)
+    assert earlier() is None
+    for device in ("GPU", "GPU", "CPU"):
+        folder.begin(SPEC, 100, {"device": device}, goes_on=True)
+    assert earlier() == [{"device": "CPU"}, {"device": "GPU"}]
+    folder.begin(SPEC, 100, {"device": "CPU"})
+    assert earlier() is None
+
+
 def test_the_stored_spec_is_the_run(store: Store, folder: RunFolder) -> None:
     run = store.find(SPEC)
     assert run is not None

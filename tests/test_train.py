@@ -373,6 +373,20 @@ def test_a_run_stopped_at_every_iteration_ends_in_the_same_bytes(
     assert stopped.result["selected_train_loss"] == whole.result["selected_train_loss"]
 
 
+def test_a_run_that_goes_on_elsewhere_says_where_it_was_before(discs: Path, tmp_path: Path) -> None:
+    (job,) = plan(discs, "mt", iterations=3)
+    folder, stop = Store(tmp_path).folder(job.spec), StopSignal()
+    origin, stop.signal_number = provenance(job.method, CPU), 15
+    for device in ("first", "first", "second"):
+        with pytest.raises(InterruptedRunError):
+            train(job, folder, CPU, stop, Recorder(), origin | {"device": device})
+    train(job, folder, CPU, StopSignal(), Recorder(), origin)
+    run = Store(tmp_path).find(job.spec)
+    assert run is not None
+    assert run.provenance["device"] == origin["device"]
+    assert run.provenance["earlier"] == [origin | {"device": device} for device in ("first", "second")]
+
+
 # -------------------------------------------------------------------------------------------- which weights are scored
 
 

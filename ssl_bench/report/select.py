@@ -140,9 +140,10 @@ def origin(runs: Sequence[Run]) -> list[str]:
     if not runs:
         return []
     seeds = sorted({run.spec.seed for run in runs})
-    software = {f"ssl-bench {run.provenance['ssl_bench']}, {_packages(run.provenance['packages'])}" for run in runs}
+    origins = [origin for run in runs for origin in _origins(run)]
+    software = {f"ssl-bench {one['ssl_bench']}, {_packages(one['packages'])}" for one in origins}
     dates = sorted(str(run.provenance["finished"])[:10] for run in runs)
-    devices = "; ".join(sorted({str(run.provenance["device"]) for run in runs}))
+    devices = "; ".join(sorted({str(one["device"]) for one in origins}))
     data: dict[str, dict[str, None]] = {}
     for run in runs:
         spec = run.spec
@@ -156,6 +157,11 @@ def origin(runs: Sequence[Run]) -> list[str]:
         *_commands(runs),
         *_unlike(runs),
     ]
+
+
+def _origins(run: Run) -> list[Mapping[str, Any]]:
+    """The provenance of every part of a run: one, unless it went on from a checkpoint under another."""
+    return [*run.provenance.get("earlier", ()), run.provenance]
 
 
 def _packages(versions: Mapping[str, str | None]) -> str:
@@ -186,7 +192,17 @@ def _unlike(runs: Sequence[Run]) -> list[str]:
     edited = [method for method, own in texts.items() if len(own) > 1]
     if edited:
         notes.append(f"The file of {', '.join(edited)} was edited between these runs, its version not raised.")
+    moved = [run.path.name for run in runs if len({_machine(one) for one in _origins(run)}) > 1]
+    if moved:
+        notes.append(
+            f"Trained in parts on unlike machines or software, so not to be repeated bit for bit: {', '.join(moved)}."
+        )
     return notes
+
+
+def _machine(origin: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of a provenance decides the rounding."""
+    return origin["device"], origin["ssl_bench"], _packages(origin["packages"])
 
 
 def plain_protocol(protocol: Protocol) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import json
 import statistics
 import subprocess
 import sys
@@ -402,6 +403,20 @@ def test_rows_that_differ_in_their_seeds_are_said_to(store: Store) -> None:
     (note,) = [note for note in table4(store).notes if "differ in their seeds" in note]
     assert "mt 1, 2" in note
     assert "cps 1" in note
+
+
+def test_a_run_of_two_machines_is_named_with_both(store: Store) -> None:
+    whole, parted = (write_run(store, "mt", seed, [0.5]) for seed in (1, 2))
+    note = "in parts on unlike machines"
+    assert not [line for line in table4(store).notes if note in line]
+    path = store.folder(parted).path / "run.json"
+    record = json.loads(path.read_text())
+    record["provenance"]["earlier"] = [record["provenance"] | {"device": "another device"}]
+    path.write_text(json.dumps(record))
+    (line,) = [line for line in table4(store).notes if note in line]
+    assert parted.hash in line
+    assert whole.hash not in line
+    assert any("on a device; another device" in line for line in table4(store).notes)
 
 
 def test_rows_of_the_same_seeds_need_no_such_note(store: Store) -> None:
