@@ -46,7 +46,7 @@ class BlockingCopies(TorchDispatchMode):
 
 
 class NewTensors(TorchFunctionMode):
-    """Notes `torch.tensor(values, device=...)`, which copies the values to the device and waits."""
+    """Notes `torch.tensor(values, device=...)` and its like, which copy the values to the device and wait."""
 
     def __init__(self, noted: BlockingCopies) -> None:
         super().__init__()
@@ -54,7 +54,9 @@ class NewTensors(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func in (torch.tensor, torch.as_tensor) and torch.device(kwargs.get("device") or "cpu") == META:
+        like = func in (Tensor.new_tensor, torch.unravel_index)  # the latter brings the sides to the device
+        device = args[0].device if like else torch.device(kwargs.get("device") or "cpu")
+        if (like or func in (torch.tensor, torch.as_tensor)) and device == META:
             self.noted.found.append("torch.tensor builds a tensor on the device")
         return func(*args, **kwargs)
 
@@ -130,4 +132,6 @@ def test_a_copy_that_waits_is_noted() -> None:
         torch.zeros(3).to(META)
         torch.tensor([1.0], device=META)
         torch.empty(2, device=META).copy_(torch.zeros(2))
-    assert len(copies.found) == 3
+        torch.empty(2, device=META).new_tensor([1.0])
+        torch.unravel_index(torch.empty(2, device=META, dtype=torch.long), (2, 3))
+    assert len(copies.found) == 5

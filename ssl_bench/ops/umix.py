@@ -40,7 +40,8 @@ class RegionMix:
     def _index(self, regions: Tensor) -> tuple[Tensor, ...]:
         """Numbers (B, N) as indices of what `_regions` gives: sample, then place along each side."""
         samples = torch.arange(len(regions), device=regions.device).unsqueeze(1)
-        return samples, *torch.unravel_index(regions, (self.r,) * self.dimensions)
+        # torch.unravel_index would build a tensor on the device, and wait for it
+        return samples, *(regions // self.r**axis % self.r for axis in reversed(range(self.dimensions)))
 
 
 def umix(
