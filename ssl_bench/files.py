@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
+
+WEIGHT_FILES = (".pth", ".pt", ".safetensors")  # how a file of weights ends
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
@@ -23,6 +26,11 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def file_fingerprint(path: Path) -> str:
+    """The first sixteen hexadecimal digits of the SHA-256 of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def write_json(path: Path, data: Any) -> None:

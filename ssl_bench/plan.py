@@ -14,6 +14,7 @@ from ssl_bench.data.split import draw_labeled, set_apart, split_cases
 from ssl_bench.errors import UserError
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
 from ssl_bench.networks import build_network, weights_fingerprint
+from ssl_bench.ops import gaussian_ramp_up
 from ssl_bench.spec import (
     Benchmark,
     ImageProtocol,
@@ -104,6 +105,19 @@ def plan_runs(
             )
             jobs.append(Job(spec, method, hyper, dataset, splits))
     return jobs
+
+
+def short_ramps(jobs: Sequence[Job]) -> list[str]:
+    """Say of which methods' runs the weight of the unsupervised loss never becomes what the protocol says."""
+    lines = {}
+    for job in jobs:
+        if job.method.uses_unlabeled and job.rampup_length > job.iterations:
+            reached = gaussian_ramp_up(job.iterations, job.rampup_length)
+            lines[job.method.name] = (
+                f"{job.method.name}: lambda's ramp-up takes {job.rampup_length:.0f} iterations and the run has "
+                f"{job.iterations}, so that it ends at {reached:.2f} of lambda_max (--set rampup_epochs=run)"
+            )
+    return list(lines.values())
 
 
 def settle(

@@ -6,11 +6,13 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ssl_bench.errors import UserError
 from ssl_bench.method import SSLMethod
 from ssl_bench.plan import Request
 from ssl_bench.report.grid import Grid, Place, Target, aim, places
 from ssl_bench.report.select import plain_protocol, select
 from ssl_bench.report.table import Table
+from ssl_bench.spec import RunSpec
 from ssl_bench.store import Run
 
 
@@ -46,6 +48,32 @@ def lacking(
         for place, own in zip(cells, select(runs, [place.cell for place in cells], fingerprint), strict=True)
     ]
     return [Lack(place, seed) for seed in seeds for place, own in zip(cells, there, strict=True) if seed not in own]
+
+
+def require_one_precision(
+    wanted: Mapping[str, Place], specs: Sequence[RunSpec], runs: Sequence[Run], fingerprint: str | None
+) -> None:
+    """Refuse to train what no table could show beside the runs of these cells that are there.
+
+    Args:
+        wanted: one place for each cell.
+        specs: the runs that are about to be trained.
+        runs: the store's.
+        fingerprint: of the data, where it was chosen.
+
+    Raises:
+        UserError: runs on the same data are there in another precision.
+    """
+    found = select(runs, [place.cell for place in wanted.values()], fingerprint)
+    there = {(run.spec.data_fingerprint, run.spec.protocol.precision) for own in found for run in own}
+    for spec in specs:
+        others = sorted(kind for data, kind in there if data == spec.data_fingerprint)
+        if others and spec.protocol.precision not in others:
+            raise UserError(
+                f"reproduce: runs on {spec.benchmark} are there in {others[0]}, and the missing ones would be in "
+                f"{spec.protocol.precision}, which no table shows together; --set precision={others[0]} goes on with "
+                f"those, --set precision={spec.protocol.precision} begins anew"
+            )
 
 
 def requests(lacks: Sequence[Lack]) -> list[Request]:

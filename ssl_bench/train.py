@@ -63,6 +63,14 @@ class Job:
         assert self.spec.protocol.iterations is not None
         return math.ceil(self.spec.protocol.iterations / self.method.updates_per_iteration)
 
+    @property
+    def rampup_length(self) -> float:
+        """Iterations over which lambda grows to its full value."""
+        protocol = self.spec.protocol
+        if protocol.rampup_epochs == "run":
+            return float(self.iterations)
+        return protocol.rampup_epochs * protocol.iterations_per_epoch(self.spec.train_count)
+
 
 def train(
     job: Job, folder: RunFolder, device: torch.device, stop: StopSignal, display: Display, provenance: dict[str, Any]
@@ -136,6 +144,7 @@ class Trainer:
         self.best_loss = math.inf
         self.best: dict[str, Tensor] = {}
         self.seconds = 0.0
+        self.memory_before: float | None = None  # peak of the processes that trained it earlier
         self.test, self.validation = (
             Scorer(job.dataset, ids, job.spec, device) for ids in (job.splits.test, job.splits.validation)
         )
@@ -183,7 +192,7 @@ class Trainer:
         torch.manual_seed(derive_seed(self.job.spec.seed, "step", self.iteration))
         batch = stream.batch(self.iteration)
         self.iteration += 1
-        ramp = gaussian_ramp_up(self.iteration, self._rampup_length())
+        ramp = gaussian_ramp_up(self.iteration, self.job.rampup_length)
         progress = Progress(self.iteration, self.job.iterations, self.protocol.lambda_max * ramp)
         losses = list(self._updates(batch, progress))
         self._close_epoch(losses[-1])
@@ -193,7 +202,9 @@ class Trainer:
         generator = self.method.updates(batch, progress)
         row = self.curves.open_row(progress)
         while True:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.protocol.precision == "bf16"):
+            # no cache: a weight first cast under no_grad, as for UCMT's uncertainty, may stay without its gradient
+            half = self.protocol.precision == "bf16"
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
                 update = next(generator, None)
                 total = update.total if update is not None else None
             if update is None or total is None:
@@ -234,7 +245,7 @@ class Trainer:
         state = {
             "iteration": self.iteration, "method": self.method.state_dict(), "optimizer": self.optimizer.state_dict(),
             "curves": self.curves.state(), "epoch_loss": self.epoch_loss, "best_loss": self.best_loss,
-            "best": self.best, "seconds": self.seconds,
+            "best": self.best, "seconds": self.seconds, "peak_memory": self._peak_memory,
             "watched": {watch.path.name: watch.rows for watch in self.watches},
         }  # fmt: skip
         content = io.BytesIO()
@@ -255,6 +266,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.curves.restore(state["curves"])
         self.iteration, self.best_loss, self.seconds = state["iteration"], state["best_loss"], state["seconds"]
+        self.memory_before = state["peak_memory"]
         self.epoch_loss.copy_(state["epoch_loss"])
         self.best = {key: value.cpu() for key, value in state["best"].items()}
         for watch in self.watches:
@@ -292,13 +304,25 @@ class Trainer:
             "scores": summary(rows, metrics),
             "validation": validation,
             "parameters": {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()},
+            "auxiliary_parameters": self._auxiliary_parameters,
             "updates": self.job.iterations * self.method.updates_per_iteration,
             "selected_train_loss": self.best_loss if self.best else None,
             "train_seconds": round(self.seconds, 2),
             "score_seconds": round(time.monotonic() - started, 2),
-            "peak_memory_mib": peak_memory(self.device),
+            "peak_memory_mib": self._peak_memory,
             "test_sides": self.test.dataset.sides(self.test.ids),
         })  # fmt: skip
+
+    @property
+    def _peak_memory(self) -> float | None:
+        """The largest of this process and those before it, in MiB; None on a CPU."""
+        return max((own for own in (self.memory_before, peak_memory(self.device)) if own is not None), default=None)
+
+    @property
+    def _auxiliary_parameters(self) -> int:
+        """Those of the method that are in none of its networks."""
+        own = {p for network in self.method.networks.values() for p in network.parameters()}
+        return sum(p.numel() for p in self.method.parameters() if p not in own)
 
     @property
     def _metrics(self) -> tuple[Metric, ...]:
@@ -354,10 +378,6 @@ class Trainer:
         moments = take_moments(self.method, job.dataset, job.splits, job.spec, self.iteration, self.device)
         if moments:
             write_pictures(self.folder.path / f"moments-{self.iteration}.npz", moments)
-
-    def _rampup_length(self) -> float:
-        epochs = self.protocol.rampup_epochs
-        return float(self.job.iterations) if epochs == "run" else epochs * self.epoch
 
     def _last_good(self) -> str:
         path = self.folder.path / "checkpoint.json"

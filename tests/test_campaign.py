@@ -1,12 +1,14 @@
 """tools/campaign.py: what fits the minutes, in order, ending in an export that another store takes."""
 
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, write_dataset
+from handwritten import KVASIR, write_run
 
 from ssl_bench.exchange import import_runs
 from ssl_bench.store import Store
@@ -54,6 +56,14 @@ def test_it_stops_in_time_goes_on_and_exports_what_is_finished(data: Path, tmp_p
     imported = import_runs(tmp_path / "campaign.zip", Store(tmp_path / "home"))
     assert (imported.added, imported.conflicts) == (2, [])
     assert {run.spec.method for run in Store(tmp_path / "home").runs([])} == {"supervised", "mt"}
+
+
+def test_a_run_that_cannot_go_on_is_no_refusal_of_its_data_set(tmp_path: Path) -> None:
+    is_refused, store = runpy.run_path(str(REPOSITORY / "tools" / "campaign.py"))["is_refused"], Store(tmp_path)
+    write_run(store, "mt", 1, [0.5], benchmark=KVASIR, status="failed")
+    assert is_refused("isic", 2, store)
+    assert not is_refused("kvasir", 2, store)
+    assert not is_refused("isic", 1, store)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,16 @@ from conftest import Call
 from handwritten import METHODS, write_run
 
 from ssl_bench.cli.common import asked_target
+from ssl_bench.errors import UserError
 from ssl_bench.report.grid import Target, all_grids, load_grid
-from ssl_bench.reproduce import estimated_seconds, lack_table, lacking, requests, wanted_runs
+from ssl_bench.reproduce import (
+    estimated_seconds,
+    lack_table,
+    lacking,
+    requests,
+    require_one_precision,
+    wanted_runs,
+)
 from ssl_bench.store import Store
 
 MINI = Target(protocol="mini", settings={"metrics": ["dsc"]})
@@ -94,6 +102,17 @@ def test_the_time_is_estimated_from_finished_runs_like_it(store: Store) -> None:
     assert "12 of 12 runs are missing" in text
     assert f"{1200 / 3600:.2f} hours" in text
     assert "10 of them cannot be estimated" in text
+
+
+def test_runs_of_another_precision_are_not_completed(store: Store) -> None:
+    target = Target(settings={"metrics": ["dsc"]})
+    wanted = wanted_runs([load_grid("table", "4")], target, METHODS)
+    there = write_run(store, "mt", 1, [0.5], protocol="paper", device="cpu")
+    other = there.model_copy(update={"protocol": there.protocol.model_copy(update={"precision": "bf16"})})
+    require_one_precision(wanted, [there.model_copy(update={"seed": 2})], store.runs(), None)
+    require_one_precision(wanted, [other.model_copy(update={"data_fingerprint": "another"})], store.runs(), None)
+    with pytest.raises(UserError, match=r"there in fp32, and the missing ones would be in bf16.*precision=fp32"):
+        require_one_precision(wanted, [other.model_copy(update={"seed": 2})], store.runs(), None)
 
 
 def test_reproduce_trains_what_is_missing_and_then_nothing(call: Call) -> None:

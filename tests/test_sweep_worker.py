@@ -86,10 +86,20 @@ def test_what_fails_costs_its_own_trial(tmp_path: Path) -> None:
     trials, outcome = laboratory.work()
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] + 3 * [TrialState.FAIL]
     assert [trial.user_attrs.get("error") for trial in trials] == [
-        None, f"ended (exit code 1; see {tmp_path / 'log-2'})", "dsc is undefined for every case", "k is too large",
+        None, f"ended (exit code 1; see {tmp_path / 'log-2'})",
+        "dsc is undefined for some cases: an empty prediction or truth", "k is too large",
     ]  # fmt: skip
     assert outcome.user_error  # of k = 99
     assert len(outcome.failures) == 2
+
+
+def test_a_run_without_its_hardest_cases_is_worth_nothing(tmp_path: Path) -> None:
+    laboratory = Laboratory(tmp_path)
+    for k, scores in ((1, [0.5, 0.7]), (2, [0.9, None])):
+        write_run(laboratory.store, "ucmt", 1, scores, hyper={"k": k})
+    runs = {run.spec.hyperparameters["k"]: run for run in laboratory.store.runs()}
+    assert worker_module.objective(laboratory.study, runs[1]) == pytest.approx(0.6)
+    assert worker_module.objective(laboratory.study, runs[2]) is None
 
 
 def test_a_search_whose_every_trial_fails_ends(tmp_path: Path) -> None:

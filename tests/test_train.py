@@ -21,12 +21,12 @@ from ssl_bench.errors import InterruptedRunError, UserError
 from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import SSLMethod, find_method, load_methods
 from ssl_bench.networks import build_network
-from ssl_bench.plan import Request, plan_runs
+from ssl_bench.plan import Request, plan_runs, short_ramps
 from ssl_bench.provenance import provenance
 from ssl_bench.signals import StopSignal
-from ssl_bench.spec import load_benchmark
+from ssl_bench.spec import load_benchmark, load_protocol
 from ssl_bench.store import Run, Store
-from ssl_bench.train import Job, build_method, train
+from ssl_bench.train import Job, Trainer, build_method, train
 
 CPU = torch.device("cpu")
 IDS = [f"case{number}" for number in range(12)]  # 2 of them are the test set
@@ -371,6 +371,69 @@ def test_a_run_stopped_at_every_iteration_ends_in_the_same_bytes(
     assert contents(stopped) == contents(whole)
     assert stopped.result["scores"] == whole.result["scores"]
     assert stopped.result["selected_train_loss"] == whole.result["selected_train_loss"]
+
+
+def test_a_ramp_up_that_the_run_does_not_reach_the_end_of_is_said(discs: Path) -> None:
+    # ten training images in batches of 2: an epoch is 5 iterations
+    short = plan(discs, "supervised", "mt", "ucmt", iterations=20, rampup_epochs=3.0)
+    assert [job.rampup_length for job in short] == [15, 15, 15]
+    (line,) = short_ramps(short)  # UCMT has ten iterations
+    reached = math.exp(-5 * (1 - 10 / 15) ** 2)
+    assert line.startswith(
+        f"ucmt: lambda's ramp-up takes 15 iterations and the run has 10, so that it ends at {reached:.2f}"
+    )
+    assert short_ramps(plan(discs, "mt", "ucmt", iterations=20)) == []
+
+
+def test_the_peak_memory_is_that_of_all_of_a_runs_processes(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = plan(discs, "mt", iterations=2)
+    folder, stop = Store(tmp_path).folder(job.spec), StopSignal()
+    stop.signal_number, peaks = 15, iter([5.0, 7.0, 3.0])
+    peak: list[float] = []
+    monkeypatch.setattr(train_module, "peak_memory", lambda _: peak[0])
+    for _ in range(2):
+        peak[:] = [next(peaks)]
+        with pytest.raises(InterruptedRunError):
+            train(job, folder, CPU, stop, Recorder(), provenance(job.method, CPU))
+    peak[:] = [next(peaks)]
+    train(job, folder, CPU, StopSignal(), Recorder(), provenance(job.method, CPU))
+    run = Store(tmp_path).find(job.spec)
+    assert run is not None
+    assert run.result["peak_memory_mib"] == 7.0
+
+
+def test_auxiliary_decoders_are_counted_beside_the_networks(discs: Path, tmp_path: Path) -> None:
+    counts = dict.fromkeys(("vat", "spatial_dropout", "cutout", "context_masking", "object_masking"), 0)
+    counts |= {"feature_dropout": 1, "feature_noise": 2}
+    run, other = finished(plan(discs, "cct", iterations=1, **counts) + plan(discs, "mt", iterations=1), tmp_path)
+    network = build_network(load_protocol("tiny"))
+    decoder = sum(p.numel() for part in (network.decoder, network.segmentation_head) for p in part.parameters())
+    assert run.result["auxiliary_parameters"] == 3 * decoder
+    assert run.result["parameters"] == {"network": sum(p.numel() for p in network.parameters())}
+    assert other.result["auxiliary_parameters"] == 0
+
+
+@pytest.mark.parametrize("uncertainty_from", ["step1", "after-update"])
+def test_in_bf16_every_weight_of_ucmts_students_has_a_gradient_in_both_steps(
+    uncertainty_from: str, discs: Path, tmp_path: Path
+) -> None:
+    (job,) = plan(discs, "ucmt", iterations=2, precision="bf16", uncertainty_from=uncertainty_from)
+    folder = Store(tmp_path).folder(job.spec)
+    folder.path.mkdir(parents=True)
+    trainer = Trainer(job, folder, CPU)
+    trainer.method.train()
+    moved: list[bool] = []
+
+    def look(*_: Any) -> None:
+        students = (trainer.method.student1, trainer.method.student2)
+        weights = [p for student in students for p in student.parameters() if p.dim() > 1]
+        moved.append(all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in weights))
+
+    trainer.optimizer.register_step_pre_hook(look)
+    trainer.iterate(trainer.open_stream())
+    assert moved == [True, True]
 
 
 def test_a_run_that_goes_on_elsewhere_says_where_it_was_before(discs: Path, tmp_path: Path) -> None:

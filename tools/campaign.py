@@ -31,6 +31,7 @@ def main() -> int:
     """Train until the time is up, then export; exit code 1 where a run failed, 2 where nothing could begin."""
     arguments = parsed()
     deadline = time.monotonic() + 60 * arguments.minutes - RESERVE
+    store = Store(arguments.results_root)
     settings, place = encoder(arguments), ["--results-root", str(arguments.results_root)]
     codes, refused = [], set()
     for dataset, methods, seed in cells(arguments):
@@ -54,13 +55,13 @@ def main() -> int:
             codes.append(bench(*words, "--minutes", f"{left:.2f}"))
             if codes[-1] > 128:  # stopped by a signal: what is finished is exported all the same
                 break
-            if codes[-1] == 2:
+            if is_refused(dataset, codes[-1], store):
                 print(f"{dataset}: refused, left out from here", flush=True)
                 refused.add(dataset)
     if arguments.dry_run:
         return 0
     bench("status", "--every", *place)
-    if not any(run.status == "finished" for run in Store(arguments.results_root).runs([])):
+    if not any(run.status == "finished" for run in store.runs([])):
         print("no run is finished yet, so there is nothing to export; the same command goes on from here")
         return 2 if set(codes) == {2} else 1
     shown = ["report", "--table", "4", "--dataset", "DATASET", "--labeled", "SHARE", "--protocol", arguments.protocol]
@@ -126,6 +127,11 @@ def encoder(arguments: argparse.Namespace) -> list[str]:
         return []
     print("no --encoder-weights: EfficientNet-Lite0 with ImageNet weights in ResNet50's place", flush=True)
     return [word for key, value in LITE0.items() for word in ("--set", f"{key}={value}")]
+
+
+def is_refused(dataset: str, code: int, store: Store) -> bool:
+    """Whether a command ended before any run of its data set began; a run that cannot go on has the same code."""
+    return code == 2 and not any(run.spec.benchmark == dataset for run in store.runs([]))
 
 
 def bench(*words: str) -> int:

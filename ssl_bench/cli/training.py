@@ -131,7 +131,7 @@ def reproduce(
     from ssl_bench.launch.launcher import choose_launcher
     from ssl_bench.method import load_methods
     from ssl_bench.plan import plan_runs
-    from ssl_bench.reproduce import lack_table, lacking, requests, wanted_runs
+    from ssl_bench.reproduce import lack_table, lacking, requests, require_one_precision, wanted_runs
     from ssl_bench.store import Store
 
     grids, target = (
@@ -155,6 +155,7 @@ def reproduce(
                 request, chosen.planned, data_root, allow_partial=allow_partial, advance=advance, prepared=prepared
             )
         ]
+    require_one_precision(wanted, [job.spec for _, job in planned], runs, data)
     place = place_words(data_root, results_root, methods_dir, allow_partial)
     exit_on_failures(_train_all(planned, store, chosen, place, console))
 
@@ -163,6 +164,10 @@ def _train_all(
     planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launcher, place: Sequence[str], console: Console
 ) -> Outcome:
     """Train what was planned, and say it where the time was up."""
+    from ssl_bench.plan import short_ramps
+
+    for remark in short_ramps([job for _, job in planned]):
+        say(f"note: {remark}")
     outcome = _launch(planned, store, launcher, place, console)
     if outcome.time_is_up:
         done = sum(store.folder(job.spec).is_finished for _, job in planned)

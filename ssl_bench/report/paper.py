@@ -27,12 +27,12 @@ NO_RUN, NONE = "no run", "—"
 VERDICTS = {"above": "▲", "below": "▼", "inside": "="}
 
 SIGNIFICANT_NOTE = (
-    "Significant: p < 0.05, Holm-corrected, of both Wilcoxon's signed-rank test over cases and Student's paired t test "
-    "over seeds."
+    "Significant: p < 0.05, Holm-corrected, where other seeds and other cases could have been drawn (analysis of "
+    "variance with both random)."
 )
 COSTS_NOTE = (
-    "Costs: parameters of all networks of a run, teachers too; peak memory is the largest of the row's runs, the rest "
-    "their mean."
+    "Costs: parameters of all networks of a run, teachers and auxiliary decoders too; peak memory is the largest of "
+    "the row's runs, the rest their mean."
 )
 NARROW = (
     "Intervals from so few seeds are too narrow: those of three seeds held the true mean in 78 to 93 of 100 "
@@ -296,7 +296,8 @@ def _costs(runs: Sequence[Run]) -> list[str]:
     """Parameters of all networks, updates and hours, the mean over the row's runs; the largest peak device memory."""
     if not runs:
         return [""] * 4
-    parameters = statistics.fmean(sum(run.result["parameters"].values()) for run in runs) / 1e6
+    every = [[*run.result["parameters"].values(), run.result.get("auxiliary_parameters", 0)] for run in runs]
+    parameters = statistics.fmean(map(sum, every)) / 1e6
     updates = statistics.fmean(run.result["updates"] for run in runs)
     hours = statistics.fmean(run.result["train_seconds"] for run in runs) / 3600
     memory = [run.result["peak_memory_mib"] for run in runs if run.result.get("peak_memory_mib") is not None]

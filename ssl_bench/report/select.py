@@ -7,9 +7,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from ssl_bench.errors import UserError
+from ssl_bench.files import WEIGHT_FILES, file_fingerprint
 from ssl_bench.spec import FRACTIONS, Benchmark, Metric, Protocol, Split, number_of, parse_share
 from ssl_bench.store import Run
 
@@ -45,6 +47,7 @@ class Cell:
                 for device in ("cpu", "cuda")
             )
             and self._is_split(spec.protocol.split, spec.split)
+            and self._has_the_weights(spec.weights_fingerprint)
         )
 
     def _is_split(self, name: str, split: Split) -> bool:
@@ -52,6 +55,12 @@ class Cell:
         wanted, _ = self.resolved(1, "cpu")
         same_rule = split.model_dump(exclude={"file"}) == self.benchmark.splits[wanted].model_dump(exclude={"file"})
         return same_rule and (split.file is not None or name == wanted)
+
+    def _has_the_weights(self, fingerprint: str | None) -> bool:
+        """Whether a run's encoder weights are those of the file asked for, where that file is at hand."""
+        named = str(getattr(self.protocol, "encoder_weights", "none"))
+        path = Path(named)
+        return not (named.endswith(WEIGHT_FILES) and path.is_file()) or fingerprint == file_fingerprint(path)
 
     def resolved(self, train_count: int, device: str) -> tuple[str, dict[str, Any]]:
         """Name of the split and the deciding fields of the protocol, as a run on this data and device has them."""
@@ -154,6 +163,7 @@ def origin(runs: Sequence[Run]) -> list[str]:
         f"Measured: mean over test cases, ± sample standard deviation over seeds ({', '.join(map(str, seeds))}).",
         *(f"{name}: {'; '.join(shares)}." for name, shares in data.items()),
         (f"Runs of {dates[0]} to {dates[-1]} on {devices}; {'; '.join(sorted(software))}."),
+        *_weight_files(runs),
         *_commands(runs),
         *_unlike(runs),
     ]
@@ -168,6 +178,16 @@ def _packages(versions: Mapping[str, str | None]) -> str:
     return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
 
 
+def _weight_files(runs: Sequence[Run]) -> list[str]:
+    """The files that encoder weights came from, each by its content."""
+    found = {
+        f"Encoder weights: {Path(named).name} (SHA-256 {run.spec.weights_fingerprint}...)."
+        for run in runs
+        if (named := str(getattr(run.spec.protocol, "encoder_weights", "none"))).endswith(WEIGHT_FILES)
+    }
+    return sorted(found)
+
+
 def _commands(runs: Sequence[Run], most: int = 3) -> list[str]:
     """The commands that trained the runs, as they were given."""
     commands = sorted({str(run.provenance["command"]) for run in runs if run.provenance.get("command")})
@@ -178,16 +198,17 @@ def _commands(runs: Sequence[Run], most: int = 3) -> list[str]:
 def _unlike(runs: Sequence[Run]) -> list[str]:
     """What the rows of one table do not have in common and a reader must know."""
     notes = []
-    seeds: dict[tuple[str, int], dict[str, set[int]]] = {}  # by data set and labelled images: rows of one column
+    seeds: dict[tuple[str, int, str], dict[tuple[str, str], set[int]]] = {}  # by column, then by row
     texts: dict[str, set[str]] = {}
     for run in runs:
-        column = seeds.setdefault((run.spec.benchmark, run.spec.labeled), {})
-        column.setdefault(run.spec.method, set()).add(run.spec.seed)
-        texts.setdefault(run.spec.method, set()).add(str(run.provenance.get("method_source_sha256")))
-    for (name, labeled), column in seeds.items():
+        spec = run.spec
+        column = seeds.setdefault((spec.benchmark, spec.labeled, spec.protocol.split), {})
+        column.setdefault((spec.method, spec.model_copy(update={"seed": 0}).hash), set()).add(spec.seed)
+        texts.setdefault(spec.method, set()).add(str(run.provenance.get("method_source_sha256")))
+    for (name, labeled, split), column in seeds.items():
         if len({frozenset(own) for own in column.values()}) > 1:
-            each = "; ".join(f"{method} {', '.join(map(str, sorted(own)))}" for method, own in column.items())
-            where = f" ({name}, {labeled} labelled)" if len(seeds) > 1 else ""
+            each = "; ".join(f"{method} {', '.join(map(str, sorted(own)))}" for (method, _), own in column.items())
+            where = f" ({name}, {labeled} labelled, split {split})" if len(seeds) > 1 else ""
             notes.append(f"The rows differ in their seeds, and so in their labelled images{where}: {each}.")
     edited = [method for method, own in texts.items() if len(own) > 1]
     if edited:
@@ -208,7 +229,7 @@ def _machine(origin: Mapping[str, Any]) -> tuple[str, ...]:
 def plain_protocol(protocol: Protocol) -> dict[str, Any]:
     """A protocol's deciding fields; where a weight file lies does not decide."""
     data = protocol.model_dump(mode="json", exclude={"name", "title", "note", "epochs", "split", "score_every"})
-    if str(data.get("encoder_weights")).endswith((".pth", ".pt", ".safetensors")):
+    if str(data.get("encoder_weights")).endswith(WEIGHT_FILES):
         data["encoder_weights"] = "file"
     return data
 

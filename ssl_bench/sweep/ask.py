@@ -103,6 +103,9 @@ def settle_sweep(
     if metric is not None and metric not in known:
         raise UserError(f"--metric: expected one of the scored {', '.join(known)}; found '{metric}'")
     chosen = metric or known[0]
+    if pruner != "none" and chosen not in FRACTIONS:
+        always = " or ".join(sorted(FRACTIONS))
+        raise UserError(f"--pruner: expected a --metric that every prediction has ({always}), found '{chosen}'")
     return Sweep(
         planner.method, planner.benchmark.option, planner.labeled, planner.protocol, settings, planner.seeds,
         parameters, sampler, objective, chosen, chosen in FRACTIONS, pruner, first.spec.hash,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -112,11 +111,11 @@ class _Worker:
                 return
             active.at += 1
         runs = [run for task in active.tasks if (run := self._find(task)) is not None]
-        value = statistics.fmean(objective(self.study, run) for run in runs)
-        if math.isnan(value):
-            self._fail(active, f"{self.study.sweep.metric} is undefined for every case")
+        values = [objective(self.study, run) for run in runs]
+        if None in values:
+            self._fail(active, f"{self.study.sweep.metric} is undefined for some cases: an empty prediction or truth")
         else:
-            self._tell(active, value=value)
+            self._tell(active, value=statistics.fmean(value for value in values if value is not None))
 
     def settle(self) -> None:
         """Go on with the trials whose run has ended."""
@@ -181,14 +180,17 @@ class _Worker:
         active.lock.release()
 
 
-def objective(study: Study, run: Run) -> float:
-    """What a finished run is worth: its validation score, its test score, or nothing (0) where nothing is compared."""
+def objective(study: Study, run: Run) -> float | None:
+    """What a finished run is worth: its validation score, its test score, or nothing (0) where nothing is compared.
+
+    None where a case has no value: without its hardest cases a run would look better than those that predict there.
+    """
     sweep = study.sweep
     if sweep.objective == "none":
         return 0.0
     scores = run.result["validation"]["scores"] if sweep.objective == "validation" else _test_scores(run)
-    mean = scores[sweep.metric]["mean"]
-    return float("nan") if mean is None else float(mean)
+    found = scores[sweep.metric]
+    return None if found["mean"] is None or found["undefined"] else float(found["mean"])
 
 
 def _test_scores(run: Run) -> dict[str, Any]:

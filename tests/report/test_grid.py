@@ -218,3 +218,16 @@ def test_the_studies_are_tables_of_different_runs(path: Path) -> None:
     aimed = aim(load_grid("table", str(path)), Target(protocol="mini"), METHODS)
     cells = [place.cell for row in places(aimed, Target(protocol="mini"), METHODS) for place in row if place]
     assert len({str(cell) for cell in cells}) == len(cells)
+
+
+def test_every_row_of_the_study_reaches_the_weight_that_it_is_about() -> None:
+    target = Target(protocol="mini")
+    aimed = aim(load_grid("table", str(REPOSITORY / "benchmarks/studies/ucmt-protocol.toml")), target, METHODS)
+    for row in places(aimed, target, METHODS):
+        for place in filter(None, row):
+            protocol = place.cell.protocol.resolved(place.benchmark, 800, "cpu")
+            assert protocol.iterations is not None
+            length = protocol.iterations_per_epoch(800) * (
+                0 if protocol.rampup_epochs == "run" else protocol.rampup_epochs
+            )
+            assert length <= protocol.iterations / METHODS["ucmt"].updates_per_iteration

@@ -1,6 +1,7 @@
 """Tables from runs written by hand: every number against a hand computation, and no run where it does not belong."""
 
 import csv
+import hashlib
 import io
 import itertools
 import json
@@ -189,6 +190,22 @@ def test_the_published_numbers_hang_on_the_share_and_not_on_how_it_is_written(st
 def test_runs_of_either_device_are_shown(device: str, store: Store) -> None:
     write_run(store, "mt", 1, [0.5], protocol="paper", device=device)
     assert measured(table4(store, protocol="paper"))["MT"] == "50.00"
+
+
+def test_a_file_of_weights_is_known_by_its_content_where_it_is_at_hand(store: Store, tmp_path: Path) -> None:
+    files = {name: tmp_path / name for name in ("old.pth", "copy.pth", "new.pth")}
+    for name, file in files.items():
+        file.write_bytes(b"new" if name == "new.pth" else b"old")
+    used = hashlib.sha256(b"old").hexdigest()[:16]
+    write_run(store, "mt", 1, [0.5], settings={"encoder_weights": str(files["old.pth"])}, weights=used)
+
+    def shown(named: str) -> Table:
+        return table4(store, settings={"metrics": ["dsc"], "encoder_weights": named})
+
+    assert measured(shown(str(files["copy.pth"])))["MT"] == "50.00"
+    assert measured(shown(str(files["new.pth"])))["MT"] == "no run"
+    assert measured(shown("elsewhere.pth"))["MT"] == "50.00"
+    assert f"Encoder weights: old.pth (SHA-256 {used}...)." in shown("elsewhere.pth").notes
 
 
 def test_two_precisions_never_stand_in_one_table(store: Store) -> None:
@@ -403,6 +420,28 @@ def test_rows_that_differ_in_their_seeds_are_said_to(store: Store) -> None:
     (note,) = [note for note in table4(store).notes if "differ in their seeds" in note]
     assert "mt 1, 2" in note
     assert "cps 1" in note
+
+
+def test_rows_of_one_method_that_differ_in_their_seeds_are_said_to(store: Store, tmp_path: Path) -> None:
+    card = tmp_path / "study.toml"
+    card.write_text(
+        'kind = "table"\ntitle = "k"\nbaseline = "ucmt"\n[[columns]]\ndataset = "isic"\nlabeled = "5%"\n'
+        + "".join(f'[[rows]]\ntitle = "k = {k}"\nmethod = "ucmt"\nsettings = {{ k = {k} }}\n' for k in (1, 2, 3))
+    )
+
+    def shown() -> TableReport:
+        target = Target(protocol="mini", settings={"metrics": ["dsc"]})
+        return paper_table(load_grid("table", str(card)), target, store.runs(), METHODS, View())
+
+    for k, seed in ((2, 1), (2, 2), (3, 1)):
+        write_run(store, "ucmt", seed, [0.1 * k, 0.2 * k, 0.25 * k + seed / 50], hyper={"k": k, "r": 16})
+    (note,) = [note for note in shown().tables[0].notes if "differ in their seeds" in note]
+    assert "ucmt 1, 2; ucmt 1" in note
+    # the baseline is the study's first row: while it has no run, nothing is compared with it, or with another for it
+    assert {row["vs_baseline_other"] for row in csv.DictReader(io.StringIO(shown().statistics_csv))} == {""}
+    write_run(store, "ucmt", 1, [0.1, 0.2, 0.3], hyper={"k": 1, "r": 16})
+    compared = {row["row"]: row["vs_baseline_other"] for row in csv.DictReader(io.StringIO(shown().statistics_csv))}
+    assert compared == {"k = 1": "", "k = 2": "k = 1", "k = 3": "k = 1"}
 
 
 def test_a_run_of_two_machines_is_named_with_both(store: Store) -> None:

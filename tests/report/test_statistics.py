@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ssl_bench.report.statistics import Scores, compare, holm
+from ssl_bench.report.statistics import Scores, compare, holm, over_seeds_and_cases
 
 Values = Sequence[Sequence[Sequence[float | None]]]  # by seed, case and class; None: undefined
 
@@ -389,20 +389,56 @@ def test_pure_noise_is_significant_about_as_often_as_it_should_be() -> None:
     assert 0.02 <= share <= 0.08
 
 
-def test_p_over_seeds_is_students_paired_t_of_the_seeds_means() -> None:
-    rng = np.random.default_rng(3)
-    a, b = rng.normal(70, 10, (4, 20)), rng.normal(71, 10, (4, 20))
-    found = compare(of_cases(*a), of_cases(*b))
+def test_p_over_both_equals_the_analysis_of_variance_by_hand() -> None:
+    # seeds' means 1 and 3, cases' means 1, 2, 3; sums of squares: seeds 6, cases 4, rest 0: F = 24 / (6 + 2)
+    differences = np.array([[0.0, 1.0, 2.0], [2.0, 3.0, 4.0]])
+    freedom = (6 + 2) ** 2 / 6**2
+    assert over_seeds_and_cases(differences) == pytest.approx(stats.f.sf(24 / 8, 1, freedom))
+    found = compare(of_cases(*(differences + 5)), of_cases(*np.full((2, 3), 5.0)))
     assert found is not None
-    d = a.mean(axis=1) - b.mean(axis=1)
-    t = d.mean() / (d.std(ddof=1) / 2)  # four seeds
-    assert found.p_seeds == pytest.approx(2 * stats.t.sf(abs(t), df=3))
-    one = compare(of_cases(*a[:1]), of_cases(*b[:1]))
-    assert one is not None
-    assert one.p_seeds is None
-    shifted = compare(of_cases(*(a + 2)), of_cases(*a))
-    assert shifted is not None
-    assert shifted.p_seeds == 0
+    assert found.p_both == over_seeds_and_cases(differences)
+
+
+def test_p_over_both_is_students_paired_t_over_seeds_where_cases_differ_by_noise_alone() -> None:
+    rng = np.random.default_rng(3)
+    differences = rng.normal(1, 5, (4, 20))
+    of_case = differences.mean(axis=0) - differences.mean()
+    differences -= of_case  # all cases' means are equal, so the seeds alone are left
+    t = stats.ttest_1samp(differences.mean(axis=1), 0).pvalue
+    assert over_seeds_and_cases(differences) == pytest.approx(t)
+
+
+def test_p_over_both_is_students_paired_t_over_cases_where_seeds_do_not_differ() -> None:
+    by_case = np.random.default_rng(4).normal(1, 5, 20)
+    differences = np.tile(by_case, (3, 1)) + 1e-4 * np.array([[1], [0], [-1]])  # hardly
+    normal = 2 * stats.norm.sf(abs(by_case.mean()) / (by_case.std(ddof=1) / np.sqrt(20)))  # no degree is lost to seeds
+    assert over_seeds_and_cases(differences) == pytest.approx(normal, rel=1e-3)
+
+
+def test_p_over_both_of_few_or_without_spread() -> None:
+    assert over_seeds_and_cases(np.ones((1, 5))) is None
+    assert over_seeds_and_cases(np.ones((5, 1))) is None
+    assert over_seeds_and_cases(np.zeros((3, 5))) == 1
+    assert over_seeds_and_cases(np.full((3, 5), 2.0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("of_seed", "of_case"),
+    [(1.4, 0.0), (0.0, 14.0), (1.0, 14.0), (0.0, 0.0)],
+    ids=["seeds", "cases", "both", "neither"],
+)
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_equal_methods_are_called_different_as_often_as_the_level_says(
+    seeds: int, of_seed: float, of_case: float
+) -> None:
+    rng, trials = np.random.default_rng(1), 1000
+    found = 0
+    for _ in range(trials):
+        noise = rng.normal(0, 5.6, (seeds, 200))
+        p = over_seeds_and_cases(rng.normal(0, of_seed, (seeds, 1)) + rng.normal(0, of_case, 200) + noise)
+        assert p is not None
+        found += p < 0.05
+    assert 0.03 <= found / trials <= 0.075
 
 
 def test_methods_that_differ_by_their_seeds_alone_are_seldom_called_different() -> None:
@@ -414,9 +450,9 @@ def test_methods_that_differ_by_their_seeds_alone_are_seldom_called_different() 
         a, b = (of_cases(*(case + rng.normal(0, 1, (3, 1)) + rng.normal(0, 4, (3, 200)))) for _ in range(2))
         found = compare(a, b)
         assert found is not None
-        assert found.p_seeds is not None
+        assert found.p_both is not None
         over_cases += found.p < 0.05
-        both += found.p < 0.05 and found.p_seeds < 0.05
+        both += found.p_both < 0.05
     assert over_cases / trials > 0.3, "pairing cases alone mistakes a seed's luck for a method"
     assert both / trials < 0.08
 
@@ -427,6 +463,10 @@ def test_methods_that_differ_by_their_seeds_alone_are_seldom_called_different() 
 def test_holm_equals_the_example_worked_by_hand() -> None:
     # 0.005 x 4, 0.01 x 3, 0.03 x 2, then 0.04 x 1, which must not fall below the one before it
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_of_some_of_a_family_starts_at_its_number_of_tests() -> None:
+    assert holm([0.01, 0.001], tests=10) == pytest.approx([0.09, 0.01])
 
 
 def test_holm_of_none_of_one_and_of_large_p_values() -> None:
