@@ -1,4 +1,4 @@
-"""Dilated depthwise convolutions with a faster gradient on the CPU, where the library's takes ten times as long."""
+"""Dilated depthwise convolutions that are faster on the CPU, where the library's gradient takes ten times as long."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DilatedDepthwiseConv2d(nn.Conv2d):
         """Convolve (B, C, H, W); on a GPU, or under autocast, with the library's gradient."""
         if images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             return super().forward(images)
-        convolved: Tensor = _Convolution.apply(images, self.weight, self.padding, self.dilation)
+        convolved: Tensor = _Convolution.apply(images, self.weight, self.dilation)
         return convolved
 
 
@@ -25,20 +25,29 @@ class _Convolution(torch.autograd.Function):
     """The same convolution; the input's gradient is a convolution by the flipped filter, the filter's a sum per tap."""
 
     @staticmethod
-    def forward(
-        ctx: Any, images: Tensor, weight: Tensor, padding: tuple[int, int], dilation: tuple[int, int]
-    ) -> Tensor:
+    def forward(ctx: Any, images: Tensor, weight: Tensor, dilation: tuple[int, int]) -> Tensor:
         ctx.save_for_backward(images, weight)
-        ctx.padding, ctx.dilation = padding, dilation
-        return conv2d(images, weight, padding=padding, dilation=dilation, groups=len(weight))
+        ctx.dilation = dilation
+        return _convolve(images, weight, dilation)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         images, weight = ctx.saved_tensors
-        flipped = weight.flip(2, 3)
-        of_images = conv2d(gradient, flipped, padding=ctx.padding, dilation=ctx.dilation, groups=len(weight))
-        return of_images, _of_weight(images, gradient, weight, ctx.dilation), None, None
+        of_images = _convolve(gradient, weight.flip(2, 3), ctx.dilation)
+        return of_images, _of_weight(images, gradient, weight, ctx.dilation), None
+
+
+def _convolve(images: Tensor, weight: Tensor, dilation: tuple[int, int]) -> Tensor:
+    """Convolve with "same" padding, without the taps that read nothing but padding: at large dilations all but one."""
+    sizes, sides = weight.shape[2:], images.shape[2:]
+    reach = [min(size // 2, (side - 1) // step) for size, side, step in zip(sizes, sides, dilation, strict=True)]
+    rows, columns = (slice(n // 2 - own, n // 2 + own + 1) for n, own in zip(sizes, reach, strict=True))
+    taps = weight[:, :, rows, columns]
+    if reach == [0, 0]:
+        return images * taps.view(1, -1, 1, 1)
+    padding = [step * own for step, own in zip(dilation, reach, strict=True)]
+    return conv2d(images, taps, padding=padding, dilation=dilation, groups=len(taps))
 
 
 def use_fast_gradient(network: nn.Module) -> None:
