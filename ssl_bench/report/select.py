@@ -192,7 +192,8 @@ def _commands(runs: Sequence[Run], most: int = 3) -> list[str]:
     """The commands that trained the runs, as they were given."""
     commands = sorted({str(run.provenance["command"]) for run in runs if run.provenance.get("command")})
     lines = [f"Trained by `{command}`" for command in commands[:most]]
-    return lines + [f"and {len(commands) - most} other commands (see the runs)."] * (len(commands) > most)
+    more = len(commands) - most
+    return lines + [f"and {more} other command{'s' * (more > 1)} (see the runs)."] * (more > 0)
 
 
 def _unlike(runs: Sequence[Run]) -> list[str]:
