@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ssl_bench.errors import UserError
 from ssl_bench.method import SSLMethod
@@ -14,6 +15,23 @@ from ssl_bench.report.select import plain_protocol, select
 from ssl_bench.report.table import Table
 from ssl_bench.spec import RunSpec
 from ssl_bench.store import Run
+
+COSTLY = (
+    "network",
+    "encoder",
+    "output_stride",
+    "aspp",
+    "filters",
+    "image_size",
+    "patch_size",
+    "labeled_batch",
+    "unlabeled_batch",
+    "iterations",
+    "precision",
+    "compile",
+    "score_every",
+    "validate_every",
+)  # fields of a protocol that decide what an iteration, or how many of them, cost
 
 
 @dataclass(frozen=True)
@@ -103,23 +121,31 @@ def requests(lacks: Sequence[Lack]) -> list[Request]:
 
 
 def estimated_seconds(lack: Lack, runs: Sequence[Run]) -> float | None:
-    """How long a run took before: the same cell with other seeds, else its method on that data; None if never.
+    """How long a run took before, training and scoring together, on whatever machine it had; None if never.
 
-    Training and scoring together, on whatever machine those runs had.
+    That of the same cell with other seeds, else of its method on that data under the same protocol, else under one that
+    costs as much: of the same network, sides, batches, length and precision.
     """
     place = lack.place
-    alike = [
+    finished = [
         run
         for run in runs
-        if run.status == "finished"
-        and (run.spec.benchmark, run.spec.method) == (place.benchmark.name, place.method)
-        and any(
-            place.cell.resolved(run.spec.train_count, device)[1] == plain_protocol(run.spec.protocol)
-            for device in ("cpu", "cuda")
-        )
+        if run.status == "finished" and (run.spec.benchmark, run.spec.method) == (place.benchmark.name, place.method)
     ]
-    same = [run for run in alike if place.cell.matches(run)]
-    times = [run.result["train_seconds"] + run.result["score_seconds"] for run in same or alike]
+
+    def wanted(run: Run) -> list[dict[str, Any]]:
+        return [place.cell.resolved(run.spec.train_count, device)[1] for device in ("cpu", "cuda")]
+
+    def costs_as_much(run: Run) -> bool:
+        own = plain_protocol(run.spec.protocol)
+        return any(all(own.get(key) == one.get(key) for key in COSTLY) for one in wanted(run))
+
+    same = [run for run in finished if place.cell.matches(run)]
+    alike = [run for run in finished if plain_protocol(run.spec.protocol) in wanted(run)]
+    times = [
+        run.result["train_seconds"] + run.result["score_seconds"]
+        for run in same or alike or filter(costs_as_much, finished)
+    ]
     return statistics.fmean(times) if times else None
 
 

@@ -98,6 +98,8 @@ def test_the_time_is_estimated_from_finished_runs_like_it(store: Store) -> None:
     assert estimated_seconds(lacks["mt 5%"], runs) == 200
     assert estimated_seconds(lacks["mt 10%"], runs) == 1000
     assert estimated_seconds(lacks["cps 5%"], runs) is None  # seven iterations say nothing of three hundred
+    write_run(store, "ucmt", 1, [0.5], settings={"ema_decay": 0.9}, seconds=500.0)  # as long as one of another decay
+    assert estimated_seconds(lacks["ucmt 5%"], store.runs()) == 500
     text = "\n".join(lack_table(every, len(wanted), runs).notes)
     assert "12 of 12 runs are missing" in text
     assert f"{1200 / 3600:.2f} hours" in text

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssl_bench.cli.common import RESULTS, DeviceOption, MethodsDirOption, ResultsOption, app, make_console, times
+from ssl_bench.errors import UserError
 
 if TYPE_CHECKING:
     pass
@@ -46,6 +47,9 @@ def benchmarks(
     from ssl_bench.spec import card_names, load_benchmark, load_protocol
 
     if card is not None:
+        known = [*card_names("datasets"), *card_names("protocols")]
+        if card not in known and not card.endswith(".toml"):
+            raise UserError(f"benchmarks: expected one of {', '.join(known)}, or a .toml file; found '{card}'")
         found = [load_benchmark(card)] if card in card_names("datasets") else []
         is_protocol = card in card_names("protocols") or not found
         forms = [load_protocol(card, dimensions=d) for d in (2, 3)] if is_protocol else []

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ssl_bench.launch.outcome import Outcome
     from ssl_bench.report.grid import Grid, Target
+    from ssl_bench.store import Store
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -152,6 +153,19 @@ def make_console() -> Console:
 
     console = Console()
     return console if console.is_terminal else Console(width=160)
+
+
+def existing_store(results_root: Path) -> Store:
+    """The store to read from; one that was named must be there.
+
+    Raises:
+        UserError: it is not.
+    """
+    from ssl_bench.store import Store
+
+    if results_root != RESULTS and not results_root.is_dir():
+        raise UserError(f"--results-root: no folder at {results_root}")
+    return Store(results_root)
 
 
 def same_place(results_root: Path, methods_dir: list[Path] | None) -> list[str]:

@@ -44,7 +44,8 @@ def data_check(dataset: DatasetArgument, data_root: DataRootOption = None) -> No
     console.print(f"{benchmark.title}: {found.cases} cases in {found.folder}{sizes}", highlight=False, soft_wrap=True)
     for finding in found.findings:
         console.print(f"{finding.level}: {finding.kind}: {finding.text}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{found.errors} errors, {len(found.findings) - found.errors} warnings", highlight=False)
+    counts = ((found.errors, "error"), (len(found.findings) - found.errors, "warning"))
+    console.print(", ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts), highlight=False)
     if found.errors:
         raise typer.Exit(2)
 

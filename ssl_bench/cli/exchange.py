@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssl_bench.cli.common import RESULTS, ResultsOption, listed, results_app, say, warn
+from ssl_bench.cli.common import RESULTS, ResultsOption, existing_store, listed, results_app, say, warn
 from ssl_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,10 +29,9 @@ def export_results(
 ) -> None:
     """Write finished runs (specifications, scores, curves, provenance) into one file."""
     from ssl_bench.exchange import export_runs
-    from ssl_bench.store import Store
 
     unreadable: list[str] = []
-    runs = Store(results_root).runs(unreadable)
+    runs = existing_store(results_root).runs(unreadable)
     warn(unreadable)
     runs = _named("--dataset", datasets, runs, lambda run: run.spec.benchmark)
     runs = _named("--methods", methods, runs, lambda run: run.spec.method)

@@ -22,6 +22,7 @@ from ssl_bench.cli.common import (
     app,
     asked_target,
     chosen_grids,
+    existing_store,
     make_console,
     same_place,
     say,
@@ -69,7 +70,6 @@ def report(
     from ssl_bench.report.layout import View
     from ssl_bench.report.paper import TableReport, paper_table
     from ssl_bench.report.table import FORMATS
-    from ssl_bench.store import Store
 
     if format != "terminal" and format not in FORMATS:
         raise UserError(f"--format: expected terminal, {', '.join(FORMATS)}; found '{format}'")
@@ -81,8 +81,12 @@ def report(
         raise UserError("--output: figures are files; expected a folder for them (or --html DIR)")
     unreadable: list[str] = []
     methods = load_methods(*(methods_dir or []))
-    runs = Store(results_root).runs(unreadable, shown_runs(grids, target, methods))
+    runs = existing_store(results_root).runs(unreadable, shown_runs(grids, target, methods))
     warn(unreadable)
+    there = {run.spec.data_fingerprint for run in runs}
+    if data is not None and not any(fingerprint.startswith(data) for fingerprint in there):
+        known = ", ".join(sorted(there)) or "a run's, of which there are none"
+        raise UserError(f"--data: expected the beginning of {known}; found '{data}'")
     view = View(all_networks, costs, data, tuple(same_place(results_root, methods_dir)))
     reports: list[TableReport | FigureReport] = []
     for grid in grids:
@@ -121,10 +125,9 @@ def status(
     """List runs: finished, running, interrupted, queued on a cluster, failed and why."""
     from ssl_bench.launch.slurm import queue
     from ssl_bench.report.runs import status_table
-    from ssl_bench.store import Store
 
     unreadable: list[str] = []
-    entries = Store(results_root).entries(unreadable)
+    entries = existing_store(results_root).entries(unreadable)
     try:
         queued = {submission.name: submission.state.lower() for submission in queue(results_root)}
     except UserError as error:  # a cluster that does not answer hides nothing of the store

@@ -49,8 +49,8 @@ class Paired:
 
     @property
     def is_significant(self) -> bool:
-        """Whether the Holm-corrected p value over seeds and cases is below SIGNIFICANT."""
-        return self.p_both_holm is not None and self.p_both_holm < SIGNIFICANT
+        """Whether the Holm-corrected p value over seeds and cases is below SIGNIFICANT, of FEW_SEEDS at least."""
+        return self.p_both_holm is not None and self.p_both_holm < SIGNIFICANT and (self.seeds or 0) >= FEW_SEEDS
 
 
 @dataclass(frozen=True)
@@ -170,13 +170,13 @@ def _number(value: float | None) -> str | Cell:
 def _paired(one: Paired) -> str | Cell:
     if one.p_holm is None or one.difference is None:
         return "—"
-    both, over_cases = (_p(p) for p in (one.p_both_holm, one.p_holm))
-    text = f"{one.difference:+.2f}, p {both} over seeds and cases, {over_cases} over cases, r = {one.effect:+.2f}"
+    both = "" if one.p_both_holm is None else f"p {_p(one.p_both_holm)} over seeds and cases, "
+    text = f"{one.difference:+.2f}, {both}p {_p(one.p_holm)} over cases, r = {one.effect:+.2f}"
     return Cell(text, one.difference)
 
 
-def _p(value: float | None) -> str:
-    return "—" if value is None else "< 0.001" if value < 0.001 else f"= {value:.3f}"
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 def _line(grid: Grid, one: Record) -> list[object]:

@@ -141,7 +141,7 @@ def _by_seed(runs: Sequence[Run], metric: Metric) -> dict[int, float]:
 
 def _examples(found: Gathered) -> tuple[Figure, list[str]]:
     """Figure 4: the first drawn cases of each data set, by every method's run of one seed."""
-    examples, remarks = [], []
+    examples, remarks = [], _without_pictures([run for run in found.runs if not run.examples])
     for c, column in enumerate(found.grid.columns):
         benchmark = load_benchmark(column.dataset)
         runs = [{run.spec.seed: run for run in row[c][1] if run.examples} for row in found.body]
@@ -159,6 +159,13 @@ def _examples(found: Gathered) -> tuple[Figure, list[str]]:
         "Of a volume the axial slice with the most ground truth is shown, its number is the whole volume's."
     )
     return example_figure([row.title for row in found.grid.rows], examples), remarks
+
+
+def _without_pictures(runs: Sequence[Run]) -> list[str]:
+    """Say that runs are there whose pictures are not."""
+    if not runs:
+        return []
+    return [f"{len(runs)} runs are there without pictures: `results export` takes those along with --pictures alone."]
 
 
 def _rows_of(data: str, runs: Sequence[Run | None]) -> list[Example]:
@@ -193,7 +200,8 @@ def case_score(run: Run | None, case: str) -> str:
 
 def _moments(found: Gathered) -> tuple[Figure, list[str]]:
     """Figure 5: uncertainty of images and of their UMIX images, early and late."""
-    rows, remarks = [], []
+    every = [run for row in found.body for _, own in row for run in own]
+    rows, remarks = [], _without_pictures([run for run in every if not run.moments])
     for c, column in enumerate(found.grid.columns):
         for row in found.body:
             run = next((run for run in row[c][1] if run.moments), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -62,6 +62,7 @@ class Grid(Card):
     comparisons: bool = Field(True, description="whether the rows compete with each other")
     baseline: str | None = Field(None, description="the method that the others are compared with, besides the best")
     upper_line: str | None = Field(None, description="the method that is shown with all labels, where it was run")
+    protocol: str | None = Field(None, description="whose runs it shows by default, instead of each data set's own")
     columns: tuple[Column, ...] = Field(min_length=1)
     rows: tuple[Row, ...] = Field(min_length=1)
     _path: str = PrivateAttr("")
@@ -97,7 +98,7 @@ class Grid(Card):
 
 @dataclass(frozen=True)
 class Target:
-    """Whose runs a grid is to show: by default the paper's data sets and shares, under each data set's own protocol."""
+    """Whose runs a grid is to show: by default its own data sets and shares, under its or each data set's protocol."""
 
     dataset: str | None = None
     labeled: tuple[str, ...] = ()
@@ -204,6 +205,7 @@ def places(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -
         UserError: a card or a setting is wrong.
     """
     benchmarks = {column.dataset: load_benchmark(column.dataset) for column in grid.columns}
+    target = target if target.protocol else replace(target, protocol=grid.protocol)
     protocols: Protocols = {}
     return [[_place(row, column, benchmarks[column.dataset], target, methods, protocols) for column in grid.columns]
             for row in grid.rows]  # fmt: skip

@@ -28,11 +28,12 @@ VERDICTS = {"above": "▲", "below": "▼", "inside": "="}
 
 SIGNIFICANT_NOTE = (
     "Significant: p < 0.05, Holm-corrected, where other seeds and other cases could have been drawn (analysis of "
-    "variance with both random)."
+    "variance with both random), of at least three seeds in common."
 )
 COSTS_NOTE = (
     "Costs: parameters of all networks of a run, teachers and auxiliary decoders too; peak memory is the largest of "
-    "the row's runs, the rest their mean."
+    "the row's runs (GPUs alone have one), the rest their mean; hours are those on the clock, whatever else the "
+    "machine did."
 )
 NARROW = (
     "Intervals from so few seeds are too narrow: those of three seeds held the true mean in 78 to 93 of 100 "

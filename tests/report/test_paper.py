@@ -154,8 +154,8 @@ def test_one_cell_with_few_seeds_is_enough_to_say_so(store: Store) -> None:
 def test_a_mark_needs_cases_and_seeds_to_agree(store: Store) -> None:
     for method, score in (("mt", 0.5), ("cps", 0.9)):
         write_run(store, method, 1, [score + case / 1000 for case in range(30)])
-    assert "Significant:" not in " ".join(report(store).tables[0].notes), "one seed says nothing of another"
     for seed in (2, 3):
+        assert "Significant:" not in " ".join(report(store).tables[0].notes), "two seeds say nothing of another"
         for method, score in (("mt", 0.5), ("cps", 0.9)):
             write_run(store, method, seed, [score + seed / 1000 + case / 1000 for case in range(30)])
     found = report(store)
