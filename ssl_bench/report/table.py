@@ -57,9 +57,10 @@ class Table:
         """Print to a terminal, which breaks long notes itself unless they are to be folded at its width."""
         table = RichTable(title=escape(self.title), title_justify="left", title_style="bold")
         for name in self.header:
-            table.add_column(
-                escape(name), justify="right" if name in self.numeric else "left", no_wrap=name in self.numeric
-            )
+            if name in self.numeric:
+                table.add_column(escape(name), justify="right", no_wrap=True)
+            else:  # folded: a row's name that is cut short could be another's
+                table.add_column(escape(name), overflow="fold")
         for row in self.rows:
             table.add_row(*_emphasised(row, "terminal", escape))
         console.print(table)
