@@ -266,7 +266,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.curves.restore(state["curves"])
         self.iteration, self.best_loss, self.seconds = state["iteration"], state["best_loss"], state["seconds"]
-        self.memory_before = state["peak_memory"]
+        self.memory_before = state.get("peak_memory")  # not in checkpoints of earlier versions
         self.epoch_loss.copy_(state["epoch_loss"])
         self.best = {key: value.cpu() for key, value in state["best"].items()}
         for watch in self.watches:
