@@ -123,8 +123,12 @@ def _listed(texts: Any, most: int = 4) -> str:
 
 @cache
 def _entries() -> tuple[dict[str, str], ...]:
-    entries = []
-    for path in sorted(PUBLISHED_DIR.glob("*.csv")):
+    entries, paths = [], sorted(PUBLISHED_DIR.glob("*.csv"))
+    if not paths:  # lost with a results folder, say
+        raise UserError(
+            f"{PUBLISHED_DIR}: expected the paper's numbers, found no .csv file; they are in the repository"
+        )
+    for path in paths:
         with path.open(encoding="utf-8", newline="") as file:
             entries += list(csv.DictReader(file))
     assert all(entry["metric"].lower() in METRICS for entry in entries)

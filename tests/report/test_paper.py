@@ -11,6 +11,8 @@ import pytest
 from handwritten import ISIC, KVASIR, METHODS, write_run
 from scipy import stats
 
+from ssl_bench.errors import UserError
+from ssl_bench.report import published as published_module
 from ssl_bench.report.grid import Target, aim, load_grid, places, upper_line
 from ssl_bench.report.layout import View
 from ssl_bench.report.paper import TableReport, paper_table
@@ -335,3 +337,14 @@ def test_an_empty_store_prints_every_published_number_and_the_commands(store: St
         assert f"`ssl-bench reproduce --table {number}`" in commands[0]
         assert len(commands) > 1
         assert not records(found) or all(row["mean"] == "" for row in records(found).values())
+
+
+def test_without_the_papers_numbers_no_table_is_printed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published_module, "PUBLISHED_DIR", tmp_path)
+    published_module._entries.cache_clear()
+    with pytest.raises(UserError, match="expected the paper's numbers, found no"):
+        report(store)
+    monkeypatch.undo()
+    assert report(store).tables
