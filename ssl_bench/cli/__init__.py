@@ -17,7 +17,7 @@ app.registered_commands.sort(key=lambda command: ORDER.index(getattr(command.cal
 def before_torch() -> None:
     """Set what torch's libraries read from the environment when they are loaded; what is set already stays."""
     # Threads that spin for long starve each other as soon as another process wants a core: 3 times slower. Those that
-    # sleep at once take twice as long over small tensors. So: some tens of microseconds.
+    # sleep at once take twice as long over small tensors. So: a fraction of a millisecond.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may sum in another order each time

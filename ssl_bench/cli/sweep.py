@@ -102,7 +102,7 @@ def sweep(
 
     if method is None or dataset is None:
         raise UserError("sweep: --method and --dataset are needed (or: sweep show, sweep plot)")
-    _one_of("--sampler", sampler)
+    known_sampler = _one_of("--sampler", sampler)
     if (sampler == "grid") != (trials is None):
         raise UserError(f"--trials: {'a grid has its own number' if trials else 'needed with --sampler ' + sampler}")
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
@@ -117,7 +117,7 @@ def sweep(
             chosen.planned, data_root, allow_partial, tuple(place), store, advance,
         )  # fmt: skip
         defined = settle_sweep(
-            planner, parameters or [], parsed_settings(settings, iterations), sampler,  # type: ignore[arg-type]
+            planner, parameters or [], parsed_settings(settings, iterations), known_sampler,
             None if objective is None else _one_of("--objective", objective), metric, _one_of("--pruner", pruner),
         )  # fmt: skip
     study = Study(defined, name or defined.default_name, open_storage(storage, results_root), results_root)
@@ -147,7 +147,6 @@ def show(
     results_root: ResultsOption = RESULTS,
 ) -> None:
     """Print a sweep's trials, the best first, and how much each parameter matters."""
-
     unreadable: list[str] = []
     _show(_load(name, storage, results_root), existing_store(results_root).runs(unreadable)).print(make_console())
     warn(unreadable)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from fractions import Fraction
 from itertools import pairwise
@@ -13,6 +12,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from ssl_bench.cards import Card
 from ssl_bench.errors import UserError
+from ssl_bench.files import file_fingerprint
 
 METRICS = ("dsc", "jaccard", "95hd", "asd")
 Metric = Literal["dsc", "jaccard", "95hd", "asd"]
@@ -125,7 +125,7 @@ class Split(Card):
             return self
         path = folder / self.file
         try:
-            fingerprint = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            fingerprint = file_fingerprint(path)
         except OSError as error:
             raise UserError(f"{path}: the split file cannot be read: {error.strerror}") from None
         return self.model_copy(update={"file": str(path), "fingerprint": fingerprint})
