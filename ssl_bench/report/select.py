@@ -60,7 +60,7 @@ class Cell:
         """Whether a run's encoder weights are those of the file asked for, where that file is at hand."""
         named = str(getattr(self.protocol, "encoder_weights", "none"))
         path = Path(named)
-        return not (named.endswith(WEIGHT_FILES) and path.is_file()) or fingerprint == file_fingerprint(path)
+        return not (named.endswith(WEIGHT_FILES) and path.is_file()) or fingerprint == _fingerprint(path)
 
     def resolved(self, train_count: int, device: str) -> tuple[str, dict[str, Any]]:
         """Name of the split and the deciding fields of the protocol, as a run on this data and device has them."""
@@ -233,6 +233,12 @@ def plain_protocol(protocol: Protocol) -> dict[str, Any]:
     if str(data.get("encoder_weights")).endswith(WEIGHT_FILES):
         data["encoder_weights"] = "file"
     return data
+
+
+@cache
+def _fingerprint(path: Path) -> str:
+    """A file's, read once however many runs are looked at."""
+    return file_fingerprint(path)
 
 
 @cache
