@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -83,7 +84,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Entry:
-    """A run in brief: `hash` is its name in the store, `dsc` its predictor's mean DSC where it has one."""
+    """A run in brief: `hash` is its name in the store, `dsc` its predictor's mean DSC where it has one.
+
+    `settings` is a JSON object of what tells runs apart that are alike in all else; thousands of runs share a few.
+    """
 
     benchmark: str
     labeled: int
@@ -97,6 +101,7 @@ class Entry:
     iterations: int
     error: str | None
     dsc: float | None
+    settings: str
 
 
 @dataclass(frozen=True)
@@ -387,11 +392,13 @@ def _as_entry(path: Path, data: dict[str, Any]) -> Entry:
     try:
         spec, result = data["spec"], data.get("result")
         headline = None if result is None else result["scores"][result["predictor"]].get("dsc", {}).get("mean")
+        prints = {name: spec.get(name) for name in ("data_fingerprint", "weights_fingerprint", "method_version")}
+        settings = json.dumps(prints | spec["protocol"] | spec["hyperparameters"], sort_keys=True)
         return Entry(
             spec["benchmark"], spec["labeled"], spec["train_count"], spec["protocol"]["name"], spec["method"],
             spec["seed"], path.name, status,
             iterations if status == "finished" else _reached(path, running=status == "running"),
-            iterations, data.get("error"), headline,
+            iterations, data.get("error"), headline, sys.intern(settings),
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise _unlike(path, repr(error)) from None

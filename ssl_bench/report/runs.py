@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ssl_bench.report.select import CASES, mean_and_deviation, metric_title, origin, seed_scores, undefined
@@ -51,6 +53,8 @@ def comparison_table(runs: Sequence[Run], titles: dict[str, str]) -> Table:
 def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: bool = False) -> Table:
     """List runs with where they stand; a failed one says why. Many finished ones are counted in groups.
 
+    Where runs would look alike, a last column names the settings that tell them apart.
+
     Args:
         entries: the store's.
         queued: runs in a cluster's queue, by hash, with the queue's word for each.
@@ -58,7 +62,7 @@ def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: 
 
     """
     grouped = not every and sum(entry.status == "finished" for entry in entries) > MOST
-    rows, notes = [], []
+    rows, notes, apart = [], [], _told_apart(entries)
     groups: dict[tuple[str, str, str, str], list[Entry]] = {}
     for entry in entries:
         labeled = f"{entry.labeled}/{entry.train_count}"
@@ -69,12 +73,13 @@ def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: 
         rows.append([
             entry.benchmark, labeled, entry.protocol, entry.method, str(entry.seed), ", ".join(told),
             f"{entry.iteration}/{entry.iterations}", _dsc([entry]), entry.hash,
+            apart.get(entry.hash, ""),
         ])  # fmt: skip
         if entry.error:
             notes.append(f"{entry.hash}: {entry.error}")
     for key, own in groups.items():
         seeds = len({entry.seed for entry in own})
-        rows.append([*key, f"{seeds} seeds", "finished", "", _dsc(own), f"{len(own)} runs"])
+        rows.append([*key, f"{seeds} seeds", "finished", "", _dsc(own), f"{len(own)} runs", ""])
     begun = {entry.hash for entry in entries}
     waiting = sum(name not in begun for name in queued)
     if waiting:
@@ -82,7 +87,31 @@ def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: 
     if grouped:
         notes.append("Finished runs are counted in groups, which differ in seeds and settings; --every lists each.")
     header = ["Data set", "Labelled", "Protocol", "Method", "Seed", "Status", "Iteration", "DSC [%]", "Run"]
+    if any(row[-1] for row in rows):
+        header.append("Settings")
+    else:
+        rows = [row[:-1] for row in rows]
     return Table(f"{len(entries)} runs", header, rows, frozenset({"Labelled", "Seed", "Iteration", "DSC [%]"}), notes)
+
+
+def _told_apart(entries: Sequence[Entry]) -> dict[str, str]:
+    """Say by hash, of runs with the same row, where each differs from what most of them have, or where none is most."""
+    alike: dict[tuple[str | int, ...], list[Entry]] = {}
+    for e in entries:
+        alike.setdefault((e.benchmark, e.labeled, e.train_count, e.protocol, e.method, e.seed), []).append(e)
+    told = {}
+    for group in (group for group in alike.values() if len(group) > 1):
+        settings = [json.loads(entry.settings) for entry in group]
+        words: list[list[str]] = [[] for _ in settings]
+        for key in sorted({key for own in settings for key in own}):
+            values = [json.dumps(own.get(key)) for own in settings]
+            value, count = Counter(values).most_common(1)[0]
+            most = value if 2 * count > len(values) else None
+            for own, text in zip(words, values, strict=True):
+                if text != most and count < len(values):
+                    own.append(f"{key}=" + text.strip('"'))
+        told.update({entry.hash: ", ".join(own) for entry, own in zip(group, words, strict=True)})
+    return told
 
 
 def _dsc(entries: Sequence[Entry]) -> str:

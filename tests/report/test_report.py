@@ -24,7 +24,7 @@ from ssl_bench.report.paper import TableReport, paper_table
 from ssl_bench.report.runs import comparison_table, status_table
 from ssl_bench.report.select import mean_and_deviation
 from ssl_bench.report.table import FORMATS, Table
-from ssl_bench.spec import Split
+from ssl_bench.spec import Split, load_benchmark
 from ssl_bench.store import Run, Store
 
 TITLES = ["Supervised", "MT", "CPS", "CMTv1", "CMTv2", "CMTv3", "UCMT"]
@@ -308,6 +308,30 @@ def test_status_counts_many_finished_runs_and_lists_the_others(store: Store) -> 
     ]
     assert table.notes[0] == "1 more wait in the cluster's queue."
     assert len(status_table(store.entries(), {}, every=True).rows) == 62
+
+
+def test_status_tells_runs_apart_by_the_settings_that_most_of_their_like_do_not_have(store: Store) -> None:
+    plain = write_run(store, "ucmt", 1, [0.5])
+    warm = write_run(store, "ucmt", 1, [0.5], settings={"ema_warmup": False})
+    both = write_run(store, "ucmt", 1, [0.5], settings={"teacher_source": [0.5, 0.5]}, hyper={"k": 3})
+    write_run(store, "ucmt", 2, [0.5])
+    table = status_table(store.entries(), {})
+    assert table.header[-1] == "Settings"
+    told = {row[8]: row[9] for row in table.rows}
+    assert told[warm.hash] == "ema_warmup=false"
+    assert told[both.hash] == "k=3, teacher_source=[0.5, 0.5]"
+    assert told[plain.hash] == ""
+    assert len(told) == 4
+
+
+def test_status_names_both_settings_where_there_are_two_runs(store: Store) -> None:
+    cvc = load_benchmark("cvc")
+    random = write_run(store, "mt", 1, [0.5], settings={"split": "random"}, benchmark=cvc)
+    sequence = write_run(store, "mt", 1, [0.5], settings={"split": "by-sequence"}, benchmark=cvc)
+    told = {row[8]: row[9] for row in status_table(store.entries(), {}).rows}
+    assert told == {random.hash: "split=random", sequence.hash: "split=by-sequence"}
+    write_run(store, "mt", 1, [0.5], settings={"split": "random"}, benchmark=cvc, train=400)
+    assert len({row[1] for row in status_table(store.entries(), {}).rows}) == 2  # the share says it
 
 
 def test_a_brief_look_sees_what_a_long_one_does(store: Store) -> None:
