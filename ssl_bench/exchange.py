@@ -46,7 +46,7 @@ def export_runs(runs: Sequence[Run], file: Path, *, weights: bool = False, pictu
 
     Args:
         runs: any; unfinished ones are left out.
-        file: to write, or to replace.
+        file: to write; or to replace, where it is an export and all its files are in the new one too.
         weights: with the networks' weights.
         pictures: with the pictures of test cases and training images.
 
@@ -54,7 +54,7 @@ def export_runs(runs: Sequence[Run], file: Path, *, weights: bool = False, pictu
         The number of runs written.
 
     Raises:
-        UserError: none is finished, or the file cannot be written.
+        UserError: none is finished, or the file cannot be written or holds something else.
     """
     finished = [run for run in runs if run.status == "finished"]
     if not finished:
@@ -69,6 +69,8 @@ def export_runs(runs: Sequence[Run], file: Path, *, weights: bool = False, pictu
                 digests[name] = hashlib.sha256(data).hexdigest()
                 _add(archive, name, data)
         _add(archive, MANIFEST, json.dumps({"format": FORMAT, "files": digests}, indent=1).encode())
+    if file.exists():
+        _require_replaceable(file, digests)
     try:
         write_bytes(file, content.getbuffer())
     except OSError as error:
@@ -160,6 +162,16 @@ def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, list[str]]]
         if isinstance(error, UserError):
             raise
         raise UserError(f"{file}: not an export that can be read: {error}") from None
+
+
+def _require_replaceable(file: Path, digests: dict[str, str]) -> None:
+    """A file may be the only copy of what is in it."""
+    with _opened(file) as (_, members):
+        lost = sorted({f"runs/{folder}/{name}" for folder, own in members.items() for name in own} - digests.keys())
+    if lost:
+        raise UserError(
+            f"{file}: is there, with {len(lost)} files that this export has not ({lost[0]}); expected another name"
+        )
 
 
 def _checked(file: Path, archive: zipfile.ZipFile, folder: str, own: list[str]) -> RunSpec:

@@ -84,9 +84,26 @@ def test_only_finished_runs_leave(here: Store, tmp_path: Path) -> None:
         export_runs(here.runs(), tmp_path / "a.zip")
     assert not (tmp_path / "a.zip").exists()
     finished(here)
-    with zipfile.ZipFile(tmp_path / "a.zip", "w"):
-        pass
     assert export_runs(here.runs(), tmp_path / "a.zip") == 1
+
+
+def test_an_export_replaces_a_smaller_one_alone(here: Store, tmp_path: Path) -> None:
+    file, run = tmp_path / "a.zip", finished(here)
+    file.write_text("a table of mine")
+    with pytest.raises(UserError, match=r"a\.zip: not an export that can be read"):
+        export_runs([run], file)
+    assert file.read_text() == "a table of mine"
+    file.unlink()
+    export_runs([run], file)
+    write_run(here, "cps", 2, [0.5, 0.25])
+    assert export_runs(here.runs(), file, weights=True) == 2
+    before = file.read_bytes()
+    assert export_runs(here.runs(), file, weights=True) == 2
+    with pytest.raises(UserError, match=r"is there, with 1 files .*weights\.safetensors.*expected another name"):
+        export_runs(here.runs(), file)
+    with pytest.raises(UserError, match=r"is there, with \d+ files .*runs/isic/cps/"):
+        export_runs([run], file, weights=True)
+    assert file.read_bytes() == before
 
 
 def test_what_is_there_is_not_touched_and_missing_files_are_added(here: Store, there: Store, tmp_path: Path) -> None:
