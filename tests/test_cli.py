@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -411,6 +412,9 @@ def test_data_is_checked_and_prepared(call: Call, data: Path) -> None:
     code, out, _ = call("data", "check", "kvasir", "--data-root", data)
     assert code == 2  # nine of a thousand
     assert "error: count: expected 1000 cases, found 9" in out
+    found = Counter(line.split(": ")[1] for line in out.splitlines() if line.startswith(("error: ", "warning: ")))
+    kinds = ", ".join(f"{kind}: {count}" for kind, count in found.items())
+    assert out.splitlines()[-1] == f"1 error, {found.total() - 1} warnings ({kinds})".replace("1 warnings", "1 warning")
     code, out, err = call(
         "data",
         "prepare",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,9 +21,6 @@ from ssl_bench.cli.common import (
     times,
 )
 from ssl_bench.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 
 @data_app.command("check")
@@ -45,7 +43,12 @@ def data_check(dataset: DatasetArgument, data_root: DataRootOption = None) -> No
     for finding in found.findings:
         console.print(f"{finding.level}: {finding.kind}: {finding.text}", highlight=False, markup=False, soft_wrap=True)
     counts = ((found.errors, "error"), (len(found.findings) - found.errors, "warning"))
-    console.print(", ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts), highlight=False)
+    kinds = Counter(finding.kind for finding in found.findings)
+    console.print(
+        ", ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts)
+        + (f" ({', '.join(f'{kind}: {count}' for kind, count in kinds.items())})" if kinds else ""),
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
     if found.errors:
         raise typer.Exit(2)
 
