@@ -12,6 +12,7 @@ import torch
 from ssl_bench.data.cache import Advance, Dataset, prepare
 from ssl_bench.data.split import draw_labeled, set_apart, split_cases
 from ssl_bench.errors import UserError
+from ssl_bench.job import Job
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
 from ssl_bench.networks import build_network, weights_fingerprint
 from ssl_bench.ops import gaussian_ramp_up
@@ -27,7 +28,6 @@ from ssl_bench.spec import (
     share_of,
     with_split_file,
 )
-from ssl_bench.train import Job
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import io
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,22 +14,20 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from ssl_bench.curves import Curves
-from ssl_bench.data.cache import Dataset
-from ssl_bench.data.split import Splits
 from ssl_bench.data.stream import BatchStream, open_stream
 from ssl_bench.device import peak_memory
 from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError, first_line
 from ssl_bench.evaluate import Row, Seen, summary
 from ssl_bench.examples import Album, write_pictures
 from ssl_bench.files import write_bytes, write_csv, write_json
-from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod
+from ssl_bench.job import Job, build_method
+from ssl_bench.method import Batch, Progress
 from ssl_bench.moments import moment_iterations, take_moments
-from ssl_bench.networks import build_network
 from ssl_bench.ops import gaussian_ramp_up
 from ssl_bench.random import derive_seed
 from ssl_bench.scorer import Scorer
 from ssl_bench.signals import StopSignal
-from ssl_bench.spec import FRACTIONS, ImageProtocol, Metric, RunSpec
+from ssl_bench.spec import FRACTIONS, ImageProtocol, Metric
 from ssl_bench.store import RunFolder
 from ssl_bench.watch import Watch
 
@@ -45,31 +42,6 @@ class Display(Protocol):
 
     def step(self, text: str = "") -> None:
         """One step of the task is done; `text` says how it goes."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run with everything at hand to train it."""
-
-    spec: RunSpec
-    method: type[SSLMethod]
-    hyper: Hyperparameters
-    dataset: Dataset
-    splits: Splits
-
-    @property
-    def iterations(self) -> int:
-        """Iterations of this method: the protocol's, divided by the method's updates per iteration."""
-        assert self.spec.protocol.iterations is not None
-        return math.ceil(self.spec.protocol.iterations / self.method.updates_per_iteration)
-
-    @property
-    def rampup_length(self) -> float:
-        """Iterations over which lambda grows to its full value."""
-        protocol = self.spec.protocol
-        if protocol.rampup_epochs == "run":
-            return float(self.iterations)
-        return protocol.rampup_epochs * protocol.iterations_per_epoch(self.spec.train_count)
 
 
 def train(
@@ -392,36 +364,6 @@ def _ranking(rows: list[Row], network: str, metric: Metric) -> dict[str, float |
             values.setdefault(case, []).extend([] if value is None else [value])
     sign = 1 if metric in FRACTIONS else -1
     return {case: sign * sum(own) / len(own) if own else None for case, own in values.items()}
-
-
-def build_method(
-    spec: RunSpec,
-    method_class: type[SSLMethod],
-    hyper: Hyperparameters,
-    device: torch.device,
-    *,
-    pretrained: bool = True,
-) -> SSLMethod:
-    """Build a run's networks, whose first weights are a function of the seed, on a device.
-
-    `pretrained = False` leaves encoder weights out, where all weights are about to be loaded.
-    """
-    protocol, built = spec.protocol, 0
-
-    def build() -> nn.Module:
-        nonlocal built
-        torch.manual_seed(derive_seed(spec.seed, "network", built))
-        built += 1
-        return build_network(protocol, classes=len(spec.classes), pretrained=pretrained)
-
-    method = method_class(Setup(protocol, build), hyper).to(device)
-    if protocol.channels_last:
-        is_2d = isinstance(protocol, ImageProtocol)
-        method = method.to(memory_format=torch.channels_last if is_2d else torch.channels_last_3d)
-    if protocol.compile:
-        for network in method.networks.values():
-            network.compile()
-    return method
 
 
 def _failed(folder: RunFolder, reason: str) -> RunFailedError:

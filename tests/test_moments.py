@@ -11,11 +11,11 @@ import pytest
 import torch
 from conftest import write_dataset
 
+from ssl_bench.job import Job, build_method
 from ssl_bench.method import SSLMethod, load_methods
 from ssl_bench.moments import moment_iterations, take_moments
 from ssl_bench.plan import Request, plan_runs
 from ssl_bench.spec import load_benchmark
-from ssl_bench.train import Job, build_method
 
 CPU = torch.device("cpu")
 load_methods()

@@ -18,12 +18,12 @@ from PIL import Image
 
 from ssl_bench import cli as cli_module
 from ssl_bench import method as registry_module
+from ssl_bench.job import Job
 from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import load_methods
 from ssl_bench.plan import Request, plan_runs
 from ssl_bench.spec import load_benchmark
 from ssl_bench.store import Run, Store
-from ssl_bench.train import Job
 
 CPU = torch.device("cpu")
 CARD = """

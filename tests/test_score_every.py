@@ -14,6 +14,7 @@ import torch
 from conftest import write_dataset
 
 from ssl_bench.errors import InterruptedRunError, UserError
+from ssl_bench.job import Job
 from ssl_bench.launch.inprocess import run_all
 from ssl_bench.method import load_methods
 from ssl_bench.plan import Request, plan_runs
@@ -21,7 +22,7 @@ from ssl_bench.provenance import provenance
 from ssl_bench.signals import StopSignal
 from ssl_bench.spec import load_benchmark
 from ssl_bench.store import Run, Store
-from ssl_bench.train import Job, train
+from ssl_bench.train import train
 
 CPU = torch.device("cpu")
 load_methods()

@@ -18,6 +18,7 @@ from ssl_bench import method as registry_module
 from ssl_bench import train as train_module
 from ssl_bench.data import stream as stream_module
 from ssl_bench.errors import InterruptedRunError, UserError
+from ssl_bench.job import Job, build_method
 from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import SSLMethod, find_method, load_methods
 from ssl_bench.networks import build_network
@@ -26,7 +27,7 @@ from ssl_bench.provenance import provenance
 from ssl_bench.signals import StopSignal
 from ssl_bench.spec import load_benchmark, load_protocol
 from ssl_bench.store import Run, Store
-from ssl_bench.train import Job, Trainer, build_method, train
+from ssl_bench.train import Trainer, train
 
 CPU = torch.device("cpu")
 IDS = [f"case{number}" for number in range(12)]  # 2 of them are the test set

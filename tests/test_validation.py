@@ -12,6 +12,7 @@ from test_score_every import Silent
 from ssl_bench.data.split import Splits, draw_labeled, set_apart
 from ssl_bench.errors import InterruptedRunError, UserError
 from ssl_bench.evaluate import summary
+from ssl_bench.job import Job, build_method
 from ssl_bench.launch.inprocess import run_all
 from ssl_bench.method import load_methods
 from ssl_bench.plan import Request, plan_runs
@@ -20,7 +21,7 @@ from ssl_bench.scorer import Scorer
 from ssl_bench.signals import StopSignal
 from ssl_bench.spec import load_benchmark
 from ssl_bench.store import Run, Store
-from ssl_bench.train import Job, build_method, train
+from ssl_bench.train import train
 
 CPU = torch.device("cpu")
 IDS = tuple(f"c{i:02}" for i in range(40))

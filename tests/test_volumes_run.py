@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from ssl_bench.data.stream import VolumeStream, open_stream
 from ssl_bench.errors import InterruptedRunError
+from ssl_bench.job import Job, build_method
 from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import load_methods
 from ssl_bench.plan import Request, plan_runs
@@ -24,7 +25,7 @@ from ssl_bench.provenance import provenance
 from ssl_bench.signals import StopSignal
 from ssl_bench.spec import load_benchmark
 from ssl_bench.store import Store
-from ssl_bench.train import Job, build_method, train
+from ssl_bench.train import train
 from ssl_bench.windows import predict_windows
 
 CPU = torch.device("cpu")

@@ -18,12 +18,12 @@ from ssl_bench import cli
 from ssl_bench import scorer as scorer_module
 from ssl_bench import store as store_module
 from ssl_bench import train as train_module
+from ssl_bench.job import Job
 from ssl_bench.launch.inprocess import run_all
 from ssl_bench.method import load_methods
 from ssl_bench.plan import Request, plan_runs
 from ssl_bench.spec import load_benchmark, parse_setting
 from ssl_bench.store import Run, RunFolder, Store
-from ssl_bench.train import Job
 
 ARTEFACTS = ("cases.csv", "curves.csv", "examples.npz", "weights.safetensors")
 FILES = {"run.json", "splits.json", *ARTEFACTS, ".lock"}

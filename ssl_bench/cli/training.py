@@ -46,11 +46,11 @@ from ssl_bench.cli.common import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ssl_bench.job import Job
     from ssl_bench.launch.launcher import Launcher
     from ssl_bench.launch.outcome import Outcome
     from ssl_bench.plan import Request
     from ssl_bench.store import Store
-    from ssl_bench.train import Job
 
 
 @app.command()

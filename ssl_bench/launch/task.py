@@ -16,9 +16,9 @@ from ssl_bench.errors import UserError
 from ssl_bench.spec import RunSpec
 
 if TYPE_CHECKING:
+    from ssl_bench.job import Job
     from ssl_bench.plan import Request
     from ssl_bench.store import Store
-    from ssl_bench.train import Job
 
 COMMAND = "SSL_BENCH_COMMAND"  # what the person typed, for the provenance of what a child of it trains
 

@@ -12,6 +12,7 @@ import torch
 from ssl_bench.command import setting_words
 from ssl_bench.data.cache import Advance, Dataset
 from ssl_bench.errors import UserError
+from ssl_bench.job import Job
 from ssl_bench.launch.task import Task, run_task
 from ssl_bench.method import find_method
 from ssl_bench.plan import Request, plan_runs
@@ -20,7 +21,6 @@ from ssl_bench.store import Store
 from ssl_bench.sweep.space import Parameter, extremes, grid, parse_parameters
 from ssl_bench.sweep.study import Objective, Pruner, Sampler, Sweep
 from ssl_bench.sweep.worker import Plan
-from ssl_bench.train import Job
 
 POINTS = 10  # of a validation curve, where a pruner needs one and the protocol has none
 

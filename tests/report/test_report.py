@@ -423,7 +423,7 @@ def test_the_store_and_the_tables_need_no_torch_and_no_report_the_training_code(
         "import sys, ssl_bench.store, ssl_bench.report.table, ssl_bench.report.select, ssl_bench.report.runs\n"
         "assert 'torch' not in sys.modules\n"
         "import ssl_bench.report.paper, ssl_bench.report.figures, ssl_bench.report.publish, ssl_bench.report.site\n"
-        "assert not {'ssl_bench.train', 'ssl_bench.evaluate', 'segmentation_models_pytorch'} & set(sys.modules)"
+        "assert not {'ssl_bench.job', 'ssl_bench.evaluate', 'segmentation_models_pytorch'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=REPOSITORY, capture_output=True)
 
