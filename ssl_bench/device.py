@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 
 from ssl_bench.errors import UserError, first_line
+
+_NO_DETERMINISTIC_FORM = re.compile(r"(.+?) (?:does not have a deterministic implementation|defaults to a non-determ)")
 
 
 def choose_device(name: str) -> torch.device:
@@ -29,6 +37,25 @@ def set_determinism() -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
+
+
+@contextmanager
+def noting_nondeterminism(operations: set[str]) -> Iterator[None]:
+    """Add the names of the operations that have no deterministic form on their device, of which torch only warns.
+
+    Every warning is shown as it would be, and anew for each use of this, since each is a run of its own.
+    """
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def note(message: Warning | str, *place: Any, **more: Any) -> None:
+            match = _NO_DETERMINISTIC_FORM.match(str(message))
+            if match:
+                operations.add(match[1])
+            show(message, *place, **more)
+
+        warnings.showwarning = note
+        yield
 
 
 def peak_memory(device: torch.device) -> float | None:

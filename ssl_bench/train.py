@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ssl_bench.curves import Curves
 from ssl_bench.data.stream import BatchStream, open_stream
-from ssl_bench.device import peak_memory
+from ssl_bench.device import noting_nondeterminism, peak_memory
 from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError, first_line
 from ssl_bench.evaluate import Row, Seen, summary
 from ssl_bench.examples import Album, write_pictures
@@ -65,8 +65,9 @@ def train(
         if checkpoint is not None:
             trainer.restore(checkpoint)
         write_json(folder.path / "splits.json", job.splits.as_dict())
-        trainer.run(stop, display)
-        trainer.score(stop, display)
+        with noting_nondeterminism(trainer.nondeterministic):
+            trainer.run(stop, display)
+            trainer.score(stop, display)
     except (MemoryError, RuntimeError) as error:
         if not _is_memory(error):
             raise
@@ -117,6 +118,7 @@ class Trainer:
         self.best: dict[str, Tensor] = {}
         self.seconds = 0.0
         self.memory_before: float | None = None  # peak of the processes that trained it earlier
+        self.nondeterministic: set[str] = set()  # operations
         self.test, self.validation = (
             Scorer(job.dataset, ids, job.spec, device) for ids in (job.splits.test, job.splits.validation)
         )
@@ -218,6 +220,7 @@ class Trainer:
             "iteration": self.iteration, "method": self.method.state_dict(), "optimizer": self.optimizer.state_dict(),
             "curves": self.curves.state(), "epoch_loss": self.epoch_loss, "best_loss": self.best_loss,
             "best": self.best, "seconds": self.seconds, "peak_memory": self._peak_memory,
+            "nondeterministic": sorted(self.nondeterministic),
             "watched": {watch.path.name: watch.rows for watch in self.watches},
         }  # fmt: skip
         content = io.BytesIO()
@@ -239,6 +242,7 @@ class Trainer:
         self.curves.restore(state["curves"])
         self.iteration, self.best_loss, self.seconds = state["iteration"], state["best_loss"], state["seconds"]
         self.memory_before = state.get("peak_memory")  # not in checkpoints of earlier versions
+        self.nondeterministic.update(state.get("nondeterministic", ()))  # nor this
         self.epoch_loss.copy_(state["epoch_loss"])
         self.best = {key: value.cpu() for key, value in state["best"].items()}
         for watch in self.watches:
@@ -282,6 +286,7 @@ class Trainer:
             "train_seconds": round(self.seconds, 2),
             "score_seconds": round(time.monotonic() - started, 2),
             "peak_memory_mib": self._peak_memory,
+            "nondeterministic": sorted(self.nondeterministic),
             "test_sides": self.test.dataset.sides(self.test.ids),
         })  # fmt: skip
 

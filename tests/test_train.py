@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch.nn.functional import interpolate
 from ssl_bench import method as registry_module
 from ssl_bench import train as train_module
 from ssl_bench.data import stream as stream_module
+from ssl_bench.device import set_determinism
 from ssl_bench.errors import InterruptedRunError, UserError
 from ssl_bench.job import Job, build_method
 from ssl_bench.launch.inprocess import Outcome, run_all
@@ -24,6 +26,7 @@ from ssl_bench.method import SSLMethod, find_method, load_methods
 from ssl_bench.networks import build_network
 from ssl_bench.plan import Request, plan_runs, short_ramps
 from ssl_bench.provenance import provenance
+from ssl_bench.report.select import origin
 from ssl_bench.signals import StopSignal
 from ssl_bench.spec import load_benchmark, load_protocol
 from ssl_bench.store import Run, Store
@@ -403,6 +406,31 @@ def test_the_peak_memory_is_that_of_all_of_a_runs_processes(
     run = Store(tmp_path).find(job.spec)
     assert run is not None
     assert run.result["peak_memory_mib"] == 7.0
+
+
+def test_operations_without_a_deterministic_form_are_named_in_every_run_that_used_them(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    iterate, shown = Trainer.iterate, []
+    monkeypatch.setattr(warnings, "showwarning", lambda message, *_: shown.append(str(message)))
+
+    def put(trainer: Trainer, stream: Any) -> None:
+        iterate(trainer, stream)
+        if trainer.iteration == 1 and trainer.job.spec.seed < 3:
+            torch.zeros(2).put_(torch.tensor([0]), torch.ones(1))  # which order wins is torch's to choose
+
+    monkeypatch.setattr(Trainer, "iterate", put)
+    jobs, store, stop = plan(discs, "mt", iterations=2, seeds=(1, 2, 3)), Store(tmp_path), StopSignal()
+    stop.signal_number = 15
+    set_determinism()
+    with pytest.raises(InterruptedRunError):  # after the iteration that used it
+        train(jobs[0], store.folder(jobs[0].spec), CPU, stop, Recorder(), provenance(jobs[0].method, CPU))
+    assert run_all(jobs, store, CPU, Recorder()).trained == 3
+    assert [run.result["nondeterministic"] for run in store.runs()] == [["put_"], ["put_"], []]
+    assert sum(message.startswith("put_ does not have") for message in shown) == 2  # it is said too
+    (note,) = [line for line in origin(store.runs()) if " used operations " in line]
+    assert note.startswith("mt used operations that have no deterministic form on CPU")
+    assert "(put_): the same seed trained again" in note
 
 
 def test_auxiliary_decoders_are_counted_beside_the_networks(discs: Path, tmp_path: Path) -> None:

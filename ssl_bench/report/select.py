@@ -166,6 +166,7 @@ def origin(runs: Sequence[Run]) -> list[str]:
         *_weight_files(runs),
         *_commands(runs),
         *_unlike(runs),
+        *_nondeterministic(runs),
     ]
 
 
@@ -220,6 +221,20 @@ def _unlike(runs: Sequence[Run]) -> list[str]:
             f"Trained in parts on unlike machines or software, so not to be repeated bit for bit: {', '.join(moved)}."
         )
     return notes
+
+
+def _nondeterministic(runs: Sequence[Run]) -> list[str]:
+    """Which methods' runs would not give the same bits again, where torch said so."""
+    operations: dict[tuple[str, str], set[str]] = {}
+    for run in runs:
+        used = run.result.get("nondeterministic", ())  # not in runs of earlier versions
+        operations.setdefault((run.spec.method, str(run.provenance["device"])), set()).update(used)
+    return [
+        f"{method} used operations that have no deterministic form on {device} ({', '.join(sorted(used))}): "
+        "the same seed trained again gives other numbers."
+        for (method, device), used in operations.items()
+        if used
+    ]
 
 
 def _machine(origin: Mapping[str, Any]) -> tuple[str, ...]:
