@@ -20,9 +20,9 @@ from rich.progress import (
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from ssl_bench.folder import Progress as RunProgress
 from ssl_bench.job import Job
 from ssl_bench.launch.task import Task
-from ssl_bench.store import Progress as RunProgress
 from ssl_bench.store import Store
 
 LINE_SECONDS = 30.0

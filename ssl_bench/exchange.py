@@ -18,8 +18,9 @@ from pydantic import ValidationError
 
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.files import write_bytes
+from ssl_bench.folder import FORMAT
 from ssl_bench.spec import RunSpec
-from ssl_bench.store import FORMAT, Run, Store
+from ssl_bench.store import Run, Store
 
 MANIFEST = "manifest.json"
 SCORES = ("run.json", "splits.json", "cases.csv", "curves.csv", "test_curve.csv", "validation_curve.csv")

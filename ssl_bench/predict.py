@@ -29,11 +29,11 @@ from ssl_bench.device import set_determinism
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.evaluate import BATCH, class_map, image_scores, volume_scores
 from ssl_bench.files import write_bytes
+from ssl_bench.folder import RunFolder
 from ssl_bench.job import build_method
 from ssl_bench.method import SSLMethod, parse_hyperparameters
 from ssl_bench.ops import entropy
 from ssl_bench.spec import VOLUME_SUFFIXES, ImageProtocol, RunSpec, VolumeProtocol
-from ssl_bench.store import RunFolder
 
 SUFFIXES = {
     2: (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"),

@@ -20,6 +20,7 @@ from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError, fir
 from ssl_bench.evaluate import Row, Seen, summary
 from ssl_bench.examples import Album, write_pictures
 from ssl_bench.files import write_bytes, write_csv, write_json
+from ssl_bench.folder import RunFolder
 from ssl_bench.job import Job, build_method
 from ssl_bench.method import Batch, Progress
 from ssl_bench.moments import moment_iterations, take_moments
@@ -28,7 +29,6 @@ from ssl_bench.random import derive_seed
 from ssl_bench.scorer import Scorer
 from ssl_bench.signals import StopSignal
 from ssl_bench.spec import FRACTIONS, ImageProtocol, Metric
-from ssl_bench.store import RunFolder
 from ssl_bench.watch import Watch
 
 CHECKPOINT_SECONDS = 60.0

@@ -22,16 +22,17 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
-from ssl_bench import store as store_module
+from ssl_bench import folder as folder_module
 from ssl_bench import train as train_module
 from ssl_bench.data.split import Splits
 from ssl_bench.errors import RunFailedError, UserError
 from ssl_bench.files import write_bytes, write_csv, write_json
+from ssl_bench.folder import RunFolder
 from ssl_bench.job import Job
 from ssl_bench.method import Hyperparameters, SSLMethod
 from ssl_bench.signals import StopSignal
 from ssl_bench.spec import RunSpec, load_benchmark, load_protocol
-from ssl_bench.store import RunFolder, Store
+from ssl_bench.store import Store
 
 
 def spec_of(seed: int = 1, **changes: Any) -> RunSpec:
@@ -191,7 +192,7 @@ def test_beginning_again_keeps_when_the_run_was_started(
 ) -> None:
     run = store.find(SPEC)
     assert run is not None
-    monkeypatch.setattr(store_module, "_now", lambda: "2099-01-01T00:00:00+00:00")
+    monkeypatch.setattr(folder_module, "_now", lambda: "2099-01-01T00:00:00+00:00")
     folder.begin(SPEC, 100, {"device": "another"})
     again = store.find(SPEC)
     assert again is not None
@@ -463,7 +464,7 @@ def test_a_checkpoint_counts_only_once_its_index_names_it(folder: RunFolder, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, "write_json", die)
+        patch.setattr(folder_module, "write_json", die)
         with pytest.raises(KeyboardInterrupt):
             folder.write_checkpoint(80, b"new")
     assert folder.read_checkpoint() == b"old"
@@ -474,7 +475,7 @@ def test_a_checkpoint_counts_only_once_its_index_names_it(folder: RunFolder, mon
 KILLED_IN_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from ssl_bench.store import RunFolder
+from ssl_bench.folder import RunFolder
 
 os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
 RunFolder(Path(sys.argv[1])).write_checkpoint(80, bytes(100_000))

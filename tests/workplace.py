@@ -15,15 +15,16 @@ import torch
 from conftest import write_dataset
 
 from ssl_bench import cli
+from ssl_bench import folder as folder_module
 from ssl_bench import scorer as scorer_module
-from ssl_bench import store as store_module
 from ssl_bench import train as train_module
+from ssl_bench.folder import RunFolder
 from ssl_bench.job import Job
 from ssl_bench.launch.inprocess import run_all
 from ssl_bench.method import load_methods
 from ssl_bench.plan import Request, plan_runs
 from ssl_bench.spec import load_benchmark, parse_setting
-from ssl_bench.store import Run, RunFolder, Store
+from ssl_bench.store import Run, Store
 
 ARTEFACTS = ("cases.csv", "curves.csv", "examples.npz", "weights.safetensors")
 FILES = {"run.json", "splits.json", *ARTEFACTS, ".lock"}
@@ -73,7 +74,7 @@ def command(arguments: list[str], folder: str, number: int, checkpoint_seconds: 
     if clock:
         right = time.time
         time.time = lambda: right() + clock
-        store_module._now = lambda: datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
+        folder_module._now = lambda: datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
     marker = where / f"held-{number}"
     if held == "scoring":
         hold(scorer_module, "score_networks", marker)

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from ssl_bench.data.split import Splits
 from ssl_bench.data.stream import ImageStream, normalise
+from ssl_bench.folder import RunFolder
 from ssl_bench.job import Job
 from ssl_bench.method import Batch, Hyperparameters, Images, Progress, SSLMethod, Update
 from ssl_bench.signals import StopSignal
 from ssl_bench.spec import ImageProtocol, RunSpec, load_benchmark, load_protocol
-from ssl_bench.store import RunFolder
 from ssl_bench.train import train
 
 ROLES = ("student1", "student2", "teacher", "mixed")
