@@ -165,7 +165,7 @@ def _between(draws: Tensor, low: float, high: float) -> Tensor:
 
 
 def _chosen(draws: Tensor, probability: float) -> list[int]:
-    return (draws < probability).nonzero().flatten().tolist()
+    return [place for place, draw in enumerate(draws.tolist()) if draw < probability]
 
 
 def _apply(
@@ -179,10 +179,15 @@ def _apply(
     if not places:
         return
     device = samples[0].device
-    arguments = () if strengths is None else (strengths[places].float().to(device, non_blocking=True),)
+    arguments = () if strengths is None else (_picked(strengths, places).to(device, non_blocking=True),)
     changed = operation(torch.stack([samples[place] for place in places]), *arguments)
     for place, sample in zip(places, changed.unbind(), strict=True):
         samples[place] = sample
+
+
+def _picked(strengths: Tensor, places: list[int]) -> Tensor:
+    numbers = strengths.tolist()
+    return torch.tensor([numbers[place] for place in places], dtype=torch.float32)
 
 
 def _source_pixels(matrix: Tensor, side: int) -> tuple[Tensor, Tensor]:
@@ -196,8 +201,8 @@ def _source_pixels(matrix: Tensor, side: int) -> tuple[Tensor, Tensor]:
     along_y = matrix[:, :, 1, None, None] * position[:, None]
     source = (along_x + along_y).add_(centre).round_()
     clipped = source.clamp(0, side - 1)
-    inside = (clipped == source).all(1)
     column, row = clipped.unbind(1)
+    inside = (column == source[:, 0]) & (row == source[:, 1])
     index = (row * side).add_(column).long()
     return index.flatten(1), inside.flatten(1)
 
