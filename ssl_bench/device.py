@@ -12,7 +12,7 @@ import torch
 
 from ssl_bench.errors import UserError, first_line
 
-_NO_DETERMINISTIC_FORM = re.compile(r"(.+?) (?:does not have a deterministic implementation|defaults to a non-determ)")
+_NO_DETERMINISTIC_FORM = r"(.+?) (?:does not have a deterministic implementation|defaults to a non-determ)"
 
 
 def choose_device(name: str) -> torch.device:
@@ -43,13 +43,14 @@ def set_determinism() -> None:
 def noting_nondeterminism(operations: set[str]) -> Iterator[None]:
     """Add the names of the operations that have no deterministic form on their device, of which torch only warns.
 
-    Every warning is shown as it would be, and anew for each use of this, since each is a run of its own.
+    These are shown too, once for each use of this and whatever the user's filters are, since each is a run of its own.
     """
     with warnings.catch_warnings():
+        warnings.filterwarnings("default", _NO_DETERMINISTIC_FORM)
         show = warnings.showwarning
 
         def note(message: Warning | str, *place: Any, **more: Any) -> None:
-            match = _NO_DETERMINISTIC_FORM.match(str(message))
+            match = re.match(_NO_DETERMINISTIC_FORM, str(message))
             if match:
                 operations.add(match[1])
             show(message, *place, **more)

@@ -47,7 +47,7 @@ def export_runs(runs: Sequence[Run], file: Path, *, weights: bool = False, pictu
 
     Args:
         runs: any; unfinished ones are left out.
-        file: to write; or to replace, where it is an export and all its files are in the new one too.
+        file: to write; or to replace, where it is an export and all its files are in the new one too, unchanged.
         weights: with the networks' weights.
         pictures: with the pictures of test cases and training images.
 
@@ -70,9 +70,9 @@ def export_runs(runs: Sequence[Run], file: Path, *, weights: bool = False, pictu
                 digests[name] = hashlib.sha256(data).hexdigest()
                 _add(archive, name, data)
         _add(archive, MANIFEST, json.dumps({"format": FORMAT, "files": digests}, indent=1).encode())
-    if file.exists():
-        _require_replaceable(file, digests)
     try:
+        if file.exists():
+            _require_replaceable(file, digests)
         write_bytes(file, content.getbuffer())
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror}") from None
@@ -166,12 +166,16 @@ def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, list[str]]]
 
 
 def _require_replaceable(file: Path, digests: dict[str, str]) -> None:
-    """A file may be the only copy of what is in it."""
-    with _opened(file) as (_, members):
-        lost = sorted({f"runs/{folder}/{name}" for folder, own in members.items() for name in own} - digests.keys())
+    """A file may be the only copy of what is in it: another run's files, or another training's of the same run."""
+    try:
+        with _opened(file) as (archive, _):
+            held: dict[str, str] = json.loads(archive.read(MANIFEST))["files"]
+    except UserError as error:
+        raise UserError(f"{error}; it is not replaced, so expected another name") from None
+    lost = sorted(name for name, digest in held.items() if digests.get(name) != digest)
     if lost:
         raise UserError(
-            f"{file}: is there, with {len(lost)} files that this export has not ({lost[0]}); expected another name"
+            f"{file}: holds what this export does not ({lost[0]}, {len(lost)} in all); expected another name"
         )
 
 

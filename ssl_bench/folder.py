@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic_core import from_json
 
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UserError, first_line
 from ssl_bench.files import write_bytes, write_json
 from ssl_bench.spec import RunSpec
 
@@ -39,11 +40,13 @@ class RunFolder:
     curves.csv          curves up to the latest checkpoint
     cases.csv           scores per network, case and class
     test_curve.csv      where the protocol says score_every: the predictor's test scores on the way
+    validation_curve.csv where it says validate_every: those of the validation cases
     examples.npz        pictures of some test cases: image, truth, prediction
     moments-N.npz       UMIX: uncertainty maps of two training images, early and late
     weights.safetensors every network's weights
     progress.json       how far it is, now and then, for whoever watches
     log.txt             what it printed, where another process started it
+    traceback.txt       of an error that nobody foresaw
     """
 
     def __init__(self, path: Path) -> None:
@@ -182,6 +185,18 @@ class RunFolder:
         if data is None:
             raise UserError(f"{self.path / 'run.json'}: expected the run that was begun here, found nothing")
         return data
+
+
+def spec_of(folder: Path, data: dict[str, Any]) -> RunSpec:
+    """Return the specification in a run's description, as `RunFolder.read` gives it.
+
+    Raises:
+        UserError: it is that of another version.
+    """
+    try:
+        return RunSpec.model_validate(data["spec"])
+    except (ValidationError, KeyError) as error:
+        raise UserError(f"{folder / 'run.json'}: not a run of this version: {first_line(error)}") from None
 
 
 def _now() -> str:

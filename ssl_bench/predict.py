@@ -16,7 +16,6 @@ import nibabel
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -29,7 +28,7 @@ from ssl_bench.device import set_determinism
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.evaluate import BATCH, class_map, image_scores, volume_scores
 from ssl_bench.files import write_bytes
-from ssl_bench.folder import RunFolder
+from ssl_bench.folder import RunFolder, spec_of
 from ssl_bench.job import build_method
 from ssl_bench.method import SSLMethod, parse_hyperparameters
 from ssl_bench.ops import entropy
@@ -85,10 +84,7 @@ def load_predictor(
     data = RunFolder(folder).read()
     if data is None or data["status"] != "finished":
         raise UserError(f"{folder}: expected a finished run; `ssl-bench run` with the same options goes on with it")
-    try:
-        spec = RunSpec.model_validate(data["spec"])
-    except ValidationError as error:
-        raise UserError(f"{folder / 'run.json'}: not a run of this version: {first_line(error)}") from None
+    spec = spec_of(folder, data)
     if spec.method not in methods:
         raise UserError(f"{folder}: the run's method '{spec.method}' is not known; --methods-dir names its folder")
     method_class = methods[spec.method]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -15,11 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 
-from ssl_bench.errors import UserError, first_line
+from ssl_bench.errors import UserError
 from ssl_bench.examples import Example, Moment, read_pictures
-from ssl_bench.folder import RunFolder
+from ssl_bench.folder import RunFolder, spec_of
 from ssl_bench.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -80,10 +78,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Entry:
-    """A run in brief: `hash` is its name in the store, `dsc` its predictor's mean DSC where it has one.
-
-    `settings` is a JSON object of what tells runs apart that are alike in all else; thousands of runs share a few.
-    """
+    """A run in brief: `hash` is its name in the store, `dsc` its predictor's mean DSC where it has one."""
 
     benchmark: str
     labeled: int
@@ -97,7 +92,7 @@ class Entry:
     iterations: int
     error: str | None
     dsc: float | None
-    settings: str
+    path: Path
 
 
 Seen = TypeVar("Seen")
@@ -202,10 +197,7 @@ def _without_collection() -> Iterator[None]:
 
 
 def _as_run(path: Path, data: dict[str, Any]) -> Run:
-    try:
-        spec = RunSpec.model_validate(data["spec"])
-    except (ValidationError, KeyError) as error:
-        raise _unlike(path, first_line(error)) from None
+    spec = spec_of(path, data)
     iterations, status = int(data["iterations"]), _status(path, data["status"])
     return Run(
         path=path,
@@ -224,20 +216,14 @@ def _as_entry(path: Path, data: dict[str, Any]) -> Entry:
     try:
         spec, result = data["spec"], data.get("result")
         headline = None if result is None else result["scores"][result["predictor"]].get("dsc", {}).get("mean")
-        prints = {name: spec.get(name) for name in ("data_fingerprint", "weights_fingerprint", "method_version")}
-        settings = json.dumps(prints | spec["protocol"] | spec["hyperparameters"], sort_keys=True)
         return Entry(
             spec["benchmark"], spec["labeled"], spec["train_count"], spec["protocol"]["name"], spec["method"],
             spec["seed"], path.name, status,
             iterations if status == "finished" else _reached(path, running=status == "running"),
-            iterations, data.get("error"), headline, sys.intern(settings),
+            iterations, data.get("error"), headline, path,
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
-        raise _unlike(path, repr(error)) from None
-
-
-def _unlike(path: Path, why: str) -> UserError:
-    return UserError(f"{path / 'run.json'}: not a run of this version: {why}")
+        raise UserError(f"{path / 'run.json'}: not a run of this version: {error!r}") from None
 
 
 def _status(path: Path, recorded: str) -> Status:

@@ -5,7 +5,6 @@ import io
 import os
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -409,12 +408,13 @@ def test_what_the_parser_refuses(arguments: list[str], call: Call) -> None:
 
 
 def test_data_is_checked_and_prepared(call: Call, data: Path) -> None:
+    for part in ("images", "masks"):
+        first, second, *_ = sorted(data.rglob(f"{part}/*"))
+        second.write_bytes(first.read_bytes())
     code, out, _ = call("data", "check", "kvasir", "--data-root", data)
     assert code == 2  # nine of a thousand
     assert "error: count: expected 1000 cases, found 9" in out
-    found = Counter(line.split(": ")[1] for line in out.splitlines() if line.startswith(("error: ", "warning: ")))
-    kinds = ", ".join(f"{kind}: {count}" for kind, count in found.items())
-    assert out.splitlines()[-1] == f"1 error, {found.total() - 1} warnings ({kinds})".replace("1 warnings", "1 warning")
+    assert out.splitlines()[-1] == "1 error, 1 warning (count: 1, duplicate: 1)"
     code, out, err = call(
         "data",
         "prepare",

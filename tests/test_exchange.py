@@ -87,10 +87,10 @@ def test_only_finished_runs_leave(here: Store, tmp_path: Path) -> None:
     assert export_runs(here.runs(), tmp_path / "a.zip") == 1
 
 
-def test_an_export_replaces_a_smaller_one_alone(here: Store, tmp_path: Path) -> None:
+def test_an_export_replaces_a_smaller_one_alone(here: Store, there: Store, tmp_path: Path) -> None:
     file, run = tmp_path / "a.zip", finished(here)
     file.write_text("a table of mine")
-    with pytest.raises(UserError, match=r"a\.zip: not an export that can be read"):
+    with pytest.raises(UserError, match=r"a\.zip: not an export that can be read.*expected another name"):
         export_runs([run], file)
     assert file.read_text() == "a table of mine"
     file.unlink()
@@ -99,10 +99,14 @@ def test_an_export_replaces_a_smaller_one_alone(here: Store, tmp_path: Path) -> 
     assert export_runs(here.runs(), file, weights=True) == 2
     before = file.read_bytes()
     assert export_runs(here.runs(), file, weights=True) == 2
-    with pytest.raises(UserError, match=r"is there, with 1 files .*weights\.safetensors.*expected another name"):
+    with pytest.raises(UserError, match=r"holds what this export does not .*weights\.safetensors.*another name"):
         export_runs(here.runs(), file)
-    with pytest.raises(UserError, match=r"is there, with \d+ files .*runs/isic/cps/"):
+    with pytest.raises(UserError, match=r"holds what this export does not .*runs/isic/cps/"):
         export_runs([run], file, weights=True)
+    again = write_run(there, "cps", 2, [0.75, 0.25])  # the same run, trained with other scores
+    assert again.hash in {run.spec.hash for run in here.runs()}
+    with pytest.raises(UserError, match=r"holds what this export does not .*runs/isic/cps/"):
+        export_runs([*there.runs(), run], file, weights=True)
     assert file.read_bytes() == before
 
 

@@ -423,6 +423,7 @@ def test_operations_without_a_deterministic_form_are_named_in_every_run_that_use
     jobs, store, stop = plan(discs, "mt", iterations=2, seeds=(1, 2, 3)), Store(tmp_path), StopSignal()
     stop.signal_number = 15
     set_determinism()
+    warnings.simplefilter("ignore")  # as PYTHONWARNINGS does; pytest brings the filters back
     with pytest.raises(InterruptedRunError):  # after the iteration that used it
         train(jobs[0], store.folder(jobs[0].spec), CPU, stop, Recorder(), provenance(jobs[0].method, CPU))
     assert run_all(jobs, store, CPU, Recorder()).trained == 3

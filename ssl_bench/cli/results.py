@@ -122,7 +122,7 @@ def status(
     every: Annotated[bool, typer.Option("--every", help="List every run, however many.")] = False,
     results_root: ResultsOption = RESULTS,
 ) -> None:
-    """List runs: finished, running, interrupted, queued on a cluster, failed and why."""
+    """List runs: finished, running, interrupted, queued on a cluster, failed and why; what tells like ones apart."""
     from ssl_bench.launch.slurm import queue
     from ssl_bench.report.runs import status_table
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
+from ssl_bench.command import toml_value
+from ssl_bench.errors import UserError
+from ssl_bench.folder import RunFolder, spec_of
 from ssl_bench.report.select import CASES, mean_and_deviation, metric_title, origin, seed_scores, undefined
 from ssl_bench.report.table import Table
 from ssl_bench.store import Entry, Run
@@ -62,11 +65,12 @@ def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: 
 
     """
     grouped = not every and sum(entry.status == "finished" for entry in entries) > MOST
-    rows, notes, apart = [], [], _told_apart(entries)
+    listed = {entry.hash for entry in entries if not (grouped and entry.status == "finished")}
+    rows, notes, apart = [], [], _told_apart(entries, listed)
     groups: dict[tuple[str, str, str, str], list[Entry]] = {}
     for entry in entries:
         labeled = f"{entry.labeled}/{entry.train_count}"
-        if entry.status == "finished" and grouped:
+        if entry.hash not in listed:
             groups.setdefault((entry.benchmark, labeled, entry.protocol, entry.method), []).append(entry)
             continue
         told = {entry.status: None} | ({queued[entry.hash]: None} if entry.hash in queued else {})  # each once
@@ -91,27 +95,53 @@ def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: 
         header.append("Settings")
     else:
         rows = [row[:-1] for row in rows]
-    return Table(f"{len(entries)} runs", header, rows, frozenset({"Labelled", "Seed", "Iteration", "DSC [%]"}), notes)
+    return Table(
+        f"{len(entries)} runs", header, rows, frozenset({"Labelled", "Seed", "Iteration", "DSC [%]"}), notes,
+        unbroken=frozenset({"Status", "Run"}),
+    )  # fmt: skip
 
 
-def _told_apart(entries: Sequence[Entry]) -> dict[str, str]:
-    """Say by hash, of runs with the same row, where each differs from what most of them have, or where none is most."""
+def _told_apart(entries: Sequence[Entry], listed: Collection[str]) -> dict[str, str]:
+    """Say by hash, of listed runs with the same row, where each differs from most of them, or from any."""
     alike: dict[tuple[str | int, ...], list[Entry]] = {}
     for e in entries:
         alike.setdefault((e.benchmark, e.labeled, e.train_count, e.protocol, e.method, e.seed), []).append(e)
     told = {}
-    for group in (group for group in alike.values() if len(group) > 1):
-        settings = [json.loads(entry.settings) for entry in group]
-        words: list[list[str]] = [[] for _ in settings]
-        for key in sorted({key for own in settings for key in own}):
-            values = [json.dumps(own.get(key)) for own in settings]
-            value, count = Counter(values).most_common(1)[0]
-            most = value if 2 * count > len(values) else None
-            for own, text in zip(words, values, strict=True):
-                if text != most and count < len(values):
-                    own.append(f"{key}=" + text.strip('"'))
+    for group in alike.values():
+        if len(group) == 1 or not any(entry.hash in listed for entry in group):
+            continue
+        try:
+            settings = [_settings(entry) for entry in group]
+        except UserError:
+            continue  # one is of another version, whose words may mean something else
+        words: list[list[str]] = [[] for _ in group]
+        by_key = {key: [own.get(key) for own in settings] for key in sorted({key for own in settings for key in own})}
+        differing = {key: values for key, values in by_key.items() if any(value != values[0] for value in values)}
+        for key, values in differing.items():
+            if key.startswith("split.") and "split" in differing:
+                continue  # its name says it
+            texts = ["unset" if value is None else toml_value(value) for value in values]
+            usual, count = Counter(texts).most_common(1)[0]
+            for own, text in zip(words, texts, strict=True):
+                if text != usual or 2 * count <= len(texts):
+                    own.append(f"{key}={text}")
         told.update({entry.hash: ", ".join(own) for entry, own in zip(group, words, strict=True)})
     return told
+
+
+def _settings(entry: Entry) -> dict[str, Any]:
+    """What a run's identity has beside its row; keys of its protocol and method as `--set` takes them."""
+    identity = spec_of(entry.path, RunFolder(entry.path).read() or {}).identity()
+    own = identity.pop("protocol") | identity.pop("hyperparameters")
+    shown = ("benchmark", "labeled", "train_count", "method", "seed")
+    return _flat(own) | {key: value for key, value in _flat(identity).items() if key not in shown}
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in nested.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+    return flat
 
 
 def _dsc(entries: Sequence[Entry]) -> str:

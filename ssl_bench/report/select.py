@@ -224,14 +224,15 @@ def _unlike(runs: Sequence[Run]) -> list[str]:
 
 
 def _nondeterministic(runs: Sequence[Run]) -> list[str]:
-    """Which methods' runs would not give the same bits again, where torch said so."""
+    """Which methods' runs may not give the same bits again, where torch said so."""
     operations: dict[tuple[str, str], set[str]] = {}
     for run in runs:
         used = run.result.get("nondeterministic", ())  # not in runs of earlier versions
-        operations.setdefault((run.spec.method, str(run.provenance["device"])), set()).update(used)
+        devices = ", ".join(dict.fromkeys(str(one["device"]) for one in _origins(run)))
+        operations.setdefault((run.spec.method, devices), set()).update(used)
     return [
         f"{method} used operations that have no deterministic form on {device} ({', '.join(sorted(used))}): "
-        "the same seed trained again gives other numbers."
+        "the same seed trained again may give other numbers."
         for (method, device), used in operations.items()
         if used
     ]

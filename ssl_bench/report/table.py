@@ -43,6 +43,7 @@ class Cell:
 class Table:
     """Rows under a header; `notes` stand below, one a line. `numeric` columns are set to the right.
 
+    On a terminal neither these nor `unbroken` ones are folded.
     A line break in a heading is one on a terminal, and a space elsewhere.
     """
 
@@ -52,6 +53,7 @@ class Table:
     numeric: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
     name: str = ""  # tells it from others of the same exhibit, in file names
+    unbroken: frozenset[str] = frozenset()
 
     def print(self, console: Console, *, fold: bool = False) -> None:
         """Print to a terminal, which breaks long notes itself unless they are to be folded at its width."""
@@ -60,7 +62,7 @@ class Table:
             if name in self.numeric:
                 table.add_column(escape(name), justify="right", no_wrap=True)
             else:  # folded: a row's name that is cut short could be another's
-                table.add_column(escape(name), overflow="fold")
+                table.add_column(escape(name), overflow="fold", no_wrap=name in self.unbroken)
         for row in self.rows:
             table.add_row(*_emphasised(row, "terminal", escape))
         console.print(table)

@@ -330,8 +330,46 @@ def test_status_names_both_settings_where_there_are_two_runs(store: Store) -> No
     sequence = write_run(store, "mt", 1, [0.5], settings={"split": "by-sequence"}, benchmark=cvc)
     told = {row[8]: row[9] for row in status_table(store.entries(), {}).rows}
     assert told == {random.hash: "split=random", sequence.hash: "split=by-sequence"}
-    write_run(store, "mt", 1, [0.5], settings={"split": "random"}, benchmark=cvc, train=400)
-    assert len({row[1] for row in status_table(store.entries(), {}).rows}) == 2  # the share says it
+    share = write_run(store, "mt", 1, [0.5], settings={"split": "random"}, benchmark=cvc, train=400)
+    assert {row[8]: row[9] for row in status_table(store.entries(), {}).rows} == told | {share.hash: ""}
+
+
+def test_settings_are_those_that_decide_a_number_one_by_one(store: Store) -> None:
+    plain = write_run(store, "mt", 1, [0.5])
+    write_run(store, "mt", 2, [0.5])
+    assert status_table(store.entries(), {}).header[-1] == "Run"  # seeds have a column
+    words = {"title": "another", "note": "of a card edited since"}
+    jitter = write_run(store, "mt", 1, [0.5], settings={"augmentation.jitter": 0.1, **words})
+    other = write_run(store, "mt", 1, [0.5], fingerprint="e" * 16)
+    assert {row[8]: row[9] for row in status_table(store.entries(), {}).rows if row[4] == "1"} == {
+        plain.hash: "", jitter.hash: "augmentation.jitter=0.1", other.hash: "data_fingerprint=" + "e" * 16,
+    }  # fmt: skip
+
+
+def test_an_unfinished_run_is_told_from_finished_ones_that_are_counted(store: Store) -> None:
+    for seed in range(1, 62):
+        write_run(store, "mt", seed, [0.5])
+    stopped = write_run(store, "mt", 1, [0.5], settings={"ema_decay": 0.5}, status="running")
+    table = status_table(store.entries(), {})
+    assert [row[8:] for row in table.rows] == [[stopped.hash, "ema_decay=0.5"], ["61 runs", ""]]
+
+
+def test_a_run_of_another_version_hides_no_row_of_its_like(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5])
+    folder = store.folder(write_run(store, "mt", 1, [0.5], settings={"ema_decay": 0.5}))
+    data = json.loads((folder.path / "run.json").read_text())
+    data["spec"]["protocol"]["of_another_version"] = 1
+    (folder.path / "run.json").write_text(json.dumps(data))
+    table = status_table(store.entries(), {})
+    assert (len(table.rows), table.header[-1]) == (2, "Run")
+
+
+def test_a_runs_name_is_never_broken(store: Store) -> None:
+    spec = write_run(store, "mt", 1, [0.5], settings={"ema_decay": 0.5})
+    write_run(store, "mt", 1, [0.5], settings={"teacher_source": [0.25, 0.75]})
+    console = Console(file=io.StringIO(), width=110)
+    status_table(store.entries(), {}).print(console)
+    assert spec.hash in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_brief_look_sees_what_a_long_one_does(store: Store) -> None:
