@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 from html import escape as escape_html
 from typing import Literal
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 
 LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
          "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "✓": r"\checkmark", "±": r"$\pm$", "—": "--",
          "·": r"$\cdot$", "†": r"$\dagger$", "▲": r"$\uparrow$", "▼": r"$\downarrow$", "≤": r"$\leq$",
          "<": "$<$", ">": "$>$"}  # fmt: skip
+WIDEST = 10_000  # columns of a terminal
 Emphasis = Literal["", "best", "second"]
 EMPHASIS: dict[str, dict[Emphasis, tuple[str, str]]] = {  # what stands before and after an emphasised text
     "terminal": {"best": ("[bold]", "[/bold]"), "second": ("[underline]", "[/underline]")},
@@ -43,7 +46,7 @@ class Cell:
 class Table:
     """Rows under a header; `notes` stand below, one a line. `numeric` columns are set to the right.
 
-    On a terminal neither these nor `unbroken` ones are folded.
+    On a terminal neither these nor the first nor `unbroken` ones are folded or cut.
     A line break in a heading is one on a terminal, and a space elsewhere.
     """
 
@@ -58,14 +61,16 @@ class Table:
     def print(self, console: Console, *, fold: bool = False) -> None:
         """Print to a terminal, which breaks long notes itself unless they are to be folded at its width."""
         table = RichTable(title=escape(self.title), title_justify="left", title_style="bold")
-        for name in self.header:
-            if name in self.numeric:
-                table.add_column(escape(name), justify="right", no_wrap=True)
-            else:  # folded: a row's name that is cut short could be another's
-                table.add_column(escape(name), overflow="fold", no_wrap=name in self.unbroken)
+        for number, name in enumerate(self.header):
+            whole = number == 0 or name in self.numeric | self.unbroken
+            lines = [line for text in (name, *(str(row[number]) for row in self.rows)) for line in text.split("\n")]
+            table.add_column(
+                escape(name), justify="right" if name in self.numeric else "left", overflow="fold", no_wrap=whole,
+                min_width=max(map(cell_len, lines)) if whole else None,
+            )  # fmt: skip
         for row in self.rows:
             table.add_row(*_emphasised(row, "terminal", escape))
-        console.print(table)
+        _print_whole(table, console)
         for note in self.notes:
             console.print(escape(note), highlight=False, soft_wrap=not fold)
 
@@ -131,6 +136,17 @@ FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
     "html": joined(Table.html),
     "svg": picture,
 }
+
+
+def _print_whole(table: RichTable, console: Console) -> None:
+    """Print a table at the console's width, or wider where it would break words or numbers to keep to that."""
+    width = console.width
+    needed = Measurement.get(console, console.options.update(max_width=WIDEST), table).minimum
+    try:
+        console.width = max(width, needed)
+        console.print(table, crop=False)
+    finally:
+        console.width = width
 
 
 def _emphasised(row: Sequence[str | Cell], format_name: str, escape_text: Callable[[str], str]) -> list[str]:

@@ -364,6 +364,17 @@ def test_a_run_of_another_version_hides_no_row_of_its_like(store: Store) -> None
     assert (len(table.rows), table.header[-1]) == (2, "Run")
 
 
+@pytest.mark.parametrize("width", [20, 60, 200])
+def test_no_terminal_is_so_narrow_that_a_name_or_number_is_cut(width: int) -> None:
+    rows = [["Supervised, 100%", "78.48 ± 0.48", "as the paper has it"], ["its student1", "100.00", "words"]]
+    console = Console(file=io.StringIO(), width=width)
+    Table("", ["Method", "DSC [%]\nmeasured", "Remark"], rows, frozenset({"DSC [%]\nmeasured"})).print(console)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    words = {"Supervised, 100%", "78.48 ± 0.48", "its student1", "100.00", "measured", "paper"}
+    assert {word for word in words if word in printed} == words
+    assert console.width == width
+
+
 def test_a_runs_name_is_never_broken(store: Store) -> None:
     spec = write_run(store, "mt", 1, [0.5], settings={"ema_decay": 0.5})
     write_run(store, "mt", 1, [0.5], settings={"teacher_source": [0.25, 0.75]})
