@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -136,8 +136,8 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, list[str]]]]:
-    """Open an export; gives the names of each run's files. Every file is there and is the one that was written."""
+def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, dict[str, str]]]]:
+    """Open an export; gives each run's files and digests. Every file is there and is the one that was written."""
     try:
         with zipfile.ZipFile(file) as archive:
             names = set(archive.namelist())
@@ -150,14 +150,14 @@ def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, list[str]]]
             unlike = sorted(names ^ {*digests, MANIFEST})
             if unlike:
                 raise UserError(f"{file}: its manifest and its contents differ: {', '.join(unlike[:3])}")
-            members: dict[str, list[str]] = {}
+            members: dict[str, dict[str, str]] = {}
             for name, digest in digests.items():
                 match = _MEMBER.fullmatch(name)
                 if match is None:
                     raise UserError(f"{file}: expected files of runs, found '{name}'")
                 if hashlib.sha256(archive.read(name)).hexdigest() != digest:
                     raise UserError(f"{file}: {name} is damaged (its SHA-256 is not the recorded one)")
-                members.setdefault(match["run"], []).append(match["file"])
+                members.setdefault(match["run"], {})[match["file"]] = digest
             yield archive, members
     except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, UserError):
@@ -168,8 +168,8 @@ def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, list[str]]]
 def _require_replaceable(file: Path, digests: dict[str, str]) -> None:
     """A file may be the only copy of what is in it: another run's files, or another training's of the same run."""
     try:
-        with _opened(file) as (archive, _):
-            held: dict[str, str] = json.loads(archive.read(MANIFEST))["files"]
+        with _opened(file) as (_, members):
+            held = {f"runs/{run}/{name}": digest for run, own in members.items() for name, digest in own.items()}
     except UserError as error:
         raise UserError(f"{error}; it is not replaced, so expected another name") from None
     lost = sorted(name for name, digest in held.items() if digests.get(name) != digest)
@@ -179,7 +179,7 @@ def _require_replaceable(file: Path, digests: dict[str, str]) -> None:
         )
 
 
-def _checked(file: Path, archive: zipfile.ZipFile, folder: str, own: list[str]) -> RunSpec:
+def _checked(file: Path, archive: zipfile.ZipFile, folder: str, own: Collection[str]) -> RunSpec:
     """Return a run's spec; it must be finished, whole, and the run that its folder is named after."""
     absent = sorted({"run.json", "cases.csv"} - set(own))
     if absent:

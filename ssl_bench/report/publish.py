@@ -13,7 +13,7 @@ from ssl_bench.files import write_bytes
 from ssl_bench.report.draw import Example, Line, Panel, example_figure, line_figure, render
 from ssl_bench.report.figures import FigureReport, case_score
 from ssl_bench.report.paper import TableReport
-from ssl_bench.report.select import mean_and_deviation, metric_title, seed_scores
+from ssl_bench.report.select import dotted, mean_and_deviation, metric_title, seed_scores
 from ssl_bench.report.site import Exhibit, Picture, RunPage, refuse_others, write_site
 from ssl_bench.report.table import FORMATS, Cell, Table
 from ssl_bench.spec import Metric
@@ -104,9 +104,9 @@ def _overview(reports: Sequence[TableReport | FigureReport]) -> Table:
 
 def _run_page(run: Run) -> RunPage:
     facts = (
-        ("Specification", _flat(run.spec.model_dump(mode="json"))),
-        ("Provenance", _flat(run.provenance)),
-        ("Costs", _flat({key: value for key, value in run.result.items() if key != "scores"})),
+        ("Specification", _rows(run.spec.model_dump(mode="json"))),
+        ("Provenance", _rows(run.provenance)),
+        ("Costs", _rows({key: value for key, value in run.result.items() if key != "scores"})),
     )
     pictures = [
         Picture("Training curves", f"curves-{run.path.name}", {"svg": render(line_figure(_panels(run)), "svg")})
@@ -160,12 +160,9 @@ def _line(frame: Any, name: str) -> Line:
     return Line(name, own["iteration"].to_numpy(dtype=float), np.asarray([own[name].to_numpy(dtype=float)]))
 
 
-def _flat(data: Mapping[str, Any], prefix: str = "") -> tuple[tuple[str, str], ...]:
+def _rows(data: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Nested data as dotted keys and texts."""
-    rows: list[tuple[str, str]] = []
-    for key, value in data.items():
-        if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{key}.")
-        else:
-            rows.append((f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
-    return tuple(rows)
+    return tuple(
+        (key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for key, value in dotted(data).items()
+    )

@@ -9,7 +9,7 @@ from typing import Any
 from ssl_bench.command import toml_value
 from ssl_bench.errors import UserError
 from ssl_bench.folder import RunFolder, spec_of
-from ssl_bench.report.select import CASES, mean_and_deviation, metric_title, origin, seed_scores, undefined
+from ssl_bench.report.select import CASES, dotted, mean_and_deviation, metric_title, origin, seed_scores, undefined
 from ssl_bench.report.table import Table
 from ssl_bench.store import Entry, Run
 
@@ -134,14 +134,7 @@ def _settings(entry: Entry) -> dict[str, Any]:
     identity = spec_of(entry.path, RunFolder(entry.path).read() or {}).identity()
     own = identity.pop("protocol") | identity.pop("hyperparameters")
     shown = ("benchmark", "labeled", "train_count", "method", "seed")
-    return _flat(own) | {key: value for key, value in _flat(identity).items() if key not in shown}
-
-
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in nested.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
-    return flat
+    return dotted(own) | {key: value for key, value in dotted(identity).items() if key not in shown}
 
 
 def _dsc(entries: Sequence[Entry]) -> str:

@@ -243,6 +243,14 @@ def _machine(origin: Mapping[str, Any]) -> tuple[str, ...]:
     return origin["device"], origin["ssl_bench"], _packages(origin["packages"])
 
 
+def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested data under keys with dots, as `--set` names them."""
+    flat = {}
+    for key, value in nested.items():
+        flat.update(dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+    return flat
+
+
 def plain_protocol(protocol: Protocol) -> dict[str, Any]:
     """A protocol's deciding fields; where a weight file lies does not decide."""
     data = protocol.model_dump(mode="json", exclude={"name", "title", "note", "epochs", "split", "score_every"})
