@@ -11,6 +11,7 @@ import torch
 from ssl_bench import __version__
 from ssl_bench.launch.task import typed_command
 from ssl_bench.method import SSLMethod, source_hash
+from ssl_bench.wording import quantity
 
 PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "numpy", "pillow", "medpy", "scipy", "h5py")
 
@@ -33,7 +34,7 @@ def provenance(method: type[SSLMethod], device: torch.device) -> dict[str, Any]:
 def cpu_name() -> str:
     """Name what of a CPU decides how it rounds: instruction set and threads, as in "CPU (AVX512), 1 thread"."""
     threads = torch.get_num_threads()
-    return f"CPU ({torch.backends.cpu.get_cpu_capability()}), {threads} thread{'s' * (threads != 1)}"
+    return f"CPU ({torch.backends.cpu.get_cpu_capability()}), {quantity(threads, 'thread')}"
 
 
 def _version(package: str) -> str | None:

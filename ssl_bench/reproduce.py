@@ -10,7 +10,7 @@ from typing import Any
 from ssl_bench.errors import UserError
 from ssl_bench.method import SSLMethod
 from ssl_bench.plan import Request
-from ssl_bench.report.grid import Grid, Place, Target, aim, places
+from ssl_bench.report.grid import Grid, Place, Target, aim, places, upper_line
 from ssl_bench.report.select import plain_protocol, select
 from ssl_bench.report.table import Table
 from ssl_bench.spec import RunSpec
@@ -42,14 +42,26 @@ class Lack:
     seed: int
 
 
-def wanted_runs(grids: Sequence[Grid], target: Target, methods: Mapping[str, type[SSLMethod]]) -> dict[str, Place]:
-    """Return one place for each different cell of the grids: a run that several of them show is wanted once."""
+def wanted_runs(
+    grids: Sequence[Grid],
+    target: Target,
+    methods: Mapping[str, type[SSLMethod]],
+    runs: Sequence[Run] = (),
+    fingerprint: str | None = None,
+) -> dict[str, Place]:
+    """Return one place for each different cell of the grids: a run that several of them show is wanted once.
+
+    An upper line is wanted whole where the store has some run of it, for there it is shown.
+    """
     found: dict[str, Place] = {}
     for grid in grids:
-        for row in places(aim(grid, target, methods), target, methods):
-            for place in row:
-                if place is not None:
-                    found.setdefault(_identity(place), place)
+        aimed = aim(grid, target, methods)
+        upper = upper_line(aimed, methods)
+        above = [] if upper is None else [place for place in places(upper, target, methods)[0] if place is not None]
+        is_begun = any(select(runs, [place.cell for place in above], fingerprint))
+        body = [place for row in places(aimed, target, methods) for place in row if place is not None]
+        for place in [*(above if is_begun else []), *body]:
+            found.setdefault(_identity(place), place)
     return found
 
 

@@ -9,6 +9,8 @@ from handwritten import METHODS, write_run
 from ssl_bench.cli.common import asked_target
 from ssl_bench.errors import UserError
 from ssl_bench.report.grid import Target, all_grids, load_grid
+from ssl_bench.report.layout import View
+from ssl_bench.report.paper import paper_table
 from ssl_bench.reproduce import (
     estimated_seconds,
     lack_table,
@@ -30,10 +32,10 @@ def store(tmp_path: Path) -> Store:
 def lacks_of(
     store: Store, *grids: tuple[str, int], seeds: tuple[int, ...] = (1, 2), target: Target = MINI
 ) -> list[str]:
-    wanted = wanted_runs([load_grid(kind, str(number)) for kind, number in grids], target, METHODS)  # type: ignore[arg-type]
+    runs = store.runs()
+    wanted = wanted_runs([load_grid(kind, str(number)) for kind, number in grids], target, METHODS, runs)  # type: ignore[arg-type]
     return [
-        f"{lack.place.method} {lack.place.column.labeled} {lack.seed}"
-        for lack in lacking(wanted, seeds, store.runs(), None)
+        f"{lack.place.method} {lack.place.column.labeled} {lack.seed}" for lack in lacking(wanted, seeds, runs, None)
     ]
 
 
@@ -46,6 +48,20 @@ def test_what_is_there_is_not_wanted_again(store: Store) -> None:
         "cps 5% 1", "cmtv1 5% 1", "cmtv2 5% 1", "cmtv3 5% 1", "ucmt 5% 1",
         "supervised 5% 2", "cps 5% 2", "cmtv1 5% 2", "cmtv2 5% 2", "cmtv3 5% 2",
     ]  # fmt: skip
+
+
+def test_an_upper_line_that_is_begun_is_wanted_whole(store: Store) -> None:
+    for method in ("supervised", "mt", "cps", "cmtv1", "cmtv2", "cmtv3", "ucmt"):
+        for seed in (1, 2):
+            write_run(store, method, seed, [0.5])
+    assert lacks_of(store, ("table", 4)) == []
+    write_run(store, "supervised", 1, [0.5], labeled=1815)
+    assert lacks_of(store, ("table", 4)) == ["supervised 100% 2"]
+    found = paper_table(load_grid("table", "4"), MINI, store.runs(), METHODS, View())
+    (command,) = found.missing
+    assert "--methods supervised --dataset isic --labeled 100% --protocol mini --seeds 1,2" in command
+    write_run(store, "supervised", 2, [0.5], labeled=1815)
+    assert lacks_of(store, ("table", 4)) == []
 
 
 def test_scores_on_the_way_are_wanted_where_they_are_asked_for(store: Store) -> None:

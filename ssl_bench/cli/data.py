@@ -21,6 +21,7 @@ from ssl_bench.cli.common import (
     times,
 )
 from ssl_bench.errors import UserError
+from ssl_bench.wording import quantity
 
 
 @data_app.command("check")
@@ -45,7 +46,7 @@ def data_check(dataset: DatasetArgument, data_root: DataRootOption = None) -> No
     counts = ((found.errors, "error"), (len(found.findings) - found.errors, "warning"))
     kinds = Counter(finding.kind for finding in found.findings)
     console.print(
-        ", ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts)
+        ", ".join(quantity(count, word) for count, word in counts)
         + (f" ({', '.join(f'{kind}: {count}' for kind, count in kinds.items())})" if kinds else ""),
         highlight=False, soft_wrap=True,
     )  # fmt: skip

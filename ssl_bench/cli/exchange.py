@@ -10,6 +10,7 @@ import typer
 
 from ssl_bench.cli.common import RESULTS, ResultsOption, existing_store, listed, results_app, say, warn
 from ssl_bench.errors import UserError
+from ssl_bench.wording import quantity
 
 if TYPE_CHECKING:
     from ssl_bench.store import Run
@@ -37,9 +38,9 @@ def export_results(
     runs = _named("--methods", methods, runs, lambda run: run.spec.method)
     runs = _named("--protocol", protocols, runs, lambda run: run.spec.protocol.name)
     count = export_runs(runs, file, weights=weights, pictures=pictures)
-    typer.echo(f"{count} runs written to {file} ({file.stat().st_size / 1e6:.1f} MB)")
+    typer.echo(f"{quantity(count, 'run')} written to {file} ({file.stat().st_size / 1e6:.1f} MB)")
     if count < len(runs):
-        say(f"{len(runs) - count} unfinished runs are not in it")
+        say(f"not in it: {quantity(len(runs) - count, 'unfinished run')}")
 
 
 @results_app.command("import")
@@ -52,7 +53,10 @@ def import_results(
     from ssl_bench.store import Store
 
     imported = import_runs(file, Store(results_root))
-    typer.echo(f"{imported.added} runs added, {imported.already} were there, {len(imported.conflicts)} conflicts")
+    typer.echo(
+        f"{quantity(imported.added, 'run')} added, {imported.already} there before, "
+        f"{quantity(len(imported.conflicts), 'conflict')}"
+    )
     if imported.conflicts:
         say("\n".join(f"conflict: {conflict}" for conflict in imported.conflicts))
         raise typer.Exit(1)

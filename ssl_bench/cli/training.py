@@ -138,10 +138,10 @@ def reproduce(
         chosen_grids(table, figure, all_of_them),
         asked_target(dataset, labeled, protocol, settings, iterations),
     )
-    wanted = wanted_runs(grids, target, load_methods(*(methods_dir or [])))
     store, unreadable = Store(results_root), list[str]()
     runs, console = store.runs(unreadable), make_console()
     warn(unreadable)
+    wanted = wanted_runs(grids, target, load_methods(*(methods_dir or [])), runs, data)
     lacks = lacking(wanted, parsed_seeds(seeds), runs, data)
     lack_table(lacks, len(wanted) * len(parsed_seeds(seeds)), runs).print(console)
     if dry_run or not lacks:

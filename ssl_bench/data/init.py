@@ -21,6 +21,7 @@ from ssl_bench.data.files import CaseFiles, list_cases
 from ssl_bench.data.volumes import HDF5, NIFTI, list_volumes, read_array
 from ssl_bench.errors import UserError
 from ssl_bench.spec import GREY, METRICS, Benchmark, Files, Volumes, number_of, parse_share
+from ssl_bench.wording import quantity
 
 PICTURES: tuple[str, ...] = Files.model_fields["image_suffixes"].default
 KINDS = {"2D images": PICTURES, "HDF5 volumes": HDF5, "volumes": (*NIFTI, ".nrrd", ".mha")}
@@ -210,7 +211,7 @@ def _listed(patterns: Patterns) -> str:
     said, covered = list[str](), set[Path]()
     for pattern, files in patterns.items():
         if not covered.issuperset(files.values()) and len(said) < 8:
-            said.append(f"{_quoted(pattern)} ({len(files)} files)")
+            said.append(f"{_quoted(pattern)} ({quantity(len(files), 'file')})")
             covered.update(files.values())
     return ", ".join(said) or "no two files that are named alike"
 

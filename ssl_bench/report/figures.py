@@ -23,6 +23,7 @@ from ssl_bench.report.layout import Body, Gathered, View, fill_commands, gather,
 from ssl_bench.report.select import metric_title, origin, seed_scores
 from ssl_bench.spec import FRACTIONS, Metric, load_benchmark
 from ssl_bench.store import Run
+from ssl_bench.wording import quantity
 
 CASES = 2  # rows of Figure 4 per data set, the first of those that are drawn by their ids
 
@@ -56,7 +57,7 @@ def paper_figure(
     found = gather(aim(grid, target, methods), target, runs, methods, view)
     drawn = {"curves": _curves, "shares": _shares, "examples": _examples, "moments": _moments}[grid.kind]
     figure, remarks = drawn(found)
-    missing = tuple(fill_commands(found.body, view))
+    missing = tuple(fill_commands([*found.above, *found.body], view))
     notes = [*remarks, *protocol_notes(target, found.body), *origin(found.runs)]
     notes += missing_notes(grid, target, missing, view)
     return FigureReport(found.grid, figure, tuple(notes), found.runs, missing)
@@ -165,7 +166,7 @@ def _without_pictures(runs: Sequence[Run]) -> list[str]:
     """Say that runs are there whose pictures are not."""
     if not runs:
         return []
-    return [f"{len(runs)} runs are there without pictures: `results export` takes those along with --pictures alone."]
+    return [f"{quantity(len(runs), 'run')} without pictures: `results export` takes those along with --pictures alone."]
 
 
 def _rows_of(data: str, runs: Sequence[Run | None]) -> list[Example]:

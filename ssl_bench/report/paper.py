@@ -82,7 +82,7 @@ def paper_table(
     above = [] if found.upper is None else analyse(found.upper, found.above)
     rows = [*([] if found.upper is None else found.upper.rows), *grid.rows]
     layout = _Layout(grid, rows, methods, view, above + records, len(above))
-    missing = tuple(fill_commands(found.body, view))
+    missing = tuple(fill_commands([*found.above, *found.body], view))
     notes = [*layout.notes(), *protocol_notes(target, found.body), *origin(found.runs), *_few_seeds(found)]
     notes += missing_notes(grid, target, missing, view)
     groups = [[column] for column in range(len(grid.columns))] if len(grid.metrics) > 1 else [range(len(grid.columns))]

@@ -12,6 +12,7 @@ from ssl_bench.folder import RunFolder, spec_of
 from ssl_bench.report.select import CASES, dotted, mean_and_deviation, metric_title, origin, seed_scores, undefined
 from ssl_bench.report.table import Table
 from ssl_bench.store import Entry, Run
+from ssl_bench.wording import quantity
 
 MOST = 60  # finished runs that `status` lists one by one
 
@@ -83,7 +84,7 @@ def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: 
             notes.append(f"{entry.hash}: {entry.error}")
     for key, own in groups.items():
         seeds = len({entry.seed for entry in own})
-        rows.append([*key, f"{seeds} seeds", "finished", "", _dsc(own), f"{len(own)} runs", ""])
+        rows.append([*key, quantity(seeds, "seed"), "finished", "", _dsc(own), quantity(len(own), "run"), ""])
     begun = {entry.hash for entry in entries}
     waiting = sum(name not in begun for name in queued)
     if waiting:
@@ -96,7 +97,7 @@ def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: 
     else:
         rows = [row[:-1] for row in rows]
     return Table(
-        f"{len(entries)} runs", header, rows, frozenset({"Labelled", "Seed", "Iteration", "DSC [%]"}), notes,
+        quantity(len(entries), "run"), header, rows, frozenset({"Labelled", "Seed", "Iteration", "DSC [%]"}), notes,
         unbroken=frozenset({"Status", "Run"}),
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.files import WEIGHT_FILES, file_fingerprint
 from ssl_bench.spec import FRACTIONS, Benchmark, Metric, Protocol, Split, number_of, parse_share
 from ssl_bench.store import Run
+from ssl_bench.wording import quantity
 
 METRIC_TITLES = {"dsc": "DSC [%]", "jaccard": "Jaccard [%]", "95hd": "95HD", "asd": "ASD"}
 CASES = {2: "images", 3: "volumes"}
@@ -151,7 +152,8 @@ def origin(runs: Sequence[Run]) -> list[str]:
     seeds = sorted({run.spec.seed for run in runs})
     origins = [origin for run in runs for origin in _origins(run)]
     software = {f"ssl-bench {one['ssl_bench']}, {_packages(one['packages'])}" for one in origins}
-    dates = sorted(str(run.provenance["finished"])[:10] for run in runs)
+    dates = [str(run.provenance["finished"])[:10] for run in runs]
+    days = " to ".join(sorted({min(dates), max(dates)}))
     devices = "; ".join(sorted({str(one["device"]) for one in origins}))
     data: dict[str, dict[str, None]] = {}
     for run in runs:
@@ -162,7 +164,7 @@ def origin(runs: Sequence[Run]) -> list[str]:
     return [
         f"Measured: mean over test cases, ± sample standard deviation over seeds ({', '.join(map(str, seeds))}).",
         *(f"{name}: {'; '.join(shares)}." for name, shares in data.items()),
-        (f"Runs of {dates[0]} to {dates[-1]} on {devices}; {'; '.join(sorted(software))}."),
+        (f"Runs of {days} on {devices}; {'; '.join(sorted(software))}."),
         *_weight_files(runs),
         *_commands(runs),
         *_unlike(runs),
@@ -194,7 +196,7 @@ def _commands(runs: Sequence[Run], most: int = 3) -> list[str]:
     commands = sorted({str(run.provenance["command"]) for run in runs if run.provenance.get("command")})
     lines = [f"Trained by `{command}`" for command in commands[:most]]
     more = len(commands) - most
-    return lines + [f"and {more} other command{'s' * (more > 1)} (see the runs)."] * (more > 0)
+    return lines + [f"and {quantity(more, 'other command')} (see the runs)."] * (more > 0)
 
 
 def _unlike(runs: Sequence[Run]) -> list[str]:
