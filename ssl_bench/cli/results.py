@@ -107,7 +107,7 @@ def report(
         return
     for one in reports:
         assert isinstance(one, TableReport)
-        tables = [*one.tables, one.statistics] if statistics else one.tables
+        tables = [*one.tables, one.statistics] if statistics and one.statistics.rows else one.tables
         if format == "terminal":
             for shown in tables:
                 shown.print(make_console())

@@ -91,7 +91,12 @@ def paper_table(
     oracle = oracle_table(grid, found.body)
     tables += [oracle] if oracle is not None else []
     return TableReport(
-        grid, tuple(tables), statistics_table(grid, records), statistics_csv(grid, records), found.runs, missing
+        grid,
+        tuple(tables),
+        statistics_table(grid, above + records),
+        statistics_csv(grid, above + records),
+        found.runs,
+        missing,
     )
 
 
@@ -171,6 +176,12 @@ class _Layout:
             if (given := published(self.grid, row, column, metric)) is not None
         )
         says = {
+            "Bold, underlined: the best and the second best measured mean.": any(
+                self._emphasis(r, c, m) == "best"
+                for r, row in enumerate(self.records)
+                for c, cell in enumerate(row)
+                for m in range(len(cell))
+            ),
             "†: copied by the paper from another paper, under another protocol.": copied,
             "▲ above, ▼ below, = inside the measured 95 % interval.": any(
                 one.verdict.startswith(tuple(VERDICTS)) for one in every

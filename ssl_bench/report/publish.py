@@ -78,7 +78,8 @@ def _caption(report: FigureReport) -> str:
 def _exhibit(report: TableReport | FigureReport) -> Exhibit:
     title = f"{report.grid.name}. {report.grid.title}"
     if isinstance(report, TableReport):
-        return Exhibit(_slug(report), title, tables=(*report.tables, report.statistics))
+        tables = (*report.tables, report.statistics) if report.statistics.rows else report.tables
+        return Exhibit(_slug(report), title, tables=tables)
     picture = Picture(title, _slug(report), _rendered(report))
     rows = [[Cell(run.spec.label, runs=(run.path.name,))] for run in report.runs]
     runs = Table("The runs that are drawn", ["Run"], rows)

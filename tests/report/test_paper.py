@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Call
 from handwritten import ISIC, KVASIR, METHODS, write_run
 from scipy import stats
 
@@ -105,7 +106,7 @@ def test_clear_differences_are_marked_and_equal_methods_never(store: Store) -> N
     assert texts["Supervised"] == f"{low_mean} *"  # against the best; against itself, the baseline, nothing
     assert texts["MT"] == f"{low_mean} *"  # no better than the baseline
     assert texts["CPS"] == texts["UCMT"] == f"{high_mean} +"
-    (legend,) = [note for note in found.tables[0].notes if note.startswith("*")]
+    (legend,) = [note for note in found.tables[0].notes if "*: differs" in note]
     assert "Supervised" in legend
     assert "Holm" in legend
 
@@ -188,6 +189,35 @@ def test_costs_say_what_they_are_of(store: Store) -> None:
     for costs in (True, False):
         notes = " ".join(paper_table(grid, target, store.runs(), METHODS, View(costs=costs)).tables[0].notes)
         assert ("Costs: parameters of all networks of a run" in notes) == costs
+
+
+def test_bold_and_underlined_are_explained_where_they_stand(store: Store) -> None:
+    legend = "Bold, underlined: the best and the second best measured mean."
+    write_run(store, "mt", 1, [0.5])
+    write_run(store, "supervised", 1, [0.9], labeled=1815)
+    assert legend not in " ".join(report(store).tables[0].notes)  # one method, and an upper line that does not compete
+    write_run(store, "cps", 1, [0.6])
+    assert legend in " ".join(report(store).tables[0].notes)
+
+
+def test_the_statistics_have_the_upper_line_uncompared(store: Store) -> None:
+    for seed in (1, 2, 3):
+        write_run(store, "mt", seed, draw(30, 0.5))
+        write_run(store, "supervised", seed, draw(30, 0.9), labeled=1815)
+    found = report(store)
+    record = records(found)["Supervised, 100%"]
+    assert (record["labeled"], record["seeds"], record["vs_best_p"], record["vs_baseline_p"]) == ("100%", "3", "", "")
+    low, mean, high = (float(record[key]) for key in ("ci95_low", "mean", "ci95_high"))
+    assert low < mean < high
+    assert [row[:2] for row in found.statistics.rows] == [["Supervised, 100%", "isic 100%"], ["MT", "isic 5%"]]
+
+
+def test_statistics_of_nothing_are_not_printed(call: Call) -> None:
+    write_run(Store(Path("results")), "mt", 1, [0.5] * 3)
+    of_isic = call("report", "--table", "4", "--protocol", "mini", "--set", 'metrics=["dsc"]', "--statistics")
+    assert "Table 4: statistics" in of_isic[1]
+    of_kvasir = call("report", "--table", "2", "--protocol", "mini", "--set", 'metrics=["dsc"]', "--statistics")
+    assert (of_kvasir[0], "statistics" in of_kvasir[1]) == (0, False)
 
 
 def test_one_labelled_image_is_not_all_of_them(store: Store) -> None:
