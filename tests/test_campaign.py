@@ -71,6 +71,8 @@ def test_a_run_that_cannot_go_on_is_no_refusal_of_its_data_set(tmp_path: Path) -
     [
         (("--minutes", "0.1"), "--minutes: expected more than"),
         (("--minutes", "5", "--datasets", "la"), "--datasets: expected some of cvc, kvasir, isic; found la"),
+        (("--minutes", "5", "--methods", "mt,nope"), "supervised, uamt; found nope"),
+        (("--minutes", "5", "--encoder-weights", "r50.pth"), "expected `imagenet` or a file, found r50.pth"),
         (("--minutes", "5", "--export", "x.tar"), "--export: expected a .zip file, found x.tar"),
     ],
 )

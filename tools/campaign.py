@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ssl_bench.method import load_methods
 from ssl_bench.spec import load_benchmark
 from ssl_bench.store import Store
 
@@ -95,6 +96,13 @@ def parsed() -> argparse.Namespace:
     unknown = [name for name in arguments.datasets.split(",") if name not in SHARES]
     if unknown:
         parser.error(f"--datasets: expected some of {', '.join(SHARES)}; found {', '.join(unknown)}")
+    known = load_methods()
+    unknown = [name for name in arguments.methods.split(",") if name not in known]
+    if unknown:
+        parser.error(f"--methods: expected some of {', '.join(known)}; found {', '.join(unknown)}")
+    weights = arguments.encoder_weights
+    if weights not in (None, "imagenet") and not Path(weights).is_file():
+        parser.error(f"--encoder-weights: expected `imagenet` or a file, found {weights}")
     if 60 * arguments.minutes <= RESERVE:
         parser.error(f"--minutes: expected more than {RESERVE / 60:.2f}, found {arguments.minutes}")
     if arguments.export.suffix != ".zip":
