@@ -34,10 +34,12 @@ class BoxMix:
 
     def __call__(self, tensor: Tensor) -> Tensor:
         """Mix (B, *spatial) or (B, C, *spatial)."""
-        mask = self.mask if tensor.dim() == self.mask.dim() else self.mask.unsqueeze(1)
         mixed = torch.empty_like(tensor)
-        torch.where(mask[:-1], tensor[1:], tensor[:-1], out=mixed[:-1])
-        torch.where(mask[-1:], tensor[:1], tensor[-1:], out=mixed[-1:])
+        has_channels = tensor.dim() > self.mask.dim()
+        planes = zip(tensor.unbind(1), mixed.unbind(1), strict=True) if has_channels else [(tensor, mixed)]
+        for own, out in planes:  # one channel at a time: with channels innermost, rows of three would be slow
+            torch.where(self.mask[:-1], own[1:], own[:-1], out=out[:-1])
+            torch.where(self.mask[-1:], own[:1], own[-1:], out=out[-1:])
         return mixed
 
 

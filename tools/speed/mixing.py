@@ -19,6 +19,8 @@ def ratios(settings: Settings) -> Iterator[Ratio]:
     """Plan and mix, images and labels."""
     for name, (shape, r) in SHAPES.items():
         images = torch.randn(BATCH, *shape, device=settings.device)
+        if name == "2D":  # as the batches come
+            images = images.to(memory_format=torch.channels_last)
         labels = torch.randint(0, 2, (BATCH, *shape[1:]), device=settings.device)
         maps = torch.rand(2, BATCH, *shape[1:], device=settings.device)
         yield compare(
