@@ -165,13 +165,10 @@ def aim(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> G
     A data set that the grid does not have takes the place of its first one, its own usual shares that of the grid's.
 
     Raises:
-        UserError: a setting is of neither the protocol nor one of the grid's methods, or the data set is unknown.
+        UserError: a setting, of the target or of the grid's own, is of neither the protocol nor one of the methods that
+            it is for; or a method or the data set is unknown.
     """
-    known = protocol_keys()
-    fields = {key for row in grid.rows if row.method for key in methods[row.method].hyperparameters.model_fields}
-    unknown = [key for key in target.settings if key not in known | fields]
-    if unknown:
-        raise UserError(f"--set {unknown[0]}: neither a protocol field nor one of the methods of {grid.name}")
+    _require_known(grid, target, methods)
     columns: list[Column] = []
     datasets = list(dict.fromkeys(column.dataset for column in grid.columns))
     for dataset in [target.dataset] if target.dataset is not None else datasets:
@@ -185,11 +182,43 @@ def aim(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> G
     return grid.model_copy(update={"columns": tuple(columns)})
 
 
+def _require_known(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> None:
+    """Every method, and every setting by somebody: one that nobody takes would leave the numbers as they were."""
+    where = f"--{grid.exhibit} {grid.option}"
+    for name, method in [*((f"row '{row.title}'", row.method) for row in grid.rows), ("upper_line", grid.upper_line)]:
+        if method is not None and method not in methods:
+            raise UserError(f"{where}: {name}: expected one of {', '.join(sorted(methods))}; found '{method}'")
+    protocol = protocol_keys()
+    own = [set(methods[row.method].hyperparameters.model_fields) if row.method else set() for row in grid.rows]
+    fields = set().union(*own)
+    for key in target.settings:
+        if key not in protocol | fields:
+            raise UserError(f"--set {key}: neither a protocol field nor one of the methods of {grid.name}")
+    for row, known in zip(grid.rows, own, strict=True):
+        for key in row.settings:
+            if key not in protocol | known:
+                raise UserError(f"{where}: row '{row.title}': {key} is neither a protocol field nor one of its method")
+    for column in grid.columns:
+        for key in column.settings:
+            if key not in protocol | fields:
+                name = column.title or f"{column.dataset} {column.labeled}"
+                raise UserError(f"{where}: column '{name}': {key} is neither a protocol field nor one of a row's method")
+
+
 def _transferred(columns: Sequence[Column], benchmark: Benchmark, option: str) -> list[Column]:
-    """The columns on another data set, as many of its shares as there were and as it has."""
+    """The columns on another data set, as many of its shares as there were and as it has.
+
+    The title of a column without settings goes, for what it names is the data set or the share that it had.
+    """
     shares = dict(zip(dict.fromkeys(column.labeled for column in columns), benchmark.labeled, strict=False))
     return [
-        column.model_copy(update={"dataset": option, "labeled": shares[column.labeled]})
+        column.model_copy(
+            update={
+                "dataset": option,
+                "labeled": shares[column.labeled],
+                "title": column.title if column.settings else "",
+            }
+        )
         for column in columns
         if column.labeled in shares
     ]

@@ -186,6 +186,39 @@ def test_an_unknown_number_is_told_the_known_ones(exhibit: str, known: str) -> N
         load_grid(exhibit, "9")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ('upper_line = "all"', r"upper_line: expected one of cct, .*; found 'all'"),
+        ('rows = [{ title = "m", method = "mtt" }]', r"row 'm': expected one of cct, .*; found 'mtt'"),
+        ('rows = [{ title = "m", method = "mt", settings = { ema_decai = 0.9 } }]', r"row 'm': ema_decai is neither"),
+        ('rows = [{ title = "m", method = "mt", settings = { k = 2 } }]', r"row 'm': k is neither"),  # UCMT's
+        ('rows = [{ title = "a row", settings = { k = 2 } }]', r"row 'a row': k is neither"),
+        ('columns = [{ dataset = "demo", labeled = "5%", settings = { k = 2 } }]', r"column 'demo 5%': k is neither"),
+    ],
+)
+def test_what_a_card_says_of_methods_and_settings_is_for_somebody(line: str, named: str, tmp_path: Path) -> None:
+    lines = {
+        "kind": 'kind = "table"',
+        "title": 'title = "Two decays"',
+        "columns": 'columns = [{ dataset = "demo", labeled = "5%" }]',
+        "rows": 'rows = [{ title = "m", method = "mt" }]',
+    }
+    lines[line.split(" = ")[0]] = line
+    card = tmp_path / "mine.toml"
+    card.write_text("\n".join(lines.values()))
+    with pytest.raises(UserError, match=rf"--table {card}: {named}"):
+        aim(load_grid("table", str(card)), Target(), METHODS)
+
+
+def test_on_another_data_set_a_title_stays_where_it_names_settings_alone() -> None:
+    grid = GRIDS["table 5"]
+    first, second = grid.columns[:2]
+    grid = grid.model_copy(update={"columns": (first.model_copy(update={"title": "Skin", "settings": {}}), second)})
+    assert [column.title for column in aim(grid, Target(dataset="isic"), METHODS).columns] == ["Skin", "k = 2"]
+    assert [column.title for column in aim(grid, Target(dataset="demo"), METHODS).columns] == ["", "k = 2"]
+
+
 def test_a_data_set_of_ones_own_can_stand_in_a_grid(tmp_path: Path) -> None:
     card = tmp_path / "mine.toml"
     text = (REPOSITORY / "benchmarks/datasets/kvasir.toml").read_text()
