@@ -7,20 +7,24 @@ import json
 import re
 import zipfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from pydantic import ValidationError
 
+from ssl_bench.cases import read_cases
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.files import write_bytes
 from ssl_bench.folder import FORMAT
 from ssl_bench.spec import RunSpec
 from ssl_bench.store import Run, Store
+from ssl_bench.wording import quantity
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MANIFEST = "manifest.json"
 SCORES = ("run.json", "splits.json", "cases.csv", "curves.csv", "test_curve.csv", "validation_curve.csv")
@@ -55,11 +59,14 @@ def export_runs(runs: Sequence[Run], file: Path, *, weights: bool = False, pictu
         The number of runs written.
 
     Raises:
-        UserError: none is finished, or the file cannot be written or holds something else.
+        UserError: none is finished, the scores of one are damaged, or the file cannot be written or holds something
+            else.
     """
     finished = [run for run in runs if run.status == "finished"]
     if not finished:
         raise UserError(f"expected finished runs to export, found none among {len(runs)}")
+    for run in finished:
+        run.require_whole()
     patterns = SCORES + (WEIGHTS if weights else ()) + (PICTURES if pictures else ())
     content, digests = BytesIO(), dict[str, str]()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -85,39 +92,47 @@ def import_runs(file: Path, store: Store) -> Imported:
     Every run of the file is looked at first: a damaged file changes nothing.
 
     Raises:
-        UserError: the file is not an export, is damaged, or would leave the store's folder.
+        UserError: the file is not an export, is damaged, or would leave the store's folder, which may be unwritable.
     """
     result = Imported()
     with _opened(file) as (archive, members):
-        specs = {folder: _checked(file, archive, folder, own) for folder, own in members.items()}
+        checked = {folder: _checked(file, archive, folder, own) for folder, own in members.items()}
         for folder, own in members.items():
-            spec, contents = specs[folder], {name: archive.read(f"runs/{folder}/{name}") for name in own}
-            conflict = _merge(store, spec, contents, result)
+            spec, cases = checked[folder]
+            contents = {name: archive.read(f"runs/{folder}/{name}") for name in own}
+            try:
+                conflict = _merge(store, spec, cases, contents, result)
+            except OSError as error:
+                counted = f"{quantity(result.added, 'run')} of {len(members)} added before"
+                raise UserError(f"{store.root}: cannot be written: {error.strerror} ({counted})") from None
             if conflict:
                 result.conflicts.append(f"runs/{folder} ({spec.label}): {conflict}")
     return result
 
 
-def _merge(store: Store, spec: RunSpec, contents: dict[str, bytes], result: Imported) -> str | None:
+def _merge(
+    store: Store, spec: RunSpec, cases: pd.DataFrame, contents: dict[str, bytes], result: Imported
+) -> str | None:
     """Bring one run in; returns why it could not be."""
     with store.claim(spec) as mine:
         if not mine:
             return "is being trained here; left alone"
         folder = store.folder(spec)
-        if not folder.is_finished:
-            folder.adopt(contents)
-            result.added += 1
-            return None
-    here = store.find(spec)
-    assert here is not None
-    there = pd.read_csv(BytesIO(contents["cases.csv"]), dtype={"case": str}, keep_default_na=False, na_values=[""])
-    if not here.cases.equals(there):
-        return (
-            f"has other scores here ({_headline(here.result)}) than in the file ({_headline_of(contents)}); left alone"
-        )
-    result.already += 1
-    folder.add_missing(contents)
-    return None
+        try:
+            if not folder.is_finished:
+                folder.adopt(contents)
+                result.added += 1
+                return None
+            here = store.find(spec)
+            assert here is not None
+            if not here.cases.equals(cases):
+                there = _headline_of(contents)
+                return f"has other scores here ({_headline(here.result)}) than in the file ({there}); left alone"
+        except UserError as error:
+            return f"is damaged here ({error}); left alone"
+        result.already += 1
+        folder.add_missing(contents)
+        return None
 
 
 def _headline(result: dict[str, Any]) -> str:
@@ -138,31 +153,37 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 @contextmanager
 def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, dict[str, str]]]]:
     """Open an export; gives each run's files and digests. Every file is there and is the one that was written."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            names = set(archive.namelist())
-            if MANIFEST not in names:
-                raise UserError(f"{file}: expected an export of `ssl-bench results export`, found no {MANIFEST} in it")
-            manifest = json.loads(archive.read(MANIFEST))
-            if manifest["format"] != FORMAT:
-                raise UserError(f"{file}: expected format {FORMAT}, found {manifest['format']!r}")
-            digests = dict(manifest["files"])
-            unlike = sorted(names ^ {*digests, MANIFEST})
-            if unlike:
-                raise UserError(f"{file}: its manifest and its contents differ: {', '.join(unlike[:3])}")
-            members: dict[str, dict[str, str]] = {}
-            for name, digest in digests.items():
-                match = _MEMBER.fullmatch(name)
-                if match is None:
-                    raise UserError(f"{file}: expected files of runs, found '{name}'")
-                if hashlib.sha256(archive.read(name)).hexdigest() != digest:
-                    raise UserError(f"{file}: {name} is damaged (its SHA-256 is not the recorded one)")
-                members.setdefault(match["run"], {})[match["file"]] = digest
-            yield archive, members
-    except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, UserError):
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(file))
+            members = _members(file, archive)
+        except UserError:
             raise
-        raise UserError(f"{file}: not an export that can be read: {error}") from None
+        except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{file}: not an export that can be read: {error}") from None
+        yield archive, members
+
+
+def _members(file: Path, archive: zipfile.ZipFile) -> dict[str, dict[str, str]]:
+    names = set(archive.namelist())
+    if MANIFEST not in names:
+        raise UserError(f"{file}: expected an export of `ssl-bench results export`, found no {MANIFEST} in it")
+    manifest = json.loads(archive.read(MANIFEST))
+    if manifest["format"] != FORMAT:
+        raise UserError(f"{file}: expected format {FORMAT}, found {manifest['format']!r}")
+    digests = dict(manifest["files"])
+    unlike = sorted(names ^ {*digests, MANIFEST})
+    if unlike:
+        raise UserError(f"{file}: its manifest and its contents differ: {', '.join(unlike[:3])}")
+    members: dict[str, dict[str, str]] = {}
+    for name, digest in digests.items():
+        match = _MEMBER.fullmatch(name)
+        if match is None:
+            raise UserError(f"{file}: expected files of runs, found '{name}'")
+        if hashlib.sha256(archive.read(name)).hexdigest() != digest:
+            raise UserError(f"{file}: {name} is damaged (its SHA-256 is not the recorded one)")
+        members.setdefault(match["run"], {})[match["file"]] = digest
+    return members
 
 
 def _require_replaceable(file: Path, digests: dict[str, str]) -> None:
@@ -179,8 +200,8 @@ def _require_replaceable(file: Path, digests: dict[str, str]) -> None:
         )
 
 
-def _checked(file: Path, archive: zipfile.ZipFile, folder: str, own: Collection[str]) -> RunSpec:
-    """Return a run's spec; it must be finished, whole, and the run that its folder is named after."""
+def _checked(file: Path, archive: zipfile.ZipFile, folder: str, own: Collection[str]) -> tuple[RunSpec, pd.DataFrame]:
+    """Return a run's spec and scores; it must be finished, whole, and the run that its folder is named after."""
     absent = sorted({"run.json", "cases.csv"} - set(own))
     if absent:
         raise UserError(f"{file}: runs/{folder} has no {absent[0]}")
@@ -197,4 +218,5 @@ def _checked(file: Path, archive: zipfile.ZipFile, folder: str, own: Collection[
         raise UserError(
             f"{file}: runs/{folder}: its specification is that of {spec.benchmark}/{spec.method}/{spec.hash}"
         )
-    return spec
+    name = f"runs/{folder}/cases.csv"
+    return spec, read_cases(archive.read(name), spec, record["result"], f"{file}: {name}")

@@ -19,6 +19,14 @@ from ssl_bench.files import write_bytes, write_json
 from ssl_bench.spec import RunSpec
 
 FORMAT = 1
+OF_A_RUN = (
+    "splits.json",
+    "*.csv",
+    "*.npz",
+    "weights.safetensors",
+    "log.txt",
+    "traceback.txt",
+)  # what training wrote and no other training may inherit, by pattern; the checkpoint goes with the end
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,11 @@ class RunFolder:
         self._drop_checkpoints()
 
     def adopt(self, contents: Mapping[str, bytes]) -> None:
-        """Take over a finished run's files from elsewhere, run.json last, in place of an unfinished run's."""
+        """Take over a finished run's files from elsewhere, run.json last, in place of all of an unfinished run's."""
+        for name in OF_A_RUN:
+            for path in self.path.glob(name):
+                if path.name not in contents:
+                    path.unlink()
         for name, content in contents.items():
             if name != "run.json":
                 write_bytes(self.path / name, content)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from filelock import FileLock, Timeout
 
+from ssl_bench.cases import read_cases
 from ssl_bench.errors import UserError
 from ssl_bench.examples import Example, Moment, read_pictures
 from ssl_bench.folder import RunFolder, spec_of
@@ -44,25 +45,35 @@ class Run:
 
     @cached_property
     def cases(self) -> pd.DataFrame:
-        """Scores per network, case and class: network, case, class, then a column per metric (NaN: undefined)."""
-        import pandas as pd
+        """A finished run's scores: network, case, class, then a column per metric (NaN: undefined).
 
-        return pd.read_csv(self.path / "cases.csv", dtype={"case": str}, keep_default_na=False, na_values=[""])
+        Raises:
+            UserError: the file is not the one that the run wrote.
+        """
+        path = self.path / "cases.csv"
+        try:
+            return read_cases(path.read_bytes(), self.spec, self.result, str(path))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+
+    def require_whole(self) -> None:
+        """Read the scores of a finished run.
+
+        Raises:
+            UserError: they are not those that it wrote.
+        """
+        self.cases  # noqa: B018
 
     @cached_property
     def curves(self) -> pd.DataFrame:
         """Training curves, a row per logged iteration."""
-        import pandas as pd
-
-        return pd.read_csv(self.path / "curves.csv")
+        return _read_table(self.path / "curves.csv")
 
     @cached_property
     def test_curve(self) -> pd.DataFrame | None:
         """The predictor's test scores at intervals of training: iteration, then a column per metric; None without."""
-        import pandas as pd
-
         path = self.path / "test_curve.csv"
-        return pd.read_csv(path) if path.exists() else None
+        return _read_table(path) if path.exists() else None
 
     @cached_property
     def examples(self) -> list[Example]:
@@ -224,6 +235,15 @@ def _as_entry(path: Path, data: dict[str, Any]) -> Entry:
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path / 'run.json'}: not a run of this version: {error!r}") from None
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
 
 
 def _status(path: Path, recorded: str) -> Status:

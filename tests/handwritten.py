@@ -78,7 +78,8 @@ def write_run(
     folder = store.root / "runs" / spec.benchmark / spec.method / spec.hash
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(record))
-    rows = [f"{predictor},{case},lesion,{'' if score is None else score}" for case, score in enumerate(scores)]
+    rows = [f"student2,{case},lesion,{other}" for case in range(len(scores))]
+    rows += [f"{predictor},{case},lesion,{'' if score is None else score}" for case, score in enumerate(scores)]
     (folder / "cases.csv").write_text("\n".join([f"network,case,class,{metric}", *rows]) + "\n")
     if curve is not None:
         rows = [f"{10 * i},{'' if value is None else value}" for i, value in enumerate(curve, start=1)]

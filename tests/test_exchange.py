@@ -1,5 +1,6 @@
 """Results travel: out of one store, into another, whole and without loss."""
 
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import pytest
 from conftest import Call
 from handwritten import KVASIR, write_run
 
+from ssl_bench import folder as folder_module
 from ssl_bench.errors import UserError
 from ssl_bench.exchange import export_runs, import_runs
 from ssl_bench.store import Run, Store
@@ -145,6 +147,69 @@ def test_a_finished_run_takes_the_place_of_an_unfinished_one(here: Store, there:
     assert import_runs(tmp_path / "a.zip", there).added == 1
     assert folder.is_finished
     assert not [name for name in names(folder.path) if "checkpoint" in name]
+
+
+def test_nothing_of_an_unfinished_run_stays_beside_the_one_that_takes_its_place(
+    here: Store, there: Store, tmp_path: Path
+) -> None:
+    run = finished(here)
+    export_runs([run], tmp_path / "a.zip")
+    write_run(there, "mt", 1, [0.5, None, 0.75], status="failed")
+    folder = there.folder(run.spec).path
+    for name in ("curves.csv", "validation_curve.csv", "weights.safetensors", "moments-9.npz", "traceback.txt"):
+        (folder / name).write_bytes(b"of another training")
+    import_runs(tmp_path / "a.zip", there)
+    assert names(folder) - {".lock"} == {"run.json", "splits.json", "cases.csv", "curves.csv"}
+    assert (folder / "curves.csv").read_bytes() == b"curves.csv"
+
+
+def test_damaged_scores_do_not_travel(here: Store, there: Store, tmp_path: Path) -> None:
+    run = finished(here)
+    export_runs([run], tmp_path / "a.zip")
+    cases = run.path / "cases.csv"
+    cases.write_text(cases.read_text().replace("0.75", "0.25"))
+    with pytest.raises(UserError, match=r"cases\.csv: the mean dsc of teacher is 0\.375, where run\.json says 0\.625"):
+        export_runs(here.runs(), tmp_path / "b.zip")
+    content = cases.read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+    (name,) = [name for name in manifest["files"] if name.endswith("cases.csv")]
+    manifest["files"][name] = hashlib.sha256(content).hexdigest()
+    changed = rewrite(tmp_path / "a.zip", cases_csv=content, manifest_json=json.dumps(manifest).encode())
+    with pytest.raises(UserError, match=r"changed\.zip: runs/isic/mt/.*/cases\.csv: the mean dsc of teacher"):
+        import_runs(changed, there)
+    assert not there.root.exists()
+
+
+@pytest.mark.parametrize(("name", "content"), [("run.json", "{"), ("cases.csv", "network,case,class,dsc\n")])
+def test_a_run_that_is_damaged_here_is_a_conflict(
+    here: Store, there: Store, tmp_path: Path, name: str, content: str
+) -> None:
+    run = finished(here)
+    write_run(here, "cps", 2, [0.5, 0.25])
+    export_runs(here.runs(), tmp_path / "a.zip")
+    damaged = there.folder(write_run(there, "mt", 1, [0.5, None, 0.75])).path / name
+    damaged.write_text(content)
+    outcome = import_runs(tmp_path / "a.zip", there)
+    assert (outcome.added, outcome.already) == (1, 0)  # the other run came in all the same
+    (conflict,) = outcome.conflicts
+    assert f"runs/isic/mt/{run.spec.hash}" in conflict
+    assert f"is damaged here ({damaged}: " in conflict
+    assert damaged.read_text() == content
+
+
+def test_a_disk_that_is_full_is_named_and_not_the_file(
+    here: Store, there: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_runs([finished(here)], tmp_path / "a.zip")
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folder_module, "write_bytes", full)
+    with pytest.raises(UserError) as refused:
+        import_runs(tmp_path / "a.zip", there)
+    assert str(refused.value) == f"{there.root}: cannot be written: No space left on device (0 runs of 1 added before)"
 
 
 def test_a_run_that_is_being_trained_is_left_alone(here: Store, there: Store, tmp_path: Path) -> None:

@@ -700,15 +700,6 @@ def test_a_failed_run_is_recorded_with_its_reason(discs: Path, tmp_path: Path) -
     assert (run.status, run.error) == ("finished", None)
 
 
-def test_case_ids_are_read_back_as_they_are(tmp_path: Path, discs: Path) -> None:
-    # "NA" and "001" are ids like any other; pandas takes them for a missing value and a number.
-    (job,) = plan(discs, "mt", iterations=1)
-    (run,) = finished([job], tmp_path)
-    (run.path / "cases.csv").write_text("network,case,class,dsc\nteacher,NA,polyp,0.5\nteacher,001,polyp,\n")
-    assert run.cases["case"].tolist() == ["NA", "001"]
-    assert run.cases["dsc"].isna().tolist() == [False, True]
-
-
 @pytest.mark.usefixtures("own_registry")
 def test_a_fault_of_a_method_costs_its_own_run_alone(discs: Path, tmp_path: Path) -> None:
     add_method(

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 
+from ssl_bench.errors import UserError
 from ssl_bench.report.grid import Grid, Place
 from ssl_bench.report.published import Published, differences, published
 from ssl_bench.report.select import metric_title, undefined
@@ -92,7 +93,8 @@ def case_scores(runs: Sequence[Run], metric: Metric, network: str | None = None)
         summed = grouped.sum()
         names = tuple(summed.index)
         cases = names if cases is None else cases
-        assert names == cases, f"{run.path}: other test cases than {runs[0].path}"
+        if names != cases:
+            raise UserError(f"{run.path}: other test cases than {runs[0].path}")
         sums.append(summed.to_numpy(dtype=float) * scale)
         counts.append(grouped.count().to_numpy(dtype=np.int64))
     assert cases is not None

@@ -19,7 +19,16 @@ from ssl_bench.report.draw import (
     uncertainty_figure,
 )
 from ssl_bench.report.grid import Grid, Target, aim, share
-from ssl_bench.report.layout import Body, Gathered, View, fill_commands, gather, missing_notes, protocol_notes
+from ssl_bench.report.layout import (
+    Body,
+    Gathered,
+    View,
+    damage_notes,
+    fill_commands,
+    gather,
+    missing_notes,
+    protocol_notes,
+)
 from ssl_bench.report.select import metric_title, origin, seed_scores
 from ssl_bench.spec import FRACTIONS, Metric, load_benchmark
 from ssl_bench.store import Run
@@ -58,7 +67,7 @@ def paper_figure(
     drawn = {"curves": _curves, "shares": _shares, "examples": _examples, "moments": _moments}[grid.kind]
     figure, remarks = drawn(found)
     missing = tuple(fill_commands([*found.above, *found.body], view))
-    notes = [*remarks, *protocol_notes(target, found.body), *origin(found.runs)]
+    notes = [*remarks, *damage_notes(found.damaged), *protocol_notes(target, found.body), *origin(found.runs)]
     notes += missing_notes(grid, target, missing, view)
     return FigureReport(found.grid, figure, tuple(notes), found.runs, missing)
 

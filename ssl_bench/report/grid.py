@@ -202,7 +202,9 @@ def _require_known(grid: Grid, target: Target, methods: Mapping[str, type[SSLMet
         for key in column.settings:
             if key not in protocol | fields:
                 name = column.title or f"{column.dataset} {column.labeled}"
-                raise UserError(f"{where}: column '{name}': {key} is neither a protocol field nor one of a row's method")
+                raise UserError(
+                    f"{where}: column '{name}': {key} is neither a protocol field nor one of a row's method"
+                )
 
 
 def _transferred(columns: Sequence[Column], benchmark: Benchmark, option: str) -> list[Column]:

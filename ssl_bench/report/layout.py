@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ssl_bench.command import run_words, setting_words
+from ssl_bench.errors import UserError
 from ssl_bench.method import SSLMethod
 from ssl_bench.report.grid import Grid, Place, Target, places, upper_line
 from ssl_bench.report.select import select
@@ -28,12 +30,16 @@ Body = list[list[tuple[Place | None, list[Run]]]]  # per row and column of a gri
 
 @dataclass(frozen=True)
 class Gathered:
-    """An aimed grid with the runs of each of its cells, and those of its upper line, empty where it was not run."""
+    """An aimed grid with the runs of each of its cells, and those of its upper line, empty where it was not run.
+
+    `damaged` names the files of the runs that had to be left out.
+    """
 
     grid: Grid
     body: Body
     upper: Grid | None
     above: Body
+    damaged: tuple[str, ...] = ()
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -53,10 +59,28 @@ def gather(
     above = [] if upper is None else places(upper, target, methods)
     wanted = [*above, *places(grid, target, methods)]
     chosen = iter(select(runs, [None if p is None else p.cell for row in wanted for p in row], view.fingerprint))
-    filled = [[(place, next(chosen)) for place in row] for row in wanted]
+    damaged: dict[Path, str] = {}
+    filled = [[(place, _whole(next(chosen), damaged)) for place in row] for row in wanted]
     head, body = filled[: len(above)], filled[len(above) :]
     has_run = any(own for row in head for _, own in row)
-    return Gathered(grid, body, upper if has_run else None, head if has_run else [])
+    return Gathered(grid, body, upper if has_run else None, head if has_run else [], tuple(damaged.values()))
+
+
+def _whole(runs: Sequence[Run], damaged: dict[Path, str]) -> list[Run]:
+    """Those whose scores can be read and are what the run wrote; `damaged` takes what is wrong with the others."""
+    whole = []
+    for run in runs:
+        try:
+            run.require_whole()
+            whole.append(run)
+        except UserError as error:
+            damaged[run.path] = str(error)
+    return whole
+
+
+def damage_notes(damaged: Sequence[str]) -> list[str]:
+    """Say which runs are left out because their scores are not those that they wrote."""
+    return [f"Left out: {text}. Moved out of the store, the run is trained again." for text in damaged]
 
 
 def missing_notes(grid: Grid, target: Target, commands: Sequence[str], view: View) -> list[str]:

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from ssl_bench.method import SSLMethod
 from ssl_bench.report.analysis import ENOUGH_SEEDS, FEW_SEEDS, Record, analyse, statistics_csv, statistics_table
 from ssl_bench.report.grid import Column, Grid, Row, Target, aim
-from ssl_bench.report.layout import Gathered, View, fill_commands, gather, missing_notes, protocol_notes
+from ssl_bench.report.layout import (
+    Gathered,
+    View,
+    damage_notes,
+    fill_commands,
+    gather,
+    missing_notes,
+    protocol_notes,
+)
 from ssl_bench.report.oracle import oracle_table
 from ssl_bench.report.published import published
 from ssl_bench.report.select import (
@@ -83,7 +91,8 @@ def paper_table(
     rows = [*([] if found.upper is None else found.upper.rows), *grid.rows]
     layout = _Layout(grid, rows, methods, view, above + records, len(above))
     missing = tuple(fill_commands([*found.above, *found.body], view))
-    notes = [*layout.notes(), *protocol_notes(target, found.body), *origin(found.runs), *_few_seeds(found)]
+    notes = [*layout.notes(), *damage_notes(found.damaged), *protocol_notes(target, found.body), *origin(found.runs)]
+    notes += _few_seeds(found)
     notes += missing_notes(grid, target, missing, view)
     groups = [[column] for column in range(len(grid.columns))] if len(grid.metrics) > 1 else [range(len(grid.columns))]
     tables = [layout.table(group, is_alone=len(groups) == 1) for group in groups]

@@ -25,7 +25,7 @@ from ssl_bench.report.runs import comparison_table, status_table
 from ssl_bench.report.select import mean_and_deviation
 from ssl_bench.report.table import FORMATS, Table
 from ssl_bench.spec import Split, load_benchmark
-from ssl_bench.store import Run, Store
+from ssl_bench.store import Store
 
 TITLES = ["Supervised", "MT", "CPS", "CMTv1", "CMTv2", "CMTv3", "UCMT"]
 
@@ -399,12 +399,15 @@ def test_a_brief_look_sees_what_a_long_one_does(store: Store) -> None:
     assert [run.spec.method for run in store.runs(of={("isic", "cps")})] == ["cps"]
 
 
-def test_cases_are_read_with_undefined_values_as_missing(store: Store) -> None:
-    write_run(store, "mt", 1, [0.5, None])
-    (run,) = store.runs()
-    assert isinstance(run, Run)
-    assert run.cases["case"].tolist() == ["0", "1"]
-    assert run.cases["dsc"].isna().tolist() == [False, True]
+def test_a_run_with_damaged_scores_is_left_out_and_named(store: Store) -> None:
+    for seed, score in ((1, 0.5), (2, 0.7), (3, 0.9)):
+        write_run(store, "mt", seed, [score, score])
+    damaged = store.runs()[2].path / "cases.csv"
+    damaged.write_text(damaged.read_text().rpartition("teacher")[0])  # its last case is lost
+    shown = table4(store)
+    assert measured(shown)["MT"].startswith("60.00 ± 14.14")
+    (note,) = [note for note in shown.notes if note.startswith("Left out")]
+    assert note.startswith(f"Left out: {damaged}: expected the scores of teacher on 2 cases, 1 a case; found 1 on 1.")
 
 
 # ----------------------------------------------------------------------------------------------------------- formats
