@@ -164,8 +164,11 @@ def _examples(found: Gathered) -> tuple[Figure, list[str]]:
         if others:
             remarks.append(f"Only runs of other seeds than {seeds[0]}, which are not shown: {', '.join(others)}.")
         examples += _rows_of(benchmark.name, shown)
+    drawn = [run for run in found.runs if run.examples]
+    scored = dict.fromkeys(map(case_metric_title, drawn))
     remarks.append(
-        "The cases are drawn by their ids, not chosen; a number is the case's DSC [%], a line the truth's border. "
+        f"The cases are drawn by their ids, not chosen; a number is the case's {' or '.join(scored) or 'score'}, "
+        "a line the truth's border. "
         "Of a volume the axial slice with the most ground truth is shown, its number is the whole volume's."
     )
     return example_figure([row.title for row in found.grid.rows], examples), remarks
@@ -197,15 +200,24 @@ def _rows_of(data: str, runs: Sequence[Run | None]) -> list[Example]:
     return rows
 
 
+def case_metric_title(run: Run) -> str:
+    """The metric that stands beside a case's picture, and that its best and worst cases were told by: the first."""
+    return metric_title(_first_metric(run), run.spec.protocol.dimensions)
+
+
+def _first_metric(run: Run) -> Metric:
+    metrics = run.spec.protocol.metrics
+    assert metrics != "auto"
+    return metrics[0]
+
+
 def case_score(run: Run | None, case: str) -> str:
     """A case's first metric by the predictor, mean over classes, as text; empty where it is undefined or not run."""
     if run is None:
         return ""
-    metrics = run.spec.protocol.metrics
-    assert metrics != "auto"
-    frame = run.cases
-    values = frame[(frame["network"] == run.result["predictor"]) & (frame["case"] == case)][metrics[0]].dropna()
-    return f"{values.mean() * (100 if metrics[0] in FRACTIONS else 1):.1f}" if len(values) else ""
+    metric, frame = _first_metric(run), run.cases
+    values = frame[(frame["network"] == run.result["predictor"]) & (frame["case"] == case)][metric].dropna()
+    return f"{values.mean() * (100 if metric in FRACTIONS else 1):.1f}" if len(values) else ""
 
 
 def _moments(found: Gathered) -> tuple[Figure, list[str]]:

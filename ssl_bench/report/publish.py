@@ -11,7 +11,7 @@ import numpy as np
 
 from ssl_bench.files import write_bytes
 from ssl_bench.report.draw import Example, Line, Panel, example_figure, line_figure, render
-from ssl_bench.report.figures import FigureReport, case_score
+from ssl_bench.report.figures import FigureReport, case_metric_title, case_score
 from ssl_bench.report.paper import TableReport
 from ssl_bench.report.select import dotted, mean_and_deviation, metric_title, seed_scores
 from ssl_bench.report.site import Exhibit, Picture, RunPage, refuse_others, write_site
@@ -120,7 +120,8 @@ def _run_page(run: Run) -> RunPage:
         ]
         if examples:
             content = render(example_figure([run.result["predictor"]], examples), "png")
-            pictures.append(Picture(words, f"{why}-{run.path.name}", {"png": content}))
+            title = f"{words} by {case_metric_title(run)}"
+            pictures.append(Picture(title, f"{why}-{run.path.name}", {"png": content}))
     return RunPage(run.path.name, run.spec.label, facts, tuple(pictures), (_networks(run),))
 
 

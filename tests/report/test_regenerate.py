@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from handwritten import write_run
 from PIL import Image
 
+from ssl_bench.examples import Example as Kept
+from ssl_bench.examples import write_pictures
 from ssl_bench.launch.inprocess import run_all
 from ssl_bench.method import load_methods
 from ssl_bench.plan import Request, plan_runs
@@ -163,8 +166,8 @@ def test_the_site_has_a_page_for_every_exhibit_and_every_run_behind_one_and_the_
         for word in (
             name,
             run.spec.data_fingerprint,
-            "Best cases",
-            "Worst cases",
+            "Best cases by DSC [%]",
+            "Worst cases by DSC [%]",
             "Training curves",
             run.provenance["device"],
         ):
@@ -332,6 +335,17 @@ def test_figure_4_shows_each_methods_mask_of_the_same_cases_with_its_score(runs:
             assert np.array_equal(example.truth, kept.truth)
             both, either = np.sum((mask == 1) & (kept.truth == 1)), np.sum(mask == 1) + np.sum(kept.truth == 1)
             assert float(score) == pytest.approx(100 * 2 * both / either if either else 100, abs=0.06)
+
+
+def test_figure_4_says_which_score_its_numbers_are(tmp_path: Path) -> None:
+    store, mask = Store(tmp_path), np.zeros((4, 4), np.uint8)
+    spec = write_run(store, "mt", 1, [3.5], metric="95hd")
+    picture = Kept("0", "drawn", 0, np.zeros((4, 4, 3), np.uint8), mask, mask)
+    write_pictures(store.folder(spec).path / "examples.npz", [picture])
+    target = Target(dataset="isic", labeled=("5%",), protocol="mini", settings={"metrics": ["95hd"]})
+    found = paper_figure(load_grid("figure", "4"), target, store.runs(), METHODS, View())
+    assert any("a number is the case's 95HD [px], a line the truth's border" in note for note in found.notes)
+    assert "3.5" in [axis.get_xlabel() for axis in found.figure.axes]
 
 
 def test_figure_5_shows_uncertainty_early_and_late(runs: list[Run]) -> None:
