@@ -69,6 +69,17 @@ def test_scores_on_the_way_are_wanted_where_they_are_asked_for(store: Store) -> 
     asking = Target(protocol=MINI.protocol, settings={**MINI.settings, "score_every": 20})
     assert "mt 5% 1" not in lacks_of(store, ("table", 4), seeds=(1,))
     assert "mt 5% 1" in lacks_of(store, ("table", 4), seeds=(1,), target=asking)
+    write_run(store, "mt", 1, [0.5], settings={"score_every": 10})
+    assert "mt 5% 1" in lacks_of(store, ("table", 4), seeds=(1,), target=asking)
+    write_run(store, "mt", 1, [0.5], settings={"score_every": 20})
+    assert "mt 5% 1" not in lacks_of(store, ("table", 4), seeds=(1,), target=asking)
+
+
+def test_how_no_validation_would_go_makes_no_other_run(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5], settings={"validation_share": 0.5})
+    assert "mt 5% 1" not in lacks_of(store, ("table", 4), seeds=(1,))
+    write_run(store, "cps", 1, [0.5], settings={"validation_share": 0.5, "validation": "labeled"})
+    assert "cps 5% 1" in lacks_of(store, ("table", 4), seeds=(1,))
 
 
 def test_a_run_that_several_exhibits_show_is_wanted_once(store: Store) -> None:

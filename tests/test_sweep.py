@@ -265,10 +265,14 @@ def test_a_grid_from_the_command_to_the_papers_table(cli: CommandLine, tmp_path:
     assert [[cell != "no run" for cell in row] for row in cells] == [
         [False] * 5, [True, True, False, False, False], [True, True, False, False, False],
     ]  # fmt: skip
+    damaged = tmp_path / "results/runs/demo/mt/0123456789abcdef/run.json"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("{")
     again = cli(*DEMO, "--method", "ucmt", "--param", "k=1..2", "--param", "r=4,8")
     assert again.returncode == 0
+    assert f"{damaged.relative_to(tmp_path)}: not a run's description" in again.stderr
     assert "finished (" not in again.stdout  # nothing is trained twice
-    assert len(Store(tmp_path / "results").entries()) == 4
+    assert len(Store(tmp_path / "results").entries([])) == 4
 
 
 def test_a_search_sets_images_apart_and_prunes(cli: CommandLine, tmp_path: Path) -> None:

@@ -136,7 +136,9 @@ def sweep(
         outcome = work(study, trials, planner.bound(defined), store, chosen.slots, display)
     finally:
         display.close()
-    _show(study.study, store.runs()).print(console)
+    unreadable: list[str] = []
+    _show(study.study, store.runs(unreadable)).print(console)
+    warn(unreadable)
     exit_on_failures(outcome)
 
 

@@ -75,7 +75,8 @@ class Cell:
 def select(runs: Sequence[Run], cells: Sequence[Cell | None], fingerprint: str | None) -> list[list[Run]]:
     """Return each cell's runs, one per seed, ordered by it; none for no cell.
 
-    Of two runs that differ in `score_every` alone, which trained alike, the one that scored more often is taken.
+    Of two runs that differ in `score_every` alone, which trained alike, the one that scored as often as the cell asks
+    for is taken, else the one that scored more often.
 
     Raises:
         UserError: runs on one data set are of different data or precision, which must never stand in one table.
@@ -95,16 +96,21 @@ def select(runs: Sequence[Run], cells: Sequence[Cell | None], fingerprint: str |
         _require_one("data (--data FINGERPRINT chooses)", {run.spec.data_fingerprint for run in of_data})
         _require_one("encoder weights", {str(run.spec.weights_fingerprint) for run in of_data if _has_encoder(run)})
         _require_one("precision (--set precision=... chooses)", {run.spec.protocol.precision for run in of_data})
-    return [_one_per_seed(own) for own in chosen]
+    asked = [None if cell is None else cell.protocol.score_every for cell in cells]
+    return [_one_per_seed(own, every) for own, every in zip(chosen, asked, strict=True)]
 
 
 def _has_encoder(run: Run) -> bool:
     return getattr(run.spec.protocol, "encoder", "none") != "none"
 
 
-def _one_per_seed(runs: Sequence[Run]) -> list[Run]:
+def _one_per_seed(runs: Sequence[Run], score_every: int | None) -> list[Run]:
+    def rank(run: Run) -> tuple[bool, float, str]:
+        own = run.spec.protocol.score_every
+        return score_every is not None and own != score_every, own or math.inf, run.path.name
+
     by_seed: dict[int, Run] = {}
-    for run in sorted(runs, key=lambda run: (run.spec.protocol.score_every or math.inf, run.path.name)):
+    for run in sorted(runs, key=rank):
         by_seed.setdefault(run.spec.seed, run)
     return [by_seed[seed] for seed in sorted(by_seed)]
 
@@ -254,10 +260,12 @@ def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def plain_protocol(protocol: Protocol) -> dict[str, Any]:
-    """A protocol's deciding fields; where a weight file lies does not decide."""
+    """A protocol's deciding fields; where a weight file lies does not decide, nor how no validation would go."""
     data = protocol.model_dump(mode="json", exclude={"name", "title", "note", "epochs", "split", "score_every"})
     if str(data.get("encoder_weights")).endswith(WEIGHT_FILES):
         data["encoder_weights"] = "file"
+    if data["validation"] is None:
+        del data["validation_share"], data["validate_every"]
     return data
 
 
