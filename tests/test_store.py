@@ -32,7 +32,7 @@ from ssl_bench.job import Job
 from ssl_bench.method import Hyperparameters, SSLMethod
 from ssl_bench.signals import StopSignal
 from ssl_bench.spec import RunSpec, load_benchmark, load_protocol
-from ssl_bench.store import Store
+from ssl_bench.store import Run, Store
 
 
 def spec_of(seed: int = 1, **changes: Any) -> RunSpec:
@@ -100,7 +100,7 @@ CLAIM = """
 import sys
 from pathlib import Path
 from ssl_bench.spec import RunSpec
-from ssl_bench.store import Store
+from ssl_bench.store import Run, Store
 
 with Store(Path(sys.argv[1])).claim(RunSpec.model_validate_json(sys.argv[2])) as mine:
     print(mine, flush=True)
@@ -360,7 +360,7 @@ CONTEND = """
 import os, sys, time
 from pathlib import Path
 from ssl_bench.spec import RunSpec
-from ssl_bench.store import Store
+from ssl_bench.store import Run, Store
 
 store, spec, inside = Store(Path(sys.argv[1])), RunSpec.model_validate_json(sys.argv[2]), sys.argv[3]
 children = []
@@ -606,36 +606,39 @@ def test_json_reads_back_and_ends_in_a_newline(tmp_path: Path, data: Any) -> Non
     assert text.endswith("\n")
 
 
-def write_cases(folder: RunFolder, rows: list[tuple[Any, ...]]) -> None:
-    write_csv(folder.path / "cases.csv", ("network", "case", "class", "dsc", "95hd"), rows)
+def write_cases(store: Store, rows: list[tuple[str, float, float | None]]) -> Run:
+    """Finish a run with these scores: case, DSC and 95HD of the teacher."""
+    spec = spec_of(test_count=len(rows))
+    folder = store.folder(spec)
+    folder.begin(spec, 100, {})
+    cases = [("teacher", case, "polyp", dsc, distance) for case, dsc, distance in rows]
+    write_csv(folder.path / "cases.csv", ("network", "case", "class", "dsc", "95hd"), cases)
+    mean = {"mean": sum(dsc for _, dsc, _ in rows) / len(rows), "undefined": 0}
+    folder.finish({"predictor": "teacher", "scores": {"teacher": {"dsc": mean}}})
+    run = store.find(spec)
+    assert run is not None
+    return run
 
 
-def test_scores_read_back_to_the_very_same_numbers(store: Store, folder: RunFolder) -> None:
+def test_scores_read_back_to_the_very_same_numbers(store: Store) -> None:
     rng = np.random.default_rng(0)
     values = [*rng.random(3000), *rng.random(1000) * 1e-9, *rng.random(1000) * 1e9, 0.0, 1.0, 1 / 3, 5e-324, 1e300]
-    write_cases(folder, [("teacher", f"c{i}", "polyp", float(value), None) for i, value in enumerate(values)])
-    run = store.find(SPEC)
-    assert run is not None
+    run = write_cases(store, [(f"c{i}", float(value), None) for i, value in enumerate(values)])
     assert run.cases["dsc"].tolist() == values
-    with (folder.path / "cases.csv").open() as file:
+    with (run.path / "cases.csv").open() as file:
         assert [float(row["dsc"]) for row in csv.DictReader(file)] == values
 
 
-def test_undefined_scores_are_empty_cells_and_read_back_as_nan(store: Store, folder: RunFolder) -> None:
-    write_cases(folder, [("teacher", "1", "polyp", 0.0, None), ("teacher", "2", "polyp", 1.0, 3.5)])
-    run = store.find(SPEC)
-    assert run is not None
-    assert (folder.path / "cases.csv").read_text().splitlines()[1] == "teacher,1,polyp,0.0,"
+def test_undefined_scores_are_empty_cells_and_read_back_as_nan(store: Store) -> None:
+    run = write_cases(store, [("1", 0.0, None), ("2", 1.0, 3.5)])
+    assert (run.path / "cases.csv").read_text().splitlines()[1] == "teacher,1,polyp,0.0,"
     assert np.isnan(run.cases["95hd"][0])
     assert run.cases["95hd"][1] == 3.5
 
 
 @pytest.mark.parametrize("name", ["007", "1", "1e5", "a,b", 'a"b', "é", "NA", "nan", "null", "None"])
-def test_case_ids_read_back_as_they_were(store: Store, folder: RunFolder, name: str) -> None:
-    write_cases(folder, [("teacher", name, "polyp", 0.5, None)])
-    run = store.find(SPEC)
-    assert run is not None
-    assert run.cases["case"].tolist() == [name]
+def test_case_ids_read_back_as_they_were(store: Store, name: str) -> None:
+    assert write_cases(store, [(name, 0.5, None)]).cases["case"].tolist() == [name]
 
 
 def test_curves_read_back(store: Store, folder: RunFolder) -> None:
