@@ -7,9 +7,12 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from ssl_bench.errors import UserError
 
 WEIGHT_FILES = (".pth", ".pt", ".safetensors")  # how a file of weights ends
 
@@ -26,6 +29,20 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(option: str, folder: Path) -> Iterator[None]:
+    """Make the folder that an option asks for, and answer for what cannot be written in it.
+
+    Raises:
+        UserError: the folder cannot be made, or a file in it not be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(f"{option}: {folder} cannot be written: {error.strerror}") from None
 
 
 def file_fingerprint(path: Path) -> str:

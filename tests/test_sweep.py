@@ -239,6 +239,12 @@ def test_plots_are_the_same_bytes_twice(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in once] == [path.read_bytes() for path in twice]
 
 
+def test_plots_that_cannot_be_written_are_an_error_of_the_option(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"^--output: .*file cannot be written: File exists$"):
+        plot(filled(tmp_path), tmp_path / "file")
+
+
 def test_a_sweep_is_found_by_name_or_alone(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no sweeps yet"):
         find_study(None, None, tmp_path)

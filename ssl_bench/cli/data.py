@@ -84,7 +84,7 @@ def data_init(
 ) -> None:
     """Write the card of your own data set by looking at its folder: 2D images or 3D volumes, and masks."""
     from ssl_bench.data.init import card_name, describe
-    from ssl_bench.files import write_bytes
+    from ssl_bench.files import write_bytes, writing
 
     path = output or Path(f"{card_name(folder.resolve().name)}.toml")
     if path.suffix != ".toml" or path.exists():
@@ -93,7 +93,8 @@ def data_init(
 
     with counted(make_console(), f"reading {folder}") as advance:
         card = describe(folder, path.stem, advance)
-    write_bytes(path, card.encode())
+    with writing("--output", path.parent):
+        write_bytes(path, card.encode())
     for line in card.partition("\n\n")[0].splitlines():
         typer.echo(line.removeprefix("# "))
     where = shlex.join([str(path), "--data-root", str(folder)])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ssl_bench.files import write_bytes
+from ssl_bench.files import write_bytes, writing
 from ssl_bench.report.draw import Example, Line, Panel, example_figure, line_figure, render
 from ssl_bench.report.figures import FigureReport, case_metric_title, case_score
 from ssl_bench.report.paper import TableReport
@@ -31,6 +32,8 @@ def write_files(report: TableReport | FigureReport, folder: Path) -> list[Path]:
     Returns:
         The files.
 
+    Raises:
+        UserError: the folder cannot be written.
     """
     contents: dict[str, bytes] = {}
     if isinstance(report, TableReport):
@@ -43,8 +46,9 @@ def write_files(report: TableReport | FigureReport, folder: Path) -> list[Path]:
         contents = {f".{suffix}": content for suffix, content in _rendered(report).items()}
         contents[".md"] = _caption(report).encode()
     paths = {folder / f"{_slug(report)}{suffix}": content for suffix, content in contents.items()}
-    for path, content in paths.items():
-        write_bytes(path, content)
+    with writing("--output", folder):
+        for path, content in paths.items():
+            write_bytes(path, content)
     return list(paths)
 
 
@@ -52,18 +56,20 @@ def write_html(reports: Sequence[TableReport | FigureReport], folder: Path) -> i
     """Write a site with a page per table, figure and run behind them; returns the number of pages.
 
     Raises:
-        UserError: the folder holds something else than an earlier report.
+        UserError: the folder holds something else than an earlier report, or cannot be written.
     """
-    refuse_others(folder)  # before minutes of drawing
-    exhibits = [_exhibit(report) for report in reports]
-    runs = {run.path.name: run for report in reports for run in report.runs}
-    pages = [_run_page(runs[name]) for name in sorted(runs)]
-    write_site(folder, "ssl-bench report", _overview(reports), exhibits, pages)
+    with writing("--html", folder):
+        refuse_others(folder)  # before minutes of drawing
+        exhibits = [_exhibit(report) for report in reports]
+        runs = {run.path.name: run for report in reports for run in report.runs}
+        pages = [_run_page(runs[name]) for name in sorted(runs)]
+        write_site(folder, "ssl-bench report", _overview(reports), exhibits, pages)
     return 2 + len(exhibits) + len(pages)  # with the overview and the list of runs
 
 
 def _slug(report: TableReport | FigureReport) -> str:
-    return f"{report.grid.exhibit}-{report.grid.label}"
+    """What an exhibit's files and page are called: of a-z, 0-9 and -."""
+    return re.sub(r"[^a-z0-9]+", "-", f"{report.grid.exhibit}-{report.grid.label}".lower()).strip("-")
 
 
 def _rendered(report: FigureReport) -> dict[str, bytes]:

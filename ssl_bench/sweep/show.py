@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
 from ssl_bench.errors import UserError
-from ssl_bench.files import write_bytes
+from ssl_bench.files import write_bytes, writing
 from ssl_bench.report.select import mean_and_deviation, metric_title, seed_scores
 from ssl_bench.report.table import Table
 from ssl_bench.spec import FRACTIONS
@@ -66,7 +66,7 @@ def plot(study: optuna.Study, folder: Path) -> list[Path]:
     """Write Optuna's plots of a sweep as PNG and SVG.
 
     Raises:
-        UserError: the sweep compares nothing, or too little of it has finished.
+        UserError: the sweep compares nothing, too little of it has finished, or the folder cannot be written.
     """
     from optuna.visualization import matplotlib as plots
 
@@ -92,7 +92,11 @@ def plot(study: optuna.Study, folder: Path) -> list[Path]:
         wanted["curves"] = lambda: plots.plot_intermediate_values(study)
     paths = []
     mpl.use("agg")
-    with mpl.rc_context({"svg.hashsalt": study.study_name, "figure.figsize": (8, 5)}), warnings.catch_warnings():
+    with (
+        writing("--output", folder),
+        mpl.rc_context({"svg.hashsalt": study.study_name, "figure.figsize": (8, 5)}),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         for name, draw in wanted.items():
             figure = _figure(draw())

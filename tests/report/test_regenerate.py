@@ -19,12 +19,15 @@ from filelock import FileLock
 from handwritten import write_run
 from PIL import Image
 
+from ssl_bench import BENCHMARKS_DIR
+from ssl_bench.errors import UserError
 from ssl_bench.examples import Example as Kept
 from ssl_bench.examples import write_pictures
 from ssl_bench.launch.inprocess import run_all
 from ssl_bench.method import load_methods
 from ssl_bench.plan import Request, plan_runs
 from ssl_bench.report import figures as figures_module
+from ssl_bench.report import publish
 from ssl_bench.report.draw import Example, Panel, UncertaintyExample
 from ssl_bench.report.figures import FigureReport, paper_figure
 from ssl_bench.report.grid import Target, all_grids, load_grid
@@ -176,6 +179,27 @@ def test_the_site_has_a_page_for_every_exhibit_and_every_run_behind_one_and_the_
     links = re.findall(r'href="(runs/[0-9a-f]+\.html)"', (tmp_path / "a/table-4.html").read_text())
     assert links
     assert all((tmp_path / "a" / link).is_file() for link in links)
+
+
+def test_a_table_of_ones_own_may_be_called_anything(tmp_path: Path) -> None:
+    card = tmp_path / "My_Täble (new).toml"
+    card.write_text((BENCHMARKS_DIR / "tables/table-4.toml").read_text())
+    table = paper_table(load_grid("table", str(card)), DEMO, [], METHODS, View())
+    assert "table-my-t-ble-new.md" in {path.name for path in write_files(table, tmp_path / "files")}
+    write_html([table], tmp_path / "site")
+    assert (tmp_path / "site/table-my-t-ble-new.html").is_file()
+
+
+def test_a_folder_that_cannot_be_made_is_named_before_anything_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = paper_table(load_grid("table", "4"), DEMO, [], METHODS, View())
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(publish, "_exhibit", lambda report: pytest.fail("drawn"))
+    with pytest.raises(UserError, match=r"^--output: .*file cannot be written: File exists$"):
+        write_files(table, tmp_path / "file")
+    with pytest.raises(UserError, match=r"^--html: .*file/site cannot be written: Not a directory$"):
+        write_html([table], tmp_path / "file/site")
 
 
 # ---------------------------------------------------------------------------------------------------------- tables
