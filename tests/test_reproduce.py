@@ -164,6 +164,7 @@ def test_reproduce_trains_what_is_missing_and_then_nothing(call: Call) -> None:
     assert "0 of 7 runs are missing" in out
     code, out, _ = call("report", *words[1:9], "--format", "csv", "--set", 'metrics=["dsc"]')
     assert "no run" not in out
+    assert call(*words, "--dry-run", "--data", "zz")[0] == 2
 
 
 @pytest.mark.parametrize(
@@ -180,6 +181,7 @@ def test_reproduce_trains_what_is_missing_and_then_nothing(call: Call) -> None:
         (["reproduce", "--table", "1", "--seeds", "one"], ["--seeds", "'one'"]),
         (["reproduce", "--table", "1", "--labeled", "many"], ["--labeled", "'many'"]),
         (["reproduce", "--table", "1", "--labeled", ","], ["--labeled", "','"]),
+        (["reproduce", "--table", "1", "--data", "zz"], ["--data", "there are none", "'zz'"]),
         (["reproduce", "--table", "1", "--dataset", "nowhere.toml"], ["nowhere.toml"]),
         (["reproduce", "--table", "1", "--set", "nonsense=1"], ["--set nonsense", "Table 1"]),
         (["reproduce", "--table", "2", "--protocol", "mini", "--seeds", "1"], ["--data-root"]),

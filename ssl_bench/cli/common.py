@@ -119,6 +119,14 @@ def asked_target(
     return Target(dataset, shares, protocol, parsed_settings(settings, iterations))
 
 
+def require_data(asked: str | None, fingerprints: Iterable[str]) -> None:
+    """Refuse a `--data` that is the beginning of none of these data fingerprints."""
+    there = sorted(set(fingerprints))
+    if asked is not None and not any(fingerprint.startswith(asked) for fingerprint in there):
+        known = ", ".join(there) or "a run's, of which there are none"
+        raise UserError(f"--data: expected the beginning of {known}; found '{asked}'")
+
+
 def listed(text: str) -> list[str]:
     """Words between commas."""
     return [word.strip() for word in text.split(",") if word.strip()]

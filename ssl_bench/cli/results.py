@@ -24,6 +24,7 @@ from ssl_bench.cli.common import (
     chosen_grids,
     existing_store,
     make_console,
+    require_data,
     same_place,
     say,
     warn,
@@ -83,10 +84,7 @@ def report(
     methods = load_methods(*(methods_dir or []))
     runs = existing_store(results_root).runs(unreadable, shown_runs(grids, target, methods))
     warn(unreadable)
-    there = {run.spec.data_fingerprint for run in runs}
-    if data is not None and not any(fingerprint.startswith(data) for fingerprint in there):
-        known = ", ".join(sorted(there)) or "a run's, of which there are none"
-        raise UserError(f"--data: expected the beginning of {known}; found '{data}'")
+    require_data(data, (run.spec.data_fingerprint for run in runs))
     view = View(all_networks, costs, data, tuple(same_place(results_root, methods_dir)))
     reports: list[TableReport | FigureReport] = []
     for grid in grids:

@@ -39,6 +39,7 @@ from ssl_bench.cli.common import (
     parsed_seeds,
     parsed_settings,
     place_words,
+    require_data,
     say,
     warn,
 )
@@ -141,6 +142,7 @@ def reproduce(
     store, unreadable = Store(results_root), list[str]()
     runs, console = store.runs(unreadable), make_console()
     warn(unreadable)
+    require_data(data, (run.spec.data_fingerprint for run in runs))
     wanted = wanted_runs(grids, target, load_methods(*(methods_dir or [])), runs, data)
     lacks = lacking(wanted, parsed_seeds(seeds), runs, data)
     lack_table(lacks, len(wanted) * len(parsed_seeds(seeds)), runs).print(console)
@@ -155,6 +157,7 @@ def reproduce(
                 request, chosen.planned, data_root, allow_partial=allow_partial, advance=advance, prepared=prepared
             )
         ]
+    require_data(data, (job.spec.data_fingerprint for _, job in planned))
     require_one_precision(wanted, [job.spec for _, job in planned], runs, data)
     place = place_words(data_root, results_root, methods_dir, allow_partial)
     exit_on_failures(_train_all(planned, store, chosen, place, console))

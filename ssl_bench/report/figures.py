@@ -68,7 +68,7 @@ def paper_figure(
     figure, remarks = drawn(found)
     missing = tuple(fill_commands([*found.above, *found.body], view))
     notes = [*remarks, *damage_notes(found.damaged), *protocol_notes(target, found.body), *origin(found.runs)]
-    notes += missing_notes(grid, target, missing, view)
+    notes += missing_notes(grid, target, [*found.above, *found.body], missing, view)
     return FigureReport(found.grid, figure, tuple(notes), found.runs, missing)
 
 

@@ -25,6 +25,7 @@ class View:
     options: tuple[str, ...] = ()  # further words of the commands that train what is missing
 
 
+SEEDS = [1, 2, 3]  # of every command by default
 Body = list[list[tuple[Place | None, list[Run]]]]  # per row and column of a grid
 
 
@@ -83,14 +84,17 @@ def damage_notes(damaged: Sequence[str]) -> list[str]:
     return [f"Left out: {text}. Moved out of the store, the run is trained again." for text in damaged]
 
 
-def missing_notes(grid: Grid, target: Target, commands: Sequence[str], view: View) -> list[str]:
-    """Say how what is missing is trained: all at once, and data set by data set."""
+def missing_notes(grid: Grid, target: Target, body: Body, commands: Sequence[str], view: View) -> list[str]:
+    """Say how what is missing of a body is trained: all at once, and data set by data set."""
     if not commands:
         return []
+    seeds = _seeds(body)
     words = ["ssl-bench", "reproduce", f"--{grid.exhibit}", grid.option]
     words += [] if target.dataset is None else ["--dataset", target.dataset]
     words += ["--labeled", ",".join(target.labeled)] if target.labeled else []
     words += [] if target.protocol is None else ["--protocol", target.protocol]
+    words += [] if seeds == SEEDS else ["--seeds", ",".join(map(str, seeds))]
+    words += [] if view.fingerprint is None else ["--data", view.fingerprint]
     everything = shlex.join([*words, *setting_words(target.settings), *view.options])
     return [f"missing runs: all of them by `{everything}`", *(f"missing runs: `{command}`" for command in commands)]
 
@@ -104,12 +108,17 @@ def protocol_notes(target: Target, body: Body) -> list[str]:
     ]
 
 
+def _seeds(body: Body) -> list[int]:
+    """The seeds of its runs; where there is no run, those that commands take by themselves."""
+    return sorted({run.spec.seed for row in body for _, own in row for run in own}) or SEEDS
+
+
 def fill_commands(body: Body, view: View) -> list[str]:
     """Commands that train what is missing: one for all methods of a data set, share and settings.
 
     A cell lacks a run where it has none of a seed that another cell has.
     """
-    seeds = sorted({run.spec.seed for row in body for _, own in row for run in own}) or [1, 2, 3]
+    seeds = _seeds(body)
     groups: dict[str, tuple[Place, list[str]]] = {}
     for row in body:
         for place, own in row:

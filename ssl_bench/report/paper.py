@@ -93,7 +93,7 @@ def paper_table(
     missing = tuple(fill_commands([*found.above, *found.body], view))
     notes = [*layout.notes(), *damage_notes(found.damaged), *protocol_notes(target, found.body), *origin(found.runs)]
     notes += _few_seeds(found)
-    notes += missing_notes(grid, target, missing, view)
+    notes += missing_notes(grid, target, [*found.above, *found.body], missing, view)
     groups = [[column] for column in range(len(grid.columns))] if len(grid.metrics) > 1 else [range(len(grid.columns))]
     tables = [layout.table(group, is_alone=len(groups) == 1) for group in groups]
     tables[-1].notes.extend(notes)
