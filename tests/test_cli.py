@@ -13,6 +13,7 @@ import pytest
 from conftest import REPOSITORY, Call, CommandLine, write_dataset
 from PIL import Image
 
+from ssl_bench import BENCHMARKS_DIR
 from ssl_bench.spec import card_names
 
 METHODS = [
@@ -210,6 +211,17 @@ def test_a_card_is_printed_with_what_it_inherits(card: str, lines: list[str], ca
     code, out, _ = call("benchmarks", card)
     assert code == 0
     assert set(lines) <= set(out.splitlines())
+
+
+@pytest.mark.parametrize(("kind", "first"), [("datasets", "# data set"), ("protocols", "# protocol, 2D")])
+def test_a_card_of_ones_own_is_printed_whichever_it_is(kind: str, first: str, call: Call, tmp_path: Path) -> None:
+    name = {"datasets": "kvasir", "protocols": "mini"}[kind]
+    own = tmp_path / "own.toml"
+    own.write_text((BENCHMARKS_DIR / kind / f"{name}.toml").read_text())
+    code, out, err = call("benchmarks", str(own))
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == first
+    assert out == call("benchmarks", name)[1]
 
 
 def test_an_empty_store_has_no_runs(call: Call) -> None:

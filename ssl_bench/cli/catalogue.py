@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ssl_bench.cli.common import RESULTS, DeviceOption, MethodsDirOption, ResultsOption, app, make_console, times
 from ssl_bench.errors import UserError
-
-if TYPE_CHECKING:
-    pass
 
 
 @app.command()
@@ -43,6 +40,7 @@ def benchmarks(
     card: Annotated[str | None, typer.Argument(help="Print this protocol's or data set's card in full.")] = None,
 ) -> None:
     """List the data sets and protocols, or print one card with everything that it decides."""
+    from ssl_bench.cards import read_toml
     from ssl_bench.report.table import Table
     from ssl_bench.spec import card_names, load_benchmark, load_protocol
 
@@ -50,8 +48,10 @@ def benchmarks(
         known = [*card_names("datasets"), *card_names("protocols")]
         if card not in known and not card.endswith(".toml"):
             raise UserError(f"benchmarks: expected one of {', '.join(known)}, or a .toml file; found '{card}'")
-        found = [load_benchmark(card)] if card in card_names("datasets") else []
-        is_protocol = card in card_names("protocols") or not found
+        is_file = card.endswith(".toml")
+        is_dataset = "classes" in read_toml(Path(card)) if is_file else card in card_names("datasets")
+        is_protocol = not is_dataset if is_file else card in card_names("protocols")
+        found = [load_benchmark(card)] if is_dataset else []
         forms = [load_protocol(card, dimensions=d) for d in (2, 3)] if is_protocol else []
         for heading, one in [*(("data set", b) for b in found), *((f"protocol, {p.dimensions}D", p) for p in forms)]:
             typer.echo(f"# {heading}")
