@@ -74,12 +74,23 @@ def test_a_run_that_cannot_go_on_is_no_refusal_of_its_data_set(tmp_path: Path) -
         (("--minutes", "5", "--methods", "mt,nope"), "supervised, uamt; found nope"),
         (("--minutes", "5", "--encoder-weights", "r50.pth"), "expected `imagenet` or a file, found r50.pth"),
         (("--minutes", "5", "--export", "x.tar"), "--export: expected a .zip file, found x.tar"),
+        (("--minutes", "5", "--export", "/dev/null/x.zip"), "--export: /dev/null cannot be written: "),
     ],
 )
 def test_bad_options_are_named(words: tuple[str, ...], named: str, tmp_path: Path) -> None:
     done = campaign(tmp_path, *words)
     assert done.returncode == 2
     assert named in done.stdout
+
+
+def test_an_export_that_could_not_be_replaced_ends_it_before_it_begins(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "campaign.zip").write_bytes(b"the only copy of something")
+    write_run(Store(tmp_path / "results"), "mt", 1, [0.5], benchmark=KVASIR)
+    done = campaign(tmp_path, "--minutes", "3", "--methods", "supervised", "--seeds", "1", "--iterations", "2")
+    assert done.returncode == 2
+    assert "campaign.zip could not be replaced at the end: nothing begins" in done.stdout
+    assert (tmp_path / "campaign.zip").read_bytes() == b"the only copy of something"
+    assert len(Store(tmp_path / "results").runs([])) == 1
 
 
 def test_a_data_set_that_is_refused_is_left_out_and_the_others_go_on(data: Path, tmp_path: Path) -> None:

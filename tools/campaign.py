@@ -10,10 +10,13 @@ import argparse
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ssl_bench.errors import UserError
+from ssl_bench.files import writing
 from ssl_bench.method import load_methods
 from ssl_bench.spec import load_benchmark
 from ssl_bench.store import Store
@@ -34,6 +37,12 @@ def main() -> int:
     deadline = time.monotonic() + 60 * arguments.minutes - RESERVE
     store = Store(arguments.results_root)
     settings, place = encoder(arguments), ["--results-root", str(arguments.results_root)]
+    export = ["results", "export", str(arguments.export), *place]
+    if arguments.export.exists() and not arguments.dry_run and bench(*export) != 0:
+        print(
+            f"--export: {arguments.export} could not be replaced at the end, so nothing begins; expected another name"
+        )
+        return 2
     codes, refused = [], set()
     for dataset, methods, seed in cells(arguments):
         if dataset in refused:
@@ -67,7 +76,7 @@ def main() -> int:
         return 2 if set(codes) == {2} else 1
     shown = ["report", "--table", "4", "--dataset", "DATASET", "--labeled", "SHARE", "--protocol", arguments.protocol]
     print("after the import:", shlex.join(["ssl-bench", *shown, *settings]))
-    codes.append(bench("results", "export", str(arguments.export), *place))
+    codes.append(bench(*export))
     return int(any(codes))
 
 
@@ -107,7 +116,11 @@ def parsed() -> argparse.Namespace:
         parser.error(f"--minutes: expected more than {RESERVE / 60:.2f}, found {arguments.minutes}")
     if arguments.export.suffix != ".zip":
         parser.error(f"--export: expected a .zip file, found {arguments.export}")
-    return arguments
+    try:
+        with writing("--export", arguments.export.parent), tempfile.TemporaryFile(dir=arguments.export.parent):
+            return arguments
+    except UserError as error:
+        parser.error(str(error))
 
 
 def cells(arguments: argparse.Namespace) -> Iterator[Cells]:
