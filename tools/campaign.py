@@ -39,9 +39,7 @@ def main() -> int:
     settings, place = encoder(arguments), ["--results-root", str(arguments.results_root)]
     export = ["results", "export", str(arguments.export), *place]
     if arguments.export.exists() and not arguments.dry_run and bench(*export) != 0:
-        print(
-            f"--export: {arguments.export} could not be replaced at the end, so nothing begins; expected another name"
-        )
+        print(f"--export: {arguments.export} could not be replaced at the end: nothing begins")
         return 2
     codes, refused = [], set()
     for dataset, methods, seed in cells(arguments):
