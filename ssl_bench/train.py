@@ -195,12 +195,16 @@ class Trainer:
             raise RunFailedError(f"{error}; {self._last_good()}") from None
 
     def _close_epoch(self, loss: Tensor) -> None:
-        """Where the protocol selects by training loss: keep the weights after the epoch with the lowest."""
+        """Where the protocol selects by training loss: keep the weights after the epoch with the lowest.
+
+        A last epoch that is cut short takes no part, whose mean over a few batches may be low by chance alone, unless
+        there is no other.
+        """
         if self.protocol.select != "train-loss":
             return
         self.epoch_loss += loss
         steps = self.iteration % self.epoch or self.epoch
-        if steps == self.epoch or self.iteration == self.job.iterations:
+        if steps == self.epoch or (self.iteration == self.job.iterations and not self.best):
             mean = float(self.epoch_loss) / steps
             if mean <= self.best_loss:
                 self.best_loss = mean
