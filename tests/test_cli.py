@@ -393,6 +393,8 @@ def test_a_method_file_that_cannot_be_imported(call: Call, data: Path, tmp_path:
         (["report", "--table", "4", "--protocol", "nonsense"], ["--protocol", "'nonsense'"]),
         (["report", "--table", "4", "--labeled", "lots"], ["--labeled", "'lots'"]),
         (["report", "--table", "4", "--set", "nonsense=1"], ["--set nonsense"]),
+        (["report", "--table", "4", "--set", "k=1", "--set", "k=2"], ["--set k: expected one value, found 1 and 2"]),
+        (["report", "--table", "4", "--iterations", "1", "--set", "iterations=3"], ["--set iterations", "3 and 1"]),
         (["benchmarks", "nonsense"], ["benchmarks: expected one of", "kvasir", "mini", "'nonsense'"]),
         (["report", "--table", "4", "--results-root", "nowhere"], ["--results-root: no folder at nowhere"]),
         (["report", "--table", "4", "--data", "abc"], ["--data: expected the beginning of", "'abc'"]),

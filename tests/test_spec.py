@@ -281,7 +281,8 @@ def test_all_settings_that_do_not_go_together_are_reported_together() -> None:
 @pytest.mark.parametrize(
     "setting",
     [
-        {"metrics": []}, {"metrics": ["f1"]}, {"rampup_epochs": "all"}, {"rampup_epochs": 0}, {"score_size": 0},
+        {"metrics": []}, {"metrics": ["f1"]}, {"metrics": ["dsc", "dsc"]}, {"rampup_epochs": "all"},
+        {"rampup_epochs": 0}, {"score_size": 0},
         {"learning_rate": math.inf}, {"learning_rate": math.nan}, {"ema_decay": 1}, {"lambda_max": -0.1},
         {"unlabeled_batch": 0}, {"epochs": 0}, {"precision": "fp16"}, {"aspp_dropout": 1.5}, {"input_std": [1, 1, 0]},
         {"views.student3": "weak"}, {"augmentation.hue": 0.6}, {"image_size": 256.5}, {"split": 3},

@@ -71,6 +71,9 @@ def test_a_grid_is_every_combination_and_the_ends_show_every_value() -> None:
     assert extremes(parse_parameters(["x=0.5..2", "r=4,8,16"])) == [
         {"x": 0.5, "r": 4}, {"x": 2.0, "r": 8}, {"x": 2.0, "r": 16},
     ]  # fmt: skip
+    with pytest.raises(UserError, match=r"^--param: expected a grid of at most 10000 trials, found one of 10001$"):
+        grid(parse_parameters(["k=0..10000"]))
+    assert len(grid(parse_parameters(["k=1..100", "r=1..100"]))) == 10_000
     with pytest.raises(UserError, match=r"a grid needs single values such as x=0\.5,2"):
         grid(parse_parameters(["x=0.5..2"]))
 

@@ -146,12 +146,16 @@ def parsed_seeds(text: str) -> tuple[int, ...]:
 
 
 def parsed_settings(texts: list[str] | None, iterations: int | None) -> dict[str, Any]:
-    """`--set KEY=VALUE` and `--iterations` as one."""
+    """`--set KEY=VALUE` and `--iterations` as one; what is said twice would be a wish that is not fulfilled."""
     from ssl_bench.spec import parse_setting
 
-    settings = dict(parse_setting(text) for text in texts or [])
-    if iterations is not None:
-        settings["iterations"] = iterations
+    pairs = [parse_setting(text) for text in texts or []]
+    pairs += [] if iterations is None else [("iterations", iterations)]
+    settings = dict(pairs)
+    for key in settings:
+        said = [value for name, value in pairs if name == key]
+        if len(said) > 1:
+            raise UserError(f"--set {key}: expected one value, found {' and '.join(map(str, said))}")
     return settings
 
 

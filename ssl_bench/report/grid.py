@@ -18,7 +18,7 @@ from ssl_bench.report.select import Cell
 from ssl_bench.spec import (
     Benchmark,
     ImageProtocol,
-    Metric,
+    Metrics,
     VolumeProtocol,
     load_benchmark,
     load_protocol,
@@ -57,7 +57,7 @@ class Grid(Card):
     number: int | None = None
     kind: Literal["table", "curves", "shares", "examples", "moments"]
     title: str
-    metrics: tuple[Metric, ...] = ("dsc",)
+    metrics: Metrics = ("dsc",)
     components: tuple[str, ...] = Field((), description="check marks, read from the method classes")
     comparisons: bool = Field(True, description="whether the rows compete with each other")
     baseline: str | None = Field(None, description="the method that the others are compared with, besides the best")
@@ -93,6 +93,9 @@ class Grid(Card):
             raise ValueError(f"baseline '{self.baseline}' is no method of a row")
         for column in self.columns:
             parse_share(column.labeled, "labeled")
+        shown = [(column.dataset, column.labeled) for column in self.columns]
+        if self.kind == "shares" and len(set(shown)) < len(shown):
+            raise ValueError("kind 'shares' has a place for one column of each data set and share")
         return self
 
 

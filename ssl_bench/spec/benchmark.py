@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
 
 from ssl_bench.cards import Card
 from ssl_bench.errors import UserError
@@ -16,6 +16,15 @@ from ssl_bench.files import file_fingerprint
 
 METRICS = ("dsc", "jaccard", "95hd", "asd")
 Metric = Literal["dsc", "jaccard", "95hd", "asd"]
+
+
+def _different(metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+    if len(set(metrics)) < len(metrics):
+        raise ValueError("expected different metrics")
+    return metrics
+
+
+Metrics = Annotated[tuple[Metric, ...], Field(min_length=1), AfterValidator(_different)]
 FRACTIONS = frozenset({"dsc", "jaccard"})  # from 0 to 1, larger is better; the other metrics are distances
 Count = Annotated[int, Field(ge=1)]
 Intensity = Literal["as-is", "zscore", "rgb"]  # how intensities are read; rgb: 8 bits a channel
@@ -146,7 +155,7 @@ class Benchmark(Card):
     )
     splits: dict[str, Split] = Field(min_length=1, description="the first is the default")
     labeled: tuple[str, ...] = Field(min_length=1, description="usual labelled shares; the first is the default")
-    metrics: tuple[Metric, ...] = Field(min_length=1)
+    metrics: Metrics
     protocol: str = Field("paper", description="the protocol that `run` takes when none is named")
     image_sides: Literal["varying"] | tuple[Count, Count] | None = Field(
         None, description="(H, W) of the published images, or varying; tells a copy of another size from the original"

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from ssl_bench.cards import Card
 from ssl_bench.errors import UserError
-from ssl_bench.spec.benchmark import Benchmark, Count, Metric
+from ssl_bench.spec.benchmark import Benchmark, Count, Metrics
 
 View = Literal["weak", "strong1", "strong2"]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -72,9 +72,7 @@ class Protocol(Card):
 
     # Data: which split of the card, and what is scored.
     split: str | Literal["default"] = Field("default", description="a split of the card by name, or a .csv split file")
-    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] | Literal["auto"] = Field(
-        "auto", description="auto: the data set's own"
-    )
+    metrics: Metrics | Literal["auto"] = Field("auto", description="auto: the data set's own")
     labeled_batch: Count
     unlabeled_batch: Count
     unlabeled_pool: Literal["unlabeled", "all"] = Field(description="all: the labelled images too, without their masks")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import tomllib
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import optuna
 
 Value = bool | int | float | str
+MOST = 10_000  # trials of a grid
 _RANGE = re.compile(r"(?P<low>[^.,]+(\.[^.,]+)?)\.\.(?P<high>[^,:]+?)(?P<log>:log)?")
 
 
@@ -103,7 +105,7 @@ def grid(parameters: Sequence[Parameter]) -> list[dict[str, Value]]:
     """Every combination, the last parameter changing fastest.
 
     Raises:
-        UserError: a parameter has endless many values.
+        UserError: a parameter has endless many values, or together they have more than anybody trains.
     """
     for parameter in parameters:
         if isinstance(parameter, Reals):
@@ -111,7 +113,11 @@ def grid(parameters: Sequence[Parameter]) -> list[dict[str, Value]]:
                 f"--param {parameter.name}: a grid needs single values such as {parameter.name}="
                 f"{parameter.low:g},{parameter.high:g}; a range wants --sampler tpe or random"
             )
-    values = [parameter.values for parameter in parameters if not isinstance(parameter, Reals)]
+    finite = [parameter for parameter in parameters if not isinstance(parameter, Reals)]
+    count = math.prod(p.high - p.low + 1 if isinstance(p, Integers) else len(p.values) for p in finite)
+    if count > MOST:
+        raise UserError(f"--param: expected a grid of at most {MOST} trials, found one of {count}")
+    values = [parameter.values for parameter in finite]
     names = [parameter.name for parameter in parameters]
     return [dict(zip(names, combination, strict=True)) for combination in itertools.product(*values)]
 

@@ -211,6 +211,19 @@ def test_what_a_card_says_of_methods_and_settings_is_for_somebody(line: str, nam
         aim(load_grid("table", str(card)), Target(), METHODS)
 
 
+def test_a_figure_of_shares_has_a_place_for_each_once(tmp_path: Path) -> None:
+    column = '{ dataset = "demo", labeled = "5%", settings = { image_size = 64 } }'
+    card = tmp_path / "mine.toml"
+    card.write_text(f"""
+        kind = "shares"
+        title = "Two sizes"
+        columns = [{column}, {column.replace("64", "96")}]
+        rows = [{{ title = "m", method = "mt" }}]
+    """)
+    with pytest.raises(UserError, match="kind 'shares' has a place for one column of each data set and share"):
+        load_grid("figure", str(card))
+
+
 def test_on_another_data_set_a_title_stays_where_it_names_settings_alone() -> None:
     grid = GRIDS["table 5"]
     first, second = grid.columns[:2]
