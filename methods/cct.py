@@ -70,7 +70,8 @@ class CrossConsistencyTraining(SSLMethod):
     read finer ones too (skips), so every map that the encoder gives is perturbed, else the clean fine maps would show
     what the coarse one hides; the image itself, which some encoders pass on, is not a feature and stays. Guided cutout
     cuts from the bounding box of all that is predicted foreground, the authors' code from each contour's.
-    Memory and time grow with K: where 30 decoders do not fit, set smaller counts.
+    The distance has the protocol's lambda_max for its weight, as every unsupervised loss here; the authors' has 30,
+    beside a cross-entropy. Memory and time grow with K: where 30 decoders do not fit, set smaller counts.
     """
 
     name = "cct"
