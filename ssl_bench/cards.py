@@ -17,6 +17,8 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+NAMED = 10  # keys that a card of another kind is said to lack
+
 CardType = TypeVar("CardType", bound=Card)
 
 
@@ -31,10 +33,19 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_card(model: type[CardType], data: dict[str, Any], where: str) -> CardType:
-    """Validate a card's data; every error is reported at once, one line each, with the file and the key."""
+    """Validate a card's data; every error is reported at once, one line each, with the file and the key.
+
+    A card of another kind is one error: it lacks most of what this kind must have, and has keys unknown to it.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as error:
+        required = [name for name, field in model.model_fields.items() if field.is_required()]
+        missing = [name for name in required if name not in data]
+        if 2 * len(missing) > len(required) and not data.keys() <= model.model_fields.keys():
+            more = f" and {len(required) - NAMED} more keys" if len(required) > NAMED else ""
+            expected = ", ".join(required[:NAMED]) + more
+            raise UserError(f"{where}: expected a card with {expected}; found one with {', '.join(data)}") from None
         lines = [f"{where}: {problem}" for problem in problems(error)]
         raise UserError("\n".join(dict.fromkeys(lines))) from None
 

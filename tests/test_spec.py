@@ -256,6 +256,17 @@ def test_missing_keys_are_all_named(write_card: WriteCard) -> None:
         assert f"{path}: {key}: missing" in str(caught.value).splitlines()
 
 
+def test_a_card_of_another_kind_is_one_line(write_card: WriteCard) -> None:
+    path = write_card("table.toml", 'kind = "table"\ntitle = "a"\nprotocol = "mini"\ncolumns = []\nrows = []\n')
+    with pytest.raises(UserError, match=r"a card with name, title, labeled_batch, .* and 32 more keys") as caught:
+        load_protocol(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).endswith("; found one with kind, title, protocol, columns, rows")
+    with pytest.raises(UserError, match="a card with name, title, classes, ") as caught:
+        load_benchmark(path)
+    assert str(caught.value).endswith("; found one with kind, title, protocol, columns, rows")
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
