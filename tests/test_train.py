@@ -25,7 +25,7 @@ from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import SSLMethod, find_method, load_methods
 from ssl_bench.networks import build_network
 from ssl_bench.plan import Request, plan_runs, short_ramps
-from ssl_bench.provenance import provenance
+from ssl_bench.provenance import cpu_name, provenance
 from ssl_bench.report.select import origin
 from ssl_bench.signals import StopSignal
 from ssl_bench.spec import load_benchmark, load_protocol
@@ -214,9 +214,19 @@ def test_the_run_says_where_it_came_from_and_leaves_only_its_files(discs: Path, 
         "command",
     }
     assert record["provenance"]["packages"]["torch"] == torch.__version__.split("+")[0]
-    capability, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
-    assert record["provenance"]["device"].split(" thread")[0] == f"CPU ({capability}), {threads}"
+    assert record["provenance"]["device"] == cpu_name()
     assert record["result"]["train_seconds"] > 0
+
+
+def test_a_cpu_is_named_by_what_decides_its_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr("platform.processor", lambda: "arm")
+    one = "processor\t: {}\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nstepping\t: 1\n"
+    (tmp_path / "x86").write_text(one.format(0) + "\n" + one.format(1) + "\n")
+    assert cpu_name(tmp_path / "x86") == "AMD EPYC (family 25, model 17, AVX512), 2 threads"
+    (tmp_path / "arm").write_text("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n\n")
+    assert cpu_name(tmp_path / "arm") == cpu_name(tmp_path / "absent") == "arm (AVX512), 2 threads"
 
 
 def test_splits_are_listed_disjoint_and_the_same_for_every_method(discs: Path, tmp_path: Path) -> None:
