@@ -33,17 +33,17 @@ def provenance(method: type[SSLMethod], device: torch.device) -> dict[str, Any]:
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Name what of a CPU decides how it rounds, as in "AMD EPYC (family 25, model 17, AVX512), 1 thread".
+    """Name what of a CPU decides how it rounds, as in "CPU (AMD EPYC, family 25, model 17, AVX512), 1 thread".
 
     Virtual machines give many processors one name, and libraries choose their kernels by more than the instruction set:
     family and model, which Linux alone tells, keep these apart.
     """
     first = cpuinfo.read_text().partition("\n\n")[0] if cpuinfo.is_file() else ""
     said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
-    name = said.get("model name") or platform.processor() or platform.machine()
-    details = [f"{key.removeprefix('cpu ')} {said[key]}" for key in ("cpu family", "model") if key in said]
+    details = [said.get("model name") or platform.processor() or platform.machine()]
+    details += [f"{key.removeprefix('cpu ')} {said[key]}" for key in ("cpu family", "model") if key in said]
     details.append(torch.backends.cpu.get_cpu_capability())
-    return f"{name} ({', '.join(details)}), {quantity(torch.get_num_threads(), 'thread')}"
+    return f"CPU ({', '.join(details)}), {quantity(torch.get_num_threads(), 'thread')}"
 
 
 def _version(package: str) -> str | None:

@@ -224,9 +224,9 @@ def test_a_cpu_is_named_by_what_decides_its_rounding(tmp_path: Path, monkeypatch
     monkeypatch.setattr("platform.processor", lambda: "arm")
     one = "processor\t: {}\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nstepping\t: 1\n"
     (tmp_path / "x86").write_text(one.format(0) + "\n" + one.format(1) + "\n")
-    assert cpu_name(tmp_path / "x86") == "AMD EPYC (family 25, model 17, AVX512), 2 threads"
+    assert cpu_name(tmp_path / "x86") == "CPU (AMD EPYC, family 25, model 17, AVX512), 2 threads"
     (tmp_path / "arm").write_text("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n\n")
-    assert cpu_name(tmp_path / "arm") == cpu_name(tmp_path / "absent") == "arm (AVX512), 2 threads"
+    assert cpu_name(tmp_path / "arm") == cpu_name(tmp_path / "absent") == "CPU (arm, AVX512), 2 threads"
 
 
 def test_splits_are_listed_disjoint_and_the_same_for_every_method(discs: Path, tmp_path: Path) -> None:
