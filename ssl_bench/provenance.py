@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,15 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """Name what of a CPU decides how it rounds, as in "CPU (AMD EPYC, family 25, model 17, AVX512), 1 thread".
 
     Virtual machines give many processors one name, and libraries choose their kernels by more than the instruction set:
-    family and model, which Linux alone tells, keep these apart.
+    family and model, which Linux alone tells, keep these apart. A limit set by ONEDNN_MAX_CPU_ISA is named too.
     """
     first = cpuinfo.read_text().partition("\n\n")[0] if cpuinfo.is_file() else ""
     said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
     details = [said.get("model name") or platform.processor() or platform.machine()]
     details += [f"{key.removeprefix('cpu ')} {said[key]}" for key in ("cpu family", "model") if key in said]
     details.append(torch.backends.cpu.get_cpu_capability())
+    if limit := os.environ.get("ONEDNN_MAX_CPU_ISA"):
+        details.append(f"oneDNN {limit}")
     return f"CPU ({', '.join(details)}), {quantity(torch.get_num_threads(), 'thread')}"
 
 
