@@ -35,14 +35,15 @@ def read_toml(path: Path) -> dict[str, Any]:
 def parse_card(model: type[CardType], data: dict[str, Any], where: str) -> CardType:
     """Validate a card's data; every error is reported at once, one line each, with the file and the key.
 
-    A card of another kind is one error: it lacks most of what this kind must have, and has keys unknown to it.
+    A card of another kind is one error: it lacks most of what this kind must have, and most of its keys are unknown.
     """
     try:
         return model.model_validate(data)
     except ValidationError as error:
         required = [name for name, field in model.model_fields.items() if field.is_required()]
         missing = [name for name in required if name not in data]
-        if 2 * len(missing) > len(required) and not data.keys() <= model.model_fields.keys():
+        unknown = [name for name in data if name not in model.model_fields]
+        if 2 * len(missing) > len(required) and 2 * len(unknown) > len(data):
             more = f" and {len(required) - NAMED} more keys" if len(required) > NAMED else ""
             expected = ", ".join(required[:NAMED]) + more
             raise UserError(f"{where}: expected a card with {expected}; found one with {', '.join(data)}") from None
@@ -51,19 +52,19 @@ def parse_card(model: type[CardType], data: dict[str, Any], where: str) -> CardT
 
 
 def problems(error: ValidationError) -> list[str]:
-    """Say each error of a pydantic validation as `key: what was expected, what was found`."""
-    lines = []
+    """Say each error of a pydantic validation as `key: what was expected, what was found`; what is missing comes last."""
+    lines, missing = [], []
     for detail in error.errors(include_url=False):
         key = ".".join(str(part) for part in detail["loc"] if not _is_union_branch(part)) or "card"
         if detail["type"] == "extra_forbidden":
             lines.append(f"{key}: unknown key")
         elif detail["type"] == "missing":
-            lines.append(f"{key}: missing")
+            missing.append(key)
         elif detail["loc"]:
             lines.append(f"{key}: {detail['msg'].removeprefix('Value error, ')}, found {detail['input']!r}")
         else:
             lines.append(f"{key}: {detail['msg'].removeprefix('Value error, ')}")
-    return lines
+    return lines + ([f"{', '.join(missing)}: missing"] if missing else [])
 
 
 def _is_union_branch(part: int | str) -> bool:

@@ -45,6 +45,16 @@ def writing(option: str, folder: Path) -> Iterator[None]:
         raise UserError(f"{option}: {folder} cannot be written: {error.strerror}") from None
 
 
+def require_folder(option: str, folder: Path) -> None:
+    """Make the folder that an option asks for, before long work whose results go there.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    with writing(option, folder):
+        pass
+
+
 def file_fingerprint(path: Path) -> str:
     """The first sixteen hexadecimal digits of the SHA-256 of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -27,7 +27,7 @@ from ssl_bench.data.volumes import NIFTI, read_array, scaled
 from ssl_bench.device import set_determinism
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.evaluate import BATCH, class_map, image_scores, volume_scores
-from ssl_bench.files import write_bytes, writing
+from ssl_bench.files import require_folder, write_bytes, writing
 from ssl_bench.folder import RunFolder, spec_of
 from ssl_bench.job import build_method
 from ssl_bench.method import SSLMethod, parse_hyperparameters
@@ -171,18 +171,19 @@ def predict(
     stems = _stems(images, spec.protocol.dimensions)
     targets = [[output / f"{stem}{ending}{ENDING[spec.protocol.dimensions]}" for ending in endings] for stem in stems]
     _require_free([path for paths in targets for path in paths], images, overwrite)
-    with writing("--output", output):
-        for done, (image, paths, scores) in enumerate(zip(images, targets, _scores(predictor, images), strict=True), 1):
-            probability = scores.softmax(0) if isinstance(spec.protocol, ImageProtocol) else scores
-            maps = [_label_values(spec)[class_map(scores, spec.protocol)]]
-            maps += [one.cpu().numpy() for one in probability[1:] if probabilities]
-            if uncertainty:
-                maps.append((entropy(probability[None])[0] / math.log(len(probability))).cpu().numpy())
-            for path, pixels in zip(paths, maps, strict=True):
-                content = _png(pixels) if isinstance(spec.protocol, ImageProtocol) else _nifti(pixels, image)
+    require_folder("--output", output)
+    for done, (image, paths, scores) in enumerate(zip(images, targets, _scores(predictor, images), strict=True), 1):
+        probability = scores.softmax(0) if isinstance(spec.protocol, ImageProtocol) else scores
+        maps = [_label_values(spec)[class_map(scores, spec.protocol)]]
+        maps += [one.cpu().numpy() for one in probability[1:] if probabilities]
+        if uncertainty:
+            maps.append((entropy(probability[None])[0] / math.log(len(probability))).cpu().numpy())
+        for path, pixels in zip(paths, maps, strict=True):
+            content = _png(pixels) if isinstance(spec.protocol, ImageProtocol) else _nifti(pixels, image)
+            with writing("--output", output):
                 write_bytes(path, content)
-            if advance is not None:
-                advance(done, len(images))
+        if advance is not None:
+            advance(done, len(images))
 
 
 def _suffix(path: Path, dimensions: int) -> str:

@@ -11,7 +11,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.method import SSLMethod
 from ssl_bench.plan import Request
 from ssl_bench.report.grid import Grid, Place, Target, aim, places, upper_line
-from ssl_bench.report.select import plain_protocol, select
+from ssl_bench.report.select import data_sets_of, plain_protocol, select
 from ssl_bench.report.table import Table
 from ssl_bench.spec import RunSpec
 from ssl_bench.store import Run
@@ -103,6 +103,31 @@ def require_one_precision(
                 f"reproduce: runs on {spec.benchmark} are there in {others[0]}, and the missing ones would be in "
                 f"{spec.protocol.precision}, which no table shows together; --set precision={others[0]} goes on with "
                 f"those, --set precision={spec.protocol.precision} begins anew"
+            )
+
+
+def require_chosen_data(fingerprint: str | None, specs: Sequence[RunSpec], runs: Sequence[Run]) -> None:
+    """Refuse to train on other data than was chosen.
+
+    Args:
+        fingerprint: the beginning of the chosen data's, or None.
+        specs: the runs that are about to be trained.
+        runs: the store's.
+
+    Raises:
+        UserError: no data is the chosen, or that of its data set below the data root is not.
+    """
+    if fingerprint is None:
+        return
+    named = data_sets_of(fingerprint, [*specs, *(run.spec for run in runs)])
+    if not named:
+        found = ", ".join(sorted({f"{spec.data_fingerprint} ({spec.benchmark})" for spec in specs}))
+        raise UserError(f"--data: expected '{fingerprint}', which no run has; found {found} below --data-root")
+    for spec in specs:
+        if spec.benchmark in named and not spec.data_fingerprint.startswith(fingerprint):
+            raise UserError(
+                f"--data: expected {spec.benchmark} with the data '{fingerprint}' below --data-root; "
+                f"found {spec.data_fingerprint}"
             )
 
 

@@ -88,9 +88,25 @@ def test_an_export_that_could_not_be_replaced_ends_it_before_it_begins(data: Pat
     write_run(Store(tmp_path / "results"), "mt", 1, [0.5], benchmark=KVASIR)
     done = campaign(tmp_path, "--minutes", "3", "--methods", "supervised", "--seeds", "1", "--iterations", "2")
     assert done.returncode == 2
-    assert "campaign.zip could not be replaced at the end: nothing begins" in done.stdout
+    assert "campaign.zip could not be written at the end: nothing begins" in done.stdout
     assert (tmp_path / "campaign.zip").read_bytes() == b"the only copy of something"
     assert len(Store(tmp_path / "results").runs([])) == 1
+
+
+def test_damaged_scores_that_no_export_takes_end_it_before_it_begins(data: Path, tmp_path: Path) -> None:
+    spec = write_run(Store(tmp_path / "results"), "mt", 1, [0.5], benchmark=KVASIR)
+    scores = tmp_path / "results" / "runs" / "kvasir" / "mt" / spec.hash / "cases.csv"
+    scores.write_text(scores.read_text().replace("0.5", "0.75"))
+    done = campaign(tmp_path, "--minutes", "3", "--methods", "supervised", "--seeds", "1", "--iterations", "2")
+    assert done.returncode == 2
+    assert "nothing begins" in done.stdout
+    assert str(Path("results", *scores.relative_to(tmp_path / "results").parts)) in done.stdout
+    assert len(Store(tmp_path / "results").runs([])) == 1
+
+
+def test_a_dry_run_makes_no_folder(data: Path, tmp_path: Path) -> None:
+    assert campaign(tmp_path, "--minutes", "1", "--dry-run", "--export", "new/campaign.zip").returncode == 0
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_data_set_that_is_refused_is_left_out_and_the_others_go_on(data: Path, tmp_path: Path) -> None:

@@ -224,6 +224,13 @@ def test_a_card_of_ones_own_is_printed_whichever_it_is(kind: str, first: str, ca
     assert out == call("benchmarks", name)[1]
 
 
+def test_a_mistyped_key_is_named_as_one_of_its_own_card(call: Call, tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text((BENCHMARKS_DIR / "datasets" / "kvasir.toml").read_text().replace("classes", "clases"))
+    code, _, err = call("benchmarks", str(own))
+    assert (code, err.splitlines()) == (2, [f"error: {own}: clases: unknown key", f"{own}: classes: missing"])
+
+
 def test_an_empty_store_has_no_runs(call: Call) -> None:
     code, out, err = call("status")
     assert (code, err) == (0, "")

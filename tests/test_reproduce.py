@@ -1,10 +1,12 @@
 """What a table or figure still lacks is listed, estimated and trained, and nothing is trained twice."""
 
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 from conftest import Call
-from handwritten import METHODS, write_run
+from handwritten import KVASIR, METHODS, write_run
 
 from ssl_bench.cli.common import asked_target
 from ssl_bench.errors import UserError
@@ -19,6 +21,7 @@ from ssl_bench.reproduce import (
     require_one_precision,
     wanted_runs,
 )
+from ssl_bench.spec import load_benchmark
 from ssl_bench.store import Store
 
 MINI = Target(protocol="mini", settings={"metrics": ["dsc"]})
@@ -164,7 +167,49 @@ def test_reproduce_trains_what_is_missing_and_then_nothing(call: Call) -> None:
     assert "0 of 7 runs are missing" in out
     code, out, _ = call("report", *words[1:9], "--format", "csv", "--set", 'metrics=["dsc"]')
     assert "no run" not in out
-    assert call(*words, "--dry-run", "--data", "zz")[0] == 2
+
+
+def test_data_that_the_store_does_not_hold_yet_can_be_chosen(call: Call) -> None:
+    words = ["reproduce", "--table", "4", "--dataset", "demo", "--protocol", "tiny", "--iterations", "1"]
+    words += ["--seeds", "1", "--set", 'metrics=["dsc"]']
+    write_run(Store(Path("results")), "mt", 1, [0.5], benchmark=load_benchmark("demo"), protocol="tiny",
+              labeled=2, train=24, settings={"iterations": 1})  # fmt: skip
+    code, out, err = call(*words, "--dry-run", "--data", "zz")
+    assert (code, "7 of 7 runs are missing" in out) == (0, True)
+    assert err.startswith("note: --data: no run in results is of data zz")
+    code, _, err = call(*words, "--data", "zz")
+    (line,) = err.splitlines()
+    assert code == 2
+    found = re.search(r"expected 'zz', which no run has; found (\w{16}) \(demo\) below --data-root", line)
+    assert found, line
+    code, _, err = call(*words, "--data", "ffff")
+    assert code == 2
+    assert f"expected demo with the data 'ffff' below --data-root; found {found[1]}" in err
+    code, out, _ = call(*words, "--data", found[1])
+    assert code == 0
+    assert out.count("finished (") == 7
+
+
+def test_chosen_data_chooses_among_the_runs_of_its_own_data_set(call: Call) -> None:
+    for benchmark, labeled, train, data in ((KVASIR, 120, 800, "a" * 16), (KVASIR, 120, 800, "b" * 16),
+                                            (load_benchmark("cvc"), 73, 490, "c" * 16)):  # fmt: skip
+        for seed in (1, 2):
+            if seed == 1 or data[0] == "a":
+                write_run(Store(Path("results")), "mt", seed, [0.5], benchmark=benchmark, fingerprint=data,
+                          labeled=labeled, train=train)  # fmt: skip
+    words = ["--table", "2", "--protocol", "mini", "--labeled", "15%", "--set", 'metrics=["dsc"]']
+    code, _, err = call("report", *words)
+    assert (code, "--data FINGERPRINT chooses" in err) == (2, True)
+    code, out, _ = call("report", *words, "--data", "aa", "--format", "markdown")
+    assert code == 0
+    (row,) = (line for line in out.splitlines() if line.startswith("| MT"))
+    assert row.count("50.00") == 2, row
+    (printed,) = re.findall(r"all of them by `ssl-bench (.+?)`", out.replace("\n", " "))
+    code, out, _ = call(*shlex.split(printed), "--dry-run")
+    assert code == 0
+    lacked = [line for line in out.splitlines() if "mt" in line.split()]
+    assert len(lacked) == 1, out  # seed 2 on CVC-ClinicDB alone
+    assert "cvc" in lacked[0].split()
 
 
 @pytest.mark.parametrize(
@@ -181,7 +226,6 @@ def test_reproduce_trains_what_is_missing_and_then_nothing(call: Call) -> None:
         (["reproduce", "--table", "1", "--seeds", "one"], ["--seeds", "'one'"]),
         (["reproduce", "--table", "1", "--labeled", "many"], ["--labeled", "'many'"]),
         (["reproduce", "--table", "1", "--labeled", ","], ["--labeled", "','"]),
-        (["reproduce", "--table", "1", "--data", "zz"], ["--data", "there are none", "'zz'"]),
         (["reproduce", "--table", "1", "--dataset", "nowhere.toml"], ["nowhere.toml"]),
         (["reproduce", "--table", "1", "--set", "nonsense=1"], ["--set nonsense", "Table 1"]),
         (["reproduce", "--table", "2", "--protocol", "mini", "--seeds", "1"], ["--data-root"]),

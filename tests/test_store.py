@@ -100,7 +100,7 @@ CLAIM = """
 import sys
 from pathlib import Path
 from ssl_bench.spec import RunSpec
-from ssl_bench.store import Run, Store
+from ssl_bench.store import Store
 
 with Store(Path(sys.argv[1])).claim(RunSpec.model_validate_json(sys.argv[2])) as mine:
     print(mine, flush=True)
@@ -360,7 +360,7 @@ CONTEND = """
 import os, sys, time
 from pathlib import Path
 from ssl_bench.spec import RunSpec
-from ssl_bench.store import Run, Store
+from ssl_bench.store import Store
 
 store, spec, inside = Store(Path(sys.argv[1])), RunSpec.model_validate_json(sys.argv[2]), sys.argv[3]
 children = []

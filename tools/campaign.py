@@ -38,8 +38,9 @@ def main() -> int:
     store = Store(arguments.results_root)
     settings, place = encoder(arguments), ["--results-root", str(arguments.results_root)]
     export = ["results", "export", str(arguments.export), *place]
-    if arguments.export.exists() and not arguments.dry_run and bench(*export) != 0:
-        print(f"--export: {arguments.export} could not be replaced at the end: nothing begins")
+    is_begun = arguments.export.exists() or any(run.status == "finished" for run in store.runs([]))
+    if is_begun and not arguments.dry_run and bench(*export) != 0:
+        print(f"--export: {arguments.export} could not be written at the end: nothing begins")
         return 2
     codes, refused = [], set()
     for dataset, methods, seed in cells(arguments):
@@ -115,10 +116,12 @@ def parsed() -> argparse.Namespace:
     if arguments.export.suffix != ".zip":
         parser.error(f"--export: expected a .zip file, found {arguments.export}")
     try:
-        with writing("--export", arguments.export.parent), tempfile.TemporaryFile(dir=arguments.export.parent):
-            return arguments
+        if not arguments.dry_run:
+            with writing("--export", arguments.export.parent), tempfile.TemporaryFile(dir=arguments.export.parent):
+                return arguments
     except UserError as error:
         parser.error(str(error))
+    return arguments
 
 
 def cells(arguments: argparse.Namespace) -> Iterator[Cells]:

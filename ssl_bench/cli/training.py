@@ -39,7 +39,6 @@ from ssl_bench.cli.common import (
     parsed_seeds,
     parsed_settings,
     place_words,
-    require_data,
     say,
     warn,
 )
@@ -132,7 +131,15 @@ def reproduce(
     from ssl_bench.launch.launcher import choose_launcher
     from ssl_bench.method import load_methods
     from ssl_bench.plan import plan_runs
-    from ssl_bench.reproduce import lack_table, lacking, requests, require_one_precision, wanted_runs
+    from ssl_bench.report.select import data_sets_of
+    from ssl_bench.reproduce import (
+        lack_table,
+        lacking,
+        requests,
+        require_chosen_data,
+        require_one_precision,
+        wanted_runs,
+    )
     from ssl_bench.store import Store
 
     grids, target = (
@@ -142,11 +149,12 @@ def reproduce(
     store, unreadable = Store(results_root), list[str]()
     runs, console = store.runs(unreadable), make_console()
     warn(unreadable)
-    require_data(data, (run.spec.data_fingerprint for run in runs))
     wanted = wanted_runs(grids, target, load_methods(*(methods_dir or [])), runs, data)
     lacks = lacking(wanted, parsed_seeds(seeds), runs, data)
     lack_table(lacks, len(wanted) * len(parsed_seeds(seeds)), runs).print(console)
     if dry_run or not lacks:
+        if data is not None and not data_sets_of(data, (run.spec for run in runs)):
+            say(f"note: --data: no run in {results_root} is of data {data}; its files are looked at when it trains")
         return
     chosen, prepared = choose_launcher(launcher, jobs, device, slurm, minutes), dict[Any, Any]()
     with counted(console, "preparing") as advance:
@@ -157,7 +165,7 @@ def reproduce(
                 request, chosen.planned, data_root, allow_partial=allow_partial, advance=advance, prepared=prepared
             )
         ]
-    require_data(data, (job.spec.data_fingerprint for _, job in planned))
+    require_chosen_data(data, [job.spec for _, job in planned], runs)
     require_one_precision(wanted, [job.spec for _, job in planned], runs, data)
     place = place_words(data_root, results_root, methods_dir, allow_partial)
     exit_on_failures(_train_all(planned, store, chosen, place, console))

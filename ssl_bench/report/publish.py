@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from ssl_bench.files import write_bytes, writing
+from ssl_bench.files import require_folder, write_bytes, writing
 from ssl_bench.report.draw import Example, Line, Panel, example_figure, line_figure, render
 from ssl_bench.report.figures import FigureReport, case_metric_title, case_score
 from ssl_bench.report.paper import TableReport
@@ -58,18 +59,22 @@ def write_html(reports: Sequence[TableReport | FigureReport], folder: Path) -> i
     Raises:
         UserError: the folder holds something else than an earlier report, or cannot be written.
     """
+    refuse_others(folder)
+    require_folder("--html", folder)
+    exhibits = [_exhibit(report) for report in reports]
+    runs = {run.path.name: run for report in reports for run in report.runs}
+    pages = [_run_page(runs[name]) for name in sorted(runs)]
     with writing("--html", folder):
-        refuse_others(folder)  # before minutes of drawing
-        exhibits = [_exhibit(report) for report in reports]
-        runs = {run.path.name: run for report in reports for run in report.runs}
-        pages = [_run_page(runs[name]) for name in sorted(runs)]
         write_site(folder, "ssl-bench report", _overview(reports), exhibits, pages)
     return 2 + len(exhibits) + len(pages)  # with the overview and the list of runs
 
 
 def _slug(report: TableReport | FigureReport) -> str:
-    """What an exhibit's files and page are called: of a-z, 0-9 and -."""
-    return re.sub(r"[^a-z0-9]+", "-", f"{report.grid.exhibit}-{report.grid.label}".lower()).strip("-")
+    """What an exhibit's files and page are called: of a-z, 0-9 and -, with a hash where its label is not all of these."""
+    label = report.grid.label
+    plain = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+    mark = "" if plain == label else f"-{hashlib.sha256(label.encode()).hexdigest()[:6]}"
+    return f"{report.grid.exhibit}-{plain}{mark}"
 
 
 def _rendered(report: FigureReport) -> dict[str, bytes]:

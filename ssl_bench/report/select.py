@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from ssl_bench.errors import UserError
 from ssl_bench.files import WEIGHT_FILES, file_fingerprint
-from ssl_bench.spec import FRACTIONS, Benchmark, Metric, Protocol, Split, number_of, parse_share
+from ssl_bench.spec import FRACTIONS, Benchmark, Metric, Protocol, RunSpec, Split, number_of, parse_share
 from ssl_bench.store import Run
 from ssl_bench.wording import quantity
 
@@ -75,6 +75,9 @@ class Cell:
 def select(runs: Sequence[Run], cells: Sequence[Cell | None], fingerprint: str | None) -> list[list[Run]]:
     """Return each cell's runs, one per seed, ordered by it; none for no cell.
 
+    A fingerprint chooses among the runs of the data sets that it is known from. Where no run is of such data, it may be
+    any data set's, and nothing is chosen.
+
     Of two runs that differ in `score_every` alone, which trained alike, the one that scored as often as the cell asks
     for is taken, else the one that scored more often.
 
@@ -89,7 +92,15 @@ def select(runs: Sequence[Run], cells: Sequence[Cell | None], fingerprint: str |
         for cell in cells
     ]
     if fingerprint is not None:
-        chosen = [[run for run in own if run.spec.data_fingerprint.startswith(fingerprint)] for own in chosen]
+        named = data_sets_of(fingerprint, (run.spec for run in runs))
+        chosen = [
+            [
+                run
+                for run in own
+                if run.spec.data_fingerprint.startswith(fingerprint) or (named and run.spec.benchmark not in named)
+            ]
+            for own in chosen
+        ]
     together = [run for own in chosen for run in own]
     for name in {run.spec.benchmark for run in together}:
         of_data = [run for run in together if run.spec.benchmark == name]
@@ -98,6 +109,11 @@ def select(runs: Sequence[Run], cells: Sequence[Cell | None], fingerprint: str |
         _require_one("precision (--set precision=... chooses)", {run.spec.protocol.precision for run in of_data})
     asked = [None if cell is None else cell.protocol.score_every for cell in cells]
     return [_one_per_seed(own, every) for own, every in zip(chosen, asked, strict=True)]
+
+
+def data_sets_of(fingerprint: str, specs: Iterable[RunSpec]) -> set[str]:
+    """Names of the data sets whose data has a fingerprint that begins so, as far as these specifications tell."""
+    return {spec.benchmark for spec in specs if spec.data_fingerprint.startswith(fingerprint)}
 
 
 def _has_encoder(run: Run) -> bool:

@@ -68,6 +68,13 @@ def card_names(kind: Literal["datasets", "protocols", "tables"]) -> list[str]:
     return sorted(path.stem for path in (BENCHMARKS_DIR / kind).glob("*.toml"))
 
 
+def card_kind(path: Path) -> Literal["datasets", "protocols"]:
+    """What a card most likely is: the kind that knows more of its keys."""
+    found = read_toml(path).keys()
+    protocols = {key for model in PROTOCOLS.values() for key in model.model_fields} | {"extends", *TABLES.values()}
+    return "datasets" if len(found & Benchmark.model_fields.keys()) > len(found & protocols) else "protocols"
+
+
 def protocol_keys(dimensions: int | None = None) -> set[str]:
     """Every key of a protocol's form (of both: None) that `--set` may name, dotted where it stands in a table."""
     if dimensions is None:

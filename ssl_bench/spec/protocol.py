@@ -113,7 +113,9 @@ class Protocol(Card):
     umix_order: Literal["simultaneous", "in-place"]
 
     # What is scored, and how often the curves have a row.
-    select: Literal["last", "train-loss"] = Field(description="train-loss: the epoch with the lowest last-step loss")
+    select: Literal["last", "train-loss"] = Field(
+        description="train-loss: the whole epoch with the lowest last-step loss"
+    )
     log_every: Count
     score_every: Count | None = Field(
         None,

@@ -185,9 +185,20 @@ def test_a_table_of_ones_own_may_be_called_anything(tmp_path: Path) -> None:
     card = tmp_path / "My_Täble (new).toml"
     card.write_text((BENCHMARKS_DIR / "tables/table-4.toml").read_text())
     table = paper_table(load_grid("table", str(card)), DEMO, [], METHODS, View())
-    assert "table-my-t-ble-new.md" in {path.name for path in write_files(table, tmp_path / "files")}
+    (page,) = {path.name for path in write_files(table, tmp_path / "files") if path.suffix == ".md"}
+    assert re.fullmatch(r"table-my-t-ble-new-[0-9a-f]{6}\.md", page)
     write_html([table], tmp_path / "site")
-    assert (tmp_path / "site/table-my-t-ble-new.html").is_file()
+    assert (tmp_path / "site" / page).with_suffix(".html").is_file()
+
+
+def test_tables_of_ones_own_do_not_replace_each_other(tmp_path: Path) -> None:
+    pages = set()
+    for name in ("mine", "Mine", "mine.", "mine_a", "mine-a", "Über", "über", "__"):
+        card = tmp_path / f"{name}.toml"
+        card.write_text((BENCHMARKS_DIR / "tables/table-4.toml").read_text())
+        table = paper_table(load_grid("table", str(card)), DEMO, [], METHODS, View())
+        pages |= {path.name.lower() for path in write_files(table, tmp_path / "files") if path.suffix == ".md"}
+    assert len(pages) == 8
 
 
 def test_a_folder_that_cannot_be_made_is_named_before_anything_is_drawn(
