@@ -52,7 +52,7 @@ def parse_card(model: type[CardType], data: dict[str, Any], where: str) -> CardT
 
 
 def problems(error: ValidationError) -> list[str]:
-    """Say each error of a pydantic validation as `key: what was expected, what was found`; what is missing comes last."""
+    """Say each error of a pydantic validation as `key: what was expected, what was found`; missing keys last."""
     lines, missing = [], []
     for detail in error.errors(include_url=False):
         key = ".".join(str(part) for part in detail["loc"] if not _is_union_branch(part)) or "card"

@@ -70,7 +70,7 @@ def write_html(reports: Sequence[TableReport | FigureReport], folder: Path) -> i
 
 
 def _slug(report: TableReport | FigureReport) -> str:
-    """What an exhibit's files and page are called: of a-z, 0-9 and -, with a hash where its label is not all of these."""
+    """What an exhibit's files and page are called: of a-z, 0-9 and -, with a hash where its label has more."""
     label = report.grid.label
     plain = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
     mark = "" if plain == label else f"-{hashlib.sha256(label.encode()).hexdigest()[:6]}"
