@@ -50,11 +50,12 @@ def ratios(settings: Settings) -> Iterator[Ratio]:
     vnet = build_network(load_protocol("mini", dimensions=3)).to(device)
     last = copy.deepcopy(vnet).to(memory_format=torch.channels_last_3d)
     volume = torch.randn(2, 1, 64, 64, 32, device=device)
-    yield compare(
-        "networks", "V-Net, 2 patches of 64 x 64 x 32, forward and backward",
-        ("channels last", step(last, volume.contiguous(memory_format=torch.channels_last_3d))),
-        ("channels first", step(vnet, volume)), settings,
-    )  # fmt: skip
+    volume_last = volume.contiguous(memory_format=torch.channels_last_3d)
+    what = "V-Net, 2 patches of 64 x 64 x 32, forward and backward"
+    channels = ("channels last", step(last, volume_last))
+    yield compare("networks", what, channels, ("channels first", step(vnet, volume)), settings)
+    if "bf16" in settings.precisions:
+        yield compare("networks", what, ("bf16", step(last, volume_last, half=True)), ("fp32", channels[1]), settings)
 
 
 def compiled(settings: Settings) -> Iterator[Ratio]:
