@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +20,7 @@ class Card(BaseModel):
 
 
 NAMED = 10  # keys that a card of another kind is said to lack
+OF_EVERY_KIND = {"name", "title", "note"}
 
 CardType = TypeVar("CardType", bound=Card)
 
@@ -32,32 +35,48 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not a TOML file: {error}") from None
 
 
-def parse_card(model: type[CardType], data: dict[str, Any], where: str) -> CardType:
+def parse_card(model: type[CardType], data: dict[str, Any], where: str, also: Sequence[str] = ()) -> CardType:
     """Validate a card's data; every error is reported at once, one line each, with the file and the key.
 
-    A card of another kind is one error: it lacks most of what this kind must have, and most of its keys are unknown.
+    A card of another kind is one error: it lacks most of what this kind must have, and half of its keys or more are
+    unknown and not mistyped, those left out that every kind has.
+
+    Args:
+        model: the card's kind.
+        data: what it says.
+        where: what its errors begin with.
+        also: keys that the kind has besides the model's, which were taken out of `data`.
+
+    Raises:
+        UserError: the data is not such a card's.
     """
     try:
         return model.model_validate(data)
     except ValidationError as error:
+        known = [*model.model_fields, *also]
         required = [name for name, field in model.model_fields.items() if field.is_required()]
-        missing = [name for name in required if name not in data]
-        unknown = [name for name in data if name not in model.model_fields]
-        if 2 * len(missing) > len(required) and 2 * len(unknown) > len(data):
+        own, missing = data.keys() - OF_EVERY_KIND, set(required) - data.keys()
+        unknown = own - model.model_fields.keys()
+        is_mistyped = any(_nearest(name, known) for name in unknown)
+        if 2 * len(missing) > len(required) and 2 * len(unknown) >= len(own) and not is_mistyped:
             more = f" and {len(required) - NAMED} more keys" if len(required) > NAMED else ""
-            expected = ", ".join(required[:NAMED]) + more
-            raise UserError(f"{where}: expected a card with {expected}; found one with {', '.join(data)}") from None
-        lines = [f"{where}: {problem}" for problem in problems(error)]
+            expected, found = ", ".join(required[:NAMED]) + more, ", ".join(data) or "no key"
+            raise UserError(f"{where}: expected a card with {expected}; found one with {found}") from None
+        lines = [f"{where}: {problem}" for problem in problems(error, known)]
         raise UserError("\n".join(dict.fromkeys(lines))) from None
 
 
-def problems(error: ValidationError) -> list[str]:
-    """Say each error of a pydantic validation as `key: what was expected, what was found`; missing keys last."""
+def problems(error: ValidationError, known: Sequence[str] = ()) -> list[str]:
+    """Say each error of a pydantic validation as `key: what was expected, what was found`; missing keys last.
+
+    To a key that is unknown, the one of `known` that it most resembles is added.
+    """
     lines, missing = [], []
     for detail in error.errors(include_url=False):
         key = ".".join(str(part) for part in detail["loc"] if not _is_union_branch(part)) or "card"
         if detail["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key")
+            near = _nearest(key, known)
+            lines.append(f"{key}: unknown key" + (f"; expected {near}?" if near else ""))
         elif detail["type"] == "missing":
             missing.append(key)
         elif detail["loc"]:
@@ -65,6 +84,11 @@ def problems(error: ValidationError) -> list[str]:
         else:
             lines.append(f"{key}: {detail['msg'].removeprefix('Value error, ')}")
     return lines + ([f"{', '.join(missing)}: missing"] if missing else [])
+
+
+def _nearest(key: str, known: Sequence[str]) -> str | None:
+    """The known key that one is most likely meant for; None where it resembles none."""
+    return next(iter(get_close_matches(key, known, 1, cutoff=0.8)), None)
 
 
 def _is_union_branch(part: int | str) -> bool:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,9 +50,9 @@ def require_folder(option: str, folder: Path) -> None:
     """Make the folder that an option asks for, before long work whose results go there.
 
     Raises:
-        UserError: it cannot be made.
+        UserError: it cannot be made, or no file in it.
     """
-    with writing(option, folder):
+    with writing(option, folder), tempfile.TemporaryFile(dir=folder):
         pass
 
 

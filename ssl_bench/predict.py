@@ -170,8 +170,8 @@ def predict(
     endings = ["", *(f"_prob_{label}" for label in labels), *(["_uncertainty"] if uncertainty else [])]
     stems = _stems(images, spec.protocol.dimensions)
     targets = [[output / f"{stem}{ending}{ENDING[spec.protocol.dimensions]}" for ending in endings] for stem in stems]
-    _require_free([path for paths in targets for path in paths], images, overwrite)
     require_folder("--output", output)
+    _require_free([path for paths in targets for path in paths], images, overwrite)
     for done, (image, paths, scores) in enumerate(zip(images, targets, _scores(predictor, images), strict=True), 1):
         probability = scores.softmax(0) if isinstance(spec.protocol, ImageProtocol) else scores
         maps = [_label_values(spec)[class_map(scores, spec.protocol)]]

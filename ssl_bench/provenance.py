@@ -16,6 +16,7 @@ from ssl_bench.method import SSLMethod, source_hash
 from ssl_bench.wording import quantity
 
 PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "numpy", "pillow", "medpy", "scipy", "h5py")
+LIMITS = {"ONEDNN_MAX_CPU_ISA": "oneDNN", "MKL_ENABLE_INSTRUCTIONS": "MKL", "MKL_CBWR": "MKL CBWR"}
 
 
 def provenance(method: type[SSLMethod], device: torch.device) -> dict[str, Any]:
@@ -37,15 +38,14 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """Name what of a CPU decides how it rounds, as in "CPU (AMD EPYC, family 25, model 17, AVX512), 1 thread".
 
     Virtual machines give many processors one name, and libraries choose their kernels by more than the instruction set:
-    family and model, which Linux alone tells, keep these apart. A limit set by ONEDNN_MAX_CPU_ISA is named too.
+    family and model, which Linux alone tells, keep these apart. Limits that the environment sets are named too.
     """
     first = cpuinfo.read_text().partition("\n\n")[0] if cpuinfo.is_file() else ""
     said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
     details = [said.get("model name") or platform.processor() or platform.machine()]
     details += [f"{key.removeprefix('cpu ')} {said[key]}" for key in ("cpu family", "model") if key in said]
     details.append(torch.backends.cpu.get_cpu_capability())
-    if limit := os.environ.get("ONEDNN_MAX_CPU_ISA"):
-        details.append(f"oneDNN {limit}")
+    details += [f"{title} {os.environ[name]}" for name, title in LIMITS.items() if os.environ.get(name)]
     return f"CPU ({', '.join(details)}), {quantity(torch.get_num_threads(), 'thread')}"
 
 

@@ -11,7 +11,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.method import SSLMethod
 from ssl_bench.plan import Request
 from ssl_bench.report.grid import Grid, Place, Target, aim, places, upper_line
-from ssl_bench.report.select import data_sets_of, plain_protocol, select
+from ssl_bench.report.select import DataChoice, plain_protocol, select
 from ssl_bench.report.table import Table
 from ssl_bench.spec import RunSpec
 from ssl_bench.store import Run
@@ -47,7 +47,6 @@ def wanted_runs(
     target: Target,
     methods: Mapping[str, type[SSLMethod]],
     runs: Sequence[Run] = (),
-    fingerprint: str | None = None,
 ) -> dict[str, Place]:
     """Return one place for each different cell of the grids: a run that several of them show is wanted once.
 
@@ -58,16 +57,14 @@ def wanted_runs(
         aimed = aim(grid, target, methods)
         upper = upper_line(aimed, methods)
         above = [] if upper is None else [place for place in places(upper, target, methods)[0] if place is not None]
-        is_begun = any(select(runs, [place.cell for place in above], fingerprint))
+        is_begun = any(select(runs, [place.cell for place in above]))
         body = [place for row in places(aimed, target, methods) for place in row if place is not None]
         for place in [*(above if is_begun else []), *body]:
             found.setdefault(_identity(place), place)
     return found
 
 
-def lacking(
-    wanted: Mapping[str, Place], seeds: Sequence[int], runs: Sequence[Run], fingerprint: str | None
-) -> list[Lack]:
+def lacking(wanted: Mapping[str, Place], seeds: Sequence[int], runs: Sequence[Run]) -> list[Lack]:
     """Return what is missing, all of the first seed first.
 
     Where test scores on the way are asked for (`score_every`), a run without them, or with others, is missing.
@@ -75,26 +72,23 @@ def lacking(
     cells = list(wanted.values())
     there = [
         {run.spec.seed for run in own if place.cell.protocol.score_every in (None, run.spec.protocol.score_every)}
-        for place, own in zip(cells, select(runs, [place.cell for place in cells], fingerprint), strict=True)
+        for place, own in zip(cells, select(runs, [place.cell for place in cells]), strict=True)
     ]
     return [Lack(place, seed) for seed in seeds for place, own in zip(cells, there, strict=True) if seed not in own]
 
 
-def require_one_precision(
-    wanted: Mapping[str, Place], specs: Sequence[RunSpec], runs: Sequence[Run], fingerprint: str | None
-) -> None:
+def require_one_precision(wanted: Mapping[str, Place], specs: Sequence[RunSpec], runs: Sequence[Run]) -> None:
     """Refuse to train what no table could show beside the runs of these cells that are there.
 
     Args:
         wanted: one place for each cell.
         specs: the runs that are about to be trained.
         runs: the store's.
-        fingerprint: of the data, where it was chosen.
 
     Raises:
         UserError: runs on the same data are there in another precision.
     """
-    found = select(runs, [place.cell for place in wanted.values()], fingerprint)
+    found = select(runs, [place.cell for place in wanted.values()])
     there = {(run.spec.data_fingerprint, run.spec.protocol.precision) for own in found for run in own}
     for spec in specs:
         others = sorted(kind for data, kind in there if data == spec.data_fingerprint)
@@ -106,28 +100,17 @@ def require_one_precision(
             )
 
 
-def require_chosen_data(fingerprint: str | None, specs: Sequence[RunSpec], runs: Sequence[Run]) -> None:
+def require_chosen_data(choice: DataChoice, specs: Sequence[RunSpec]) -> None:
     """Refuse to train on other data than was chosen.
 
-    Args:
-        fingerprint: the beginning of the chosen data's, or None.
-        specs: the runs that are about to be trained.
-        runs: the store's.
-
     Raises:
-        UserError: no data is the chosen, or that of its data set below the data root is not.
+        UserError: a data set's data below the data root is not what was chosen of it.
     """
-    if fingerprint is None:
-        return
-    named = data_sets_of(fingerprint, [*specs, *(run.spec for run in runs)])
-    if not named:
-        found = ", ".join(sorted({f"{spec.data_fingerprint} ({spec.benchmark})" for spec in specs}))
-        raise UserError(f"--data: expected '{fingerprint}', which no run has; found {found} below --data-root")
     for spec in specs:
-        if spec.benchmark in named and not spec.data_fingerprint.startswith(fingerprint):
+        if not choice.includes(spec):
             raise UserError(
-                f"--data: expected {spec.benchmark} with the data '{fingerprint}' below --data-root; "
-                f"found {spec.data_fingerprint}"
+                f"--data: expected the data of {spec.benchmark} below --data-root to begin with "
+                f"'{' or '.join(choice.beginnings)}'; found {spec.data_fingerprint}"
             )
 
 

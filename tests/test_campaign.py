@@ -91,6 +91,9 @@ def test_an_export_that_could_not_be_replaced_ends_it_before_it_begins(data: Pat
     assert "campaign.zip could not be written at the end: nothing begins" in done.stdout
     assert (tmp_path / "campaign.zip").read_bytes() == b"the only copy of something"
     assert len(Store(tmp_path / "results").runs([])) == 1
+    done = campaign(tmp_path, "--minutes", "3", "--methods", "supervised", "--results-root", "other")
+    assert done.returncode == 2
+    assert "campaign.zip exists, and no run of this store is finished" in done.stdout
 
 
 def test_damaged_scores_that_no_export_takes_end_it_before_it_begins(data: Path, tmp_path: Path) -> None:
@@ -100,7 +103,7 @@ def test_damaged_scores_that_no_export_takes_end_it_before_it_begins(data: Path,
     done = campaign(tmp_path, "--minutes", "3", "--methods", "supervised", "--seeds", "1", "--iterations", "2")
     assert done.returncode == 2
     assert "nothing begins" in done.stdout
-    assert str(Path("results", *scores.relative_to(tmp_path / "results").parts)) in done.stdout
+    assert f"results/runs/kvasir/mt/{spec.hash}/cases.csv" in done.stdout
     assert len(Store(tmp_path / "results").runs([])) == 1
 
 

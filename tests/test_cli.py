@@ -228,7 +228,10 @@ def test_a_mistyped_key_is_named_as_one_of_its_own_card(call: Call, tmp_path: Pa
     own = tmp_path / "own.toml"
     own.write_text((BENCHMARKS_DIR / "datasets" / "kvasir.toml").read_text().replace("classes", "clases"))
     code, _, err = call("benchmarks", str(own))
-    assert (code, err.splitlines()) == (2, [f"error: {own}: clases: unknown key", f"{own}: classes: missing"])
+    assert (code, err.splitlines()) == (
+        2,
+        [f"error: {own}: clases: unknown key; expected classes?", f"error: {own}: classes: missing"],
+    )
 
 
 def test_an_empty_store_has_no_runs(call: Call) -> None:

@@ -37,9 +37,7 @@ def lacks_of(
 ) -> list[str]:
     runs = store.runs()
     wanted = wanted_runs([load_grid(kind, str(number)) for kind, number in grids], target, METHODS, runs)  # type: ignore[arg-type]
-    return [
-        f"{lack.place.method} {lack.place.column.labeled} {lack.seed}" for lack in lacking(wanted, seeds, runs, None)
-    ]
+    return [f"{lack.place.method} {lack.place.column.labeled} {lack.seed}" for lack in lacking(wanted, seeds, runs)]
 
 
 def test_what_is_there_is_not_wanted_again(store: Store) -> None:
@@ -105,7 +103,7 @@ def test_the_whole_paper_is_its_different_runs() -> None:
 
 def test_what_differs_in_its_method_alone_is_one_request(store: Store) -> None:
     wanted = wanted_runs([load_grid("table", "1")], MINI, METHODS)
-    asked = requests(lacking(wanted, (1, 2), store.runs(), None))
+    asked = requests(lacking(wanted, (1, 2), store.runs()))
     assert [(one.labeled, one.seeds, one.methods, one.settings.get("network")) for one in asked] == [
         (share, (seed,), methods, network)
         for seed in (1, 2)
@@ -123,7 +121,7 @@ def test_the_time_is_estimated_from_finished_runs_like_it(store: Store) -> None:
     write_run(store, "cps", 1, [0.5], settings={"iterations": 7}, seconds=5.0)
     wanted = wanted_runs([load_grid("table", "1")], MINI, METHODS)
     runs = store.runs()
-    every = lacking(wanted, (3,), runs, None)
+    every = lacking(wanted, (3,), runs)
     lacks = {f"{one.place.method} {one.place.column.labeled}": one for one in every}
     assert estimated_seconds(lacks["mt 5%"], runs) == 200
     assert estimated_seconds(lacks["mt 10%"], runs) == 1000
@@ -141,10 +139,10 @@ def test_runs_of_another_precision_are_not_completed(store: Store) -> None:
     wanted = wanted_runs([load_grid("table", "4")], target, METHODS)
     there = write_run(store, "mt", 1, [0.5], protocol="paper", device="cpu")
     other = there.model_copy(update={"protocol": there.protocol.model_copy(update={"precision": "bf16"})})
-    require_one_precision(wanted, [there.model_copy(update={"seed": 2})], store.runs(), None)
-    require_one_precision(wanted, [other.model_copy(update={"data_fingerprint": "another"})], store.runs(), None)
+    require_one_precision(wanted, [there.model_copy(update={"seed": 2})], store.runs())
+    require_one_precision(wanted, [other.model_copy(update={"data_fingerprint": "another"})], store.runs())
     with pytest.raises(UserError, match=r"there in fp32, and the missing ones would be in bf16.*precision=fp32"):
-        require_one_precision(wanted, [other.model_copy(update={"seed": 2})], store.runs(), None)
+        require_one_precision(wanted, [other.model_copy(update={"seed": 2})], store.runs())
 
 
 def test_reproduce_trains_what_is_missing_and_then_nothing(call: Call) -> None:
@@ -176,16 +174,15 @@ def test_data_that_the_store_does_not_hold_yet_can_be_chosen(call: Call) -> None
               labeled=2, train=24, settings={"iterations": 1})  # fmt: skip
     code, out, err = call(*words, "--dry-run", "--data", "zz")
     assert (code, "7 of 7 runs are missing" in out) == (0, True)
-    assert err.startswith("note: --data: no run in results is of data zz")
+    assert err == "note: --data: no run that belongs here is of data zz yet\n"
     code, _, err = call(*words, "--data", "zz")
-    (line,) = err.splitlines()
     assert code == 2
-    found = re.search(r"expected 'zz', which no run has; found (\w{16}) \(demo\) below --data-root", line)
-    assert found, line
-    code, _, err = call(*words, "--data", "ffff")
-    assert code == 2
-    assert f"expected demo with the data 'ffff' below --data-root; found {found[1]}" in err
-    code, out, _ = call(*words, "--data", found[1])
+    found = re.search(r"expected the data of demo below --data-root to begin with 'zz'; found (\w{16})$", err, re.M)
+    assert found, err
+    code, _, err = call(*words, "--data", "ffff")  # what the store has, where the data is other
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert f"to begin with 'ffff'; found {found[1]}" in err
+    code, out, _ = call(*words, "--data", found[1][:5])
     assert code == 0
     assert out.count("finished (") == 7
 
@@ -204,12 +201,22 @@ def test_chosen_data_chooses_among_the_runs_of_its_own_data_set(call: Call) -> N
     assert code == 0
     (row,) = (line for line in out.splitlines() if line.startswith("| MT"))
     assert row.count("50.00") == 2, row
+    code, out, _ = call("report", *words, "--data", "bb,cc", "--format", "markdown")
+    assert (code, "50.00" in out) == (0, True)
+    code, out, _ = call("report", *words, "--data", "aa", "--format", "markdown")
     (printed,) = re.findall(r"all of them by `ssl-bench (.+?)`", out.replace("\n", " "))
     code, out, _ = call(*shlex.split(printed), "--dry-run")
     assert code == 0
     lacked = [line for line in out.splitlines() if "mt" in line.split()]
     assert len(lacked) == 1, out  # seed 2 on CVC-ClinicDB alone
     assert "cvc" in lacked[0].split()
+    for command in ("report", "reproduce"):  # of neither data set, so that it could come for either
+        code, _, err = call(command, *words, "--data", "zz")
+        assert (code, len(err.splitlines())) == (2, 1)
+        assert "--data: expected the beginning of aaaaaaaaaaaaaaaa (kvasir), " in err
+    write_run(Store(Path("results")), "mt", 1, [0.5], fingerprint="e" * 16)
+    code, _, err = call("reproduce", *words, "--data", "ee", "--dry-run")  # ISIC is not in the table
+    assert (code, "found 'ee'" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

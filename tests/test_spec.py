@@ -249,7 +249,7 @@ def test_all_errors_of_a_card_are_reported_together(write_card: WriteCard) -> No
 
 
 def test_missing_keys_are_all_named(write_card: WriteCard) -> None:
-    path = write_card("mine.toml", 'name = "mine"\ntitle = "mine"\n')
+    path = write_card("mine.toml", 'name = "mine"\ntitle = "mine"\nimage_size = 64\n')
     with pytest.raises(UserError) as caught:
         load_protocol(path)
     (line,) = str(caught.value).splitlines()
@@ -257,18 +257,18 @@ def test_missing_keys_are_all_named(write_card: WriteCard) -> None:
     assert line.endswith(": missing")
     missing = line.removeprefix(f"{path}: ").removesuffix(": missing").split(", ")
     assert set(missing) == {key for key, field in ImageProtocol.model_fields.items() if field.is_required()} - {
-        "name", "title",
+        "name", "title", "image_size",
     }  # fmt: skip
 
 
 def test_a_mistyped_extends_is_named_first(write_card: WriteCard) -> None:
-    path = write_card("mine.toml", 'extend = "mini"\ntitle = "mine"\niterations = 500\n')
-    with pytest.raises(UserError) as caught:
-        load_protocol(path)
-    first, second = str(caught.value).splitlines()
-    assert first == f"{path}: extend: unknown key"
-    assert second.startswith(f"{path}: name, ")
-    assert second.endswith(": missing")
+    for more in ("", 'name = "mine"\n', "iterations = 500\n", "[2d]\nepochs = 2\n"):
+        path = write_card("mine.toml", f'extend = "mini"\ntitle = "mine"\n{more}')
+        with pytest.raises(UserError) as caught:
+            load_protocol(path)
+        first, second = str(caught.value).splitlines()
+        assert first == f"{path}: extend: unknown key; expected extends?"
+        assert second.endswith(": missing")
 
 
 def test_a_card_of_another_kind_is_one_line(write_card: WriteCard) -> None:
@@ -280,6 +280,11 @@ def test_a_card_of_another_kind_is_one_line(write_card: WriteCard) -> None:
     with pytest.raises(UserError, match="a card with name, title, classes, ") as caught:
         load_benchmark(path)
     assert str(caught.value).endswith("; found one with kind, title, protocol, columns, rows")
+    small = write_card("small.toml", 'extends = "mini"\nname = "a"\ntitle = "a"\niterations = 500\n')
+    with pytest.raises(UserError, match=r"a card with name, .*; found one with extends, name, title, iterations$"):
+        load_benchmark(small)
+    with pytest.raises(UserError, match=r"a card with name, .*; found one with no key$"):
+        load_protocol(write_card("empty.toml", ""))
 
 
 @pytest.mark.parametrize(

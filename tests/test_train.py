@@ -222,14 +222,18 @@ def test_a_cpu_is_named_by_what_decides_its_rounding(tmp_path: Path, monkeypatch
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr("platform.processor", lambda: "arm")
-    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    for name in ("ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR"):
+        monkeypatch.delenv(name, raising=False)
     one = "processor\t: {}\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nstepping\t: 1\n"
     (tmp_path / "x86").write_text(one.format(0) + "\n" + one.format(1) + "\n")
     assert cpu_name(tmp_path / "x86") == "CPU (AMD EPYC, family 25, model 17, AVX512), 2 threads"
     (tmp_path / "arm").write_text("processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n\n")
     assert cpu_name(tmp_path / "arm") == cpu_name(tmp_path / "absent") == "CPU (arm, AVX512), 2 threads"
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert cpu_name(tmp_path / "x86") == "CPU (AMD EPYC, family 25, model 17, AVX512, oneDNN AVX2), 2 threads"
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    monkeypatch.setenv("MKL_ENABLE_INSTRUCTIONS", "")
+    limited = "CPU (AMD EPYC, family 25, model 17, AVX512, oneDNN AVX2, MKL CBWR COMPATIBLE), 2 threads"
+    assert cpu_name(tmp_path / "x86") == limited
 
 
 def test_splits_are_listed_disjoint_and_the_same_for_every_method(discs: Path, tmp_path: Path) -> None:

@@ -10,13 +10,12 @@ import argparse
 import shlex
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ssl_bench.errors import UserError
-from ssl_bench.files import writing
+from ssl_bench.files import require_folder
 from ssl_bench.method import load_methods
 from ssl_bench.spec import load_benchmark
 from ssl_bench.store import Store
@@ -38,9 +37,7 @@ def main() -> int:
     store = Store(arguments.results_root)
     settings, place = encoder(arguments), ["--results-root", str(arguments.results_root)]
     export = ["results", "export", str(arguments.export), *place]
-    is_begun = arguments.export.exists() or any(run.status == "finished" for run in store.runs([]))
-    if is_begun and not arguments.dry_run and bench(*export) != 0:
-        print(f"--export: {arguments.export} could not be written at the end: nothing begins")
+    if not arguments.dry_run and not can_export(arguments.export, store, export):
         return 2
     codes, refused = [], set()
     for dataset, methods, seed in cells(arguments):
@@ -117,8 +114,7 @@ def parsed() -> argparse.Namespace:
         parser.error(f"--export: expected a .zip file, found {arguments.export}")
     try:
         if not arguments.dry_run:
-            with writing("--export", arguments.export.parent), tempfile.TemporaryFile(dir=arguments.export.parent):
-                return arguments
+            require_folder("--export", arguments.export.parent)
     except UserError as error:
         parser.error(str(error))
     return arguments
@@ -154,6 +150,18 @@ def encoder(arguments: argparse.Namespace) -> list[str]:
 def is_refused(dataset: str, code: int, store: Store) -> bool:
     """Whether a command ended before any run of its data set began; a run that cannot go on has the same code."""
     return code == 2 and not any(run.spec.benchmark == dataset for run in store.runs([]))
+
+
+def can_export(file: Path, store: Store, export: list[str]) -> bool:
+    """Whether the export could be written now; says why not, since it could not be at the end either."""
+    if any(run.status == "finished" for run in store.runs([])):
+        if bench(*export) == 0:
+            return True
+        print(f"--export: {file} could not be written at the end: nothing begins")
+        return False
+    if file.exists():
+        print(f"--export: {file} exists, and no run of this store is finished that could be in it; name another file")
+    return not file.exists()
 
 
 def bench(*words: str) -> int:

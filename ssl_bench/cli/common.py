@@ -72,7 +72,15 @@ OtherDatasetOption = Annotated[
 SharesOption = Annotated[
     str | None, typer.Option("--labeled", help="Other labelled shares than the paper's, separated by commas.")
 ]
-FingerprintOption = Annotated[str | None, typer.Option("--data", help="Data fingerprint, where the store has several.")]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="FINGERPRINT",
+        help="The beginning of a data fingerprint, where runs of one data set are of several; of several data sets "
+        "between commas.",
+    ),
+]
 SeedsOption = Annotated[str, typer.Option("--seeds", help="Seeds, separated by commas.")]
 DeviceOption = Annotated[
     str,
@@ -117,14 +125,6 @@ def asked_target(
     if labeled is not None and not shares:
         raise UserError(f"--labeled: expected shares such as 5% separated by commas, found '{labeled}'")
     return Target(dataset, shares, protocol, parsed_settings(settings, iterations))
-
-
-def require_data(asked: str | None, fingerprints: Iterable[str]) -> None:
-    """Refuse a `--data` that is the beginning of none of these data fingerprints."""
-    there = sorted(set(fingerprints))
-    if asked is not None and not any(fingerprint.startswith(asked) for fingerprint in there):
-        known = ", ".join(there) or "a run's, of which there are none"
-        raise UserError(f"--data: expected the beginning of {known}; found '{asked}'")
 
 
 def listed(text: str) -> list[str]:

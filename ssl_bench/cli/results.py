@@ -10,8 +10,8 @@ import typer
 from ssl_bench.cli.common import (
     RESULTS,
     AllOption,
+    DataOption,
     FigureOption,
-    FingerprintOption,
     IterationsOption,
     MethodsDirOption,
     OtherDatasetOption,
@@ -23,8 +23,8 @@ from ssl_bench.cli.common import (
     asked_target,
     chosen_grids,
     existing_store,
+    listed,
     make_console,
-    require_data,
     same_place,
     say,
     warn,
@@ -47,7 +47,7 @@ def report(
     ] = None,
     settings: SetOption = None,
     iterations: IterationsOption = None,
-    data: FingerprintOption = None,
+    data: DataOption = None,
     all_networks: Annotated[bool, typer.Option("--all-networks", help="Show the students' scores too.")] = False,
     costs: Annotated[bool, typer.Option("--costs", help="Show parameters, updates, hours and peak memory.")] = False,
     statistics: Annotated[
@@ -70,6 +70,7 @@ def report(
     from ssl_bench.report.grid import shown as shown_runs
     from ssl_bench.report.layout import View
     from ssl_bench.report.paper import TableReport, paper_table
+    from ssl_bench.report.select import choose_data
     from ssl_bench.report.table import FORMATS
 
     if format != "terminal" and format not in FORMATS:
@@ -84,7 +85,8 @@ def report(
     methods = load_methods(*(methods_dir or []))
     runs = existing_store(results_root).runs(unreadable, shown_runs(grids, target, methods))
     warn(unreadable)
-    require_data(data, (run.spec.data_fingerprint for run in runs))
+    choice = choose_data(listed(data or ""), (run.spec for run in runs))
+    runs = [run for run in runs if choice.includes(run.spec)]
     view = View(all_networks, costs, data, tuple(same_place(results_root, methods_dir)))
     reports: list[TableReport | FigureReport] = []
     for grid in grids:

@@ -10,11 +10,11 @@ import typer
 from ssl_bench.cli.common import (
     RESULTS,
     AllOption,
+    DataOption,
     DataRootOption,
     DatasetOption,
     DeviceOption,
     FigureOption,
-    FingerprintOption,
     IterationsOption,
     JobsOption,
     LabeledOption,
@@ -115,7 +115,7 @@ def reproduce(
     iterations: IterationsOption = None,
     settings: SetOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what is missing and train nothing.")] = False,
-    data: FingerprintOption = None,
+    data: DataOption = None,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
     minutes: MinutesOption = None,
@@ -131,7 +131,8 @@ def reproduce(
     from ssl_bench.launch.launcher import choose_launcher
     from ssl_bench.method import load_methods
     from ssl_bench.plan import plan_runs
-    from ssl_bench.report.select import data_sets_of
+    from ssl_bench.report.grid import shown as shown_runs
+    from ssl_bench.report.select import choose_data
     from ssl_bench.reproduce import (
         lack_table,
         lacking,
@@ -149,12 +150,18 @@ def reproduce(
     store, unreadable = Store(results_root), list[str]()
     runs, console = store.runs(unreadable), make_console()
     warn(unreadable)
-    wanted = wanted_runs(grids, target, load_methods(*(methods_dir or [])), runs, data)
-    lacks = lacking(wanted, parsed_seeds(seeds), runs, data)
+    registry = load_methods(*(methods_dir or []))
+    shown = shown_runs(grids, target, registry)
+    of_grids = [run for run in runs if (run.spec.benchmark, run.spec.method) in shown]
+    names = {name for name, _ in shown}
+    choice = choose_data(listed(data or ""), (run.spec for run in of_grids), names.pop() if len(names) == 1 else None)
+    chosen_runs = [run for run in of_grids if choice.includes(run.spec)]
+    if choice.data_sets.difference(run.spec.benchmark for run in chosen_runs):
+        say(f"note: --data: no run that belongs here is of data {data} yet")
+    wanted = wanted_runs(grids, target, registry, chosen_runs)
+    lacks = lacking(wanted, parsed_seeds(seeds), chosen_runs)
     lack_table(lacks, len(wanted) * len(parsed_seeds(seeds)), runs).print(console)
     if dry_run or not lacks:
-        if data is not None and not data_sets_of(data, (run.spec for run in runs)):
-            say(f"note: --data: no run in {results_root} is of data {data}; its files are looked at when it trains")
         return
     chosen, prepared = choose_launcher(launcher, jobs, device, slurm, minutes), dict[Any, Any]()
     with counted(console, "preparing") as advance:
@@ -165,8 +172,8 @@ def reproduce(
                 request, chosen.planned, data_root, allow_partial=allow_partial, advance=advance, prepared=prepared
             )
         ]
-    require_chosen_data(data, [job.spec for _, job in planned], runs)
-    require_one_precision(wanted, [job.spec for _, job in planned], runs, data)
+    require_chosen_data(choice, [job.spec for _, job in planned])
+    require_one_precision(wanted, [job.spec for _, job in planned], chosen_runs)
     place = place_words(data_root, results_root, methods_dir, allow_partial)
     exit_on_failures(_train_all(planned, store, chosen, place, console))
 

@@ -63,7 +63,7 @@ def paper_figure(
     Raises:
         UserError: the target is wrong, or runs of different data or precision would stand in one figure.
     """
-    found = gather(aim(grid, target, methods), target, runs, methods, view)
+    found = gather(aim(grid, target, methods), target, runs, methods)
     drawn = {"curves": _curves, "shares": _shares, "examples": _examples, "moments": _moments}[grid.kind]
     figure, remarks = drawn(found)
     missing = tuple(fill_commands([*found.above, *found.body], view))

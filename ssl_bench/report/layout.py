@@ -21,7 +21,7 @@ class View:
 
     all_networks: bool = False
     costs: bool = False
-    fingerprint: str | None = None
+    data: str | None = None  # what `--data` said, for the command that trains everything
     options: tuple[str, ...] = ()  # further words of the commands that train what is missing
 
 
@@ -48,9 +48,7 @@ class Gathered:
         return tuple(run for row in (*self.above, *self.body) for _, own in row for run in own)
 
 
-def gather(
-    grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]], view: View
-) -> Gathered:
+def gather(grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]]) -> Gathered:
     """Find the runs of a grid that was aimed at a target.
 
     Raises:
@@ -59,7 +57,7 @@ def gather(
     upper = upper_line(grid, methods)
     above = [] if upper is None else places(upper, target, methods)
     wanted = [*above, *places(grid, target, methods)]
-    chosen = iter(select(runs, [None if p is None else p.cell for row in wanted for p in row], view.fingerprint))
+    chosen = iter(select(runs, [None if p is None else p.cell for row in wanted for p in row]))
     damaged: dict[Path, str] = {}
     filled = [[(place, _whole(next(chosen), damaged)) for place in row] for row in wanted]
     head, body = filled[: len(above)], filled[len(above) :]
@@ -94,7 +92,7 @@ def missing_notes(grid: Grid, target: Target, body: Body, commands: Sequence[str
     words += ["--labeled", ",".join(target.labeled)] if target.labeled else []
     words += [] if target.protocol is None else ["--protocol", target.protocol]
     words += [] if seeds == SEEDS else ["--seeds", ",".join(map(str, seeds))]
-    words += [] if view.fingerprint is None else ["--data", view.fingerprint]
+    words += [] if view.data is None else ["--data", view.data]
     everything = shlex.join([*words, *setting_words(target.settings), *view.options])
     return [f"missing runs: all of them by `{everything}`", *(f"missing runs: `{command}`" for command in commands)]
 

@@ -85,7 +85,7 @@ def paper_table(
         UserError: the target is wrong, or runs of different data or precision would stand in one table.
     """
     grid = _shown_metrics(aim(grid, target, methods))
-    found = gather(grid, target, runs, methods, view)
+    found = gather(grid, target, runs, methods)
     records = analyse(grid, found.body)
     above = [] if found.upper is None else analyse(found.upper, found.above)
     rows = [*([] if found.upper is None else found.upper.rows), *grid.rows]

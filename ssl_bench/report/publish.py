@@ -59,8 +59,8 @@ def write_html(reports: Sequence[TableReport | FigureReport], folder: Path) -> i
     Raises:
         UserError: the folder holds something else than an earlier report, or cannot be written.
     """
-    refuse_others(folder)
     require_folder("--html", folder)
+    refuse_others(folder)
     exhibits = [_exhibit(report) for report in reports]
     runs = {run.path.name: run for report in reports for run in report.runs}
     pages = [_run_page(runs[name]) for name in sorted(runs)]
@@ -70,11 +70,15 @@ def write_html(reports: Sequence[TableReport | FigureReport], folder: Path) -> i
 
 
 def _slug(report: TableReport | FigureReport) -> str:
-    """What an exhibit's files and page are called: of a-z, 0-9 and -, with a hash where its label has more."""
-    label = report.grid.label
-    plain = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
-    mark = "" if plain == label else f"-{hashlib.sha256(label.encode()).hexdigest()[:6]}"
-    return f"{report.grid.exhibit}-{plain}{mark}"
+    """What an exhibit's files and page are called: of a-z, 0-9 and -.
+
+    With a hash where the label of one's own has more than these, or is a number as the paper's are.
+    """
+    grid = report.grid
+    plain = re.sub(r"[^a-z0-9]+", "-", grid.label.lower()).strip("-")
+    is_plain = plain == grid.label and (grid.number is not None or not plain.isdigit())
+    mark = "" if is_plain else f"-{hashlib.sha256(grid.label.encode()).hexdigest()[:6]}"
+    return f"{grid.exhibit}-{plain}{mark}"
 
 
 def _rendered(report: FigureReport) -> dict[str, bytes]:

@@ -72,11 +72,45 @@ class Cell:
         return self._resolved[key]
 
 
-def select(runs: Sequence[Run], cells: Sequence[Cell | None], fingerprint: str | None) -> list[list[Run]]:
-    """Return each cell's runs, one per seed, ordered by it; none for no cell.
+@dataclass(frozen=True)
+class DataChoice:
+    """Beginnings of data fingerprints, and names of the data sets among whose data they choose."""
 
-    A fingerprint chooses among the runs of the data sets that it is known from. Where no run is of such data, it may be
-    any data set's, and nothing is chosen.
+    beginnings: tuple[str, ...] = ()
+    data_sets: frozenset[str] = frozenset()
+
+    def includes(self, spec: RunSpec) -> bool:
+        """Whether a run is of chosen data, or of a data set where nothing was chosen."""
+        return spec.benchmark not in self.data_sets or spec.data_fingerprint.startswith(self.beginnings)
+
+
+def choose_data(beginnings: Sequence[str], specs: Iterable[RunSpec], to_come: str | None = None) -> DataChoice:
+    """Find the data sets that beginnings of data fingerprints are of.
+
+    Args:
+        beginnings: what `--data` says.
+        specs: of the runs to choose among.
+        to_come: name of the one data set that data of no such run can be of; None where it could be several sets'.
+
+    Raises:
+        UserError: no run has such data, and it cannot be told which data set's it will be.
+    """
+    there = sorted({(spec.data_fingerprint, spec.benchmark) for spec in specs})
+    data_sets = set[str]()
+    for beginning in beginnings:
+        found = {name for fingerprint, name in there if fingerprint.startswith(beginning)}
+        if not found and to_come is None:
+            known = (
+                ", ".join(f"{fingerprint} ({name})" for fingerprint, name in there)
+                or "a run's, of which there are none"
+            )
+            raise UserError(f"--data: expected the beginning of {known}; found '{beginning}'")
+        data_sets |= found or {str(to_come)}
+    return DataChoice(tuple(beginnings), frozenset(data_sets))
+
+
+def select(runs: Sequence[Run], cells: Sequence[Cell | None]) -> list[list[Run]]:
+    """Return each cell's runs, one per seed, ordered by it; none for no cell.
 
     Of two runs that differ in `score_every` alone, which trained alike, the one that scored as often as the cell asks
     for is taken, else the one that scored more often.
@@ -91,16 +125,6 @@ def select(runs: Sequence[Run], cells: Sequence[Cell | None], fingerprint: str |
         [] if cell is None else [run for run in shelf.get((cell.benchmark.name, cell.method), []) if cell.matches(run)]
         for cell in cells
     ]
-    if fingerprint is not None:
-        named = data_sets_of(fingerprint, (run.spec for run in runs))
-        chosen = [
-            [
-                run
-                for run in own
-                if run.spec.data_fingerprint.startswith(fingerprint) or (named and run.spec.benchmark not in named)
-            ]
-            for own in chosen
-        ]
     together = [run for own in chosen for run in own]
     for name in {run.spec.benchmark for run in together}:
         of_data = [run for run in together if run.spec.benchmark == name]
@@ -109,11 +133,6 @@ def select(runs: Sequence[Run], cells: Sequence[Cell | None], fingerprint: str |
         _require_one("precision (--set precision=... chooses)", {run.spec.protocol.precision for run in of_data})
     asked = [None if cell is None else cell.protocol.score_every for cell in cells]
     return [_one_per_seed(own, every) for own, every in zip(chosen, asked, strict=True)]
-
-
-def data_sets_of(fingerprint: str, specs: Iterable[RunSpec]) -> set[str]:
-    """Names of the data sets whose data has a fingerprint that begins so, as far as these specifications tell."""
-    return {spec.benchmark for spec in specs if spec.data_fingerprint.startswith(fingerprint)}
 
 
 def _has_encoder(run: Run) -> bool:

@@ -60,7 +60,7 @@ def load_protocol(
     for key, value in overrides.items():
         _put(data, key, value)
     where = f"{path} with --set" if overrides else str(path)
-    return parse_card(PROTOCOLS[dimensions], data, where)
+    return parse_card(PROTOCOLS[dimensions], data, where, also=("extends", *TABLES.values()))
 
 
 def card_names(kind: Literal["datasets", "protocols", "tables"]) -> list[str]:

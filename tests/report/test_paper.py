@@ -372,7 +372,7 @@ def test_an_empty_store_prints_every_published_number_and_the_commands(store: St
 def test_the_command_for_all_that_is_missing_wants_the_seeds_and_the_data_that_are_there(store: Store) -> None:
     for seed in (4, 5):
         write_run(store, "mt", seed, [0.5, 0.7])
-    notes = report(store, view=View(fingerprint="ff")).tables[-1].notes
+    notes = report(store, view=View(data="ff")).tables[-1].notes
     (note,) = [note for note in notes if note.startswith("missing runs: all")]
     assert "`ssl-bench reproduce --table 4 --protocol mini --seeds 4,5 --data ff --set" in note
 

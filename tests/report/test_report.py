@@ -22,10 +22,10 @@ from ssl_bench.report.grid import Target, load_grid
 from ssl_bench.report.layout import View
 from ssl_bench.report.paper import TableReport, paper_table
 from ssl_bench.report.runs import comparison_table, status_table
-from ssl_bench.report.select import mean_and_deviation
+from ssl_bench.report.select import choose_data, mean_and_deviation
 from ssl_bench.report.table import FORMATS, Table
 from ssl_bench.spec import Split, load_benchmark
-from ssl_bench.store import Store
+from ssl_bench.store import Run, Store
 
 TITLES = ["Supervised", "MT", "CPS", "CMTv1", "CMTv2", "CMTv3", "UCMT"]
 
@@ -35,12 +35,13 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
-def report4(store: Store, view: View | None = None, **changes: Any) -> TableReport:
+def report4(store: Store | list[Run], view: View | None = None, **changes: Any) -> TableReport:
+    runs = store.runs() if isinstance(store, Store) else store
     asked = {"labeled": ("5%",), "protocol": "mini", "settings": {"metrics": ["dsc"]}} | changes
-    return paper_table(load_grid("table", "4"), Target(**asked), store.runs(), METHODS, view or View())
+    return paper_table(load_grid("table", "4"), Target(**asked), runs, METHODS, view or View())
 
 
-def table4(store: Store, view: View | None = None, **changes: Any) -> Table:
+def table4(store: Store | list[Run], view: View | None = None, **changes: Any) -> Table:
     return report4(store, view, **changes).tables[0]
 
 
@@ -222,9 +223,16 @@ def test_two_data_fingerprints_never_stand_in_one_table(store: Store) -> None:
     write_run(store, "cps", 1, [0.25], fingerprint="b2" * 8)
     with pytest.raises(UserError, match=r"--data.*a1a1.*, b2b2"):
         table4(store)
-    for beginning, expected in (("a", {"MT": "50.00"}), ("b2b2", {"CPS": "25.00"}), ("c", {})):
-        table = table4(store, View(fingerprint=beginning))
+    runs = store.runs()
+    specs = [run.spec for run in runs]
+    for beginning, to_come, expected in (
+        ("a", None, {"MT": "50.00"}), ("b2b2", None, {"CPS": "25.00"}), ("c", "isic", {})
+    ):  # fmt: skip
+        choice = choose_data([beginning], specs, to_come)
+        table = table4([run for run in runs if choice.includes(run.spec)])
         assert measured(table) == dict.fromkeys(TITLES, "no run") | expected
+    with pytest.raises(UserError, match=r"^--data: expected the beginning of a1.* \(isic\), b2.* \(isic\); found 'c'$"):
+        choose_data(["a", "c"], specs)
 
 
 def test_two_files_of_encoder_weights_never_stand_in_one_table(store: Store) -> None:
