@@ -212,6 +212,8 @@ def test_a_folder_that_cannot_be_made_is_named_before_anything_is_drawn(
         write_files(table, tmp_path / "file")
     with pytest.raises(UserError, match=r"^--html: .*file/site cannot be written: Not a directory$"):
         write_html([table], tmp_path / "file/site")
+    with pytest.raises(UserError, match=r"^--html: .*a/site cannot be written: File name too long$"):
+        write_html([table], tmp_path / ("a" * 300) / "site")
 
 
 # ---------------------------------------------------------------------------------------------------------- tables

@@ -31,8 +31,6 @@ def ratios(settings: Settings) -> Iterator[Ratio]:
     set_determinism()
     for dimensions in (2, 3):
         for precision in settings.precisions:
-            if dimensions == 3 and precision == "bf16" and settings.device.type == "cpu":
-                continue  # 3D convolutions in bf16 have no fast form on a CPU
             for name in settings.methods:
                 with harness(name, dimensions, precision, settings) as trainer:
                     block, stream = BLOCK[settings.device.type], trainer.open_stream()
