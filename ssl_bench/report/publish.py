@@ -91,14 +91,14 @@ def _caption(report: FigureReport) -> str:
 
 
 def _exhibit(report: TableReport | FigureReport) -> Exhibit:
-    title = f"{report.grid.name}. {report.grid.title}"
+    name, title = report.grid.name, f"{report.grid.name}. {report.grid.title}"
     if isinstance(report, TableReport):
         tables = (*report.tables, report.statistics) if report.statistics.rows else report.tables
-        return Exhibit(_slug(report), title, tables=tables)
+        return Exhibit(_slug(report), name, title, tables=tables)
     picture = Picture(title, _slug(report), _rendered(report))
     rows = [[Cell(run.spec.label, runs=(run.path.name,))] for run in report.runs]
     runs = Table("The runs that are drawn", ["Run"], rows)
-    return Exhibit(_slug(report), title, tables=(runs,) if rows else (), pictures=(picture,), notes=report.notes)
+    return Exhibit(_slug(report), name, title, tables=(runs,) if rows else (), pictures=(picture,), notes=report.notes)
 
 
 def _overview(reports: Sequence[TableReport | FigureReport]) -> Table:

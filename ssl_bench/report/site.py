@@ -40,15 +40,11 @@ class Exhibit:
     """One table or figure of the paper, a page of its own."""
 
     slug: str  # "table-4"
+    label: str  # what the navigation calls it: "Table 4"
     title: str
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = ()
-
-    @property
-    def label(self) -> str:
-        """What the navigation calls it: "Table 4"."""
-        return self.slug.replace("-", " ").capitalize()
 
 
 @dataclass(frozen=True)

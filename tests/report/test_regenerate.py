@@ -188,7 +188,8 @@ def test_a_table_of_ones_own_may_be_called_anything(tmp_path: Path) -> None:
     (page,) = {path.name for path in write_files(table, tmp_path / "files") if path.suffix == ".md"}
     assert re.fullmatch(r"table-my-t-ble-new-[0-9a-f]{6}\.md", page)
     write_html([table], tmp_path / "site")
-    assert (tmp_path / "site" / page).with_suffix(".html").is_file()
+    html = (tmp_path / "site" / page).with_suffix(".html").read_text()
+    assert ">Table My_Täble (new)<" in html  # in the navigation
 
 
 def test_tables_of_ones_own_do_not_replace_each_other(tmp_path: Path) -> None:

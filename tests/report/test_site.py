@@ -48,10 +48,14 @@ def run_page(name: str, seed: int) -> RunPage:
 
 
 EXHIBITS = (
-    Exhibit("table-4", "Table 4. Ablation", tables=(ABLATION, replace(ABLATION, title="Statistics"))),
-    Exhibit("figure-1", "Figure 1. Curves", pictures=(Picture("Curves", "figure-1", {"png": PNG, "svg": SVG}),)),
-    Exhibit("figure-4", "Figure 4. Cases", pictures=(Picture("Cases", "figure-4", {"pdf": b"f", "png": PNG}),)),
-)  # fmt: skip
+    Exhibit("table-4", "Table 4", "Table 4. Ablation", tables=(ABLATION, replace(ABLATION, title="Statistics"))),
+    Exhibit(
+        "figure-1", "Figure 1", "Figure 1. Curves", pictures=(Picture("Curves", "figure-1", {"png": PNG, "svg": SVG}),)
+    ),
+    Exhibit(
+        "figure-4", "Figure 4", "Figure 4. Cases", pictures=(Picture("Cases", "figure-4", {"pdf": b"f", "png": PNG}),)
+    ),
+)
 PAGES = tuple(run_page(name, seed) for seed, name in enumerate(RUNS, start=1))
 HOSTILE_TABLE = Table(
     f"t{HOSTILE}",
@@ -64,6 +68,7 @@ HOSTILE_TABLE = Table(
 )
 HOSTILE_EXHIBIT = Exhibit(
     "hostile",
+    f"l{HOSTILE}",
     f"e{HOSTILE}",
     (HOSTILE_TABLE,),
     (Picture(f"a{HOSTILE}", "hostile", {"svg": SVG}),),
@@ -310,14 +315,20 @@ def test_a_name_that_is_no_file_name_or_is_taken_is_refused(tmp_path: Path, name
     if name != "index":
         pictures = (Picture("p", "0a1b", {"svg": SVG}), Picture("p", name, {"svg": SVG}))
         with pytest.raises(ValueError, match="expected"):
-            write_site(tmp_path, "Report", OVERVIEW, (Exhibit("figure-1", "f", pictures=pictures),), ())
+            write_site(tmp_path, "Report", OVERVIEW, (Exhibit("figure-1", "Figure 1", "f", pictures=pictures),), ())
     assert not contents(tmp_path)
 
 
 @pytest.mark.parametrize("files", [{}, {"pdf": b""}, {"svg": b"", "../x": b""}])
 def test_a_picture_that_cannot_be_shown_is_refused(tmp_path: Path, files: dict[str, bytes]) -> None:
     with pytest.raises(ValueError, match="expected"):
-        write_site(tmp_path, "Report", OVERVIEW, (Exhibit("figure-1", "f", pictures=(Picture("p", "p", files),)),), ())
+        write_site(
+            tmp_path,
+            "Report",
+            OVERVIEW,
+            (Exhibit("figure-1", "Figure 1", "f", pictures=(Picture("p", "p", files),)),),
+            (),
+        )
 
 
 def test_a_number_of_a_run_without_a_page_is_refused(tmp_path: Path) -> None:
