@@ -131,7 +131,8 @@ class PoolDisplay:
 
     def ended(self, task: Task, outcome: str, done: int, total: int) -> None:
         """Say how a run ended."""
-        seconds = time.monotonic() - self._begun.get(task, time.monotonic())
+        now = time.monotonic()
+        seconds = now - self._begun.get(task, now)
         self._drop(task)
         self._print(f"[{done}/{total}] {task.label}: {outcome} ({seconds:.0f} s)")
 
