@@ -99,6 +99,8 @@ def load_predictor(
     if name not in method.networks:
         raise UserError(f"--network: expected one of {', '.join(method.networks)}; found '{name}'")
     path = folder / "weights.safetensors"
+    if not path.exists():
+        raise UserError(f"{path}: no such file; the run was imported from an export without --weights, or lost them")
     try:
         method.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -476,7 +476,7 @@ def test_weights_that_are_missing_damaged_or_anothers_are_refused(home: Path, ca
         weights.write_bytes(content)
         assert_refused(call(folder, image), str(weights), "weights")
     weights.unlink()
-    assert_refused(call(folder, image), str(weights), "weights")
+    assert_refused(call(folder, image), f"{weights}: no such file", "an export without --weights")
 
 
 def test_an_unknown_network_is_refused_with_those_there_are(home: Path, call: Call) -> None:
