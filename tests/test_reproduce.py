@@ -233,6 +233,7 @@ def test_chosen_data_chooses_among_the_runs_of_its_own_data_set(call: Call) -> N
         (["reproduce", "--table", "1", "--seeds", "one"], ["--seeds", "'one'"]),
         (["reproduce", "--table", "1", "--labeled", "many"], ["--labeled", "'many'"]),
         (["reproduce", "--table", "1", "--labeled", ","], ["--labeled", "','"]),
+        (["reproduce", "--table", "2", "--data", "zz"], ["--data", "there are none", "'zz'"]),
         (["reproduce", "--table", "1", "--dataset", "nowhere.toml"], ["nowhere.toml"]),
         (["reproduce", "--table", "1", "--set", "nonsense=1"], ["--set nonsense", "Table 1"]),
         (["reproduce", "--table", "2", "--protocol", "mini", "--seeds", "1"], ["--data-root"]),

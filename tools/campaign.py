@@ -67,7 +67,7 @@ def main() -> int:
     if arguments.dry_run:
         return 0
     bench("status", "--every", *place)
-    if not any(run.status == "finished" for run in store.runs([])):
+    if not has_finished(store):
         print("no run is finished yet, so there is nothing to export; the same command goes on from here")
         return 2 if set(codes) == {2} else 1
     shown = ["report", "--table", "4", "--dataset", "DATASET", "--labeled", "SHARE", "--protocol", arguments.protocol]
@@ -154,14 +154,19 @@ def is_refused(dataset: str, code: int, store: Store) -> bool:
 
 def can_export(file: Path, store: Store, export: list[str]) -> bool:
     """Whether the export could be written now; says why not, since it could not be at the end either."""
-    if any(run.status == "finished" for run in store.runs([])):
-        if bench(*export) == 0:
-            return True
+    if not has_finished(store):
+        if file.exists():
+            print(f"--export: {file} exists, and no run of this store is finished, to be in it; name another file")
+        return not file.exists()
+    if bench(*export) != 0:
         print(f"--export: {file} could not be written at the end: nothing begins")
         return False
-    if file.exists():
-        print(f"--export: {file} exists, and no run of this store is finished that could be in it; name another file")
-    return not file.exists()
+    return True
+
+
+def has_finished(store: Store) -> bool:
+    """Whether there is something to export."""
+    return any(run.status == "finished" for run in store.runs([]))
 
 
 def bench(*words: str) -> int:

@@ -41,17 +41,15 @@ def benchmarks(
 ) -> None:
     """List the data sets and protocols, or print one card with everything that it decides."""
     from ssl_bench.report.table import Table
-    from ssl_bench.spec import card_kind, card_names, load_benchmark, load_protocol
+    from ssl_bench.spec import card_kinds, card_names, load_benchmark, load_protocol
 
     if card is not None:
-        known = [*card_names("datasets"), *card_names("protocols")]
-        if card not in known and not card.endswith(".toml"):
-            raise UserError(f"benchmarks: expected one of {', '.join(known)}, or a .toml file; found '{card}'")
-        of_file = card_kind(Path(card)) if card.endswith(".toml") else None
-        is_dataset = of_file == "datasets" or card in card_names("datasets")
-        is_protocol = of_file == "protocols" or card in card_names("protocols")
-        found = [load_benchmark(card)] if is_dataset else []
-        forms = [load_protocol(card, dimensions=d) for d in (2, 3)] if is_protocol else []
+        kinds = card_kinds(card)
+        if not kinds:
+            known = ", ".join([*card_names("datasets"), *card_names("protocols")])
+            raise UserError(f"benchmarks: expected one of {known}, or a .toml file; found '{card}'")
+        found = [load_benchmark(card)] if "datasets" in kinds else []
+        forms = [load_protocol(card, dimensions=d) for d in (2, 3)] if "protocols" in kinds else []
         for heading, one in [*(("data set", b) for b in found), *((f"protocol, {p.dimensions}D", p) for p in forms)]:
             typer.echo(f"# {heading}")
             for key, value in one.model_dump().items():

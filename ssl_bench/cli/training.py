@@ -147,15 +147,12 @@ def reproduce(
         chosen_grids(table, figure, all_of_them),
         asked_target(dataset, labeled, protocol, settings, iterations),
     )
-    store, unreadable = Store(results_root), list[str]()
-    runs, console = store.runs(unreadable), make_console()
-    warn(unreadable)
-    registry = load_methods(*(methods_dir or []))
+    registry, store, unreadable = load_methods(*(methods_dir or [])), Store(results_root), list[str]()
     shown = shown_runs(grids, target, registry)
-    of_grids = [run for run in runs if (run.spec.benchmark, run.spec.method) in shown]
-    names = {name for name, _ in shown}
-    choice = choose_data(listed(data or ""), (run.spec for run in of_grids), names.pop() if len(names) == 1 else None)
-    chosen_runs = [run for run in of_grids if choice.includes(run.spec)]
+    runs, console = store.runs(unreadable, shown), make_console()
+    warn(unreadable)
+    choice = choose_data(listed(data or ""), (run.spec for run in runs), {name for name, _ in shown})
+    chosen_runs = [run for run in runs if choice.includes(run.spec)]
     if choice.data_sets.difference(run.spec.benchmark for run in chosen_runs):
         say(f"note: --data: no run that belongs here is of data {data} yet")
     wanted = wanted_runs(grids, target, registry, chosen_runs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -84,13 +84,13 @@ class DataChoice:
         return spec.benchmark not in self.data_sets or spec.data_fingerprint.startswith(self.beginnings)
 
 
-def choose_data(beginnings: Sequence[str], specs: Iterable[RunSpec], to_come: str | None = None) -> DataChoice:
+def choose_data(beginnings: Sequence[str], specs: Iterable[RunSpec], to_come: Collection[str] = ()) -> DataChoice:
     """Find the data sets that beginnings of data fingerprints are of.
 
     Args:
         beginnings: what `--data` says.
         specs: of the runs to choose among.
-        to_come: name of the one data set that data of no such run can be of; None where it could be several sets'.
+        to_come: names of the data sets that data of no such run may be of; which one can be told where there is one.
 
     Raises:
         UserError: no run has such data, and it cannot be told which data set's it will be.
@@ -99,13 +99,13 @@ def choose_data(beginnings: Sequence[str], specs: Iterable[RunSpec], to_come: st
     data_sets = set[str]()
     for beginning in beginnings:
         found = {name for fingerprint, name in there if fingerprint.startswith(beginning)}
-        if not found and to_come is None:
+        if not found and len(to_come) != 1:
             known = (
                 ", ".join(f"{fingerprint} ({name})" for fingerprint, name in there)
                 or "a run's, of which there are none"
             )
             raise UserError(f"--data: expected the beginning of {known}; found '{beginning}'")
-        data_sets |= found or {str(to_come)}
+        data_sets |= found or set(to_come)
     return DataChoice(tuple(beginnings), frozenset(data_sets))
 
 

@@ -17,7 +17,7 @@ from ssl_bench.spec.benchmark import (
     share_of,
 )
 from ssl_bench.spec.load import (
-    card_kind,
+    card_kinds,
     card_names,
     load_benchmark,
     load_protocol,
@@ -56,7 +56,7 @@ __all__ = [
     "VolumeAugmentation",
     "VolumeProtocol",
     "Volumes",
-    "card_kind",
+    "card_kinds",
     "card_names",
     "load_benchmark",
     "load_protocol",

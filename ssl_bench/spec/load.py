@@ -14,6 +14,8 @@ from ssl_bench.spec.benchmark import Benchmark, Split
 from ssl_bench.spec.protocol import PROTOCOLS, ImageProtocol, VolumeProtocol
 
 TABLES = {2: "2d", 3: "3d"}  # of a protocol's card, for what its two forms do not share
+KINDS: tuple[Literal["datasets", "protocols"], ...] = ("datasets", "protocols")
+CARD_KEYS = ("extends", *TABLES.values())  # of a protocol's card, besides its fields
 NOT_SET = {"name", "title", "note", "dimensions"}
 
 
@@ -60,7 +62,7 @@ def load_protocol(
     for key, value in overrides.items():
         _put(data, key, value)
     where = f"{path} with --set" if overrides else str(path)
-    return parse_card(PROTOCOLS[dimensions], data, where, also=("extends", *TABLES.values()))
+    return parse_card(PROTOCOLS[dimensions], data, where, also=CARD_KEYS)
 
 
 def card_names(kind: Literal["datasets", "protocols", "tables"]) -> list[str]:
@@ -68,11 +70,13 @@ def card_names(kind: Literal["datasets", "protocols", "tables"]) -> list[str]:
     return sorted(path.stem for path in (BENCHMARKS_DIR / kind).glob("*.toml"))
 
 
-def card_kind(path: Path) -> Literal["datasets", "protocols"]:
-    """What a card most likely is: the kind that knows more of its keys."""
-    found = read_toml(path).keys()
-    protocols = {key for model in PROTOCOLS.values() for key in model.model_fields} | {"extends", *TABLES.values()}
-    return "datasets" if len(found & Benchmark.model_fields.keys()) > len(found & protocols) else "protocols"
+def card_kinds(name: str) -> list[Literal["datasets", "protocols"]]:
+    """What a card is: both where a data set and a protocol have this name; a file is what knows more of its keys."""
+    if not name.endswith(".toml"):
+        return [kind for kind in KINDS if name in card_names(kind)]
+    found = read_toml(Path(name)).keys()
+    protocols = {*CARD_KEYS, *(key for model in PROTOCOLS.values() for key in model.model_fields)}
+    return ["datasets" if len(found & Benchmark.model_fields.keys()) > len(found & protocols) else "protocols"]
 
 
 def protocol_keys(dimensions: int | None = None) -> set[str]:

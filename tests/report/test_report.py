@@ -226,7 +226,7 @@ def test_two_data_fingerprints_never_stand_in_one_table(store: Store) -> None:
     runs = store.runs()
     specs = [run.spec for run in runs]
     for beginning, to_come, expected in (
-        ("a", None, {"MT": "50.00"}), ("b2b2", None, {"CPS": "25.00"}), ("c", "isic", {})
+        ("a", [], {"MT": "50.00"}), ("b2b2", [], {"CPS": "25.00"}), ("c", ["isic"], {})
     ):  # fmt: skip
         choice = choose_data([beginning], specs, to_come)
         table = table4([run for run in runs if choice.includes(run.spec)])
