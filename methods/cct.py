@@ -8,8 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
-from ssl_bench.errors import UserError
-from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
+from ssl_bench.method import Batch, Hyperparameters, Progress, Protocol, Setup, SSLMethod, Update, UserError, register
 from ssl_bench.ops import (
     adversarial_noise,
     cutout_box,
@@ -19,8 +18,7 @@ from ssl_bench.ops import (
     feature_noise,
     hard_labels,
     keep_only,
-)  # fmt: skip
-from ssl_bench.spec import Protocol
+)
 
 Perturbation = Literal[
     "vat", "spatial_dropout", "cutout", "context_masking", "object_masking", "feature_dropout", "feature_noise"

@@ -7,21 +7,21 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ssl_bench.errors import UserError
 from ssl_bench.method import (
     Batch,
     CutMixHyperparameters,
     Hyperparameters,
     Images,
     Progress,
+    Protocol,
     Setup,
     Snapshot,
     SSLMethod,
     Update,
+    UserError,
     register,
 )
 from ssl_bench.ops import RegionMix, cutmix, dice_loss, hard_labels, mean_prediction_entropy, umix
-from ssl_bench.spec import Protocol
 
 UCMT_PAPER = "Shen et al., Co-training with High-Confidence Pseudo Labels (UCMT), IJCAI 2023"
 

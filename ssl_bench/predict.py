@@ -20,19 +20,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ssl_bench.data.cache import resize
-from ssl_bench.data.files import natural, read_image
-from ssl_bench.data.stream import channels_first
+from ssl_bench.atomic import require_folder, write_bytes, writing
+from ssl_bench.cards import VOLUME_SUFFIXES, ImageProtocol, RunSpec, VolumeProtocol
+from ssl_bench.data.batches import channels_first
+from ssl_bench.data.dataset import resize
+from ssl_bench.data.images import natural, read_image
 from ssl_bench.data.volumes import NIFTI, read_array, scaled
-from ssl_bench.device import set_determinism
 from ssl_bench.errors import UserError, first_line
-from ssl_bench.evaluate import BATCH, class_map, image_scores, volume_scores
-from ssl_bench.files import require_folder, write_bytes, writing
-from ssl_bench.folder import RunFolder, spec_of
-from ssl_bench.job import build_method
 from ssl_bench.method import SSLMethod, parse_hyperparameters
 from ssl_bench.ops import entropy
-from ssl_bench.spec import VOLUME_SUFFIXES, ImageProtocol, RunSpec, VolumeProtocol
+from ssl_bench.scoring.inference import BATCH, class_map, image_scores, volume_scores
+from ssl_bench.store import RunFolder, spec_of
+from ssl_bench.training.device import set_determinism
+from ssl_bench.training.job import build_method
 
 SUFFIXES = {
     2: (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"),

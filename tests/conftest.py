@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from ssl_bench import cli as cli_module
-from ssl_bench import method as registry_module
+from ssl_bench.method import registry as registry_module
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("SSL_BENCH_DATA", REPOSITORY.parent / "shared" / "data"))

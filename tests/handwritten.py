@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from ssl_bench.cards import Benchmark, Metric, RunSpec, Split, load_benchmark, load_protocol
 from ssl_bench.method import load_methods
-from ssl_bench.spec import Benchmark, Metric, RunSpec, Split, load_benchmark, load_protocol
 from ssl_bench.store import Store
 
 METHODS = load_methods()

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ssl_bench.cards import Protocol, load_protocol
 from ssl_bench.method import Batch, Hyperparameters, Images, Progress, Setup, SSLMethod, Update, load_methods
 from ssl_bench.ops import ExponentialMovingAverage
-from ssl_bench.spec import Protocol, load_protocol
 
 METHODS = load_methods()
 NAMES = sorted(METHODS)

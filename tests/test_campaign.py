@@ -10,8 +10,7 @@ import pytest
 from conftest import REPOSITORY, write_dataset
 from handwritten import KVASIR, write_run
 
-from ssl_bench.exchange import import_runs
-from ssl_bench.store import Store
+from ssl_bench.store import Store, import_runs
 
 
 @pytest.fixture

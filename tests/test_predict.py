@@ -17,13 +17,13 @@ from conftest import write_dataset
 from PIL import Image
 
 from ssl_bench import cli as cli_module
-from ssl_bench import method as registry_module
-from ssl_bench.job import Job
+from ssl_bench.cards import Request, load_benchmark
 from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import load_methods
-from ssl_bench.plan import Request, plan_runs
-from ssl_bench.spec import load_benchmark
+from ssl_bench.method import registry as registry_module
 from ssl_bench.store import Run, Store
+from ssl_bench.training.job import Job
+from ssl_bench.training.plan import plan_runs
 
 CPU = torch.device("cpu")
 CARD = """

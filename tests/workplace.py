@@ -15,16 +15,15 @@ import torch
 from conftest import write_dataset
 
 from ssl_bench import cli
-from ssl_bench import folder as folder_module
-from ssl_bench import scorer as scorer_module
-from ssl_bench import train as train_module
-from ssl_bench.folder import RunFolder
-from ssl_bench.job import Job
+from ssl_bench.cards import Request, load_benchmark, parse_setting
 from ssl_bench.launch.inprocess import run_all
 from ssl_bench.method import load_methods
-from ssl_bench.plan import Request, plan_runs
-from ssl_bench.spec import load_benchmark, parse_setting
-from ssl_bench.store import Run, Store
+from ssl_bench.scoring import scorer as scorer_module
+from ssl_bench.store import Run, RunFolder, Store
+from ssl_bench.store import run_folder as folder_module
+from ssl_bench.training import trainer as train_module
+from ssl_bench.training.job import Job
+from ssl_bench.training.plan import plan_runs
 
 ARTEFACTS = ("cases.csv", "curves.csv", "examples.npz", "weights.safetensors")
 FILES = {"run.json", "splits.json", *ARTEFACTS, ".lock"}
@@ -34,7 +33,7 @@ SLOW = 120.0  # seconds for which a process is held at a point, longer than any 
 # Processes of the command line are forked from a server that has imported torch: a tenth of a second each, not seven.
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(
-    ["ssl_bench.launch.inprocess", "ssl_bench.plan", "ssl_bench.cli", "medpy.metric.binary"]
+    ["ssl_bench.launch.inprocess", "ssl_bench.training.plan", "ssl_bench.cli", "medpy.metric.binary"]
 )
 
 

@@ -14,10 +14,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ssl_bench.atomic import require_folder
+from ssl_bench.cards import load_benchmark
 from ssl_bench.errors import UserError
-from ssl_bench.files import require_folder
 from ssl_bench.method import load_methods
-from ssl_bench.spec import load_benchmark
 from ssl_bench.store import Store
 
 SHARES = {"cvc": "15%", "kvasir": "15%", "isic": "5%"}

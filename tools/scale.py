@@ -14,11 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_bench.folder import FORMAT
+from ssl_bench.cards import RunSpec, load_benchmark, load_protocol
 from ssl_bench.method import load_methods
-from ssl_bench.spec import RunSpec, load_benchmark, load_protocol
+from ssl_bench.store import FORMAT
+from ssl_bench.sweep.definition import Sweep
 from ssl_bench.sweep.space import parse_parameters
-from ssl_bench.sweep.study import Study, Sweep, open_storage
+from ssl_bench.sweep.study import Study, open_storage
 
 SHARES, SEEDS, TRAIN, TEST = (90, 181, 363, 1815), 5, 1815, 779
 PROVENANCE = {

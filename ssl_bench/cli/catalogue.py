@@ -40,8 +40,8 @@ def benchmarks(
     card: Annotated[str | None, typer.Argument(help="Print this protocol's or data set's card in full.")] = None,
 ) -> None:
     """List the data sets and protocols, or print one card with everything that it decides."""
+    from ssl_bench.cards import card_kinds, card_names, load_benchmark, load_protocol
     from ssl_bench.report.table import Table
-    from ssl_bench.spec import card_kinds, card_names, load_benchmark, load_protocol
 
     if card is not None:
         kinds = card_kinds(card)
@@ -100,9 +100,9 @@ def predict(
 ) -> None:
     """Write a finished run's masks for new images (PNG) and volumes (NIfTI), at their own sizes."""
     from ssl_bench import predict as library
-    from ssl_bench.device import choose_device
-    from ssl_bench.display import counted
+    from ssl_bench.launch.progress import counted
     from ssl_bench.method import load_methods
+    from ssl_bench.training.device import choose_device
 
     folder, registry = library.find_run(run, results_root), load_methods(*(methods_dir or []))
     predictor = library.load_predictor(folder, registry, choose_device(device), network)

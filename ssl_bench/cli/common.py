@@ -13,8 +13,9 @@ from ssl_bench.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ssl_bench.launch.outcome import Outcome
-    from ssl_bench.report.grid import Grid, Target
+    from ssl_bench.cards import Grid
+    from ssl_bench.grids.aim import Target
+    from ssl_bench.launch.task import Outcome
     from ssl_bench.store import Store
 
 app = typer.Typer(
@@ -103,7 +104,7 @@ SlurmOption = Annotated[
 
 def chosen_grids(table: str | None, figure: str | None, all_of_them: bool) -> list[Grid]:
     """The one table or figure that was named, or all."""
-    from ssl_bench.report.grid import all_grids, load_grid
+    from ssl_bench.cards import all_grids, load_grid
 
     if [table is not None, figure is not None, all_of_them].count(True) != 1:
         raise UserError("expected exactly one of --table N, --figure N and --all")
@@ -116,7 +117,8 @@ def asked_target(
     dataset: str | None, labeled: str | None, protocol: str | None, settings: list[str] | None, iterations: int | None
 ) -> Target:
     """What the options of `report` and `reproduce` aim at."""
-    from ssl_bench.report.grid import Target, share
+    from ssl_bench.cards import share
+    from ssl_bench.grids.aim import Target
 
     different: dict[object, str] = {}  # 15% and 15.0% are one
     for text in listed(labeled or ""):
@@ -147,7 +149,7 @@ def parsed_seeds(text: str) -> tuple[int, ...]:
 
 def parsed_settings(texts: list[str] | None, iterations: int | None) -> dict[str, Any]:
     """`--set KEY=VALUE` and `--iterations` as one; what is said twice would be a wish that is not fulfilled."""
-    from ssl_bench.spec import parse_setting
+    from ssl_bench.cards import parse_setting
 
     pairs = [parse_setting(text) for text in texts or []]
     pairs += [] if iterations is None else [("iterations", iterations)]

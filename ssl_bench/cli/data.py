@@ -20,16 +20,16 @@ from ssl_bench.cli.common import (
     parsed_settings,
     times,
 )
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
-from ssl_bench.wording import quantity
 
 
 @data_app.command("check")
 def data_check(dataset: DatasetArgument, data_root: DataRootOption = None) -> None:
     """Say what is there and what is wrong: missing, unreadable, mismatched, empty, doubled, too few or too many."""
+    from ssl_bench.cards import load_benchmark
     from ssl_bench.data.check import check
-    from ssl_bench.display import counted
-    from ssl_bench.spec import load_benchmark
+    from ssl_bench.launch.progress import counted
 
     benchmark = load_benchmark(dataset)
     console = make_console()
@@ -63,9 +63,9 @@ def data_prepare(
     allow_partial: PartialOption = False,
 ) -> None:
     """Decode and resize a data set into the cache, as `run` does by itself when needed."""
+    from ssl_bench.cards import load_benchmark, load_protocol
     from ssl_bench.data.cache import prepare
-    from ssl_bench.display import counted
-    from ssl_bench.spec import load_benchmark, load_protocol
+    from ssl_bench.launch.progress import counted
 
     benchmark = load_benchmark(dataset)
     card = load_protocol(
@@ -83,13 +83,13 @@ def data_init(
     output: Annotated[Path | None, typer.Option("--output", help="The card; default: NAME.toml, here.")] = None,
 ) -> None:
     """Write the card of your own data set by looking at its folder: 2D images or 3D volumes, and masks."""
-    from ssl_bench.data.init import card_name, describe
-    from ssl_bench.files import write_bytes, writing
+    from ssl_bench.atomic import write_bytes, writing
+    from ssl_bench.data.describe.card import card_name, describe
 
     path = output or Path(f"{card_name(folder.resolve().name)}.toml")
     if path.suffix != ".toml" or path.exists():
         raise UserError(f"--output: expected a new file that ends in .toml, found '{path}'")
-    from ssl_bench.display import counted  # here, since it takes seconds to import
+    from ssl_bench.launch.progress import counted  # here, since it takes seconds to import
 
     with counted(make_console(), f"reading {folder}") as advance:
         card = describe(folder, path.stem, advance)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssl_bench.cli.common import RESULTS, ResultsOption, existing_store, listed, results_app, say, warn
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
-from ssl_bench.wording import quantity
 
 if TYPE_CHECKING:
     from ssl_bench.store import Run
@@ -29,7 +29,7 @@ def export_results(
     results_root: ResultsOption = RESULTS,
 ) -> None:
     """Write finished runs (specifications, scores, curves, provenance) into one file."""
-    from ssl_bench.exchange import export_runs
+    from ssl_bench.store import export_runs
 
     unreadable: list[str] = []
     runs = existing_store(results_root).runs(unreadable)
@@ -49,8 +49,7 @@ def import_results(
     results_root: ResultsOption = RESULTS,
 ) -> None:
     """Bring a file's runs into the results store. Nothing finished is overwritten; conflicts are named."""
-    from ssl_bench.exchange import import_runs
-    from ssl_bench.store import Store
+    from ssl_bench.store import Store, import_runs
 
     imported = import_runs(file, Store(results_root))
     typer.echo(

@@ -66,12 +66,12 @@ def report(
     methods_dir: MethodsDirOption = None,
 ) -> None:
     """Regenerate the paper's tables and figures from the results, published beside measured."""
+    from ssl_bench.grids.aim import shown as shown_runs
+    from ssl_bench.grids.match import choose_data
     from ssl_bench.method import load_methods
-    from ssl_bench.report.grid import shown as shown_runs
-    from ssl_bench.report.layout import View
-    from ssl_bench.report.paper import TableReport, paper_table
-    from ssl_bench.report.select import choose_data
+    from ssl_bench.report.gather import View
     from ssl_bench.report.table import FORMATS
+    from ssl_bench.report.tables import TableReport, paper_table
 
     if format != "terminal" and format not in FORMATS:
         raise UserError(f"--format: expected terminal, {', '.join(FORMATS)}; found '{format}'")

@@ -90,14 +90,15 @@ def sweep(
     """Search hyperparameters and protocol fields; every trial is an ordinary run. The same command goes on."""
     if context.invoked_subcommand is not None:
         return
-    from ssl_bench.display import PoolDisplay, counted
+    from ssl_bench.cards import load_benchmark
     from ssl_bench.launch.launcher import choose_launcher
+    from ssl_bench.launch.progress import PoolDisplay, counted
     from ssl_bench.launch.slurm import submit_workers
     from ssl_bench.method import load_methods
-    from ssl_bench.spec import load_benchmark
     from ssl_bench.store import Store
-    from ssl_bench.sweep.ask import Planner, settle_sweep, worker_words
-    from ssl_bench.sweep.study import ORACLE, Study, open_storage
+    from ssl_bench.sweep.definition import ORACLE
+    from ssl_bench.sweep.planner import Planner, settle_sweep, worker_words
+    from ssl_bench.sweep.study import Study, open_storage
     from ssl_bench.sweep.worker import work
 
     if method is None or dataset is None:
@@ -180,9 +181,11 @@ def _load(name: str | None, storage: str | None, results_root: Path) -> optuna.S
 
 
 def _one_of(option: str, word: str) -> Any:
-    from ssl_bench.sweep import study
+    from ssl_bench.sweep import definition
 
-    known = get_args({"--sampler": study.Sampler, "--objective": study.Objective, "--pruner": study.Pruner}[option])
+    known = get_args(
+        {"--sampler": definition.Sampler, "--objective": definition.Objective, "--pruner": definition.Pruner}[option]
+    )
     if word not in known:
         raise UserError(f"{option}: expected {', '.join(known)}; found '{word}'")
     return word

@@ -46,11 +46,11 @@ from ssl_bench.cli.common import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ssl_bench.job import Job
+    from ssl_bench.cards import Request
     from ssl_bench.launch.launcher import Launcher
-    from ssl_bench.launch.outcome import Outcome
-    from ssl_bench.plan import Request
+    from ssl_bench.launch.task import Outcome
     from ssl_bench.store import Store
+    from ssl_bench.training.job import Job
 
 
 @app.command()
@@ -73,13 +73,13 @@ def run(
     allow_partial: PartialOption = False,
 ) -> None:
     """Train and score methods; finished runs are kept, interrupted ones go on. Ends in a table."""
-    from ssl_bench.display import counted
+    from ssl_bench.cards import Request, load_benchmark
     from ssl_bench.launch.launcher import choose_launcher
+    from ssl_bench.launch.progress import counted
     from ssl_bench.method import load_methods
-    from ssl_bench.plan import Request, plan_runs
     from ssl_bench.report.runs import comparison_table
-    from ssl_bench.spec import load_benchmark
     from ssl_bench.store import Store
+    from ssl_bench.training.plan import plan_runs
 
     registry = load_methods(*(methods_dir or []))
     benchmark = load_benchmark(dataset)
@@ -127,21 +127,15 @@ def reproduce(
     allow_partial: PartialOption = False,
 ) -> None:
     """Train what the paper's tables or figures still lack: the first seed of everything, then the second, ..."""
-    from ssl_bench.display import counted
+    from ssl_bench.grids.aim import shown as shown_runs
+    from ssl_bench.grids.match import choose_data
+    from ssl_bench.grids.missing import lacking, requests, require_chosen_data, require_one_precision, wanted_runs
     from ssl_bench.launch.launcher import choose_launcher
+    from ssl_bench.launch.progress import counted
     from ssl_bench.method import load_methods
-    from ssl_bench.plan import plan_runs
-    from ssl_bench.report.grid import shown as shown_runs
-    from ssl_bench.report.select import choose_data
-    from ssl_bench.reproduce import (
-        lack_table,
-        lacking,
-        requests,
-        require_chosen_data,
-        require_one_precision,
-        wanted_runs,
-    )
+    from ssl_bench.report.missing_runs import lack_table
     from ssl_bench.store import Store
+    from ssl_bench.training.plan import plan_runs
 
     grids, target = (
         chosen_grids(table, figure, all_of_them),
@@ -179,7 +173,7 @@ def _train_all(
     planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launcher, place: Sequence[str], console: Console
 ) -> Outcome:
     """Train what was planned, and say it where the time was up."""
-    from ssl_bench.plan import short_ramps
+    from ssl_bench.training.plan import short_ramps
 
     for remark in short_ramps([job for _, job in planned]):
         say(f"note: {remark}")
@@ -196,9 +190,9 @@ def _launch(
     planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launcher, place: Sequence[str], console: Console
 ) -> Outcome:
     """Train where the launcher says: in this process, in several, or on a cluster."""
-    from ssl_bench.display import PoolDisplay, RunDisplay
     from ssl_bench.launch.inprocess import run_all
     from ssl_bench.launch.pool import run_pool
+    from ssl_bench.launch.progress import PoolDisplay, RunDisplay
     from ssl_bench.launch.slurm import submit_missing
     from ssl_bench.launch.task import run_task
 

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ssl_bench.spec import ImageAugmentation
+from ssl_bench.cards import ImageAugmentation
 
 
 def weak_view(

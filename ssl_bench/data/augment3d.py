@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ssl_bench.spec import VolumeAugmentation
+from ssl_bench.cards import VolumeAugmentation
 
 Sides = tuple[int, int, int]
 

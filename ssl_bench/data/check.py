@@ -14,10 +14,10 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from ssl_bench.data.files import Case, CaseFiles, folder_of, list_cases, pair
+from ssl_bench.cards import Benchmark, Files, Volumes
+from ssl_bench.data.images import Case, CaseFiles, folder_of, list_cases, pair
 from ssl_bench.data.volumes import list_volumes, read_case
 from ssl_bench.errors import UserError
-from ssl_bench.spec import Benchmark, Files, Volumes
 
 NEAR_DUPLICATE_BITS = 4  # of the 64 of a perceptual hash; an encoder's artefacts flip 0 to 2
 

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from ssl_bench.cards import Split, number_of, parse_share
 from ssl_bench.errors import UserError
-from ssl_bench.random import shuffled
-from ssl_bench.spec import Split, number_of, parse_share
+from ssl_bench.seeds import shuffled
 
 
 @dataclass(frozen=True)

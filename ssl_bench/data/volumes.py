@@ -11,9 +11,9 @@ import h5py
 import nibabel as nib
 import numpy as np
 
-from ssl_bench.data.files import Case, CaseFiles, class_numbers, named, natural, pair_up, require_root
+from ssl_bench.cards import Benchmark, Volumes
+from ssl_bench.data.images import Case, CaseFiles, class_numbers, named, natural, pair_up, require_root
 from ssl_bench.errors import UserError, first_line
-from ssl_bench.spec import Benchmark, Volumes
 
 HDF5 = (".h5", ".hdf5")
 NIFTI = (".nii", ".nii.gz")

@@ -9,15 +9,14 @@ from typing import Protocol
 
 import torch
 
-from ssl_bench.device import set_determinism
 from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
-from ssl_bench.folder import RunFolder
-from ssl_bench.job import Job
-from ssl_bench.launch.outcome import Outcome
-from ssl_bench.provenance import provenance
-from ssl_bench.signals import TIME_IS_UP, StopSignal
-from ssl_bench.store import Store
-from ssl_bench.train import Display, train
+from ssl_bench.launch.task import Outcome
+from ssl_bench.store import RunFolder, Store
+from ssl_bench.training.device import set_determinism
+from ssl_bench.training.job import Job
+from ssl_bench.training.provenance import provenance
+from ssl_bench.training.stop import TIME_IS_UP, StopSignal
+from ssl_bench.training.trainer import Display, train
 
 PROGRESS_SECONDS = 1.0
 

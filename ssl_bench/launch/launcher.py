@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from ssl_bench.device import choose_device
 from ssl_bench.errors import UserError
 from ssl_bench.launch import slurm
 from ssl_bench.launch.pool import deal
+from ssl_bench.training.device import choose_device
 
 LAUNCHERS = ("local", "slurm")
 

@@ -12,10 +12,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from ssl_bench.errors import InterruptedRunError
-from ssl_bench.launch.outcome import Outcome
-from ssl_bench.launch.task import Task
-from ssl_bench.signals import TIME_IS_UP, StopSignal
+from ssl_bench.launch.task import Outcome, Task
 from ssl_bench.store import Run, Store
+from ssl_bench.training.stop import TIME_IS_UP, StopSignal
 
 TICK = 0.3  # seconds between two looks at the processes
 

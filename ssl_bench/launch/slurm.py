@@ -15,10 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from ssl_bench.atomic import write_json
 from ssl_bench.errors import UserError
-from ssl_bench.files import write_json
-from ssl_bench.launch.outcome import Outcome
-from ssl_bench.launch.task import Task
+from ssl_bench.launch.task import Outcome, Task
 from ssl_bench.store import Store
 
 if TYPE_CHECKING:

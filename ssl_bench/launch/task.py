@@ -1,4 +1,4 @@
-"""A piece of work for a process of its own: a command line of this package, and what it is called."""
+"""A piece of work for a process of its own, and how the runs of a command ended."""
 
 from __future__ import annotations
 
@@ -11,16 +11,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ssl_bench.command import run_words
+from ssl_bench.cards import RunSpec
+from ssl_bench.command import COMMAND, run_words, typed_command
 from ssl_bench.errors import UserError
-from ssl_bench.spec import RunSpec
 
 if TYPE_CHECKING:
-    from ssl_bench.job import Job
-    from ssl_bench.plan import Request
+    from ssl_bench.cards import Request
     from ssl_bench.store import Store
+    from ssl_bench.training.job import Job
 
-COMMAND = "SSL_BENCH_COMMAND"  # what the person typed, for the provenance of what a child of it trains
+
+@dataclass
+class Outcome:
+    """How many runs ended how; `user_error` says that a failure is for the user to mend (exit code 2).
+
+    `time_is_up` says that it stopped at its time limit; what is not finished has its checkpoint.
+    """
+
+    trained: int = 0
+    already_finished: int = 0
+    failures: list[str] = field(default_factory=list)
+    user_error: bool = False
+    time_is_up: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,11 +84,6 @@ class Task:
         except OSError:
             return ""
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def typed_command() -> str:
-    """The command line that asked for this process's work, as a person typed it."""
-    return os.environ.get(COMMAND) or shlex.join(["ssl-bench", *sys.argv[1:]])
 
 
 def run_task(request: Request, job: Job, place: Sequence[str], store: Store) -> Task:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import segmentation_models_pytorch as smp
 from torch import nn
 
+from ssl_bench.cards import ImageProtocol, VolumeProtocol
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.networks.depthwise import use_fast_gradient
 from ssl_bench.networks.unet import SmallUNet
 from ssl_bench.networks.vnet import VNet
 from ssl_bench.networks.weights import load_encoder_weights
-from ssl_bench.spec import ImageProtocol, VolumeProtocol
 
 
 def build_network(protocol: ImageProtocol | VolumeProtocol, *, classes: int = 2, pretrained: bool = True) -> nn.Module:

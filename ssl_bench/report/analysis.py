@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 
+from ssl_bench.cards import FRACTIONS, Grid, Metric, metric_title
 from ssl_bench.errors import UserError
-from ssl_bench.report.grid import Grid, Place
+from ssl_bench.grids.aim import Place
 from ssl_bench.report.published import Published, differences, published
-from ssl_bench.report.select import metric_title, undefined
+from ssl_bench.report.scores import undefined
 from ssl_bench.report.statistics import Scores, compare, holm
 from ssl_bench.report.table import Cell, Table
-from ssl_bench.spec import FRACTIONS, Metric
 from ssl_bench.store import Run
 
 SIGNIFICANT = 0.05  # of Holm-corrected p values over seeds and cases

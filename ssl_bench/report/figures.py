@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from matplotlib.figure import Figure
 
+from ssl_bench.cards import FRACTIONS, Grid, Metric, load_benchmark, metric_title, share
+from ssl_bench.command import quantity
+from ssl_bench.grids.aim import Target, aim
 from ssl_bench.method import SSLMethod
 from ssl_bench.report.draw import (
     Example,
@@ -18,21 +21,10 @@ from ssl_bench.report.draw import (
     line_figure,
     uncertainty_figure,
 )
-from ssl_bench.report.grid import Grid, Target, aim, share
-from ssl_bench.report.layout import (
-    Body,
-    Gathered,
-    View,
-    damage_notes,
-    fill_commands,
-    gather,
-    missing_notes,
-    protocol_notes,
-)
-from ssl_bench.report.select import metric_title, origin, seed_scores
-from ssl_bench.spec import FRACTIONS, Metric, load_benchmark
+from ssl_bench.report.gather import Body, Gathered, View, gather
+from ssl_bench.report.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
+from ssl_bench.report.scores import seed_scores
 from ssl_bench.store import Run
-from ssl_bench.wording import quantity
 
 CASES = 2  # rows of Figure 4 per data set, the first of those that are drawn by their ids
 

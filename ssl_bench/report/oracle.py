@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from ssl_bench.report.grid import Grid, Place
-from ssl_bench.report.layout import Body
-from ssl_bench.report.select import mean_and_deviation, metric_title, seed_scores
+from ssl_bench.cards import FRACTIONS, Grid, Metric, metric_title
+from ssl_bench.grids.aim import Place
+from ssl_bench.report.gather import Body
+from ssl_bench.report.scores import mean_and_deviation, seed_scores
 from ssl_bench.report.table import Cell, Table
-from ssl_bench.spec import FRACTIONS, Metric
 from ssl_bench.store import Run
 
 HEADER = [

@@ -9,11 +9,11 @@ from functools import cache
 from typing import Any
 
 from ssl_bench import PUBLISHED_DIR
+from ssl_bench.cards import METRICS, Column, Grid, Metric, Row, load_protocol, protocol_keys, share
 from ssl_bench.errors import UserError
+from ssl_bench.grids.aim import Place
+from ssl_bench.grids.match import plain_protocol
 from ssl_bench.method import find_method, parse_hyperparameters
-from ssl_bench.report.grid import Column, Grid, Place, Row, share
-from ssl_bench.report.select import plain_protocol
-from ssl_bench.spec import METRICS, Metric, load_protocol, protocol_keys
 from ssl_bench.store import Run
 
 PROTOCOLS = ("paper", "released-code")  # under which a measured number may be held against a published one

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ssl_bench.command import toml_value
+from ssl_bench.cards import dotted, metric_title, toml_value
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
-from ssl_bench.folder import RunFolder, spec_of
-from ssl_bench.report.select import CASES, dotted, mean_and_deviation, metric_title, origin, seed_scores, undefined
+from ssl_bench.report.notes import CASES, origin
+from ssl_bench.report.scores import mean_and_deviation, seed_scores, undefined
 from ssl_bench.report.table import Table
-from ssl_bench.store import Entry, Run
-from ssl_bench.wording import quantity
+from ssl_bench.store import Entry, Run, RunFolder, spec_of
 
 MOST = 60  # finished runs that `status` lists one by one
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ssl_bench.atomic import write_bytes
 from ssl_bench.errors import UserError
-from ssl_bench.files import write_bytes
 from ssl_bench.report.table import Cell, Table
 
 TEMPLATES = Path(__file__).with_name("templates")

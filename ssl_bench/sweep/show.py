@@ -13,13 +13,14 @@ import optuna
 from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
+from ssl_bench.atomic import write_bytes, writing
+from ssl_bench.cards import FRACTIONS, metric_title
 from ssl_bench.errors import UserError
-from ssl_bench.files import write_bytes, writing
-from ssl_bench.report.select import mean_and_deviation, metric_title, seed_scores
+from ssl_bench.report.scores import mean_and_deviation, seed_scores
 from ssl_bench.report.table import Table
-from ssl_bench.spec import FRACTIONS
 from ssl_bench.store import Run
-from ssl_bench.sweep.study import ORACLE, is_retried, load_sweep, parameters_of
+from ssl_bench.sweep.definition import ORACLE
+from ssl_bench.sweep.study import is_retried, load_sweep, parameters_of
 
 STATES = {
     TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",

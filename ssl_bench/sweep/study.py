@@ -1,15 +1,13 @@
-"""A sweep's definition and its Optuna study; workers on one study take trials one at a time."""
+"""A sweep's Optuna study, whose workers take trials one at a time."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from filelock import FileLock, Timeout
@@ -18,53 +16,23 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ssl_bench.errors import UserError, first_line
-from ssl_bench.random import derive_seed
-from ssl_bench.sweep.space import Parameter, grid
+from ssl_bench.seeds import derive_seed
+from ssl_bench.sweep.definition import Sweep
+from ssl_bench.sweep.space import grid
 
 FOLDER, DATABASE = "sweeps", "studies.db"  # of the results root
+
+
 DEFINITION = "ssl-bench"  # the study's attribute that holds its definition
+
+
 RETRIES = "retries"  # a trial's attribute: the number of the failed one that it tries again
-Sampler = Literal["grid", "tpe", "random"]
-Objective = Literal["validation", "test", "none"]
-Pruner = Literal["none", "median", "halving"]
-ORACLE = "ORACLE: this sweep looks at the test set; what it finds best says nothing of other data"
+
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """What a sweep is; two commands that say the same work on the same study.
-
-    `objective` is what trials are compared by: the validation images' score, the test set's, or nothing, where a grid
-    only trains what a table lays out. `first_run` is the hash of the first run that was planned: other data, weights,
-    precision or version of the method make another sweep.
-    """
-
-    method: str
-    dataset: str
-    labeled: str
-    protocol: str
-    settings: dict[str, Any]
-    seeds: tuple[int, ...]
-    parameters: tuple[Parameter, ...]
-    sampler: Sampler
-    objective: Objective
-    metric: str
-    maximize: bool
-    pruner: Pruner
-    first_run: str
-
-    @property
-    def definition(self) -> str:
-        """All of it as canonical JSON."""
-        return json.dumps(asdict(self), sort_keys=True)
-
-    @property
-    def default_name(self) -> str:
-        """A name that says what it is about, and differs where anything does."""
-        return f"{self.method}-{Path(self.dataset).stem}-{hashlib.sha256(self.definition.encode()).hexdigest()[:8]}"
 
 
 def open_storage(url: str | None, results_root: Path) -> optuna.storages.BaseStorage:

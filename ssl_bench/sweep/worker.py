@@ -15,12 +15,11 @@ from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from ssl_bench.errors import InterruptedRunError, UserError, first_line
-from ssl_bench.launch.outcome import Outcome
 from ssl_bench.launch.pool import TICK, Pool, PoolConsole, explain
-from ssl_bench.launch.task import Task
-from ssl_bench.signals import StopSignal
+from ssl_bench.launch.task import Outcome, Task
 from ssl_bench.store import Run, Store
 from ssl_bench.sweep.study import Study
+from ssl_bench.training.stop import StopSignal
 
 Plan = Callable[[dict[str, Any]], list[Task]]  # a trial's parameters -> its runs, one per seed
 

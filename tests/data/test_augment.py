@@ -12,9 +12,9 @@ import torch
 import torchvision.transforms.v2.functional as reference
 from torch import Tensor
 
+from ssl_bench.cards import ImageAugmentation
 from ssl_bench.data import augment
 from ssl_bench.data.augment import strong_view, weak_view
-from ssl_bench.spec import ImageAugmentation
 
 CHANGES = ("jitter", "posterize", "autocontrast", "equalize", "blur")
 OFF = {

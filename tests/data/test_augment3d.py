@@ -12,8 +12,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from ssl_bench.cards import VolumeAugmentation
 from ssl_bench.data.augment3d import blur_view, gaussian_blur, random_patches
-from ssl_bench.spec import VolumeAugmentation
 
 
 def settings(**changes: Any) -> VolumeAugmentation:

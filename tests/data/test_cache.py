@@ -17,10 +17,11 @@ import pytest
 from conftest import REPOSITORY, draw_case, write_dataset
 from PIL import Image
 
-from ssl_bench.data.cache import Dataset, prepare
-from ssl_bench.data.files import list_cases
+from ssl_bench.cards import Benchmark, load_benchmark
+from ssl_bench.data.cache import prepare
+from ssl_bench.data.dataset import Dataset
+from ssl_bench.data.images import list_cases
 from ssl_bench.errors import UserError
-from ssl_bench.spec import Benchmark, load_benchmark
 
 IDS = ["frame1", "frame2", "frame3", "frame4", "frame10", "frame11"]
 SIZES = [(37, 53), (32, 32), (61, 20), (9, 7), (64, 64), (101, 33)]

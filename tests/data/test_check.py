@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from ssl_bench.cards import Benchmark, load_benchmark
 from ssl_bench.data.check import Finding, check
 from ssl_bench.errors import UserError
-from ssl_bench.spec import Benchmark, load_benchmark
 
 
 def card(cases: int) -> Benchmark:

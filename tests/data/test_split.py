@@ -11,10 +11,10 @@ from conftest import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ssl_bench.cards import Split, load_benchmark, share_of
 from ssl_bench.data import split as rules
 from ssl_bench.data.split import Splits
 from ssl_bench.errors import UserError
-from ssl_bench.spec import Split, load_benchmark, share_of
 
 STARTS = [  # of CVC-ClinicDB's videos, from PROTOCOLS.md; the last frame is 612
     1, 26, 51, 68, 79, 104, 127, 152, 178, 200, 206, 228, 253, 278, 298, 318, 343, 364, 384, 409, 429, 448, 467, 479,

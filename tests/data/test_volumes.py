@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from ssl_bench.cards import parse_card
+from ssl_bench.cards import Benchmark, Volumes, load_benchmark, parse_card
 from ssl_bench.data import cache
 from ssl_bench.data.cache import prepare
 from ssl_bench.data.check import check
-from ssl_bench.data.files import CaseFiles
+from ssl_bench.data.images import CaseFiles
 from ssl_bench.data.split import draw_labeled, split_cases
 from ssl_bench.data.volumes import list_volumes, read_case
 from ssl_bench.errors import UserError
-from ssl_bench.spec import Benchmark, Volumes, load_benchmark
 
 LAYOUT = {"roots": ["."], "images": "images/{id}.nii.gz", "masks": "labels/{id}_seg.nii.gz", "intensity": "as-is"}
 CANONICAL = np.diag([1.0, 1.5, 2.0, 1.0])

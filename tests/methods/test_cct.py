@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ssl_bench.cards import Protocol
 from ssl_bench.errors import UserError
 from ssl_bench.method import Batch, Images, Progress, Setup, Update, load_methods, parse_hyperparameters
 from ssl_bench.ops import dice_loss
-from ssl_bench.spec import Protocol
 
 CCT: Any = load_methods()["cct"]
 COUNTS = {

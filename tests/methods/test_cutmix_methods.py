@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ssl_bench.cards import Protocol
 from ssl_bench.errors import UserError
-from ssl_bench.method import (
+from ssl_bench.method import (  # fmt: skip
     Batch,
     Images,
     Progress,
@@ -24,9 +25,8 @@ from ssl_bench.method import (
     Update,
     load_methods,
     parse_hyperparameters,
-)  # fmt: skip
+)
 from ssl_bench.ops import ExponentialMovingAverage
-from ssl_bench.spec import Protocol
 
 METHODS = load_methods()
 BASES = {"mt-cutmix": "mt", "cps-cutmix": "cps", "ucmt-cutmix": "ucmt"}

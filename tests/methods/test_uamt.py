@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ssl_bench.cards import Protocol
 from ssl_bench.method import Batch, Images, Progress, Setup, Update, load_methods, parse_hyperparameters
 from ssl_bench.ops import dice_loss
-from ssl_bench.spec import Protocol
 
 UAMT: Any = load_methods()["uamt"]
 PROGRESS = Progress(iteration=30, iterations=100, lambda_u=0.1)

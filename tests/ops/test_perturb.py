@@ -10,14 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ssl_bench.ops import (
-    adversarial_noise,
-    cutout_box,
-    dropout_switched,
-    feature_dropout,
-    feature_noise,
-    keep_only,
-)
+from ssl_bench.ops import adversarial_noise, cutout_box, dropout_switched, feature_dropout, feature_noise, keep_only
 
 SIDES = [(6, 5), (4, 3, 5)]
 

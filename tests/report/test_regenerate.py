@@ -20,22 +20,21 @@ from handwritten import write_run
 from PIL import Image
 
 from ssl_bench import BENCHMARKS_DIR
+from ssl_bench.cards import Request, all_grids, load_benchmark, load_grid
 from ssl_bench.errors import UserError
-from ssl_bench.examples import Example as Kept
-from ssl_bench.examples import write_pictures
+from ssl_bench.grids.aim import Target
 from ssl_bench.launch.inprocess import run_all
 from ssl_bench.method import load_methods
-from ssl_bench.plan import Request, plan_runs
 from ssl_bench.report import figures as figures_module
 from ssl_bench.report import publish
 from ssl_bench.report.draw import Example, Panel, UncertaintyExample
 from ssl_bench.report.figures import FigureReport, paper_figure
-from ssl_bench.report.grid import Target, all_grids, load_grid
-from ssl_bench.report.layout import View
-from ssl_bench.report.paper import TableReport, paper_table
+from ssl_bench.report.gather import View
 from ssl_bench.report.publish import write_files, write_html
-from ssl_bench.spec import load_benchmark
-from ssl_bench.store import Run, Store
+from ssl_bench.report.tables import TableReport, paper_table
+from ssl_bench.store import Example as Kept
+from ssl_bench.store import Run, Store, write_pictures
+from ssl_bench.training.plan import plan_runs
 
 METHODS = load_methods()
 ITERATIONS = 8

@@ -17,14 +17,15 @@ from handwritten import KVASIR, METHODS, write_run
 from rich.console import Console
 
 from ssl_bench import BENCHMARKS_DIR
+from ssl_bench.cards import Split, load_benchmark, load_grid
 from ssl_bench.errors import UserError
-from ssl_bench.report.grid import Target, load_grid
-from ssl_bench.report.layout import View
-from ssl_bench.report.paper import TableReport, paper_table
+from ssl_bench.grids.aim import Target
+from ssl_bench.grids.match import choose_data
+from ssl_bench.report.gather import View
 from ssl_bench.report.runs import comparison_table, status_table
-from ssl_bench.report.select import choose_data, mean_and_deviation
+from ssl_bench.report.scores import mean_and_deviation
 from ssl_bench.report.table import FORMATS, Table
-from ssl_bench.spec import Split, load_benchmark
+from ssl_bench.report.tables import TableReport, paper_table
 from ssl_bench.store import Run, Store
 
 TITLES = ["Supervised", "MT", "CPS", "CMTv1", "CMTv2", "CMTv3", "UCMT"]

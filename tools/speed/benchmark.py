@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from timing import Ratio, Settings
 
-from ssl_bench.device import choose_device
 from ssl_bench.method import load_methods
+from ssl_bench.training.device import choose_device
 
 SECTIONS = {
     "iteration": iteration.ratios,

@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
+from ssl_bench.cards import ImageProtocol, load_protocol
 from ssl_bench.data import demo
-from ssl_bench.data.stream import BatchStream, ImageStream, PartViews
-from ssl_bench.spec import ImageProtocol, load_protocol
+from ssl_bench.data.batches import BatchStream, ImageStream, PartViews
 
 FILES, SIZE = 64, (622, 529)  # JPEG files of the size that most of Kvasir-SEG's have
 WORKERS, BATCH, BLOCK = 2, 8, 12

@@ -14,13 +14,13 @@ from timing import Ratio, Settings, Work, compare
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from ssl_bench.device import set_determinism
-from ssl_bench.job import Job
+from ssl_bench.cards import Request, load_benchmark
 from ssl_bench.method import Progress, load_methods
-from ssl_bench.plan import Request, plan_runs
-from ssl_bench.spec import load_benchmark
 from ssl_bench.store import Store
-from ssl_bench.train import Trainer
+from ssl_bench.training.device import set_determinism
+from ssl_bench.training.job import Job
+from ssl_bench.training.plan import plan_runs
+from ssl_bench.training.trainer import Trainer
 
 DATASETS = {2: "demo", 3: "demo3d"}
 BLOCK = {"cpu": 1, "cuda": 20}  # iterations between two looks at the clock; a GPU's cover their log lines

@@ -10,8 +10,8 @@ from timing import Ratio, Settings, compare
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
+from ssl_bench.cards import load_protocol
 from ssl_bench.networks import build_network
-from ssl_bench.spec import load_protocol
 
 BATCH = 8
 LITE0 = {"encoder": "tu-tf_efficientnet_lite0", "encoder_weights": "none", "output_stride": 16, "aspp": "separable"}

@@ -8,9 +8,9 @@ import torch
 from timing import Ratio, Settings, compare
 from torch import nn
 
+from ssl_bench.cards import load_protocol
 from ssl_bench.networks import build_network
 from ssl_bench.ops import ExponentialMovingAverage
-from ssl_bench.spec import load_protocol
 
 
 def ratios(settings: Settings) -> Iterator[Ratio]:

@@ -11,10 +11,10 @@ from medpy.metric import binary
 from timing import Ratio, Settings, compare
 from torch import Tensor, nn
 
-from ssl_bench.metrics import score_case
+from ssl_bench.cards import VolumeProtocol, load_protocol
 from ssl_bench.networks import build_network
-from ssl_bench.spec import VolumeProtocol, load_protocol
-from ssl_bench.windows import predict_windows, window_positions
+from ssl_bench.scoring.inference import predict_windows, window_positions
+from ssl_bench.scoring.metrics import score_case
 
 VOLUME = (120, 112, 88)  # about a scan of LA
 METRICS = ("dsc", "jaccard", "95hd", "asd")

@@ -1,0 +1,63 @@
+"""What a person writes and what defines a run: data sets, protocols, metrics, tables, and the run's identity."""
+
+from ssl_bench.cards.benchmark import GREY, VOLUME_SUFFIXES, Benchmark, Files, Intensity, Split, Volumes
+from ssl_bench.cards.card import Card, parse_card, read_toml
+from ssl_bench.cards.grid import Column, Grid, Row, all_grids, load_grid
+from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
+from ssl_bench.cards.metric import FRACTIONS, METRICS, Metric, metric_title
+from ssl_bench.cards.protocol import (
+    ImageAugmentation,
+    ImageProtocol,
+    Protocol,
+    Views,
+    VolumeAugmentation,
+    VolumeProtocol,
+)
+from ssl_bench.cards.request import Request
+from ssl_bench.cards.runspec import RunSpec
+from ssl_bench.cards.settings import dotted, parse_setting, protocol_keys, setting_words, toml_value
+from ssl_bench.cards.share import number_of, parse_share, share, share_of
+
+__all__ = [
+    "FRACTIONS",
+    "GREY",
+    "METRICS",
+    "VOLUME_SUFFIXES",
+    "Benchmark",
+    "Card",
+    "Column",
+    "Files",
+    "Grid",
+    "ImageAugmentation",
+    "ImageProtocol",
+    "Intensity",
+    "Metric",
+    "Protocol",
+    "Request",
+    "Row",
+    "RunSpec",
+    "Split",
+    "Views",
+    "VolumeAugmentation",
+    "VolumeProtocol",
+    "Volumes",
+    "all_grids",
+    "card_kinds",
+    "card_names",
+    "dotted",
+    "load_benchmark",
+    "load_grid",
+    "load_protocol",
+    "metric_title",
+    "number_of",
+    "parse_card",
+    "parse_setting",
+    "parse_share",
+    "protocol_keys",
+    "read_toml",
+    "setting_words",
+    "share",
+    "share_of",
+    "toml_value",
+    "with_split_file",
+]

@@ -1,0 +1,197 @@
+"""Benchmark: a data set's card, where its files lie, how they are read, split and scored."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from ssl_bench.atomic import file_fingerprint
+from ssl_bench.cards.card import Card, Count
+from ssl_bench.cards.metric import Metrics
+from ssl_bench.cards.share import parse_share
+from ssl_bench.errors import UserError
+
+Intensity = Literal["as-is", "zscore", "rgb"]  # how intensities are read; rgb: 8 bits a channel
+
+
+GREY = (0, 255)  # background and foreground in a mask of two classes whose card names no values
+
+
+VOLUME_SUFFIXES = (".h5", ".hdf5", ".nii", ".nii.gz", ".nrrd", ".mha")
+
+
+class Files(Card):
+    """Where the files of a 2D data set lie, in the layout in which it is published."""
+
+    roots: tuple[str, ...] = Field(
+        min_length=1, description="folders under the data root; the first with images is used"
+    )
+    images: str = Field(description="path of an image without its suffix, relative to the root; {id} is the case's id")
+    image_suffixes: tuple[str, ...] = Field((".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"), min_length=1)
+    masks: str = Field(description="path of a mask without its suffix; {id} is the case's id")
+    mask_threshold: int = Field(127, ge=0, le=254, description="two classes: a mask pixel above this is foreground")
+    mask_values: tuple[int, ...] | None = Field(
+        None, description="a mask pixel's grey level (or palette index) for each class; in the threshold's place"
+    )
+    masks_optional: bool = Field(False, description="a case without a mask is an unlabelled training image")
+
+    @field_validator("images", "masks")
+    @classmethod
+    def _is_a_pattern(cls, value: str) -> str:
+        _require_pattern(value)
+        return value
+
+
+class Volumes(Card):
+    """Where the files of a 3D data set lie and how their intensities are read; the suffix says the format.
+
+    HDF5 (`.h5`: keys image and label), NIfTI (`.nii`, `.nii.gz`, brought to the closest canonical axes), and whatever
+    medpy reads (`.nrrd`, `.mha`).
+    """
+
+    roots: tuple[str, ...] = Field(
+        min_length=1, description="folders under the data root; the first with images is used"
+    )
+    images: str = Field(description="path of an image, relative to the root; {id} is the case's id, wherever it stands")
+    masks: str | None = Field(
+        None, description="path of a mask; {id} is the case's id; absent: in the image's own HDF5 file"
+    )
+    intensity: Literal["as-is", "zscore"] = Field(
+        "zscore", description="zscore: each volume is brought to zero mean and unit standard deviation"
+    )
+    mask_values: tuple[int, ...] | None = Field(None, description="a mask voxel's value per class; default 0, 1, ...")
+    masks_optional: bool = Field(False, description="a case without a mask is an unlabelled training volume")
+
+    @field_validator("images", "masks")
+    @classmethod
+    def _is_a_pattern(cls, value: str | None) -> str | None:
+        if value is not None:
+            _require_pattern(value)
+            if not value.lower().endswith(VOLUME_SUFFIXES):  # files whose voxels lie in another one are not among them
+                raise ValueError(f"must end in one of {', '.join(VOLUME_SUFFIXES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _has_masks(self) -> Self:
+        if self.masks is None and not self.images.lower().endswith((".h5", ".hdf5")):
+            raise ValueError("masks must be given: only an HDF5 file holds image and label in one")
+        if self.masks is None and self.masks_optional:
+            raise ValueError("masks_optional needs masks in files of their own")
+        return self
+
+
+class Split(Card):
+    """How cases are divided into training and test; it belongs to the card, so all runs share a test set."""
+
+    test: int | str | None = Field(None, description="number of test cases, or a share such as '20%'")
+    seed: int = 0
+    sequence_starts: tuple[int, ...] | None = Field(
+        None, description="first frame number of each video sequence; given, whole sequences are held out"
+    )
+    file: str | None = Field(
+        None, description="in the place of test: a CSV file with the columns id and part (train or test)"
+    )
+    labeled: Literal["random", "first"] = Field(
+        "random", description="first: the labelled cases are the first of the training cases, whatever the seed"
+    )
+    fingerprint: str | None = Field(None, description="hash of the file; filled in when the card is read")
+
+    @field_validator("sequence_starts")
+    @classmethod
+    def _increase(cls, value: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if value is not None and (not value or any(a >= b for a, b in pairwise(value))):
+            raise ValueError("must be increasing frame numbers")
+        return value
+
+    @field_validator("test")
+    @classmethod
+    def _is_a_share(cls, value: int | str | None) -> int | str | None:
+        if value is not None:
+            parse_share(value, "test")
+        return value
+
+    @model_validator(mode="after")
+    def _has_one_rule(self) -> Self:
+        if (self.test is None) == (self.file is None):
+            raise ValueError("exactly one of test and file must be given")
+        return self
+
+    def located(self, folder: Path) -> Split:
+        """Return the split with its file's full path and hash; `folder` is where the card lies."""
+        if self.file is None:
+            return self
+        path = folder / self.file
+        try:
+            fingerprint = file_fingerprint(path)
+        except OSError as error:
+            raise UserError(f"{path}: the split file cannot be read: {error.strerror}") from None
+        return self.model_copy(update={"file": str(path), "fingerprint": fingerprint})
+
+
+class Benchmark(Card):
+    """A data set and how it is split and scored (a card in benchmarks/datasets/)."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    title: str
+    dimensions: Literal[2, 3] = 2
+    classes: tuple[str, ...] = Field(min_length=2, max_length=255, description="background first")
+    cases: Count = Field(description="how many cases the published data set has")
+    files: Files | None = Field(None, description="the layout of a 2D data set on disk")
+    volumes: tuple[Volumes, ...] = Field((), description="layouts of a 3D data set; the first that is found is used")
+    generator: Literal["demo", "demo3d"] | None = Field(
+        None, description="the function that draws a synthetic data set"
+    )
+    splits: dict[str, Split] = Field(min_length=1, description="the first is the default")
+    labeled: tuple[str, ...] = Field(min_length=1, description="usual labelled shares; the first is the default")
+    metrics: Metrics
+    protocol: str = Field("paper", description="the protocol that `run` takes when none is named")
+    image_sides: Literal["varying"] | tuple[Count, Count] | None = Field(
+        None, description="(H, W) of the published images, or varying; tells a copy of another size from the original"
+    )
+    source: str
+    license: str
+    citation: str
+    _option: str = PrivateAttr("")
+
+    @property
+    def option(self) -> str:
+        """What `--dataset` calls it: the name of a card that comes with the package, or the card's file."""
+        return self._option or self.name
+
+    @field_validator("labeled")
+    @classmethod
+    def _are_shares(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for share in value:
+            parse_share(share, "labeled")
+        return value
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        problems = []
+        if len(set(self.classes)) != len(self.classes):
+            problems.append("classes must have different names")
+        if [self.files is None, not self.volumes, self.generator is None].count(False) != 1:
+            problems.append("exactly one of [files], [[volumes]] and generator must be given")
+        if self.files is not None and self.dimensions != 2:
+            problems.append("[files] is of 2D data sets; a 3D one has [[volumes]]")
+        if self.volumes and self.dimensions != 3:
+            problems.append("[[volumes]] is of 3D data sets (dimensions = 3)")
+        for layout in (self.files, *self.volumes):
+            values = None if layout is None else layout.mask_values
+            if values is not None and (len(set(values)) != len(self.classes) or len(values) != len(self.classes)):
+                problems.append(f"mask_values must be {len(self.classes)} different values, one for each class")
+        if self.files is not None and self.files.mask_values is None and len(self.classes) > 2:
+            problems.append("files.mask_values must be given for more than two classes")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def _require_pattern(value: str) -> None:
+    if "{id}" not in value:
+        raise ValueError("must contain {id}, the place of the case's id")
+    if Path(value).is_absolute() or ".." in Path(value).parts:
+        raise ValueError("must be a path below the data set's folder")

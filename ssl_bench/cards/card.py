@@ -1,0 +1,102 @@
+"""Card: a frozen, typed record read from TOML, with all its errors reported together."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ssl_bench.errors import UserError
+
+
+class Card(BaseModel):
+    """A frozen, typed record read from TOML; a key that it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+NAMED = 10  # keys that a card of another kind is said to lack
+
+
+OF_EVERY_KIND = {"name", "title", "note"}
+
+
+CardType = TypeVar("CardType", bound=Card)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file; a file that is not TOML is the user's mistake, told with its place."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: not a TOML file: {error}") from None
+
+
+def parse_card(model: type[CardType], data: dict[str, Any], where: str, also: Sequence[str] = ()) -> CardType:
+    """Validate a card's data; every error is reported at once, one line each, with the file and the key.
+
+    A card of another kind is one error: it lacks most of what this kind must have, and half of its keys or more are
+    unknown and not mistyped, those left out that every kind has.
+
+    Args:
+        model: the card's kind.
+        data: what it says.
+        where: what its errors begin with.
+        also: keys that the kind has besides the model's, which were taken out of `data`.
+
+    Raises:
+        UserError: the data is not such a card's.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        known = [*model.model_fields, *also]
+        required = [name for name, field in model.model_fields.items() if field.is_required()]
+        own, missing = data.keys() - OF_EVERY_KIND, set(required) - data.keys()
+        unknown = own - model.model_fields.keys()
+        is_mistyped = any(_nearest(name, known) for name in unknown)
+        if 2 * len(missing) > len(required) and 2 * len(unknown) >= len(own) and not is_mistyped:
+            more = f" and {len(required) - NAMED} more keys" if len(required) > NAMED else ""
+            expected, found = ", ".join(required[:NAMED]) + more, ", ".join(data) or "no key"
+            raise UserError(f"{where}: expected a card with {expected}; found one with {found}") from None
+        lines = [f"{where}: {problem}" for problem in problems(error, known)]
+        raise UserError("\n".join(dict.fromkeys(lines))) from None
+
+
+def problems(error: ValidationError, known: Sequence[str] = ()) -> list[str]:
+    """Say each error of a pydantic validation as `key: what was expected, what was found`; missing keys last.
+
+    To a key that is unknown, the one of `known` that it most resembles is added.
+    """
+    lines, missing = [], []
+    for detail in error.errors(include_url=False):
+        key = ".".join(str(part) for part in detail["loc"] if not _is_union_branch(part)) or "card"
+        if detail["type"] == "extra_forbidden":
+            near = _nearest(key, known)
+            lines.append(f"{key}: unknown key" + (f"; expected {near}?" if near else ""))
+        elif detail["type"] == "missing":
+            missing.append(key)
+        elif detail["loc"]:
+            lines.append(f"{key}: {detail['msg'].removeprefix('Value error, ')}, found {detail['input']!r}")
+        else:
+            lines.append(f"{key}: {detail['msg'].removeprefix('Value error, ')}")
+    return lines + ([f"{', '.join(missing)}: missing"] if missing else [])
+
+
+def _nearest(key: str, known: Sequence[str]) -> str | None:
+    """The known key that one is most likely meant for; None where it resembles none."""
+    return next(iter(get_close_matches(key, known, 1, cutoff=0.8)), None)
+
+
+def _is_union_branch(part: int | str) -> bool:
+    """Pydantic puts the tried branch of a union ('literal[...]', 'int', 'constrained-str') into an error's place."""
+    return isinstance(part, str) and (part in {"int", "float", "str", "bool"} or "[" in part or "constrained" in part)
+
+
+Count = Annotated[int, Field(ge=1)]

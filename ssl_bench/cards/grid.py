@@ -1,0 +1,108 @@
+"""Grid: a table or figure as the runs that it needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, PrivateAttr, model_validator
+
+from ssl_bench import BENCHMARKS_DIR
+from ssl_bench.cards.card import Card, parse_card, read_toml
+from ssl_bench.cards.metric import Metrics
+from ssl_bench.cards.share import parse_share
+from ssl_bench.errors import UserError
+
+Exhibit = Literal["table", "figure"]
+
+
+class Column(Card):
+    """A data set and a labelled share, perhaps with settings of its own."""
+
+    dataset: str
+    labeled: str
+    title: str = Field("", description="the heading, where data set and share do not make one")
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class Row(Card):
+    """A method, perhaps with settings of its own; without one, a row that the paper copied from elsewhere."""
+
+    title: str
+    method: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    published: str = Field("", description="the method's name in results/published, where it is not the title")
+    network: str | None = Field(None, description="the network's name there, where the method has several rows")
+    dimensions: tuple[Literal[2, 3], ...] = (2, 3)
+
+
+class Grid(Card):
+    """A table or figure: those of the paper have a number (benchmarks/tables/, benchmarks/figures/)."""
+
+    number: int | None = None
+    kind: Literal["table", "curves", "shares", "examples", "moments"]
+    title: str
+    metrics: Metrics = ("dsc",)
+    components: tuple[str, ...] = Field((), description="check marks, read from the method classes")
+    comparisons: bool = Field(True, description="whether the rows compete with each other")
+    baseline: str | None = Field(None, description="the method that the others are compared with, besides the best")
+    upper_line: str | None = Field(None, description="the method that is shown with all labels, where it was run")
+    protocol: str | None = Field(None, description="whose runs it shows by default, instead of each data set's own")
+    columns: tuple[Column, ...] = Field(min_length=1)
+    rows: tuple[Row, ...] = Field(min_length=1)
+    _path: str = PrivateAttr("")
+
+    @property
+    def option(self) -> str:
+        """What names it on the command line."""
+        return self._path if self.number is None else str(self.number)
+
+    @property
+    def label(self) -> str:
+        """Its number, or the stem of its file."""
+        return Path(self._path).stem if self.number is None else str(self.number)
+
+    @property
+    def exhibit(self) -> Exhibit:
+        """Table or figure."""
+        return "table" if self.kind == "table" else "figure"
+
+    @property
+    def name(self) -> str:
+        """As in `Table 4`."""
+        return f"{self.exhibit.capitalize()} {self.label}"
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        if self.baseline is not None and self.baseline not in {row.method for row in self.rows}:
+            raise ValueError(f"baseline '{self.baseline}' is no method of a row")
+        for column in self.columns:
+            parse_share(column.labeled, "labeled")
+        shown = [(column.dataset, column.labeled) for column in self.columns]
+        if self.kind == "shares" and len(set(shown)) < len(shown):
+            raise ValueError("kind 'shares' has a place for one column of each data set and share")
+        return self
+
+
+def load_grid(exhibit: Exhibit, name: str) -> Grid:
+    """Read the card of a table or figure: one of the paper's by its number, another one as a .toml file."""
+    own = name.endswith(".toml")
+    path = Path(name) if own else BENCHMARKS_DIR / f"{exhibit}s" / f"{exhibit}-{name}.toml"
+    if not path.is_file():
+        known = ", ".join(grid.label for grid in all_grids() if grid.exhibit == exhibit)
+        found = f"no file {name}" if own else f"'{name}'"
+        raise UserError(f"--{exhibit}: expected one of {known}, or a .toml file; found {found}")
+    grid = parse_card(Grid, read_toml(path), str(path))
+    if grid.exhibit != exhibit:
+        raise UserError(f"--{exhibit}: {path} is a {grid.exhibit} (kind = '{grid.kind}')")
+    if own:
+        grid = grid.model_copy(update={"number": None})
+        grid._path = name
+    return grid
+
+
+def all_grids() -> list[Grid]:
+    """Every table, then every figure, by number."""
+    paths = [*(BENCHMARKS_DIR / "tables").glob("*.toml"), *(BENCHMARKS_DIR / "figures").glob("*.toml")]
+    grids = [parse_card(Grid, read_toml(path), str(path)) for path in paths]
+    return sorted(grids, key=lambda grid: (grid.exhibit == "figure", grid.number or 0))

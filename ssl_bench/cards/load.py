@@ -1,0 +1,148 @@
+"""Reading cards: by name from benchmarks/ or by path, their `extends`, their 2D and 3D tables, and `--set`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, overload
+
+from ssl_bench import BENCHMARKS_DIR
+from ssl_bench.cards.benchmark import Benchmark, Split
+from ssl_bench.cards.card import parse_card, read_toml
+from ssl_bench.cards.protocol import PROTOCOLS, ImageProtocol, VolumeProtocol
+from ssl_bench.cards.settings import protocol_keys
+from ssl_bench.errors import UserError
+
+TABLES = {2: "2d", 3: "3d"}  # of a protocol's card, for what its two forms do not share
+
+
+KINDS: tuple[Literal["datasets", "protocols"], ...] = ("datasets", "protocols")
+
+
+CARD_KEYS = ("extends", *TABLES.values())  # of a protocol's card, besides its fields
+
+
+def load_benchmark(name: str) -> Benchmark:
+    """Read a data set's card by name (benchmarks/datasets/NAME.toml) or by path (a name that ends in .toml)."""
+    path = _card_path("datasets", name, "--dataset")
+    benchmark = parse_card(Benchmark, read_toml(path), str(path))
+    splits = {key: split.located(path.parent) for key, split in benchmark.splits.items()}
+    benchmark = benchmark.model_copy(update={"splits": splits})
+    benchmark._option = name
+    return benchmark
+
+
+def with_split_file(benchmark: Benchmark, split: str) -> Benchmark:
+    """Where a protocol's `split` names a .csv file, return the benchmark with that split besides its own."""
+    if not split.endswith(".csv"):
+        return benchmark
+    added = parse_card(Split, {"file": split}, split).located(Path())
+    return benchmark.model_copy(update={"splits": {**benchmark.splits, split: added}})
+
+
+@overload
+def load_protocol(name: str, overrides: dict[str, Any] | None = None) -> ImageProtocol: ...
+
+
+@overload
+def load_protocol(name: str, overrides: dict[str, Any] | None = None, *, dimensions: Literal[2]) -> ImageProtocol: ...
+
+
+@overload
+def load_protocol(name: str, overrides: dict[str, Any] | None = None, *, dimensions: Literal[3]) -> VolumeProtocol: ...
+
+
+@overload
+def load_protocol(
+    name: str, overrides: dict[str, Any] | None = None, *, dimensions: int
+) -> ImageProtocol | VolumeProtocol: ...
+
+
+def load_protocol(
+    name: str, overrides: dict[str, Any] | None = None, *, dimensions: int = 2
+) -> ImageProtocol | VolumeProtocol:
+    """Read a protocol's 2D or 3D form by name or path, follow its `extends`, and lay `overrides` (dotted) on top."""
+    path = _card_path("protocols", name, "--protocol")
+    data = _extended(path, dimensions, seen=())
+    overrides = overrides or {}
+    other = protocol_keys(5 - dimensions) - protocol_keys(dimensions)
+    for key in overrides:
+        if key in other:
+            raise UserError(f"--set {key}: this data set is {dimensions}D, and {key} is of {5 - dimensions}D protocols")
+    _lengthen(data, overrides)
+    for key, value in overrides.items():
+        _put(data, key, value)
+    where = f"{path} with --set" if overrides else str(path)
+    return parse_card(PROTOCOLS[dimensions], data, where, also=CARD_KEYS)
+
+
+def card_names(kind: Literal["datasets", "protocols", "tables"]) -> list[str]:
+    """Names of the cards that come with the package."""
+    return sorted(path.stem for path in (BENCHMARKS_DIR / kind).glob("*.toml"))
+
+
+def card_kinds(name: str) -> list[Literal["datasets", "protocols"]]:
+    """What a card is: both where a data set and a protocol have this name; a file is what knows more of its keys."""
+    if not name.endswith(".toml"):
+        return [kind for kind in KINDS if name in card_names(kind)]
+    found = read_toml(Path(name)).keys()
+    protocols = {*CARD_KEYS, *(key for model in PROTOCOLS.values() for key in model.model_fields)}
+    return ["datasets" if len(found & Benchmark.model_fields.keys()) > len(found & protocols) else "protocols"]
+
+
+def _card_path(kind: Literal["datasets", "protocols"], name: str, option: str) -> Path:
+    if name.endswith(".toml"):
+        return Path(name)
+    path = BENCHMARKS_DIR / kind / f"{name}.toml"
+    if name not in card_names(kind):
+        raise UserError(f"{option}: expected {_listed(card_names(kind))} or a .toml file, found '{name}'")
+    return path
+
+
+def _extended(path: Path, dimensions: int, seen: tuple[Path, ...]) -> dict[str, Any]:
+    data = _form(path, dimensions)
+    parent = data.pop("extends", None)
+    if parent is None:
+        return data
+    if path in seen:
+        raise UserError(f"{path}: extends: the cards extend each other in a circle")
+    parent_path = _card_path("protocols", str(parent), f"{path}: extends")
+    base = _extended(path.parent / parent_path, dimensions, (*seen, path))  # a relative file lies beside the card
+    _lengthen(base, data)
+    return _merged(base, data)
+
+
+def _form(path: Path, dimensions: int) -> dict[str, Any]:
+    """The card's common keys with those of its table for these dimensions on top."""
+    data = read_toml(path)
+    tables = {d: data.pop(table, {}) for d, table in TABLES.items()}
+    for d, table in tables.items():
+        if not isinstance(table, dict):
+            raise UserError(f"{path}: {TABLES[d]}: expected a table, found {table!r}")
+    return _merged(data, tables[dimensions])
+
+
+def _merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        both_tables = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both_tables else value
+    return merged
+
+
+def _lengthen(base: dict[str, Any], top: dict[str, Any]) -> None:
+    """Drop the length of `base` where `top` gives one: a length in epochs then replaces one in iterations too."""
+    if top.get("iterations") is not None or top.get("epochs") is not None:
+        base.pop("iterations", None)
+        base.pop("epochs", None)
+
+
+def _put(data: dict[str, Any], key: str, value: Any) -> None:
+    table, _, leaf = key.rpartition(".")
+    inner = data.setdefault(table, {}) if table else data
+    if isinstance(inner, dict):  # a card with something else there is reported when it is validated
+        inner[leaf] = value
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

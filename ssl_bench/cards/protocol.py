@@ -1,0 +1,277 @@
+"""Protocol: everything but data, method and seed that decides a number, in a 2D and a 3D form."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ssl_bench.cards.benchmark import Benchmark
+from ssl_bench.cards.card import Card, Count
+from ssl_bench.cards.metric import Metrics
+from ssl_bench.errors import UserError
+
+View = Literal["weak", "strong1", "strong2"]
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+Sides3D = tuple[Count, Count, Count]
+
+
+class ImageAugmentation(Card):
+    """Random views of 2D images: a weak geometric one, and two strong photometric ones on top of it."""
+
+    horizontal_flip: Probability
+    vertical_flip: Probability
+    rotation: Probability
+    rotation_degrees: float = Field(ge=0, le=180)
+    jitter: Probability
+    brightness: float = Field(ge=0, le=1)
+    contrast: float = Field(ge=0, le=1)
+    saturation: float = Field(ge=0, le=1)
+    hue: float = Field(ge=0, le=0.5)
+    posterize: Probability
+    posterize_bits: int = Field(ge=1, le=8)
+    autocontrast: Probability
+    equalize: Probability
+    blur: Probability
+    blur_kernel: Literal[3, 5, 7]
+    blur_sigma: tuple[Positive, Positive]
+    strong2_from: Literal["strong1", "weak"] = Field(description="which view strong view 2 augments")
+
+
+class VolumeAugmentation(Card):
+    """Random views of 3D patches: the weak one is turned and flipped, the strong ones are blurred."""
+
+    rotate_flip: Probability = Field(
+        description="of a turn by a random multiple of 90 degrees in the x-y plane together with a flip along x or y"
+    )
+    blur: Probability
+    blur_sigma: tuple[Positive, Positive] = Field(description="voxels")
+    strong2_from: Literal["strong1", "weak"] = Field(description="which view strong view 2 augments")
+
+
+class Views(Card):
+    """Which view of an image each network sees (step 1), and which one a mix cuts and pastes (step 2)."""
+
+    labeled_student1: View
+    labeled_student2: View
+    labeled_teacher: View
+    labeled_mixed: View
+    student1: View
+    student2: View
+    teacher: View
+    mixed: View
+
+
+class Protocol(Card):
+    """What both forms of a protocol have in common (a card in benchmarks/protocols/)."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    title: str
+    note: str = ""
+
+    # Data: which split of the card, and what is scored.
+    split: str | Literal["default"] = Field("default", description="a split of the card by name, or a .csv split file")
+    metrics: Metrics | Literal["auto"] = Field("auto", description="auto: the data set's own")
+    labeled_batch: Count
+    unlabeled_batch: Count
+    unlabeled_pool: Literal["unlabeled", "all"] = Field(description="all: the labelled images too, without their masks")
+    views: Views
+
+    # Network.
+    filters: Count = Field(description="of the first level of a V-Net or the small U-Net; each level has twice as many")
+    student_init: Literal["different", "same"] = Field(description="how the second student's weights start")
+
+    # Length and optimiser (AdamW).
+    epochs: Count | None = Field(None, description="passes over the training images, for a one-update method")
+    iterations: Count | None = Field(None, description="iterations of a one-update method; goes before epochs")
+    learning_rate: Positive
+    betas: tuple[Probability, Probability]
+    weight_decay: float = Field(ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = Field(description="auto: bf16 on a GPU, fp32 elsewhere")
+    compile: bool
+    channels_last: bool = Field(description="store the networks' tensors with the channels innermost")
+
+    # Losses.
+    dice_smooth: Positive
+    supervised_reduction: Literal["sum", "mean"] = Field(description="over the students")
+    unsupervised_reduction: Literal["sum", "mean"] = Field(description="over the two directions of one loss")
+    lambda_max: float = Field(ge=0, description="largest weight of the whole unsupervised loss")
+    rampup_epochs: Positive | Literal["run"] = Field(description="length of lambda's ramp-up; run: all of training")
+
+    # Teacher.
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    ema_warmup: bool = Field(description="decay min(1 - 1/(t+1), ema_decay)")
+    teacher_start: Literal["own", "student1"] = Field(description="own: weights drawn for itself")
+    teacher_source: tuple[Probability, Probability] = Field(description="weights of students 1 and 2")
+    teacher_mode: Literal["eval", "train"]
+    teacher_buffers: Literal["ema", "own"] = Field(description="own: batch norm statistics of its own forward passes")
+
+    # UCMT's second step.
+    uncertainty_from: Literal["step1", "after-update"]
+    step2_teacher: Literal["mixed-labels", "run-again"]
+    umix_order: Literal["simultaneous", "in-place"]
+
+    # What is scored, and how often the curves have a row.
+    select: Literal["last", "train-loss"] = Field(
+        description="train-loss: the whole epoch with the lowest last-step loss"
+    )
+    log_every: Count
+    score_every: Count | None = Field(
+        None,
+        description="also score the predictor on the test set every so many iterations, to show what choosing a "
+        "checkpoint there would have claimed; nothing is chosen by it",
+    )
+
+    # What a search for hyperparameters may look at; the test set never is.
+    validation: Literal["labeled", "train"] | None = Field(
+        None,
+        description="set images apart to score, and never train on them: labeled: some of the labelled ones; train: "
+        "some of the others, so that more masks are used than --labeled says",
+    )
+    validation_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.2, description="of the labelled images, or of all training images"
+    )
+    validate_every: Count | None = Field(None, description="score the predictor on them every so many iterations")
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of the images that the networks train on, in pixels or voxels."""
+        raise NotImplementedError
+
+    @property
+    def stored_size(self) -> int | None:
+        """Side of the squares at which the cache stores 2D images; None for volumes, which it stores as they are."""
+        return None
+
+    def problems(self) -> list[str]:
+        """What does not hang together, a sentence each."""
+        problems = []
+        if self.epochs is None and self.iterations is None:
+            problems.append("one of epochs and iterations must be given")
+        if self.teacher_mode == "eval" and self.teacher_buffers == "own":
+            problems.append(
+                "teacher_mode 'eval' needs teacher_buffers 'ema': it has no forward passes of its own to learn from"
+            )
+        if self.validation is None and self.validate_every is not None:
+            problems.append("validate_every needs validation: labeled or train")
+        if abs(sum(self.teacher_source) - 1) > 1e-9:
+            problems.append(f"teacher_source must sum to 1, found {sum(self.teacher_source)}")
+        return problems
+
+    @model_validator(mode="after")
+    def _hangs_together(self) -> Self:
+        problems = self.problems()
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def iterations_per_epoch(self, train_count: int) -> int:
+        """One pass over all training images in batches of unlabelled size, whatever the labelled fraction."""
+        return math.ceil(train_count / self.unlabeled_batch)
+
+    def resolved(self, benchmark: Benchmark, train_count: int, device_type: str) -> Self:
+        """Return the protocol with every default and `auto` replaced by what a run on this data and device takes."""
+        split = next(iter(benchmark.splits)) if self.split == "default" else self.split
+        if split not in benchmark.splits:
+            known = ", ".join(benchmark.splits)
+            raise UserError(f"split = '{split}': {benchmark.name} has {known}; a split file's name ends in .csv")
+        iterations = self.iterations
+        if iterations is None:
+            assert self.epochs is not None  # held by _hangs_together
+            iterations = self.iterations_per_epoch(train_count) * self.epochs
+        precision = self.precision
+        if precision == "auto":
+            precision = "bf16" if device_type == "cuda" else "fp32"
+        metrics = benchmark.metrics if self.metrics == "auto" else self.metrics
+        return self.model_copy(update={
+            "split": split, "epochs": None, "iterations": iterations, "precision": precision, "metrics": metrics,
+        })  # fmt: skip
+
+
+class ImageProtocol(Protocol):
+    """A protocol's 2D form: the common fields of its card and those of the table [2d]."""
+
+    dimensions: Literal[2] = 2
+    image_size: Count = Field(description="side of the square image that the networks see, in pixels")
+    augment_size: Count = Field(description="side at which views are drawn before they are brought to image_size")
+    score_size: Literal["original"] | Count = Field(description="side at which masks are compared")
+    augmentation: ImageAugmentation
+
+    network: Literal["deeplabv3plus", "unet", "unet-small"] = Field(
+        description="unet: segmentation-models-pytorch's; unet-small: the LA and ACDC literature's, without an encoder"
+    )
+    encoder: str
+    encoder_weights: str = Field(description="none, imagenet, an installed package, or a .pth or .safetensors file")
+    output_stride: Literal[8, 16]
+    aspp: Literal["plain", "separable"]
+    aspp_dropout: Probability
+    input_mean: tuple[float, float, float]
+    input_std: tuple[Positive, Positive, Positive]
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.image_size, self.image_size
+
+    @property
+    def stored_size(self) -> int:
+        """The side at which views are drawn."""
+        return self.augment_size
+
+    def problems(self) -> list[str]:
+        """Sides and strides besides."""
+        problems = super().problems()
+        needed = {"deeplabv3plus": self.output_stride, "unet": 32, "unet-small": 16}[self.network]
+        if self.image_size % needed:
+            problems.append(f"image_size {self.image_size} must be divisible by {needed} for {self.network}")
+        if self.augment_size < self.image_size:
+            problems.append(f"augment_size {self.augment_size} must be at least image_size {self.image_size}")
+        return problems
+
+    def resolved(self, benchmark: Benchmark, train_count: int, device_type: str) -> Self:
+        """As `Protocol.resolved`; the small U-Net has no encoder whose name or weights could decide anything."""
+        resolved = super().resolved(benchmark, train_count, device_type)
+        if self.network != "unet-small":
+            return resolved
+        return resolved.model_copy(update={"encoder": "none", "encoder_weights": "none"})
+
+
+class VolumeProtocol(Protocol):
+    """A protocol's 3D form: the common fields of its card and those of the table [3d]. Axes are (x, y, z)."""
+
+    dimensions: Literal[3] = 3
+    patch_size: Sides3D = Field(description="sides of the patches that the networks see, in voxels")
+    augmentation: VolumeAugmentation
+    network: Literal["vnet"]
+    dropout: Probability = Field(description="of the V-Net, after its deepest level and before its last layer")
+    stride: Sides3D = Field(description="from one window to the next when a volume is predicted, in voxels")
+    window_batch: Count = Field(description="windows predicted at once")
+    largest_component: bool = Field(description="keep each class's largest connected component alone")
+
+    @property
+    def sides(self) -> tuple[int, int, int]:
+        """The patch's."""
+        return self.patch_size
+
+    def problems(self) -> list[str]:
+        """Sides and strides besides."""
+        problems = super().problems()
+        if any(side % 16 for side in self.patch_size):
+            problems.append(f"patch_size {list(self.patch_size)} must be divisible by 16 for vnet")
+        if any(step > side for step, side in zip(self.stride, self.patch_size, strict=True)):
+            problems.append(f"stride {list(self.stride)} must be at most patch_size {list(self.patch_size)}")
+        return problems
+
+
+AnyProtocol = Annotated[ImageProtocol | VolumeProtocol, Field(discriminator="dimensions")]
+
+
+PROTOCOLS: dict[int, type[ImageProtocol] | type[VolumeProtocol]] = {2: ImageProtocol, 3: VolumeProtocol}

@@ -1,0 +1,53 @@
+"""Settings: KEY=VALUE, read and written, and the keys that a protocol has."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+from ssl_bench.cards.protocol import PROTOCOLS
+from ssl_bench.errors import UserError
+
+
+def setting_words(settings: Mapping[str, Any]) -> list[str]:
+    """`--set KEY=VALUE` for each setting."""
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={toml_value(value)}")]
+
+
+def toml_value(value: Any) -> str:
+    """A setting's value as `--set` reads it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+NOT_SET = {"name", "title", "note", "dimensions"}
+
+
+def protocol_keys(dimensions: int | None = None) -> set[str]:
+    """Every key of a protocol's form (of both: None) that `--set` may name, dotted where it stands in a table."""
+    if dimensions is None:
+        return set.union(*(protocol_keys(d) for d in PROTOCOLS))
+    keys = set()
+    for name, field in PROTOCOLS[dimensions].model_fields.items():
+        inner = getattr(field.annotation, "model_fields", None)
+        keys |= {name} if inner is None else {f"{name}.{key}" for key in inner}
+    return keys - NOT_SET
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Split KEY=VALUE; the value is read as TOML (`3`, `true`, `[0.5, 0.5]`) and otherwise as a string."""
+    key, equals, value = text.partition("=")
+    if not (key.strip() and equals and value.strip()):
+        raise UserError(f"--set: expected KEY=VALUE, found '{text}'")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def dotted(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested data under keys with dots, as `--set` names them."""
+    flat = {}
+    for key, value in nested.items():
+        flat.update(dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
+    return flat

@@ -1,0 +1,55 @@
+"""Shares of a data set: '5%' or a number of cases."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from ssl_bench.errors import UserError
+
+
+def parse_share(value: int | str, option: str) -> Fraction | int:
+    """Read '5%' as a fraction of a whole and '90' (or 90) as a number of cases.
+
+    Raises:
+        UserError: not of either form, zero, or above 100 %.
+    """
+    text = str(value).strip()
+    try:
+        share: Fraction | int = Fraction(text[:-1]) / 100 if text.endswith("%") else int(text)
+    except (ValueError, ZeroDivisionError):
+        raise UserError(f"{option}: expected a share such as '5%' or a number of cases, found '{text}'") from None
+    if share <= 0 or (isinstance(share, Fraction) and share > 1):
+        raise UserError(f"{option}: expected more than 0 and at most 100%, found '{text}'")
+    return share
+
+
+def number_of(share: Fraction | int, whole: int) -> int:
+    """Number of cases that a parsed share of `whole` is: floor(fraction x whole), or the count itself."""
+    return math.floor(share * whole) if isinstance(share, Fraction) else share
+
+
+def share_of(value: int | str, whole: int, option: str) -> int:
+    """Return the number of cases that a share of `whole` is: floor(fraction x whole), or the count itself.
+
+    Raises:
+        UserError: the share is malformed, leaves no case, or asks for more than there are.
+    """
+    share = parse_share(value, option)
+    number = number_of(share, whole)
+    if number < 1:
+        raise UserError(
+            f"{option}: '{value}' of {whole} training images leaves no labelled image; give at least {_least(whole)}"
+        )
+    if number > whole:
+        raise UserError(f"{option}: expected at most {whole} cases, found {number}")
+    return number
+
+
+def _least(whole: int) -> str:
+    return f"{math.ceil(10000 / whole) / 100:g}% or 1"
+
+
+def share(text: str) -> Fraction | int:
+    """A labelled share as a number, so that 5% and 5.0% are one."""
+    return parse_share(text, "--labeled")

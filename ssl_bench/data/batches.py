@@ -1,0 +1,226 @@
+"""Training batches: an index draw, then views of the whole batch at once on the training device."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ssl_bench.cards import ImageProtocol, VolumeProtocol
+from ssl_bench.data.augment import strong_view, weak_view
+from ssl_bench.data.augment3d import blur_view, random_patches
+from ssl_bench.data.dataset import Dataset
+from ssl_bench.data.split import Splits
+from ssl_bench.method import Batch, Images
+from ssl_bench.seeds import derive_seed
+
+
+class BatchStream:
+    """Batches as a function of (seed, iteration): there is no loader whose state a resume could lose.
+
+    Labelled and unlabelled images are two endless streams, each a row of permutations of its pool; a batch larger than
+    its pool repeats it. Subclasses make the views.
+
+    Args:
+        labeled: rows of the labelled images.
+        pool: rows of the images of the unlabelled stream; empty for a method that does not use them.
+        protocol: the resolved protocol.
+        seed: the run's.
+        device: where the views are made.
+
+    """
+
+    def __init__(
+        self,
+        labeled: list[int],
+        pool: list[int],
+        protocol: ImageProtocol | VolumeProtocol,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.batch_sizes = {"labeled": protocol.labeled_batch, "unlabeled": protocol.unlabeled_batch}
+        self.views, self.seed, self.device = protocol.views, seed, device
+        self.strong2_from = protocol.augmentation.strong2_from
+        self.pools = {"labeled": torch.tensor(labeled), "unlabeled": torch.tensor(pool)}
+        self._permutation = lru_cache(maxsize=8)(self._draw_permutation)
+
+    def batch(self, iteration: int) -> Batch:
+        """Return the batch of a 0-based iteration."""
+        views = self.views
+        labeled, unlabeled = PartViews(self, "labeled", iteration), PartViews(self, "unlabeled", iteration)
+        return Batch(
+            labeled=Images(
+                labeled.network_input, views.labeled_student1, views.labeled_student2, views.labeled_teacher,
+                views.labeled_mixed,
+            ),
+            labels=self.labels(labeled.weak[1]),
+            unlabeled=Images(unlabeled.network_input, views.student1, views.student2, views.teacher, views.mixed),
+        )  # fmt: skip
+
+    def rows(self, part: str, iteration: int) -> Tensor:
+        """Rows of the images in a part's batch."""
+        pool, size = self.pools[part], self.batch_sizes[part]
+        if len(pool) == 0:
+            return torch.empty(0, dtype=torch.long)
+        places = range(iteration * size, (iteration + 1) * size)
+        return torch.stack([pool[self._permutation(part, place // len(pool))[place % len(pool)]] for place in places])
+
+    def generator(self, *purpose: int | str) -> torch.Generator:
+        """Return a CPU generator whose state is a function of the run's seed and the purpose."""
+        return torch.Generator().manual_seed(derive_seed(self.seed, *purpose))
+
+    def weak(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Draw the weak view of some images and, alike, of their masks."""
+        raise NotImplementedError
+
+    def strong(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a strong view on top of another view."""
+        raise NotImplementedError
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Bring a view to the networks' size and input range: float32 (B, C, *sides)."""
+        raise NotImplementedError
+
+    def labels(self, masks: Tensor) -> Tensor:
+        """Bring masks to the networks' size: int64 (B, *sides)."""
+        raise NotImplementedError
+
+    def _draw_permutation(self, part: str, epoch: int) -> Tensor:
+        return torch.randperm(len(self.pools[part]), generator=self.generator("order", part, epoch))
+
+
+class ImageStream(BatchStream):
+    """2D: `images` (N, 3, S, S) uint8 and `masks` (N, S, S) uint8 are all on the device; other arguments as above."""
+
+    def __init__(
+        self, images: Tensor, masks: Tensor, labeled: list[int], pool: list[int], protocol: ImageProtocol, seed: int
+    ) -> None:
+        super().__init__(labeled, pool, protocol, seed, images.device)
+        self.images, self.masks, self.protocol = images, masks, protocol
+        self.mean = torch.tensor(protocol.input_mean, device=images.device).view(1, 3, 1, 1)
+        self.std = torch.tensor(protocol.input_std, device=images.device).view(1, 3, 1, 1)
+
+    def weak(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Flipped and rotated, (B, 3, S, S) and (B, S, S) uint8."""
+        if len(rows) == 0:
+            return self.images[:0], self.masks[:0]
+        rows = rows.to(self.device, non_blocking=True)
+        images, masks = self.images.index_select(0, rows), self.masks.index_select(0, rows)
+        return weak_view(images, masks, self.protocol.augmentation, generator)
+
+    def strong(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Other colours and sharpness."""
+        return strong_view(images, self.protocol.augmentation, generator)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """From uint8 (B, 3, A, A)."""
+        return normalise(images, self.protocol.image_size, self.mean, self.std, self.protocol.channels_last)
+
+    def labels(self, masks: Tensor) -> Tensor:
+        """By the nearest pixel."""
+        size = self.protocol.image_size
+        if masks.shape[-1] != size:
+            masks = interpolate(masks.unsqueeze(1), size=(size, size), mode="nearest-exact").squeeze(1)
+        return masks.long()
+
+
+class VolumeStream(BatchStream):
+    """3D: `images` (X, Y, Z) float32 and `masks` (X, Y, Z) uint8, of any sizes, are all on the device."""
+
+    def __init__(
+        self,
+        images: list[Tensor],
+        masks: list[Tensor],
+        labeled: list[int],
+        pool: list[int],
+        protocol: VolumeProtocol,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        super().__init__(labeled, pool, protocol, seed, device)
+        self.images, self.masks, self.protocol = images, masks, protocol
+
+    def weak(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Turned, flipped and cropped, (B, 1, *patch) float32 and (B, *patch) uint8."""
+        patch = self.protocol.patch_size
+        if len(rows) == 0:
+            none = torch.empty(0, *patch, device=self.device)
+            return none.unsqueeze(1), none.byte()
+        images, masks = ([volumes[row] for row in rows.tolist()] for volumes in (self.images, self.masks))
+        return random_patches(images, masks, patch, self.protocol.augmentation, generator)
+
+    def strong(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Blurred."""
+        return blur_view(images, self.protocol.augmentation, generator)
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """As they are: a volume's intensities were brought to the networks' range when it was read."""
+        return images
+
+    def labels(self, masks: Tensor) -> Tensor:
+        """As they are."""
+        return masks.long()
+
+
+class PartViews:
+    """The views of one part's batch, each drawn once and from its own stream, so that asking for one moves no other."""
+
+    def __init__(self, stream: BatchStream, part: str, iteration: int) -> None:
+        self.stream = stream
+        self.generator = partial(stream.generator, "augment", part, iteration)
+        self.weak = stream.weak(stream.rows(part, iteration), self.generator("weak"))
+        self.drawn: dict[str, Tensor] = {"weak": self.weak[0]}
+        self.inputs: dict[str, Tensor] = {}
+
+    def network_input(self, name: str) -> Tensor:
+        """A view as a network takes it."""
+        if name not in self.inputs:
+            self.inputs[name] = self.stream.normalised(self.raw(name))
+        return self.inputs[name]
+
+    def raw(self, name: str) -> Tensor:
+        """A view as it is drawn."""
+        if name not in self.drawn:
+            source = self.stream.strong2_from if name == "strong2" else "weak"
+            self.drawn[name] = self.stream.strong(self.raw(source), self.generator(name))
+        return self.drawn[name]
+
+
+def open_stream(
+    dataset: Dataset,
+    splits: Splits,
+    protocol: ImageProtocol | VolumeProtocol,
+    seed: int,
+    device: torch.device,
+    *,
+    unlabeled: bool,
+) -> BatchStream:
+    """Bring a run's training images to the device; `unlabeled` says whether the method uses those without labels."""
+    ids = splits.labeled + splits.unlabeled if unlabeled else splits.labeled
+    labeled = list(range(len(splits.labeled)))
+    pool = list(range(0 if protocol.unlabeled_pool == "all" else len(labeled), len(ids))) if unlabeled else []
+    if isinstance(protocol, VolumeProtocol):
+        images = [torch.from_numpy(image).to(device) for image in dataset.volumes(ids)]
+        masks = [torch.from_numpy(mask).to(device) for mask in dataset.truths(ids)]
+        return VolumeStream(images, masks, labeled, pool, protocol, seed, device)
+    pixels, numbers = dataset.arrays(ids)
+    return ImageStream(
+        channels_first(pixels).to(device), torch.from_numpy(numbers).to(device), labeled, pool, protocol, seed
+    )
+
+
+def channels_first(images: np.ndarray) -> Tensor:
+    """(N, H, W, 3) to (N, 3, H, W)."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def normalise(images: Tensor, size: int, mean: Tensor, std: Tensor, channels_last: bool) -> Tensor:
+    """(x / 255 - mean) / std of uint8 images (B, 3, A, A), brought to `size` by antialiased bilinear interpolation."""
+    scaled = images.float().div_(255)
+    if images.shape[-1] != size:
+        scaled = interpolate(scaled, size=(size, size), mode="bilinear", antialias=True)
+    scaled = scaled.sub_(mean).div_(std)
+    return scaled.contiguous(memory_format=torch.channels_last) if channels_last else scaled

@@ -1,0 +1,107 @@
+"""Dataset: a prepared data set, open on its cache file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from ssl_bench.cards import Intensity
+
+READ = 64  # images read from the cache at a time
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared data set, open on its cache file.
+
+    `fingerprint` is a hash of all source files' contents and ids; `contents` a hash of each image's pixels; `masked`
+    the ids of the cases that have a mask. `label_values` and `intensity` say how the source files were read.
+    """
+
+    path: Path
+    fingerprint: str
+    ids: tuple[str, ...]
+    contents: tuple[str, ...]
+    masked: frozenset[str]
+    label_values: tuple[int, ...]
+    intensity: Intensity
+
+    def arrays(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return images (N, size, size, 3) and masks (N, size, size), both uint8, of some 2D cases in their order.
+
+        A mask that is not there is background. In memory the channels lie outermost, and no image is there twice.
+        """
+        rows = np.array(self._rows(ids), dtype=int)
+        with h5py.File(self.path) as file:
+            size = file["image"].shape[1]
+            images = np.empty((len(rows), 3, size, size), dtype=np.uint8)
+            masks = np.empty((len(rows), size, size), dtype=np.uint8)
+            for start in range(0, len(file["image"]), READ):
+                here = np.flatnonzero((rows >= start) & (rows < start + READ))
+                if len(here):
+                    own = rows[here] - start
+                    images[here] = file["image"][start : start + READ][own].transpose(0, 3, 1, 2)
+                    masks[here] = file["mask"][start : start + READ][own]
+        return images.transpose(0, 2, 3, 1), masks
+
+    def images(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
+        """Yield the images of a few 2D cases, (size, size, 3) uint8, without reading all others."""
+        with h5py.File(self.path) as file:
+            for row in self._rows(ids):
+                yield file["image"][row]
+
+    def truth_sizes(self, ids: Sequence[str]) -> list[tuple[int, int]]:
+        """Return (H, W) of the original masks of some 2D cases."""
+        with h5py.File(self.path) as file:
+            sizes = file["shape"][:]
+        return [(int(sizes[row, 0]), int(sizes[row, 1])) for row in self._rows(ids)]
+
+    def sides(self, ids: Sequence[str]) -> dict[str, list[int]]:
+        """Return the smallest and the largest length of each axis of some cases' original masks."""
+        with h5py.File(self.path) as file:
+            shapes = file["shape"][:][self._rows(ids)]
+        return {"smallest": shapes.min(axis=0).tolist(), "largest": shapes.max(axis=0).tolist()}
+
+    def truths(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
+        """Yield the masks of some cases at their original sizes, (H, W) or (X, Y, Z) uint8 class numbers."""
+        with h5py.File(self.path) as file:
+            ends, shapes, bits = file["truth_end"][:], file["shape"][:], file["truth_bits"]
+            planes = file.attrs["planes"]
+            for i in self._rows(ids):
+                shape = (planes, *(int(side) for side in shapes[i]))
+                start = 0 if i == 0 else int(ends[i - 1])
+                flat = np.unpackbits(bits[start : int(ends[i])], count=int(np.prod(shape)))
+                yield _from_planes(flat.reshape(shape))
+
+    def volumes(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
+        """Yield the images of some 3D cases, (X, Y, Z) float32."""
+        with h5py.File(self.path) as file:
+            ends, shapes, voxels = file["voxel_end"][:], file["shape"][:], file["voxel"]
+            for i in self._rows(ids):
+                start = 0 if i == 0 else int(ends[i - 1])
+                yield voxels[start : int(ends[i])].reshape([int(side) for side in shapes[i]])
+
+    def _rows(self, ids: Sequence[str]) -> list[int]:
+        place = {name: i for i, name in enumerate(self.ids)}
+        return [place[name] for name in ids]
+
+
+def _from_planes(bits: np.ndarray) -> np.ndarray:
+    """Undo `_to_planes`."""
+    mask = np.zeros(bits.shape[1:], np.uint8)
+    for plane, values in enumerate(bits):
+        mask |= values << plane
+    return mask
+
+
+def resize(pixels: np.ndarray, size: int, *, nearest: bool = False) -> np.ndarray:
+    """Bring an image (H, W, 3) or mask (H, W), uint8, to (size, size): antialiased bilinear, or nearest."""
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    how = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(pixels).resize((size, size), how))

@@ -1,0 +1,1 @@
+"""`data init`: a data set's card by looking at its folder."""

@@ -1,0 +1,184 @@
+"""`data init`: write a data set's card by looking at its folder."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssl_bench.cards import METRICS, Benchmark, Files, Volumes, number_of, parse_share
+from ssl_bench.data.describe.masks import _grey_levels, _is_flat, _is_flat_volume, _voxel_values
+from ssl_bench.data.describe.naming import (
+    MASK_WORDS,
+    IsFlat,
+    _data_files,
+    _holding_both,
+    _pair,
+    _patterns,
+    _quoted,
+    _sample,
+)
+from ssl_bench.data.images import CaseFiles, list_cases
+from ssl_bench.data.volumes import list_volumes, read_array
+from ssl_bench.errors import UserError
+
+TEST, LABELED = "20%", ("10%", "20%")
+
+
+def describe(folder: Path, name: str | None = None, advance: Callable[[int, int], None] | None = None) -> str:
+    """Write the card (TOML) of the data set in `folder`; its first comment says what was found.
+
+    Every mask is read, for the values that it holds; `advance` is told (done, total).
+
+    Args:
+        folder: the data root of the card, which is written for use with `--data-root FOLDER`.
+        name: what the card is to be called; the folder's name where it is not given.
+        advance: called after each mask.
+
+    Raises:
+        UserError: there are no images or volumes, images and masks cannot be told apart, no card can describe how they
+            lie, or a file is unreadable.
+    """
+    folder = folder.resolve()
+    paths, kind = _data_files(folder)
+    flat = functools.cache(_is_flat if kind == "2D images" else _is_flat_volume)
+    layout, cases = _layout(folder, paths, kind, flat)
+    masks = [case.mask for case in cases if case.mask is not None]
+    unmasked = [case for case in cases if case.mask is None]
+    _hold_no_stray_masks(unmasked, flat)
+    values, told = (_grey_levels if kind == "2D images" else _voxel_values)(masks, advance)
+    if len(values) < 2:
+        raise UserError(f"{folder}: expected masks with two or more values, found {values[0]} alone")
+    found = {"masks_optional": bool(unmasked), "mask_values": tuple(values) if told else None}
+    used = {case.image for case in cases}.union(masks)
+    rest = [path for path in paths if path not in used]
+    return _card(folder, name or folder.name, layout.model_copy(update=found), cases, values, rest)
+
+
+def card_name(text: str) -> str:
+    """Bring a name to what a card may be called: lower case letters, digits, - and _."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-_") or "dataset"
+
+
+def _layout(folder: Path, paths: list[Path], kind: str, flat: IsFlat) -> tuple[Files | Volumes, list[CaseFiles]]:
+    """Say where images and masks lie, and list the cases that the card's reader finds there."""
+    pictures = kind == "2D images"
+    patterns = _patterns(folder, paths, pictures)
+    if kind == "HDF5 volumes":
+        images, masks = _holding_both(folder, patterns), None
+    else:
+        images, masks = _pair(folder, patterns, flat)
+    if pictures:
+        files = Files.model_validate({"roots": ["."], "images": images, "masks": masks})
+        return files, list_cases(Benchmark.model_construct(title=folder.name, files=files), folder)
+    layout = Volumes.model_validate({"roots": ["."], "images": images, "masks": masks})
+    _, cases = list_volumes(Benchmark.model_construct(title=folder.name, volumes=(layout,)), folder)
+    if masks is None and all(_is_normalised(case.image) for case in _sample(cases)):
+        layout = layout.model_copy(update={"intensity": "as-is"})
+    return layout, cases
+
+
+def _hold_no_stray_masks(unmasked: Sequence[CaseFiles], flat: IsFlat) -> None:
+    """Raise where what would be an unlabelled case is a mask that belongs to none, such as a second one of a case."""
+    named = [case for case in unmasked if MASK_WORDS.search(case.id) and flat(case.image)]
+    sample = _sample(unmasked)
+    if named or (sample and all(flat(case.image) for case in sample)):
+        stray = (named or sample)[0].image
+        raise UserError(f"{stray}: has no mask and looks like one that belongs to no image; move such files away")
+
+
+def _is_normalised(path: Path) -> bool:
+    image = read_array(path, "image")[0]
+    return bool(abs(image.mean(dtype=np.float64)) < 0.05 and abs(image.std(dtype=np.float64) - 1) < 0.05)
+
+
+def _train_ids(split_file: Path) -> set[str] | None:
+    """The training cases of a split file; None where there is none, or its columns are not id and part."""
+    if not split_file.is_file():
+        return None
+    with split_file.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = csv.DictReader(file)
+        return {row["id"] for row in rows if row["part"] == "train"} if rows.fieldnames == ["id", "part"] else None
+
+
+def _labeled_shares(folder: Path, cases: Sequence[CaseFiles], train_ids: set[str] | None) -> list[str]:
+    """The usual labelled shares where all of them can be drawn, else numbers of cases that can.
+
+    Raises:
+        UserError: fewer than two cases have a mask, or none of those that the split's file has for training.
+    """
+    ids = {case.id for case in cases}
+    masked = {case.id for case in cases if case.mask is not None}
+    if len(masked) < 2:
+        raise UserError(f"{folder}: expected two or more cases with a mask, to train and to test, found {len(masked)}")
+    test = _test_cases(len(masked))
+    train, drawable = len(ids) - test, len(masked) - test
+    if train_ids is not None:
+        train, drawable = len(train_ids & ids), len(train_ids & masked)
+        if not drawable:
+            raise UserError(f"{folder / 'split.csv'}: expected training cases that have a mask here, found none")
+    numbers = [number_of(parse_share(share, "labeled"), train) for share in LABELED]
+    if all(1 <= number <= drawable for number in numbers):
+        return list(LABELED)
+    return list(dict.fromkeys(str(min(max(number, 1), drawable)) for number in numbers))
+
+
+def _test_cases(masked: int) -> int:
+    return max(1, number_of(parse_share(TEST, "test"), masked))
+
+
+def _card(
+    folder: Path, name: str, layout: Files | Volumes, cases: Sequence[CaseFiles], values: list[int], rest: list[Path]
+) -> str:
+    """Write the card: what was found as its first comment, then the fields in the order of the package's own cards."""
+    two = isinstance(layout, Files)
+    unmasked = sum(case.mask is None for case in cases)
+    masks = len(cases) - unmasked
+    what = "2D images" if two else "3D volumes"
+    at = " in the same files" if layout.masks is None else f" as {_quoted(layout.masks)}"
+    lines = [f"# Found {len(cases)} {what} as {_quoted(layout.images)} and {masks} masks{at}."]
+    lines.append(f"# Mask values: {', '.join(map(str, values[:30]))}{', ...' if len(values) > 30 else ''}.")
+    if rest:
+        lines.append(f"# Not used: {len(rest)} other files, {_quoted(rest[0].relative_to(folder).as_posix())} first.")
+    split_file = folder / "split.csv"
+    train_ids = _train_ids(split_file)
+    if split_file.is_file() and train_ids is None:
+        lines.append("# Not used: split.csv, whose columns are not id and part.")
+    names = ["foreground"] if len(values) == 2 else [f"class{number}" for number in range(1, len(values))]
+    fields: dict[str, Any] = {
+        "name": card_name(name),
+        "title": folder.name,
+        "dimensions": 2 if two else 3,
+        "classes": ["background", *names],
+        "cases": len(cases),
+        "labeled": _labeled_shares(folder, cases, train_ids),
+        "metrics": METRICS[:2] if two else METRICS,
+        "protocol": "paper",
+        "source": "unknown",
+        "license": "unknown",
+        "citation": "unknown",
+    }
+    comments = {
+        "classes": "one name for each mask value, in their order; edit them as you like",
+        "source": "fill in these three: where the data set is from, what it may be used for, what to cite",
+        "masks_optional": f"{unmasked} of {len(cases)} have no mask: they are unlabelled",
+    }
+    place = layout.model_dump(exclude_defaults=True)
+    if isinstance(layout, Volumes):
+        place["intensity"] = layout.intensity
+    tables = {"": fields, "[files]" if two else "[[volumes]]": place}
+    if train_ids is not None:
+        tables["[splits.file]"] = {"file": str(split_file)}
+    tables["[splits.random]"] = {"test": TEST if masks >= 5 else _test_cases(masks), "seed": 0}
+    for heading, table in tables.items():
+        lines += ["", heading] if heading else [""]
+        for key, value in table.items():
+            lines.append(f"{key} = {_quoted(value)}" + (f"  # {comments[key]}" if key in comments else ""))
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,92 @@
+"""The values that masks hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ssl_bench.cards import GREY
+from ssl_bench.data.volumes import read_array
+from ssl_bench.errors import UserError
+
+MOST_LEVELS = 20  # a file with more different values is no mask
+
+
+MOST_CLASSES = 255  # that a card may have
+
+
+def _is_flat(path: Path) -> bool:
+    """Whether a picture has few enough grey levels for a mask; a JPEG's artefacts are forgiven."""
+    levels, _ = _histogram(path)
+    return bool((levels > 0).sum() <= MOST_LEVELS) or (_is_jpeg(path) and _is_black_and_white(levels))
+
+
+def _is_flat_volume(path: Path) -> bool:
+    values = np.unique(read_array(path, "label")[0])
+    return len(values) <= MOST_LEVELS and bool((values == np.rint(values)).all())
+
+
+def _grey_levels(masks: Sequence[Path], advance: Callable[[int, int], None] | None) -> tuple[list[int], bool]:
+    """The grey levels (of palette images: indices) in all masks, background first, and whether a card must name them.
+
+    Raises:
+        UserError: more levels than a mask has, and not the black and white that a threshold parts.
+    """
+    total, palette = np.zeros(256, dtype=np.int64), False
+    for path in _counted(masks, advance):
+        levels, mode = _histogram(path)
+        total += levels
+        palette |= mode == "P"
+    values = [int(value) for value in np.flatnonzero(total)]
+    if len(values) > MOST_LEVELS or (len(values) > 2 and any(map(_is_jpeg, masks))):
+        between = total[32:224]  # artefacts are few and of all levels; a third class has one
+        third = between.sum() > 0.002 * total.sum() and np.convolve(between, [1] * 32).max() > 0.7 * between.sum()
+        if palette or third or not _is_black_and_white(total) or not total[128:].any():
+            raise UserError(
+                f"{masks[0].parent}: expected masks of at most {MOST_LEVELS} grey levels (as JPEG: black and white), "
+                f"found {len(values)}"
+            )
+        return list(GREY), False  # the card's threshold clears the artefacts away
+    return values, palette or values != list(GREY)
+
+
+def _voxel_values(masks: Sequence[Path], advance: Callable[[int, int], None] | None) -> tuple[list[int], bool]:
+    """The values in all masks, background first, and whether a card must name them (they are not 0, 1, ...)."""
+    found: set[float] = set()
+    for path in _counted(masks, advance):
+        found.update(np.unique(read_array(path, "label")[0]).tolist())
+        if len(found) > MOST_CLASSES or any(value != int(value) for value in found):
+            raise UserError(f"{path}: expected whole numbers, at most {MOST_CLASSES} in all masks, found other values")
+    values = sorted(map(int, found), key=lambda value: (value != 0, value))
+    return values, values != list(range(len(values)))
+
+
+def _histogram(path: Path) -> tuple[np.ndarray, str]:
+    """How many pixels have each of the 256 levels, as masks are read: palette indices or grey; and the file's mode."""
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise UserError(f"{path}: expected 8 bits a channel, found more")
+            levels = (image if image.mode in ("L", "P") else image.convert("L")).histogram()
+            return np.array(levels), image.mode
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: not a readable image: {error}") from None
+
+
+def _is_jpeg(path: Path) -> bool:
+    return path.suffix.lower() in (".jpg", ".jpeg")
+
+
+def _is_black_and_white(levels: np.ndarray) -> bool:
+    """Whether nearly all pixels are close to 0 or 255, as of a mask that was compressed or smoothed."""
+    return bool(levels[:32].sum() + levels[224:].sum() >= 0.95 * levels.sum())
+
+
+def _counted(paths: Sequence[Path], advance: Callable[[int, int], None] | None) -> Iterator[Path]:
+    for i, path in enumerate(paths):
+        yield path
+        if advance is not None:
+            advance(i + 1, len(paths))

@@ -1,0 +1,175 @@
+"""Which files are images and which are masks, by the patterns of their names."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ssl_bench.cards import Files
+from ssl_bench.command import quantity
+from ssl_bench.data.volumes import HDF5, NIFTI, read_array
+from ssl_bench.errors import UserError
+
+PICTURES: tuple[str, ...] = Files.model_fields["image_suffixes"].default
+
+
+KINDS = {"2D images": PICTURES, "HDF5 volumes": HDF5, "volumes": (*NIFTI, ".nrrd", ".mha")}
+
+
+MOST_PATTERNS = 200  # that are compared with each other: those with the most files
+
+
+SAMPLE = 5  # files that are read to tell images from masks
+
+
+MASK_WORDS = re.compile(r"mask|(?<!un)label|seg|truth|annot|(?<![a-z])gt(?![a-z])", re.IGNORECASE)
+
+
+Patterns = dict[str, dict[str, Path]]  # "masks/{id}_mask" -> id -> file
+
+
+IsFlat = Callable[[Path], bool]  # whether a file has few enough values for a mask
+
+
+Item = TypeVar("Item")
+
+
+def _data_files(folder: Path) -> tuple[list[Path], str]:
+    """Find the files of a data set, in order, and say of which of the KINDS all of them are."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    found, seen = [], {folder}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        for child in list(folders):
+            real = (Path(parent) / child).resolve()
+            if child.startswith(".") or child == "__MACOSX" or real in seen:  # seen: a link back would go in circles
+                folders.remove(child)
+            seen.add(real)
+        found += [Path(parent) / name for name in names if not name.startswith(".") and _suffix(name)]
+    suffixes = Counter(_suffix(path.name) for path in found)
+    kinds = [kind for kind, known in KINDS.items() if any(suffix in suffixes for suffix in known)]
+    if not kinds:
+        looked_for = ", ".join(suffix for known in KINDS.values() for suffix in known)
+        raise UserError(f"{folder}: no images or volumes found; looked for {looked_for}")
+    if len(kinds) > 1:
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common())
+        raise UserError(f"{folder}: expected files of one kind, found {' and '.join(kinds)} ({counts})")
+    return sorted(found), kinds[0]
+
+
+def _suffix(name: str) -> str:
+    known = (suffix for suffixes in KINDS.values() for suffix in suffixes)
+    return next((suffix for suffix in known if name.lower().endswith(suffix)), "")
+
+
+def _patterns(folder: Path, paths: list[Path], pictures: bool) -> Patterns:
+    """Group files by the patterns that they follow: paths that differ in the id alone.
+
+    It is the name or a part of it, or a whole folder and wherever that stands again; of pictures, the pattern has no
+    suffix.
+    """
+    found: Patterns = defaultdict(dict)
+    for path in paths:
+        text = path.relative_to(folder).as_posix()
+        end_of_stem = len(text) - len(_suffix(path.name))
+        spans = set(_parts_of_name(text, text.rfind("/") + 1, end_of_stem))
+        text = text[:end_of_stem] if pictures else text
+        for name in {match[1] for match in re.finditer("([^/]+)/", text)}:
+            again = re.compile(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])")  # as a word of its own
+            found[again.sub("{id}", text)][name] = path
+        for start, end in spans:
+            found[f"{text[:start]}{{id}}{text[end:]}"][text[start:end]] = path
+    several = {pattern: files for pattern, files in found.items() if len(files) > 1}
+    ranked = sorted(several, key=lambda pattern: (-len(several[pattern]), len(pattern), pattern))
+    return {pattern: several[pattern] for pattern in ranked[:MOST_PATTERNS]}
+
+
+def _parts_of_name(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Spans in which an id may stand: the whole stem, or from one word, number or sign in it to another."""
+    yield start, end
+    words = [match.span() for match in re.compile(r"\d+|[^\W\d_]+|[^\w\s.-]").finditer(text, start, end)]
+    for i, (first, _) in enumerate(words):
+        yield from ((first, last) for _, last in words[i:])
+
+
+def _pair(folder: Path, patterns: Patterns, flat: IsFlat) -> tuple[str, str]:
+    """Choose the patterns of images and of masks: of those that can be a pair, the two that share the most ids."""
+    pairs = []
+    for one, other in combinations(patterns, 2):
+        shared = len(patterns[one].keys() & patterns[other].keys())
+        if shared > 1:
+            length = len(one) + len(other)
+            pairs += [(-shared, length, one, other), (-shared, length, other, one)]
+    best: dict[frozenset[tuple[Path, Path]], tuple[str, str]] = {}  # one pair for each pairing of the same files
+    most = 0
+    for shared, _, images, masks in sorted(pairs):
+        if -shared < most:
+            break
+        ids = sorted(patterns[images].keys() & patterns[masks].keys())
+        few = [{flat(patterns[pattern][name]) for name in _sample(ids)} for pattern in (images, masks)]
+        undecided = few not in ([{False}, {True}], [{True}, {False}])
+        if few == [{False}, {True}] or (undecided and _is_named_mask(masks, images)):
+            files = frozenset((patterns[images][name], patterns[masks][name]) for name in ids)
+            most = -shared
+            best.setdefault(files, (images, masks))  # shorter patterns, whose ids are longer, come first
+    chosen = list(best.values())
+    if len(chosen) > 1:
+        chosen = [(images, masks) for images, masks in chosen if _is_named_mask(masks, images)] or chosen
+    if len(chosen) == 1:
+        return chosen[0]
+    if chosen:
+        listed = "; ".join(f"images {_quoted(images)} with masks {_quoted(masks)}" for images, masks in chosen[:6])
+        raise UserError(f"{folder}: cannot tell which files are the images and masks: {listed}; move the others away")
+    raise UserError(f"{folder}: cannot tell images from masks; found {_listed(patterns)}")
+
+
+def _is_named_mask(masks: str, images: str) -> bool:
+    """Whether what sets the two patterns apart calls the one a mask and the other not."""
+    own, others = masks.split("/"), images.split("/")
+    says = [any(MASK_WORDS.search(part) for part in a if part not in b) for a, b in ((own, others), (others, own))]
+    return says == [True, False]
+
+
+def _holding_both(folder: Path, patterns: Patterns) -> str:
+    """Choose the HDF5 files that hold image and label: the largest group of them."""
+    problems, chosen = list[str](), dict[str, dict[str, Path]]()
+    for pattern, files in patterns.items():
+        if any(len(files) < len(other) or {*files.values()} & {*other.values()} for other in chosen.values()):
+            continue  # of patterns for the same files the shortest came first
+        try:
+            for key in ("image", "label"):
+                read_array(min(files.values()), key)
+            chosen[pattern] = files
+        except UserError as error:
+            problems.append(str(error))
+    if len(chosen) == 1:
+        return next(iter(chosen))
+    if chosen:
+        raise UserError(f"{folder}: cannot tell which to take of {_listed(chosen)}; move the others away")
+    raise UserError([*problems, f"{folder}: expected two or more volumes named alike, found none"][0])
+
+
+def _listed(patterns: Patterns) -> str:
+    """Say in few patterns where the files lie."""
+    said, covered = list[str](), set[Path]()
+    for pattern, files in patterns.items():
+        if not covered.issuperset(files.values()) and len(said) < 8:
+            said.append(f"{_quoted(pattern)} ({quantity(len(files), 'file')})")
+            covered.update(files.values())
+    return ", ".join(said) or "no two files that are named alike"
+
+
+def _sample(items: Sequence[Item]) -> Sequence[Item]:
+    """At most SAMPLE of the items, from all over."""
+    return [items[i * len(items) // SAMPLE] for i in range(SAMPLE)] if len(items) > SAMPLE else items
+
+
+def _quoted(value: Any) -> str:
+    """Write a value as TOML, whose strings and lists are JSON's as long as nothing is escaped to surrogates."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

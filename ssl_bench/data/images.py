@@ -1,0 +1,190 @@
+"""Reading a 2D data set in its published layout: which files there are, and one case's pixels."""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ssl_bench.cards import Benchmark, Files
+from ssl_bench.errors import UserError
+
+
+@dataclass(frozen=True)
+class CaseFiles:
+    """One case's files; `mask` is None where it is missing."""
+
+    id: str
+    image: Path
+    mask: Path | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case's pixels or voxels; `mask` is None for truly unlabelled data.
+
+    2D: image (H, W, 3) uint8 RGB, mask (H, W). 3D: image (X, Y, Z) float32, mask (X, Y, Z). Masks are class numbers,
+    uint8.
+    """
+
+    id: str
+    image: np.ndarray
+    mask: np.ndarray | None
+
+
+def list_cases(benchmark: Benchmark, data_root: Path | None) -> list[CaseFiles]:
+    """Find a data set's images and masks, ordered by id (numbers in ids as numbers).
+
+    Raises:
+        UserError: no folder is named or has the card's layout, or two images or masks with one id.
+    """
+    files = benchmark.files
+    assert files is not None, "only a 2D data set in files has them"
+    root = _locate(files, benchmark, require_root(benchmark, data_root))
+    images = _by_id(named(root, files.images, files.image_suffixes), "images")
+    masks = _by_id(named(root, files.masks, files.image_suffixes), "masks")
+    return pair_up(images, masks)
+
+
+def pair_up(images: Mapping[str, Path], masks: Mapping[str, Path]) -> list[CaseFiles]:
+    """Give each image the mask of its id; masks may lie among the images, and are none of them."""
+    among = set(masks.values())
+    cases = [name for name in images if images[name] not in among]
+    return [CaseFiles(name, images[name], masks.get(name)) for name in sorted(cases, key=natural)]
+
+
+def folder_of(cases: Sequence[CaseFiles]) -> Path:
+    """The innermost folder that holds all images."""
+    return Path(os.path.commonpath([case.image.parent for case in cases]))
+
+
+def named(folder: Path, pattern: str, suffixes: Sequence[str] = ("",)) -> list[tuple[str, Path]]:
+    """Find the files of a pattern with their ids, ordered by path; what is hidden does not count.
+
+    Args:
+        folder: where to look.
+        pattern: relative path in which {id} stands for the case's id, the same wherever it stands.
+        suffixes: what may follow, in small or capital letters.
+
+    """
+    first, *others = pattern.split("{id}")
+    ends = "|".join(map(re.escape, suffixes))
+    text = re.escape(first) + "(?P<id>[^/.][^/]*)" + "(?P=id)".join(map(re.escape, others))
+    wanted = re.compile(f"{text}(?i:{ends})")
+    found = []
+    broad = "*".join(glob.escape(part) for part in (first, *others)).rstrip("*") + "*"
+    for path in sorted(folder.glob(broad)):
+        match = wanted.fullmatch(path.relative_to(folder).as_posix())
+        if match:
+            found.append((match["id"], path))
+    return found
+
+
+def read_image(path: Path, content: bytes) -> np.ndarray:
+    """Decode an image to (H, W, 3) uint8 RGB.
+
+    Raises:
+        UserError: not an image, truncated, or with more than 8 bits a channel.
+    """
+    with _open(path, content) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def read_mask(path: Path, content: bytes, files: Files) -> np.ndarray:
+    """Decode a mask to class numbers (H, W) uint8: by the card's `mask_values`, or grey levels above its threshold.
+
+    Raises:
+        UserError: as `read_image`; a value that is no class's; or no pixel above 1 but some above 0 (a 0/1 mask under a
+            0..255 threshold).
+    """
+    with _open(path, content) as image:
+        if files.mask_values is not None:
+            values = np.asarray(image if image.mode in ("L", "P") else image.convert("L"))  # P: palette indices
+            return class_numbers(values, files.mask_values, path)
+        grey = np.asarray(image.convert("L"))
+    if files.mask_threshold > 0 and grey.max(initial=0) == 1:
+        raise UserError(f"{path}: expected mask values up to 255 (threshold {files.mask_threshold}), found 0 and 1")
+    return (grey > files.mask_threshold).astype(np.uint8)
+
+
+def class_numbers(values: np.ndarray, wanted: tuple[int, ...], path: Path) -> np.ndarray:
+    """Replace each value of a mask by the number of its class, uint8: the value's place in `wanted`.
+
+    Raises:
+        UserError: a value that is not in `wanted`.
+    """
+    found, inverse = np.unique(values, return_inverse=True)
+    place = {float(value): number for number, value in enumerate(wanted)}
+    unknown = [value for value in found.tolist() if float(value) not in place]
+    if unknown:
+        listed = ", ".join(f"{value:g}" for value in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        raise UserError(f"{path}: expected mask values {', '.join(map(str, wanted))}, found {listed} too")
+    numbers = np.array([place[float(value)] for value in found.tolist()], dtype=np.uint8)
+    return numbers[inverse].reshape(values.shape)
+
+
+def pair(case: CaseFiles, image_bytes: bytes, mask_bytes: bytes | None, files: Files) -> Case:
+    """Decode a case and hold that image and mask have one size."""
+    image = read_image(case.image, image_bytes)
+    if case.mask is None or mask_bytes is None:
+        return Case(case.id, image, None)
+    mask = read_mask(case.mask, mask_bytes, files)
+    if image.shape[:2] != mask.shape:
+        expected, found = _size(image), _size(mask)
+        raise UserError(f"{case.mask}: expected the size of its image, {expected} pixels, found {found}")
+    return Case(case.id, image, mask)
+
+
+def require_root(benchmark: Benchmark, data_root: Path | None) -> Path:
+    """Return the data root; a data set that is read from files needs one."""
+    if data_root is None:
+        raise UserError(f"--data-root: {benchmark.title} is read from files; name the folder, or set SSL_BENCH_DATA")
+    if not data_root.is_dir():
+        raise UserError(f"--data-root: no folder at {data_root}")
+    return data_root
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Sort key that orders 2 before 10."""
+    return [(int(part), "") if i % 2 else (-1, part) for i, part in enumerate(re.split(r"([0-9]+)", name))]
+
+
+def _size(pixels: np.ndarray) -> str:
+    return f"{pixels.shape[1]}x{pixels.shape[0]}"
+
+
+def _open(path: Path, content: bytes) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(content))
+        coded = str(getattr(image, "tile", ""))  # how the file codes its pixels; loading forgets it
+        image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: not a readable image: {error}") from None
+    if image.mode.startswith(("I", "F")) or ";16" in coded:
+        raise UserError(f"{path}: expected 8 bits a channel, found more")
+    return image
+
+
+def _locate(files: Files, benchmark: Benchmark, data_root: Path) -> Path:
+    candidates = [data_root / root for root in files.roots]
+    for candidate in candidates:
+        if named(candidate, files.images, files.image_suffixes):
+            return candidate
+    tried = ", ".join(str(candidate / files.images) + ".*" for candidate in candidates)
+    raise UserError(f"--data-root: no images of {benchmark.title} found; looked for {tried}")
+
+
+def _by_id(files: Iterable[tuple[str, Path]], kind: str) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for name, path in files:
+        if name in found:
+            raise UserError(f"{path}: two {kind} have the id '{name}', the other is {found[name]}")
+        found[name] = path
+    return found

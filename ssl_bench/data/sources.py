@@ -1,0 +1,134 @@
+"""Where the cases of a data set come from: files, or the package's own drawings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from ssl_bench.cards import GREY, Benchmark, Files, Intensity, Volumes
+from ssl_bench.data import demo, demo3d
+from ssl_bench.data.images import Case, CaseFiles, folder_of, list_cases, pair
+from ssl_bench.data.volumes import list_volumes, read_case
+from ssl_bench.errors import UserError
+
+CHUNK = 16  # cases decoded ahead at a time
+
+
+class _Source(Protocol):
+    """Cases from somewhere; `reading` says how files are read, where that decides what comes out."""
+
+    label_values: tuple[int, ...]
+    intensity: Intensity
+    reading: str
+
+    def state(self) -> str:
+        """Recognise the source without decoding it."""
+
+    def __len__(self) -> int: ...
+
+    def decoded(self) -> Iterator[tuple[Case, str]]:
+        """Yield each case with the hash of its source."""
+
+
+def _source(benchmark: Benchmark, data_root: Path | None, allow_partial: bool) -> _Source:
+    if benchmark.generator is not None:
+        return _Drawn(benchmark)
+    classes = len(benchmark.classes)
+    if benchmark.files is not None:
+        files: Files | Volumes = benchmark.files
+        cases = list_cases(benchmark, data_root)
+        mask_name = benchmark.files.masks + ".*"
+    else:
+        files, cases = list_volumes(benchmark, data_root)
+        mask_name = files.masks or files.images
+    missing = [case for case in cases if case.mask is None]
+    if missing and not files.masks_optional:
+        names = [(case.image, mask_name.replace("{id}", case.id)) for case in missing[:10]]
+        lines = [f"{image}: its mask {mask} is missing" for image, mask in names]
+        raise UserError("\n".join(lines) + (f"\n... and {len(missing) - 10} more" if len(missing) > 10 else ""))
+    if len(missing) == len(cases):
+        raise UserError(f"{folder_of(cases)}: no case has a mask")
+    if len(cases) != benchmark.cases and not allow_partial:
+        raise UserError(
+            f"{folder_of(cases)}: expected the {benchmark.cases} cases of {benchmark.title}, found {len(cases)}; "
+            "--allow-partial goes on with these"
+        )
+    return _Folder(cases, files, classes)
+
+
+class _Folder:
+    """A data set in files: cheap to recognise by names, sizes and times, dear to decode."""
+
+    def __init__(self, cases: list[CaseFiles], files: Files | Volumes, classes: int) -> None:
+        self.cases, self.files, self.classes = cases, files, classes
+        if isinstance(files, Files):
+            self.label_values: tuple[int, ...] = files.mask_values or GREY
+            self.intensity: Intensity = "rgb"
+            self.reading = f"mask {'' if files.mask_values else '> '}{files.mask_values or files.mask_threshold}"
+        else:
+            self.label_values, self.intensity = files.mask_values or tuple(range(classes)), files.intensity
+            self.reading = f"mask {self.label_values} intensity {files.intensity}"
+
+    def state(self) -> str:
+        """Recognise the source files without reading them: a hash of paths, sizes and times of change."""
+        digest = hashlib.sha256(self.reading.encode())
+        for case in self.cases:
+            for path in (case.image, case.mask):
+                if path is None:
+                    continue
+                try:
+                    stat = path.stat()
+                except OSError as error:
+                    raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+                digest.update(f"{case.id}|{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+        return digest.hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def decoded(self) -> Iterator[tuple[Case, str]]:
+        """Yield each case with the hash of its source bytes, decoding on several threads, a few cases ahead."""
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(self.cases), CHUNK):
+                yield from pool.map(self._decode, self.cases[start : start + CHUNK])
+
+    def _decode(self, case: CaseFiles) -> tuple[Case, str]:
+        try:
+            image, mask = case.image.read_bytes(), b"" if case.mask is None else case.mask.read_bytes()
+        except OSError as error:
+            raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
+        digest = hashlib.sha256(hashlib.sha256(image).digest() + hashlib.sha256(mask).digest()).hexdigest()
+        if isinstance(self.files, Files):
+            return pair(case, image, mask, self.files), digest
+        read = {case.image: image} | ({} if case.mask is None else {case.mask: mask})
+        return read_case(case, self.files, self.classes, read.__getitem__), digest
+
+
+class _Drawn:
+    """A data set that the package draws."""
+
+    def __init__(self, benchmark: Benchmark) -> None:
+        self.count, self.module = benchmark.cases, {"demo": demo, "demo3d": demo3d}[str(benchmark.generator)]
+        self.label_values: tuple[int, ...] = GREY if benchmark.dimensions == 2 else (0, 1)
+        self.intensity: Intensity = "rgb" if benchmark.dimensions == 2 else "as-is"
+        self.reading = ""
+
+    def state(self) -> str:
+        """Recognise the drawing by its version, its number of cases and numpy's version."""
+        name = self.module.__name__.rpartition(".")[2]
+        return hashlib.sha256(f"{name} {self.module.VERSION} {self.count} {np.__version__}".encode()).hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def decoded(self) -> Iterator[tuple[Case, str]]:
+        """Draw each case."""
+        for index in range(self.count):
+            image, mask = self.module.draw(index)
+            case = Case(f"{index:04d}", image, mask.astype(np.uint8))
+            yield case, hashlib.sha256(image.tobytes() + mask.tobytes()).hexdigest()

@@ -1,0 +1,195 @@
+"""Aims a grid at a data set, shares and a protocol, and resolves its places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+from ssl_bench.cards import (
+    Benchmark,
+    Column,
+    Grid,
+    ImageProtocol,
+    Row,
+    VolumeProtocol,
+    load_benchmark,
+    load_protocol,
+    protocol_keys,
+    share,
+    with_split_file,
+)
+from ssl_bench.errors import UserError
+from ssl_bench.grids.match import Cell
+from ssl_bench.method import SSLMethod, parse_hyperparameters
+
+Protocols = dict[tuple[str, int, str], ImageProtocol | VolumeProtocol]  # by name, dimensions and settings
+
+
+@dataclass(frozen=True)
+class Target:
+    """Whose runs a grid is to show: by default its own data sets and shares, under its or each data set's protocol."""
+
+    dataset: str | None = None
+    labeled: tuple[str, ...] = ()
+    protocol: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a row and a column meet: the runs wanted there, and what a command must say to train them."""
+
+    row: Row
+    column: Column
+    benchmark: Benchmark
+    protocol: str
+    settings: dict[str, Any]
+    cell: Cell
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return self.cell.method
+
+
+def shown(grids: Sequence[Grid], target: Target, methods: Mapping[str, type[SSLMethod]]) -> set[tuple[str, str]]:
+    """Names of the data sets and methods whose runs these grids may show."""
+    pairs = set()
+    for grid in grids:
+        aimed = aim(grid, target, methods)
+        upper = upper_line(aimed, methods)
+        for one in (aimed, *([] if upper is None else [upper])):
+            cells = [place.cell for row in places(one, target, methods) for place in row if place is not None]
+            pairs |= {(cell.benchmark.name, cell.method) for cell in cells}
+    return pairs
+
+
+def aim(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> Grid:
+    """Return the grid with its columns on the data set and shares of the target.
+
+    A data set that the grid does not have takes the place of its first one, its own usual shares that of the grid's.
+
+    Raises:
+        UserError: a setting, of the target or of the grid's own, is of neither the protocol nor one of the methods that
+            it is for; or a method or the data set is unknown.
+    """
+    _require_known(grid, target, methods)
+    columns: list[Column] = []
+    datasets = list(dict.fromkeys(column.dataset for column in grid.columns))
+    for dataset in [target.dataset] if target.dataset is not None else datasets:
+        own = [column for column in grid.columns if column.dataset == dataset]
+        if not own:
+            own = _transferred([c for c in grid.columns if c.dataset == datasets[0]], load_benchmark(dataset), dataset)
+        if target.labeled:
+            kinds = {column.model_copy(update={"labeled": ""}).model_dump_json(): column for column in own}.values()
+            own = [column.model_copy(update={"labeled": share}) for share in target.labeled for column in kinds]
+        columns += own
+    return grid.model_copy(update={"columns": tuple(columns)})
+
+
+def _require_known(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> None:
+    """Every method, and every setting by somebody: one that nobody takes would leave the numbers as they were."""
+    where = f"--{grid.exhibit} {grid.option}"
+    for name, method in [*((f"row '{row.title}'", row.method) for row in grid.rows), ("upper_line", grid.upper_line)]:
+        if method is not None and method not in methods:
+            raise UserError(f"{where}: {name}: expected one of {', '.join(sorted(methods))}; found '{method}'")
+    protocol = protocol_keys()
+    own = [set(methods[row.method].hyperparameters.model_fields) if row.method else set() for row in grid.rows]
+    fields = set().union(*own)
+    for key in target.settings:
+        if key not in protocol | fields:
+            raise UserError(f"--set {key}: neither a protocol field nor one of the methods of {grid.name}")
+    for row, known in zip(grid.rows, own, strict=True):
+        for key in row.settings:
+            if key not in protocol | known:
+                raise UserError(f"{where}: row '{row.title}': {key} is neither a protocol field nor one of its method")
+    for column in grid.columns:
+        for key in column.settings:
+            if key not in protocol | fields:
+                name = column.title or f"{column.dataset} {column.labeled}"
+                raise UserError(
+                    f"{where}: column '{name}': {key} is neither a protocol field nor one of a row's method"
+                )
+
+
+def _transferred(columns: Sequence[Column], benchmark: Benchmark, option: str) -> list[Column]:
+    """The columns on another data set, as many of its shares as there were and as it has.
+
+    The title of a column without settings goes, for what it names is the data set or the share that it had.
+    """
+    shares = dict(zip(dict.fromkeys(column.labeled for column in columns), benchmark.labeled, strict=False))
+    return [
+        column.model_copy(
+            update={
+                "dataset": option,
+                "labeled": shares[column.labeled],
+                "title": column.title if column.settings else "",
+            }
+        )
+        for column in columns
+        if column.labeled in shares
+    ]
+
+
+def places(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> list[list[Place | None]]:
+    """Return a list per row with a place per column of an aimed grid; None where the row has no method for the data.
+
+    A row's and a column's own settings go before the target's, and each setting goes to the protocol or to the methods
+    that know it.
+
+    Raises:
+        UserError: a card or a setting is wrong.
+    """
+    benchmarks = {column.dataset: load_benchmark(column.dataset) for column in grid.columns}
+    target = target if target.protocol else replace(target, protocol=grid.protocol)
+    protocols: Protocols = {}
+    return [[_place(row, column, benchmarks[column.dataset], target, methods, protocols) for column in grid.columns]
+            for row in grid.rows]  # fmt: skip
+
+
+def upper_line(grid: Grid, methods: Mapping[str, type[SSLMethod]]) -> Grid | None:
+    """Return the grid of one row that stands above the others: a method with all labels; None where there is none."""
+    if grid.upper_line is None or all(_is_everything(column.labeled) for column in grid.columns):
+        return None
+    row = Row.model_validate({"title": f"{methods[grid.upper_line].title}, 100%", "method": grid.upper_line})
+    columns = tuple(column.model_copy(update={"labeled": "100%"}) for column in grid.columns)
+    return grid.model_copy(update={"rows": (row,), "columns": columns, "baseline": None})
+
+
+def _place(
+    row: Row,
+    column: Column,
+    benchmark: Benchmark,
+    target: Target,
+    methods: Mapping[str, type[SSLMethod]],
+    protocols: Protocols,
+) -> Place | None:
+    """The place of a row and column; `protocols` are those that were read before."""
+    if row.method is None or benchmark.dimensions not in row.dimensions:
+        return None
+    method, known = methods[row.method], protocol_keys()
+    own = method.hyperparameters.model_fields
+    settings = {
+        key: value
+        for key, value in {**target.settings, **column.settings, **row.settings}.items()
+        if key in known or key in own
+    }
+    name = target.protocol or benchmark.protocol
+    of_protocol = {key: value for key, value in settings.items() if key in known}
+    key = (name, benchmark.dimensions, str(of_protocol))
+    if key not in protocols:
+        protocols[key] = load_protocol(name, of_protocol, dimensions=benchmark.dimensions)
+    protocol = protocols[key]
+    hyper = parse_hyperparameters(method, {key: value for key, value in settings.items() if key in own})
+    resolved = hyper.resolved(benchmark.dimensions).model_dump(mode="json")
+    benchmark = with_split_file(benchmark, protocol.split)
+    cell = Cell(benchmark, column.labeled, protocol, row.method, method.version, resolved)
+    return Place(row, column, benchmark, name, settings, cell)
+
+
+def _is_everything(labeled: str) -> bool:
+    """Whether a share is 100 %; 1 is a number of images."""
+    value = share(labeled)
+    return isinstance(value, Fraction) and value == 1

@@ -1,0 +1,173 @@
+"""Which runs of the store belong to a cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ssl_bench.atomic import WEIGHT_FILES, file_fingerprint
+from ssl_bench.cards import Benchmark, Protocol, RunSpec, Split, number_of, parse_share
+from ssl_bench.errors import UserError
+from ssl_bench.store import Run
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a cell asks for; `protocol` is as the card and `--set` say, not yet resolved."""
+
+    benchmark: Benchmark
+    labeled: str
+    protocol: Protocol
+    method: str
+    method_version: int
+    hyperparameters: Mapping[str, Any]
+    _resolved: dict[tuple[int, str], tuple[str, dict[str, Any]]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def matches(self, run: Run) -> bool:
+        """Whether a finished run is this cell's, on whatever device it ran."""
+        spec = run.spec
+        return (
+            run.status == "finished"
+            and (spec.benchmark, spec.method, spec.method_version)
+            == (self.benchmark.name, self.method, self.method_version)
+            and spec.hyperparameters == dict(self.hyperparameters)
+            and spec.labeled == _count(self.labeled, spec.train_count)
+            and any(
+                self.resolved(spec.train_count, device)[1] == plain_protocol(spec.protocol)
+                for device in ("cpu", "cuda")
+            )
+            and self._is_split(spec.protocol.split, spec.split)
+            and self._has_the_weights(spec.weights_fingerprint)
+        )
+
+    def _is_split(self, name: str, split: Split) -> bool:
+        """Whether a run's split is the one asked for; of one in a file the content counts, not the name."""
+        wanted, _ = self.resolved(1, "cpu")
+        same_rule = split.model_dump(exclude={"file"}) == self.benchmark.splits[wanted].model_dump(exclude={"file"})
+        return same_rule and (split.file is not None or name == wanted)
+
+    def _has_the_weights(self, fingerprint: str | None) -> bool:
+        """Whether a run's encoder weights are those of the file asked for, where that file is at hand."""
+        named = str(getattr(self.protocol, "encoder_weights", "none"))
+        path = Path(named)
+        return not (named.endswith(WEIGHT_FILES) and path.is_file()) or fingerprint == _fingerprint(path)
+
+    def resolved(self, train_count: int, device: str) -> tuple[str, dict[str, Any]]:
+        """Name of the split and the deciding fields of the protocol, as a run on this data and device has them."""
+        key = (train_count, device)
+        if key not in self._resolved:
+            protocol = self.protocol.resolved(self.benchmark, train_count, device)
+            self._resolved[key] = (protocol.split, plain_protocol(protocol))
+        return self._resolved[key]
+
+
+@dataclass(frozen=True)
+class DataChoice:
+    """Beginnings of data fingerprints, and names of the data sets among whose data they choose."""
+
+    beginnings: tuple[str, ...] = ()
+    data_sets: frozenset[str] = frozenset()
+
+    def includes(self, spec: RunSpec) -> bool:
+        """Whether a run is of chosen data, or of a data set where nothing was chosen."""
+        return spec.benchmark not in self.data_sets or spec.data_fingerprint.startswith(self.beginnings)
+
+
+def choose_data(beginnings: Sequence[str], specs: Iterable[RunSpec], to_come: Collection[str] = ()) -> DataChoice:
+    """Find the data sets that beginnings of data fingerprints are of.
+
+    Args:
+        beginnings: what `--data` says.
+        specs: of the runs to choose among.
+        to_come: names of the data sets that data of no such run may be of; which one can be told where there is one.
+
+    Raises:
+        UserError: no run has such data, and it cannot be told which data set's it will be.
+    """
+    there = sorted({(spec.data_fingerprint, spec.benchmark) for spec in specs})
+    data_sets = set[str]()
+    for beginning in beginnings:
+        found = {name for fingerprint, name in there if fingerprint.startswith(beginning)}
+        if not found and len(to_come) != 1:
+            known = (
+                ", ".join(f"{fingerprint} ({name})" for fingerprint, name in there)
+                or "a run's, of which there are none"
+            )
+            raise UserError(f"--data: expected the beginning of {known}; found '{beginning}'")
+        data_sets |= found or set(to_come)
+    return DataChoice(tuple(beginnings), frozenset(data_sets))
+
+
+def select(runs: Sequence[Run], cells: Sequence[Cell | None]) -> list[list[Run]]:
+    """Return each cell's runs, one per seed, ordered by it; none for no cell.
+
+    Of two runs that differ in `score_every` alone, which trained alike, the one that scored as often as the cell asks
+    for is taken, else the one that scored more often.
+
+    Raises:
+        UserError: runs on one data set are of different data or precision, which must never stand in one table.
+    """
+    shelf: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        shelf.setdefault((run.spec.benchmark, run.spec.method), []).append(run)
+    chosen = [
+        [] if cell is None else [run for run in shelf.get((cell.benchmark.name, cell.method), []) if cell.matches(run)]
+        for cell in cells
+    ]
+    together = [run for own in chosen for run in own]
+    for name in {run.spec.benchmark for run in together}:
+        of_data = [run for run in together if run.spec.benchmark == name]
+        _require_one("data (--data FINGERPRINT chooses)", {run.spec.data_fingerprint for run in of_data})
+        _require_one("encoder weights", {str(run.spec.weights_fingerprint) for run in of_data if _has_encoder(run)})
+        _require_one("precision (--set precision=... chooses)", {run.spec.protocol.precision for run in of_data})
+    asked = [None if cell is None else cell.protocol.score_every for cell in cells]
+    return [_one_per_seed(own, every) for own, every in zip(chosen, asked, strict=True)]
+
+
+def _has_encoder(run: Run) -> bool:
+    return getattr(run.spec.protocol, "encoder", "none") != "none"
+
+
+def _one_per_seed(runs: Sequence[Run], score_every: int | None) -> list[Run]:
+    def rank(run: Run) -> tuple[bool, float, str]:
+        own = run.spec.protocol.score_every
+        return score_every is not None and own != score_every, own or math.inf, run.path.name
+
+    by_seed: dict[int, Run] = {}
+    for run in sorted(runs, key=rank):
+        by_seed.setdefault(run.spec.seed, run)
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def plain_protocol(protocol: Protocol) -> dict[str, Any]:
+    """A protocol's deciding fields; where a weight file lies does not decide, nor how no validation would go."""
+    data = protocol.model_dump(mode="json", exclude={"name", "title", "note", "epochs", "split", "score_every"})
+    if str(data.get("encoder_weights")).endswith(WEIGHT_FILES):
+        data["encoder_weights"] = "file"
+    if data["validation"] is None:
+        del data["validation_share"], data["validate_every"]
+    return data
+
+
+@cache
+def _fingerprint(path: Path) -> str:
+    """A file's, read once however many runs are looked at."""
+    return file_fingerprint(path)
+
+
+@cache
+def _count(share: str, train_count: int) -> int | None:
+    """The number of labelled images that a share is; None where there are not as many, or none at all."""
+    count = number_of(parse_share(share, "--labeled"), train_count)
+    return count if 1 <= count <= train_count else None
+
+
+def _require_one(what: str, found: set[str]) -> None:
+    if len(found) > 1:
+        raise UserError(f"report: the runs differ in {what}: {', '.join(sorted(found))}")

@@ -1,0 +1,175 @@
+"""The runs that a table or figure lacks, and how long they will take."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ssl_bench.cards import Grid, Request, RunSpec
+from ssl_bench.errors import UserError
+from ssl_bench.grids.aim import Place, Target, aim, places, upper_line
+from ssl_bench.grids.match import DataChoice, plain_protocol, select
+from ssl_bench.method import SSLMethod
+from ssl_bench.store import Run
+
+COSTLY = (
+    "network",
+    "encoder",
+    "output_stride",
+    "aspp",
+    "filters",
+    "image_size",
+    "patch_size",
+    "labeled_batch",
+    "unlabeled_batch",
+    "iterations",
+    "precision",
+    "compile",
+    "score_every",
+    "validate_every",
+)  # fields of a protocol that decide what an iteration, or how many of them, cost
+
+
+@dataclass(frozen=True)
+class Lack:
+    """A run that a grid wants and the store does not have finished."""
+
+    place: Place
+    seed: int
+
+
+def wanted_runs(
+    grids: Sequence[Grid],
+    target: Target,
+    methods: Mapping[str, type[SSLMethod]],
+    runs: Sequence[Run] = (),
+) -> dict[str, Place]:
+    """Return one place for each different cell of the grids: a run that several of them show is wanted once.
+
+    An upper line is wanted whole where the store has some run of it, for there it is shown.
+    """
+    found: dict[str, Place] = {}
+    for grid in grids:
+        aimed = aim(grid, target, methods)
+        upper = upper_line(aimed, methods)
+        above = [] if upper is None else [place for place in places(upper, target, methods)[0] if place is not None]
+        is_begun = any(select(runs, [place.cell for place in above]))
+        body = [place for row in places(aimed, target, methods) for place in row if place is not None]
+        for place in [*(above if is_begun else []), *body]:
+            found.setdefault(_identity(place), place)
+    return found
+
+
+def lacking(wanted: Mapping[str, Place], seeds: Sequence[int], runs: Sequence[Run]) -> list[Lack]:
+    """Return what is missing, all of the first seed first.
+
+    Where test scores on the way are asked for (`score_every`), a run without them, or with others, is missing.
+    """
+    cells = list(wanted.values())
+    there = [
+        {run.spec.seed for run in own if place.cell.protocol.score_every in (None, run.spec.protocol.score_every)}
+        for place, own in zip(cells, select(runs, [place.cell for place in cells]), strict=True)
+    ]
+    return [Lack(place, seed) for seed in seeds for place, own in zip(cells, there, strict=True) if seed not in own]
+
+
+def require_one_precision(wanted: Mapping[str, Place], specs: Sequence[RunSpec], runs: Sequence[Run]) -> None:
+    """Refuse to train what no table could show beside the runs of these cells that are there.
+
+    Args:
+        wanted: one place for each cell.
+        specs: the runs that are about to be trained.
+        runs: the store's.
+
+    Raises:
+        UserError: runs on the same data are there in another precision.
+    """
+    found = select(runs, [place.cell for place in wanted.values()])
+    there = {(run.spec.data_fingerprint, run.spec.protocol.precision) for own in found for run in own}
+    for spec in specs:
+        others = sorted(kind for data, kind in there if data == spec.data_fingerprint)
+        if others and spec.protocol.precision not in others:
+            raise UserError(
+                f"reproduce: runs on {spec.benchmark} are there in {others[0]}, and the missing ones would be in "
+                f"{spec.protocol.precision}, which no table shows together; --set precision={others[0]} goes on with "
+                f"those, --set precision={spec.protocol.precision} begins anew"
+            )
+
+
+def require_chosen_data(choice: DataChoice, specs: Sequence[RunSpec]) -> None:
+    """Refuse to train on other data than was chosen.
+
+    Raises:
+        UserError: a data set's data below the data root is not what was chosen of it.
+    """
+    for spec in specs:
+        if not choice.includes(spec):
+            raise UserError(
+                f"--data: expected the data of {spec.benchmark} below --data-root to begin with "
+                f"'{' or '.join(choice.beginnings)}'; found {spec.data_fingerprint}"
+            )
+
+
+def requests(lacks: Sequence[Lack]) -> list[Request]:
+    """Join what differs in its method alone into one request each, in the order given."""
+    groups: dict[tuple[object, ...], list[Lack]] = {}
+    for lack in lacks:
+        place = lack.place
+        key = (
+            lack.seed,
+            place.column.dataset,
+            place.column.labeled,
+            place.protocol,
+            str(sorted(place.settings.items())),
+        )
+        groups.setdefault(key, []).append(lack)
+    return [
+        Request(
+            benchmark=own[0].place.benchmark,
+            methods=tuple(lack.place.method for lack in own),
+            labeled=own[0].place.column.labeled,
+            protocol=own[0].place.protocol,
+            settings=own[0].place.settings,
+            seeds=(own[0].seed,),
+        )
+        for own in groups.values()
+    ]
+
+
+def estimated_seconds(lack: Lack, runs: Sequence[Run]) -> float | None:
+    """How long a run took before, training and scoring together, on whatever machine it had; None if never.
+
+    That of the same cell with other seeds, else of its method on that data under the same protocol, else under one that
+    costs as much: of the same network, sides, batches, length and precision.
+    """
+    place = lack.place
+    finished = [
+        run
+        for run in runs
+        if run.status == "finished" and (run.spec.benchmark, run.spec.method) == (place.benchmark.name, place.method)
+    ]
+
+    def wanted(run: Run) -> list[dict[str, Any]]:
+        return [place.cell.resolved(run.spec.train_count, device)[1] for device in ("cpu", "cuda")]
+
+    def costs_as_much(run: Run) -> bool:
+        own = plain_protocol(run.spec.protocol)
+        return any(all(own.get(key) == one.get(key) for key in COSTLY) for one in wanted(run))
+
+    same = [run for run in finished if place.cell.matches(run)]
+    alike = [run for run in finished if plain_protocol(run.spec.protocol) in wanted(run)]
+    times = [
+        run.result["train_seconds"] + run.result["score_seconds"]
+        for run in same or alike or filter(costs_as_much, finished)
+    ]
+    return statistics.fmean(times) if times else None
+
+
+def _identity(place: Place) -> str:
+    """Two places with the same text ask for the same runs."""
+    cell = place.cell
+    protocol = sorted(plain_protocol(cell.protocol).items(), key=lambda item: item[0])
+    return str((cell.benchmark.name, place.column.labeled, cell.method, sorted(cell.hyperparameters.items()), protocol,
+                cell.protocol.split, cell.protocol.epochs))  # fmt: skip

@@ -1,0 +1,35 @@
+"""The contract of a semi-supervised method and the registry; a method's file needs this and `ssl_bench.ops` alone."""
+
+from ssl_bench.cards import Protocol
+from ssl_bench.errors import UserError
+from ssl_bench.method.contract import (
+    Batch,
+    CutMixHyperparameters,
+    Hyperparameters,
+    Images,
+    Progress,
+    Setup,
+    Snapshot,
+    SSLMethod,
+    Update,
+)
+from ssl_bench.method.registry import find_method, load_methods, parse_hyperparameters, register, source_hash
+
+__all__ = [
+    "Batch",
+    "CutMixHyperparameters",
+    "Hyperparameters",
+    "Images",
+    "Progress",
+    "Protocol",
+    "SSLMethod",
+    "Setup",
+    "Snapshot",
+    "Update",
+    "UserError",
+    "find_method",
+    "load_methods",
+    "parse_hyperparameters",
+    "register",
+    "source_hash",
+]

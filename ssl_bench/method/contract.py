@@ -1,0 +1,218 @@
+"""The contract of a semi-supervised method: what it is given and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from ssl_bench.cards import Card, Protocol
+from ssl_bench.ops import ExponentialMovingAverage
+
+
+class Images:
+    """The views of one batch of images, each made when it is first asked for.
+
+    Every view has shape (B, C, *spatial), is normalised and on the training device; `student1`, `student2` and
+    `teacher` are the views that the protocol shows to each network, `mixed` the one that a mix cuts and pastes.
+    """
+
+    def __init__(self, view: Callable[[str], Tensor], student1: str, student2: str, teacher: str, mixed: str) -> None:
+        self._view = view
+        self._names = {"student1": student1, "student2": student2, "teacher": teacher, "mixed": mixed}
+
+    @property
+    def student1(self) -> Tensor:
+        """What student 1 (or the only network) sees."""
+        return self._view(self._names["student1"])
+
+    @property
+    def student2(self) -> Tensor:
+        """What student 2 sees."""
+        return self._view(self._names["student2"])
+
+    @property
+    def teacher(self) -> Tensor:
+        """What the teacher sees."""
+        return self._view(self._names["teacher"])
+
+    @property
+    def mixed(self) -> Tensor:
+        """What UMIX cuts and pastes."""
+        return self._view(self._names["mixed"])
+
+
+class Batch(NamedTuple):
+    """One iteration's images. `labels` is (B, *spatial) int64, pixel for pixel on every view of `labeled`."""
+
+    labeled: Images
+    labels: Tensor
+    unlabeled: Images
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands: `iteration` counts from 1 to `iterations`; `lambda_u` is the ramped weight at it."""
+
+    iteration: int
+    iterations: int
+    lambda_u: float
+
+
+@dataclass(frozen=True)
+class Update:
+    """One optimiser step's loss: each term with its name and weight, the latter already lambda's where it applies.
+
+    `branches` are the logits (B, K, *spatial) of the two branches on the unlabelled images, whose disagreement and
+    entropy Figure 1 plots; they are read without gradient.
+    """
+
+    terms: dict[str, tuple[float, Tensor]]
+    branches: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+
+    @property
+    def total(self) -> Tensor:
+        """The loss to differentiate: the sum of weight x value."""
+        return torch.stack([weight * value for weight, value in self.terms.values()]).sum()
+
+
+class Hyperparameters(Card):
+    """A method's own typed hyperparameters; subclass it with pydantic fields (name, type, default, description)."""
+
+    def resolved(self, dimensions: int) -> Self:  # noqa: ARG002
+        """Return them with every `auto` replaced by what a run on 2D or 3D data takes; none has any by default."""
+        return self
+
+
+class CutMixHyperparameters(Hyperparameters):
+    """CutMix's boxes, for every method with CutMix; defaults are those of CPS (Chen et al. 2021)."""
+
+    boxes: int = Field(3, ge=1, description="CutMix's boxes per image")
+    low: float = Field(0.25, gt=0, le=1, description="smallest sum of the boxes' sizes, as a share of the image")
+    high: float = Field(0.5, gt=0, le=1, description="largest sum of the boxes' sizes, as a share of the image")
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} must be at most high {self.high}")
+        return self
+
+
+class Snapshot(NamedTuple):
+    """How a method that mixes images by their uncertainty sees a batch of images (Figure 5)."""
+
+    uncertainty: Tensor  # (B, *spatial), entropy in nats
+    mixed: Tensor  # (B, C, *spatial), the images after the mix
+    uncertainty_mixed: Tensor  # (B, *spatial), of the mixed images
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a method is built from: the resolved protocol and a function that builds one freshly drawn network."""
+
+    protocol: Protocol
+    build_network: Callable[[], nn.Module]
+
+
+class SSLMethod(nn.Module):
+    """A semi-supervised method: subclass, set the class attributes, and write `updates`.
+
+    Direct child modules are the run's networks, each scored under its attribute's name, unless `networks` says
+    otherwise. A method never touches the optimiser, the device, autocast, files or logging, and works on images
+    (B, C, *spatial) of the `dimensions` it names.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    reference: ClassVar[str]
+    version: ClassVar[int] = 1  # raise it when a change of the code changes results
+    updates_per_iteration: ClassVar[int] = 1
+    uses_unlabeled: ClassVar[bool] = True
+    dimensions: ClassVar[tuple[int, ...]] = (2, 3)
+    components: ClassVar[frozenset[str]] = frozenset()  # of TS, SS, STS, L_cps, L_mts, U: Table 4's check marks
+    hyperparameters: ClassVar[type[Hyperparameters]] = Hyperparameters
+
+    def __init__(self, setup: Setup, hyper: Hyperparameters) -> None:
+        super().__init__()
+        self.protocol = setup.protocol
+        self.hyper = hyper
+        self._build_network = setup.build_network
+
+    @classmethod
+    def check(cls, hyper: Any, protocol: Protocol) -> None:
+        """Raise UserError where hyperparameters and protocol do not fit each other; nothing to check by default."""
+
+    def new_students(self) -> tuple[nn.Module, nn.Module]:
+        """Build two students, the second with the first one's weights where the protocol says `student_init = same`."""
+        first, second = self._build_network(), self._build_network()
+        if self.protocol.student_init == "same":
+            second.load_state_dict(first.state_dict())
+        return first, second
+
+    def new_student(self) -> nn.Module:
+        """Build one freshly drawn network."""
+        return self._build_network()
+
+    def new_teacher(self, *students: nn.Module) -> ExponentialMovingAverage:
+        """Build the teacher that the protocol describes, to follow `students`."""
+        protocol, network = self.protocol, self._build_network()
+        if protocol.teacher_start == "student1":
+            network.load_state_dict(students[0].state_dict())
+        return ExponentialMovingAverage(
+            network,
+            decay=protocol.ema_decay,
+            warmup=protocol.ema_warmup,
+            source=protocol.teacher_source if len(students) > 1 else (1.0,),
+            average_buffers=protocol.teacher_buffers == "ema",
+            always_eval=protocol.teacher_mode == "eval",
+        )
+
+    def supervised(self, *losses: Tensor) -> Tensor:
+        """Join the students' supervised losses by the protocol's `supervised_reduction`."""
+        return _reduce(self.protocol.supervised_reduction, losses)
+
+    def unsupervised(self, *losses: Tensor) -> Tensor:
+        """Join the directions of one unsupervised loss by the protocol's `unsupervised_reduction`."""
+        return _reduce(self.protocol.unsupervised_reduction, losses)
+
+    def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
+        """Yield one Update per optimiser step of this iteration.
+
+        After each yield the harness differentiates `Update.total`, steps the optimiser and calls `after_update`; what
+        follows in the generator sees the moved weights.
+        """
+        raise NotImplementedError
+
+    def after_update(self, progress: Progress) -> None:
+        """Run after each optimiser step; teachers take their moving average here."""
+
+    def snapshot(self, images: Tensor) -> Snapshot | None:  # noqa: ARG002
+        """Return how the method sees (B, C, *spatial), for Figure 5; None for one that mixes nothing by uncertainty.
+
+        Called now and then in evaluation mode without gradient, and of no effect on training.
+        """
+        return None
+
+    @property
+    def predictor(self) -> nn.Module:
+        """The network used at test time, one of the direct children."""
+        raise NotImplementedError
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """Every network of the run by name; all are scored. Override it where a child is no network of its own."""
+        return dict(self.named_children())
+
+    @property
+    def predictor_name(self) -> str:
+        """The name under which the predictor's scores are written."""
+        return next(name for name, network in self.networks.items() if network is self.predictor)
+
+
+def _reduce(how: str, losses: tuple[Tensor, ...]) -> Tensor:
+    stacked = torch.stack(losses)
+    return stacked.sum() if how == "sum" else stacked.mean()

@@ -1,0 +1,38 @@
+"""A cell's scores over seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from ssl_bench.cards import FRACTIONS, Metric
+from ssl_bench.store import Run
+
+
+def seed_scores(
+    runs: Sequence[Run], metric: Metric, network: str | None = None, label: int | None = None
+) -> list[float]:
+    """Each run's mean over cases (and classes, unless the number of one is given), in per cent for DSC and Jaccard.
+
+    Of the predictor, unless a network is named.
+    """
+    values = []
+    for run in runs:
+        scores = run.result["scores"][network or run.result["predictor"]][metric]
+        mean = (scores if label is None else list(scores["classes"].values())[label - 1])["mean"]
+        if mean is not None:
+            values.append(100 * mean if metric in FRACTIONS else mean)
+    return values
+
+
+def undefined(runs: Sequence[Run], metric: Metric) -> int:
+    """How many cases, over all runs, had no defined value of the predictor and were not averaged in."""
+    return sum(run.result["scores"][run.result["predictor"]][metric]["undefined"] for run in runs)
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """Mean ± sample standard deviation over seeds; the mean alone for one seed, a dash for none."""
+    if not values:
+        return "—"
+    mean = f"{statistics.fmean(values):.2f}"
+    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean

@@ -1,0 +1,231 @@
+"""Finished runs as one file: out of one machine's results store and into another's."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zipfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from ssl_bench.atomic import write_bytes
+from ssl_bench.cards import RunSpec
+from ssl_bench.command import quantity
+from ssl_bench.errors import UserError, first_line
+from ssl_bench.store.run_folder import FORMAT
+from ssl_bench.store.scores import read_cases
+from ssl_bench.store.store import Run, Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+MANIFEST = "manifest.json"
+
+
+SCORES = ("run.json", "splits.json", "cases.csv", "curves.csv", "test_curve.csv", "validation_curve.csv")
+
+
+WEIGHTS = ("weights.safetensors",)
+
+
+PICTURES = ("examples.npz", "moments-*.npz")  # parts of the data set's images, which its licence may not let travel
+
+
+_MEMBER = re.compile(
+    r"runs/(?P<run>[a-z0-9][a-z0-9_-]*/[a-z0-9][a-z0-9_-]*/[0-9a-f]{16})/"
+    r"(?P<file>run\.json|splits\.json|(cases|curves|test_curve|validation_curve)\.csv|weights\.safetensors"
+    r"|(examples|moments-[0-9]+)\.npz)"
+)
+
+
+@dataclass
+class Imported:
+    """What became of each run of a file; `conflicts` are sentences, and what they name was left as it was."""
+
+    added: int = 0
+    already: int = 0
+    conflicts: list[str] = field(default_factory=list)
+
+
+def export_runs(runs: Sequence[Run], file: Path, *, weights: bool = False, pictures: bool = False) -> int:
+    """Write finished runs into one zip with the SHA-256 of every file in it; the same runs give the same bytes.
+
+    Args:
+        runs: any; unfinished ones are left out.
+        file: to write; or to replace, where it is an export and all its files are in the new one too, unchanged.
+        weights: with the networks' weights.
+        pictures: with the pictures of test cases and training images.
+
+    Returns:
+        The number of runs written.
+
+    Raises:
+        UserError: none is finished, the scores of one are damaged, or the file cannot be written or holds something
+            else.
+    """
+    finished = [run for run in runs if run.status == "finished"]
+    if not finished:
+        raise UserError(f"expected finished runs to export, found none among {len(runs)}")
+    for run in finished:
+        run.require_whole()
+    patterns = SCORES + (WEIGHTS if weights else ()) + (PICTURES if pictures else ())
+    content, digests = BytesIO(), dict[str, str]()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for run in finished:
+            for path in sorted(found for pattern in patterns for found in run.path.glob(pattern)):
+                data = path.read_bytes()
+                name = f"runs/{run.spec.benchmark}/{run.spec.method}/{run.spec.hash}/{path.name}"
+                digests[name] = hashlib.sha256(data).hexdigest()
+                _add(archive, name, data)
+        _add(archive, MANIFEST, json.dumps({"format": FORMAT, "files": digests}, indent=1).encode())
+    try:
+        if file.exists():
+            _require_replaceable(file, digests)
+        write_bytes(file, content.getbuffer())
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written: {error.strerror}") from None
+    return len(finished)
+
+
+def import_runs(file: Path, store: Store) -> Imported:
+    """Merge an export into a store. A finished run that is there is never touched; an unfinished one gives way.
+
+    Every run of the file is looked at first: a damaged file changes nothing.
+
+    Raises:
+        UserError: the file is not an export, is damaged, or would leave the store's folder, which may be unwritable.
+    """
+    result = Imported()
+    with _opened(file) as (archive, members):
+        checked = {folder: _checked(file, archive, folder, own) for folder, own in members.items()}
+        for folder, own in members.items():
+            spec, cases = checked[folder]
+            contents = {name: archive.read(f"runs/{folder}/{name}") for name in own}
+            try:
+                conflict = _merge(store, spec, cases, contents, result)
+            except OSError as error:
+                counted = f"{quantity(result.added, 'run')} of {len(members)} added before"
+                raise UserError(f"{store.root}: cannot be written: {error.strerror} ({counted})") from None
+            if conflict:
+                result.conflicts.append(f"runs/{folder} ({spec.label}): {conflict}")
+    return result
+
+
+def _merge(
+    store: Store, spec: RunSpec, cases: pd.DataFrame, contents: dict[str, bytes], result: Imported
+) -> str | None:
+    """Bring one run in; returns why it could not be."""
+    with store.claim(spec) as mine:
+        if not mine:
+            return "is being trained here; left alone"
+        folder = store.folder(spec)
+        try:
+            if not folder.is_finished:
+                folder.adopt(contents)
+                result.added += 1
+                return None
+            here = store.find(spec)
+            assert here is not None
+            if not here.cases.equals(cases):
+                there = _headline_of(contents)
+                return f"has other scores here ({_headline(here.result)}) than in the file ({there}); left alone"
+        except UserError as error:
+            return f"is damaged here ({error}); left alone"
+        result.already += 1
+        folder.add_missing(contents)
+        return None
+
+
+def _headline(result: dict[str, Any]) -> str:
+    scores = result["scores"][result["predictor"]]
+    return ", ".join(f"{metric} {value['mean']:.6g}" for metric, value in scores.items() if value["mean"] is not None)
+
+
+def _headline_of(contents: dict[str, bytes]) -> str:
+    return _headline(json.loads(contents["run.json"])["result"])
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))  # the time of writing is no part of it
+    entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+    archive.writestr(entry, data)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, dict[str, str]]]]:
+    """Open an export; gives each run's files and digests. Every file is there and is the one that was written."""
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(file))
+            members = _members(file, archive)
+        except UserError:
+            raise
+        except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{file}: not an export that can be read: {error}") from None
+        yield archive, members
+
+
+def _members(file: Path, archive: zipfile.ZipFile) -> dict[str, dict[str, str]]:
+    names = set(archive.namelist())
+    if MANIFEST not in names:
+        raise UserError(f"{file}: expected an export of `ssl-bench results export`, found no {MANIFEST} in it")
+    manifest = json.loads(archive.read(MANIFEST))
+    if manifest["format"] != FORMAT:
+        raise UserError(f"{file}: expected format {FORMAT}, found {manifest['format']!r}")
+    digests = dict(manifest["files"])
+    unlike = sorted(names ^ {*digests, MANIFEST})
+    if unlike:
+        raise UserError(f"{file}: its manifest and its contents differ: {', '.join(unlike[:3])}")
+    members: dict[str, dict[str, str]] = {}
+    for name, digest in digests.items():
+        match = _MEMBER.fullmatch(name)
+        if match is None:
+            raise UserError(f"{file}: expected files of runs, found '{name}'")
+        if hashlib.sha256(archive.read(name)).hexdigest() != digest:
+            raise UserError(f"{file}: {name} is damaged (its SHA-256 is not the recorded one)")
+        members.setdefault(match["run"], {})[match["file"]] = digest
+    return members
+
+
+def _require_replaceable(file: Path, digests: dict[str, str]) -> None:
+    """A file may be the only copy of what is in it: another run's files, or another training's of the same run."""
+    try:
+        with _opened(file) as (_, members):
+            held = {f"runs/{run}/{name}": digest for run, own in members.items() for name, digest in own.items()}
+    except UserError as error:
+        raise UserError(f"{error}; it is not replaced, so expected another name") from None
+    lost = sorted(name for name, digest in held.items() if digests.get(name) != digest)
+    if lost:
+        raise UserError(
+            f"{file}: holds what this export does not ({lost[0]}, {len(lost)} in all); expected another name"
+        )
+
+
+def _checked(file: Path, archive: zipfile.ZipFile, folder: str, own: Collection[str]) -> tuple[RunSpec, pd.DataFrame]:
+    """Return a run's spec and scores; it must be finished, whole, and the run that its folder is named after."""
+    absent = sorted({"run.json", "cases.csv"} - set(own))
+    if absent:
+        raise UserError(f"{file}: runs/{folder} has no {absent[0]}")
+    try:
+        record = json.loads(archive.read(f"runs/{folder}/run.json"))
+        spec = RunSpec.model_validate(record["spec"])
+        status, _ = record["status"], _headline(record["result"])
+    except (ValidationError, ValueError, KeyError, TypeError) as error:
+        reason = first_line(error)
+        raise UserError(f"{file}: runs/{folder}/run.json: not a run of this version: {reason}") from None
+    if status != "finished" or record["format"] != FORMAT:
+        raise UserError(f"{file}: runs/{folder}: expected a finished run of format {FORMAT}, found {status!r}")
+    if folder != f"{spec.benchmark}/{spec.method}/{spec.hash}":
+        raise UserError(
+            f"{file}: runs/{folder}: its specification is that of {spec.benchmark}/{spec.method}/{spec.hash}"
+        )
+    name = f"runs/{folder}/cases.csv"
+    return spec, read_cases(archive.read(name), spec, record["result"], f"{file}: {name}")

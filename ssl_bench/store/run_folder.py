@@ -1,0 +1,217 @@
+"""One run's folder, in which nothing is half-written and `run.json` says "finished" last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from ssl_bench.atomic import write_bytes, write_json
+from ssl_bench.cards import RunSpec
+from ssl_bench.errors import UserError, first_line
+
+FORMAT = 1
+
+
+OF_A_RUN = (
+    "splits.json",
+    "*.csv",
+    "*.npz",
+    "weights.safetensors",
+    "log.txt",
+    "traceback.txt",
+)  # what training wrote and no other training may inherit, by pattern; the checkpoint goes with the end
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` steps of a task (training, scoring) of a run, and how it goes."""
+
+    task: str
+    done: int
+    total: int
+    text: str
+
+
+class RunFolder:
+    """One run's files, as its only writer sees them (hold `Store.claim` while writing).
+
+    run.json            spec, status, provenance; written first, and last with "finished"
+    splits.json         the ids of every split
+    checkpoint-N.pt     the latest checkpoint; checkpoint.json names it with its SHA-256
+    curves.csv          curves up to the latest checkpoint
+    cases.csv           scores per network, case and class
+    test_curve.csv      where the protocol says score_every: the predictor's test scores on the way
+    validation_curve.csv where it says validate_every: those of the validation cases
+    examples.npz        pictures of some test cases: image, truth, prediction
+    moments-N.npz       UMIX: uncertainty maps of two training images, early and late
+    weights.safetensors every network's weights
+    progress.json       how far it is, now and then, for whoever watches
+    log.txt             what it printed, where another process started it
+    traceback.txt       of an error that nobody foresaw
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def read(self) -> dict[str, Any] | None:
+        """Return run.json, or None for a run that never began."""
+        path = self.path / "run.json"
+        if not path.exists():
+            return None
+        try:
+            data = from_json(path.read_bytes())  # twice as fast as json, which counts for thousands of runs
+            if data["format"] != FORMAT:
+                raise UserError(f"{path}: expected format {FORMAT}, found {data['format']!r}")
+            data["status"], data["iterations"], data["spec"], data["provenance"]  # every run has them
+        except UserError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: not a run's description ({error!r}); move the folder out of the store") from None
+        return dict(data)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run ended; a finished run is never trained again."""
+        data = self.read()
+        return data is not None and data["status"] == "finished"
+
+    def begin(self, spec: RunSpec, iterations: int, provenance: dict[str, Any], *, goes_on: bool = False) -> None:
+        """Record that the run is being trained, now and (kept from an earlier start) since when.
+
+        Where it `goes_on` from a checkpoint that was written under another provenance, that one is kept as `earlier`.
+        """
+        for remains in self.path.glob(".*.partial"):  # of a killed process; nobody else writes here now
+            remains.unlink()
+        before = dict((self.read() or {}).get("provenance", {}))
+        started, earlier = before.pop("started", _now()), before.pop("earlier", [])
+        origin = {"started": started, **provenance}
+        if goes_on:
+            earlier += [before] * (before != provenance)
+            origin |= {"earlier": earlier} if earlier else {}
+        data = {
+            "format": FORMAT, "hash": spec.hash, "status": "running", "iterations": iterations,
+            "spec": spec.model_dump(mode="json"), "provenance": origin,
+        }  # fmt: skip
+        write_json(self.path / "run.json", data)
+
+    def note_progress(self, task: str, done: int, total: int, text: str) -> None:
+        """Say how far the run is; nothing is decided by it, so the disk need not have it for sure."""
+        beside = self.path / ".progress.partial"
+        with suppress(OSError):  # a disk that is full just now must not end a run for this
+            beside.write_text(json.dumps({"task": task, "done": done, "total": total, "text": text}), encoding="utf-8")
+            beside.replace(self.path / "progress.json")
+
+    def read_progress(self) -> Progress | None:
+        """How far the run said it was when it last said so; None where it has not."""
+        try:
+            data = json.loads((self.path / "progress.json").read_text(encoding="utf-8"))
+            return Progress(str(data["task"]), int(data["done"]), int(data["total"]), str(data["text"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def fail(self, error: str) -> None:
+        """Record why the run could not go on; its last checkpoint stays."""
+        self._update(status="failed", error=error)
+
+    def crash(self, error: str, trace: str) -> None:
+        """Record an error that nobody foresaw, with its traceback, as far as the disk lets us."""
+        with suppress(OSError, UserError):
+            write_bytes(self.path / "traceback.txt", trace.encode())
+            self.fail(error)
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Record that everything is written, and only then drop the checkpoint, which is of no more use."""
+        data = self._begun()
+        provenance = {**data["provenance"], "finished": _now()}
+        self._update(status="finished", result=result, provenance=provenance)
+        self._drop_checkpoints()
+
+    def adopt(self, contents: Mapping[str, bytes]) -> None:
+        """Take over a finished run's files from elsewhere, run.json last, in place of all of an unfinished run's."""
+        for name in OF_A_RUN:
+            for path in self.path.glob(name):
+                if path.name not in contents:
+                    path.unlink()
+        for name, content in contents.items():
+            if name != "run.json":
+                write_bytes(self.path / name, content)
+        write_bytes(self.path / "run.json", contents["run.json"])
+        self._drop_checkpoints()
+
+    def add_missing(self, contents: Mapping[str, bytes]) -> None:
+        """Take over from elsewhere what this finished run's folder does not have."""
+        for name, content in contents.items():
+            if not (self.path / name).exists():
+                write_bytes(self.path / name, content)
+
+    def write_checkpoint(self, iteration: int, content: bytes) -> None:
+        """Replace the latest checkpoint; the old one goes only after the new one is in place."""
+        name = f"checkpoint-{iteration}.pt"
+        write_bytes(self.path / name, content)
+        digest = hashlib.sha256(content).hexdigest()
+        write_json(self.path / "checkpoint.json", {"iteration": iteration, "file": name, "sha256": digest})
+        for other in self.path.glob("checkpoint-*.pt"):
+            if other.name != name:
+                other.unlink()
+
+    def read_checkpoint(self) -> bytes | None:
+        """Return the latest checkpoint, None where there is none.
+
+        Raises:
+            UserError: it is not the file that was written.
+        """
+        index = self.path / "checkpoint.json"
+        if not index.exists():
+            return None
+        advice = f"delete {index} to train this run from its beginning"
+        try:
+            entry = json.loads(index.read_text(encoding="utf-8"))
+            path, digest = self.path / str(entry["file"]), entry["sha256"]
+            content = path.read_bytes()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{index}: the checkpoint cannot be read ({error}); {advice}") from None
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise UserError(f"{path}: the checkpoint is damaged (its SHA-256 is not the recorded one); {advice}")
+        return content
+
+    def _drop_checkpoints(self) -> None:
+        (self.path / "checkpoint.json").unlink(missing_ok=True)
+        (self.path / "progress.json").unlink(missing_ok=True)
+        for checkpoint in self.path.glob("checkpoint-*.pt"):
+            checkpoint.unlink()
+
+    def _update(self, **changes: Any) -> None:
+        data = self._begun()
+        data.pop("error", None)
+        write_json(self.path / "run.json", {**data, **changes})
+
+    def _begun(self) -> dict[str, Any]:
+        data = self.read()
+        if data is None:
+            raise UserError(f"{self.path / 'run.json'}: expected the run that was begun here, found nothing")
+        return data
+
+
+def spec_of(folder: Path, data: dict[str, Any]) -> RunSpec:
+    """Return the specification in a run's description, as `RunFolder.read` gives it.
+
+    Raises:
+        UserError: it is that of another version.
+    """
+    try:
+        return RunSpec.model_validate(data["spec"])
+    except (ValidationError, KeyError) as error:
+        raise UserError(f"{folder / 'run.json'}: not a run of this version: {first_line(error)}") from None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

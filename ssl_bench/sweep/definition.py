@@ -1,0 +1,56 @@
+"""Sweep: the definition of a search."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ssl_bench.sweep.space import Parameter
+
+Sampler = Literal["grid", "tpe", "random"]
+
+
+Objective = Literal["validation", "test", "none"]
+
+
+Pruner = Literal["none", "median", "halving"]
+
+
+ORACLE = "ORACLE: this sweep looks at the test set; what it finds best says nothing of other data"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep is; two commands that say the same work on the same study.
+
+    `objective` is what trials are compared by: the validation images' score, the test set's, or nothing, where a grid
+    only trains what a table lays out. `first_run` is the hash of the first run that was planned: other data, weights,
+    precision or version of the method make another sweep.
+    """
+
+    method: str
+    dataset: str
+    labeled: str
+    protocol: str
+    settings: dict[str, Any]
+    seeds: tuple[int, ...]
+    parameters: tuple[Parameter, ...]
+    sampler: Sampler
+    objective: Objective
+    metric: str
+    maximize: bool
+    pruner: Pruner
+    first_run: str
+
+    @property
+    def definition(self) -> str:
+        """All of it as canonical JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @property
+    def default_name(self) -> str:
+        """A name that says what it is about, and differs where anything does."""
+        return f"{self.method}-{Path(self.dataset).stem}-{hashlib.sha256(self.definition.encode()).hexdigest()[:8]}"

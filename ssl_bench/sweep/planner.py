@@ -1,0 +1,146 @@
+"""Plans a sweep: from options to its definition, and from a trial's parameters to its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssl_bench.cards import FRACTIONS, Benchmark, Request, protocol_keys, setting_words
+from ssl_bench.data.cache import Advance
+from ssl_bench.data.dataset import Dataset
+from ssl_bench.errors import UserError
+from ssl_bench.launch.task import Task, run_task
+from ssl_bench.method import find_method
+from ssl_bench.store import Store
+from ssl_bench.sweep.definition import Objective, Pruner, Sampler, Sweep
+from ssl_bench.sweep.space import Parameter, extremes, grid, parse_parameters
+from ssl_bench.sweep.worker import Plan
+from ssl_bench.training.job import Job
+from ssl_bench.training.plan import plan_runs
+
+POINTS = 10  # of a validation curve, where a pruner needs one and the protocol has none
+
+
+@dataclass
+class Planner:
+    """Plans a trial's runs; `remarks` are sentences for the user about what it chose."""
+
+    benchmark: Benchmark
+    method: str
+    labeled: str
+    protocol: str
+    seeds: tuple[int, ...]
+    device: torch.device
+    data_root: Path | None
+    allow_partial: bool
+    place: tuple[str, ...]
+    store: Store
+    advance: Advance | None
+    remarks: list[str] = field(default_factory=list)
+    _prepared: dict[tuple[str, int | None], Dataset] = field(default_factory=dict)
+
+    def plan(self, settings: dict[str, Any]) -> tuple[Request, list[Job]]:
+        """Return the runs with these settings, one per seed."""
+        request = Request(self.benchmark, (self.method,), self.labeled, self.protocol, settings, self.seeds)
+        jobs = plan_runs(
+            request, self.device, self.data_root, allow_partial=self.allow_partial, advance=self.advance,
+            prepared=self._prepared,
+        )  # fmt: skip
+        return request, jobs
+
+    def bound(self, sweep: Sweep) -> Plan:
+        """Return what gives a sweep's worker the runs of a trial."""
+
+        def tasks(parameters: dict[str, Any]) -> list[Task]:
+            request, jobs = self.plan({**sweep.settings, **parameters})
+            words = " ".join(f"{key}={value}" for key, value in parameters.items())
+            tasks = [run_task(request, job, self.place, self.store) for job in jobs]
+            return [replace(task, label=f"{task.label} · {words}") for task in tasks]
+
+        return tasks
+
+
+def settle_sweep(
+    planner: Planner,
+    texts: Sequence[str],
+    settings: dict[str, Any],
+    sampler: Sampler,
+    objective: Objective | None,
+    metric: str | None,
+    pruner: Pruner,
+) -> Sweep:
+    """Define a sweep, filling in what the user left open; every value at its ends is planned once.
+
+    Raises:
+        UserError: anything that could not be run or would mean nothing, found before any training.
+    """
+    parameters = parse_parameters(texts)
+    _require_known(planner.method, parameters, settings)
+    combinations = grid(parameters) if sampler == "grid" else extremes(parameters)
+    (first, *_) = _planned(planner, settings, combinations[:1])
+    if objective is None:
+        objective = "none" if sampler == "grid" and first.spec.protocol.validation is None else "validation"
+    if objective == "none" and sampler != "grid":
+        raise UserError(f"--objective: a search ({sampler}) needs something to compare by: validation or test")
+    if pruner != "none" and objective != "validation":
+        raise UserError("--pruner: prunes on the validation curve; it needs --objective validation")
+    if objective == "validation" and first.spec.protocol.validation is None:
+        settings = {**settings, "validation": "labeled"}
+        planner.remarks.append(
+            "a share of the labelled images is set apart for validation and not trained on: --set validation=labeled "
+            "(--set validation=train takes others, --set validation_share=0.2 says how many)"
+        )
+    if pruner != "none" and first.spec.protocol.validate_every is None:
+        every = max(1, first.iterations // POINTS)
+        settings = {**settings, "validate_every": every}
+        planner.remarks.append(f"the pruner looks at the validation images every {every} iterations: validate_every")
+    first = _planned(planner, settings, combinations)[0]
+    known = first.spec.protocol.metrics
+    if metric is not None and metric not in known:
+        raise UserError(f"--metric: expected one of the scored {', '.join(known)}; found '{metric}'")
+    chosen = metric or known[0]
+    if pruner != "none" and chosen not in FRACTIONS:
+        always = " or ".join(sorted(FRACTIONS))
+        raise UserError(f"--pruner: expected a --metric that every prediction has ({always}), found '{chosen}'")
+    return Sweep(
+        planner.method, planner.benchmark.option, planner.labeled, planner.protocol, settings, planner.seeds,
+        parameters, sampler, objective, chosen, chosen in FRACTIONS, pruner, first.spec.hash,
+    )  # fmt: skip
+
+
+def worker_words(sweep: Sweep, name: str, trials: int | None) -> list[str]:
+    """Words of the command that works on a sweep that is defined, where another process says where and on what."""
+    words = ["--method", sweep.method, "--dataset", sweep.dataset, "--labeled", sweep.labeled]
+    words += ["--protocol", sweep.protocol, "--seeds", ",".join(map(str, sweep.seeds)), *setting_words(sweep.settings)]
+    words += [word for parameter in sweep.parameters for word in ("--param", parameter.text)]
+    words += ["--sampler", sweep.sampler, "--objective", sweep.objective, "--metric", sweep.metric]
+    words += ["--pruner", sweep.pruner, "--name", name]
+    return words + ([] if trials is None else ["--trials", str(trials)])
+
+
+def _planned(planner: Planner, settings: dict[str, Any], combinations: Sequence[dict[str, Any]]) -> list[Job]:
+    """Plan every combination; what it says of a wrong one names the combination."""
+    jobs = []
+    for parameters in combinations:
+        try:
+            jobs += planner.plan({**settings, **parameters})[1]
+        except UserError as error:
+            words = " ".join(f"{key}={value}" for key, value in parameters.items())
+            raise UserError(f"--param: with {words}: {error}") from None
+    return jobs
+
+
+def _require_known(method: str, parameters: Sequence[Parameter], settings: dict[str, Any]) -> None:
+    fields = set(find_method(method).hyperparameters.model_fields)
+    for parameter in parameters:
+        if parameter.name in settings:
+            raise UserError(f"--param {parameter.name}: is given by --set too")
+        if parameter.name not in fields | protocol_keys():
+            raise UserError(
+                f"--param {parameter.name}: expected a protocol field or one of {method}'s own "
+                f"({', '.join(sorted(fields)) or 'none'})"
+            )

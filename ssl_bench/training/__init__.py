@@ -1,0 +1,1 @@
+"""Training one run: from a request to a finished folder."""

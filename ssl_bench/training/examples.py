@@ -1,0 +1,90 @@
+"""Picks the test cases whose pictures a run keeps (Figure 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from ssl_bench.seeds import shuffled
+from ssl_bench.store import Example
+
+SIDE = 256  # longest side of a kept picture, in pixels
+
+
+DRAWN, EXTREMES = 8, 4  # cases drawn by their ids, the same for every run on the same test set; best and worst ones
+
+
+Why = Literal["drawn", "best", "worst"]
+
+
+class Album:
+    """Gathers a run's test cases while they are scored, and picks the examples at the end."""
+
+    def __init__(self) -> None:
+        self._pages: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
+
+    def add(self, case: str, truth: np.ndarray, prediction: np.ndarray) -> None:
+        """Note a case's masks (*spatial), small."""
+        place = middle_slice(truth)
+        self._pages[case] = (place, thumbnail(flat(truth, place)), thumbnail(flat(prediction, place)))
+
+    def examples(
+        self, scores: dict[str, float | None], images: Callable[[list[str]], Iterator[np.ndarray]]
+    ) -> list[Example]:
+        """Return the drawn, best and worst cases, in that order.
+
+        Args:
+            scores: each case's score by which best and worst are told, larger is better; None where undefined.
+            images: yields the images of some cases, (H, W, 3) uint8 or (X, Y, Z) float32.
+
+        """
+        ranked = [case for _, case in sorted((score, case) for case, score in scores.items() if score is not None)]
+        chosen: dict[str, list[Why]] = {}
+        picks: list[tuple[Why, list[str]]] = [
+            ("drawn", shuffled(scores, "examples")[:DRAWN]), ("best", ranked[::-1][:EXTREMES]),
+            ("worst", ranked[:EXTREMES]),
+        ]  # fmt: skip
+        for why, cases in picks:
+            for case in cases:
+                chosen.setdefault(case, []).append(why)
+        examples = []
+        for (case, whys), image in zip(chosen.items(), images(list(chosen)), strict=True):
+            place, truth, prediction = self._pages[case]
+            picture = image if image.dtype == np.uint8 else grey(flat(image, place), image)
+            examples.append(Example(case, ",".join(whys), place, resized(picture, truth.shape), truth, prediction))
+        return examples
+
+
+def middle_slice(mask: np.ndarray) -> int:
+    """Where to cut a volume's mask along z: the slice with the most foreground, the middle one where there is none."""
+    if mask.ndim == 2:
+        return 0
+    areas = (mask > 0).sum(axis=(0, 1))
+    return int(areas.argmax()) if areas.any() else mask.shape[2] // 2
+
+
+def flat(volume: np.ndarray, place: int) -> np.ndarray:
+    """An axial slice of (X, Y, Z), x to the right and y downwards; what has two axes is returned as it is."""
+    return volume if volume.ndim == 2 else volume[:, :, place].T
+
+
+def grey(pixels: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Intensities as uint8, black at the 1st and white at the 99th percentile of the whole volume or patch."""
+    low, high = np.percentile(whole, (1, 99))
+    scaled: np.ndarray = (np.clip((pixels - low) / max(high - low, 1e-8), 0, 1) * 255).round().astype(np.uint8)
+    return scaled
+
+
+def thumbnail(mask: np.ndarray) -> np.ndarray:
+    """A mask (H, W) uint8 brought to at most SIDE pixels a side by the nearest pixel."""
+    scale = min(1.0, SIDE / max(mask.shape))
+    return resized(mask, tuple(max(1, round(side * scale)) for side in mask.shape), nearest=True)
+
+
+def resized(pixels: np.ndarray, shape: tuple[int, ...], *, nearest: bool = False) -> np.ndarray:
+    """An image or mask, uint8, brought to (h, w)."""
+    how = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize((shape[1], shape[0]), how))

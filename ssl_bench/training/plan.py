@@ -1,0 +1,144 @@
+"""From what a user asks for (methods, data set, protocol, seeds) to runs with everything at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssl_bench.cards import (
+    ImageProtocol,
+    Protocol,
+    Request,
+    RunSpec,
+    VolumeProtocol,
+    load_protocol,
+    parse_share,
+    protocol_keys,
+    share_of,
+    with_split_file,
+)
+from ssl_bench.data.cache import Advance, prepare
+from ssl_bench.data.dataset import Dataset
+from ssl_bench.data.split import draw_labeled, set_apart, split_cases
+from ssl_bench.errors import UserError
+from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
+from ssl_bench.networks import build_network, weights_fingerprint
+from ssl_bench.ops import gaussian_ramp_up
+from ssl_bench.training.job import Job
+
+
+def plan_runs(
+    request: Request,
+    device: torch.device,
+    data_root: Path | None,
+    *,
+    allow_partial: bool,
+    advance: Advance | None,
+    prepared: dict[tuple[str, int | None], Dataset] | None = None,
+) -> list[Job]:
+    """Resolve a request to its runs, seed by seed; prepares the data set where it is not.
+
+    `prepared` remembers data sets from one request to the next, since finding one unchanged means reading it.
+
+    Raises:
+        UserError: anything about the request, the cards or the data that cannot be run, found before any training.
+    """
+    methods = _methods(request.methods)
+    protocol, hyperparameters = settle(request.protocol, request.settings, methods, request.benchmark.dimensions)
+    benchmark = with_split_file(request.benchmark, protocol.split)
+    parse_share(request.labeled, "--labeled")
+    first_look = protocol.resolved(benchmark, 1, device.type)
+    for method, hyper in zip(methods, hyperparameters, strict=True):
+        if benchmark.dimensions not in method.dimensions:
+            raise UserError(f"--methods: {method.name} is not for {benchmark.dimensions}D data")
+        method.check(hyper, protocol)
+    fingerprint = weights_fingerprint(first_look)
+    prepared, key = {} if prepared is None else prepared, (request.benchmark.option, protocol.stored_size)
+    if key not in prepared:
+        prepared[key] = prepare(benchmark, data_root, key[1], allow_partial=allow_partial, advance=advance)
+    dataset = prepared[key]
+    build_network(first_look, classes=len(benchmark.classes))  # an encoder or weights that cannot be had end it here
+    split = benchmark.splits[first_look.split]
+    train_ids, test_ids = split_cases(
+        split, dataset.ids, dataset.contents, masked=dataset.masked, allow_partial=allow_partial
+    )
+    resolved = protocol.resolved(benchmark, len(train_ids), device.type)
+    labeled = share_of(request.labeled, len(train_ids), "--labeled")
+    _require_unlabeled(methods, labeled, len(train_ids), protocol)
+    jobs = []
+    for seed in request.seeds:
+        splits = draw_labeled(train_ids, test_ids, labeled, seed, masked=dataset.masked, first=split.labeled == "first")
+        if resolved.validation is not None:
+            splits = set_apart(splits, resolved.validation, resolved.validation_share, seed, masked=dataset.masked)
+        for method, hyper in zip(methods, hyperparameters, strict=True):
+            spec = RunSpec(
+                benchmark=benchmark.name,
+                classes=benchmark.classes,
+                label_values=dataset.label_values,
+                intensity=dataset.intensity,
+                split=split,
+                data_fingerprint=dataset.fingerprint,
+                train_count=len(train_ids),
+                test_count=len(test_ids),
+                labeled=labeled,
+                protocol=resolved,
+                weights_fingerprint=fingerprint,
+                method=method.name,
+                method_version=method.version,
+                hyperparameters=hyper.model_dump(mode="json"),
+                seed=seed,
+            )
+            jobs.append(Job(spec, method, hyper, dataset, splits))
+    return jobs
+
+
+def short_ramps(jobs: Sequence[Job]) -> list[str]:
+    """Say of which methods' runs the weight of the unsupervised loss never becomes what the protocol says."""
+    lines = {}
+    for job in jobs:
+        if job.method.uses_unlabeled and job.rampup_length > job.iterations:
+            reached = gaussian_ramp_up(job.iterations, job.rampup_length)
+            lines[job.method.name] = (
+                f"{job.method.name}: lambda's ramp-up takes {job.rampup_length:.0f} iterations and the run has "
+                f"{job.iterations}, so that it ends at {reached:.2f} of lambda_max (--set rampup_epochs=run)"
+            )
+    return list(lines.values())
+
+
+def settle(
+    protocol: str, settings: dict[str, Any], methods: Sequence[type[SSLMethod]], dimensions: int
+) -> tuple[ImageProtocol | VolumeProtocol, list[Hyperparameters]]:
+    """Give each `--set` to the protocol or to the methods that know it; one that nobody knows is an error."""
+    known = protocol_keys()
+    for key in settings:
+        owners = [method.name for method in methods if key in method.hyperparameters.model_fields]
+        if key not in known and not owners:
+            fields = sorted({field for method in methods for field in method.hyperparameters.model_fields})
+            raise UserError(
+                f"--set {key}: unknown key; protocol fields are {', '.join(sorted(protocol_keys(dimensions)))}; "
+                f"fields of these methods: {', '.join(fields) or 'none'}"
+            )
+    card = load_protocol(
+        protocol, {key: value for key, value in settings.items() if key in known}, dimensions=dimensions
+    )
+    return card, [
+        parse_hyperparameters(
+            method, {k: v for k, v in settings.items() if k in method.hyperparameters.model_fields}
+        ).resolved(dimensions)
+        for method in methods
+    ]
+
+
+def _methods(names: Sequence[str]) -> list[type[SSLMethod]]:
+    if not names:
+        raise UserError("--methods: expected at least one method")
+    return [find_method(name) for name in dict.fromkeys(names)]
+
+
+def _require_unlabeled(methods: Sequence[type[SSLMethod]], labeled: int, train: int, protocol: Protocol) -> None:
+    needy = [method.name for method in methods if method.uses_unlabeled]
+    if labeled == train and protocol.unlabeled_pool == "unlabeled" and needy:
+        raise UserError(f"--labeled: all {train} training images leave no unlabelled one for {', '.join(needy)}")

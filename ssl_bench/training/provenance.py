@@ -1,0 +1,57 @@
+"""Where a number came from: software, hardware and command, recorded with every run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssl_bench import __version__
+from ssl_bench.command import quantity, typed_command
+from ssl_bench.method import SSLMethod, source_hash
+
+PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "numpy", "pillow", "medpy", "scipy", "h5py")
+
+
+LIMITS = {"ONEDNN_MAX_CPU_ISA": "oneDNN", "MKL_ENABLE_INSTRUCTIONS": "MKL", "MKL_CBWR": "MKL CBWR"}
+
+
+def provenance(method: type[SSLMethod], device: torch.device) -> dict[str, Any]:
+    """Describe this process as the origin of a run of `method` on `device`."""
+    on_gpu = device.type == "cuda"
+    return {
+        "ssl_bench": __version__,
+        "method_source_sha256": source_hash(method),
+        "command": typed_command(),
+        "device": torch.cuda.get_device_name(device) if on_gpu else cpu_name(),
+        "cuda": torch.version.cuda if on_gpu else None,
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Name what of a CPU decides how it rounds, as in "CPU (AMD EPYC, family 25, model 17, AVX512), 1 thread".
+
+    Virtual machines give many processors one name, and libraries choose their kernels by more than the instruction set:
+    family and model, which Linux alone tells, keep these apart. Limits that the environment sets are named too.
+    """
+    first = cpuinfo.read_text().partition("\n\n")[0] if cpuinfo.is_file() else ""
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    details = [said.get("model name") or platform.processor() or platform.machine()]
+    details += [f"{key.removeprefix('cpu ')} {said[key]}" for key in ("cpu family", "model") if key in said]
+    details.append(torch.backends.cpu.get_cpu_capability())
+    details += [f"{title} {os.environ[name]}" for name, title in LIMITS.items() if os.environ.get(name)]
+    return f"CPU ({', '.join(details)}), {quantity(torch.get_num_threads(), 'thread')}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,93 @@
+"""Uncertainty maps early and late in training (Figure 5)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssl_bench.cards import ImageProtocol, RunSpec, VolumeProtocol
+from ssl_bench.data.batches import channels_first, normalise
+from ssl_bench.data.dataset import Dataset
+from ssl_bench.data.split import Splits
+from ssl_bench.method import SSLMethod
+from ssl_bench.seeds import shuffled
+from ssl_bench.store import Moment
+from ssl_bench.training.examples import grey
+
+IMAGES = 2
+
+
+def moment_iterations(iterations: int) -> tuple[int, int]:
+    """Early, after a tenth of training, and late, at its end."""
+    return max(1, iterations // 10), iterations
+
+
+@torch.no_grad()
+def take_moments(
+    method: SSLMethod, dataset: Dataset, splits: Splits, spec: RunSpec, iteration: int, device: torch.device
+) -> list[Moment]:
+    """Show the method two unlabelled training images, drawn by their ids, without augmentation and in evaluation mode.
+
+    Of a volume it sees the patch in its centre, and its middle slice is kept. Empty for a method that mixes nothing by
+    uncertainty. Leaves the method in training mode.
+    """
+    if type(method).snapshot is SSLMethod.snapshot:
+        return []  # without reading any image
+    ids = shuffled(splits.unlabeled or splits.labeled, "moments")[:IMAGES]
+    protocol = spec.protocol
+    method.eval()
+    with torch.autocast(device.type, torch.bfloat16, enabled=protocol.precision == "bf16"):
+        seen = method.snapshot(_inputs(dataset, ids, protocol, device))
+    method.train()
+    if seen is None:
+        return []
+    originals = list(_inputs(dataset, ids, protocol, device).float().cpu())
+    scale = math.log(len(spec.classes))
+    return [
+        Moment(
+            case=case, iteration=iteration,
+            image=_picture(original, original, protocol), mixed=_picture(mixed, original, protocol),
+            uncertainty=_map(uncertainty / scale), uncertainty_mixed=_map(uncertainty_mixed / scale),
+        )
+        for case, original, mixed, uncertainty, uncertainty_mixed in zip(
+            ids, originals, seen.mixed.float().cpu(), seen.uncertainty.cpu(), seen.uncertainty_mixed.cpu(), strict=True
+        )
+    ]  # fmt: skip
+
+
+def _inputs(dataset: Dataset, ids: list[str], protocol: ImageProtocol | VolumeProtocol, device: torch.device) -> Tensor:
+    """Some images as the networks take them, (B, C, *sides)."""
+    if isinstance(protocol, VolumeProtocol):
+        patches = [_centre(volume, protocol.patch_size) for volume in dataset.volumes(ids)]
+        return torch.from_numpy(np.stack(patches)).unsqueeze(1).to(device)
+    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (protocol.input_mean, protocol.input_std))
+    images = channels_first(np.stack(list(dataset.images(ids)))).to(device)
+    return normalise(images, protocol.image_size, mean, std, protocol.channels_last)
+
+
+def _centre(volume: np.ndarray, patch: tuple[int, int, int]) -> np.ndarray:
+    """The patch in the middle of a volume, padded with zeros where the volume is smaller."""
+    missing = [max(want - side, 0) for side, want in zip(volume.shape, patch, strict=True)]
+    padded = np.pad(volume, [(gap // 2, gap - gap // 2) for gap in missing])
+    starts = [(side - want) // 2 for side, want in zip(padded.shape, patch, strict=True)]
+    return padded[tuple(slice(start, start + want) for start, want in zip(starts, patch, strict=True))]
+
+
+def _picture(image: Tensor, original: Tensor, protocol: ImageProtocol | VolumeProtocol) -> np.ndarray:
+    """A network's input (C, *sides) as uint8, (H, W, 3) or (h, w); a mixed patch in the original's window of greys."""
+    if isinstance(protocol, VolumeProtocol):
+        middle = image.shape[-1] // 2
+        return grey(image[0, :, :, middle].T.numpy(), original.numpy())
+    mean, std = torch.tensor(protocol.input_mean), torch.tensor(protocol.input_std)
+    pixels = image.permute(1, 2, 0) * std + mean
+    return (pixels.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+def _map(uncertainty: Tensor) -> np.ndarray:
+    """A map (*sides) as (h, w) float16."""
+    if uncertainty.dim() == 3:
+        uncertainty = uncertainty[:, :, uncertainty.shape[-1] // 2].T
+    return uncertainty.half().numpy()

@@ -1,0 +1,249 @@
+"""What a table or figure still lacks is listed, estimated and trained, and nothing is trained twice."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import Call
+from handwritten import KVASIR, METHODS, write_run
+
+from ssl_bench.cards import all_grids, load_benchmark, load_grid
+from ssl_bench.cli.common import asked_target
+from ssl_bench.errors import UserError
+from ssl_bench.grids.aim import Target
+from ssl_bench.grids.missing import estimated_seconds, lacking, requests, require_one_precision, wanted_runs
+from ssl_bench.report.gather import View
+from ssl_bench.report.missing_runs import lack_table
+from ssl_bench.report.tables import paper_table
+from ssl_bench.store import Store
+
+MINI = Target(protocol="mini", settings={"metrics": ["dsc"]})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def lacks_of(
+    store: Store, *grids: tuple[str, int], seeds: tuple[int, ...] = (1, 2), target: Target = MINI
+) -> list[str]:
+    runs = store.runs()
+    wanted = wanted_runs([load_grid(kind, str(number)) for kind, number in grids], target, METHODS, runs)  # type: ignore[arg-type]
+    return [f"{lack.place.method} {lack.place.column.labeled} {lack.seed}" for lack in lacking(wanted, seeds, runs)]
+
+
+def test_what_is_there_is_not_wanted_again(store: Store) -> None:
+    for method, seed in (("supervised", 1), ("mt", 1), ("mt", 2), ("ucmt", 2)):
+        write_run(store, method, seed, [0.5])
+    write_run(store, "cps", 1, [0.5], status="failed")
+    write_run(store, "cmtv1", 1, [0.5], protocol="demo")
+    assert lacks_of(store, ("table", 4)) == [
+        "cps 5% 1", "cmtv1 5% 1", "cmtv2 5% 1", "cmtv3 5% 1", "ucmt 5% 1",
+        "supervised 5% 2", "cps 5% 2", "cmtv1 5% 2", "cmtv2 5% 2", "cmtv3 5% 2",
+    ]  # fmt: skip
+
+
+def test_an_upper_line_that_is_begun_is_wanted_whole(store: Store) -> None:
+    for method in ("supervised", "mt", "cps", "cmtv1", "cmtv2", "cmtv3", "ucmt"):
+        for seed in (1, 2):
+            write_run(store, method, seed, [0.5])
+    assert lacks_of(store, ("table", 4)) == []
+    write_run(store, "supervised", 1, [0.5], labeled=1815)
+    assert lacks_of(store, ("table", 4)) == ["supervised 100% 2"]
+    found = paper_table(load_grid("table", "4"), MINI, store.runs(), METHODS, View())
+    (command,) = found.missing
+    assert "--methods supervised --dataset isic --labeled 100% --protocol mini --seeds 1,2" in command
+    write_run(store, "supervised", 2, [0.5], labeled=1815)
+    assert lacks_of(store, ("table", 4)) == []
+
+
+def test_scores_on_the_way_are_wanted_where_they_are_asked_for(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5])
+    asking = Target(protocol=MINI.protocol, settings={**MINI.settings, "score_every": 20})
+    assert "mt 5% 1" not in lacks_of(store, ("table", 4), seeds=(1,))
+    assert "mt 5% 1" in lacks_of(store, ("table", 4), seeds=(1,), target=asking)
+    write_run(store, "mt", 1, [0.5], settings={"score_every": 10})
+    assert "mt 5% 1" in lacks_of(store, ("table", 4), seeds=(1,), target=asking)
+    write_run(store, "mt", 1, [0.5], settings={"score_every": 20})
+    assert "mt 5% 1" not in lacks_of(store, ("table", 4), seeds=(1,), target=asking)
+
+
+def test_how_no_validation_would_go_makes_no_other_run(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5], settings={"validation_share": 0.5})
+    assert "mt 5% 1" not in lacks_of(store, ("table", 4), seeds=(1,))
+    write_run(store, "cps", 1, [0.5], settings={"validation_share": 0.5, "validation": "labeled"})
+    assert "cps 5% 1" in lacks_of(store, ("table", 4), seeds=(1,))
+
+
+def test_a_run_that_several_exhibits_show_is_wanted_once(store: Store) -> None:
+    # Tables 1 and 4 share MT, CPS, CMTv3 and UCMT at 5 %; Table 5 has UCMT with k = 2 and r = 16, which is its default.
+    ones = [lacks_of(store, ("table", number), seeds=(1,)) for number in (1, 4, 5)]
+    together = lacks_of(store, ("table", 1), ("table", 4), ("table", 5), seeds=(1,))
+    assert [len(own) for own in ones] == [12, 7, 15]
+    assert len(together) == 12 + 7 + 15 - 4 - 1
+
+
+def test_the_whole_paper_is_its_different_runs() -> None:
+    wanted = wanted_runs(all_grids(), Target(), METHODS)
+    # By hand. Tables: 12 + 20 + 10, of Table 4 supervised, CMTv1 and CMTv2 are new, of Table 5 all but k = 2, r = 16.
+    tables = 12 + 20 + 10 + 3 + 14
+    # Figure 1: MT, CPS, UCMT at 2 and 20 % (5 and 10 % are Table 1's). Figure 3: CutMix at 2 x 4 shares, UCMT on LA at
+    # 2 and 5 %. Figure 4: supervised on Kvasir, CVC and LA. Figure 5: nothing new.
+    figures = 6 + 8 + 2 + 3
+    assert len(wanted) == tables + figures
+
+
+def test_what_differs_in_its_method_alone_is_one_request(store: Store) -> None:
+    wanted = wanted_runs([load_grid("table", "1")], MINI, METHODS)
+    asked = requests(lacking(wanted, (1, 2), store.runs()))
+    assert [(one.labeled, one.seeds, one.methods, one.settings.get("network")) for one in asked] == [
+        (share, (seed,), methods, network)
+        for seed in (1, 2)
+        for methods, network, share in (
+            (("mt", "cct", "cps", "cmtv3", "ucmt"), None, "5%"), (("mt", "cct", "cps", "cmtv3", "ucmt"), None, "10%"),
+            (("ucmt",), "unet-small", "5%"), (("ucmt",), "unet-small", "10%"),
+        )
+    ]  # fmt: skip
+
+
+def test_the_time_is_estimated_from_finished_runs_like_it(store: Store) -> None:
+    for seed, seconds in ((1, 100.0), (2, 300.0)):
+        write_run(store, "mt", seed, [0.5], seconds=seconds)
+    write_run(store, "mt", 1, [0.5], labeled=181, seconds=1000.0)
+    write_run(store, "cps", 1, [0.5], settings={"iterations": 7}, seconds=5.0)
+    wanted = wanted_runs([load_grid("table", "1")], MINI, METHODS)
+    runs = store.runs()
+    every = lacking(wanted, (3,), runs)
+    lacks = {f"{one.place.method} {one.place.column.labeled}": one for one in every}
+    assert estimated_seconds(lacks["mt 5%"], runs) == 200
+    assert estimated_seconds(lacks["mt 10%"], runs) == 1000
+    assert estimated_seconds(lacks["cps 5%"], runs) is None  # seven iterations say nothing of three hundred
+    write_run(store, "ucmt", 1, [0.5], settings={"ema_decay": 0.9}, seconds=500.0)  # as long as one of another decay
+    assert estimated_seconds(lacks["ucmt 5%"], store.runs()) == 500
+    text = "\n".join(lack_table(every, len(wanted), runs).notes)
+    assert "12 of 12 runs are missing" in text
+    assert f"{1200 / 3600:.2f} hours" in text
+    assert "10 of them cannot be estimated" in text
+
+
+def test_runs_of_another_precision_are_not_completed(store: Store) -> None:
+    target = Target(settings={"metrics": ["dsc"]})
+    wanted = wanted_runs([load_grid("table", "4")], target, METHODS)
+    there = write_run(store, "mt", 1, [0.5], protocol="paper", device="cpu")
+    other = there.model_copy(update={"protocol": there.protocol.model_copy(update={"precision": "bf16"})})
+    require_one_precision(wanted, [there.model_copy(update={"seed": 2})], store.runs())
+    require_one_precision(wanted, [other.model_copy(update={"data_fingerprint": "another"})], store.runs())
+    with pytest.raises(UserError, match=r"there in fp32, and the missing ones would be in bf16.*precision=fp32"):
+        require_one_precision(wanted, [other.model_copy(update={"seed": 2})], store.runs())
+
+
+def test_reproduce_trains_what_is_missing_and_then_nothing(call: Call) -> None:
+    words = ["reproduce", "--table", "4", "--dataset", "demo", "--protocol", "tiny", "--iterations", "1"]
+    words += ["--seeds", "1", "--set", 'metrics=["dsc"]']
+    code, out, _ = call(*words, "--dry-run")
+    assert code == 0
+    assert "7 of 7 runs are missing" in out
+    assert not Path("results").exists()
+    assert call("run", *words[3:], "--methods", "mt,cps")[0] == 0
+    before = {path: path.stat().st_mtime_ns for path in Path("results").glob("runs/*/*/*/run.json")}
+    assert len(before) == 2
+    code, out, _ = call(*words)
+    assert code == 0
+    assert "5 of 7 runs are missing" in out
+    assert out.count("finished (") == 5
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    code, out, _ = call(*words)
+    assert (code, "finished (" in out) == (0, False)
+    assert "0 of 7 runs are missing" in out
+    code, out, _ = call("report", *words[1:9], "--format", "csv", "--set", 'metrics=["dsc"]')
+    assert "no run" not in out
+
+
+def test_data_that_the_store_does_not_hold_yet_can_be_chosen(call: Call) -> None:
+    words = ["reproduce", "--table", "4", "--dataset", "demo", "--protocol", "tiny", "--iterations", "1"]
+    words += ["--seeds", "1", "--set", 'metrics=["dsc"]']
+    write_run(Store(Path("results")), "mt", 1, [0.5], benchmark=load_benchmark("demo"), protocol="tiny",
+              labeled=2, train=24, settings={"iterations": 1})  # fmt: skip
+    code, out, err = call(*words, "--dry-run", "--data", "zz")
+    assert (code, "7 of 7 runs are missing" in out) == (0, True)
+    assert err == "note: --data: no run that belongs here is of data zz yet\n"
+    code, _, err = call(*words, "--data", "zz")
+    assert code == 2
+    found = re.search(r"expected the data of demo below --data-root to begin with 'zz'; found (\w{16})$", err, re.M)
+    assert found, err
+    code, _, err = call(*words, "--data", "ffff")  # what the store has, where the data is other
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert f"to begin with 'ffff'; found {found[1]}" in err
+    code, out, _ = call(*words, "--data", found[1][:5])
+    assert code == 0
+    assert out.count("finished (") == 7
+
+
+def test_chosen_data_chooses_among_the_runs_of_its_own_data_set(call: Call) -> None:
+    for benchmark, labeled, train, data in ((KVASIR, 120, 800, "a" * 16), (KVASIR, 120, 800, "b" * 16),
+                                            (load_benchmark("cvc"), 73, 490, "c" * 16)):  # fmt: skip
+        for seed in (1, 2):
+            if seed == 1 or data[0] == "a":
+                write_run(Store(Path("results")), "mt", seed, [0.5], benchmark=benchmark, fingerprint=data,
+                          labeled=labeled, train=train)  # fmt: skip
+    words = ["--table", "2", "--protocol", "mini", "--labeled", "15%", "--set", 'metrics=["dsc"]']
+    code, _, err = call("report", *words)
+    assert (code, "--data FINGERPRINT chooses" in err) == (2, True)
+    code, out, _ = call("report", *words, "--data", "aa", "--format", "markdown")
+    assert code == 0
+    (row,) = (line for line in out.splitlines() if line.startswith("| MT"))
+    assert row.count("50.00") == 2, row
+    code, out, _ = call("report", *words, "--data", "bb,cc", "--format", "markdown")
+    assert (code, "50.00" in out) == (0, True)
+    code, out, _ = call("report", *words, "--data", "aa", "--format", "markdown")
+    (printed,) = re.findall(r"all of them by `ssl-bench (.+?)`", out.replace("\n", " "))
+    code, out, _ = call(*shlex.split(printed), "--dry-run")
+    assert code == 0
+    lacked = [line for line in out.splitlines() if "mt" in line.split()]
+    assert len(lacked) == 1, out  # seed 2 on CVC-ClinicDB alone
+    assert "cvc" in lacked[0].split()
+    for command in ("report", "reproduce"):  # of neither data set, so that it could come for either
+        code, _, err = call(command, *words, "--data", "zz")
+        assert (code, len(err.splitlines())) == (2, 1)
+        assert "--data: expected the beginning of aaaaaaaaaaaaaaaa (kvasir), " in err
+    write_run(Store(Path("results")), "mt", 1, [0.5], fingerprint="e" * 16)
+    code, _, err = call("reproduce", *words, "--data", "ee", "--dry-run")  # ISIC is not in the table
+    assert (code, "found 'ee'" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["reproduce"], ["--table N", "--figure N", "--all"]),
+        (["reproduce", "--table", "1", "--all"], ["exactly one of"]),
+        (["report"], ["--table N", "--figure N", "--all"]),
+        (["report", "--table", "1", "--figure", "1"], ["exactly one of"]),
+        (["reproduce", "--table", "9"], ["--table", "1, 2, 3, 4, 5", "9"]),
+        (["reproduce", "--figure", "2"], ["--figure", "1, 3, 4, 5", "2"]),
+        (["report", "--figure", "1"], ["--output", "--html"]),
+        (["report", "--all"], ["--output", "--html"]),
+        (["reproduce", "--table", "1", "--seeds", "one"], ["--seeds", "'one'"]),
+        (["reproduce", "--table", "1", "--labeled", "many"], ["--labeled", "'many'"]),
+        (["reproduce", "--table", "1", "--labeled", ","], ["--labeled", "','"]),
+        (["reproduce", "--table", "2", "--data", "zz"], ["--data", "there are none", "'zz'"]),
+        (["reproduce", "--table", "1", "--dataset", "nowhere.toml"], ["nowhere.toml"]),
+        (["reproduce", "--table", "1", "--set", "nonsense=1"], ["--set nonsense", "Table 1"]),
+        (["reproduce", "--table", "2", "--protocol", "mini", "--seeds", "1"], ["--data-root"]),
+        (["reproduce", "--table", "4", "--dataset", "demo", "--set", "score_every=0"], ["score_every", "greater than"]),
+        (["report", "--table", "5", "--dataset", "demo3d", "--set", "image_size=64"], ["--set image_size", "3D"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_clear_line(arguments: list[str], words: list[str], call: Call) -> None:
+    code, _, err = call(*arguments)
+    assert code == 2
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    assert all(word in line for word in words), line
+    assert not Path("results").exists()
+
+
+def test_a_share_that_is_said_twice_is_one() -> None:
+    assert asked_target(None, "15%,30%,15.0%", None, None, None).labeled == ("15%", "30%")

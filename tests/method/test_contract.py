@@ -1,0 +1,439 @@
+"""The method contract, for every method of the registry: in 2D and 3D, two and four classes, on every network."""
+
+import copy
+import dataclasses
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from laboratory import (
+    FACTS,
+    LABELED,
+    METHODS,
+    NAMES,
+    PROGRESS,
+    UNLABELED,
+    WITH_TEACHER,
+    WITH_TWO_STUDENTS,
+    Laboratory,
+    laboratory,
+    protocol_of,
+)
+from torch import Tensor, nn
+
+from ssl_bench.cards import Protocol, card_names, load_protocol
+from ssl_bench.method import Batch, Progress, Update
+from ssl_bench.networks import build_network
+from ssl_bench.ops import ExponentialMovingAverage
+
+PROTOCOLS = ["paper", "released-code", "mini"]
+# Protocol, dimensions, classes: every protocol's switches in 2D, the two that differ in 3D.
+CASES = [("paper", 2, 2), ("released-code", 2, 4), ("mini", 2, 2), ("paper", 3, 4), ("released-code", 3, 2)]
+# What a term reaches where that is not every part of every student: CCT's target, by the main decoder, is a constant.
+AUXILIARY = {f"auxiliary.{i}" for i in range(7)}
+REACHED = {("cct", "consistency"): {"network.encoder"} | AUXILIARY}
+# Methods whose networks see the views themselves, neither mixed nor noisy, in the first update.
+PLAIN = ["supervised", "mt", "cps", "cmtv1", "cmtv2", "cmtv3", "ucmt", "ucmt-cutmix"]
+
+EVERYTHING: Any = {
+    "params": [(name, *case) for name in NAMES for case in CASES],
+    "ids": lambda case: "{}, {}, {}D, {} classes".format(*case),
+}
+small_protocol = functools.cache(protocol_of)
+
+
+@pytest.fixture(**EVERYTHING)
+def lab(request: pytest.FixtureRequest) -> Laboratory:
+    """Every method under every protocol."""
+    name, protocol, dimensions, classes = request.param
+    return laboratory(name, small_protocol(protocol, dimensions), classes)
+
+
+@dataclass
+class Iteration:
+    """A whole iteration that several tests read, and copies of what was there before it."""
+
+    lab: Laboratory
+    parameters: dict[str, list[Tensor]]
+    images: dict[str, dict[str, Tensor]]
+    labels: Tensor
+    updates: list[Update]
+
+
+@pytest.fixture(scope="module", **EVERYTHING)
+def iteration(request: pytest.FixtureRequest) -> Iteration:
+    """One of every method under every protocol."""
+    name, protocol, dimensions, classes = request.param
+    lab = laboratory(name, small_protocol(protocol, dimensions), classes)
+    parameters = {name: [p.detach().clone() for p in net.parameters()] for name, net in lab.trained().items()}
+    parts = {"labeled": lab.labeled, "unlabeled": lab.unlabeled}
+    images = {part: {view: tensor.clone() for view, tensor in views.items()} for part, views in parts.items()}
+    return Iteration(lab, parameters, images, lab.batch.labels.clone(), list(lab.updates()))
+
+
+# -------------------------------------------------------------------------------------------------------- the registry
+
+
+def test_the_registry_has_the_methods_of_the_paper_and_the_usual_ones() -> None:
+    listed = "supervised, mt, cct, cps, cmtv1, cmtv2, cmtv3, ucmt, ucmt-cutmix, mt-cutmix, cps-cutmix, uamt"
+    assert set(listed.split(", ")) == set(FACTS) <= set(METHODS)
+    for name, method in METHODS.items():
+        assert method.name == name
+        assert method.title
+        assert method.reference
+    assert len({method.title for method in METHODS.values()}) == len(METHODS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_method_does_2d_and_3d(name: str) -> None:
+    assert METHODS[name].dimensions == (2, 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_default_hyperparameters_fit_every_protocol(name: str) -> None:
+    for protocol in card_names("protocols"):
+        for dimensions in METHODS[name].dimensions:
+            hyper = METHODS[name].hyperparameters().resolved(dimensions)
+            assert "auto" not in hyper.model_dump().values()
+            METHODS[name].check(hyper, load_protocol(protocol, dimensions=dimensions))
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_components_are_table_4s_check_marks(name: str) -> None:
+    assert METHODS[name].components == FACTS[name].components
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_methods_have_the_networks_that_their_papers_give_them(name: str) -> None:
+    lab, facts = laboratory(name, protocol_of("paper")), FACTS[name]
+    assert set(lab.trained()) == set(facts.students)
+    assert set(lab.method.networks) - set(facts.students) == facts.teachers
+    assert len(lab.teachers()) == len(facts.teachers)
+
+
+def test_only_ucmt_updates_twice() -> None:
+    updates = {name: METHODS[name].updates_per_iteration for name in FACTS}
+    assert {name for name, count in updates.items() if count == 2} == {"ucmt", "ucmt-cutmix"}
+    assert set(updates.values()) == {1, 2}
+
+
+# ------------------------------------------------------------------------------------------------------------ updates
+
+
+def test_it_yields_as_many_updates_as_it_says(iteration: Iteration) -> None:
+    assert len(iteration.updates) == iteration.lab.method.updates_per_iteration
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_the_terms_are_those_of_the_papers(name: str) -> None:
+    updates = list(laboratory(name, protocol_of("paper")).updates())
+    assert [set(update.terms) for update in updates] == [FACTS[name].terms] * FACTS[name].updates
+
+
+def test_no_gradient_reaches_a_teacher(lab: Laboratory) -> None:
+    parameters = [parameter for teacher in lab.teachers() for parameter in teacher.parameters()]
+    before = [parameter.clone() for parameter in parameters]
+    for update in lab.updates():
+        assert not any(parameter.requires_grad for parameter in parameters)
+        update.total.backward(retain_graph=True)
+        assert all(parameter.grad is None for parameter in parameters)
+    assert all(parameter.grad is None for parameter in parameters)
+    for call in lab.calls:
+        if isinstance(lab.method.networks[call.network], ExponentialMovingAverage):
+            assert not call.logits.requires_grad
+    if parameters:  # and yet it moves, by its average alone
+        assert any(not torch.equal(old, new) for old, new in zip(before, parameters, strict=True))
+
+
+def test_a_teacher_moves_only_in_after_update(lab: Laboratory) -> None:
+    parameters = [parameter for teacher in lab.teachers() for parameter in teacher.parameters()]
+    generator = lab.method.updates(lab.batch, PROGRESS)
+    before = [parameter.clone() for parameter in parameters]
+    for update in generator:
+        update.total.backward()
+        assert all(torch.equal(old, new) for old, new in zip(before, parameters, strict=True))
+        lab.method.after_update(PROGRESS)
+        before = [parameter.clone() for parameter in parameters]
+    assert all(torch.equal(old, new) for old, new in zip(before, parameters, strict=True))
+
+
+def test_every_term_reaches_every_student(lab: Laboratory) -> None:
+    """Each of its parts: encoder, decoder and head; and nothing else."""
+    learning = {name: p for name, p in lab.method.named_parameters() if p.requires_grad}
+    students = {part_of(name) for name in learning if name.split(".")[0] in lab.trained()}
+    assert len(students) == 3 * len(lab.trained())
+    for update in lab.updates():
+        for term, (_, value) in update.terms.items():
+            assert value.shape == ()
+            gradients = torch.autograd.grad(value, list(learning.values()), retain_graph=True, allow_unused=True)
+            found = {name: g for name, g in zip(learning, gradients, strict=True) if g is not None}
+            assert all(torch.isfinite(g).all() for g in found.values())
+            reached = {part_of(name) for name, g in found.items() if g.abs().sum() > 0}
+            assert reached == REACHED.get((lab.method.name, term), students), term
+
+
+def part_of(parameter: str) -> str:
+    """The part of a method that a parameter belongs to: `student1.encoder`, `auxiliary.2`."""
+    return ".".join(parameter.split(".")[:2])
+
+
+def test_lambda_multiplies_the_unsupervised_terms_alone(iteration: Iteration) -> None:
+    for update in iteration.updates:
+        weights = {term: weight for term, (weight, _) in update.terms.items()}
+        assert weights.pop("supervised") == 1
+        assert all(weight == PROGRESS.lambda_u for weight in weights.values())
+        assert bool(weights) == iteration.lab.method.uses_unlabeled
+
+
+def test_the_total_is_the_weighted_sum(iteration: Iteration) -> None:
+    for update in iteration.updates:
+        expected = math.fsum(weight * value.item() for weight, value in update.terms.values())
+        assert update.total.shape == ()
+        assert update.total.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_with_lambda_zero_the_gradient_is_the_supervised_one(lab: Laboratory) -> None:
+    progress = dataclasses.replace(PROGRESS, lambda_u=0.0)
+    update = next(lab.method.updates(lab.batch, progress))
+    parameters = [p for network in lab.trained().values() for p in network.parameters()]
+    whole = torch.autograd.grad(update.total, parameters, retain_graph=True)
+    supervised = torch.autograd.grad(update.terms["supervised"][1], parameters)
+    for a, b in zip(whole, supervised, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_after_an_iteration_the_students_have_learnt(iteration: Iteration) -> None:
+    for name, network in iteration.lab.trained().items():
+        before = iteration.parameters[name]
+        assert any(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True)), name
+
+
+def test_methods_are_deterministic(lab: Laboratory) -> None:
+    state = {key: value.clone() for key, value in lab.method.state_dict().items()}
+    ends = []
+    for _ in range(2):
+        lab.method.load_state_dict(state)
+        torch.manual_seed(5)
+        list(lab.updates())
+        ends.append({key: value.clone() for key, value in lab.method.state_dict().items()})
+    assert all(torch.equal(ends[0][key], ends[1][key]) for key in state)
+
+
+# ----------------------------------------------------------------------------------------------- what a method may see
+
+
+def test_labels_of_unlabelled_images_cannot_be_seen(lab: Laboratory) -> None:
+    assert Batch._fields == ("labeled", "labels", "unlabeled")
+    assert len(lab.batch.labels) == LABELED != UNLABELED
+    assert not [name for name in dir(lab.batch.unlabeled) if "label" in name or "mask" in name]
+
+
+def test_labels_decide_the_supervised_term_alone(lab: Laboratory) -> None:
+    state = {key: value.clone() for key, value in lab.method.state_dict().items()}
+    values = []
+    for labels in (lab.batch.labels, lab.classes - 1 - lab.batch.labels):
+        lab.method.load_state_dict(state)
+        torch.manual_seed(3)  # dropout
+        updates = list(lab.method.updates(lab.batch._replace(labels=labels), PROGRESS))  # no optimiser step
+        values.append([{term: value.item() for term, (_, value) in update.terms.items()} for update in updates])
+    for first, second in zip(*values, strict=True):
+        assert first.pop("supervised") != second.pop("supervised")
+        assert first == second
+
+
+def test_images_and_labels_are_left_as_they_are(iteration: Iteration) -> None:
+    """A view is made once an iteration, and whoever asks for it again gets the same tensor."""
+    assert torch.equal(iteration.lab.batch.labels, iteration.labels)
+    for part, views in (("labeled", iteration.lab.labeled), ("unlabeled", iteration.lab.unlabeled)):
+        assert all(torch.equal(views[view], before) for view, before in iteration.images[part].items())
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_every_network_sees_the_view_that_the_protocol_gives_it(name: str) -> None:
+    views = {
+        "views.labeled_student1": "strong2", "views.labeled_student2": "weak", "views.labeled_teacher": "strong1",
+        "views.student1": "weak", "views.student2": "strong1", "views.teacher": "strong2",
+    }  # fmt: skip
+    lab, facts = laboratory(name, protocol_of("paper", **views)), FACTS[name]
+    next(lab.updates())
+    labeled, unlabeled = lab.labeled, lab.unlabeled
+    first = [labeled["strong2"], unlabeled["weak"]]
+    expected = {
+        "network": first[:1], "student": first, "student1": first, "student2": [labeled["weak"], unlabeled["strong1"]],
+        "teacher": [labeled["strong1"], unlabeled["strong2"]] if name == "ucmt" else [unlabeled["strong2"]],
+    }  # fmt: skip
+    if name in PLAIN:
+        for network in lab.method.networks:
+            seen = [call.images for call in lab.calls_of(network)]
+            assert [id(images) for images in seen] == [id(images) for images in expected[network]], network
+    asked = {"labeled strong2"} | ({"unlabeled weak"} if METHODS[name].uses_unlabeled else set())
+    asked |= {"labeled weak", "unlabeled strong1"} if "student2" in facts.students else set()
+    asked |= {"unlabeled strong2"} if facts.teachers else set()
+    assert lab.asked == asked | ({"labeled strong1"} if name == "ucmt" else set())
+
+
+@pytest.mark.parametrize(("dimensions", "view"), [(2, "weak"), (3, "strong1")])
+def test_supervised_does_not_ask_for_unlabelled_images(dimensions: int, view: str) -> None:
+    lab = laboratory("supervised", protocol_of("paper", dimensions))
+    list(lab.updates())
+    assert lab.asked == {f"labeled {view}"}
+    assert not METHODS["supervised"].uses_unlabeled
+    assert all(METHODS[name].uses_unlabeled for name in FACTS if name != "supervised")
+
+
+# ---------------------------------------------------------------------------------------- what is scored, and branches
+
+
+def test_the_predictor_is_one_of_the_networks(lab: Laboratory) -> None:
+    networks = lab.method.networks
+    assert any(lab.method.predictor is network for network in networks.values())
+    assert networks[lab.method.predictor_name] is lab.method.predictor
+    lab.method.eval()
+    images = torch.randn(2, *lab.labeled["weak"].shape[1:])
+    with torch.no_grad():
+        for network in networks.values():
+            assert network(images).shape == (2, lab.classes, *lab.protocol.sides)
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_the_network_scored_is_the_one_that_is_settled(name: str) -> None:
+    method = laboratory(name, protocol_of("paper")).method
+    assert method.predictor_name == FACTS[name].scored
+
+
+def test_branches_are_logits_on_the_unlabelled_images(iteration: Iteration) -> None:
+    lab = iteration.lab
+    for update in iteration.updates:
+        assert (update.branches is not None) == (len(lab.method.networks) > 1)
+        if update.branches is not None:
+            shape = (UNLABELED, lab.classes, *lab.protocol.sides)
+            assert [branch.shape for branch in update.branches] == [shape] * 2
+
+
+@pytest.mark.parametrize(("protocol", "dimensions", "classes"), CASES)
+@pytest.mark.parametrize("name", [name for name, facts in FACTS.items() if facts.branches])
+def test_branches_are_the_two_of_figure_1_as_each_sees_the_images(
+    name: str, protocol: str, dimensions: int, classes: int
+) -> None:
+    lab = laboratory(name, small_protocol(protocol, dimensions), classes)
+    views = lab.protocol.views
+    seen = {"student": views.student1, "student1": views.student1, "student2": views.student2, "teacher": views.teacher}
+    first = next(lab.updates())
+    assert first.branches is not None
+    for branch, network in zip(first.branches, FACTS[name].branches, strict=True):
+        if name in PLAIN:
+            assert branch is lab.logits(network, lab.unlabeled[seen[network]])
+        else:  # a pixel's logits are of one pass of the network, over the image or over the one mixed into it
+            passes = torch.stack([call.logits for call in lab.calls_of(network) if len(call.logits) == UNLABELED])
+            own, partners = (passes == branch).all(2), (passes.roll(-1, 1) == branch).all(2)
+            assert (own | partners).any(0).all()
+            assert own.any(0).float().mean() > 0.4
+
+
+# ------------------------------------------------------------------------------------------- how networks are started
+
+
+def state_of(network: nn.Module) -> list[Tensor]:
+    return [parameter.detach() for parameter in network.parameters()]
+
+
+def same(first: nn.Module, second: nn.Module) -> bool:
+    """Whether two networks have equal weights, in tensors of their own."""
+    assert all(a is not b for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    return all(torch.equal(a, b) for a, b in zip(state_of(first), state_of(second), strict=True))
+
+
+def students_of(method: Any) -> list[nn.Module]:
+    return [getattr(method, name) for name in FACTS[method.name].students]
+
+
+@pytest.mark.parametrize("name", WITH_TWO_STUDENTS)
+def test_students_start_as_the_protocol_says(name: str) -> None:
+    different = laboratory(name, protocol_of("paper", student_init="different")).method
+    assert not same(different.student1, different.student2)
+    alike = laboratory(name, protocol_of("paper", student_init="same")).method
+    assert same(alike.student1, alike.student2)
+
+
+@pytest.mark.parametrize("student_init", ["same", "different"])
+@pytest.mark.parametrize("name", WITH_TEACHER)
+def test_the_teacher_starts_as_the_protocol_says(name: str, student_init: str) -> None:
+    own = laboratory(name, protocol_of("paper", teacher_start="own", student_init=student_init)).method
+    assert not any(same(own.teacher, student) for student in students_of(own))
+    copied = laboratory(name, protocol_of("paper", teacher_start="student1", student_init=student_init)).method
+    assert same(copied.teacher, students_of(copied)[0])
+
+
+@pytest.mark.parametrize("name", WITH_TEACHER)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_teacher_is_the_protocols(name: str, protocol: str) -> None:
+    lab = laboratory(name, protocol_of(protocol))
+    teacher = lab.method.teacher
+    assert all(module.training == (lab.protocol.teacher_mode == "train") for module in teacher.modules())
+    assert (teacher.decay, teacher.warmup) == (lab.protocol.ema_decay, lab.protocol.ema_warmup)
+    assert teacher.source == (lab.protocol.teacher_source if name in WITH_TWO_STUDENTS else (1.0,))
+    assert teacher.average_buffers == (lab.protocol.teacher_buffers == "ema")
+
+
+@pytest.mark.parametrize("name", WITH_TEACHER)
+@pytest.mark.parametrize(("iteration", "alpha"), [(1, 0.0), (2, 0.5), (4, 0.75), (1000, 0.9)])
+def test_iterations_count_from_zero_in_the_decays_warm_up(name: str, iteration: int, alpha: float) -> None:
+    protocol = protocol_of("paper", ema_warmup=True, ema_decay=0.9, teacher_source=[0.75, 0.25])
+    method = laboratory(name, protocol).method
+    before = [p.double() for p in state_of(method.teacher)]
+    weights = [0.75, 0.25] if name in WITH_TWO_STUDENTS else [1.0]
+    method.after_update(Progress(iteration, 2000, 0.1))
+    for i, found in enumerate(state_of(method.teacher)):
+        mean = sum(w * state_of(student)[i].double() for w, student in zip(weights, students_of(method), strict=True))
+        torch.testing.assert_close(found.double(), alpha * before[i] + (1 - alpha) * mean, rtol=1e-5, atol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------------ every network
+
+
+# Two auxiliary decoders of CCT, two passes of UA-MT.
+FEW = {"passes": 2, "vat": 1, "cutout": 1} | dict.fromkeys(
+    ["spatial_dropout", "context_masking", "object_masking", "feature_dropout", "feature_noise"], 0
+)
+
+
+@functools.cache
+def built(network: str, classes: int) -> tuple[Protocol, nn.Module]:
+    protocol = load_protocol("tiny", {"network": network}, dimensions=3 if network == "vnet" else 2)
+    return protocol, build_network(protocol, classes=classes)
+
+
+def drawn_anew(network: nn.Module) -> nn.Module:
+    """A copy with other weights: faster than to build it again."""
+    copied = copy.deepcopy(network)
+    for module in copied.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    return copied
+
+
+@pytest.mark.parametrize("name", NAMES)  # goes first, so that the library keeps what it prepared for a network
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("network", ["deeplabv3plus", "unet", "unet-small", "vnet"])
+def test_every_network_goes_through_an_iteration(name: str, network: str, classes: int) -> None:
+    protocol, template = built(network, classes)
+    few = {key: value for key, value in FEW.items() if key in METHODS[name].hyperparameters.model_fields}
+    lab = laboratory(name, protocol, classes, build=lambda: drawn_anew(template), **few)
+    before = {name: p.clone() for name, p in lab.method.named_parameters() if p.requires_grad}
+    updates = [
+        {term: value.item() for term, (_, value) in update.terms.items()} for update in lab.updates(learning_rate=1e-3)
+    ]
+    assert len(updates) == lab.method.updates_per_iteration
+    assert all(math.isfinite(value) for values in updates for value in values.values())
+    assert all(tensor.isfinite().all() for tensor in lab.method.state_dict().values())
+    after = dict(lab.method.named_parameters())
+    moved = {part_of(name) for name, old in before.items() if not torch.equal(old, after[name])}
+    assert moved == {part_of(name) for name in before}
+    lab.method.eval()
+    with torch.no_grad():
+        logits = lab.method.predictor(lab.unlabeled["weak"])
+    assert logits.shape == (UNLABELED, classes, *protocol.sides)
+    assert logits.isfinite().all()

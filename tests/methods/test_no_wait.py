@@ -1,0 +1,137 @@
+"""No iteration waits for the device: on torch's meta device there are no values to wait for, and asking raises."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import write_dataset
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ssl_bench.cards import Request, load_benchmark
+from ssl_bench.data.batches import BatchStream
+from ssl_bench.method import load_methods
+from ssl_bench.store import Store
+from ssl_bench.training.plan import plan_runs
+from ssl_bench.training.trainer import Trainer
+
+META = torch.device("meta")
+NAMES = sorted(load_methods())
+ONE_OF_EACH = dict.fromkeys(("vat", "spatial_dropout", "cutout", "feature_dropout", "feature_noise"), 1)
+
+
+class BlockingCopies(TorchDispatchMode):
+    """Notes copies to the device that would wait until the device has taken them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.ops.aten._to_copy.default and args[0].device != META and kwargs.get("device") == META:
+            self.note(args[0], non_blocking=bool(kwargs.get("non_blocking")))
+        if func is torch.ops.aten.copy_.default and args[0].device == META and args[1].device != META:
+            self.note(args[1], non_blocking=len(args) > 2 and args[2])
+        return func(*args, **kwargs)
+
+    def note(self, tensor: Tensor, *, non_blocking: bool) -> None:
+        if not non_blocking:
+            self.found.append(f"a tensor of {tuple(tensor.shape)} is copied to the device")
+
+
+class NewTensors(TorchFunctionMode):
+    """Notes `torch.tensor(values, device=...)` and its like, which copy the values to the device and wait."""
+
+    def __init__(self, noted: BlockingCopies) -> None:
+        super().__init__()
+        self.noted = noted
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        like = func in (Tensor.new_tensor, torch.unravel_index)  # the latter brings the sides to the device
+        device = args[0].device if like else torch.device(kwargs.get("device") or "cpu")
+        if (like or func in (torch.tensor, torch.as_tensor)) and device == META:
+            self.noted.found.append("torch.tensor builds a tensor on the device")
+        return func(*args, **kwargs)
+
+
+@pytest.fixture
+def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No autocast, and AdamW without its fused form: there is none of either for tensors without values."""
+    plain = torch.optim.AdamW
+
+    def without_fused(*arguments: Any, fused: bool, **options: Any) -> torch.optim.AdamW:
+        assert fused
+        return plain(*arguments, foreach=True, **options)
+
+    monkeypatch.setattr(torch.optim, "AdamW", without_fused)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+
+
+@pytest.fixture(scope="session")
+def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with twelve images."""
+    return write_dataset(tmp_path_factory.mktemp("discs"), "kvasir", [f"case{number}" for number in range(12)])
+
+
+def opened(name: str, dimensions: int, data: Path, folder: Path) -> tuple[Trainer, BatchStream]:
+    """A run on the meta device at its first iteration, and its batches."""
+    benchmark = load_benchmark({2: "kvasir", 3: "demo3d"}[dimensions])
+    settings = {"log_every": 2} | (ONE_OF_EACH if name == "cct" else {})
+    request = Request(benchmark, (name,), "2", "tiny", settings, (1,))
+    (job,) = plan_runs(request, torch.device("cpu"), data, allow_partial=True, advance=None)
+    run = Store(folder).folder(job.spec)
+    run.path.mkdir(parents=True)
+    trainer = Trainer(job, run, META)
+    trainer.method.train()
+    assert all(tensor.device == META for tensor in tree_leaves(trainer.method.state_dict()))
+    return trainer, trainer.open_stream()
+
+
+@pytest.mark.parametrize(("name", "dimensions"), [*((name, 2) for name in NAMES), ("ucmt", 3)])
+@pytest.mark.usefixtures("on_meta")
+def test_no_iteration_waits_for_the_device_before_its_log_line(
+    name: str, dimensions: int, discs: Path, tmp_path: Path
+) -> None:
+    trainer, stream = opened(name, dimensions, discs, tmp_path)
+    copies = BlockingCopies()
+    with NewTensors(copies), copies:
+        trainer.iterate(stream)  # any value that is asked for raises
+    assert copies.found == []
+    with pytest.raises(NotImplementedError, match="meta"):
+        trainer.iterate(stream)  # the log line reads the losses
+
+
+@pytest.mark.usefixtures("on_meta")
+def test_the_meta_device_sees_a_method_that_asks_for_a_value(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, stream = opened("mt", 2, discs, tmp_path)
+    updates = trainer.method.updates
+
+    def asking(*arguments: Any) -> Iterator[Any]:
+        for update in updates(*arguments):
+            if float(update.total.detach()) > 0:
+                yield update
+
+    monkeypatch.setattr(trainer.method, "updates", asking)
+    with pytest.raises(RuntimeError, match="meta"):
+        trainer.iterate(stream)
+
+
+def test_a_copy_that_waits_is_noted() -> None:
+    copies = BlockingCopies()
+    with NewTensors(copies), copies:
+        torch.zeros(2).to(META, non_blocking=True)
+        torch.zeros(3).to(META)
+        torch.tensor([1.0], device=META)
+        torch.empty(2, device=META).copy_(torch.zeros(2))
+        torch.empty(2, device=META).new_tensor([1.0])
+        torch.unravel_index(torch.empty(2, device=META, dtype=torch.long), (2, 3))
+    assert len(copies.found) == 5

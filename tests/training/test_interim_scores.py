@@ -1,0 +1,126 @@
+"""Scoring the test set on the way: training never notices, the curve is right, a stop in the middle loses nothing."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import write_dataset
+
+from ssl_bench.cards import Request, load_benchmark
+from ssl_bench.errors import InterruptedRunError, UserError
+from ssl_bench.launch.inprocess import run_all
+from ssl_bench.method import load_methods
+from ssl_bench.store import Run, Store
+from ssl_bench.training.job import Job
+from ssl_bench.training.plan import plan_runs
+from ssl_bench.training.provenance import provenance
+from ssl_bench.training.stop import StopSignal
+from ssl_bench.training.trainer import train
+
+CPU = torch.device("cpu")
+load_methods()
+
+
+class Silent:
+    """A display that may stop a run at a step of a task."""
+
+    def __init__(self, stop: StopSignal | None = None, at: tuple[str, int] = ("", 0)) -> None:
+        self.stop, self.at, self.task, self.steps = stop, at, "", 0
+
+    def start(self, task: str, done: int, total: int) -> None:
+        self.task = task
+
+    def step(self, text: str = "") -> None:
+        self.steps += self.task == self.at[0]
+        if self.stop is not None and self.task == self.at[0] and self.steps == self.at[1]:
+            self.stop.signal_number = 15
+
+    def begin_run(self, number: int, total: int, job: Job) -> None: ...
+
+    def end_run(self, outcome: str) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dataset(tmp_path_factory.mktemp("discs"), "kvasir", [f"c{i}" for i in range(12)])
+
+
+def plan(data: Path, name: str, **settings: Any) -> Job:
+    request = Request(load_benchmark("kvasir"), (name,), "3", "tiny", settings, (1,))
+    return plan_runs(request, CPU, data, allow_partial=True, advance=None)[0]
+
+
+def finished(job: Job, root: Path) -> Run:
+    store = Store(root)
+    assert not run_all([job], store, CPU, Silent()).failures
+    run = store.find(job.spec)
+    assert run is not None
+    return run
+
+
+def curve(run: Run) -> list[dict[str, str]]:
+    with (run.path / "test_curve.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("name", ["mt", "ucmt"])
+def test_training_and_scores_do_not_notice(name: str, discs: Path, tmp_path: Path) -> None:
+    without = finished(plan(discs, name, iterations=8), tmp_path / "a")
+    scored = finished(plan(discs, name, iterations=8, score_every=2), tmp_path / "b")
+    for file in ("weights.safetensors", "cases.csv", "curves.csv", "examples.npz"):
+        assert (without.path / file).read_bytes() == (scored.path / file).read_bytes()
+    assert not (without.path / "test_curve.csv").exists()
+    last = 4 if name == "ucmt" else 8
+    assert [row["iteration"] for row in curve(scored)] == [str(n) for n in range(2, last + 1, 2)]
+    for metric in ("dsc", "jaccard"):
+        assert float(curve(scored)[-1][metric]) == scored.result["scores"]["teacher"][metric]["mean"]
+
+
+def test_each_row_is_the_score_of_a_run_that_ends_there(discs: Path, tmp_path: Path) -> None:
+    # A supervised run's first iterations do not depend on how many follow.
+    rows = curve(finished(plan(discs, "supervised", iterations=7, score_every=3), tmp_path))
+    assert [row["iteration"] for row in rows] == ["3", "6"]
+    for row in rows:
+        ended = finished(plan(discs, "supervised", iterations=int(row["iteration"])), tmp_path)
+        for metric in ("dsc", "jaccard"):
+            assert float(row[metric]) == ended.result["scores"]["network"][metric]["mean"]
+
+
+@pytest.mark.parametrize("at", [("scoring", 1), ("scoring", 3), ("training", 2), ("training", 4)], ids=str)
+def test_a_run_stopped_in_or_before_such_a_scoring_ends_in_the_same_bytes(
+    at: tuple[str, int], discs: Path, tmp_path: Path
+) -> None:
+    job = plan(discs, "mt", iterations=4, score_every=2)
+    undisturbed = finished(job, tmp_path / "undisturbed")
+    folder, stop = Store(tmp_path / "stopped").folder(job.spec), StopSignal()
+    with suppress(InterruptedRunError):  # stopped at the last step of training, it scores to its end
+        train(job, folder, CPU, stop, Silent(stop, at), provenance(job.method, CPU))
+    assert stop.signal_number == 15
+    resumed = finished(job, tmp_path / "stopped")
+    for file in ("weights.safetensors", "cases.csv", "curves.csv", "test_curve.csv", "examples.npz"):
+        assert (undisturbed.path / file).read_bytes() == (resumed.path / file).read_bytes()
+
+
+def test_a_run_that_does_not_ask_for_it_keeps_the_identity_it_had_before_there_was_such_a_field(discs: Path) -> None:
+    spec = plan(discs, "mt").spec
+    data = spec.model_dump(mode="json")
+    later = ("score_every", "validation", "validation_share", "validate_every")
+    for key in ("name", "title", "note", "epochs", *later):
+        del data["protocol"][key]
+    del data["label_values"]
+    data["classes"] = len(spec.classes)
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    assert spec.hash == hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert plan(discs, "mt", score_every=2).spec.hash != spec.hash
+
+
+def test_it_must_be_a_number_of_iterations(discs: Path) -> None:
+    with pytest.raises(UserError, match="score_every"):
+        plan(discs, "mt", score_every=0)
