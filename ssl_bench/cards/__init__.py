@@ -4,6 +4,7 @@ from ssl_bench.cards.benchmark import GREY, VOLUME_SUFFIXES, Benchmark, Files, I
 from ssl_bench.cards.card import Card, parse_card, read_toml
 from ssl_bench.cards.grid import Column, Grid, Row, all_grids, load_grid
 from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
+from ssl_bench.cards.measurement import Measurement, measurement_of
 from ssl_bench.cards.metric import FRACTIONS, METRICS, Metric, metric_title
 from ssl_bench.cards.protocol import (
     ImageAugmentation,
@@ -31,6 +32,7 @@ __all__ = [
     "ImageAugmentation",
     "ImageProtocol",
     "Intensity",
+    "Measurement",
     "Metric",
     "Protocol",
     "Request",
@@ -48,6 +50,7 @@ __all__ = [
     "load_benchmark",
     "load_grid",
     "load_protocol",
+    "measurement_of",
     "metric_title",
     "number_of",
     "parse_card",

@@ -1,0 +1,44 @@
+"""Measurement: how a run's networks are scored. Nothing in it decides the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ssl_bench.cards.benchmark import Benchmark
+from ssl_bench.cards.card import Card, Count
+from ssl_bench.cards.metric import Metrics
+from ssl_bench.cards.protocol import ImageProtocol, Sides3D, VolumeProtocol
+
+
+class Measurement(Card):
+    """A frozen, complete description of one way of scoring. A run can be scored in several.
+
+    A field that does not apply (a stride in 2D, a tolerance without a metric that has one) is None, so that equal
+    measurements have equal keys.
+    """
+
+    metrics: Metrics
+    score_size: Literal["original"] | Count | None = Field(None, description="2D: side at which masks are compared")
+    stride: Sides3D | None = Field(None, description="3D: step from one window to the next, in voxels")
+    window_batch: Count | None = Field(None, description="3D: windows predicted at once; decides rounding alone")
+    largest_component: bool | None = Field(None, description="3D: keep the largest component of each class")
+
+    @property
+    def key(self) -> str:
+        """Eight hexadecimal digits of SHA-256 over the canonical JSON: the name of its files in a run's folder."""
+        text = json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def measurement_of(protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmark) -> Measurement:
+    """Return the measurement that a protocol (with `--set`) and a data set's card ask for together."""
+    fields: dict[str, Any] = {"metrics": benchmark.metrics if protocol.metrics == "auto" else protocol.metrics}
+    if isinstance(protocol, VolumeProtocol):
+        names = ("stride", "window_batch", "largest_component")
+    else:
+        names = ("score_size",)
+    return Measurement.model_validate(fields | {name: getattr(protocol, name) for name in names})
