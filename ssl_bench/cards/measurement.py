@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -36,9 +36,7 @@ class Measurement(Card):
 
 def measurement_of(protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmark) -> Measurement:
     """Return the measurement that a protocol (with `--set`) and a data set's card ask for together."""
-    fields: dict[str, Any] = {"metrics": benchmark.metrics if protocol.metrics == "auto" else protocol.metrics}
-    if isinstance(protocol, VolumeProtocol):
-        names = ("stride", "window_batch", "largest_component")
-    else:
-        names = ("score_size",)
-    return Measurement.model_validate(fields | {name: getattr(protocol, name) for name in names})
+    is_3d = isinstance(protocol, VolumeProtocol)
+    names = ["stride", "window_batch", "largest_component"] if is_3d else ["score_size"]
+    metrics = benchmark.metrics if protocol.metrics == "auto" else protocol.metrics
+    return Measurement.model_validate({"metrics": metrics} | {name: getattr(protocol, name) for name in names})
