@@ -16,8 +16,6 @@ import nibabel
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ssl_bench.atomic import require_folder, write_bytes, writing
@@ -26,13 +24,13 @@ from ssl_bench.data.batches import channels_first
 from ssl_bench.data.dataset import resize
 from ssl_bench.data.images import natural, read_image
 from ssl_bench.data.volumes import NIFTI, read_array, scaled
-from ssl_bench.errors import UserError, first_line
+from ssl_bench.errors import UserError
 from ssl_bench.method import SSLMethod, parse_hyperparameters
 from ssl_bench.ops import entropy
 from ssl_bench.scoring.inference import BATCH, class_map, image_scores, volume_scores
 from ssl_bench.store import RunFolder, spec_of
 from ssl_bench.training.device import set_determinism
-from ssl_bench.training.job import build_method
+from ssl_bench.training.job import trained_method
 
 SUFFIXES = {
     2: (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"),
@@ -51,25 +49,6 @@ class Predictor:
     name: str
     network: nn.Module
     device: torch.device
-
-
-def find_run(run: str, results_root: Path) -> Path:
-    """Return a run's folder, named by its path or by its hash (or the beginning of it) in the results root.
-
-    Raises:
-        UserError: no run or several runs are meant.
-    """
-    if (Path(run) / "run.json").is_file():
-        return Path(run)
-    folders = [path.parent for path in sorted(results_root.glob("runs/*/*/*/run.json"))]
-    found = [path for path in folders if re.fullmatch("[0-9a-f]{16}", path.name) and path.name.startswith(run)]
-    if len(found) != 1:
-        several = f"{len(found)} runs: {', '.join(map(str, found[:5]))}{', ...' if len(found) > 5 else ''}"
-        raise UserError(
-            f"RUN: expected a run's folder, or the beginning of one run's hash in {results_root}; "
-            f"'{run}' names {several if found else 'none'}"
-        )
-    return found[0]
 
 
 def load_predictor(
@@ -94,17 +73,10 @@ def load_predictor(
             f"found version {method_class.version}"
         )
     hyper = parse_hyperparameters(method_class, spec.hyperparameters)
-    method = build_method(spec, method_class, hyper, device, pretrained=False).eval()
+    method = trained_method(RunFolder(folder), spec, method_class, hyper, device)
     name = network or method.predictor_name
     if name not in method.networks:
         raise UserError(f"--network: expected one of {', '.join(method.networks)}; found '{name}'")
-    path = folder / "weights.safetensors"
-    if not path.exists():
-        raise UserError(f"{path}: no such file; the run was imported from an export without --weights, or lost them")
-    try:
-        method.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{path}: not the run's weights: {first_line(error)}") from None
     return Predictor(folder, spec, name, method.networks[name], device)
 
 

@@ -13,16 +13,19 @@ from ssl_bench.cards.protocol import (
     Views,
     VolumeAugmentation,
     VolumeProtocol,
+    fields_that,
 )
 from ssl_bench.cards.request import Request
-from ssl_bench.cards.runspec import RunSpec
+from ssl_bench.cards.runspec import HARNESS, RUN_ID, RunSpec
 from ssl_bench.cards.settings import dotted, parse_setting, protocol_keys
 from ssl_bench.cards.share import number_of, parse_share, share, share_of
 
 __all__ = [
     "FRACTIONS",
     "GREY",
+    "HARNESS",
     "METRICS",
+    "RUN_ID",
     "VOLUME_SUFFIXES",
     "Benchmark",
     "Card",
@@ -47,6 +50,7 @@ __all__ = [
     "card_kinds",
     "card_names",
     "dotted",
+    "fields_that",
     "load_benchmark",
     "load_grid",
     "load_protocol",

@@ -10,8 +10,10 @@ from pydantic import Field
 
 from ssl_bench.cards.benchmark import Benchmark
 from ssl_bench.cards.card import Card, Count
-from ssl_bench.cards.metric import Metrics
+from ssl_bench.cards.metric import Metric, Metrics
 from ssl_bench.cards.protocol import ImageProtocol, Sides3D, VolumeProtocol
+
+SEEING = ("score_size", "stride", "largest_component")  # fields that decide every metric's value
 
 
 class Measurement(Card):
@@ -33,10 +35,25 @@ class Measurement(Card):
         text = json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
+    def applied_to(self, protocol: ImageProtocol | VolumeProtocol) -> ImageProtocol | VolumeProtocol:
+        """Return a protocol that measures so."""
+        own = {name: value for name in type(protocol).model_fields if (value := getattr(self, name, None)) is not None}
+        return protocol.model_copy(update=own)
 
-def measurement_of(protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmark) -> Measurement:
-    """Return the measurement that a protocol (with `--set`) and a data set's card ask for together."""
+    def measures_like(self, other: Measurement, metric: Metric) -> bool:
+        """Whether both measurements give a metric the same value, but for rounding."""
+        return metric in other.metrics and all(getattr(self, name) == getattr(other, name) for name in SEEING)
+
+
+def measurement_of(protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmark | None = None) -> Measurement:
+    """Return the measurement that a protocol (with `--set`) and a data set's card ask for together.
+
+    A run's resolved protocol names its metrics and needs no card: this is how runs were scored before measurements.
+    """
+    metrics = protocol.metrics
+    if metrics == "auto":
+        assert benchmark is not None, "a protocol that is not resolved needs the card"
+        metrics = benchmark.metrics
     is_3d = isinstance(protocol, VolumeProtocol)
     names = ["stride", "window_batch", "largest_component"] if is_3d else ["score_size"]
-    metrics = benchmark.metrics if protocol.metrics == "auto" else protocol.metrics
     return Measurement.model_validate({"metrics": metrics} | {name: getattr(protocol, name) for name in names})

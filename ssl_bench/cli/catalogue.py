@@ -102,9 +102,10 @@ def predict(
     from ssl_bench import predict as library
     from ssl_bench.launch.progress import counted
     from ssl_bench.method import load_methods
+    from ssl_bench.store import find_run
     from ssl_bench.training.device import choose_device
 
-    folder, registry = library.find_run(run, results_root), load_methods(*(methods_dir or []))
+    folder, registry = find_run(run, results_root), load_methods(*(methods_dir or []))
     predictor = library.load_predictor(folder, registry, choose_device(device), network)
     found = library.list_images(images, predictor.spec.protocol.dimensions)
     with counted(make_console(), "predicting") as advance:

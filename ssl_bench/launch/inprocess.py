@@ -16,7 +16,8 @@ from ssl_bench.training.device import set_determinism
 from ssl_bench.training.job import Job
 from ssl_bench.training.provenance import provenance
 from ssl_bench.training.stop import TIME_IS_UP, StopSignal
-from ssl_bench.training.trainer import Display, train
+from ssl_bench.training.train import train
+from ssl_bench.training.waiting import Display
 
 PROGRESS_SECONDS = 1.0
 

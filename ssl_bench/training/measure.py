@@ -1,0 +1,69 @@
+"""Scores networks case by case, and writes the scores of one measurement."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from ssl_bench.atomic import write_bytes
+from ssl_bench.errors import InterruptedRunError
+from ssl_bench.method import SSLMethod
+from ssl_bench.scoring.scorer import Row, Scorer, summary
+from ssl_bench.store import RunFolder, scores_entry
+from ssl_bench.training.examples import Album
+from ssl_bench.training.stop import StopSignal
+from ssl_bench.training.waiting import Display
+
+
+def score_all(
+    scorer: Scorer, networks: Mapping[str, nn.Module], stop: StopSignal, display: Display, album: Album | None = None
+) -> list[Row]:
+    """Score networks on a scorer's cases; `album` takes the predictions for pictures.
+
+    Raises:
+        InterruptedRunError: `stop` was set; between two cases.
+    """
+    rows: list[Row] = []
+    left = len(scorer.ids) * len(networks)
+    display.start("scoring", 0, left)
+    for one in scorer.predictions(networks):
+        rows += scorer.rows(one)
+        left -= 1
+        display.step()
+        if album is not None:
+            album.add(one)
+        if stop.signal_number is not None and left:
+            raise InterruptedRunError(stop.signal_number)
+    return rows
+
+
+def validated(scorer: Scorer, method: SSLMethod, stop: StopSignal, display: Display) -> dict[str, Any] | None:
+    """Score the predictor on the validation cases, where the protocol sets some apart."""
+    if not scorer.ids:
+        return None
+    rows = score_all(scorer, {method.predictor_name: method.predictor}, stop, display)
+    (means,) = summary(rows, scorer.measurement.metrics).values()
+    return {"cases": len(scorer.ids), "scores": means}
+
+
+def write_scores(
+    folder: RunFolder,
+    scorer: Scorer,
+    rows: Sequence[Row],
+    seconds: float,
+    validation: Mapping[str, Any] | None,
+    provenance: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write the cases file of a measurement; returns its entry for run.json."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(scorer.header)
+    writer.writerows(rows)
+    content = text.getvalue().encode()
+    measurement = scorer.measurement
+    write_bytes(folder.cases(measurement.key), content)
+    return scores_entry(measurement, summary(rows, measurement.metrics), content, seconds, validation, provenance)
