@@ -123,15 +123,10 @@ def status(
     results_root: ResultsOption = RESULTS,
 ) -> None:
     """List runs: finished, running, interrupted, queued on a cluster, failed and why; what tells like ones apart."""
-    from ssl_bench.launch.slurm import queue
+    from ssl_bench.launch.launcher import queued
     from ssl_bench.report.runs import status_table
 
     unreadable: list[str] = []
     entries = existing_store(results_root).entries(unreadable)
-    try:
-        queued = {submission.name: submission.state.lower() for submission in queue(results_root)}
-    except UserError as error:  # a cluster that does not answer hides nothing of the store
-        say(str(error))
-        queued = {}
-    status_table(entries, queued, every=every).print(make_console())
+    status_table(entries, queued(results_root), every=every).print(make_console())
     warn(unreadable)

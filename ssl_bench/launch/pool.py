@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
+import torch
+from rich.console import Console
+
 from ssl_bench.errors import InterruptedRunError
+from ssl_bench.launch.contract import Launcher, PlannedRun
+from ssl_bench.launch.progress import PoolDisplay
 from ssl_bench.launch.task import Outcome, Task
 from ssl_bench.store import Run, Store
 from ssl_bench.training.stop import TIME_IS_UP, StopSignal
@@ -78,6 +83,22 @@ class Pool:
             process.wait()
 
 
+class LocalPool(Launcher):
+    """Trains in processes of this machine, one at a time per slot."""
+
+    def __init__(self, slots: tuple[str, ...], console: Console, deadline: float | None) -> None:
+        self.slots, self.console, self.deadline = slots, console, deadline
+        self.device = torch.device(slots[0])
+
+    def run(self, planned: Sequence[PlannedRun], store: Store) -> Outcome:
+        """Train each run in a process."""
+        display = PoolDisplay(self.console, store)
+        try:
+            return run_pool([one.task for one in planned], store, self.slots, display, self.deadline)
+        finally:
+            display.close()
+
+
 def deal(devices: Sequence[str], jobs: int) -> list[str]:
     """Return the device of each of `jobs` slots, dealt out in turn."""
     return [devices[number % len(devices)] for number in range(jobs)]
@@ -100,7 +121,7 @@ def run_pool(
         while waiting or pool.active:
             for task, code in pool.ended():
                 done += 1
-                console.ended(task, _settle(task, code, store, outcome), done, total)
+                console.ended(task, settle(task, code, store, outcome), done, total)
             if stop.signal_number == TIME_IS_UP:
                 outcome.time_is_up = True
                 break  # leaving the pool stops its processes
@@ -134,8 +155,8 @@ def explain(task: Task, code: int, run: Run | None) -> str | None:
     return f"{task.last_words() or 'ended'} (exit code {code}; see {task.log})"
 
 
-def _settle(task: Task, code: int, store: Store, outcome: Outcome) -> str:
-    """Count a run whose process has ended; returns how it went."""
+def settle(task: Task, code: int, store: Store, outcome: Outcome) -> str:
+    """Count a run whose process has ended with an exit code; returns how it went."""
     assert task.spec is not None
     reason = explain(task, code, store.find(task.spec))
     if reason is None:
