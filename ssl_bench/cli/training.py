@@ -76,7 +76,7 @@ def run(
     from ssl_bench.launch.launcher import choose_launcher
     from ssl_bench.launch.progress import counted
     from ssl_bench.method import load_methods
-    from ssl_bench.report.runs import comparison_table
+    from ssl_bench.reporting.runs import comparison_table
     from ssl_bench.store import Store
     from ssl_bench.training.plan import plan_runs
 
@@ -134,7 +134,7 @@ def reproduce(
     from ssl_bench.launch.launcher import choose_launcher
     from ssl_bench.launch.progress import counted
     from ssl_bench.method import load_methods
-    from ssl_bench.report.missing_runs import lack_table
+    from ssl_bench.reporting.missing_runs import lack_table
     from ssl_bench.store import Store
     from ssl_bench.training.plan import plan_runs
 

@@ -11,7 +11,7 @@ from ssl_bench.atomic import WEIGHT_FILES
 from ssl_bench.cards import Grid, setting_words
 from ssl_bench.command import quantity, run_words
 from ssl_bench.grids.aim import Place, Target
-from ssl_bench.report.gather import Body, View
+from ssl_bench.reporting.gather import Body, View
 from ssl_bench.store import Run
 
 CASES = {2: "images", 3: "volumes"}
