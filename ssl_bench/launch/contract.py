@@ -61,6 +61,14 @@ class Launcher(ABC):
     slots: tuple[str, ...] = ()
 
     @abstractmethod
+    def __init__(self, options: LaunchOptions) -> None:
+        """Read the options.
+
+        Raises:
+            UserError: a value is wrong.
+        """
+
+    @abstractmethod
     def run(self, planned: Sequence[PlannedRun], store: Store) -> Outcome:
         """Train every run that is not finished, or submit it.
 
@@ -69,7 +77,8 @@ class Launcher(ABC):
             UserError: the launcher cannot be used here.
         """
 
-    def queue(self, results_root: Path) -> dict[str, str]:  # noqa: ARG002
+    @classmethod
+    def queue(cls, results_root: Path) -> dict[str, str]:
         """Return the runs of a results root that wait or run elsewhere: their state by hash.
 
         Raises:
@@ -93,24 +102,23 @@ class Launcher(ABC):
         raise UserError(f"sweep: {type(self).__name__} runs no sweeps; --launcher local does")
 
 
-Factory = Callable[[LaunchOptions], Launcher]
-FactoryType = TypeVar("FactoryType", bound=Factory)
+LauncherType = TypeVar("LauncherType", bound=type[Launcher])
 OPTIONS = ("jobs", "minutes", "slurm")  # that a launcher may take; every launcher takes `device`
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered launcher: a class or function that makes it, and the names of the options that it takes."""
+    """A registered launcher, and the names of the options that it takes."""
 
-    make: Factory
+    launcher: type[Launcher]
     takes: frozenset[str]
 
 
 REGISTRY: dict[str, Entry] = {}
 
 
-def register_launcher(name: str, takes: Collection[str] = ()) -> Callable[[FactoryType], FactoryType]:
-    """Register a launcher under the name that `--launcher` takes (decorator of a class or a function).
+def register_launcher(name: str, takes: Collection[str] = ()) -> Callable[[LauncherType], LauncherType]:
+    """Register a launcher under the name that `--launcher` takes (class decorator).
 
     Args:
         name: of the launcher.
@@ -121,13 +129,14 @@ def register_launcher(name: str, takes: Collection[str] = ()) -> Callable[[Facto
 
     """
 
-    def add(make: FactoryType) -> FactoryType:
+    def add(launcher: LauncherType) -> LauncherType:
         if name in REGISTRY:
-            raise UserError(f"launcher '{name}': {make.__module__} and {REGISTRY[name].make.__module__} both define it")
-        unknown = set(takes) - set(OPTIONS)
+            known = REGISTRY[name].launcher.__module__
+            raise UserError(f"launcher '{name}': {launcher.__module__} and {known} both define it")
+        unknown = sorted(set(takes) - set(OPTIONS))
         if unknown:
-            raise UserError(f"launcher '{name}': takes: expected some of {', '.join(OPTIONS)}; found {sorted(unknown)}")
-        REGISTRY[name] = Entry(make, frozenset(takes))
-        return make
+            raise UserError(f"launcher '{name}': takes: expected some of {', '.join(OPTIONS)}; found {unknown}")
+        REGISTRY[name] = Entry(launcher, frozenset(takes))
+        return launcher
 
     return add

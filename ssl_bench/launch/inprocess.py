@@ -8,11 +8,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-from rich.console import Console as Terminal
 
 from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
-from ssl_bench.launch.contract import Launcher, PlannedRun
-from ssl_bench.launch.progress import RunDisplay
 from ssl_bench.launch.task import Outcome
 from ssl_bench.store import RunFolder, Store
 from ssl_bench.training.device import set_determinism
@@ -32,22 +29,6 @@ class Console(Display, Protocol):
 
     def end_run(self, outcome: str) -> None:
         """The run ended: finished, failed and why, finished before, or left to another process."""
-
-
-class InProcess(Launcher):
-    """Trains in this process. `slots` holds its device."""
-
-    def __init__(self, slots: tuple[str, ...], console: Terminal, deadline: float | None) -> None:
-        self.slots, self.console, self.deadline = slots, console, deadline
-        self.device = torch.device(slots[0])
-
-    def run(self, planned: Sequence[PlannedRun], store: Store) -> Outcome:
-        """Train one run after the other."""
-        display = RunDisplay(self.console)
-        try:
-            return run_all([one.job for one in planned], store, self.device, display, self.deadline)
-        finally:
-            display.close()
 
 
 def run_all(

@@ -6,14 +6,13 @@ import importlib
 import importlib.metadata
 import importlib.util
 import logging
-import pkgutil
 import sys
 from pathlib import Path
 
-from ssl_bench import launch
 from ssl_bench.errors import UserError
 from ssl_bench.launch.contract import OPTIONS, REGISTRY, Launcher, LaunchOptions
 
+BUILT_IN = ("local", "slurm")  # files of this folder that register a launcher; light to import, for `status`
 ENTRY_POINTS = "ssl_bench.launchers"
 log = logging.getLogger("ssl_bench")
 _FILES: dict[Path, str] = {}  # users' files that were imported, with the name that each registered
@@ -33,7 +32,7 @@ def choose_launcher(name: str, options: LaunchOptions) -> Launcher:
         if getattr(options, option) is not None and option not in REGISTRY[known].takes:
             others = " or ".join(sorted(other for other, entry in REGISTRY.items() if option in entry.takes))
             raise UserError(f"--{option}: needs --launcher {others}")
-    return REGISTRY[known].make(options)
+    return REGISTRY[known].launcher(options)
 
 
 def queued(results_root: Path) -> dict[str, str]:
@@ -43,22 +42,22 @@ def queued(results_root: Path) -> dict[str, str]:
     """
     load_launchers()
     found = dict[str, str]()
-    for entry in REGISTRY.values():
+    for name in sorted(REGISTRY):
         try:
-            found |= entry.make(LaunchOptions()).queue(results_root)
+            found |= REGISTRY[name].launcher.queue(results_root)
         except UserError as error:
             log.warning("%s", error)
     return found
 
 
 def load_launchers() -> None:
-    """Import the files of this folder and the entry points of other packages, which register their launchers.
+    """Import the built-in files and the entry points of other packages, which register their launchers.
 
     Raises:
         UserError: an entry point cannot be imported.
     """
-    for module in pkgutil.iter_modules(launch.__path__):
-        importlib.import_module(f"{launch.__name__}.{module.name}")
+    for name in BUILT_IN:
+        importlib.import_module(f"ssl_bench.launch.{name}")
     for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
         try:
             point.load()

@@ -11,12 +11,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
-import torch
-from rich.console import Console
-
 from ssl_bench.errors import InterruptedRunError
-from ssl_bench.launch.contract import Launcher, PlannedRun
-from ssl_bench.launch.progress import PoolDisplay
 from ssl_bench.launch.task import Outcome, Task
 from ssl_bench.store import Run, Store
 from ssl_bench.training.stop import TIME_IS_UP, StopSignal
@@ -81,22 +76,6 @@ class Pool:
                 self.stop(task)
         for _, process in self.active.values():
             process.wait()
-
-
-class LocalPool(Launcher):
-    """Trains in processes of this machine, one at a time per slot."""
-
-    def __init__(self, slots: tuple[str, ...], console: Console, deadline: float | None) -> None:
-        self.slots, self.console, self.deadline = slots, console, deadline
-        self.device = torch.device(slots[0])
-
-    def run(self, planned: Sequence[PlannedRun], store: Store) -> Outcome:
-        """Train each run in a process."""
-        display = PoolDisplay(self.console, store)
-        try:
-            return run_pool([one.task for one in planned], store, self.slots, display, self.deadline)
-        finally:
-            display.close()
 
 
 def deal(devices: Sequence[str], jobs: int) -> list[str]:

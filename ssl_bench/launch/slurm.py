@@ -88,7 +88,8 @@ class Slurm(Launcher):
         log.info("finished before: %d; queued or being trained already: %d", len(finished), waiting)
         return Outcome(already_finished=len(finished))
 
-    def queue(self, results_root: Path) -> dict[str, str]:
+    @classmethod
+    def queue(cls, results_root: Path) -> dict[str, str]:
         """Return Slurm's state of every run that waits or runs there, by hash."""
         return {submission.name: submission.state.lower() for submission in queue(results_root)}
 

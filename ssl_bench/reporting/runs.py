@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ssl_bench.cards import dotted, metric_title, toml_value
-from ssl_bench.command import quantity
+from ssl_bench.cards import dotted, metric_title
+from ssl_bench.command import quantity, toml_value
 from ssl_bench.errors import UserError
 from ssl_bench.reporting.notes import CASES, origin
 from ssl_bench.reporting.scores import mean_and_deviation, seed_scores, undefined

@@ -37,7 +37,8 @@ class Nice(Launcher):
             (store.root / "nice.json").write_text(json.dumps(program))
         return outcome
 
-    def queue(self, results_root):
+    @classmethod
+    def queue(cls, results_root):
         return {"0123456789abcdef": "being nice"}
 """
 DEMO = ["run", "--dataset", "demo", "--protocol", "tiny", "--iterations", "2", "--device", "cpu"]
@@ -94,11 +95,11 @@ def test_an_entry_point_is_a_launcher(nice: Path, tmp_path: Path, monkeypatch: p
         ("", "--launcher: expected one registered launcher in mine.py, found none"),
         ("1 / 0", "mine.py: launcher cannot be imported: ZeroDivisionError: division by zero"),
         (
-            "from ssl_bench.launch.contract import register_launcher\nregister_launcher('local')(print)",
-            "launcher 'local': builtins and ssl_bench.launch.local both define it",
+            "from ssl_bench.launch.contract import register_launcher\nregister_launcher('local')(type('Mine', (), {}))",
+            "launcher 'local': ssl_bench_launchers.mine and ssl_bench.launch.local both define it",
         ),
         (
-            "from ssl_bench.launch.contract import register_launcher\nregister_launcher('x', ['gpus'])(print)",
+            "from ssl_bench.launch.contract import register_launcher\nregister_launcher('x', ['gpus'])(type('Mine', (), {}))",
             "launcher 'x': takes: expected some of jobs, minutes, slurm; found ['gpus']",
         ),
     ],

@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import Call, CommandLine
+from displays import Listener, Quick
 from handwritten import write_run
 
 from ssl_bench.cards import RunSpec
@@ -23,36 +23,13 @@ from ssl_bench.errors import InterruptedRunError, UserError
 from ssl_bench.launch import pool as pool_module
 from ssl_bench.launch import slurm
 from ssl_bench.launch.contract import LaunchOptions
-from ssl_bench.launch.inprocess import InProcess
 from ssl_bench.launch.launcher import choose_launcher
-from ssl_bench.launch.pool import LocalPool, Pool, deal, explain, run_pool
+from ssl_bench.launch.pool import Pool, deal, explain, run_pool
 from ssl_bench.launch.task import Task
 from ssl_bench.store import Store
 from ssl_bench.training.stop import StopSignal
 
 DEMO = ["run", "--dataset", "demo", "--protocol", "tiny"]
-
-
-class Quick(Task):
-    """A task that a tiny program stands for: `words` are its source."""
-
-    started: list[tuple[str, int | None]]
-
-    def start(self, device: str, threads: int | None = None) -> subprocess.Popen[bytes]:
-        self.started.append((device, threads))
-        return subprocess.Popen([sys.executable, "-S", "-c", *self.words, device], start_new_session=True)
-
-
-class Listener:
-    def __init__(self) -> None:
-        self.ends: list[tuple[str, str]] = []
-        self.most = 0
-
-    def show(self, active: Sequence[Task], done: int, total: int) -> None:
-        self.most = max(self.most, len(active))
-
-    def ended(self, task: Task, outcome: str, done: int, total: int) -> None:
-        self.ends.append((task.label, outcome))
 
 
 @pytest.fixture(autouse=True)
@@ -197,14 +174,13 @@ def test_a_signal_reaches_every_process_and_all_are_waited_for(
 
 
 def test_one_run_at_a_time_is_this_process_and_several_are_a_pool() -> None:
-    alone, pool = choose_launcher("local", LaunchOptions("cpu")), choose_launcher("local", LaunchOptions("cpu", 3))
-    assert (type(alone), alone.slots) == (InProcess, ("cpu",))
-    assert (type(pool), pool.slots) == (LocalPool, ("cpu", "cpu", "cpu"))
+    assert choose_launcher("local", LaunchOptions("cpu")).slots == ("cpu",)
+    assert choose_launcher("local", LaunchOptions("cpu", 3)).slots == ("cpu", "cpu", "cpu")
 
 
 def test_every_gpu_is_used_where_several_runs_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr("ssl_bench.launch.local.choose_device", torch.device)
+    monkeypatch.setattr("ssl_bench.training.device.choose_device", torch.device)
     assert choose_launcher("local", LaunchOptions("auto", 3)).slots == ("cuda:0", "cuda:1", "cuda:0")
     assert choose_launcher("local", LaunchOptions("cuda:1,cuda:0")).slots == ("cuda:1", "cuda:0")
 
