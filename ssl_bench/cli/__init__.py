@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import NoReturn
@@ -23,9 +24,19 @@ def before_torch() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may sum in another order each time
 
 
+class _ToStderr(logging.Handler):
+    """Prints what the package logs, a message a line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
+
+
 def main() -> NoReturn:
     """Entry point: a user's mistake is one clear message and exit code 2."""
     before_torch()
+    log, handler = logging.getLogger("ssl_bench"), _ToStderr(logging.INFO)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
     try:
         app()
     except UserError as error:
@@ -34,4 +45,6 @@ def main() -> NoReturn:
     except InterruptedRunError as error:
         say("interrupted: nothing is lost; the same command goes on from here")
         sys.exit(128 + error.signal_number)
+    finally:
+        log.removeHandler(handler)
     sys.exit(0)

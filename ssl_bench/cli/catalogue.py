@@ -15,7 +15,7 @@ from ssl_bench.errors import UserError
 def methods(methods_dir: MethodsDirOption = None) -> None:
     """List the methods with their papers and hyperparameters."""
     from ssl_bench.method import load_methods
-    from ssl_bench.report.table import Table
+    from ssl_bench.reporting.table import Table
 
     rows = []
     for name, method in sorted(load_methods(*(methods_dir or [])).items()):
@@ -41,7 +41,7 @@ def benchmarks(
 ) -> None:
     """List the data sets and protocols, or print one card with everything that it decides."""
     from ssl_bench.cards import card_kinds, card_names, load_benchmark, load_protocol
-    from ssl_bench.report.table import Table
+    from ssl_bench.reporting.table import Table
 
     if card is not None:
         kinds = card_kinds(card)
@@ -99,7 +99,7 @@ def predict(
     methods_dir: MethodsDirOption = None,
 ) -> None:
     """Write a finished run's masks for new images (PNG) and volumes (NIfTI), at their own sizes."""
-    from ssl_bench import predict as library
+    from ssl_bench import prediction as library
     from ssl_bench.launch.progress import counted
     from ssl_bench.method import load_methods
     from ssl_bench.store import find_run

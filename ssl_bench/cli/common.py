@@ -93,9 +93,16 @@ JobsOption = Annotated[
 ]
 MinutesOption = Annotated[
     float | None,
-    typer.Option("--minutes", min=0.01, help="Stop after so many minutes; the same command goes on from there."),
+    typer.Option(
+        "--minutes",
+        min=0.01,
+        help="Stop after so many minutes; the same command goes on from there. On Slurm the limit is --slurm time=...",
+    ),
 ]
-LauncherOption = Annotated[str, typer.Option("--launcher", help="local, or slurm: an array job over what is missing.")]
+LauncherOption = Annotated[
+    str,
+    typer.Option("--launcher", help="local; slurm: an array job of the missing runs; or a .py file with your own."),
+]
 SlurmOption = Annotated[
     str | None,
     typer.Option("--slurm", metavar="KEY=VALUE,...", help="With --launcher slurm: partition=...,gpus=1,time=4h."),

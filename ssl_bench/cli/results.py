@@ -32,7 +32,7 @@ from ssl_bench.cli.common import (
 from ssl_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from ssl_bench.report.figures import FigureReport
+    from ssl_bench.reporting.figures import FigureReport
 
 
 @app.command()
@@ -69,9 +69,9 @@ def report(
     from ssl_bench.grids.aim import shown as shown_runs
     from ssl_bench.grids.match import choose_data
     from ssl_bench.method import load_methods
-    from ssl_bench.report.gather import View
-    from ssl_bench.report.table import FORMATS
-    from ssl_bench.report.tables import TableReport, paper_table
+    from ssl_bench.reporting.gather import View
+    from ssl_bench.reporting.table import FORMATS
+    from ssl_bench.reporting.tables import TableReport, paper_table
 
     if format != "terminal" and format not in FORMATS:
         raise UserError(f"--format: expected terminal, {', '.join(FORMATS)}; found '{format}'")
@@ -93,11 +93,11 @@ def report(
         if grid.exhibit == "table":
             reports.append(paper_table(grid, target, runs, methods, view))
         else:
-            from ssl_bench.report.figures import paper_figure  # and with it all that draws, seconds of import
+            from ssl_bench.reporting.figures import paper_figure  # and with it all that draws, seconds of import
 
             reports.append(paper_figure(grid, target, runs, methods, view))
     if output is not None or html is not None:
-        from ssl_bench.report import publish
+        from ssl_bench.reporting import publish
 
         if output is not None:
             for one in reports:
@@ -123,15 +123,10 @@ def status(
     results_root: ResultsOption = RESULTS,
 ) -> None:
     """List runs: finished, running, interrupted, queued on a cluster, failed and why; what tells like ones apart."""
-    from ssl_bench.launch.slurm import queue
-    from ssl_bench.report.runs import status_table
+    from ssl_bench.launch.launcher import queued
+    from ssl_bench.reporting.runs import status_table
 
     unreadable: list[str] = []
     entries = existing_store(results_root).entries(unreadable)
-    try:
-        queued = {submission.name: submission.state.lower() for submission in queue(results_root)}
-    except UserError as error:  # a cluster that does not answer hides nothing of the store
-        say(str(error))
-        queued = {}
-    status_table(entries, queued, every=every).print(make_console())
+    status_table(entries, queued(results_root), every=every).print(make_console())
     warn(unreadable)

@@ -91,9 +91,9 @@ def sweep(
     if context.invoked_subcommand is not None:
         return
     from ssl_bench.cards import load_benchmark
+    from ssl_bench.launch.contract import LaunchOptions
     from ssl_bench.launch.launcher import choose_launcher
     from ssl_bench.launch.progress import PoolDisplay, counted
-    from ssl_bench.launch.slurm import submit_workers
     from ssl_bench.method import load_methods
     from ssl_bench.store import Store
     from ssl_bench.sweep.definition import ORACLE
@@ -110,12 +110,13 @@ def sweep(
         raise UserError(f"--name: expected letters, digits, '_', '.' and '-', found '{name}'")
     load_methods(*(methods_dir or []))
     benchmark = load_benchmark(dataset)
-    console, chosen, store = make_console(), choose_launcher(launcher, jobs, device, slurm), Store(results_root)
+    console, store = make_console(), Store(results_root)
+    chosen = choose_launcher(launcher, LaunchOptions(device, jobs, slurm=slurm, console=console))
     place = place_words(data_root, results_root, methods_dir, allow_partial)
     with counted(console, f"preparing {benchmark.title}") as advance:
         planner = Planner(
             benchmark, method, labeled or benchmark.labeled[0], protocol or benchmark.protocol, parsed_seeds(seeds),
-            chosen.planned, data_root, allow_partial, tuple(place), store, advance,
+            chosen.device, data_root, allow_partial, tuple(place), store, advance,
         )  # fmt: skip
         defined = settle_sweep(
             planner, parameters or [], parsed_settings(settings, iterations), known_sampler,
@@ -127,10 +128,10 @@ def sweep(
     say(f"sweep {study.name}")
     if defined.objective == "test":
         say(ORACLE)
-    if chosen.name == "slurm":
+    if not chosen.slots:
         words = ["sweep", *worker_words(defined, study.name, trials), *place]
         words += [] if storage is None else ["--storage", storage]
-        submit_workers(study.name, study.folder, words, chosen, results_root, say)
+        chosen.submit_workers(study.name, study.folder, words, results_root)
         return
     display = PoolDisplay(console, store)
     try:

@@ -44,10 +44,8 @@ from ssl_bench.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from ssl_bench.cards import Request
-    from ssl_bench.launch.launcher import Launcher
+    from ssl_bench.launch.contract import Launcher
     from ssl_bench.launch.task import Outcome
     from ssl_bench.store import Store
     from ssl_bench.training.job import Job
@@ -74,10 +72,11 @@ def run(
 ) -> None:
     """Train and score methods; finished runs are kept, interrupted ones go on. Ends in a table."""
     from ssl_bench.cards import Request, load_benchmark
+    from ssl_bench.launch.contract import LaunchOptions
     from ssl_bench.launch.launcher import choose_launcher
     from ssl_bench.launch.progress import counted
     from ssl_bench.method import load_methods
-    from ssl_bench.report.runs import comparison_table
+    from ssl_bench.reporting.runs import comparison_table
     from ssl_bench.store import Store
     from ssl_bench.training.plan import plan_runs
 
@@ -91,12 +90,13 @@ def run(
         settings=parsed_settings(settings, iterations),
         seeds=parsed_seeds(seeds),
     )
-    console, chosen = make_console(), choose_launcher(launcher, jobs, device, slurm, minutes)
+    console = make_console()
+    chosen = choose_launcher(launcher, LaunchOptions(device, jobs, minutes, slurm, console))
     with counted(console, f"preparing {benchmark.title}") as advance:
-        planned = plan_runs(request, chosen.planned, data_root, allow_partial=allow_partial, advance=advance)
+        planned = plan_runs(request, chosen.device, data_root, allow_partial=allow_partial, advance=advance)
     store = Store(results_root)
     place = place_words(data_root, results_root, methods_dir, allow_partial)
-    outcome = _train_all([(request, job) for job in planned], store, chosen, place, console)
+    outcome = _train_all([(request, job) for job in planned], store, chosen, place)
     finished = [found for job in planned if (found := store.find(job.spec)) is not None and found.status == "finished"]
     if finished:
         comparison_table(finished, {name: method.title for name, method in registry.items()}).print(console)
@@ -130,10 +130,11 @@ def reproduce(
     from ssl_bench.grids.aim import shown as shown_runs
     from ssl_bench.grids.match import choose_data
     from ssl_bench.grids.missing import lacking, requests, require_chosen_data, require_one_precision, wanted_runs
+    from ssl_bench.launch.contract import LaunchOptions
     from ssl_bench.launch.launcher import choose_launcher
     from ssl_bench.launch.progress import counted
     from ssl_bench.method import load_methods
-    from ssl_bench.report.missing_runs import lack_table
+    from ssl_bench.reporting.missing_runs import lack_table
     from ssl_bench.store import Store
     from ssl_bench.training.plan import plan_runs
 
@@ -154,59 +155,36 @@ def reproduce(
     lack_table(lacks, len(wanted) * len(parsed_seeds(seeds)), runs).print(console)
     if dry_run or not lacks:
         return
-    chosen, prepared = choose_launcher(launcher, jobs, device, slurm, minutes), dict[Any, Any]()
+    chosen = choose_launcher(launcher, LaunchOptions(device, jobs, minutes, slurm, console))
+    prepared = dict[Any, Any]()
     with counted(console, "preparing") as advance:
         planned = [
             (request, job)
             for request in requests(lacks)
             for job in plan_runs(
-                request, chosen.planned, data_root, allow_partial=allow_partial, advance=advance, prepared=prepared
+                request, chosen.device, data_root, allow_partial=allow_partial, advance=advance, prepared=prepared
             )
         ]
     require_chosen_data(choice, [job.spec for _, job in planned])
     require_one_precision(wanted, [job.spec for _, job in planned], chosen_runs)
     place = place_words(data_root, results_root, methods_dir, allow_partial)
-    exit_on_failures(_train_all(planned, store, chosen, place, console))
+    exit_on_failures(_train_all(planned, store, chosen, place))
 
 
 def _train_all(
-    planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launcher, place: Sequence[str], console: Console
+    planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launcher, place: Sequence[str]
 ) -> Outcome:
     """Train what was planned, and say it where the time was up."""
+    from ssl_bench.launch.contract import PlannedRun
+    from ssl_bench.launch.task import run_task
     from ssl_bench.training.plan import short_ramps
 
     for remark in short_ramps([job for _, job in planned]):
         say(f"note: {remark}")
-    outcome = _launch(planned, store, launcher, place, console)
+    outcome = launcher.run([PlannedRun(job, run_task(request, job, place, store)) for request, job in planned], store)
     if outcome.time_is_up:
         done = sum(store.folder(job.spec).is_finished for _, job in planned)
         say(
             f"--minutes: the time is up, {done} of {len(planned)} runs are finished; the same command goes on from here"
         )
     return outcome
-
-
-def _launch(
-    planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launcher, place: Sequence[str], console: Console
-) -> Outcome:
-    """Train where the launcher says: in this process, in several, or on a cluster."""
-    from ssl_bench.launch.inprocess import run_all
-    from ssl_bench.launch.pool import run_pool
-    from ssl_bench.launch.progress import PoolDisplay, RunDisplay
-    from ssl_bench.launch.slurm import submit_missing
-    from ssl_bench.launch.task import run_task
-
-    if launcher.name == "local" and len(launcher.slots) == 1:
-        display = RunDisplay(console)
-        try:
-            return run_all([job for _, job in planned], store, launcher.planned, display, launcher.deadline)
-        finally:
-            display.close()
-    tasks = [run_task(request, job, place, store) for request, job in planned]
-    if launcher.name == "slurm":
-        return submit_missing(tasks, store, launcher.device, launcher.options, launcher.at_once, say)
-    pool_display = PoolDisplay(console, store)
-    try:
-        return run_pool(tasks, store, launcher.slots, pool_display, launcher.deadline)
-    finally:
-        pool_display.close()

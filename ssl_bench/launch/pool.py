@@ -100,7 +100,7 @@ def run_pool(
         while waiting or pool.active:
             for task, code in pool.ended():
                 done += 1
-                console.ended(task, _settle(task, code, store, outcome), done, total)
+                console.ended(task, settle(task, code, store, outcome), done, total)
             if stop.signal_number == TIME_IS_UP:
                 outcome.time_is_up = True
                 break  # leaving the pool stops its processes
@@ -134,8 +134,8 @@ def explain(task: Task, code: int, run: Run | None) -> str | None:
     return f"{task.last_words() or 'ended'} (exit code {code}; see {task.log})"
 
 
-def _settle(task: Task, code: int, store: Store, outcome: Outcome) -> str:
-    """Count a run whose process has ended; returns how it went."""
+def settle(task: Task, code: int, store: Store, outcome: Outcome) -> str:
+    """Count a run whose process has ended with an exit code; returns how it went."""
     assert task.spec is not None
     reason = explain(task, code, store.find(task.spec))
     if reason is None:

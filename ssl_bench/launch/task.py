@@ -48,6 +48,16 @@ class Task:
     spec: RunSpec | None = None
     command: str = field(default_factory=lambda: typed_command())
 
+    def program(self, device: str) -> list[str]:
+        """Arguments of the process that does the work on a device."""
+        # -P: this package, and none that lies in the folder
+        return [sys.executable, "-P", "-m", "ssl_bench", *self.words, "--device", device]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment of that process: that of this one, and the command for the provenance."""
+        return {**os.environ, COMMAND: self.command}
+
     def start(self, device: str, threads: int | None = None) -> subprocess.Popen[bytes]:
         """Start it on a device, out of reach of the terminal's Ctrl-C: whoever started it passes that on.
 
@@ -60,18 +70,16 @@ class Task:
             UserError: the log cannot be written.
 
         """
-        words = [*self.words, "--device", device]
-        environment = {**os.environ, COMMAND: self.command}
+        environment = self.environment
         if threads is not None:
             environment.setdefault("OMP_NUM_THREADS", str(threads))
-        program = [sys.executable, "-P", "-m", "ssl_bench"]  # -P: this package, and none that lies in the folder
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as log:
-                log.write(f"$ {shlex.join(['ssl-bench', *words])}\n".encode())
+                log.write(f"$ {shlex.join(['ssl-bench', *self.words, '--device', device])}\n".encode())
                 log.flush()
                 return subprocess.Popen(  # noqa: S603
-                    [*program, *words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+                    self.program(device), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
                     start_new_session=True,
                 )  # fmt: skip
         except OSError as error:

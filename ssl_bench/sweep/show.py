@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from ssl_bench.atomic import write_bytes, writing
 from ssl_bench.cards import FRACTIONS, metric_title
 from ssl_bench.errors import UserError
-from ssl_bench.report.scores import mean_and_deviation, seed_scores
-from ssl_bench.report.table import Table
+from ssl_bench.reporting.scores import mean_and_deviation, seed_scores
+from ssl_bench.reporting.table import Table
 from ssl_bench.store import Run
 from ssl_bench.sweep.definition import ORACLE
 from ssl_bench.sweep.study import is_retried, load_sweep, parameters_of

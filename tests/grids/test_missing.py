@@ -13,9 +13,9 @@ from ssl_bench.cli.common import asked_target
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target
 from ssl_bench.grids.missing import estimated_seconds, lacking, requests, require_one_precision, wanted_runs
-from ssl_bench.report.gather import View
-from ssl_bench.report.missing_runs import lack_table
-from ssl_bench.report.tables import paper_table
+from ssl_bench.reporting.gather import View
+from ssl_bench.reporting.missing_runs import lack_table
+from ssl_bench.reporting.tables import paper_table
 from ssl_bench.store import Store
 
 MINI = Target(protocol="mini", settings={"metrics": ["dsc"]})

@@ -15,10 +15,10 @@ import numpy as np
 from ssl_bench.cards import FRACTIONS, Grid, Metric, metric_title
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Place
-from ssl_bench.report.published import Published, differences, published
-from ssl_bench.report.scores import undefined
-from ssl_bench.report.statistics import Scores, compare, holm
-from ssl_bench.report.table import Cell, Table
+from ssl_bench.reporting.published import Published, differences, published
+from ssl_bench.reporting.scores import undefined
+from ssl_bench.reporting.statistics import Scores, compare, holm
+from ssl_bench.reporting.table import Cell, Table
 from ssl_bench.store import Run
 
 SIGNIFICANT = 0.05  # of Holm-corrected p values over seeds and cases

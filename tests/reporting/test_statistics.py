@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ssl_bench.report.statistics import Scores, compare, holm, over_seeds_and_cases
+from ssl_bench.reporting.statistics import Scores, compare, holm, over_seeds_and_cases
 
 Values = Sequence[Sequence[Sequence[float | None]]]  # by seed, case and class; None: undefined
 

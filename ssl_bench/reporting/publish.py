@@ -13,12 +13,12 @@ import numpy as np
 
 from ssl_bench.atomic import require_folder, write_bytes, writing
 from ssl_bench.cards import Metric, dotted, metric_title
-from ssl_bench.report.draw import Example, Line, Panel, example_figure, line_figure, render
-from ssl_bench.report.figures import FigureReport, case_metric_title, case_score
-from ssl_bench.report.scores import mean_and_deviation, seed_scores
-from ssl_bench.report.site import Exhibit, Picture, RunPage, refuse_others, write_site
-from ssl_bench.report.table import FORMATS, Cell, Table
-from ssl_bench.report.tables import TableReport
+from ssl_bench.reporting.draw import Example, Line, Panel, example_figure, line_figure, render
+from ssl_bench.reporting.figures import FigureReport, case_metric_title, case_score
+from ssl_bench.reporting.scores import mean_and_deviation, seed_scores
+from ssl_bench.reporting.site import Exhibit, Picture, RunPage, refuse_others, write_site
+from ssl_bench.reporting.table import FORMATS, Cell, Table
+from ssl_bench.reporting.tables import TableReport
 from ssl_bench.store import Run
 
 FigureFormat = Literal["png", "svg", "pdf"]

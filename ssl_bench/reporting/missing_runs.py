@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ssl_bench.grids.missing import Lack, estimated_seconds
-from ssl_bench.report.table import Table
+from ssl_bench.reporting.table import Table
 from ssl_bench.store import Run
 
 

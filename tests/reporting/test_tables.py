@@ -15,11 +15,11 @@ from scipy import stats
 from ssl_bench.cards import load_benchmark, load_grid
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target, aim, places, upper_line
-from ssl_bench.report import published as published_module
-from ssl_bench.report.gather import View
-from ssl_bench.report.published import differences
-from ssl_bench.report.table import Cell, Table
-from ssl_bench.report.tables import TableReport, paper_table
+from ssl_bench.reporting import published as published_module
+from ssl_bench.reporting.gather import View
+from ssl_bench.reporting.published import differences
+from ssl_bench.reporting.table import Cell, Table
+from ssl_bench.reporting.tables import TableReport, paper_table
 from ssl_bench.store import Store
 
 RNG = np.random.default_rng(20)

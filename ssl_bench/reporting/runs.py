@@ -9,9 +9,9 @@ from typing import Any
 from ssl_bench.cards import dotted, metric_title
 from ssl_bench.command import quantity, toml_value
 from ssl_bench.errors import UserError
-from ssl_bench.report.notes import CASES, origin
-from ssl_bench.report.scores import mean_and_deviation, seed_scores, undefined
-from ssl_bench.report.table import Table
+from ssl_bench.reporting.notes import CASES, origin
+from ssl_bench.reporting.scores import mean_and_deviation, seed_scores, undefined
+from ssl_bench.reporting.table import Table
 from ssl_bench.store import Entry, Run, RunFolder, spec_of
 
 MOST = 60  # finished runs that `status` lists one by one

@@ -16,8 +16,8 @@ import pytest
 from browser import SIZES, contrasts, open_browser, prefer, requests, resize
 
 from ssl_bench.errors import UserError
-from ssl_bench.report.site import Exhibit, Picture, RunPage, write_site
-from ssl_bench.report.table import Cell, Table
+from ssl_bench.reporting.site import Exhibit, Picture, RunPage, write_site
+from ssl_bench.reporting.table import Cell, Table
 
 HOSTILE = """<script>window.injected = 1</script>"'><img src=x onerror="injected = 1">&lt; & {{ 7 * 7 }} </title>"""
 LONG = "unbreakable" * 40

@@ -25,13 +25,13 @@ from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target
 from ssl_bench.launch.inprocess import run_all
 from ssl_bench.method import load_methods
-from ssl_bench.report import figures as figures_module
-from ssl_bench.report import publish
-from ssl_bench.report.draw import Example, Panel, UncertaintyExample
-from ssl_bench.report.figures import FigureReport, paper_figure
-from ssl_bench.report.gather import View
-from ssl_bench.report.publish import write_files, write_html
-from ssl_bench.report.tables import TableReport, paper_table
+from ssl_bench.reporting import figures as figures_module
+from ssl_bench.reporting import publish
+from ssl_bench.reporting.draw import Example, Panel, UncertaintyExample
+from ssl_bench.reporting.figures import FigureReport, paper_figure
+from ssl_bench.reporting.gather import View
+from ssl_bench.reporting.publish import write_files, write_html
+from ssl_bench.reporting.tables import TableReport, paper_table
 from ssl_bench.store import Example as Kept
 from ssl_bench.store import Run, Store, write_pictures
 from ssl_bench.training.plan import plan_runs

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from ssl_bench.report.draw import (
+from ssl_bench.reporting.draw import (
     Example,
     Line,
     Panel,
@@ -318,7 +318,7 @@ def test_a_long_id_stands_on_two_lines_and_is_cut_after_them() -> None:
 
 PROGRAM = """
 import hashlib, numpy as np
-from ssl_bench.report.draw import *
+from ssl_bench.reporting.draw import *
 rng = np.random.default_rng(3)
 lines = Panel("t", "x", "y", (Line("MT", np.arange(5.0), rng.random((3, 5))),))
 mask = (rng.random((20, 30)) > 0.5).astype(np.uint8)

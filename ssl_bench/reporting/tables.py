@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from ssl_bench.cards import FRACTIONS, Column, Grid, Metric, Row, load_benchmark, metric_title
 from ssl_bench.grids.aim import Target, aim
 from ssl_bench.method import SSLMethod
-from ssl_bench.report.analysis import ENOUGH_SEEDS, FEW_SEEDS, Record, analyse, statistics_csv, statistics_table
-from ssl_bench.report.gather import Gathered, View, gather
-from ssl_bench.report.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
-from ssl_bench.report.oracle import oracle_table
-from ssl_bench.report.published import published
-from ssl_bench.report.scores import mean_and_deviation, seed_scores, undefined
-from ssl_bench.report.table import Cell, Emphasis, Table
+from ssl_bench.reporting.analysis import ENOUGH_SEEDS, FEW_SEEDS, Record, analyse, statistics_csv, statistics_table
+from ssl_bench.reporting.gather import Gathered, View, gather
+from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
+from ssl_bench.reporting.oracle import oracle_table
+from ssl_bench.reporting.published import published
+from ssl_bench.reporting.scores import mean_and_deviation, seed_scores, undefined
+from ssl_bench.reporting.table import Cell, Emphasis, Table
 from ssl_bench.store import Run
 
 NO_RUN, NONE = "no run", "—"

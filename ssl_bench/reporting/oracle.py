@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from ssl_bench.cards import FRACTIONS, Grid, Metric, metric_title
 from ssl_bench.grids.aim import Place
-from ssl_bench.report.gather import Body
-from ssl_bench.report.scores import mean_and_deviation, seed_scores
-from ssl_bench.report.table import Cell, Table
+from ssl_bench.reporting.gather import Body
+from ssl_bench.reporting.scores import mean_and_deviation, seed_scores
+from ssl_bench.reporting.table import Cell, Table
 from ssl_bench.store import Run
 
 HEADER = [

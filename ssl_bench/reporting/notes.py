@@ -14,7 +14,7 @@ from ssl_bench.store import Run
 
 if TYPE_CHECKING:
     from ssl_bench.grids.aim import Place, Target
-    from ssl_bench.report.gather import Body, View
+    from ssl_bench.reporting.gather import Body, View
 
 CASES = {2: "images", 3: "volumes"}
 

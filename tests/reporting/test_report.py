@@ -21,11 +21,11 @@ from ssl_bench.cards import Split, load_benchmark, load_grid
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target
 from ssl_bench.grids.match import choose_data
-from ssl_bench.report.gather import View
-from ssl_bench.report.runs import comparison_table, status_table
-from ssl_bench.report.scores import mean_and_deviation
-from ssl_bench.report.table import FORMATS, Table
-from ssl_bench.report.tables import TableReport, paper_table
+from ssl_bench.reporting.gather import View
+from ssl_bench.reporting.runs import comparison_table, status_table
+from ssl_bench.reporting.scores import mean_and_deviation
+from ssl_bench.reporting.table import FORMATS, Table
+from ssl_bench.reporting.tables import TableReport, paper_table
 from ssl_bench.store import Run, Store
 
 TITLES = ["Supervised", "MT", "CPS", "CMTv1", "CMTv2", "CMTv3", "UCMT"]
@@ -481,9 +481,11 @@ def test_the_terminal_shows_brackets_as_they_are() -> None:
 
 def test_the_store_and_the_tables_need_no_torch_and_no_report_the_training_code() -> None:
     program = (
-        "import sys, ssl_bench.store, ssl_bench.report.table, ssl_bench.grids.match, ssl_bench.report.runs\n"
+        "import sys, ssl_bench.store, ssl_bench.reporting.table, ssl_bench.grids.match, ssl_bench.reporting.runs\n"
+        "from ssl_bench.launch.launcher import queued; from pathlib import Path; queued(Path())\n"
         "assert 'torch' not in sys.modules\n"
-        "import ssl_bench.report.tables, ssl_bench.report.figures, ssl_bench.report.publish, ssl_bench.report.site\n"
+        "import ssl_bench.reporting.tables, ssl_bench.reporting.figures, ssl_bench.reporting.publish\n"
+        "import ssl_bench.reporting.site\n"
         "slow = {'ssl_bench.training.job', 'ssl_bench.scoring.inference', 'segmentation_models_pytorch'}\n"
         "assert not slow & set(sys.modules)"
     )

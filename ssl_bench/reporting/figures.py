@@ -12,7 +12,7 @@ from ssl_bench.cards import FRACTIONS, Grid, Metric, load_benchmark, metric_titl
 from ssl_bench.command import quantity
 from ssl_bench.grids.aim import Target, aim
 from ssl_bench.method import SSLMethod
-from ssl_bench.report.draw import (
+from ssl_bench.reporting.draw import (
     Example,
     Line,
     Panel,
@@ -21,9 +21,9 @@ from ssl_bench.report.draw import (
     line_figure,
     uncertainty_figure,
 )
-from ssl_bench.report.gather import Body, Gathered, View, gather
-from ssl_bench.report.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
-from ssl_bench.report.scores import seed_scores
+from ssl_bench.reporting.gather import Body, Gathered, View, gather
+from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
+from ssl_bench.reporting.scores import seed_scores
 from ssl_bench.store import Run
 
 CASES = 2  # rows of Figure 4 per data set, the first of those that are drawn by their ids

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ssl_bench.atomic import write_bytes
 from ssl_bench.errors import UserError
-from ssl_bench.report.table import Cell, Table
+from ssl_bench.reporting.table import Cell, Table
 
 TEMPLATES = Path(__file__).with_name("templates")
 ASSETS = ("style.css", "sort.js")
