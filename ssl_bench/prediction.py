@@ -25,12 +25,12 @@ from ssl_bench.data.dataset import resize
 from ssl_bench.data.images import natural, read_image
 from ssl_bench.data.volumes import NIFTI, read_array, scaled
 from ssl_bench.errors import UserError
-from ssl_bench.method import SSLMethod, parse_hyperparameters
+from ssl_bench.method import SSLMethod
 from ssl_bench.ops import entropy
 from ssl_bench.scoring.inference import BATCH, class_map, image_scores, volume_scores
 from ssl_bench.store import RunFolder, spec_of
 from ssl_bench.training.device import set_determinism
-from ssl_bench.training.job import trained_method
+from ssl_bench.training.job import method_of, trained_method
 
 SUFFIXES = {
     2: (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"),
@@ -64,15 +64,7 @@ def load_predictor(
     if data is None or data["status"] != "finished":
         raise UserError(f"{folder}: expected a finished run; `ssl-bench run` with the same options goes on with it")
     spec = spec_of(folder, data)
-    if spec.method not in methods:
-        raise UserError(f"{folder}: the run's method '{spec.method}' is not known; --methods-dir names its folder")
-    method_class = methods[spec.method]
-    if method_class.version != spec.method_version:
-        raise UserError(
-            f"{folder}: expected version {spec.method_version} of method '{spec.method}', as the run was trained with, "
-            f"found version {method_class.version}"
-        )
-    hyper = parse_hyperparameters(method_class, spec.hyperparameters)
+    method_class, hyper = method_of(folder, spec, methods)
     method = trained_method(RunFolder(folder), spec, method_class, hyper, device)
     name = network or method.predictor_name
     if name not in method.networks:

@@ -4,9 +4,10 @@ from ssl_bench.cards.benchmark import GREY, VOLUME_SUFFIXES, Benchmark, Files, I
 from ssl_bench.cards.card import Card, parse_card, read_toml
 from ssl_bench.cards.grid import Column, Grid, Row, all_grids, load_grid
 from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
-from ssl_bench.cards.measurement import Measurement, measurement_of
+from ssl_bench.cards.measurement import SEEING, Measurement, measurement_of
 from ssl_bench.cards.metric import FRACTIONS, METRICS, Metric, metric_title
 from ssl_bench.cards.protocol import (
+    PROTOCOLS,
     ImageAugmentation,
     ImageProtocol,
     Protocol,
@@ -25,7 +26,9 @@ __all__ = [
     "GREY",
     "HARNESS",
     "METRICS",
+    "PROTOCOLS",
     "RUN_ID",
+    "SEEING",
     "VOLUME_SUFFIXES",
     "Benchmark",
     "Card",

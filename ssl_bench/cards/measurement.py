@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -34,6 +34,11 @@ class Measurement(Card):
         """Eight hexadecimal digits of SHA-256 over the canonical JSON: the name of its files in a run's folder."""
         text = json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its fields but the metrics, those that apply."""
+        return self.model_dump(mode="json", exclude={"metrics"}, exclude_none=True)
 
     def applied_to(self, protocol: ImageProtocol | VolumeProtocol) -> ImageProtocol | VolumeProtocol:
         """Return a protocol that measures so."""

@@ -99,7 +99,8 @@ def run(
     outcome = _train_all([(request, job) for job in planned], store, chosen, place)
     finished = [found for job in planned if (found := store.find(job.spec)) is not None and found.status == "finished"]
     if finished:
-        comparison_table(finished, {name: method.title for name, method in registry.items()}).print(console)
+        titles = {name: method.title for name, method in registry.items()}
+        comparison_table(finished, titles, planned[0].measurement).print(console)
     exit_on_failures(outcome)
 
 

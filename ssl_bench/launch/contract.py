@@ -78,7 +78,7 @@ class Launcher(ABC):
         """
 
     @classmethod
-    def queue(cls, results_root: Path) -> dict[str, str]:
+    def queue(cls, results_root: Path) -> dict[str, str]:  # noqa: ARG003
         """Return the runs of a results root that wait or run elsewhere: their state by hash.
 
         Raises:

@@ -33,8 +33,12 @@ def oracle_table(grid: Grid, body: Body) -> Table | None:
     rows = []
     for row in body:
         for place, own in row:
-            scored = [run for run in own if run.test_curve is not None and seed_scores([run], metric)]
-            if place is not None and scored:
+            if place is None:
+                continue
+            measurement = place.cell.measurement
+            with_curve = [run for run in own if run.test_curve is not None and metric in run.test_curve]
+            scored = [run for run in with_curve if seed_scores([run], metric, measurement)]
+            if scored:
                 rows.append(_row(place, scored, metric))
     if not rows:
         return None
@@ -45,7 +49,7 @@ def oracle_table(grid: Grid, body: Body) -> Table | None:
 
 def _row(place: Place, runs: Sequence[Run], metric: Metric) -> list[str | Cell]:
     best = max if metric in FRACTIONS else min
-    scored = seed_scores(runs, metric)
+    scored = seed_scores(runs, metric, place.cell.measurement)
     chosen = [best(own, *_on_the_way(run, metric)) for run, own in zip(runs, scored, strict=True)]
     mean, mean_chosen, luckiest = statistics.fmean(scored), statistics.fmean(chosen), best(chosen)
     hashes = tuple(run.path.name for run in runs)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ssl_bench.cards import dotted, metric_title
+from ssl_bench.cards import Measurement, dotted, metric_title
 from ssl_bench.command import quantity, toml_value
 from ssl_bench.errors import UserError
 from ssl_bench.reporting.notes import CASES, origin
@@ -17,7 +17,7 @@ from ssl_bench.store import Entry, Run, RunFolder, spec_of
 MOST = 60  # finished runs that `status` lists one by one
 
 
-def comparison_table(runs: Sequence[Run], titles: dict[str, str]) -> Table:
+def comparison_table(runs: Sequence[Run], titles: Mapping[str, str], measurement: Measurement) -> Table:
     """Compare the methods of one request: a row per method, metrics as mean ± standard deviation over seeds.
 
     Where there are several foreground classes, a method's row is their mean, and theirs stand below it.
@@ -25,23 +25,23 @@ def comparison_table(runs: Sequence[Run], titles: dict[str, str]) -> Table:
     Args:
         runs: finished runs that differ in method and seed alone.
         titles: how each method's name is printed.
+        measurement: how they are scored.
 
     """
     spec = runs[0].spec
-    metrics, dimensions = spec.protocol.metrics, spec.protocol.dimensions
-    assert metrics != "auto"
+    metrics, dimensions = measurement.metrics, spec.protocol.dimensions
     headings = [metric_title(metric, dimensions) for metric in metrics]
     rows, notes = [], []
     for method in dict.fromkeys(run.spec.method for run in runs):
         own = [run for run in runs if run.spec.method == method]
-        scores = [mean_and_deviation(seed_scores(own, metric)) for metric in metrics]
+        scores = [mean_and_deviation(seed_scores(own, metric, measurement)) for metric in metrics]
         minutes = sum(run.result["train_seconds"] for run in own) / len(own) / 60
         rows.append([titles[method], own[0].result["predictor"], *scores, str(len(own)), f"{minutes:.1f}"])
         for number, label in enumerate(spec.classes[1:] if len(spec.classes) > 2 else (), start=1):
-            of_class = [mean_and_deviation(seed_scores(own, metric, label=number)) for metric in metrics]
+            of_class = [mean_and_deviation(seed_scores(own, metric, measurement, label=number)) for metric in metrics]
             rows.append([f"  {label}", "", *of_class, "", ""])
         for metric, heading in zip(metrics, headings, strict=True):
-            count = undefined(own, metric)
+            count = undefined(own, metric, measurement)
             if count:
                 notes.append(f"{titles[method]}: {count} values of {heading} were undefined and are not in the mean.")
     columns = [*headings, "Seeds", "Training [min]"]

@@ -18,7 +18,7 @@ from ssl_bench.reporting.scores import mean_and_deviation, seed_scores, undefine
 from ssl_bench.reporting.table import Cell, Emphasis, Table
 from ssl_bench.store import Run
 
-NO_RUN, NONE = "no run", "—"
+NO_RUN, NOT_SCORED, NONE = "no run", "not scored", "—"
 
 
 VERDICTS = {"above": "▲", "below": "▼", "inside": "="}
@@ -86,7 +86,7 @@ def paper_table(
     above = [] if found.upper is None else analyse(found.upper, found.above)
     rows = [*([] if found.upper is None else found.upper.rows), *grid.rows]
     layout = _Layout(grid, rows, methods, view, above + records, len(above))
-    missing = tuple(fill_commands([*found.above, *found.body], view))
+    missing = tuple(fill_commands([*found.above, *found.body], view, grid.metrics))
     notes = [*layout.notes(), *damage_notes(found.damaged), *protocol_notes(target, found.body), *origin(found.runs)]
     notes += _few_seeds(found)
     notes += missing_notes(grid, target, [*found.above, *found.body], missing, view)
@@ -153,7 +153,7 @@ class _Layout:
                 for one in filter(None, cell):
                     if one.reasons and one.published and not one.published.is_copied:
                         reasons.setdefault("; ".join(one.reasons), []).append(one.place.row.title)
-                    count = undefined(one.runs, one.metric)
+                    count = undefined(one.runs, one.metric, one.place.cell.measurement)
                     if count and one.scores is not None:
                         title = metric_title(one.metric, one.place.benchmark.dimensions)
                         whole = count + int(one.scores.counts.sum())
@@ -261,14 +261,14 @@ class _Layout:
             rows += [(label, None, number) for number, label in enumerate(classes, start=1)]
         if self.view.all_networks:
             rows += [
-                (f"its {name}", name, None) for name in runs[0].result["scores"] if name != runs[0].result["predictor"]
+                (f"its {name}", name, None) for name in runs[0].headline.summary if name != runs[0].result["predictor"]
             ]
         return rows
 
     def _detail(self, one: Record | None, network: str | None, label: int | None) -> str:
-        return (
-            "" if one is None or not one.runs else mean_and_deviation(seed_scores(one.runs, one.metric, network, label))
-        )
+        if one is None or not one.runs:
+            return ""
+        return mean_and_deviation(seed_scores(one.runs, one.metric, one.place.cell.measurement, network, label))
 
     def _published(self, r: int, c: int, metric: Metric, one: Record | None) -> str | Cell:
         given = published(self.grid, self.rows[r], self.grid.columns[c], metric) if r >= self.above else None
@@ -282,8 +282,8 @@ class _Layout:
         if one is None:
             return NONE
         if not one.runs:
-            return NO_RUN
-        values = seed_scores(one.runs, one.metric)
+            return NOT_SCORED if one.unscored else NO_RUN
+        values = seed_scores(one.runs, one.metric, one.place.cell.measurement)
         marks = ("*" if one.best.is_significant else "") + _against_baseline(one)
         text = f"{mean_and_deviation(values)}{' ' + marks if marks else ''}"
         return Cell(text, one.mean, self._emphasis(r, c, m), tuple(run.path.name for run in one.runs))

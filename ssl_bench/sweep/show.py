@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
 from ssl_bench.atomic import write_bytes, writing
-from ssl_bench.cards import FRACTIONS, metric_title
+from ssl_bench.cards import FRACTIONS, Measurement, metric_title
 from ssl_bench.errors import UserError
 from ssl_bench.reporting.scores import mean_and_deviation, seed_scores
 from ssl_bench.reporting.table import Table
@@ -139,7 +139,7 @@ def _notes(sweep: Mapping[str, Any], trials: Sequence[FrozenTrial], runs: Mappin
     notes.append(f"Best: trial {best.number}, {words}.")
     if sweep["objective"] == "validation":
         runs_of = [runs[name] for name in best.user_attrs.get("runs", []) if name in runs]
-        cases = sorted({run.result["validation"]["cases"] for run in runs_of if run.status == "finished"})
+        cases = sorted({(run.headline.validation or {})["cases"] for run in runs_of if run.status == "finished"})
         images = " and ".join(map(str, cases))
         notes.append(
             f"Compared on {images} validation cases. Of the test set's scores this shows the best trial's alone: "
@@ -167,7 +167,9 @@ def _dimensions(trials: Sequence[FrozenTrial], runs: Mapping[str, Run]) -> int:
 def _tested(trial: FrozenTrial, runs: Mapping[str, Run], metric: str) -> str:
     own = [runs[name] for name in trial.user_attrs.get("runs", []) if name in runs]
     finished = [run for run in own if run.status == "finished"]
-    return mean_and_deviation(seed_scores(finished, metric)) if finished else ""  # type: ignore[arg-type]
+    said = trial.user_attrs.get("measurement")  # not in studies of earlier versions
+    measurement = None if said is None else Measurement.model_validate(said)
+    return mean_and_deviation(seed_scores(finished, metric, measurement)) if finished else ""  # type: ignore[arg-type]
 
 
 def _done(trial: FrozenTrial) -> bool:

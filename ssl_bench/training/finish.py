@@ -30,7 +30,7 @@ def finish(trainer: Trainer, stop: StopSignal, display: Display) -> None:
     networks, predictor, metrics = method.networks, method.predictor_name, job.measurement.metrics
     album, started = Album(predictor), time.monotonic()
     validation = validated(trainer.validation, method, stop, display)
-    rows = score_all(test, networks, stop, display, album)
+    rows = score_all(test, networks, stop, display, album=album)
     entry = write_scores(folder, test, rows, time.monotonic() - started, validation)
     write_pictures(folder.examples, album.examples(_ranking(rows, predictor, metrics[0]), test.images))
     for watch in trainer.watches:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -14,7 +16,7 @@ from ssl_bench.cards import ImageProtocol, Measurement, RunSpec
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.split import Splits
 from ssl_bench.errors import UserError, first_line
-from ssl_bench.method import Hyperparameters, Setup, SSLMethod
+from ssl_bench.method import Hyperparameters, Setup, SSLMethod, parse_hyperparameters
 from ssl_bench.networks import build_network
 from ssl_bench.seeds import derive_seed
 from ssl_bench.store import RunFolder
@@ -74,6 +76,25 @@ def build_method(
         for network in method.networks.values():
             network.compile()
     return method
+
+
+def method_of(
+    folder: Path, spec: RunSpec, methods: Mapping[str, type[SSLMethod]]
+) -> tuple[type[SSLMethod], Hyperparameters]:
+    """Return the method of a run and its hyperparameters.
+
+    Raises:
+        UserError: the method is not registered, or not in the run's version.
+    """
+    if spec.method not in methods:
+        raise UserError(f"{folder}: the run's method '{spec.method}' is not known; --methods-dir names its folder")
+    method_class = methods[spec.method]
+    if method_class.version != spec.method_version:
+        raise UserError(
+            f"{folder}: expected version {spec.method_version} of method '{spec.method}', as the run was trained with, "
+            f"found version {method_class.version}"
+        )
+    return method_class, parse_hyperparameters(method_class, spec.hyperparameters)
 
 
 def trained_method(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -19,24 +19,51 @@ from ssl_bench.training.stop import StopSignal
 from ssl_bench.training.waiting import Display
 
 
+class Partial(Protocol):
+    """Keeps the rows of a scoring that may be stopped."""
+
+    rows: list[Row]
+    skip: int
+
+    def save(self, rows: list[Row], *, at_once: bool) -> None:
+        """Save the rows so far."""
+
+
 def score_all(
-    scorer: Scorer, networks: Mapping[str, nn.Module], stop: StopSignal, display: Display, album: Album | None = None
+    scorer: Scorer,
+    networks: Mapping[str, nn.Module],
+    stop: StopSignal,
+    display: Display,
+    *,
+    album: Album | None = None,
+    partial: Partial | None = None,
 ) -> list[Row]:
-    """Score networks on a scorer's cases; `album` takes the predictions for pictures.
+    """Score networks on a scorer's cases.
+
+    Args:
+        scorer: the cases.
+        networks: by name.
+        stop: ends it between two cases.
+        display: counts the cases.
+        album: takes the predictions for pictures.
+        partial: rows of an earlier start, which are not computed again; takes those of this one.
 
     Raises:
-        InterruptedRunError: `stop` was set; between two cases.
+        InterruptedRunError: `stop` was set.
     """
-    rows: list[Row] = []
-    left = len(scorer.ids) * len(networks)
-    display.start("scoring", 0, left)
-    for one in scorer.predictions(networks):
+    rows, done = ([], 0) if partial is None else (list(partial.rows), partial.skip)
+    total = len(scorer.ids) * len(networks)
+    display.start("scoring", done, total)
+    for one in scorer.predictions(networks, done):
         rows += scorer.rows(one)
-        left -= 1
+        done += 1
         display.step()
         if album is not None:
             album.add(one)
-        if stop.signal_number is not None and left:
+        is_stopped = stop.signal_number is not None and done < total
+        if partial is not None:
+            partial.save(rows, at_once=is_stopped)
+        if stop.signal_number is not None and is_stopped:
             raise InterruptedRunError(stop.signal_number)
     return rows
 

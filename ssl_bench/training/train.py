@@ -10,7 +10,7 @@ from ssl_bench.atomic import write_json
 from ssl_bench.cards import ImageProtocol
 from ssl_bench.errors import RunFailedError, UserError, first_line
 from ssl_bench.store import RunFolder
-from ssl_bench.training.device import noting_nondeterminism
+from ssl_bench.training.device import is_out_of_memory, noting_nondeterminism
 from ssl_bench.training.finish import finish
 from ssl_bench.training.job import Job
 from ssl_bench.training.stop import StopSignal
@@ -43,16 +43,11 @@ def train(
             trainer.run(stop, display)
             finish(trainer, stop, display)
     except (MemoryError, RuntimeError) as error:
-        if not _is_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise _failed(folder, f"out of memory: {first_line(error)}; {_lower(job)}") from error
     except RunFailedError as error:
         raise _failed(folder, str(error)) from error
-
-
-def _is_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether memory ran out; the allocator of the CPU has no exception of its own."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
 
 
 def _require_same_source(folder: RunFolder, provenance: dict[str, Any]) -> None:
