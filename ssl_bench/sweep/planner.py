@@ -103,7 +103,7 @@ def settle_sweep(
     known = first.spec.protocol.metrics
     if metric is not None and metric not in known:
         raise UserError(f"--metric: expected one of the scored {', '.join(known)}; found '{metric}'")
-    chosen = metric or known[0]
+    chosen = next((one for one in known if one == metric), known[0])
     if pruner != "none" and chosen not in FRACTIONS:
         always = " or ".join(sorted(FRACTIONS))
         raise UserError(f"--pruner: expected a --metric that every prediction has ({always}), found '{chosen}'")
