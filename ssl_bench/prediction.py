@@ -107,7 +107,7 @@ def predict(
     uncertainty: bool = False,
     overwrite: bool = False,
     advance: Callable[[int, int], None] | None = None,
-) -> None:
+) -> list[Path]:
     """Write a mask for each image, at its own size and with the values of the run's data set.
 
     2D: `<stem>.png`, 8 bits. 3D: `<stem>.nii.gz` with the axes of the image's file and, where that is a NIfTI file, its
@@ -125,6 +125,9 @@ def predict(
         uncertainty: write `<stem>_uncertainty` too, likewise: the softmax's entropy divided by ln K, 0 to 1.
         overwrite: replace output files that exist.
         advance: told of (done, total).
+
+    Returns:
+        The masks, in the order of the images.
 
     Raises:
         UserError: two outputs or an image and an output are one file, an output exists or cannot be written, or an
@@ -150,6 +153,7 @@ def predict(
                 write_bytes(path, content)
         if advance is not None:
             advance(done, len(images))
+    return [paths[0] for paths in targets]
 
 
 def _suffix(path: Path, dimensions: int) -> str:

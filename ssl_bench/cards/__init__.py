@@ -2,7 +2,7 @@
 
 from ssl_bench.cards.benchmark import GREY, VOLUME_SUFFIXES, Benchmark, Files, Intensity, Split, Volumes
 from ssl_bench.cards.card import Card, parse_card, read_toml
-from ssl_bench.cards.grid import Column, Grid, Row, all_grids, load_grid
+from ssl_bench.cards.grid import Column, Grid, Row, all_grids, chosen_grids, load_grid
 from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
 from ssl_bench.cards.measurement import SEEING, Measurement, measurement_of
 from ssl_bench.cards.metric import FRACTIONS, METRICS, Metric, metric_title
@@ -52,6 +52,7 @@ __all__ = [
     "all_grids",
     "card_kinds",
     "card_names",
+    "chosen_grids",
     "dotted",
     "fields_that",
     "load_benchmark",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from rich.console import Console
 
 from ssl_bench.errors import UserError
+from ssl_bench.launch.console import make_console
 
 if TYPE_CHECKING:
     import torch
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
     from ssl_bench.launch.task import Outcome, Task
     from ssl_bench.store import Store
     from ssl_bench.training.job import Job
-
-
-def silent_console() -> Console:
-    """A console that prints nothing."""
-    return Console(quiet=True, force_terminal=False)
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ class LaunchOptions:
     jobs: int | None = None
     minutes: float | None = None
     slurm: str | None = None
-    console: Console = field(default_factory=silent_console)
+    console: Console = field(default_factory=lambda: make_console(quiet=True))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Finds launchers, and picks one by name."""
+"""Finds launchers, picks one by name, and trains planned runs with it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ import importlib.metadata
 import importlib.util
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
-from ssl_bench.launch.contract import OPTIONS, REGISTRY, Launcher, LaunchOptions
+from ssl_bench.launch.contract import OPTIONS, REGISTRY, Launcher, LaunchOptions, PlannedRun
+from ssl_bench.launch.task import Outcome, run_task
+
+if TYPE_CHECKING:
+    from ssl_bench.cards import Request
+    from ssl_bench.store import Store
+    from ssl_bench.training.job import Job
 
 BUILT_IN = ("local", "slurm")  # files of this folder that register a launcher; light to import, for `status`
 ENTRY_POINTS = "ssl_bench.launchers"
@@ -48,6 +57,49 @@ def queued(results_root: Path) -> dict[str, str]:
         except UserError as error:
             log.warning("%s", error)
     return found
+
+
+def train(planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launcher, place: Sequence[str]) -> Outcome:
+    """Train the planned runs, and log where they will end early.
+
+    Args:
+        planned: runs, each with the request that it is of.
+        store: where they go.
+        launcher: where they are trained.
+        place: path options of the commands that train them elsewhere.
+
+    Raises:
+        InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint.
+    """
+    from ssl_bench.training.plan import short_ramps
+
+    jobs = [job for _, job in planned]
+    store.require_current({(job.spec.benchmark, job.spec.method) for job in jobs})
+    for remark in [*short_ramps(jobs), *_trained_again(jobs, store)]:
+        log.info("note: %s", remark)
+    outcome = launcher.run([PlannedRun(job, run_task(request, job, place, store)) for request, job in planned], store)
+    if outcome.time_is_up:
+        done = sum(store.folder(job.spec).is_finished for _, job in planned)
+        log.info(
+            "--minutes: the time is up, %d of %d runs are finished; the same command goes on from here",
+            done, len(planned),
+        )  # fmt: skip
+    return outcome
+
+
+def _trained_again(jobs: Sequence[Job], store: Store) -> list[str]:
+    """Say which finished runs are trained again for curves that only a training can give."""
+    again = sum(store.lacks_curves(job.spec) for job in jobs)
+    if not again:
+        return []
+    runs = quantity(again, "finished run")
+    return [f"score_every and validate_every need the training: {runs} without these curves will be trained again"]
+
+
+def log_failures(outcome: Outcome) -> None:
+    """Log the runs that failed."""
+    for failure in outcome.failures:
+        log.error("failed: %s", failure)
 
 
 def load_launchers() -> None:

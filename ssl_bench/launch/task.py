@@ -6,13 +6,13 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ssl_bench.cards import Measurement, RunSpec
-from ssl_bench.command import COMMAND, run_words, typed_command
+from ssl_bench.command import COMMAND, run_words, setting_words, typed_command
 from ssl_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -100,6 +100,14 @@ class Task:
         except OSError:
             return ""
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def score_task(job: Job, settings: Mapping[str, Any], dataset: str | None, place: Sequence[str], store: Store) -> Task:
+    """The scoring of one finished run as a process of its own; arguments as in `api.score` and `run_task`."""
+    folder = store.folder(job.spec)
+    words = ["score", str(folder.path), *setting_words(settings)]
+    words += [] if dataset is None else ["--dataset", dataset]
+    return Task(job.spec.label, (*words, *place), folder.log, job.spec, job.measurement)
 
 
 def run_task(request: Request, job: Job, place: Sequence[str], store: Store) -> Task:

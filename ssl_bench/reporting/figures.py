@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -19,6 +21,7 @@ from ssl_bench.reporting.draw import (
     UncertaintyExample,
     example_figure,
     line_figure,
+    render,
     uncertainty_figure,
 )
 from ssl_bench.reporting.gather import Body, Gathered, View, gather
@@ -38,6 +41,13 @@ class FigureReport:
     notes: tuple[str, ...]
     runs: tuple[Run, ...] = field(repr=False)
     missing: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        """The figure and its caption as a notebook shows them."""
+        picture = base64.b64encode(render(self.figure, "png")).decode()
+        name = escape(f"{self.grid.name}. {self.grid.title}")
+        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
+        return f'<img alt="{name}" src="data:image/png;base64,{picture}">\n<p>{name}</p>\n<ul>{notes}</ul>\n'
 
 
 def paper_figure(

@@ -54,6 +54,22 @@ def comparison_table(runs: Sequence[Run], titles: Mapping[str, str], measurement
     )  # fmt: skip
 
 
+def scores_table(scored: Sequence[tuple[Run, Measurement]]) -> Table:
+    """List runs with the means of their predictors, each by its measurement."""
+    dimensions = {run.spec.protocol.dimensions for run, _ in scored}
+    metrics = list(dict.fromkeys(metric for _, measurement in scored for metric in measurement.metrics))
+    titles = [metric_title(metric, min(dimensions)) for metric in metrics]
+    rows = []
+    for run, measurement in scored:
+        values = [
+            mean_and_deviation(seed_scores([run], metric, measurement)) if metric in measurement.metrics else ""
+            for metric in metrics
+        ]
+        rows.append([run.path.name, run.spec.label, run.result["predictor"], *values])
+    header = ["Run", "Of", "Network scored", *titles]
+    return Table(f"{quantity(len(rows), 'run')} scored", header, rows, frozenset(titles))
+
+
 def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: bool = False) -> Table:
     """List runs with where they stand; a failed one says why. Many finished ones are counted in groups.
 

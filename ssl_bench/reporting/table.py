@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape as escape_html
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -15,12 +17,16 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
          "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "✓": r"\checkmark", "±": r"$\pm$", "—": "--",
          "·": r"$\cdot$", "†": r"$\dagger$", "▲": r"$\uparrow$", "▼": r"$\downarrow$", "≤": r"$\leq$",
          "<": "$<$", ">": "$>$"}  # fmt: skip
 WIDEST = 10_000  # columns of a terminal
 Emphasis = Literal["", "best", "second"]
+ONE_NUMBER = re.compile(r"([+-]?\d+(?:\.\d+)?)(?: ± \d+(?:\.\d+)?)?[^\w.]*")
 EMPHASIS: dict[str, dict[Emphasis, tuple[str, str]]] = {  # what stands before and after an emphasised text
     "terminal": {"best": ("[bold]", "[/bold]"), "second": ("[underline]", "[/underline]")},
     "markdown": {"best": ("**", "**"), "second": ("<u>", "</u>")},
@@ -115,6 +121,24 @@ class Table:
         notes = [f"<li>{escape_html(note)}</li>" for note in self.notes]
         return "\n".join([*lines, "</table>", "<ul>", *notes, "</ul>", ""])
 
+    def to_frame(self) -> pd.DataFrame:
+        """The table as a DataFrame, whose columns are the headings.
+
+        A text that is one number, with or without its deviation over seeds and marks, becomes this number, unrounded
+        where it is known so; an empty text in a column of numbers becomes NaN. Every other cell is its text.
+        """
+        import pandas as pd
+
+        columns = [
+            _numbers_and_texts([row[number] for row in self.rows], name in self.numeric)
+            for number, name in enumerate(self.header)
+        ]
+        return pd.DataFrame(dict(enumerate(columns))).set_axis(self.headings, axis="columns")
+
+    def _repr_html_(self) -> str:
+        """The table as a notebook shows it."""
+        return self.html()
+
 
 def joined(write: Callable[[Table], str]) -> Callable[[Sequence[Table]], str]:
     """A format of several tables, one below the other."""
@@ -147,6 +171,21 @@ def _print_whole(table: RichTable, console: Console) -> None:
         console.print(table, crop=False)
     finally:
         console.width = width
+
+
+def _numbers_and_texts(cells: Sequence[str | Cell], is_numeric: bool) -> list[float | str]:
+    """A column's cells as numbers where they are numbers; a column that is not meant as one has texts alone."""
+    found: list[float | str] = []
+    for cell in cells:
+        text = str(cell)
+        match = ONE_NUMBER.fullmatch(text)
+        if isinstance(cell, Cell) and cell.value is not None and match:
+            found.append(cell.value)
+        elif is_numeric and match:
+            found.append(float(match[1]))
+        else:
+            found.append(math.nan if is_numeric and not text else text)
+    return found
 
 
 def _emphasised(row: Sequence[str | Cell], format_name: str, escape_text: Callable[[str], str]) -> list[str]:

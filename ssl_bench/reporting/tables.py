@@ -60,6 +60,10 @@ class TableReport:
     runs: tuple[Run, ...] = field(repr=False)
     missing: tuple[str, ...] = ()
 
+    def _repr_html_(self) -> str:
+        """The tables as a notebook shows them."""
+        return "\n".join(table.html() for table in self.tables)
+
 
 def paper_table(
     grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]], view: View

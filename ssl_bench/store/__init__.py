@@ -5,7 +5,7 @@ from ssl_bench.store.convert import Converted, convert_store
 from ssl_bench.store.pictures import Example, Moment, read_pictures, write_pictures
 from ssl_bench.store.run_folder import FORMAT, Progress, RunFolder, spec_of
 from ssl_bench.store.scores import Scores, scores_entry
-from ssl_bench.store.store import Entry, Run, Store, find_run
+from ssl_bench.store.store import Entry, Run, Store, find_run, load_run
 
 __all__ = [
     "FORMAT",
@@ -23,6 +23,7 @@ __all__ = [
     "export_runs",
     "find_run",
     "import_runs",
+    "load_run",
     "read_pictures",
     "scores_entry",
     "spec_of",

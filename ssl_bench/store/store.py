@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import re
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -19,6 +20,7 @@ from filelock import FileLock, Timeout
 from ssl_bench.cards import RUN_ID, Measurement, Metric, RunSpec
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
+from ssl_bench.store import frames
 from ssl_bench.store.pictures import Example, Moment, read_pictures
 from ssl_bench.store.run_folder import OldRunError, RunFolder, spec_of
 from ssl_bench.store.scores import Scores, read_scores
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+log = logging.getLogger("ssl_bench")
 Status = Literal["finished", "running", "interrupted", "failed"]
 
 
@@ -119,8 +122,8 @@ Seen = TypeVar("Seen")
 class Store:
     """All runs under one results root, at runs/<data set>/<method>/<hash>/."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
 
     def folder(self, spec: RunSpec) -> RunFolder:
         """Return the folder of a run, which may not exist yet.
@@ -174,6 +177,26 @@ class Store:
         with _without_collection():
             entries = list(self._each(_as_entry, unreadable))
         return sorted(entries, key=lambda e: (e.benchmark, e.method, e.labeled, e.seed, e.hash))
+
+    def frame(self) -> pd.DataFrame:
+        """Every run that can be read, a row each; see `ssl_bench.store.frames.frame_of_runs`."""
+        return frames.frame_of_runs(self._readable())
+
+    def cases(self) -> pd.DataFrame:
+        """Every case of every finished run; see `ssl_bench.store.frames.frame_of_cases`."""
+        return frames.frame_of_cases(self._readable())
+
+    def curves(self) -> pd.DataFrame:
+        """Every row of every training curve; see `ssl_bench.store.frames.frame_of_curves`."""
+        return frames.frame_of_curves(self._readable())
+
+    def _readable(self) -> list[Run]:
+        """Every run whose description can be read; the others are logged."""
+        unreadable: list[str] = []
+        runs = self.runs(unreadable)
+        for message in unreadable:
+            log.warning("left out: %s", message)
+        return runs
 
     def _each(
         self,
@@ -337,6 +360,18 @@ def _reached(path: Path, *, running: bool) -> int:
         return int(json.loads((path / "checkpoint.json").read_text(encoding="utf-8"))["iteration"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
+
+
+def load_run(path: Path) -> Run:
+    """Return the run in a folder.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    data = RunFolder(path).read()
+    if data is None:
+        raise UserError(f"{path}: expected a run's folder, found no run.json in it")
+    return _as_run(path, data)
 
 
 def find_run(run: str, results_root: Path) -> Path:

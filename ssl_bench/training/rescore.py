@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from ssl_bench.atomic import write_json
-from ssl_bench.cards import PROTOCOLS, Benchmark, fields_that, measurement_of, parse_card
+from ssl_bench.cards import PROTOCOLS, Benchmark, card_names, fields_that, load_benchmark, measurement_of, parse_card
+from ssl_bench.data.cache import Advance, prepare
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.split import Splits
 from ssl_bench.errors import RunFailedError, UserError, first_line
@@ -67,6 +68,34 @@ def scoring_job(
     method, hyper = method_of(run.path, spec, methods)
     measurement = measurement_of(protocol, benchmark)
     return Job(spec, method, hyper, dataset, _splits(RunFolder(run.path)), measurement)
+
+
+def scoring_jobs(
+    runs: Sequence[Run],
+    methods: Mapping[str, type[SSLMethod]],
+    settings: Mapping[str, Any],
+    dataset: str | None,
+    data_root: Path | None,
+    advance: Advance | None,
+) -> list[Job]:
+    """Return finished runs as jobs that score them; the data sets are prepared once. Arguments as in `api.score`.
+
+    Raises:
+        UserError: see `scoring_job`; or a run's data set has no card of its name.
+    """
+    prepared: dict[tuple[str, int | None], Dataset] = {}
+    jobs = []
+    for run in runs:
+        if dataset is None and run.spec.benchmark not in card_names("datasets"):
+            raise UserError(f"--dataset: expected the card of '{run.spec.benchmark}', the data set of {run.path}")
+        benchmark = load_benchmark(dataset or run.spec.benchmark)
+        if benchmark.name != run.spec.benchmark:
+            raise UserError(f"--dataset: expected the card of '{run.spec.benchmark}', found that of '{benchmark.name}'")
+        key = (benchmark.name, run.spec.protocol.stored_size)
+        if key not in prepared:  # the fingerprint is compared, so the number of cases need not be
+            prepared[key] = prepare(benchmark, data_root, key[1], allow_partial=True, advance=advance)
+        jobs.append(scoring_job(run, methods, benchmark, prepared[key], settings))
+    return jobs
 
 
 def rescore(

@@ -99,10 +99,7 @@ def test_an_entry_point_is_a_launcher(nice: Path, tmp_path: Path, monkeypatch: p
             "launcher 'local': ssl_bench_launchers.mine and ssl_bench.launch.local both define it",
         ),
         (
-            (
-                "from ssl_bench.launch.contract import register_launcher\n"
-                "register_launcher('x', ['gpus'])(type('Mine', (), {}))"
-            ),
+            "from ssl_bench.launch.contract import register_launcher\nregister_launcher('x', ['gpus'])(object)",
             "launcher 'x': takes: expected some of jobs, minutes, slurm; found ['gpus']",
         ),
     ],
