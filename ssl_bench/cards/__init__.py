@@ -5,7 +5,7 @@ from ssl_bench.cards.card import Card, parse_card, read_toml
 from ssl_bench.cards.grid import Column, Grid, Row, all_grids, load_grid
 from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
 from ssl_bench.cards.measurement import Measurement, measurement_of
-from ssl_bench.cards.metric import FRACTIONS, METRICS, Metric, metric_title
+from ssl_bench.cards.metric import HEADLINE, METRICS, Metric, MetricName
 from ssl_bench.cards.protocol import (
     ImageAugmentation,
     ImageProtocol,
@@ -20,8 +20,8 @@ from ssl_bench.cards.settings import dotted, parse_setting, protocol_keys, setti
 from ssl_bench.cards.share import number_of, parse_share, share, share_of
 
 __all__ = [
-    "FRACTIONS",
     "GREY",
+    "HEADLINE",
     "METRICS",
     "VOLUME_SUFFIXES",
     "Benchmark",
@@ -34,6 +34,7 @@ __all__ = [
     "Intensity",
     "Measurement",
     "Metric",
+    "MetricName",
     "Protocol",
     "Request",
     "Row",
@@ -51,7 +52,6 @@ __all__ = [
     "load_grid",
     "load_protocol",
     "measurement_of",
-    "metric_title",
     "number_of",
     "parse_card",
     "parse_setting",

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 
 import numpy as np
 
-from ssl_bench.cards import FRACTIONS, Grid, Metric, metric_title
+from ssl_bench.cards import METRICS, Grid, MetricName
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Place
 from ssl_bench.report.published import Published, differences, published
@@ -59,7 +59,7 @@ class Record:
     """One cell of a table with everything that is said of it; numbers in the metric's printed unit."""
 
     place: Place
-    metric: Metric
+    metric: MetricName
     runs: Sequence[Run]
     published: Published | None
     scores: Scores | None = field(repr=False)
@@ -75,16 +75,16 @@ class Record:
         return None if self.scores is None else self.scores.mean
 
 
-def case_scores(runs: Sequence[Run], metric: Metric, network: str | None = None) -> Scores | None:
+def case_scores(runs: Sequence[Run], metric: MetricName, network: str | None = None) -> Scores | None:
     """Gather the predictor's (or another network's) scores per case, over runs that differ in their seed alone.
 
     Returns:
-        Per cent for DSC and Jaccard, pixels or voxels for distances; None for no runs.
+        Per cent for shares, the unit of the data for distances; None for no runs.
 
     """
     if not runs:
         return None
-    scale = 100.0 if metric in FRACTIONS else 1.0
+    scale = METRICS[metric].scale
     sums, counts, cases = [], [], None
     for run in runs:
         frame = run.cases
@@ -152,7 +152,7 @@ def statistics_table(grid: Grid, records: Sequence[Sequence[Sequence[Record | No
         place, scores, interval = one.place, one.scores, one.interval
         where = f"{place.column.title} {place.benchmark.name} {place.column.labeled}".strip()
         rows.append([
-            place.row.title, where, metric_title(one.metric, place.benchmark.dimensions), str(len(one.runs)),
+            place.row.title, where, METRICS[one.metric].heading(place.benchmark.dimensions), str(len(one.runs)),
             str(len(scores.cases)), Cell(f"{one.mean:.2f}", one.mean, runs=tuple(run.path.name for run in one.runs)),
             _number(scores.sd_over_seeds), _number(scores.sd_over_cases),
             "—" if interval is None else Cell(f"{interval[0]:.2f} to {interval[1]:.2f}", interval[0]),
@@ -186,7 +186,7 @@ def _line(grid: Grid, one: Record) -> list[object]:
     low, high = one.interval or (None, None)
     values: list[object] = [
         grid.name, place.benchmark.name, place.column.labeled, place.column.title, place.row.title, place.method,
-        metric_title(one.metric, place.benchmark.dimensions), given and given.value, given and given.source,
+        METRICS[one.metric].heading(place.benchmark.dimensions), given and given.value, given and given.source,
         one.verdict, "; ".join(one.reasons), len(one.runs), scores and len(scores.cases),
         undefined(one.runs, one.metric), one.mean,
         scores and scores.sd_over_seeds, scores and scores.sd_over_cases, low, high,
@@ -195,7 +195,7 @@ def _line(grid: Grid, one: Record) -> list[object]:
     return [round(value, 6) if isinstance(value, float) else value for value in values]
 
 
-def _record(grid: Grid, place: Place | None, runs: Sequence[Run], metric: Metric) -> Record | None:
+def _record(grid: Grid, place: Place | None, runs: Sequence[Run], metric: MetricName) -> Record | None:
     if place is None:
         return None
     given = published(grid, place.row, place.column, metric)
@@ -229,7 +229,7 @@ def _compared(grid: Grid, family: dict[int, Record]) -> dict[int, Record]:
     measured = {r: one for r, one in family.items() if one.mean is not None}
     if len(measured) < 2:
         return {}
-    larger = next(iter(measured.values())).metric in FRACTIONS
+    larger = METRICS[next(iter(measured.values())).metric].larger_is_better
 
     def quality(one: Record) -> float:
         assert one.mean is not None

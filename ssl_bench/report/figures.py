@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from matplotlib.figure import Figure
 
-from ssl_bench.cards import FRACTIONS, Grid, Metric, load_benchmark, metric_title, share
+from ssl_bench.cards import METRICS, Grid, MetricName, load_benchmark, share
 from ssl_bench.command import quantity
 from ssl_bench.grids.aim import Target, aim
 from ssl_bench.method import SSLMethod
@@ -128,7 +128,7 @@ def _share_panels(found: Gathered) -> list[Panel]:
             Panel(
                 f"Performance\n{benchmark.title}",
                 "labelled",
-                metric_title(metric, benchmark.dimensions),
+                METRICS[metric].heading(benchmark.dimensions),
                 tuple(lines),
                 ticks,
             )
@@ -136,7 +136,7 @@ def _share_panels(found: Gathered) -> list[Panel]:
     return panels
 
 
-def _by_seed(runs: Sequence[Run], metric: Metric) -> dict[int, float]:
+def _by_seed(runs: Sequence[Run], metric: MetricName) -> dict[int, float]:
     scores = {run.spec.seed: seed_scores([run], metric) for run in runs}
     return {seed: values[0] for seed, values in scores.items() if values}
 
@@ -194,10 +194,10 @@ def _rows_of(data: str, runs: Sequence[Run | None]) -> list[Example]:
 
 def case_metric_title(run: Run) -> str:
     """The metric that stands beside a case's picture, and that its best and worst cases were told by: the first."""
-    return metric_title(_first_metric(run), run.spec.protocol.dimensions)
+    return METRICS[_first_metric(run)].heading(run.spec.protocol.dimensions)
 
 
-def _first_metric(run: Run) -> Metric:
+def _first_metric(run: Run) -> MetricName:
     metrics = run.spec.protocol.metrics
     assert metrics != "auto"
     return metrics[0]
@@ -209,7 +209,7 @@ def case_score(run: Run | None, case: str) -> str:
         return ""
     metric, frame = _first_metric(run), run.cases
     values = frame[(frame["network"] == run.result["predictor"]) & (frame["case"] == case)][metric].dropna()
-    return f"{values.mean() * (100 if metric in FRACTIONS else 1):.1f}" if len(values) else ""
+    return f"{values.mean() * METRICS[metric].scale:.1f}" if len(values) else ""
 
 
 def _moments(found: Gathered) -> tuple[Figure, list[str]]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ssl_bench.atomic import require_folder, write_bytes, writing
-from ssl_bench.cards import Metric, dotted, metric_title
+from ssl_bench.cards import METRICS, MetricName, dotted
 from ssl_bench.report.draw import Example, Line, Panel, example_figure, line_figure, render
 from ssl_bench.report.figures import FigureReport, case_metric_title, case_score
 from ssl_bench.report.scores import mean_and_deviation, seed_scores
@@ -144,7 +144,7 @@ def _networks(run: Run) -> Table:
     """Scores of every network of a run."""
     metrics, dimensions = run.spec.protocol.metrics, run.spec.protocol.dimensions
     assert metrics != "auto"
-    titles = [metric_title(metric, dimensions) for metric in metrics]
+    titles = [METRICS[metric].heading(dimensions) for metric in metrics]
     rows: list[list[str | Cell]] = []
     for network in run.result["scores"]:
         scored = " (scored)" if network == run.result["predictor"] else ""
@@ -152,7 +152,7 @@ def _networks(run: Run) -> Table:
     return Table("Scores of every network", ["Network", *titles], rows, frozenset(titles))
 
 
-def _score(run: Run, metric: Metric, network: str) -> Cell:
+def _score(run: Run, metric: MetricName, network: str) -> Cell:
     values = seed_scores([run], metric, network)
     return Cell(mean_and_deviation(values), values[0] if values else None)
 

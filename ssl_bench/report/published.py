@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from ssl_bench import PUBLISHED_DIR
-from ssl_bench.cards import METRICS, Column, Grid, Metric, Row, load_protocol, protocol_keys, share
+from ssl_bench.cards import METRICS, Column, Grid, MetricName, Row, load_protocol, protocol_keys, share
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Place
 from ssl_bench.grids.match import plain_protocol
@@ -36,7 +36,7 @@ class Published:
         return COPIED in self.source
 
 
-def published(grid: Grid, row: Row, column: Column, metric: Metric) -> Published | None:
+def published(grid: Grid, row: Row, column: Column, metric: MetricName) -> Published | None:
     """Return the paper's number for a row and column of one of its tables, None where it has none."""
     if grid.exhibit != "table":
         return None

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ssl_bench.cards import dotted, metric_title, toml_value
+from ssl_bench.cards import HEADLINE, METRICS, dotted, toml_value
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.report.notes import CASES, origin
@@ -30,7 +30,7 @@ def comparison_table(runs: Sequence[Run], titles: dict[str, str]) -> Table:
     spec = runs[0].spec
     metrics, dimensions = spec.protocol.metrics, spec.protocol.dimensions
     assert metrics != "auto"
-    headings = [metric_title(metric, dimensions) for metric in metrics]
+    headings = [METRICS[metric].heading(dimensions) for metric in metrics]
     rows, notes = [], []
     for method in dict.fromkeys(run.spec.method for run in runs):
         own = [run for run in runs if run.spec.method == method]
@@ -77,27 +77,28 @@ def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: 
         told = {entry.status: None} | ({queued[entry.hash]: None} if entry.hash in queued else {})  # each once
         rows.append([
             entry.benchmark, labeled, entry.protocol, entry.method, str(entry.seed), ", ".join(told),
-            f"{entry.iteration}/{entry.iterations}", _dsc([entry]), entry.hash,
+            f"{entry.iteration}/{entry.iterations}", _headline([entry]), entry.hash,
             apart.get(entry.hash, ""),
         ])  # fmt: skip
         if entry.error:
             notes.append(f"{entry.hash}: {entry.error}")
     for key, own in groups.items():
         seeds = len({entry.seed for entry in own})
-        rows.append([*key, quantity(seeds, "seed"), "finished", "", _dsc(own), quantity(len(own), "run"), ""])
+        rows.append([*key, quantity(seeds, "seed"), "finished", "", _headline(own), quantity(len(own), "run"), ""])
     begun = {entry.hash for entry in entries}
     waiting = sum(name not in begun for name in queued)
     if waiting:
         notes.append(f"{waiting} more wait in the cluster's queue.")
     if grouped:
         notes.append("Finished runs are counted in groups, which differ in seeds and settings; --every lists each.")
-    header = ["Data set", "Labelled", "Protocol", "Method", "Seed", "Status", "Iteration", "DSC [%]", "Run"]
+    heading = METRICS[HEADLINE].heading(2)  # a share, whose unit is the same in 2D and 3D
+    header = ["Data set", "Labelled", "Protocol", "Method", "Seed", "Status", "Iteration", heading, "Run"]
     if any(row[-1] for row in rows):
         header.append("Settings")
     else:
         rows = [row[:-1] for row in rows]
     return Table(
-        quantity(len(entries), "run"), header, rows, frozenset({"Labelled", "Seed", "Iteration", "DSC [%]"}), notes,
+        quantity(len(entries), "run"), header, rows, frozenset({"Labelled", "Seed", "Iteration", heading}), notes,
         unbroken=frozenset({"Status", "Run"}),
     )  # fmt: skip
 
@@ -138,9 +139,10 @@ def _settings(entry: Entry) -> dict[str, Any]:
     return dotted(own) | {key: value for key, value in dotted(identity).items() if key not in shown}
 
 
-def _dsc(entries: Sequence[Entry]) -> str:
-    """The DSC of one run, or of several from the lowest to the highest: they need not be alike."""
-    values = [100 * entry.dsc for entry in entries if entry.status == "finished" and entry.dsc is not None]
+def _headline(entries: Sequence[Entry]) -> str:
+    """The mean of the metric HEADLINE of one run, or the range of several."""
+    scale = METRICS[HEADLINE].scale
+    values = [scale * entry.headline for entry in entries if entry.status == "finished" and entry.headline is not None]
     if not values:
         return ""
     low, high = min(values), max(values)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from ssl_bench.cards import FRACTIONS, Metric
+from ssl_bench.cards import METRICS, MetricName
 from ssl_bench.store import Run
 
 
 def seed_scores(
-    runs: Sequence[Run], metric: Metric, network: str | None = None, label: int | None = None
+    runs: Sequence[Run], metric: MetricName, network: str | None = None, label: int | None = None
 ) -> list[float]:
-    """Each run's mean over cases (and classes, unless the number of one is given), in per cent for DSC and Jaccard.
+    """Each run's mean over cases (and classes, unless the number of one is given), as printed: shares in per cent.
 
     Of the predictor, unless a network is named.
     """
@@ -21,11 +21,11 @@ def seed_scores(
         scores = run.result["scores"][network or run.result["predictor"]][metric]
         mean = (scores if label is None else list(scores["classes"].values())[label - 1])["mean"]
         if mean is not None:
-            values.append(100 * mean if metric in FRACTIONS else mean)
+            values.append(METRICS[metric].scale * mean)
     return values
 
 
-def undefined(runs: Sequence[Run], metric: Metric) -> int:
+def undefined(runs: Sequence[Run], metric: MetricName) -> int:
     """How many cases, over all runs, had no defined value of the predictor and were not averaged in."""
     return sum(run.result["scores"][run.result["predictor"]][metric]["undefined"] for run in runs)
 

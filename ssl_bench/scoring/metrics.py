@@ -1,43 +1,76 @@
-"""What compares a predicted mask with the true one, and the clean-up that keeps each class's largest component."""
+"""The metrics of a predicted mask, and the clean-up that keeps each class's largest component."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from skimage.measure import label
 
-from ssl_bench.cards import Metric
+from ssl_bench.cards import METRICS, MetricName
 
 
-def score_case(prediction: np.ndarray, truth: np.ndarray, metrics: Sequence[Metric]) -> list[float | None]:
-    """Compare two masks (*spatial) bool by each metric.
+class Masks:
+    """A predicted mask and the true one, (*spatial) bool, with the quantities that metrics share, computed once."""
 
-    DSC = 2|A & B| / (|A| + |B|) and Jaccard = |A & B| / |A | B|, as fractions; 95HD and ASD in pixels (voxels), as
-    medpy defines them: 95HD is the 95th percentile of the distances from either surface to the other, both directions
-    together; ASD the mean distance from the prediction's surface to the truth's alone. Both masks empty: DSC and
-    Jaccard are 1, distances undefined (None); one empty: DSC and Jaccard 0, distances undefined.
-    """
-    box = _box(prediction | truth)  # outside it both masks are empty, which no metric sees
-    prediction, truth = prediction[box], truth[box]
-    overlap = np.count_nonzero(prediction & truth)
-    predicted, true = np.count_nonzero(prediction), np.count_nonzero(truth)
-    values: dict[str, float | None] = {
-        "dsc": 2 * overlap / (predicted + true) if predicted + true else 1.0,
-        "jaccard": overlap / (predicted + true - overlap) if predicted + true else 1.0,
-        "95hd": None,
-        "asd": None,
-    }
-    if predicted and true and ("95hd" in metrics or "asd" in metrics):
-        # A surface: the voxels that lose a neighbour across a face, the array's border counting as background.
-        predicted_surface, true_surface = (mask ^ binary_erosion(mask) for mask in (prediction, truth))
-        to_truth = _distances(predicted_surface, true_surface)
-        values["asd"] = float(to_truth.mean())
-        if "95hd" in metrics:
-            to_prediction = _distances(true_surface, predicted_surface)
-            values["95hd"] = float(np.percentile(np.concatenate((to_truth, to_prediction)), 95))
-    return [values[metric] for metric in metrics]
+    def __init__(self, prediction: np.ndarray, truth: np.ndarray) -> None:
+        box = _box(prediction | truth)  # outside it both masks are empty, which no metric sees
+        self.prediction, self.truth = prediction[box], truth[box]
+        self.overlap = np.count_nonzero(self.prediction & self.truth)
+        self.predicted, self.true = np.count_nonzero(self.prediction), np.count_nonzero(self.truth)
+
+    @property
+    def has_distances(self) -> bool:
+        """Whether there is a distance from one to the other: neither is empty."""
+        return bool(self.predicted and self.true)
+
+    @cached_property
+    def surfaces(self) -> tuple[np.ndarray, np.ndarray]:
+        """The prediction's and the truth's: voxels with a neighbour across a face that is background or outside."""
+        prediction, truth = (mask ^ binary_erosion(mask) for mask in (self.prediction, self.truth))
+        return prediction, truth
+
+    @cached_property
+    def to_truth(self) -> np.ndarray:
+        """Distance from each voxel of the prediction's surface to the truth's surface."""
+        return _distances(*self.surfaces)
+
+    @cached_property
+    def to_prediction(self) -> np.ndarray:
+        """Distance from each voxel of the truth's surface to the prediction's surface."""
+        return _distances(*self.surfaces[::-1])
+
+
+def score_case(prediction: np.ndarray, truth: np.ndarray, metrics: Sequence[MetricName]) -> list[float | None]:
+    """Compare two masks (*spatial) bool by each metric; None where a metric is undefined."""
+    masks = Masks(prediction, truth)
+    return [globals()[METRICS[metric].function](masks) for metric in metrics]  # a function of this module
+
+
+def dice(masks: Masks) -> float:
+    """2|A & B| / (|A| + |B|); 1 where both masks are empty."""
+    both = masks.predicted + masks.true
+    return 2 * masks.overlap / both if both else 1.0
+
+
+def jaccard(masks: Masks) -> float:
+    """|A & B| / |A | B|; 1 where both masks are empty."""
+    both = masks.predicted + masks.true
+    return masks.overlap / (both - masks.overlap) if both else 1.0
+
+
+def hausdorff_95(masks: Masks) -> float | None:
+    """95th percentile of the distances from either surface to the other, both directions together, as in medpy."""
+    if not masks.has_distances:
+        return None
+    return float(np.percentile(np.concatenate((masks.to_truth, masks.to_prediction)), 95))
+
+
+def average_surface_distance(masks: Masks) -> float | None:
+    """Mean distance from the prediction's surface to the truth's, not the other way round, as in medpy."""
+    return float(masks.to_truth.mean()) if masks.has_distances else None
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:

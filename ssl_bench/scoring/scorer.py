@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ssl_bench.cards import Metric, RunSpec, VolumeProtocol
+from ssl_bench.cards import MetricName, RunSpec, VolumeProtocol
 from ssl_bench.data.batches import channels_first
 from ssl_bench.data.dataset import Dataset, resize
 from ssl_bench.scoring.inference import class_map, image_scores, volume_scores
@@ -68,7 +68,7 @@ def score_networks(
     truths: Callable[[], Iterable[np.ndarray]],
     ids: Sequence[str],
     classes: Sequence[str],
-    metrics: Sequence[Metric],
+    metrics: Sequence[MetricName],
     seen: Seen | None = None,
 ) -> list[Row]:
     """Score every network on every test case and foreground class, in order.
@@ -94,7 +94,7 @@ def score_networks(
     return rows
 
 
-def summary(rows: list[Row], metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
+def summary(rows: list[Row], metrics: Sequence[MetricName]) -> dict[str, dict[str, Any]]:
     """Mean over cases and classes per network and metric, and how many were undefined (they are not averaged in).
 
     Where there are several foreground classes, `classes` holds the same for each of them.

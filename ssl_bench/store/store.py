@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from filelock import FileLock, Timeout
 
-from ssl_bench.cards import RunSpec
+from ssl_bench.cards import HEADLINE, RunSpec
 from ssl_bench.errors import UserError
 from ssl_bench.store.pictures import Example, Moment, read_pictures
 from ssl_bench.store.run_folder import RunFolder, spec_of
@@ -90,7 +90,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Entry:
-    """A run in brief: `hash` is its name in the store, `dsc` its predictor's mean DSC where it has one."""
+    """A run in brief: `hash` is its name in the store, `headline` its predictor's mean HEADLINE, where measured."""
 
     benchmark: str
     labeled: int
@@ -103,7 +103,7 @@ class Entry:
     iteration: int
     iterations: int
     error: str | None
-    dsc: float | None
+    headline: float | None
     path: Path
 
 
@@ -227,7 +227,7 @@ def _as_entry(path: Path, data: dict[str, Any]) -> Entry:
     iterations, status = int(data["iterations"]), _status(path, data["status"])
     try:
         spec, result = data["spec"], data.get("result")
-        headline = None if result is None else result["scores"][result["predictor"]].get("dsc", {}).get("mean")
+        headline = None if result is None else result["scores"][result["predictor"]].get(HEADLINE, {}).get("mean")
         return Entry(
             spec["benchmark"], spec["labeled"], spec["train_count"], spec["protocol"]["name"], spec["method"],
             spec["seed"], path.name, status,

@@ -14,7 +14,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
 from ssl_bench.atomic import write_bytes, write_csv, write_json
-from ssl_bench.cards import FRACTIONS, ImageProtocol, Metric
+from ssl_bench.cards import METRICS, ImageProtocol, MetricName
 from ssl_bench.data.batches import BatchStream, open_stream
 from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError, first_line
 from ssl_bench.method import Batch, Progress
@@ -305,7 +305,7 @@ class Trainer:
         return sum(p.numel() for p in self.method.parameters() if p not in own)
 
     @property
-    def _metrics(self) -> tuple[Metric, ...]:
+    def _metrics(self) -> tuple[MetricName, ...]:
         assert self.protocol.metrics != "auto"
         return self.protocol.metrics
 
@@ -364,13 +364,13 @@ class Trainer:
         return f"last good checkpoint: {path}" if path.exists() else "no checkpoint had been written"
 
 
-def _ranking(rows: list[Row], network: str, metric: Metric) -> dict[str, float | None]:
+def _ranking(rows: list[Row], network: str, metric: MetricName) -> dict[str, float | None]:
     """Each case's mean over classes of the first metric, turned so that larger is better; None where undefined."""
     values: dict[str, list[float]] = {}
     for own, case, _, value, *_ in map(list[Any], rows):
         if own == network:
             values.setdefault(case, []).extend([] if value is None else [value])
-    sign = 1 if metric in FRACTIONS else -1
+    sign = 1 if METRICS[metric].larger_is_better else -1
     return {case: sign * sum(own) / len(own) if own else None for case, own in values.items()}
 
 

@@ -11,12 +11,13 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from ssl_bench.cards import METRICS, ImageProtocol, load_protocol
+from ssl_bench.cards import ImageProtocol, load_protocol
 from ssl_bench.scoring.inference import BATCH, class_map, image_scores
 from ssl_bench.scoring.metrics import score_case
 from ssl_bench.scoring.scorer import score_networks, summary
 
 CPU = torch.device("cpu")
+METRICS = ("dsc", "jaccard", "95hd", "asd")
 
 
 def random_mask(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

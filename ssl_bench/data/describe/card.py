@@ -159,7 +159,7 @@ def _card(
         "classes": ["background", *names],
         "cases": len(cases),
         "labeled": _labeled_shares(folder, cases, train_ids),
-        "metrics": METRICS[:2] if two else METRICS,
+        "metrics": [name for name, metric in METRICS.items() if (2 if two else 3) in metric.suggested_for],
         "protocol": "paper",
         "source": "unknown",
         "license": "unknown",
