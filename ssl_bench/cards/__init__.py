@@ -1,11 +1,11 @@
 """What a person writes and what defines a run: data sets, protocols, metrics, tables, and the run's identity."""
 
-from ssl_bench.cards.benchmark import GREY, VOLUME_SUFFIXES, Benchmark, Files, Intensity, Split, Volumes
+from ssl_bench.cards.benchmark import GREY, HDF5, VOLUME_SUFFIXES, Benchmark, Files, Intensity, Split, Volumes
 from ssl_bench.cards.card import Card, parse_card, read_toml
 from ssl_bench.cards.grid import Column, Grid, Row, all_grids, load_grid
 from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
 from ssl_bench.cards.measurement import Measurement, measurement_of
-from ssl_bench.cards.metric import HEADLINE, METRICS, Metric, MetricName
+from ssl_bench.cards.metric import HEADLINE, METRICS, DistanceUnit, Metric, MetricName
 from ssl_bench.cards.protocol import (
     ImageAugmentation,
     ImageProtocol,
@@ -21,12 +21,14 @@ from ssl_bench.cards.share import number_of, parse_share, share, share_of
 
 __all__ = [
     "GREY",
+    "HDF5",
     "HEADLINE",
     "METRICS",
     "VOLUME_SUFFIXES",
     "Benchmark",
     "Card",
     "Column",
+    "DistanceUnit",
     "Files",
     "Grid",
     "ImageAugmentation",

@@ -9,16 +9,18 @@ from typing import Literal
 from pydantic import Field
 
 from ssl_bench.cards.benchmark import Benchmark
-from ssl_bench.cards.card import Card, Count
-from ssl_bench.cards.metric import Metrics
+from ssl_bench.cards.card import Card, Count, Positive
+from ssl_bench.cards.metric import METRICS, DistanceUnit, Metrics, UndefinedDistances, length_unit
 from ssl_bench.cards.protocol import ImageProtocol, Sides3D, VolumeProtocol
+from ssl_bench.errors import UserError
 
 
 class Measurement(Card):
     """A frozen, complete description of one way of scoring. A run can be scored in several.
 
     A field that does not apply (a stride in 2D, a tolerance without a metric that has one) is None, so that equal
-    measurements have equal keys.
+    measurements have equal keys. A metric's parameter that has the default of a data set's card is None too:
+    measurements from before the parameter existed keep their keys.
     """
 
     metrics: Metrics
@@ -26,6 +28,11 @@ class Measurement(Card):
     stride: Sides3D | None = Field(None, description="3D: step from one window to the next, in voxels")
     window_batch: Count | None = Field(None, description="3D: windows predicted at once; decides rounding alone")
     largest_component: bool | None = Field(None, description="3D: keep the largest component of each class")
+    nsd_tolerance: Positive | None = Field(None, description="largest distance that NSD accepts, in distance_unit")
+    distance_unit: DistanceUnit | None = Field(None, description="of distances and tolerances; None: voxel")
+    undefined_distances: UndefinedDistances | None = Field(
+        None, description="value of a distance from or to an empty mask; None: left-out"
+    )
 
     @property
     def key(self) -> str:
@@ -35,8 +42,21 @@ class Measurement(Card):
 
 
 def measurement_of(protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmark) -> Measurement:
-    """Return the measurement that a protocol (with `--set`) and a data set's card ask for together."""
+    """Return the measurement that a protocol (with `--set`) and a data set's card ask for together.
+
+    Raises:
+        UserError: a metric needs a parameter that the card does not have.
+    """
     is_3d = isinstance(protocol, VolumeProtocol)
     names = ["stride", "window_batch", "largest_component"] if is_3d else ["score_size"]
     metrics = benchmark.metrics if protocol.metrics == "auto" else protocol.metrics
-    return Measurement.model_validate({"metrics": metrics} | {name: getattr(protocol, name) for name in names})
+    for metric, name in benchmark.missing_parameters(metrics):
+        unit = length_unit(benchmark.dimensions, benchmark.distance_unit)
+        raise UserError(
+            f"--set metrics: {metric} needs {name} (in {unit}) on the card of {benchmark.option}, which has none"
+        )
+    parameters = dict.fromkeys(name for metric in metrics for name in METRICS[metric].parameters)
+    given = {name: getattr(benchmark, name) for name in parameters}
+    changed = {name: value for name, value in given.items() if value != Benchmark.model_fields[name].default}
+    own = {name: getattr(protocol, name) for name in names}
+    return Measurement.model_validate({"metrics": metrics} | own | changed)

@@ -7,6 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag
 
+DistanceUnit = Literal["voxel", "mm"]  # in 2D a voxel is a pixel
+
+
+UndefinedDistances = Literal["left-out", "worst"]  # worst: the image's diagonal
+
+
+def length_unit(dimensions: int, distance_unit: DistanceUnit | None = None) -> str:
+    """Return the unit in which distances are printed: px, voxel or mm."""
+    return "mm" if distance_unit == "mm" else "px" if dimensions == 2 else "voxel"
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -19,7 +29,8 @@ class Metric:
         function: its name in ssl_bench/scoring/metrics.py.
         larger_is_better: the direction in which results are ranked.
         always_defined: whether every pair of masks has a value, empty ones too.
-        parameters: fields of Measurement that its value depends on, apart from those that decide the prediction.
+        parameters: fields of Measurement that its value depends on, apart from those that decide the prediction. A
+            data set's card has a field of the same name.
         suggested_for: numbers of dimensions of the data for which `data init` writes it into a card.
 
     """
@@ -38,10 +49,14 @@ class Metric:
         """Factor from the stored value to the printed one: 100 for a share, which is printed in per cent."""
         return 100.0 if self.kind == "share" else 1.0
 
-    def heading(self, dimensions: int) -> str:
-        """Return the title with its unit, for data of 2 or 3 dimensions."""
-        length = "px" if dimensions == 2 else "voxel"
-        return f"{self.title} [{'%' if self.kind == 'share' else length}]"
+    def heading(self, dimensions: int, distance_unit: DistanceUnit | None = None) -> str:
+        """Return the title with its unit, for data of 2 or 3 dimensions; without a unit, distances are in voxels."""
+        if self.kind == "share":
+            return f"{self.title} [%]"
+        return f"{self.title} [{length_unit(dimensions, distance_unit)}]"
+
+
+LENGTHS = ("distance_unit", "undefined_distances")  # parameters of a distance
 
 
 METRICS: dict[str, Metric] = {
@@ -49,8 +64,11 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric("dsc", "DSC", "share", "dice", True, True, suggested_for=(2, 3)),
         Metric("jaccard", "Jaccard", "share", "jaccard", True, True, suggested_for=(2, 3)),
-        Metric("95hd", "95HD", "distance", "hausdorff_95", False, False, suggested_for=(3,)),
-        Metric("asd", "ASD", "distance", "average_surface_distance", False, False, suggested_for=(3,)),
+        Metric("95hd", "95HD", "distance", "hausdorff_95", False, False, LENGTHS, suggested_for=(3,)),
+        Metric("asd", "ASD", "distance", "average_surface_distance", False, False, LENGTHS, suggested_for=(3,)),
+        Metric("nsd", "NSD", "share", "surface_dice", True, True, ("nsd_tolerance", "distance_unit")),
+        Metric("precision", "Precision", "share", "precision", True, True),
+        Metric("recall", "Recall", "share", "recall", True, True),
     )
 }
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ssl_bench.cards.benchmark import Benchmark
-from ssl_bench.cards.card import Card, Count
+from ssl_bench.cards.card import Card, Count, Positive
 from ssl_bench.cards.metric import MetricsOrAuto
 from ssl_bench.errors import UserError
 
@@ -16,9 +16,6 @@ View = Literal["weak", "strong1", "strong2"]
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-
-
-Positive = Annotated[float, Field(gt=0)]
 
 
 Sides3D = tuple[Count, Count, Count]

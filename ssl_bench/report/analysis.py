@@ -152,7 +152,7 @@ def statistics_table(grid: Grid, records: Sequence[Sequence[Sequence[Record | No
         place, scores, interval = one.place, one.scores, one.interval
         where = f"{place.column.title} {place.benchmark.name} {place.column.labeled}".strip()
         rows.append([
-            place.row.title, where, METRICS[one.metric].heading(place.benchmark.dimensions), str(len(one.runs)),
+            place.row.title, where, place.benchmark.heading(one.metric), str(len(one.runs)),
             str(len(scores.cases)), Cell(f"{one.mean:.2f}", one.mean, runs=tuple(run.path.name for run in one.runs)),
             _number(scores.sd_over_seeds), _number(scores.sd_over_cases),
             "—" if interval is None else Cell(f"{interval[0]:.2f} to {interval[1]:.2f}", interval[0]),
@@ -186,7 +186,7 @@ def _line(grid: Grid, one: Record) -> list[object]:
     low, high = one.interval or (None, None)
     values: list[object] = [
         grid.name, place.benchmark.name, place.column.labeled, place.column.title, place.row.title, place.method,
-        METRICS[one.metric].heading(place.benchmark.dimensions), given and given.value, given and given.source,
+        place.benchmark.heading(one.metric), given and given.value, given and given.source,
         one.verdict, "; ".join(one.reasons), len(one.runs), scores and len(scores.cases),
         undefined(one.runs, one.metric), one.mean,
         scores and scores.sd_over_seeds, scores and scores.sd_over_cases, low, high,

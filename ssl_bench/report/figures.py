@@ -23,7 +23,7 @@ from ssl_bench.report.draw import (
 )
 from ssl_bench.report.gather import Body, Gathered, View, gather
 from ssl_bench.report.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
-from ssl_bench.report.scores import seed_scores
+from ssl_bench.report.scores import heading, seed_scores
 from ssl_bench.store import Run
 
 CASES = 2  # rows of Figure 4 per data set, the first of those that are drawn by their ids
@@ -128,7 +128,7 @@ def _share_panels(found: Gathered) -> list[Panel]:
             Panel(
                 f"Performance\n{benchmark.title}",
                 "labelled",
-                METRICS[metric].heading(benchmark.dimensions),
+                benchmark.heading(metric),
                 tuple(lines),
                 ticks,
             )
@@ -194,7 +194,7 @@ def _rows_of(data: str, runs: Sequence[Run | None]) -> list[Example]:
 
 def case_metric_title(run: Run) -> str:
     """The metric that stands beside a case's picture, and that its best and worst cases were told by: the first."""
-    return METRICS[_first_metric(run)].heading(run.spec.protocol.dimensions)
+    return heading(run, _first_metric(run))
 
 
 def _first_metric(run: Run) -> MetricName:

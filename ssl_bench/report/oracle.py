@@ -52,7 +52,7 @@ def _row(place: Place, runs: Sequence[Run], metric: MetricName) -> list[str | Ce
     return [
         place.row.title,
         f"{place.column.title} {place.benchmark.name} {place.column.labeled}".strip(),
-        METRICS[metric].heading(place.benchmark.dimensions),
+        place.benchmark.heading(metric),
         str(len(runs)),
         Cell(mean_and_deviation(scored), mean, runs=hashes),
         Cell(mean_and_deviation(chosen), mean_chosen, runs=hashes),

@@ -12,10 +12,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ssl_bench.atomic import require_folder, write_bytes, writing
-from ssl_bench.cards import METRICS, MetricName, dotted
+from ssl_bench.cards import MetricName, dotted
 from ssl_bench.report.draw import Example, Line, Panel, example_figure, line_figure, render
 from ssl_bench.report.figures import FigureReport, case_metric_title, case_score
-from ssl_bench.report.scores import mean_and_deviation, seed_scores
+from ssl_bench.report.scores import heading, mean_and_deviation, seed_scores
 from ssl_bench.report.site import Exhibit, Picture, RunPage, refuse_others, write_site
 from ssl_bench.report.table import FORMATS, Cell, Table
 from ssl_bench.report.tables import TableReport
@@ -142,9 +142,9 @@ def _run_page(run: Run) -> RunPage:
 
 def _networks(run: Run) -> Table:
     """Scores of every network of a run."""
-    metrics, dimensions = run.spec.protocol.metrics, run.spec.protocol.dimensions
+    metrics = run.spec.protocol.metrics
     assert metrics != "auto"
-    titles = [METRICS[metric].heading(dimensions) for metric in metrics]
+    titles = [heading(run, metric) for metric in metrics]
     rows: list[list[str | Cell]] = []
     for network in run.result["scores"]:
         scored = " (scored)" if network == run.result["predictor"] else ""

@@ -10,7 +10,7 @@ from ssl_bench.cards import HEADLINE, METRICS, dotted, toml_value
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.report.notes import CASES, origin
-from ssl_bench.report.scores import mean_and_deviation, seed_scores, undefined
+from ssl_bench.report.scores import heading, mean_and_deviation, seed_scores, undefined
 from ssl_bench.report.table import Table
 from ssl_bench.store import Entry, Run, RunFolder, spec_of
 
@@ -30,7 +30,7 @@ def comparison_table(runs: Sequence[Run], titles: dict[str, str]) -> Table:
     spec = runs[0].spec
     metrics, dimensions = spec.protocol.metrics, spec.protocol.dimensions
     assert metrics != "auto"
-    headings = [METRICS[metric].heading(dimensions) for metric in metrics]
+    headings = [heading(runs[0], metric) for metric in metrics]
     rows, notes = [], []
     for method in dict.fromkeys(run.spec.method for run in runs):
         own = [run for run in runs if run.spec.method == method]
@@ -40,10 +40,10 @@ def comparison_table(runs: Sequence[Run], titles: dict[str, str]) -> Table:
         for number, label in enumerate(spec.classes[1:] if len(spec.classes) > 2 else (), start=1):
             of_class = [mean_and_deviation(seed_scores(own, metric, label=number)) for metric in metrics]
             rows.append([f"  {label}", "", *of_class, "", ""])
-        for metric, heading in zip(metrics, headings, strict=True):
+        for metric, title in zip(metrics, headings, strict=True):
             count = undefined(own, metric)
             if count:
-                notes.append(f"{titles[method]}: {count} values of {heading} were undefined and are not in the mean.")
+                notes.append(f"{titles[method]}: {count} values of {title} were undefined and are not in the mean.")
     columns = [*headings, "Seeds", "Training [min]"]
     note = spec.protocol.note
     labeled = f"{spec.labeled} of {spec.train_count} {CASES[dimensions]} labelled"
@@ -91,14 +91,14 @@ def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: 
         notes.append(f"{waiting} more wait in the cluster's queue.")
     if grouped:
         notes.append("Finished runs are counted in groups, which differ in seeds and settings; --every lists each.")
-    heading = METRICS[HEADLINE].heading(2)  # a share, whose unit is the same in 2D and 3D
-    header = ["Data set", "Labelled", "Protocol", "Method", "Seed", "Status", "Iteration", heading, "Run"]
+    headline = METRICS[HEADLINE].heading(2)  # a share, whose unit is the same in 2D and 3D
+    header = ["Data set", "Labelled", "Protocol", "Method", "Seed", "Status", "Iteration", headline, "Run"]
     if any(row[-1] for row in rows):
         header.append("Settings")
     else:
         rows = [row[:-1] for row in rows]
     return Table(
-        quantity(len(entries), "run"), header, rows, frozenset({"Labelled", "Seed", "Iteration", heading}), notes,
+        quantity(len(entries), "run"), header, rows, frozenset({"Labelled", "Seed", "Iteration", headline}), notes,
         unbroken=frozenset({"Status", "Run"}),
     )  # fmt: skip
 

@@ -25,6 +25,12 @@ def seed_scores(
     return values
 
 
+def heading(run: Run, metric: MetricName) -> str:
+    """Return a metric's title with the unit in which a run was measured."""
+    measured = run.result.get("measurement", {})  # not in runs of earlier versions, which were measured in voxels
+    return METRICS[metric].heading(run.spec.protocol.dimensions, measured.get("distance_unit"))
+
+
 def undefined(runs: Sequence[Run], metric: MetricName) -> int:
     """How many cases, over all runs, had no defined value of the predictor and were not averaged in."""
     return sum(run.result["scores"][run.result["predictor"]][metric]["undefined"] for run in runs)

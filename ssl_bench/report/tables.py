@@ -155,7 +155,7 @@ class _Layout:
                         reasons.setdefault("; ".join(one.reasons), []).append(one.place.row.title)
                     count = undefined(one.runs, one.metric)
                     if count and one.scores is not None:
-                        title = METRICS[one.metric].heading(one.place.benchmark.dimensions)
+                        title = one.place.benchmark.heading(one.metric)
                         whole = count + int(one.scores.counts.sum())
                         lost.setdefault(title, []).append(f"{one.place.row.title} {count} of {whole}")
         for reason, titles in reasons.items():
@@ -212,7 +212,7 @@ class _Layout:
         words = [column.title] if column.title else []
         if self.says_data and not (alone and not column.title):
             words.append(f"{benchmark.title} {column.labeled}")
-        return "\n".join([*words, METRICS[metric].heading(benchmark.dimensions)])
+        return "\n".join([*words, benchmark.heading(metric)])
 
     def _is_single(self, columns: Sequence[int]) -> bool:
         """Whether the table has one number a method, and so a place for its interval."""

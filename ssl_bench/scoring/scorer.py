@@ -10,24 +10,29 @@ import numpy as np
 import torch
 from torch import nn
 
-from ssl_bench.cards import MetricName, RunSpec, VolumeProtocol
+from ssl_bench.cards import Measurement, MetricName, RunSpec, VolumeProtocol
 from ssl_bench.data.batches import channels_first
 from ssl_bench.data.dataset import Dataset, resize
 from ssl_bench.scoring.inference import class_map, image_scores, volume_scores
-from ssl_bench.scoring.metrics import score_case
+from ssl_bench.scoring.metrics import Spacing, score_case
 
 
 class Scorer:
     """The cases `ids` of a run's data set; networks are scored in evaluation mode, which is set here."""
 
-    def __init__(self, dataset: Dataset, ids: tuple[str, ...], spec: RunSpec, device: torch.device) -> None:
+    def __init__(
+        self, dataset: Dataset, ids: tuple[str, ...], spec: RunSpec, measurement: Measurement, device: torch.device
+    ) -> None:
         self.dataset, self.ids, self.spec, self.protocol, self.device = dataset, ids, spec, spec.protocol, device
+        self.measurement = measurement
+        self.spacings = dataset.spacings(ids) if measurement.distance_unit == "mm" else None
 
     def score(self, networks: dict[str, nn.Module], seen: Seen) -> list[Row]:
         """Score networks on every case and foreground class; `seen` is told after each case."""
-        metrics = self.protocol.metrics
-        assert metrics != "auto"
-        return score_networks(networks, self._predictions(), self._truths, self.ids, self.spec.classes, metrics, seen)
+        return score_networks(
+            networks, self._predictions(), self._truths, self.ids, self.spec.classes, self.measurement, seen,
+            self.spacings,
+        )  # fmt: skip
 
     def images(self, ids: list[str]) -> Iterator[np.ndarray]:
         """Yield the images of some cases as the cache has them: (S, S, 3) uint8 or (X, Y, Z) float32."""
@@ -68,8 +73,9 @@ def score_networks(
     truths: Callable[[], Iterable[np.ndarray]],
     ids: Sequence[str],
     classes: Sequence[str],
-    metrics: Sequence[MetricName],
+    measurement: Measurement,
     seen: Seen | None = None,
+    spacings: Sequence[Spacing] | None = None,
 ) -> list[Row]:
     """Score every network on every test case and foreground class, in order.
 
@@ -79,15 +85,17 @@ def score_networks(
         truths: called once per network, gives the masks, likewise.
         ids: the cases' ids.
         classes: names, background first.
-        metrics: the columns.
+        measurement: its metrics are the columns.
         seen: told after each case.
+        spacings: each case's, where distances are in mm.
 
     """
     rows: list[Row] = []
     for name, network in networks.items():
-        for case, truth, predicted in zip(ids, truths(), predictions(network), strict=True):
+        own = [None] * len(ids) if spacings is None else spacings
+        for case, truth, predicted, spacing in zip(ids, truths(), predictions(network), own, strict=True):
             for number, label in enumerate(classes[1:], start=1):
-                values = score_case(predicted == number, truth == number, metrics)
+                values = score_case(predicted == number, truth == number, measurement, spacing)
                 rows.append((name, case, label, *values))
             if seen is not None:
                 seen(name, case, truth, predicted)

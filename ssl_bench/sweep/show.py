@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ssl_bench.atomic import write_bytes, writing
 from ssl_bench.cards import METRICS, MetricName
 from ssl_bench.errors import UserError
-from ssl_bench.report.scores import mean_and_deviation, seed_scores
+from ssl_bench.report.scores import heading, mean_and_deviation, seed_scores
 from ssl_bench.report.table import Table
 from ssl_bench.store import Run
 from ssl_bench.sweep.definition import ORACLE
@@ -44,9 +44,10 @@ def sweep_table(study: optuna.Study, runs: Mapping[str, Run]) -> Table:
     if objective != "none":
         sign = -1 if sweep["maximize"] else 1
         trials.sort(key=lambda t: (not _done(t), sign * (t.value or 0) if _done(t) else 0, t.number))
-    heading = METRICS[metric].heading(_dimensions(trials, runs))
-    columns = [f"{heading}, {OBJECTIVES[objective]}"] if objective != "none" else []
-    columns += [f"{heading}, test set"] if objective == "none" else []
+    begun = [runs[name] for trial in trials for name in trial.user_attrs.get("runs", []) if name in runs]
+    compared = heading(begun[0], metric) if begun else METRICS[metric].heading(2)
+    columns = [f"{compared}, {OBJECTIVES[objective]}"] if objective != "none" else []
+    columns += [f"{compared}, test set"] if objective == "none" else []
     rows = []
     for trial in trials:
         row = [str(trial.number), *(_short(parameters_of(trial).get(name, "")) for name in names), STATES[trial.state]]
@@ -155,12 +156,6 @@ def _importance(study: optuna.Study, sweep: Mapping[str, Any], trials: Sequence[
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
     return ["Importance (fANOVA): " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items()) + "."]
-
-
-def _dimensions(trials: Sequence[FrozenTrial], runs: Mapping[str, Run]) -> int:
-    """2 or 3, of the runs' data; 2 before there is any run."""
-    names = [name for trial in trials for name in trial.user_attrs.get("runs", []) if name in runs]
-    return runs[names[0]].spec.protocol.dimensions if names else 2
 
 
 def _tested(trial: FrozenTrial, runs: Mapping[str, Run], metric: MetricName) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ssl_bench.cards import ImageProtocol, RunSpec
+from ssl_bench.cards import ImageProtocol, Measurement, RunSpec
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.split import Splits
 from ssl_bench.method import Hyperparameters, Setup, SSLMethod
@@ -25,6 +25,7 @@ class Job:
     hyper: Hyperparameters
     dataset: Dataset
     splits: Splits
+    measurement: Measurement
 
     @property
     def iterations(self) -> int:

@@ -119,7 +119,8 @@ class Trainer:
         self.memory_before: float | None = None  # peak of the processes that trained it earlier
         self.nondeterministic: set[str] = set()  # operations
         self.test, self.validation = (
-            Scorer(job.dataset, ids, job.spec, device) for ids in (job.splits.test, job.splits.validation)
+            Scorer(job.dataset, ids, job.spec, job.measurement, device)
+            for ids in (job.splits.test, job.splits.validation)
         )
         self.watches = [
             Watch(folder.path / "validation_curve.csv", self.validation, protocol.validate_every, self._metrics),
@@ -281,6 +282,7 @@ class Trainer:
         self.folder.finish({
             "predictor": predictor,
             "scores": summary(rows, metrics),
+            "measurement": self.job.measurement.model_dump(mode="json", exclude_none=True),
             "validation": validation,
             "parameters": {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()},
             "auxiliary_parameters": self._auxiliary_parameters,
