@@ -8,8 +8,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssl_bench.cards import setting_words
-
 
 def quantity(count: int, noun: str) -> str:
     """Return `1 run`, `2 runs`: a count and its noun, with an s where it is not one."""
@@ -30,3 +28,13 @@ COMMAND = "SSL_BENCH_COMMAND"  # what the person typed, for the provenance of wh
 def typed_command() -> str:
     """The command line that asked for this process's work, as a person typed it."""
     return os.environ.get(COMMAND) or shlex.join(["ssl-bench", *sys.argv[1:]])
+
+
+def setting_words(settings: Mapping[str, Any]) -> list[str]:
+    """`--set KEY=VALUE` for each setting."""
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={toml_value(value)}")]
+
+
+def toml_value(value: Any) -> str:
+    """A setting's value as `--set` reads it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -16,7 +16,7 @@ from ssl_bench.cards.protocol import (
 )
 from ssl_bench.cards.request import Request
 from ssl_bench.cards.runspec import RunSpec
-from ssl_bench.cards.settings import dotted, parse_setting, protocol_keys, setting_words, toml_value
+from ssl_bench.cards.settings import dotted, parse_setting, protocol_keys
 from ssl_bench.cards.share import number_of, parse_share, share, share_of
 
 __all__ = [
@@ -60,9 +60,7 @@ __all__ = [
     "parse_share",
     "protocol_keys",
     "read_toml",
-    "setting_words",
     "share",
     "share_of",
-    "toml_value",
     "with_split_file",
 ]

@@ -9,17 +9,6 @@ from typing import Any
 from ssl_bench.cards.protocol import PROTOCOLS
 from ssl_bench.errors import UserError
 
-
-def setting_words(settings: Mapping[str, Any]) -> list[str]:
-    """`--set KEY=VALUE` for each setting."""
-    return [word for key, value in settings.items() for word in ("--set", f"{key}={toml_value(value)}")]
-
-
-def toml_value(value: Any) -> str:
-    """A setting's value as `--set` reads it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 NOT_SET = {"name", "title", "note", "dimensions"}
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssl_bench.atomic import WEIGHT_FILES
-from ssl_bench.cards import Grid, setting_words
-from ssl_bench.command import quantity, run_words
-from ssl_bench.grids.aim import Place, Target
-from ssl_bench.report.gather import Body, View
+from ssl_bench.cards import Grid
+from ssl_bench.command import quantity, run_words, setting_words
 from ssl_bench.store import Run
+
+if TYPE_CHECKING:
+    from ssl_bench.grids.aim import Place, Target
+    from ssl_bench.report.gather import Body, View
 
 CASES = {2: "images", 3: "volumes"}
 

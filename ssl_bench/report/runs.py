@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ssl_bench.cards import HEADLINE, METRICS, dotted, toml_value
-from ssl_bench.command import quantity
+from ssl_bench.cards import HEADLINE, METRICS, dotted
+from ssl_bench.command import quantity, toml_value
 from ssl_bench.errors import UserError
 from ssl_bench.report.notes import CASES, origin
 from ssl_bench.report.scores import heading, mean_and_deviation, seed_scores, undefined

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ssl_bench.cards import METRICS, Benchmark, Request, protocol_keys, setting_words
+from ssl_bench.cards import METRICS, Benchmark, Request, protocol_keys
+from ssl_bench.command import setting_words
 from ssl_bench.data.cache import Advance
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.errors import UserError

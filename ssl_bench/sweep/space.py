@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ssl_bench.cards import toml_value
+from ssl_bench.command import toml_value
 from ssl_bench.errors import UserError
 
 if TYPE_CHECKING:

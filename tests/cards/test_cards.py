@@ -696,7 +696,7 @@ def test_the_hash_survives_json() -> None:
 
 def test_the_hash_is_the_same_in_another_process() -> None:
     program = (
-        "import sys; from ssl_bench.spec import RunSpec; print(RunSpec.model_validate_json(sys.stdin.read()).hash)"
+        "import sys; from ssl_bench.cards import RunSpec; print(RunSpec.model_validate_json(sys.stdin.read()).hash)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -481,7 +481,7 @@ import resource, signal, sys, time
 from pathlib import Path
 from ssl_bench.data.cache import prepare
 from ssl_bench.errors import UserError
-from ssl_bench.spec import load_benchmark
+from ssl_bench.cards import load_benchmark
 
 cases, root, pause, limit = int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 if limit:  # no file may grow beyond it, as on a full disk

@@ -107,7 +107,7 @@ def test_without_equal_images_the_split_does_not_depend_on_the_order_of_ids() ->
 def test_a_split_is_the_same_in_another_process() -> None:
     """Python's own hashes of strings differ from process to process."""
     code = (
-        "from ssl_bench.data.split import draw_labeled, split_cases; from ssl_bench.spec import Split\n"
+        "from ssl_bench.data.split import draw_labeled, split_cases; from ssl_bench.cards import Split\n"
         "ids = [f'ISIC_{number:07d}' for number in range(100)]\n"
         "train, test = split_cases(Split(test=30, seed=1), ids, ids, masked=ids)\n"
         "print(','.join(test), ','.join(draw_labeled(train, test, 7, 3, masked=ids, first=False).labeled))"

@@ -12,7 +12,7 @@ import pytest
 import SimpleITK
 
 from ssl_bench.cards import Benchmark, Volumes, load_benchmark, parse_card
-from ssl_bench.data import cache
+from ssl_bench.data import cache, dataset
 from ssl_bench.data.cache import prepare
 from ssl_bench.data.check import check
 from ssl_bench.data.images import CaseFiles
@@ -278,7 +278,7 @@ def test_bit_planes_hold_every_class(classes: int) -> None:
     planes = (classes - 1).bit_length()
     packed = np.packbits(cache._to_planes(mask, planes))
     flat = np.unpackbits(packed, count=planes * mask.size)
-    assert np.array_equal(cache._from_planes(flat.reshape(planes, *mask.shape)), mask)
+    assert np.array_equal(dataset._from_planes(flat.reshape(planes, *mask.shape)), mask)
 
 
 def test_cases_without_a_mask_train_and_are_never_labelled_or_tested() -> None:

@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import Call, CommandLine
+from displays import Listener, Quick
 from handwritten import write_run
 
 from ssl_bench.cards import RunSpec
@@ -29,28 +29,6 @@ from ssl_bench.store import Store
 from ssl_bench.training.stop import StopSignal
 
 DEMO = ["run", "--dataset", "demo", "--protocol", "tiny"]
-
-
-class Quick(Task):
-    """A task that a tiny program stands for: `words` are its source."""
-
-    started: list[tuple[str, int | None]]
-
-    def start(self, device: str, threads: int | None = None) -> subprocess.Popen[bytes]:
-        self.started.append((device, threads))
-        return subprocess.Popen([sys.executable, "-S", "-c", *self.words, device], start_new_session=True)
-
-
-class Listener:
-    def __init__(self) -> None:
-        self.ends: list[tuple[str, str]] = []
-        self.most = 0
-
-    def show(self, active: Sequence[Task], done: int, total: int) -> None:
-        self.most = max(self.most, len(active))
-
-    def ended(self, task: Task, outcome: str, done: int, total: int) -> None:
-        self.ends.append((task.label, outcome))
 
 
 @pytest.fixture(autouse=True)

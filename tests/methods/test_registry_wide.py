@@ -455,14 +455,14 @@ def test_register_adds_a_class_and_gives_it_back(registry: dict[str, type[SSLMet
 @pytest.mark.parametrize("attribute", ["name", "title", "reference"])
 def test_a_missing_attribute_is_an_error(attribute: str, registry: dict[str, type[SSLMethod]]) -> None:
     before = dict(registry)
-    with pytest.raises(UserError, match=rf"test_methods\.py: Mine: class attribute '{attribute}' is missing"):
+    with pytest.raises(UserError, match=rf"test_registry_wide\.py: Mine: class attribute '{attribute}' is missing"):
         register(a_method(**{attribute: None}))
     assert registry == before
 
 
 def test_a_name_that_is_taken_is_an_error_that_names_both_files(registry: dict[str, type[SSLMethod]]) -> None:
     before = dict(registry)
-    with pytest.raises(UserError, match=r"test_methods\.py: method 'ucmt' is already defined in .*cmt\.py"):
+    with pytest.raises(UserError, match=r"test_registry_wide\.py: method 'ucmt' is already defined in .*cmt\.py"):
         register(a_method(name="ucmt"))
     assert registry == before
 

@@ -98,7 +98,7 @@ def line(process: subprocess.Popen[str]) -> str:
 CLAIM = """
 import sys
 from pathlib import Path
-from ssl_bench.spec import RunSpec
+from ssl_bench.cards import RunSpec
 from ssl_bench.store import Store
 
 with Store(Path(sys.argv[1])).claim(RunSpec.model_validate_json(sys.argv[2])) as mine:
@@ -358,7 +358,7 @@ def test_of_many_threads_at_once_exactly_one_gets_the_run(store: Store) -> None:
 CONTEND = """
 import os, sys, time
 from pathlib import Path
-from ssl_bench.spec import RunSpec
+from ssl_bench.cards import RunSpec
 from ssl_bench.store import Store
 
 store, spec, inside = Store(Path(sys.argv[1])), RunSpec.model_validate_json(sys.argv[2]), sys.argv[3]
@@ -474,7 +474,7 @@ def test_a_checkpoint_counts_only_once_its_index_names_it(folder: RunFolder, mon
 KILLED_IN_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from ssl_bench.folder import RunFolder
+from ssl_bench.store import RunFolder
 
 os.fsync = lambda descriptor: os.kill(os.getpid(), signal.SIGKILL)
 RunFolder(Path(sys.argv[1])).write_checkpoint(80, bytes(100_000))
@@ -569,7 +569,7 @@ def test_what_cannot_be_serialised_changes_nothing(tmp_path: Path) -> None:
 OVERWRITE = """
 import itertools, sys
 from pathlib import Path
-from ssl_bench.files import write_bytes
+from ssl_bench.atomic import write_bytes
 
 path = Path(sys.argv[1])
 print("ready", flush=True)

@@ -8,9 +8,9 @@ from typing import Any
 
 import optuna
 import pytest
+from displays import Listener, Quick
 from handwritten import write_run
 from optuna.trial import TrialState
-from test_launch import Listener, Quick
 from test_sweep import sweep, worker
 
 from ssl_bench.cards import RunSpec

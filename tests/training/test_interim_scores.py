@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import write_dataset
+from displays import Silent
 
 from ssl_bench.cards import Request, load_benchmark
 from ssl_bench.errors import InterruptedRunError, UserError
@@ -26,25 +27,6 @@ from ssl_bench.training.trainer import train
 
 CPU = torch.device("cpu")
 load_methods()
-
-
-class Silent:
-    """A display that may stop a run at a step of a task."""
-
-    def __init__(self, stop: StopSignal | None = None, at: tuple[str, int] = ("", 0)) -> None:
-        self.stop, self.at, self.task, self.steps = stop, at, "", 0
-
-    def start(self, task: str, done: int, total: int) -> None:
-        self.task = task
-
-    def step(self, text: str = "") -> None:
-        self.steps += self.task == self.at[0]
-        if self.stop is not None and self.task == self.at[0] and self.steps == self.at[1]:
-            self.stop.signal_number = 15
-
-    def begin_run(self, number: int, total: int, job: Job) -> None: ...
-
-    def end_run(self, outcome: str) -> None: ...
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import Call, write_dataset
-from test_score_every import Silent
+from displays import Silent
 
 from ssl_bench.cards import Request, load_benchmark
 from ssl_bench.data.split import Splits, draw_labeled, set_apart

@@ -17,7 +17,7 @@ PROGRAM = """
     sys.path.insert(0, sys.argv[1])
     from iteration import plan
     from timing import Settings
-    from ssl_bench.data.stream import open_stream
+    from ssl_bench.data.batches import open_stream
 
     def now():
         with open("/proc/self/statm") as file:
