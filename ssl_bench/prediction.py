@@ -189,7 +189,7 @@ def _scores(predictor: Predictor, images: Sequence[Path]) -> Iterator[Tensor]:
     spec, network, device = predictor.spec, predictor.network, predictor.device
     protocol = spec.protocol
     if isinstance(protocol, VolumeProtocol):
-        volumes = (scaled(read_array(path, "image")[0], spec.intensity, path) for path in images)
+        volumes = (scaled(read_array(path, "image").array, spec.intensity, path) for path in images)
         yield from volume_scores(network, volumes, protocol, device)
         return
     for start in range(0, len(images), BATCH):

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ssl_bench.cards import Benchmark, Metric, RunSpec, Split, load_benchmark, load_protocol, measurement_of
+from ssl_bench.cards import Benchmark, MetricName, RunSpec, Split, load_benchmark, load_protocol, measurement_of
 from ssl_bench.method import load_methods
 from ssl_bench.store import Store
 
@@ -27,7 +27,7 @@ def write_run(
     labeled: int = 90, train: int = 1815, protocol: str = "mini", settings: dict[str, Any] | None = None,
     device: str = "cpu", fingerprint: str = "f" * 16, status: str = "finished", version: int | None = None,
     hyper: dict[str, Any] | None = None, weights: str | None = "0123456789abcdef", rule: Split | None = None,
-    metric: Metric = "dsc", other: float = 0.125, curve: Sequence[float | None] | None = None,
+    metric: MetricName = "dsc", other: float = 0.125, curve: Sequence[float | None] | None = None,
     sides: tuple[list[int], list[int]] = ([100, 120], [300, 400]), seconds: float = 90.0,
 ) -> RunSpec:  # fmt: skip
     """Write run.json and the cases file as the store describes them; `scores` of one metric, per case of the predictor.

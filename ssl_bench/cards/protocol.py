@@ -9,17 +9,14 @@ from pydantic import Field, model_validator
 from pydantic.config import JsonDict
 
 from ssl_bench.cards.benchmark import Benchmark
-from ssl_bench.cards.card import Card, Count
-from ssl_bench.cards.metric import Metrics
+from ssl_bench.cards.card import Card, Count, Positive
+from ssl_bench.cards.metric import MetricsOrAuto
 from ssl_bench.errors import UserError
 
 View = Literal["weak", "strong1", "strong2"]
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-
-
-Positive = Annotated[float, Field(gt=0)]
 
 
 Sides3D = tuple[Count, Count, Count]
@@ -83,9 +80,7 @@ class Protocol(Card):
 
     # Data: which split of the card, and what is scored.
     split: str | Literal["default"] = Field("default", description="a split of the card by name, or a .csv split file")
-    metrics: Metrics | Literal["auto"] = Field(
-        "auto", json_schema_extra=MEASURES, description="auto: the data set's own"
-    )
+    metrics: MetricsOrAuto = Field("auto", json_schema_extra=MEASURES, description="auto: the data set's own")
     labeled_batch: Count
     unlabeled_batch: Count
     unlabeled_pool: Literal["unlabeled", "all"] = Field(description="all: the labelled images too, without their masks")

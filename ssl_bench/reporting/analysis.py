@@ -10,7 +10,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 
-from ssl_bench.cards import FRACTIONS, Grid, Metric, metric_title
+from ssl_bench.cards import METRICS, Grid, MetricName
 from ssl_bench.grids.aim import Place
 from ssl_bench.reporting.published import Published, differences, published
 from ssl_bench.reporting.scores import cell_scores, undefined
@@ -56,7 +56,7 @@ class Record:
     """One cell of a table with everything that is said of it; numbers in the metric's printed unit."""
 
     place: Place
-    metric: Metric
+    metric: MetricName
     runs: Sequence[Run]
     published: Published | None
     scores: CellScores | None = field(repr=False)
@@ -124,7 +124,7 @@ def statistics_table(grid: Grid, records: Sequence[Sequence[Sequence[Record | No
         place, scores, interval = one.place, one.scores, one.interval
         where = f"{place.column.title} {place.benchmark.name} {place.column.labeled}".strip()
         rows.append([
-            place.row.title, where, metric_title(one.metric, place.benchmark.dimensions), str(len(one.runs)),
+            place.row.title, where, place.benchmark.heading(one.metric), str(len(one.runs)),
             str(len(scores.cases)), Cell(f"{one.mean:.2f}", one.mean, runs=tuple(run.path.name for run in one.runs)),
             _number(scores.sd_over_seeds), _number(scores.sd_over_cases),
             "—" if interval is None else Cell(f"{interval[0]:.2f} to {interval[1]:.2f}", interval[0]),
@@ -158,7 +158,7 @@ def _line(grid: Grid, one: Record) -> list[object]:
     low, high = one.interval or (None, None)
     values: list[object] = [
         grid.name, place.benchmark.name, place.column.labeled, place.column.title, place.row.title, place.method,
-        metric_title(one.metric, place.benchmark.dimensions), given and given.value, given and given.source,
+        place.benchmark.heading(one.metric), given and given.value, given and given.source,
         one.verdict, "; ".join(one.reasons), len(one.runs), scores and len(scores.cases),
         undefined(one.runs, one.metric, place.cell.measurement), one.mean,
         scores and scores.sd_over_seeds, scores and scores.sd_over_cases, low, high,
@@ -167,7 +167,7 @@ def _line(grid: Grid, one: Record) -> list[object]:
     return [round(value, 6) if isinstance(value, float) else value for value in values]
 
 
-def _record(grid: Grid, place: Place | None, runs: Sequence[Run], metric: Metric) -> Record | None:
+def _record(grid: Grid, place: Place | None, runs: Sequence[Run], metric: MetricName) -> Record | None:
     if place is None:
         return None
     given = published(grid, place.row, place.column, metric)
@@ -202,7 +202,7 @@ def _compared(grid: Grid, family: dict[int, Record]) -> dict[int, Record]:
     measured = {r: one for r, one in family.items() if one.mean is not None}
     if len(measured) < 2:
         return {}
-    larger = next(iter(measured.values())).metric in FRACTIONS
+    larger = METRICS[next(iter(measured.values())).metric].larger_is_better
 
     def quality(one: Record) -> float:
         assert one.mean is not None

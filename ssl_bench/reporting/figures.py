@@ -10,7 +10,7 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 
-from ssl_bench.cards import FRACTIONS, Grid, Metric, load_benchmark, metric_title, share
+from ssl_bench.cards import METRICS, Grid, MetricName, load_benchmark, share
 from ssl_bench.command import quantity
 from ssl_bench.grids.aim import Place, Target, aim
 from ssl_bench.method import SSLMethod
@@ -138,7 +138,7 @@ def _share_panels(found: Gathered) -> list[Panel]:
             Panel(
                 f"Performance\n{benchmark.title}",
                 "labelled",
-                metric_title(metric, benchmark.dimensions),
+                benchmark.heading(metric),
                 tuple(lines),
                 ticks,
             )
@@ -146,7 +146,7 @@ def _share_panels(found: Gathered) -> list[Panel]:
     return panels
 
 
-def _by_seed(place: Place | None, runs: Sequence[Run], metric: Metric) -> dict[int, float]:
+def _by_seed(place: Place | None, runs: Sequence[Run], metric: MetricName) -> dict[int, float]:
     measurement = None if place is None else place.cell.measurement
     scores = {run.spec.seed: seed_scores([run], metric, measurement) for run in runs}
     return {seed: values[0] for seed, values in scores.items() if values}
@@ -205,10 +205,10 @@ def _rows_of(data: str, runs: Sequence[Run | None]) -> list[Example]:
 
 def case_metric_title(run: Run) -> str:
     """The metric that stands beside a case's picture, and that its best and worst cases were told by: the first."""
-    return metric_title(_first_metric(run), run.spec.protocol.dimensions)
+    return run.headline.measurement.heading(_first_metric(run))
 
 
-def _first_metric(run: Run) -> Metric:
+def _first_metric(run: Run) -> MetricName:
     return run.headline.measurement.metrics[0]
 
 
@@ -218,7 +218,7 @@ def case_score(run: Run | None, case: str) -> str:
         return ""
     metric, frame = _first_metric(run), run.headline.cases
     values = frame[(frame["network"] == run.result["predictor"]) & (frame["case"] == case)][metric].dropna()
-    return f"{values.mean() * (100 if metric in FRACTIONS else 1):.1f}" if len(values) else ""
+    return f"{values.mean() * METRICS[metric].scale:.1f}" if len(values) else ""
 
 
 def _moments(found: Gathered) -> tuple[Figure, list[str]]:

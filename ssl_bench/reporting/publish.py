@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ssl_bench.atomic import require_folder, write_bytes, writing
-from ssl_bench.cards import Measurement, Metric, dotted, metric_title
+from ssl_bench.cards import Measurement, MetricName, dotted
 from ssl_bench.reporting.draw import Example, Line, Panel, example_figure, line_figure, render
 from ssl_bench.reporting.figures import FigureReport, case_metric_title, case_score
 from ssl_bench.reporting.scores import mean_and_deviation, seed_scores
@@ -143,7 +143,7 @@ def _run_page(run: Run) -> RunPage:
 
 def _networks(run: Run, measurement: Measurement) -> Table:
     """Scores of every network of a run in one measurement."""
-    titles = [metric_title(metric, run.spec.protocol.dimensions) for metric in measurement.metrics]
+    titles = [measurement.heading(metric) for metric in measurement.metrics]
     rows: list[list[str | Cell]] = []
     for network in run.scores[measurement.key].summary:
         scored = " (scored)" if network == run.result["predictor"] else ""
@@ -154,7 +154,7 @@ def _networks(run: Run, measurement: Measurement) -> Table:
     return Table(heading, ["Network", *titles], rows, frozenset(titles))
 
 
-def _score(run: Run, metric: Metric, measurement: Measurement, network: str) -> Cell:
+def _score(run: Run, metric: MetricName, measurement: Measurement, network: str) -> Cell:
     values = seed_scores([run], metric, measurement, network)
     return Cell(mean_and_deviation(values), values[0] if values else None)
 

@@ -14,7 +14,7 @@ from ssl_bench.cards import (
     SEEING,
     Column,
     Grid,
-    Metric,
+    MetricName,
     Row,
     load_protocol,
     measurement_of,
@@ -47,7 +47,7 @@ class Published:
         return COPIED in self.source
 
 
-def published(grid: Grid, row: Row, column: Column, metric: Metric) -> Published | None:
+def published(grid: Grid, row: Row, column: Column, metric: MetricName) -> Published | None:
     """Return the paper's number for a row and column of one of its tables, None where it has none."""
     if grid.exhibit != "table":
         return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ssl_bench.cards import FRACTIONS, Measurement, Metric
+from ssl_bench.cards import METRICS, Measurement, MetricName
 from ssl_bench.errors import UserError
 from ssl_bench.reporting.statistics import CellScores
 from ssl_bench.store import Run, Scores
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def cell_scores(
     runs: Sequence[Run],
-    metric: Metric,
+    metric: MetricName,
     measurement: Measurement | None = None,
     network: str | None = None,
     label: int | None = None,
@@ -41,7 +41,7 @@ def cell_scores(
         runs = [run for run in runs if run.scored(measurement, metric) is not None]
     if not runs:
         return None
-    scale = 100.0 if metric in FRACTIONS else 1.0
+    scale = METRICS[metric].scale
     sums, counts, cases = [], [], None
     for run in runs:
         grouped = _rows(run, metric, measurement, network, label).groupby("case", sort=True)[metric]
@@ -58,7 +58,7 @@ def cell_scores(
 
 def seed_scores(
     runs: Sequence[Run],
-    metric: Metric,
+    metric: MetricName,
     measurement: Measurement | None = None,
     network: str | None = None,
     label: int | None = None,
@@ -68,12 +68,12 @@ def seed_scores(
     return [] if scores is None else [float(mean) for mean in scores.seed_means if np.isfinite(mean)]
 
 
-def undefined(runs: Sequence[Run], metric: Metric, measurement: Measurement | None = None) -> int:
+def undefined(runs: Sequence[Run], metric: MetricName, measurement: Measurement | None = None) -> int:
     """Count the predictor's values, over all runs, that are undefined and not averaged in."""
     return sum(int(_rows(run, metric, measurement)[metric].isna().sum()) for run in runs)
 
 
-def scores_of(run: Run, metric: Metric, measurement: Measurement | None) -> Scores:
+def scores_of(run: Run, metric: MetricName, measurement: Measurement | None) -> Scores:
     """Return a run's scores in a measurement, its first ones where none is named."""
     scores = run.headline if measurement is None else run.scored(measurement, metric)
     assert scores is not None, "runs are chosen by their scores"
@@ -89,7 +89,7 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 
 def _rows(
-    run: Run, metric: Metric, measurement: Measurement | None, network: str | None = None, label: int | None = None
+    run: Run, metric: MetricName, measurement: Measurement | None, network: str | None = None, label: int | None = None
 ) -> pd.DataFrame:
     frame = scores_of(run, metric, measurement).cases
     own = frame[frame["network"] == (network or run.result["predictor"])]

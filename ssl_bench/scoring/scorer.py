@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ssl_bench.cards import Measurement, Metric, RunSpec, VolumeProtocol
+from ssl_bench.cards import Measurement, MetricName, RunSpec, VolumeProtocol
 from ssl_bench.data.batches import channels_first
 from ssl_bench.data.dataset import Dataset, resize
 from ssl_bench.scoring.inference import BATCH, class_map, image_scores, volume_scores
-from ssl_bench.scoring.metrics import score_case
+from ssl_bench.scoring.metrics import Spacing, score_case
 
 Row = tuple[str, str, str, *tuple[float | None, ...]]  # network, case, class, a value per metric
 
@@ -45,6 +45,8 @@ class Scorer:
     ) -> None:
         self.dataset, self.ids, self.spec, self.measurement, self.device = dataset, ids, spec, measurement, device
         self.protocol = measurement.applied_to(spec.protocol)
+        in_mm = measurement.distance_unit == "mm"
+        self.spacings: dict[str, Spacing] = dict(zip(ids, dataset.spacings(ids), strict=True)) if in_mm else {}
 
     @property
     def header(self) -> tuple[str, ...]:
@@ -80,15 +82,12 @@ class Scorer:
 
     def rows(self, one: Prediction) -> list[Row]:
         """Score a prediction: a row for each foreground class."""
-        return [
-            (
-                one.network,
-                one.case,
-                label,
-                *score_case(one.mask == number, one.truth == number, self.measurement.metrics),
-            )
-            for number, label in enumerate(self.spec.classes[1:], start=1)
-        ]
+        spacing = self.spacings.get(one.case)
+        rows: list[Row] = []
+        for number, label in enumerate(self.spec.classes[1:], start=1):
+            values = score_case(one.mask == number, one.truth == number, self.measurement, spacing)
+            rows.append((one.network, one.case, label, *values))
+        return rows
 
     def images(self, ids: list[str]) -> Iterator[np.ndarray]:
         """Yield the images of some cases as the cache has them: (S, S, 3) uint8 or (X, Y, Z) float32."""
@@ -113,7 +112,7 @@ class Scorer:
                 yield resize(truth, self.protocol.score_size, nearest=True)
 
 
-def summary(rows: Sequence[Row], metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
+def summary(rows: Sequence[Row], metrics: Sequence[MetricName]) -> dict[str, dict[str, Any]]:
     """Mean over cases and classes per network and metric, and how many were undefined (they are not averaged in).
 
     Where there are several foreground classes, `classes` holds the same for each of them.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from filelock import FileLock, Timeout
 
-from ssl_bench.cards import RUN_ID, Measurement, Metric, RunSpec
+from ssl_bench.cards import RUN_ID, Measurement, MetricName, RunSpec
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.store import frames
@@ -55,7 +55,7 @@ class Run:
         """The scores that a finished run was first given, at the end of its training."""
         return next(iter(self.scores.values()))
 
-    def scored(self, measurement: Measurement, metric: Metric) -> Scores | None:
+    def scored(self, measurement: Measurement, metric: MetricName) -> Scores | None:
         """Return scores by a metric, measured in this way; None where the run has none."""
         exact = self.scores.get(measurement.key)
         candidates = [*([] if exact is None else [exact]), *self.scores.values()]
@@ -99,7 +99,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Entry:
-    """A run in brief: `hash` is its name in the store, `dsc` its predictor's mean DSC where it has one."""
+    """A run in brief: `hash` is its name in the store, `headline` its predictor's mean HEADLINE, where measured."""
 
     benchmark: str
     labeled: int
@@ -112,7 +112,7 @@ class Entry:
     iteration: int
     iterations: int
     error: str | None
-    dsc: float | None
+    headline: float | None
     path: Path
 
 

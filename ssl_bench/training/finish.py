@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import save as save_safetensors
 
 from ssl_bench.atomic import write_bytes, write_csv
-from ssl_bench.cards import FRACTIONS, Metric
+from ssl_bench.cards import METRICS, MetricName
 from ssl_bench.scoring.scorer import Row
 from ssl_bench.store import write_pictures
 from ssl_bench.training.examples import Album
@@ -54,11 +54,11 @@ def finish(trainer: Trainer, stop: StopSignal, display: Display) -> None:
     folder.finish(result, {job.measurement.key: entry})
 
 
-def _ranking(rows: Sequence[Row], network: str, metric: Metric) -> dict[str, float | None]:
+def _ranking(rows: Sequence[Row], network: str, metric: MetricName) -> dict[str, float | None]:
     """Each case's mean over classes of the first metric, turned so that larger is better; None where undefined."""
     values: dict[str, list[float]] = {}
     for own, case, _, value, *_ in map(list[Any], rows):
         if own == network:
             values.setdefault(case, []).extend([] if value is None else [value])
-    sign = 1 if metric in FRACTIONS else -1
+    sign = 1 if METRICS[metric].larger_is_better else -1
     return {case: sign * sum(own) / len(own) if own else None for case, own in values.items()}

@@ -52,6 +52,7 @@ def plan_runs(
     protocol, hyperparameters = settle(request.protocol, request.settings, methods, request.benchmark.dimensions)
     benchmark = with_split_file(request.benchmark, protocol.split)
     parse_share(request.labeled, "--labeled")
+    measurement = measurement_of(protocol, benchmark)
     first_look = protocol.resolved(benchmark, 1, device.type)
     for method, hyper in zip(methods, hyperparameters, strict=True):
         if benchmark.dimensions not in method.dimensions:
@@ -67,6 +68,8 @@ def plan_runs(
     train_ids, test_ids = split_cases(
         split, dataset.ids, dataset.contents, masked=dataset.masked, allow_partial=allow_partial
     )
+    if measurement.distance_unit == "mm":
+        dataset.spacings(test_ids)  # a file without one ends it here
     resolved = protocol.resolved(benchmark, len(train_ids), device.type)
     labeled = share_of(request.labeled, len(train_ids), "--labeled")
     _require_unlabeled(methods, labeled, len(train_ids), protocol)
