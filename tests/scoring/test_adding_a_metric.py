@@ -47,6 +47,13 @@ def test_a_metric_that_is_not_there_is_one_line_with_those_that_are(call: Call) 
     assert f"metrics.1: expected one of {', '.join(METRICS)}, found 'wrong'" in err
 
 
+def test_nsd_by_set_on_a_card_without_a_tolerance_is_one_line(call: Call) -> None:
+    code, _, err = call("run", *RUN, "--set", 'metrics=["dsc","nsd"]')
+    assert code == 2
+    expected = "error: --set metrics: nsd needs nsd_tolerance (in px) on the card of kvasir, which has none"
+    assert err.splitlines() == [expected]
+
+
 def test_every_metric_has_its_function_and_a_name_of_its_own() -> None:
     assert all(name == metric.name for name, metric in METRICS.items())
     functions = [metric.function for metric in METRICS.values()]

@@ -20,6 +20,7 @@ from ssl_bench.data.batches import VolumeStream, open_stream
 from ssl_bench.errors import InterruptedRunError
 from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import load_methods
+from ssl_bench.report.scores import heading
 from ssl_bench.scoring.inference import predict_windows
 from ssl_bench.store import Store
 from ssl_bench.training.job import Job, build_method
@@ -84,15 +85,18 @@ def organ_case(number: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="session")
 def organs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with nine volumes of three classes, two of them without a mask, and its card."""
-    root = tmp_path_factory.mktemp("organs")
+    return write_organs(tmp_path_factory.mktemp("organs"), np.eye(4), CARD)
+
+
+def write_organs(root: Path, affine: np.ndarray, card: str) -> Path:
     (root / "images").mkdir()
     (root / "labels").mkdir()
     for number in range(9):
         image, mask = organ_case(number)
-        nib.save(nib.Nifti1Image(image, np.eye(4)), root / "images" / f"c{number}.nii.gz")
+        nib.save(nib.Nifti1Image(image, affine), root / "images" / f"c{number}.nii.gz")
         if number < 7:
-            nib.save(nib.Nifti1Image(mask, np.eye(4)), root / "labels" / f"c{number}.nii.gz")
-    (root / "card.toml").write_text(CARD)
+            nib.save(nib.Nifti1Image(mask, affine), root / "labels" / f"c{number}.nii.gz")
+    (root / "card.toml").write_text(card)
     return root
 
 
@@ -136,7 +140,14 @@ def test_every_method_trains_and_is_scored_on_three_classes(organs: Path, tmp_pa
                     assert part["mean"] == (pytest.approx(values.mean()) if len(values) else None)
 
 
-def test_scores_are_those_of_the_largest_component_of_each_class(organs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spacing", [None, (0.5, 1.25, 3.0)], ids=["voxel", "mm"])
+def test_scores_are_those_of_the_largest_component_of_each_class(
+    spacing: tuple[float, ...] | None, organs: Path, tmp_path: Path
+) -> None:
+    if spacing is not None:
+        (tmp_path / "in mm").mkdir()
+        card = CARD.replace("cases = 9", 'cases = 9\ndistance_unit = "mm"')
+        organs = write_organs(tmp_path / "in mm", np.diag([*spacing, 1.0]), card)
     (job,) = plan(organs, "supervised", iterations=25, labeled_batch=4, learning_rate=1e-2)
     assert run_all([job], Store(tmp_path), CPU, Silent()).trained == 1
     run = Store(tmp_path).find(job.spec)
@@ -162,10 +173,12 @@ def test_scores_are_those_of_the_largest_component_of_each_class(organs: Path, t
             truth = mask == number
             assert row[3] == pytest.approx(medpy.dc(predicted, truth))
             if predicted.any():
-                expected = [medpy.jc(predicted, truth), medpy.hd95(predicted, truth), medpy.asd(predicted, truth)]
+                distances = [metric(predicted, truth, voxelspacing=spacing) for metric in (medpy.hd95, medpy.asd)]
+                expected = [medpy.jc(predicted, truth), *distances]
                 assert list(row[4:]) == pytest.approx(expected)
                 compared += 1
     assert compared >= 3
+    assert heading(run, "asd") == ("ASD [voxel]" if spacing is None else "ASD [mm]")
 
 
 # ------------------------------------------------------------------------------------------------------ the stream
