@@ -1,6 +1,30 @@
-"""ssl-bench: a reproducible benchmark of semi-supervised learning methods for medical image segmentation."""
+"""ssl-bench: a reproducible benchmark of semi-supervised learning methods for medical image segmentation.
 
+`import ssl_bench` gives `run`, `score`, `reproduce`, `report`, `predict`, `status`, `load_store` and more; see
+`ssl_bench.api`. They are imported when they are first used, so that the import alone loads neither torch nor pandas.
+"""
+
+import importlib
+import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ssl_bench.api import (
+        list_datasets,
+        list_methods,
+        load_store,
+        predict,
+        report,
+        reproduce,
+        run,
+        score,
+        status,
+    )
+    from ssl_bench.cards import load_benchmark, load_protocol
+    from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
+    from ssl_bench.method import SSLMethod
+    from ssl_bench.store import Store
 
 __version__ = "0.1.0"
 
@@ -16,3 +40,50 @@ def _folder(installed: str, in_repository: str) -> Path:
 METHODS_DIR = _folder("methods", "methods")
 BENCHMARKS_DIR = _folder("benchmarks", "benchmarks")
 PUBLISHED_DIR = _folder("published", "results/published")
+
+__all__ = [
+    "InterruptedRunError",
+    "RunFailedError",
+    "SSLMethod",
+    "Store",
+    "UserError",
+    "list_datasets",
+    "list_methods",
+    "load_benchmark",
+    "load_protocol",
+    "load_store",
+    "predict",
+    "report",
+    "reproduce",
+    "run",
+    "score",
+    "status",
+]
+_HOMES = {
+    "InterruptedRunError": "errors",
+    "RunFailedError": "errors",
+    "SSLMethod": "method",
+    "Store": "store",
+    "UserError": "errors",
+    "load_benchmark": "cards",
+    "load_protocol": "cards",
+}  # modules of the names above; the others are of `api`
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # quiet unless a program asks for the messages
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of the front door when it is first used (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ssl_bench.environment import before_torch
+
+    before_torch()
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'api')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The names of the module, with those that are not imported yet."""
+    return sorted({*globals(), *__all__})

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 
@@ -25,9 +28,57 @@ def run_words(
 COMMAND = "SSL_BENCH_COMMAND"  # what the person typed, for the provenance of what a child of it trains
 
 
+_CALL: ContextVar[str | None] = ContextVar("ssl_bench_call", default=None)
+
+
+@contextmanager
+def called_as(command: str) -> Iterator[None]:
+    """Within `with`, `command` is what a person typed; an outer `with` takes precedence over an inner one."""
+    token = _CALL.set(_CALL.get() or command)
+    try:
+        yield
+    finally:
+        _CALL.reset(token)
+
+
 def typed_command() -> str:
-    """The command line that asked for this process's work, as a person typed it."""
+    """The command line or the Python call that asked for this process's work, as a person typed it."""
+    return _CALL.get() or command_line()
+
+
+def command_line() -> str:
+    """The command line of this process, or of the process that started it to train a run."""
     return os.environ.get(COMMAND) or shlex.join(["ssl-bench", *sys.argv[1:]])
+
+
+def call_words(function: str, arguments: Mapping[str, Any]) -> str:
+    """Return a Python call as text, as in `ssl_bench.run(methods='mt', dataset='demo')`."""
+    return f"ssl_bench.{function}({', '.join(f'{key}={_literal(value)}' for key, value in arguments.items())})"
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        inner = ", ".join(map(_literal, value))
+        return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' * (len(value) == 1)})"
+    return repr(os.fspath(value)) if isinstance(value, os.PathLike) else repr(value)
+
+
+RESULTS = Path("results")  # the results root where none is named
+
+
+def same_place(results_root: Path, methods_dir: Sequence[Path]) -> list[str]:
+    """Path options of a command that reads the same store and methods."""
+    named = ["--results-root", str(results_root)] if results_root != RESULTS else []
+    return named + [word for folder in methods_dir for word in ("--methods-dir", str(folder))]
+
+
+def place_words(
+    data_root: Path | None, results_root: Path, methods_dir: Sequence[Path], *, allow_partial: bool
+) -> list[str]:
+    """Path options to pass on to a child process."""
+    words = [] if data_root is None else ["--data-root", str(data_root)]
+    words += ["--allow-partial"] if allow_partial else []
+    return [*words, "--results-root", str(results_root), *same_place(RESULTS, methods_dir)]
 
 
 def setting_words(settings: Mapping[str, Any]) -> list[str]:

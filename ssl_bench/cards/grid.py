@@ -106,3 +106,16 @@ def all_grids() -> list[Grid]:
     paths = [*(BENCHMARKS_DIR / "tables").glob("*.toml"), *(BENCHMARKS_DIR / "figures").glob("*.toml")]
     grids = [parse_card(Grid, read_toml(path), str(path)) for path in paths]
     return sorted(grids, key=lambda grid: (grid.exhibit == "figure", grid.number or 0))
+
+
+def chosen_grids(table: str | None, figure: str | None, *, everything: bool) -> list[Grid]:
+    """Return the one table or figure that was named, or all.
+
+    Raises:
+        UserError: none or several were named, or there is no such table or figure.
+    """
+    if [table is not None, figure is not None, everything].count(True) != 1:
+        raise UserError("expected exactly one of --table N, --figure N and --all")
+    if everything:
+        return all_grids()
+    return [load_grid("table", table) if table is not None else load_grid("figure", figure or "")]

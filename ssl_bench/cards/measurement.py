@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from ssl_bench.cards.benchmark import Benchmark
 from ssl_bench.cards.card import Card, Count, Positive
-from ssl_bench.cards.metric import METRICS, DistanceUnit, Metrics, UndefinedDistances, length_unit
+from ssl_bench.cards.metric import METRICS, DistanceUnit, MetricName, Metrics, UndefinedDistances, length_unit
 from ssl_bench.cards.protocol import ImageProtocol, Sides3D, VolumeProtocol
 from ssl_bench.errors import UserError
+
+SEEING = ("score_size", "stride", "largest_component")  # fields that decide every metric's value
 
 
 class Measurement(Card):
@@ -40,15 +42,41 @@ class Measurement(Card):
         text = json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its fields but the metrics, those that apply."""
+        return self.model_dump(mode="json", exclude={"metrics"}, exclude_none=True)
 
-def measurement_of(protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmark) -> Measurement:
+    def heading(self, metric: MetricName) -> str:
+        """Return a metric's title with the unit in which it is measured."""
+        return METRICS[metric].heading(3 if self.score_size is None else 2, self.distance_unit)
+
+    def applied_to(self, protocol: ImageProtocol | VolumeProtocol) -> ImageProtocol | VolumeProtocol:
+        """Return a protocol that measures so."""
+        own = {name: value for name in type(protocol).model_fields if (value := getattr(self, name, None)) is not None}
+        return protocol.model_copy(update=own)
+
+    def measures_like(self, other: Measurement, metric: MetricName) -> bool:
+        """Whether both measurements give a metric the same value, but for rounding."""
+        fields = (*SEEING, *METRICS[metric].parameters)
+        return metric in other.metrics and all(getattr(self, name) == getattr(other, name) for name in fields)
+
+
+def measurement_of(protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmark | None = None) -> Measurement:
     """Return the measurement that a protocol (with `--set`) and a data set's card ask for together.
+
+    Without a card the protocol must be a run's, which names its metrics: this is how runs of earlier versions were
+    scored, whose metrics had no parameters.
 
     Raises:
         UserError: a metric needs a parameter that the card does not have.
     """
     is_3d = isinstance(protocol, VolumeProtocol)
     names = ["stride", "window_batch", "largest_component"] if is_3d else ["score_size"]
+    fields: dict[str, Any] = {name: getattr(protocol, name) for name in names}
+    if benchmark is None:
+        assert protocol.metrics != "auto", "a protocol that is not resolved needs the card"
+        return Measurement.model_validate({"metrics": protocol.metrics} | fields)
     metrics = benchmark.metrics if protocol.metrics == "auto" else protocol.metrics
     for metric, name in benchmark.missing_parameters(metrics):
         unit = length_unit(benchmark.dimensions, benchmark.distance_unit)
@@ -58,5 +86,4 @@ def measurement_of(protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmar
     parameters = dict.fromkeys(name for metric in metrics for name in METRICS[metric].parameters)
     given = {name: getattr(benchmark, name) for name in parameters}
     changed = {name: value for name, value in given.items() if value != Benchmark.model_fields[name].default}
-    own = {name: getattr(protocol, name) for name in names}
-    return Measurement.model_validate({"metrics": metrics} | own | changed)
+    return Measurement.model_validate({"metrics": metrics} | fields | changed)

@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import sys
 from typing import NoReturn
 
 from ssl_bench.cli import catalogue, data, exchange, results, sweep, training  # noqa: F401
 from ssl_bench.cli.common import app, say
+from ssl_bench.command import called_as, command_line
+from ssl_bench.environment import before_torch
 from ssl_bench.errors import InterruptedRunError, UserError
 
-ORDER = ("run", "reproduce", "report", "status", "predict", "methods", "benchmarks")  # in which --help lists them
+ORDER = (
+    "run",
+    "reproduce",
+    "score",
+    "report",
+    "status",
+    "predict",
+    "methods",
+    "benchmarks",
+)  # in which --help lists them
 app.registered_commands.sort(key=lambda command: ORDER.index(getattr(command.callback, "__name__", "")))
 
 
-def before_torch() -> None:
-    """Set what torch's libraries read from the environment when they are loaded; what is set already stays."""
-    # Threads that spin for long starve each other as soon as another process wants a core: 3 times slower. Those that
-    # sleep at once take twice as long over small tensors. So: a fraction of a millisecond.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may sum in another order each time
+class _ToStderr(logging.Handler):
+    """Prints what the package logs, a message a line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record))
 
 
 def main() -> NoReturn:
     """Entry point: a user's mistake is one clear message and exit code 2."""
     before_torch()
+    log, handler = logging.getLogger("ssl_bench"), _ToStderr(logging.INFO)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
     try:
-        app()
+        with called_as(command_line()):
+            app()
     except UserError as error:
         say("\n".join(f"error: {line}" for line in str(error).splitlines()))
         sys.exit(2)
     except InterruptedRunError as error:
         say("interrupted: nothing is lost; the same command goes on from here")
         sys.exit(128 + error.signal_number)
+    finally:
+        log.removeHandler(handler)
     sys.exit(0)

@@ -7,32 +7,18 @@ from typing import Annotated
 
 import typer
 
-from ssl_bench.cli.common import RESULTS, DeviceOption, MethodsDirOption, ResultsOption, app, make_console, times
-from ssl_bench.errors import UserError
+from ssl_bench.cli.common import DeviceOption, MethodsDirOption, ResultsOption, app
+from ssl_bench.command import RESULTS
+from ssl_bench.launch.console import make_console
 
 
 @app.command()
 def methods(methods_dir: MethodsDirOption = None) -> None:
     """List the methods with their papers and hyperparameters."""
     from ssl_bench.method import load_methods
-    from ssl_bench.report.table import Table
+    from ssl_bench.reporting.catalogue import methods_table
 
-    rows = []
-    for name, method in sorted(load_methods(*(methods_dir or [])).items()):
-        fields = method.hyperparameters.model_fields.items()
-        hyper = "; ".join(f"{key} = {field.default} ({field.description})" for key, field in fields)
-        rows.append(
-            [
-                name,
-                " ".join(f"{d}D" for d in method.dimensions),
-                " ".join(sorted(method.components)),
-                str(method.updates_per_iteration),
-                hyper,
-                method.reference,
-            ]
-        )
-    header = ["Method", "Data", "Components", "Updates per iteration", "Hyperparameters", "Paper"]
-    Table(f"{len(rows)} methods", header, rows).print(make_console())
+    methods_table(load_methods(*(methods_dir or []))).print(make_console())
 
 
 @app.command()
@@ -40,39 +26,13 @@ def benchmarks(
     card: Annotated[str | None, typer.Argument(help="Print this protocol's or data set's card in full.")] = None,
 ) -> None:
     """List the data sets and protocols, or print one card with everything that it decides."""
-    from ssl_bench.cards import card_kinds, card_names, load_benchmark, load_protocol
-    from ssl_bench.report.table import Table
+    from ssl_bench.reporting.catalogue import card_text, datasets_table, protocols_table
 
     if card is not None:
-        kinds = card_kinds(card)
-        if not kinds:
-            known = ", ".join([*card_names("datasets"), *card_names("protocols")])
-            raise UserError(f"benchmarks: expected one of {known}, or a .toml file; found '{card}'")
-        found = [load_benchmark(card)] if "datasets" in kinds else []
-        forms = [load_protocol(card, dimensions=d) for d in (2, 3)] if "protocols" in kinds else []
-        for heading, one in [*(("data set", b) for b in found), *((f"protocol, {p.dimensions}D", p) for p in forms)]:
-            typer.echo(f"# {heading}")
-            for key, value in one.model_dump().items():
-                typer.echo(f"{key} = {value!r}")
+        typer.echo(card_text(card))
         return
-    sets = [load_benchmark(name) for name in card_names("datasets")]
-    rows = [
-        [
-            b.name, b.title, f"{b.dimensions}D", str(b.cases), ", ".join(b.splits), ", ".join(b.labeled), b.protocol,
-            b.license,
-        ]
-        for b in sets
-    ]  # fmt: skip
-    header = ["Data set", "Title", "Data", "Cases", "Splits", "Labelled", "Default protocol", "Licence"]
-    Table("Data sets", header, rows).print(make_console())
-    rows = []
-    for name in card_names("protocols"):
-        images, volumes = load_protocol(name, dimensions=2), load_protocol(name, dimensions=3)
-        rows.append([
-            name, images.title, f"{images.network}, {images.encoder}; {volumes.network}",
-            f"{times(images.sides)}; {times(volumes.sides)}", images.note,
-        ])  # fmt: skip
-    Table("Protocols", ["Protocol", "Title", "Network, 2D; 3D", "Images; patches", "Note"], rows).print(make_console())
+    datasets_table().print(make_console())
+    protocols_table().print(make_console())
 
 
 @app.command()
@@ -99,17 +59,10 @@ def predict(
     methods_dir: MethodsDirOption = None,
 ) -> None:
     """Write a finished run's masks for new images (PNG) and volumes (NIfTI), at their own sizes."""
-    from ssl_bench import predict as library
-    from ssl_bench.launch.progress import counted
-    from ssl_bench.method import load_methods
-    from ssl_bench.training.device import choose_device
+    from ssl_bench import api
 
-    folder, registry = library.find_run(run, results_root), load_methods(*(methods_dir or []))
-    predictor = library.load_predictor(folder, registry, choose_device(device), network)
-    found = library.list_images(images, predictor.spec.protocol.dimensions)
-    with counted(make_console(), "predicting") as advance:
-        library.predict(
-            predictor, found, output, probabilities=probabilities, uncertainty=uncertainty, overwrite=overwrite,
-            advance=advance,
-        )  # fmt: skip
-    typer.echo(f"{len(found)} masks in {output}, by network {predictor.name} of {predictor.spec.label} ({folder})")
+    masks = api.predict(
+        run, images, output, network=network, probabilities=probabilities, uncertainty=uncertainty,
+        overwrite=overwrite, device=device, results_root=results_root, methods_dir=methods_dir or (), progress=True,
+    )  # fmt: skip
+    typer.echo(f"{len(masks.paths)} masks in {output}, by network {masks.network} of {masks.label} ({masks.run})")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,12 +10,7 @@ import typer
 from ssl_bench.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from ssl_bench.cards import Grid
-    from ssl_bench.grids.aim import Target
     from ssl_bench.launch.task import Outcome
-    from ssl_bench.store import Store
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
@@ -58,7 +52,6 @@ IterationsOption = Annotated[
     int | None,
     typer.Option("--iterations", min=1, help="Iterations of a one-update method, in place of the protocol's."),
 ]
-RESULTS = Path("results")
 TableOption = Annotated[
     str | None,
     typer.Option("--table", help="Number of one of the paper's tables, or a table of your own as a .toml file."),
@@ -93,40 +86,20 @@ JobsOption = Annotated[
 ]
 MinutesOption = Annotated[
     float | None,
-    typer.Option("--minutes", min=0.01, help="Stop after so many minutes; the same command goes on from there."),
+    typer.Option(
+        "--minutes",
+        min=0.01,
+        help="Stop after so many minutes; the same command goes on from there. On Slurm the limit is --slurm time=...",
+    ),
 ]
-LauncherOption = Annotated[str, typer.Option("--launcher", help="local, or slurm: an array job over what is missing.")]
+LauncherOption = Annotated[
+    str,
+    typer.Option("--launcher", help="local; slurm: an array job of the missing runs; or a .py file with your own."),
+]
 SlurmOption = Annotated[
     str | None,
     typer.Option("--slurm", metavar="KEY=VALUE,...", help="With --launcher slurm: partition=...,gpus=1,time=4h."),
 ]
-
-
-def chosen_grids(table: str | None, figure: str | None, all_of_them: bool) -> list[Grid]:
-    """The one table or figure that was named, or all."""
-    from ssl_bench.cards import all_grids, load_grid
-
-    if [table is not None, figure is not None, all_of_them].count(True) != 1:
-        raise UserError("expected exactly one of --table N, --figure N and --all")
-    if all_of_them:
-        return all_grids()
-    return [load_grid("table", table) if table is not None else load_grid("figure", figure or "")]
-
-
-def asked_target(
-    dataset: str | None, labeled: str | None, protocol: str | None, settings: list[str] | None, iterations: int | None
-) -> Target:
-    """What the options of `report` and `reproduce` aim at."""
-    from ssl_bench.cards import share
-    from ssl_bench.grids.aim import Target
-
-    different: dict[object, str] = {}  # 15% and 15.0% are one
-    for text in listed(labeled or ""):
-        different.setdefault(share(text), text)
-    shares = tuple(different.values())
-    if labeled is not None and not shares:
-        raise UserError(f"--labeled: expected shares such as 5% separated by commas, found '{labeled}'")
-    return Target(dataset, shares, protocol, parsed_settings(settings, iterations))
 
 
 def listed(text: str) -> list[str]:
@@ -134,9 +107,13 @@ def listed(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
-def times(sides: Iterable[int]) -> str:
-    """Sides as in 128x128."""
-    return "x".join(map(str, sides))
+def listed_shares(text: str | None) -> list[str] | None:
+    """Shares between commas, None where the option is not given."""
+    if text is None:
+        return None
+    if not listed(text):
+        raise UserError(f"--labeled: expected shares such as 5% separated by commas, found '{text}'")
+    return listed(text)
 
 
 def parsed_seeds(text: str) -> tuple[int, ...]:
@@ -148,7 +125,7 @@ def parsed_seeds(text: str) -> tuple[int, ...]:
 
 
 def parsed_settings(texts: list[str] | None, iterations: int | None) -> dict[str, Any]:
-    """`--set KEY=VALUE` and `--iterations` as one; what is said twice would be a wish that is not fulfilled."""
+    """Merge `--set KEY=VALUE` and `--iterations`. Setting a key twice is an error."""
     from ssl_bench.cards import parse_setting
 
     pairs = [parse_setting(text) for text in texts or []]
@@ -161,52 +138,9 @@ def parsed_settings(texts: list[str] | None, iterations: int | None) -> dict[str
     return settings
 
 
-def make_console() -> Console:
-    """The terminal, or 160 columns where the output goes elsewhere."""
-    from rich.console import Console
-
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
-
-
-def existing_store(results_root: Path) -> Store:
-    """The store to read from; one that was named must be there.
-
-    Raises:
-        UserError: it is not.
-    """
-    from ssl_bench.store import Store
-
-    if results_root != RESULTS and not results_root.is_dir():
-        raise UserError(f"--results-root: no folder at {results_root}")
-    return Store(results_root)
-
-
-def same_place(results_root: Path, methods_dir: list[Path] | None) -> list[str]:
-    """What a command for the same store and methods must say besides."""
-    named = ["--results-root", str(results_root)] if results_root != RESULTS else []
-    return named + [word for folder in methods_dir or [] for word in ("--methods-dir", str(folder))]
-
-
-def place_words(
-    data_root: Path | None, results_root: Path, methods_dir: list[Path] | None, allow_partial: bool
-) -> list[str]:
-    """What a process that trains a run for this one must be told besides."""
-    words = [] if data_root is None else ["--data-root", str(data_root)]
-    words += ["--allow-partial"] if allow_partial else []
-    return [*words, "--results-root", str(results_root), *same_place(RESULTS, methods_dir)]
-
-
-def warn(unreadable: list[str]) -> None:
-    """Name the runs that cannot be read."""
-    for message in unreadable:
-        say(f"left out: {message}")
-
-
-def exit_on_failures(outcome: Outcome) -> None:
-    """Name what failed; exit code 2 where the user can mend it, else 1."""
-    if outcome.failures:
-        say("\n".join(f"failed: {failure}" for failure in outcome.failures))
+def exit_on_failures(outcome: Outcome | None) -> None:
+    """End with exit code 2 where a run failed by a mistake of the user, with 1 where another one failed."""
+    if outcome is not None and outcome.failures:
         raise typer.Exit(2 if outcome.user_error else 1)
 
 

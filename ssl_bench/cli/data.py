@@ -16,12 +16,11 @@ from ssl_bench.cli.common import (
     ProtocolOption,
     SetOption,
     data_app,
-    make_console,
     parsed_settings,
-    times,
 )
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
+from ssl_bench.launch.console import make_console
 
 
 @data_app.command("check")
@@ -30,6 +29,7 @@ def data_check(dataset: DatasetArgument, data_root: DataRootOption = None) -> No
     from ssl_bench.cards import load_benchmark
     from ssl_bench.data.check import check
     from ssl_bench.launch.progress import counted
+    from ssl_bench.reporting.catalogue import times
 
     benchmark = load_benchmark(dataset)
     console = make_console()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssl_bench.cli.common import RESULTS, ResultsOption, existing_store, listed, results_app, say, warn
-from ssl_bench.command import quantity
+from ssl_bench.cli.common import ResultsOption, listed, results_app, say
+from ssl_bench.command import RESULTS, quantity
 from ssl_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,11 +29,13 @@ def export_results(
     results_root: ResultsOption = RESULTS,
 ) -> None:
     """Write finished runs (specifications, scores, curves, provenance) into one file."""
+    from ssl_bench.api import load_store
+    from ssl_bench.arguments import log_unreadable
     from ssl_bench.store import export_runs
 
     unreadable: list[str] = []
-    runs = existing_store(results_root).runs(unreadable)
-    warn(unreadable)
+    runs = load_store(results_root).runs(unreadable)
+    log_unreadable(unreadable)
     runs = _named("--dataset", datasets, runs, lambda run: run.spec.benchmark)
     runs = _named("--methods", methods, runs, lambda run: run.spec.method)
     runs = _named("--protocol", protocols, runs, lambda run: run.spec.protocol.name)
@@ -58,6 +60,19 @@ def import_results(
     )
     if imported.conflicts:
         say("\n".join(f"conflict: {conflict}" for conflict in imported.conflicts))
+        raise typer.Exit(1)
+
+
+@results_app.command("convert")
+def convert_results(results_root: ResultsOption = RESULTS) -> None:
+    """Convert runs of earlier versions to the current format. Nothing is trained or scored again."""
+    from ssl_bench import api
+    from ssl_bench.store import convert_store
+
+    found = convert_store(api.load_store(results_root).root)
+    typer.echo(f"{quantity(found.converted, 'run')} converted, {found.current} in the current format before")
+    if found.left:
+        say("\n".join(f"left as it was: {reason}" for reason in found.left))
         raise typer.Exit(1)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ssl_bench.cli.common import (
-    RESULTS,
     AllOption,
     DataOption,
     FigureOption,
@@ -20,19 +19,14 @@ from ssl_bench.cli.common import (
     SharesOption,
     TableOption,
     app,
-    asked_target,
-    chosen_grids,
-    existing_store,
     listed,
-    make_console,
-    same_place,
+    listed_shares,
+    parsed_settings,
     say,
-    warn,
 )
+from ssl_bench.command import RESULTS
 from ssl_bench.errors import UserError
-
-if TYPE_CHECKING:
-    from ssl_bench.report.figures import FigureReport
+from ssl_bench.launch.console import make_console
 
 
 @app.command()
@@ -66,55 +60,36 @@ def report(
     methods_dir: MethodsDirOption = None,
 ) -> None:
     """Regenerate the paper's tables and figures from the results, published beside measured."""
-    from ssl_bench.grids.aim import shown as shown_runs
-    from ssl_bench.grids.match import choose_data
-    from ssl_bench.method import load_methods
-    from ssl_bench.report.gather import View
-    from ssl_bench.report.table import FORMATS
-    from ssl_bench.report.tables import TableReport, paper_table
+    from ssl_bench import api
+    from ssl_bench.cards import chosen_grids
+    from ssl_bench.reporting.report import Report
+    from ssl_bench.reporting.table import FORMATS
 
     if format != "terminal" and format not in FORMATS:
         raise UserError(f"--format: expected terminal, {', '.join(FORMATS)}; found '{format}'")
-    grids, target = (
-        chosen_grids(table, figure, all_of_them),
-        asked_target(dataset, labeled, protocol, settings, iterations),
-    )
+    grids = chosen_grids(table, figure, everything=all_of_them)
     if output is None and html is None and any(grid.exhibit == "figure" for grid in grids):
         raise UserError("--output: figures are files; expected a folder for them (or --html DIR)")
-    unreadable: list[str] = []
-    methods = load_methods(*(methods_dir or []))
-    runs = existing_store(results_root).runs(unreadable, shown_runs(grids, target, methods))
-    warn(unreadable)
-    choice = choose_data(listed(data or ""), (run.spec for run in runs))
-    runs = [run for run in runs if choice.includes(run.spec)]
-    view = View(all_networks, costs, data, tuple(same_place(results_root, methods_dir)))
-    reports: list[TableReport | FigureReport] = []
-    for grid in grids:
-        if grid.exhibit == "table":
-            reports.append(paper_table(grid, target, runs, methods, view))
-        else:
-            from ssl_bench.report.figures import paper_figure  # and with it all that draws, seconds of import
-
-            reports.append(paper_figure(grid, target, runs, methods, view))
+    found = api.report(
+        table=table, figure=figure, everything=all_of_them, dataset=dataset, labeled=listed_shares(labeled),
+        protocol=protocol, settings=parsed_settings(settings, iterations), data=listed(data or ""),
+        all_networks=all_networks, costs=costs, results_root=results_root, methods_dir=methods_dir or (),
+    )  # fmt: skip
+    if output is not None:
+        for exhibit in found.exhibits:
+            typer.echo(f"{exhibit.grid.name}: {', '.join(map(str, Report((exhibit,)).write(output)))}")
+    if html is not None:
+        typer.echo(f"{found.write_html(html)} pages: {html / 'index.html'}")
     if output is not None or html is not None:
-        from ssl_bench.report import publish
-
-        if output is not None:
-            for one in reports:
-                typer.echo(f"{one.grid.name}: {', '.join(map(str, publish.write_files(one, output)))}")
-        if html is not None:
-            typer.echo(f"{publish.write_html(reports, html)} pages: {html / 'index.html'}")
         return
-    for one in reports:
-        assert isinstance(one, TableReport)
-        tables = [*one.tables, one.statistics] if statistics and one.statistics.rows else one.tables
-        if format == "terminal":
-            for shown in tables:
-                shown.print(make_console())
-        else:
-            typer.echo(FORMATS[format](tables), nl=False)
-            if format == "csv":  # which has no place for notes
-                say("\n".join(note for shown in tables for note in shown.notes))
+    tables = [*found.tables, *(found.statistics if statistics else [])]
+    if format == "terminal":
+        for shown in tables:
+            shown.print(make_console())
+    else:
+        typer.echo(FORMATS[format](tables), nl=False)
+        if format == "csv":  # which has no place for notes
+            say("\n".join(note for shown in tables for note in shown.notes))
 
 
 @app.command()
@@ -122,16 +97,7 @@ def status(
     every: Annotated[bool, typer.Option("--every", help="List every run, however many.")] = False,
     results_root: ResultsOption = RESULTS,
 ) -> None:
-    """List runs: finished, running, interrupted, queued on a cluster, failed and why; what tells like ones apart."""
-    from ssl_bench.launch.slurm import queue
-    from ssl_bench.report.runs import status_table
+    """List all runs with their state, any error, and the settings in which similar runs differ."""
+    from ssl_bench import api
 
-    unreadable: list[str] = []
-    entries = existing_store(results_root).entries(unreadable)
-    try:
-        queued = {submission.name: submission.state.lower() for submission in queue(results_root)}
-    except UserError as error:  # a cluster that does not answer hides nothing of the store
-        say(str(error))
-        queued = {}
-    status_table(entries, queued, every=every).print(make_console())
-    warn(unreadable)
+    api.status(results_root, every=every).print(make_console())

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from ssl_bench.cli.common import (
-    RESULTS,
     DataRootOption,
     DeviceOption,
     IterationsOption,
@@ -24,17 +23,15 @@ from ssl_bench.cli.common import (
     SeedsOption,
     SetOption,
     SlurmOption,
-    existing_store,
     exit_on_failures,
-    make_console,
     parsed_seeds,
     parsed_settings,
-    place_words,
     say,
     sweep_app,
-    warn,
 )
+from ssl_bench.command import RESULTS, place_words
 from ssl_bench.errors import UserError
+from ssl_bench.launch.console import make_console
 
 if TYPE_CHECKING:
     import optuna
@@ -90,10 +87,11 @@ def sweep(
     """Search hyperparameters and protocol fields; every trial is an ordinary run. The same command goes on."""
     if context.invoked_subcommand is not None:
         return
+    from ssl_bench.arguments import log_unreadable
     from ssl_bench.cards import load_benchmark
-    from ssl_bench.launch.launcher import choose_launcher
+    from ssl_bench.launch.contract import LaunchOptions
+    from ssl_bench.launch.launcher import choose_launcher, log_failures
     from ssl_bench.launch.progress import PoolDisplay, counted
-    from ssl_bench.launch.slurm import submit_workers
     from ssl_bench.method import load_methods
     from ssl_bench.store import Store
     from ssl_bench.sweep.definition import ORACLE
@@ -110,12 +108,13 @@ def sweep(
         raise UserError(f"--name: expected letters, digits, '_', '.' and '-', found '{name}'")
     load_methods(*(methods_dir or []))
     benchmark = load_benchmark(dataset)
-    console, chosen, store = make_console(), choose_launcher(launcher, jobs, device, slurm), Store(results_root)
-    place = place_words(data_root, results_root, methods_dir, allow_partial)
+    console, store = make_console(), Store(results_root)
+    chosen = choose_launcher(launcher, LaunchOptions(device, jobs, slurm=slurm, console=console))
+    place = place_words(data_root, results_root, methods_dir or [], allow_partial=allow_partial)
     with counted(console, f"preparing {benchmark.title}") as advance:
         planner = Planner(
             benchmark, method, labeled or benchmark.labeled[0], protocol or benchmark.protocol, parsed_seeds(seeds),
-            chosen.planned, data_root, allow_partial, tuple(place), store, advance,
+            chosen.device, data_root, allow_partial, tuple(place), store, advance,
         )  # fmt: skip
         defined = settle_sweep(
             planner, parameters or [], parsed_settings(settings, iterations), known_sampler,
@@ -127,10 +126,10 @@ def sweep(
     say(f"sweep {study.name}")
     if defined.objective == "test":
         say(ORACLE)
-    if chosen.name == "slurm":
+    if not chosen.slots:
         words = ["sweep", *worker_words(defined, study.name, trials), *place]
         words += [] if storage is None else ["--storage", storage]
-        submit_workers(study.name, study.folder, words, chosen, results_root, say)
+        chosen.submit_workers(study.name, study.folder, words, results_root)
         return
     display = PoolDisplay(console, store)
     try:
@@ -139,7 +138,8 @@ def sweep(
         display.close()
     unreadable: list[str] = []
     _show(study.study, store.runs(unreadable)).print(console)
-    warn(unreadable)
+    log_unreadable(unreadable)
+    log_failures(outcome)
     exit_on_failures(outcome)
 
 
@@ -151,8 +151,11 @@ def show(
 ) -> None:
     """Print a sweep's trials, the best first, and how much each parameter matters."""
     unreadable: list[str] = []
-    _show(_load(name, storage, results_root), existing_store(results_root).runs(unreadable)).print(make_console())
-    warn(unreadable)
+    from ssl_bench.api import load_store
+    from ssl_bench.arguments import log_unreadable
+
+    _show(_load(name, storage, results_root), load_store(results_root).runs(unreadable)).print(make_console())
+    log_unreadable(unreadable)
 
 
 @sweep_app.command()

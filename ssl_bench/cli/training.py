@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from ssl_bench.cli.common import (
-    RESULTS,
     AllOption,
     DataOption,
     DataRootOption,
@@ -31,26 +29,13 @@ from ssl_bench.cli.common import (
     SlurmOption,
     TableOption,
     app,
-    asked_target,
-    chosen_grids,
     exit_on_failures,
     listed,
-    make_console,
+    listed_shares,
     parsed_seeds,
     parsed_settings,
-    place_words,
-    say,
-    warn,
 )
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from ssl_bench.cards import Request
-    from ssl_bench.launch.launcher import Launcher
-    from ssl_bench.launch.task import Outcome
-    from ssl_bench.store import Store
-    from ssl_bench.training.job import Job
+from ssl_bench.command import RESULTS
 
 
 @app.command()
@@ -73,34 +58,15 @@ def run(
     allow_partial: PartialOption = False,
 ) -> None:
     """Train and score methods; finished runs are kept, interrupted ones go on. Ends in a table."""
-    from ssl_bench.cards import Request, load_benchmark
-    from ssl_bench.launch.launcher import choose_launcher
-    from ssl_bench.launch.progress import counted
-    from ssl_bench.method import load_methods
-    from ssl_bench.report.runs import comparison_table
-    from ssl_bench.store import Store
-    from ssl_bench.training.plan import plan_runs
+    from ssl_bench import api
 
-    registry = load_methods(*(methods_dir or []))
-    benchmark = load_benchmark(dataset)
-    request = Request(
-        benchmark=benchmark,
-        methods=tuple(listed(methods)),
-        labeled=labeled or benchmark.labeled[0],
-        protocol=protocol or benchmark.protocol,
-        settings=parsed_settings(settings, iterations),
-        seeds=parsed_seeds(seeds),
-    )
-    console, chosen = make_console(), choose_launcher(launcher, jobs, device, slurm, minutes)
-    with counted(console, f"preparing {benchmark.title}") as advance:
-        planned = plan_runs(request, chosen.planned, data_root, allow_partial=allow_partial, advance=advance)
-    store = Store(results_root)
-    place = place_words(data_root, results_root, methods_dir, allow_partial)
-    outcome = _train_all([(request, job) for job in planned], store, chosen, place, console)
-    finished = [found for job in planned if (found := store.find(job.spec)) is not None and found.status == "finished"]
-    if finished:
-        comparison_table(finished, {name: method.title for name, method in registry.items()}).print(console)
-    exit_on_failures(outcome)
+    result = api.run(
+        listed(methods), dataset, labeled=labeled, protocol=protocol, seeds=parsed_seeds(seeds),
+        settings=parsed_settings(settings, iterations), device=device, jobs=jobs, minutes=minutes, launcher=launcher,
+        slurm=slurm, data_root=data_root, results_root=results_root, methods_dir=methods_dir or (),
+        allow_partial=allow_partial, progress=True,
+    )  # fmt: skip
+    exit_on_failures(result.outcome)
 
 
 @app.command()
@@ -127,86 +93,46 @@ def reproduce(
     allow_partial: PartialOption = False,
 ) -> None:
     """Train what the paper's tables or figures still lack: the first seed of everything, then the second, ..."""
-    from ssl_bench.grids.aim import shown as shown_runs
-    from ssl_bench.grids.match import choose_data
-    from ssl_bench.grids.missing import lacking, requests, require_chosen_data, require_one_precision, wanted_runs
-    from ssl_bench.launch.launcher import choose_launcher
-    from ssl_bench.launch.progress import counted
-    from ssl_bench.method import load_methods
-    from ssl_bench.report.missing_runs import lack_table
-    from ssl_bench.store import Store
-    from ssl_bench.training.plan import plan_runs
+    from ssl_bench import api
 
-    grids, target = (
-        chosen_grids(table, figure, all_of_them),
-        asked_target(dataset, labeled, protocol, settings, iterations),
-    )
-    registry, store, unreadable = load_methods(*(methods_dir or [])), Store(results_root), list[str]()
-    shown = shown_runs(grids, target, registry)
-    runs, console = store.runs(unreadable, shown), make_console()
-    warn(unreadable)
-    choice = choose_data(listed(data or ""), (run.spec for run in runs), {name for name, _ in shown})
-    chosen_runs = [run for run in runs if choice.includes(run.spec)]
-    if choice.data_sets.difference(run.spec.benchmark for run in chosen_runs):
-        say(f"note: --data: no run that belongs here is of data {data} yet")
-    wanted = wanted_runs(grids, target, registry, chosen_runs)
-    lacks = lacking(wanted, parsed_seeds(seeds), chosen_runs)
-    lack_table(lacks, len(wanted) * len(parsed_seeds(seeds)), runs).print(console)
-    if dry_run or not lacks:
-        return
-    chosen, prepared = choose_launcher(launcher, jobs, device, slurm, minutes), dict[Any, Any]()
-    with counted(console, "preparing") as advance:
-        planned = [
-            (request, job)
-            for request in requests(lacks)
-            for job in plan_runs(
-                request, chosen.planned, data_root, allow_partial=allow_partial, advance=advance, prepared=prepared
-            )
-        ]
-    require_chosen_data(choice, [job.spec for _, job in planned])
-    require_one_precision(wanted, [job.spec for _, job in planned], chosen_runs)
-    place = place_words(data_root, results_root, methods_dir, allow_partial)
-    exit_on_failures(_train_all(planned, store, chosen, place, console))
+    result = api.reproduce(
+        table=table, figure=figure, everything=all_of_them, dataset=dataset, labeled=listed_shares(labeled),
+        protocol=protocol, seeds=parsed_seeds(seeds), settings=parsed_settings(settings, iterations), dry_run=dry_run,
+        data=listed(data or ""), device=device, jobs=jobs, minutes=minutes, launcher=launcher, slurm=slurm,
+        data_root=data_root, results_root=results_root, methods_dir=methods_dir or (), allow_partial=allow_partial,
+        progress=True,
+    )  # fmt: skip
+    exit_on_failures(result.outcome)
 
 
-def _train_all(
-    planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launcher, place: Sequence[str], console: Console
-) -> Outcome:
-    """Train what was planned, and say it where the time was up."""
-    from ssl_bench.training.plan import short_ramps
+@app.command()
+def score(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Finished runs: their folders, or the beginnings of their ids."),
+    ],
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", help="Metrics, separated by commas; default: those of the data set.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A protocol field that measures (stride, score_size, ...)."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="The card of the runs' data set, where it is not built in.")
+    ] = None,
+    device: DeviceOption = "auto",
+    jobs: JobsOption = None,
+    data_root: DataRootOption = None,
+    results_root: ResultsOption = RESULTS,
+    methods_dir: MethodsDirOption = None,
+) -> None:
+    """Score finished runs in another way, from their weights. Nothing is trained; earlier scores stay."""
+    from ssl_bench import api
 
-    for remark in short_ramps([job for _, job in planned]):
-        say(f"note: {remark}")
-    outcome = _launch(planned, store, launcher, place, console)
-    if outcome.time_is_up:
-        done = sum(store.folder(job.spec).is_finished for _, job in planned)
-        say(
-            f"--minutes: the time is up, {done} of {len(planned)} runs are finished; the same command goes on from here"
-        )
-    return outcome
-
-
-def _launch(
-    planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launcher, place: Sequence[str], console: Console
-) -> Outcome:
-    """Train where the launcher says: in this process, in several, or on a cluster."""
-    from ssl_bench.launch.inprocess import run_all
-    from ssl_bench.launch.pool import run_pool
-    from ssl_bench.launch.progress import PoolDisplay, RunDisplay
-    from ssl_bench.launch.slurm import submit_missing
-    from ssl_bench.launch.task import run_task
-
-    if launcher.name == "local" and len(launcher.slots) == 1:
-        display = RunDisplay(console)
-        try:
-            return run_all([job for _, job in planned], store, launcher.planned, display, launcher.deadline)
-        finally:
-            display.close()
-    tasks = [run_task(request, job, place, store) for request, job in planned]
-    if launcher.name == "slurm":
-        return submit_missing(tasks, store, launcher.device, launcher.options, launcher.at_once, say)
-    pool_display = PoolDisplay(console, store)
-    try:
-        return run_pool(tasks, store, launcher.slots, pool_display, launcher.deadline)
-    finally:
-        pool_display.close()
+    result = api.score(
+        runs, metrics=None if metrics is None else listed(metrics), settings=parsed_settings(settings, None),
+        dataset=dataset, device=device, jobs=jobs, data_root=data_root, results_root=results_root,
+        methods_dir=methods_dir or (), progress=True,
+    )  # fmt: skip
+    exit_on_failures(result.outcome)

@@ -37,6 +37,22 @@ class Target:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+def make_target(
+    dataset: str | None, labeled: Sequence[str] | None, protocol: str | None, settings: Mapping[str, Any]
+) -> Target:
+    """Return the target of `report` and `reproduce`; 15% and 15.0% are one share.
+
+    Raises:
+        UserError: shares were asked for and none was named, or one is malformed.
+    """
+    if labeled is not None and not labeled:
+        raise UserError("--labeled: expected shares such as 5%, found none")
+    different: dict[object, str] = {}
+    for text in labeled or ():
+        different.setdefault(share(text), text)
+    return Target(dataset, tuple(different.values()), protocol, dict(settings))
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a row and a column meet: the runs wanted there, and what a command must say to train them."""

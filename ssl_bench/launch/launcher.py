@@ -1,76 +1,149 @@
-"""Where runs run: one interface for this process, a local pool, and a Slurm cluster."""
+"""Finds launchers, picks one by name, and trains planned runs with it."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
-from typing import Any
+import importlib
+import importlib.metadata
+import importlib.util
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
-from ssl_bench.launch import slurm
-from ssl_bench.launch.pool import deal
-from ssl_bench.training.device import choose_device
+from ssl_bench.launch.contract import OPTIONS, REGISTRY, Launcher, LaunchOptions, PlannedRun
+from ssl_bench.launch.task import Outcome, run_task
 
-LAUNCHERS = ("local", "slurm")
+if TYPE_CHECKING:
+    from ssl_bench.cards import Request
+    from ssl_bench.store import Store
+    from ssl_bench.training.job import Job
 
-
-@dataclass(frozen=True)
-class Launcher:
-    """What `--launcher`, `--jobs`, `--device` and `--slurm` say.
-
-    `slots` holds a device per run at a time: one for this process alone, several for a local pool. On Slurm, `device`
-    is what the nodes' processes are told, and `at_once` bounds how many of them run. Locally, all of it stops at
-    `deadline`, a value of the monotonic clock.
-    """
-
-    name: str
-    slots: tuple[str, ...] = ()
-    device: str = "auto"
-    at_once: int | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-    deadline: float | None = None
-
-    @property
-    def planned(self) -> torch.device:
-        """The kind of device that runs are planned for, which decides their precision."""
-        return torch.device(self.device if self.name == "slurm" else self.slots[0])
+BUILT_IN = ("local", "slurm")  # files of this folder that register a launcher; light to import, for `status`
+ENTRY_POINTS = "ssl_bench.launchers"
+log = logging.getLogger("ssl_bench")
+_FILES: dict[Path, str] = {}  # users' files that were imported, with the name that each registered
 
 
-def choose_launcher(
-    name: str, jobs: int | None, device: str, options: str | None, minutes: float | None = None
-) -> Launcher:
-    """Read the options of a command that trains; `minutes` from now it stops.
+def choose_launcher(name: str, options: LaunchOptions) -> Launcher:
+    """Return the launcher of this name, or that of a user's `.py` file.
 
     Raises:
-        UserError: a device cannot be used, devices are of several kinds, or options do not go together.
+        UserError: there is none, it does not take one of the options, or the options do not go together.
     """
-    if name not in LAUNCHERS:
-        raise UserError(f"--launcher: expected {' or '.join(LAUNCHERS)}, found '{name}'")
-    if name == "slurm":
-        if minutes is not None:
-            raise UserError("--minutes: needs --launcher local; on Slurm the limit is --slurm time=...")
-        parsed = slurm.parse_options(options or "")
-        wanted = device if device != "auto" else ("cuda" if slurm.wants_gpu(parsed) else "cpu")
-        if wanted not in ("cpu", "cuda"):
-            raise UserError(f"--device: expected auto, cpu or cuda with --launcher slurm, found '{device}'")
-        return Launcher(name, device=wanted, at_once=jobs, options=parsed)
-    if options is not None:
-        raise UserError("--slurm: needs --launcher slurm")
-    devices = _devices(device, jobs)
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    return Launcher(name, slots=tuple(deal(devices, jobs or len(devices))), deadline=deadline)
+    load_launchers()
+    known = _from_file(Path(name)) if name.endswith(".py") else name
+    if known not in REGISTRY:
+        raise UserError(f"--launcher: expected {', '.join(sorted(REGISTRY))} or a .py file; found '{name}'")
+    for option in OPTIONS:
+        if getattr(options, option) is not None and option not in REGISTRY[known].takes:
+            others = " or ".join(sorted(other for other, entry in REGISTRY.items() if option in entry.takes))
+            raise UserError(f"--{option}: needs --launcher {others}")
+    return REGISTRY[known].launcher(options)
 
 
-def _devices(text: str, jobs: int | None) -> list[str]:
-    """Devices by name; `auto` is one, or every GPU where several runs are wanted."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if names == ["auto"] and (jobs or 1) > 1 and torch.cuda.device_count() > 1:
-        names = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    if not names or len(set(names)) < len(names):
-        raise UserError(f"--device: expected devices between commas, each once, found '{text}'")
-    devices = [choose_device(name) for name in names]
-    if len({device.type for device in devices}) > 1:
-        raise UserError(f"--device: expected devices of one kind, found '{text}'")
-    return [str(device) for device in devices]
+def queued(results_root: Path) -> dict[str, str]:
+    """Return the runs that wait or run elsewhere by any launcher: their state by hash.
+
+    A queue that cannot be read is logged, and hides nothing of the store.
+    """
+    load_launchers()
+    found = dict[str, str]()
+    for name in sorted(REGISTRY):
+        try:
+            found |= REGISTRY[name].launcher.queue(results_root)
+        except UserError as error:
+            log.warning("%s", error)
+    return found
+
+
+def train(planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launcher, place: Sequence[str]) -> Outcome:
+    """Train the planned runs, and log where they will end early.
+
+    Args:
+        planned: runs, each with the request that it is of.
+        store: where they go.
+        launcher: where they are trained.
+        place: path options of the commands that train them elsewhere.
+
+    Raises:
+        InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint.
+    """
+    from ssl_bench.training.plan import short_ramps
+
+    jobs = [job for _, job in planned]
+    store.require_current({(job.spec.benchmark, job.spec.method) for job in jobs})
+    for remark in [*short_ramps(jobs), *_trained_again(jobs, store)]:
+        log.info("note: %s", remark)
+    outcome = launcher.run([PlannedRun(job, run_task(request, job, place, store)) for request, job in planned], store)
+    if outcome.time_is_up:
+        done = sum(store.folder(job.spec).is_finished for _, job in planned)
+        log.info(
+            "--minutes: the time is up, %d of %d runs are finished; the same command goes on from here",
+            done, len(planned),
+        )  # fmt: skip
+    return outcome
+
+
+def _trained_again(jobs: Sequence[Job], store: Store) -> list[str]:
+    """Say which finished runs are trained again for curves that only a training can give."""
+    again = sum(store.lacks_curves(job.spec) for job in jobs)
+    if not again:
+        return []
+    runs = quantity(again, "finished run")
+    return [f"score_every and validate_every need the training: {runs} without these curves will be trained again"]
+
+
+def log_failures(outcome: Outcome) -> None:
+    """Log the runs that failed."""
+    for failure in outcome.failures:
+        log.error("failed: %s", failure)
+
+
+def load_launchers() -> None:
+    """Import the built-in files and the entry points of other packages, which register their launchers.
+
+    Raises:
+        UserError: an entry point cannot be imported.
+    """
+    for name in BUILT_IN:
+        importlib.import_module(f"ssl_bench.launch.{name}")
+    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            point.load()
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{point.value}: launcher cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _from_file(path: Path) -> str:
+    """Import a user's file once; returns the name of its launcher."""
+    place = path.resolve()
+    if place not in _FILES:
+        before = set(REGISTRY)
+        _import_file(place)
+        new = sorted(set(REGISTRY) - before)
+        if len(new) != 1:
+            raise UserError(f"--launcher: expected one registered launcher in {path}, found {', '.join(new) or 'none'}")
+        _FILES[place] = new[0]
+    return _FILES[place]
+
+
+def _import_file(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"--launcher: no file at {path}")
+    name = f"ssl_bench_launchers.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{path}: launcher cannot be imported: {type(error).__name__}: {error}") from error

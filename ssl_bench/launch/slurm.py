@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ssl_bench.atomic import write_json
 from ssl_bench.errors import UserError
+from ssl_bench.launch.contract import Launcher, LaunchOptions, PlannedRun, register_launcher
 from ssl_bench.launch.task import Outcome, Task
 from ssl_bench.store import Store
 
-if TYPE_CHECKING:
-    from ssl_bench.launch.launcher import Launcher
+log = logging.getLogger("ssl_bench")
 
 FOLDER = "slurm"  # of the results root: what was submitted, and submitit's own files
 DAY = 24 * 60  # minutes that a job gets unless --slurm time=... says otherwise
@@ -51,6 +52,60 @@ class Submission:
     name: str
     label: str
     state: str
+
+
+@register_launcher("slurm", takes=("jobs", "slurm"))
+class Slurm(Launcher):
+    """Submits array jobs; `jobs` bounds how many of one run at a time, and is the number of workers of a sweep.
+
+    Raises:
+        UserError: an option of `--slurm` is not known, or the device is none that a node has.
+    """
+
+    def __init__(self, options: LaunchOptions) -> None:
+        import torch  # here, since the process on the node that starts a task needs none
+
+        self.options, self.at_once = parse_options(options.slurm or ""), options.jobs
+        name = options.device if options.device != "auto" else ("cuda" if wants_gpu(self.options) else "cpu")
+        if name not in ("cpu", "cuda"):
+            raise UserError(f"--device: expected auto, cpu or cuda with --launcher slurm, found '{options.device}'")
+        self.device = torch.device(name)
+
+    def run(self, planned: Sequence[PlannedRun], store: Store) -> Outcome:
+        """Submit the runs that are neither finished, nor being trained, nor in the queue already."""
+        queued, tasks = self.queue(store.root), [one.task for one in planned]
+        specs = {task: task.spec for task in tasks if task.spec is not None}
+        finished = [task for task in specs if task.is_done(store)]
+        missing = [
+            task
+            for task, spec in specs.items()
+            if task not in finished and _name(task) not in queued and not store.is_claimed(spec)
+        ]
+        waiting = len(specs) - len(finished) - len(missing)
+        if missing:
+            array = submit(missing, self.device.type, self.options, self.at_once, store.root)
+            log.info("submitted as job %s: %d; `ssl-bench status` shows how far they are", array, len(missing))
+        log.info("finished before: %d; queued or being trained already: %d", len(finished), waiting)
+        return Outcome(already_finished=len(finished))
+
+    @classmethod
+    def queue(cls, results_root: Path) -> dict[str, str]:
+        """Return Slurm's state of every run that waits or runs there, by hash."""
+        return {submission.name: submission.state.lower() for submission in queue(results_root)}
+
+    def submit_workers(self, sweep: str, folder: Path, words: Sequence[str], results_root: Path) -> None:
+        """Submit workers, as many as `jobs`, less those that are in the queue already."""
+        tasks = [
+            Task(f"{sweep}, worker {number}", tuple(words), folder / f"worker-{number}.log")
+            for number in range(self.at_once or 1)
+        ]
+        queued = {submission.label for submission in queue(results_root)}
+        missing = [task for task in tasks if task.label not in queued]
+        if missing:
+            array = submit(missing, self.device.type, self.options, None, results_root)
+            shows = f"`ssl-bench sweep show {sweep}` shows how far they are"
+            log.info("workers submitted as job %s: %d; %s", array, len(missing), shows)
+        log.info("workers in the queue already: %d", len(tasks) - len(missing))
 
 
 def parse_options(text: str) -> dict[str, Any]:
@@ -168,53 +223,6 @@ def _tidy(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def submit_missing(
-    tasks: Sequence[Task], store: Store, device: str, options: dict[str, Any], at_once: int | None,
-    say: Callable[[str], None],
-) -> Outcome:  # fmt: skip
-    """Submit the runs that are neither finished, nor being trained, nor in the queue already; says what it did."""
-    queued = {submission.name for submission in queue(store.root)}
-    specs = {task: task.spec for task in tasks if task.spec is not None}
-    finished = [task for task, spec in specs.items() if store.folder(spec).is_finished]
-    missing = [
-        task
-        for task, spec in specs.items()
-        if task not in finished and _name(task) not in queued and not store.is_claimed(spec)
-    ]
-    waiting = len(specs) - len(finished) - len(missing)
-    if missing:
-        array = submit(missing, device, options, at_once, store.root)
-        say(f"submitted as job {array}: {len(missing)}; `ssl-bench status` shows how far they are")
-    say(f"finished before: {len(finished)}; queued or being trained already: {waiting}")
-    return Outcome(already_finished=len(finished))
-
-
-def submit_workers(
-    name: str, folder: Path, words: Sequence[str], launcher: Launcher, results_root: Path, say: Callable[[str], None]
-) -> None:
-    """Submit workers of a sweep, as many as `launcher.at_once` says, besides those that are in the queue already.
-
-    Args:
-        name: the sweep's.
-        folder: for the workers' logs.
-        words: of the command line that works on the sweep in a process of its own.
-        launcher: what `--launcher slurm` and its options say.
-        results_root: on a disk that the nodes share.
-        say: tells the user.
-
-    """
-    tasks = [
-        Task(f"{name}, worker {number}", tuple(words), folder / f"worker-{number}.log")
-        for number in range(launcher.at_once or 1)
-    ]
-    queued = {submission.label for submission in queue(results_root)}
-    missing = [task for task in tasks if task.label not in queued]
-    if missing:
-        array = submit(missing, launcher.device, launcher.options, None, results_root)
-        say(f"workers submitted as job {array}: {len(missing)}; `ssl-bench sweep show {name}` shows how far they are")
-    say(f"workers in the queue already: {len(tasks) - len(missing)}")
-
-
 def queue(results_root: Path) -> list[Submission]:
     """Return what was submitted for this results root and stands in Slurm's queue, waiting or running.
 
@@ -245,7 +253,7 @@ def queue(results_root: Path) -> list[Submission]:
 
 def _name(task: Task) -> str:
     """What a task is recognised by: its run, or where it has none its log."""
-    return task.log.name if task.spec is None else task.spec.hash
+    return task.log.name if task.spec is None else task.spec.run_id
 
 
 def _minutes(text: str) -> int:

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
 from ssl_bench.atomic import write_bytes, writing
-from ssl_bench.cards import METRICS, MetricName
+from ssl_bench.cards import METRICS, Measurement, MetricName
 from ssl_bench.errors import UserError
-from ssl_bench.report.scores import heading, mean_and_deviation, seed_scores
-from ssl_bench.report.table import Table
+from ssl_bench.reporting.scores import mean_and_deviation, seed_scores
+from ssl_bench.reporting.table import Table
 from ssl_bench.store import Run
 from ssl_bench.sweep.definition import ORACLE
 from ssl_bench.sweep.study import is_retried, load_sweep, parameters_of
@@ -45,7 +45,8 @@ def sweep_table(study: optuna.Study, runs: Mapping[str, Run]) -> Table:
         sign = -1 if sweep["maximize"] else 1
         trials.sort(key=lambda t: (not _done(t), sign * (t.value or 0) if _done(t) else 0, t.number))
     begun = [runs[name] for trial in trials for name in trial.user_attrs.get("runs", []) if name in runs]
-    compared = heading(begun[0], metric) if begun else METRICS[metric].heading(2)
+    scored = [run.headline.measurement for run in begun if run.scores]
+    compared = scored[0].heading(metric) if scored else METRICS[metric].heading(2)
     columns = [f"{compared}, {OBJECTIVES[objective]}"] if objective != "none" else []
     columns += [f"{compared}, test set"] if objective == "none" else []
     rows = []
@@ -139,7 +140,7 @@ def _notes(sweep: Mapping[str, Any], trials: Sequence[FrozenTrial], runs: Mappin
     notes.append(f"Best: trial {best.number}, {words}.")
     if sweep["objective"] == "validation":
         runs_of = [runs[name] for name in best.user_attrs.get("runs", []) if name in runs]
-        cases = sorted({run.result["validation"]["cases"] for run in runs_of if run.status == "finished"})
+        cases = sorted({(run.headline.validation or {})["cases"] for run in runs_of if run.status == "finished"})
         images = " and ".join(map(str, cases))
         notes.append(
             f"Compared on {images} validation cases. Of the test set's scores this shows the best trial's alone: "
@@ -161,7 +162,9 @@ def _importance(study: optuna.Study, sweep: Mapping[str, Any], trials: Sequence[
 def _tested(trial: FrozenTrial, runs: Mapping[str, Run], metric: MetricName) -> str:
     own = [runs[name] for name in trial.user_attrs.get("runs", []) if name in runs]
     finished = [run for run in own if run.status == "finished"]
-    return mean_and_deviation(seed_scores(finished, metric)) if finished else ""
+    said = trial.user_attrs.get("measurement")  # not in studies of earlier versions
+    measurement = None if said is None else Measurement.model_validate(said)
+    return mean_and_deviation(seed_scores(finished, metric, measurement)) if finished else ""
 
 
 def _done(trial: FrozenTrial) -> bool:

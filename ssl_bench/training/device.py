@@ -40,6 +40,33 @@ def set_determinism() -> None:
 
 
 @contextmanager
+def keeping_torch_state() -> Iterator[None]:
+    """Within `with`, torch has the settings of a new process; afterwards its settings and random state are as before.
+
+    A run in a person's own process has the bits of one on the command line, and leaves no trace there. Threads are the
+    person's: the number of them can move the last bits, and a run's provenance has it.
+    """
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    cudnn = torch.backends.cudnn
+    flags = cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32
+    dtype, precision = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    torch.set_default_dtype(torch.float32)
+    torch.set_float32_matmul_precision("highest")
+    in_use = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    try:
+        with torch.random.fork_rng(in_use):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_float32_matmul_precision(precision)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+        cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = flags
+
+
+@contextmanager
 def noting_nondeterminism(operations: set[str]) -> Iterator[None]:
     """Add the names of the operations that have no deterministic form on their device, of which torch only warns.
 
@@ -62,3 +89,8 @@ def noting_nondeterminism(operations: set[str]) -> Iterator[None]:
 def peak_memory(device: torch.device) -> float | None:
     """Peak memory of this run on a GPU, in MiB; a process's own peak cannot be told apart by runs, so None on a CPU."""
     return round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None
+
+
+def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether memory ran out; the allocator of the CPU has no exception of its own."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ssl_bench.cards import (
+    HARNESS,
     ImageProtocol,
     Protocol,
     Request,
@@ -72,7 +73,7 @@ def plan_runs(
     resolved = protocol.resolved(benchmark, len(train_ids), device.type)
     labeled = share_of(request.labeled, len(train_ids), "--labeled")
     _require_unlabeled(methods, labeled, len(train_ids), protocol)
-    jobs = []
+    jobs, measurement = [], measurement_of(protocol, benchmark)
     for seed in request.seeds:
         splits = draw_labeled(train_ids, test_ids, labeled, seed, masked=dataset.masked, first=split.labeled == "first")
         if resolved.validation is not None:
@@ -94,6 +95,7 @@ def plan_runs(
                 method_version=method.version,
                 hyperparameters=hyper.model_dump(mode="json"),
                 seed=seed,
+                harness=HARNESS,
             )
             jobs.append(Job(spec, method, hyper, dataset, splits, measurement))
     return jobs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -13,7 +14,8 @@ TIME_IS_UP = 0  # in a signal's place
 class StopSignal:
     """Within `with`, the first SIGINT or SIGTERM sets `signal_number`; a second SIGINT stops at once.
 
-    After `deadline`, a value of the monotonic clock, `signal_number` is TIME_IS_UP.
+    After `deadline`, a value of the monotonic clock, `signal_number` is TIME_IS_UP. Python lets the main thread alone
+    handle signals: in another thread, the deadline is all that stops.
     """
 
     def __init__(self, deadline: float | None = None) -> None:
@@ -32,6 +34,8 @@ class StopSignal:
         self._number = number
 
     def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self
         self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 

@@ -11,7 +11,7 @@ from ssl_bench.cards import all_grids, load_grid
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target, aim, places
 from ssl_bench.method import load_methods
-from ssl_bench.report.published import published
+from ssl_bench.reporting.published import published
 
 METHODS = load_methods()
 GRIDS = {f"{grid.exhibit} {grid.number}": grid for grid in all_grids()}

@@ -9,13 +9,12 @@ from conftest import Call
 from handwritten import KVASIR, METHODS, write_run
 
 from ssl_bench.cards import all_grids, load_benchmark, load_grid
-from ssl_bench.cli.common import asked_target
 from ssl_bench.errors import UserError
-from ssl_bench.grids.aim import Target
+from ssl_bench.grids.aim import Target, make_target
 from ssl_bench.grids.missing import estimated_seconds, lacking, requests, require_one_precision, wanted_runs
-from ssl_bench.report.gather import View
-from ssl_bench.report.missing_runs import lack_table
-from ssl_bench.report.tables import paper_table
+from ssl_bench.reporting.gather import View
+from ssl_bench.reporting.missing_runs import lack_table
+from ssl_bench.reporting.tables import paper_table
 from ssl_bench.store import Store
 
 MINI = Target(protocol="mini", settings={"metrics": ["dsc"]})
@@ -246,4 +245,4 @@ def test_a_mistake_is_one_clear_line(arguments: list[str], words: list[str], cal
 
 
 def test_a_share_that_is_said_twice_is_one() -> None:
-    assert asked_target(None, "15%,30%,15.0%", None, None, None).labeled == ("15%", "30%")
+    assert make_target(None, ["15%", "30%", "15.0%"], None, {}).labeled == ("15%", "30%")

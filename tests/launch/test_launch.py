@@ -22,6 +22,7 @@ from ssl_bench.command import typed_command
 from ssl_bench.errors import InterruptedRunError, UserError
 from ssl_bench.launch import pool as pool_module
 from ssl_bench.launch import slurm
+from ssl_bench.launch.contract import LaunchOptions
 from ssl_bench.launch.launcher import choose_launcher
 from ssl_bench.launch.pool import Pool, deal, explain, run_pool
 from ssl_bench.launch.task import Task
@@ -173,47 +174,52 @@ def test_a_signal_reaches_every_process_and_all_are_waited_for(
 
 
 def test_one_run_at_a_time_is_this_process_and_several_are_a_pool() -> None:
-    assert choose_launcher("local", None, "cpu", None).slots == ("cpu",)
-    assert choose_launcher("local", 3, "cpu", None).slots == ("cpu", "cpu", "cpu")
+    assert choose_launcher("local", LaunchOptions("cpu")).slots == ("cpu",)
+    assert choose_launcher("local", LaunchOptions("cpu", 3)).slots == ("cpu", "cpu", "cpu")
 
 
 def test_every_gpu_is_used_where_several_runs_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr("ssl_bench.launch.launcher.choose_device", torch.device)
-    assert choose_launcher("local", 3, "auto", None).slots == ("cuda:0", "cuda:1", "cuda:0")
-    assert choose_launcher("local", None, "cuda:1,cuda:0", None).slots == ("cuda:1", "cuda:0")
+    monkeypatch.setattr("ssl_bench.training.device.choose_device", torch.device)
+    assert choose_launcher("local", LaunchOptions("auto", 3)).slots == ("cuda:0", "cuda:1", "cuda:0")
+    assert choose_launcher("local", LaunchOptions("cuda:1,cuda:0")).slots == ("cuda:1", "cuda:0")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("name", "options", "expected"),
     [
-        (("cloud", None, "cpu", None), "--launcher: expected local or slurm, found 'cloud'"),
-        (("local", None, "cpu,cpu", None), "each once, found 'cpu,cpu'"),
-        (("local", None, ",", None), "expected devices between commas"),
-        (("local", None, "tpu", None), "--device: expected auto, cpu or cuda, found 'tpu'"),
-        (("local", None, "cpu", "gpus=1"), "--slurm: needs --launcher slurm"),
-        (("slurm", None, "cuda:1", None), "expected auto, cpu or cuda with --launcher slurm"),
-        (("slurm", None, "auto", "gpu"), "--slurm: expected KEY=VALUE between commas, found 'gpu'"),
-        (("slurm", None, "auto", "speed=9"), "--slurm: expected some of time, gpus, cpus"),
-        (("slurm", None, "auto", "time=4"), "--slurm: time: expected such as 90m, 4h or 2d, found '4'"),
-        (("slurm", None, "auto", "gpus=one"), "--slurm: gpus: expected a whole number, found 'one'"),
+        ("cloud", LaunchOptions(), "--launcher: expected local, slurm or a .py file; found 'cloud'"),
+        ("cloud.py", LaunchOptions(), "--launcher: no file at "),
+        ("local", LaunchOptions("cpu,cpu"), "each once, found 'cpu,cpu'"),
+        ("local", LaunchOptions(","), "expected devices between commas"),
+        ("local", LaunchOptions("tpu"), "--device: expected auto, cpu or cuda, found 'tpu'"),
+        ("local", LaunchOptions("cpu", slurm="gpus=1"), "--slurm: needs --launcher slurm"),
+        ("slurm", LaunchOptions(minutes=5.0), "--minutes: needs --launcher local"),
+        ("slurm", LaunchOptions("cuda:1"), "expected auto, cpu or cuda with --launcher slurm"),
+        ("slurm", LaunchOptions(slurm="gpu"), "--slurm: expected KEY=VALUE between commas, found 'gpu'"),
+        ("slurm", LaunchOptions(slurm="speed=9"), "--slurm: expected some of time, gpus, cpus"),
+        ("slurm", LaunchOptions(slurm="time=4"), "--slurm: time: expected such as 90m, 4h or 2d, found '4'"),
+        ("slurm", LaunchOptions(slurm="gpus=one"), "--slurm: gpus: expected a whole number, found 'one'"),
     ],
 )
-def test_options_that_do_not_go_together(arguments: tuple[Any, ...], expected: str) -> None:
+def test_options_that_do_not_go_together(name: str, options: LaunchOptions, expected: str) -> None:
     with pytest.raises(UserError) as error:
-        choose_launcher(*arguments)
+        choose_launcher(name, options)
     assert expected in str(error.value)
 
 
 def test_what_slurm_is_asked_for() -> None:
-    launcher = choose_launcher("slurm", 8, "auto", "partition=gpu, gpus=1, cpus=4, time=4h, mem=16G, account=lab")
+    text = "partition=gpu, gpus=1, cpus=4, time=4h, mem=16G, account=lab"
+    launcher = choose_launcher("slurm", LaunchOptions(jobs=8, slurm=text))
+    assert isinstance(launcher, slurm.Slurm)
     assert launcher.options == {
         "slurm_partition": "gpu", "slurm_gpus_per_node": 1, "slurm_cpus_per_task": 4, "timeout_min": 240,
         "slurm_mem": "16G", "slurm_account": "lab",
     }  # fmt: skip
-    assert (launcher.planned.type, launcher.at_once) == ("cuda", 8)  # planned for the node's device, not this one's
-    assert choose_launcher("slurm", None, "auto", None).planned.type == "cpu"
-    assert choose_launcher("slurm", None, "auto", "gres=gpu:2").planned.type == "cuda"
+    assert (launcher.device.type, launcher.at_once) == ("cuda", 8)  # planned for the node's device, not this one's
+    assert launcher.slots == ()
+    assert choose_launcher("slurm", LaunchOptions()).device.type == "cpu"
+    assert choose_launcher("slurm", LaunchOptions(slurm="gres=gpu:2")).device.type == "cuda"
 
 
 def test_a_job_that_is_preempted_lets_its_process_end_and_asks_for_the_queue_again(tmp_path: Path) -> None:

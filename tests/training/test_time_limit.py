@@ -9,9 +9,8 @@ import pytest
 from conftest import Call
 from workplace import CPU, Silent, Workplace, contents
 
-from ssl_bench.errors import InterruptedRunError, UserError
+from ssl_bench.errors import InterruptedRunError
 from ssl_bench.launch.inprocess import run_all
-from ssl_bench.launch.launcher import choose_launcher
 from ssl_bench.store import Store
 from ssl_bench.training.stop import TIME_IS_UP, StopSignal
 
@@ -95,8 +94,3 @@ def test_a_limit_that_is_none_is_refused(value: str, workplace: Workplace, call:
     code, _, err = call(*arguments(workplace, "--minutes", value))
     assert code == 2
     assert "--minutes" in err
-
-
-def test_slurm_has_its_own_limit() -> None:
-    with pytest.raises(UserError, match="--minutes: needs --launcher local"):
-        choose_launcher("slurm", None, "auto", None, 5.0)

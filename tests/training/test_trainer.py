@@ -22,7 +22,7 @@ from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import SSLMethod, find_method, load_methods
 from ssl_bench.method import registry as registry_module
 from ssl_bench.networks import build_network
-from ssl_bench.report.notes import origin
+from ssl_bench.reporting.notes import origin
 from ssl_bench.store import Run, Store
 from ssl_bench.training import trainer as train_module
 from ssl_bench.training.device import set_determinism

@@ -2,7 +2,7 @@
 
 import sys
 
-from ssl_bench.cli import before_torch
+from ssl_bench.environment import before_torch
 from ssl_bench.errors import UserError
 
 if __name__ == "__main__":

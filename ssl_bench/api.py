@@ -1,0 +1,446 @@
+"""The front door for Python: what the command line does, as functions that return runs, tables and figures.
+
+Every function is quiet unless `progress` is true. Notes and warnings go to the logger "ssl_bench". A mistake in an
+argument raises `UserError`, whose message calls an argument by its name on the command line.
+
+A finished run is never trained again, and an unfinished one continues from its checkpoint, whether it was started from
+Python or from the command line.
+
+Arguments that several functions share:
+    dataset: a data set's card by name, or a .toml file.
+    labeled: labelled share of the training images ("5%") or their number (90).
+    protocol: a protocol's card by name, or a .toml file. None: that of the data set.
+    settings: protocol and method fields to override, such as `{"iterations": 300, "k": 3}`.
+    device: "auto", "cpu", "cuda", "cuda:1"; several between commas for several runs at a time.
+    jobs: runs at a time, each in its process. None: one, in this process.
+    minutes: stop after so many minutes. The same call continues from there.
+    launcher: "local", "slurm", or a .py file with a launcher.
+    slurm: options of the Slurm launcher, as `{"partition": "gpu", "gpus": 1, "time": "4h"}` or as a text.
+    data_root: folder that holds the data sets. None: $SSL_BENCH_DATA.
+    results_root: folder of the results store. None: $SSL_BENCH_RESULTS, or "results".
+    methods_dir: folder, or folders, of your method files.
+    allow_partial: go on with another number of cases than published.
+    progress: show progress bars and tables.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssl_bench.arguments import (
+    PathLike,
+    data_folder,
+    different_seeds,
+    front_door,
+    log_unreadable,
+    make_launcher,
+    paths,
+    results_folder,
+    text,
+    texts,
+)
+from ssl_bench.command import RESULTS, place_words, same_place
+from ssl_bench.environment import before_torch
+from ssl_bench.errors import UserError
+from ssl_bench.launch.console import make_console
+from ssl_bench.results import Masks, ReproduceResult, RunResult
+
+if TYPE_CHECKING:
+    from ssl_bench.reporting.report import Report
+    from ssl_bench.reporting.table import Table
+    from ssl_bench.store import Run, Store
+
+before_torch()
+log = logging.getLogger("ssl_bench")
+
+
+@front_door
+def run(
+    methods: str | Sequence[str],
+    dataset: PathLike,
+    *,
+    labeled: str | int | None = None,
+    protocol: PathLike | None = None,
+    seeds: Sequence[int] = (1,),
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    jobs: int | None = None,
+    minutes: float | None = None,
+    launcher: str = "local",
+    slurm: str | Mapping[str, Any] | None = None,
+    data_root: PathLike | None = None,
+    results_root: PathLike | None = None,
+    methods_dir: PathLike | Sequence[PathLike] = (),
+    allow_partial: bool = False,
+    progress: bool = False,
+) -> RunResult:
+    """Train and score methods. A finished run is not trained again; an unfinished one continues from its checkpoint.
+
+    Args:
+        methods: one method by name, or several.
+        labeled: None: the first share of the data set's card.
+        seeds: of the runs, one run per method and seed.
+
+    Returns:
+        The outcome, the finished runs and their comparison.
+
+    Raises:
+        UserError: an argument, a card or the data is wrong; nothing was trained.
+        InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint and the same call continues from there.
+
+    """
+    from ssl_bench.cards import Request, load_benchmark
+    from ssl_bench.launch.launcher import log_failures, train
+    from ssl_bench.launch.progress import counted
+    from ssl_bench.method import load_methods
+    from ssl_bench.reporting.runs import comparison_table
+    from ssl_bench.store import Store
+    from ssl_bench.training.plan import plan_runs
+
+    folders, console = paths(methods_dir), make_console(quiet=not progress)
+    registry, benchmark = load_methods(*folders), load_benchmark(str(dataset))
+    request = Request(
+        benchmark=benchmark,
+        methods=(methods,) if isinstance(methods, str) else tuple(methods),
+        labeled=benchmark.labeled[0] if labeled is None else str(labeled),
+        protocol=benchmark.protocol if protocol is None else str(protocol),
+        settings=dict(settings or {}),
+        seeds=different_seeds(seeds),
+    )
+    chosen = make_launcher(launcher, device, jobs, minutes, slurm, console)
+    root, store = data_folder(data_root), Store(results_folder(results_root))
+    with counted(console, f"preparing {benchmark.title}") as advance:
+        planned = plan_runs(request, chosen.device, root, allow_partial=allow_partial, advance=advance)
+    place = place_words(root, store.root, folders, allow_partial=allow_partial)
+    outcome = train([(request, job) for job in planned], store, chosen, place)
+    runs = [found for job in planned if (found := store.find(job.spec)) is not None and found.status == "finished"]
+    titles = {name: method.title for name, method in registry.items()}
+    table = comparison_table(runs, titles, planned[0].measurement) if runs else None
+    if table is not None:
+        table.print(console)
+    log_failures(outcome)
+    return RunResult(outcome, runs, table)
+
+
+@front_door
+def score(
+    runs: PathLike | Run | Sequence[PathLike | Run],
+    *,
+    metrics: str | Sequence[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    dataset: PathLike | None = None,
+    device: str = "auto",
+    jobs: int | None = None,
+    data_root: PathLike | None = None,
+    results_root: PathLike | None = None,
+    methods_dir: PathLike | Sequence[PathLike] = (),
+    progress: bool = False,
+) -> RunResult:
+    """Score finished runs in another way, from their weights. Nothing is trained, and earlier scores stay.
+
+    Args:
+        runs: finished runs, their folders, or the beginnings of their ids; of one results root.
+        metrics: None: those of the data set's card.
+        settings: protocol fields that measure, such as `{"stride": [16, 16, 4]}`. The others are the run's own.
+        dataset: the card of the runs' data set. None: the built-in card with the data set's name.
+
+    Returns:
+        The outcome, the runs and the predictors' means.
+
+    Raises:
+        UserError: an argument, a run or the data is wrong; nothing was scored.
+        InterruptedRunError: Ctrl-C or SIGTERM; the same call continues from the last saved case.
+
+    """
+    from ssl_bench.launch.contract import PlannedRun
+    from ssl_bench.launch.launcher import log_failures
+    from ssl_bench.launch.progress import counted
+    from ssl_bench.launch.task import score_task
+    from ssl_bench.method import load_methods
+    from ssl_bench.reporting.runs import scores_table
+    from ssl_bench.store import Run, Store, find_run, load_run
+    from ssl_bench.training.rescore import scoring_jobs
+
+    folders, console = paths(methods_dir), make_console(quiet=not progress)
+    methods, named = load_methods(*folders), [runs] if isinstance(runs, str | Path | Run) else list(runs)
+    found = [
+        load_run(one.path if isinstance(one, Run) else find_run(str(one), results_folder(results_root)))
+        for one in named
+    ]
+    roots = {run.path.resolve().parents[3] for run in found}
+    if len(roots) != 1:
+        raise UserError(f"RUN: expected runs of one results root, found {', '.join(map(str, sorted(roots))) or 'none'}")
+    store, root = Store(found[0].path.parents[3]), data_folder(data_root)
+    wanted = dict(settings or {}) | ({} if metrics is None else {"metrics": texts(metrics)})
+    chosen = make_launcher("local", device, jobs, None, None, console)
+    with counted(console, "preparing") as advance:
+        planned = scoring_jobs(found, methods, wanted, text(dataset), root, advance)
+    place = place_words(root, store.root, folders, allow_partial=False)
+    tasks = [score_task(job, wanted, text(dataset), place, store) for job in planned]
+    outcome = chosen.run([PlannedRun(job, task) for job, task in zip(planned, tasks, strict=True)], store)
+    scored = [(load_run(run.path), job.measurement) for run, job in zip(found, planned, strict=True)]
+    table = scores_table([(run, measurement) for run, measurement in scored if run.is_scored(measurement)])
+    table.print(console)
+    log_failures(outcome)
+    return RunResult(outcome, [run for run, _ in scored], table)
+
+
+@front_door
+def reproduce(
+    *,
+    table: int | PathLike | None = None,
+    figure: int | PathLike | None = None,
+    everything: bool = False,
+    dataset: PathLike | None = None,
+    labeled: str | int | Sequence[str | int] | None = None,
+    protocol: PathLike | None = None,
+    seeds: Sequence[int] = (1, 2, 3),
+    settings: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+    data: str | Sequence[str] = (),
+    device: str = "auto",
+    jobs: int | None = None,
+    minutes: float | None = None,
+    launcher: str = "local",
+    slurm: str | Mapping[str, Any] | None = None,
+    data_root: PathLike | None = None,
+    results_root: PathLike | None = None,
+    methods_dir: PathLike | Sequence[PathLike] = (),
+    allow_partial: bool = False,
+    progress: bool = False,
+) -> ReproduceResult:
+    """Train the runs that the paper's tables or figures lack: the first seed of everything, then the second, and so on.
+
+    Args:
+        table: number of one of the paper's tables, or a table of your own as a .toml file.
+        figure: number of one of the paper's figures, or a figure of your own as a .toml file.
+        everything: every table and figure. Exactly one of these three is given.
+        dataset: another data set than the paper's.
+        labeled: other labelled shares than the paper's.
+        seeds: wanted of every cell.
+        dry_run: find what is missing and train nothing.
+        data: beginnings of data fingerprints, where runs of one data set are of several.
+        progress: print the missing runs before they are trained, and show bars.
+
+    Returns:
+        The missing runs, and how they ended.
+
+    Raises:
+        UserError: an argument, a card or the data is wrong; nothing was trained.
+        InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint and the same call continues from there.
+
+    """
+    from ssl_bench.cards import chosen_grids
+    from ssl_bench.grids.aim import make_target
+    from ssl_bench.grids.aim import shown as shown_runs
+    from ssl_bench.grids.match import choose_data
+    from ssl_bench.grids.missing import lacking, requests, require_chosen_data, require_one_precision, wanted_runs
+    from ssl_bench.launch.launcher import log_failures, train
+    from ssl_bench.launch.progress import counted
+    from ssl_bench.method import load_methods
+    from ssl_bench.reporting.missing_runs import lack_table
+    from ssl_bench.store import Store
+    from ssl_bench.training.plan import plan_runs
+
+    folders, wanted_seeds, beginnings = paths(methods_dir), different_seeds(seeds), texts(data)
+    grids = chosen_grids(text(table), text(figure), everything=everything)
+    target = make_target(text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {})
+    registry, store = load_methods(*folders), Store(results_folder(results_root))
+    shown = shown_runs(grids, target, registry)
+    unreadable, console = list[str](), make_console(quiet=not progress)
+    runs = store.runs(unreadable, shown)
+    log_unreadable(unreadable)
+    choice = choose_data(beginnings, (run.spec for run in runs), {name for name, _ in shown})
+    chosen_runs = [run for run in runs if choice.includes(run.spec)]
+    if choice.data_sets.difference(run.spec.benchmark for run in chosen_runs):
+        log.info("note: --data: no run that belongs here is of data %s yet", ",".join(beginnings))
+    wanted = wanted_runs(grids, target, registry, chosen_runs)
+    lacks = lacking(wanted, wanted_seeds, chosen_runs)
+    missing = lack_table(lacks, len(wanted) * len(wanted_seeds), runs)
+    missing.print(console)
+    if dry_run or not lacks:
+        return ReproduceResult(missing, lacks, None)
+    chosen, root = make_launcher(launcher, device, jobs, minutes, slurm, console), data_folder(data_root)
+    prepared = dict[Any, Any]()
+    with counted(console, "preparing") as advance:
+        planned = [
+            (request, job)
+            for request in requests(lacks)
+            for job in plan_runs(
+                request, chosen.device, root, allow_partial=allow_partial, advance=advance, prepared=prepared
+            )
+        ]
+    require_chosen_data(choice, [job.spec for _, job in planned])
+    require_one_precision(wanted, [job.spec for _, job in planned], chosen_runs)
+    place = place_words(root, store.root, folders, allow_partial=allow_partial)
+    outcome = train(planned, store, chosen, place)
+    log_failures(outcome)
+    return ReproduceResult(missing, lacks, outcome)
+
+
+def report(
+    *,
+    table: int | PathLike | None = None,
+    figure: int | PathLike | None = None,
+    everything: bool = False,
+    dataset: PathLike | None = None,
+    labeled: str | int | Sequence[str | int] | None = None,
+    protocol: PathLike | None = None,
+    settings: Mapping[str, Any] | None = None,
+    data: str | Sequence[str] = (),
+    all_networks: bool = False,
+    costs: bool = False,
+    results_root: PathLike | None = None,
+    methods_dir: PathLike | Sequence[PathLike] = (),
+) -> Report:
+    """Regenerate the paper's tables and figures from the results, published numbers beside measured ones.
+
+    Args:
+        table: number of one of the paper's tables, or a table of your own as a .toml file.
+        figure: number of one of the paper's figures, or a figure of your own as a .toml file.
+        everything: every table and figure. Exactly one of these three is given.
+        dataset: another data set than the paper's.
+        labeled: other labelled shares than the paper's.
+        protocol: whose runs to show. None: that of each data set.
+        data: beginnings of data fingerprints, where runs of one data set are of several.
+        all_networks: show the scores of the students too.
+        costs: show parameters, updates, hours and peak memory.
+
+    Returns:
+        The tables and figures. `report(table=4).tables[0].to_frame()` is a DataFrame, `report(figure=1).figures[0]` a
+        matplotlib figure.
+
+    Raises:
+        UserError: an argument or a card is wrong, or runs that must not stand together would.
+
+    """
+    from ssl_bench.cards import chosen_grids
+    from ssl_bench.grids.aim import make_target
+    from ssl_bench.grids.aim import shown as shown_runs
+    from ssl_bench.grids.match import choose_data
+    from ssl_bench.method import load_methods
+    from ssl_bench.reporting.gather import View
+    from ssl_bench.reporting.report import Report
+    from ssl_bench.reporting.tables import paper_table
+
+    folders, beginnings = paths(methods_dir), texts(data)
+    grids = chosen_grids(text(table), text(figure), everything=everything)
+    target = make_target(text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {})
+    methods, store, unreadable = load_methods(*folders), load_store(results_root), list[str]()
+    runs = store.runs(unreadable, shown_runs(grids, target, methods))
+    log_unreadable(unreadable)
+    choice = choose_data(beginnings, (run.spec for run in runs))
+    runs = [run for run in runs if choice.includes(run.spec)]
+    view = View(all_networks, costs, ",".join(beginnings) or None, tuple(same_place(store.root, folders)))
+    exhibits: list[Any] = []
+    for grid in grids:
+        if grid.exhibit == "table":
+            exhibits.append(paper_table(grid, target, runs, methods, view))
+        else:
+            from ssl_bench.reporting.figures import paper_figure  # and with it all that draws, seconds of import
+
+            exhibits.append(paper_figure(grid, target, runs, methods, view))
+    return Report(tuple(exhibits))
+
+
+@front_door
+def predict(
+    run: PathLike | Run,
+    images: PathLike | Sequence[PathLike],
+    output: PathLike,
+    *,
+    network: str | None = None,
+    probabilities: bool = False,
+    uncertainty: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    results_root: PathLike | None = None,
+    methods_dir: PathLike | Sequence[PathLike] = (),
+    progress: bool = False,
+) -> Masks:
+    """Write a finished run's masks for new images (PNG) and volumes (NIfTI), at their own sizes.
+
+    Args:
+        run: a finished run, its folder, or the beginning of its hash.
+        images: 2D images or 3D volumes, or folders of them.
+        output: folder for the masks.
+        network: another network of the run than the method's predictor.
+        probabilities: write each foreground class's probability map too.
+        uncertainty: write the prediction's entropy (0 to 1) too.
+        overwrite: replace output files that exist.
+
+    Returns:
+        The masks that were written.
+
+    Raises:
+        UserError: the run, an image or the output is wrong.
+
+    """
+    from ssl_bench import prediction
+    from ssl_bench.launch.progress import counted
+    from ssl_bench.method import load_methods
+    from ssl_bench.store import Run, find_run
+    from ssl_bench.training.device import choose_device
+
+    named = str(run.path if isinstance(run, Run) else run)
+    folder, methods = find_run(named, results_folder(results_root)), load_methods(*paths(methods_dir))
+    predictor = prediction.load_predictor(folder, methods, choose_device(device), network)
+    found = prediction.list_images(paths(images), predictor.spec.protocol.dimensions)
+    with counted(make_console(quiet=not progress), "predicting") as advance:
+        written = prediction.predict(
+            predictor, found, Path(output), probabilities=probabilities, uncertainty=uncertainty, overwrite=overwrite,
+            advance=advance,
+        )  # fmt: skip
+    return Masks(written, predictor.name, folder, predictor.spec.label)
+
+
+def status(results_root: PathLike | None = None, *, every: bool = False) -> Table:
+    """List all runs with their state, any error, and the settings in which similar runs differ.
+
+    Args:
+        every: list every run, however many.
+
+    Raises:
+        UserError: there is no such folder.
+
+    """
+    from ssl_bench.launch.launcher import queued
+    from ssl_bench.reporting.runs import status_table
+
+    store, unreadable = load_store(results_root), list[str]()
+    table = status_table(store.entries(unreadable), queued(store.root), every=every)
+    log_unreadable(unreadable)
+    return table
+
+
+def load_store(results_root: PathLike | None = None) -> Store:
+    """Open the results store. `frame()`, `cases()` and `curves()` of it are DataFrames.
+
+
+    Raises:
+        UserError: a folder was named and is not there.
+
+    """
+    from ssl_bench.store import Store
+
+    root = results_folder(results_root)
+    if root != RESULTS and not root.is_dir():
+        raise UserError(f"--results-root: no folder at {root}")
+    return Store(root)
+
+
+def list_methods(methods_dir: PathLike | Sequence[PathLike] = ()) -> list[str]:
+    """Return the names of the methods: the built-in ones, those of installed packages and those of your folders."""
+    from ssl_bench.method import load_methods
+
+    return sorted(load_methods(*paths(methods_dir)))
+
+
+def list_datasets() -> list[str]:
+    """Return the names of the data sets that have a built-in card."""
+    from ssl_bench.cards import card_names
+
+    return card_names("datasets")

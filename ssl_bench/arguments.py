@@ -1,0 +1,109 @@
+"""Arguments of the front door: how they are read, and how a call is recorded."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from ssl_bench.command import RESULTS, call_words, called_as
+from ssl_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ssl_bench.launch.contract import Launcher
+
+log = logging.getLogger("ssl_bench")
+PathLike = str | Path
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def front_door(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Record a call as the command of the runs that it trains, and leave torch's settings as they were (decorator)."""
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def recorded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        from ssl_bench.training.device import keeping_torch_state
+
+        given = {
+            name: value
+            for name, value in signature.bind(*args, **kwargs).arguments.items()
+            if name != "progress" and value != signature.parameters[name].default
+        }
+        with called_as(call_words(function.__name__, given)), keeping_torch_state():
+            return function(*args, **kwargs)
+
+    return recorded
+
+
+def make_launcher(
+    name: str,
+    device: str,
+    jobs: int | None,
+    minutes: float | None,
+    slurm: str | Mapping[str, Any] | None,
+    console: Console,
+) -> Launcher:
+    """Return the launcher that these arguments ask for.
+
+    Raises:
+        UserError: an argument is wrong, or they do not go together.
+    """
+    from ssl_bench.launch.contract import LaunchOptions
+    from ssl_bench.launch.launcher import choose_launcher
+
+    for option, value in (("jobs", jobs), ("minutes", minutes)):
+        if value is not None and value <= 0:
+            raise UserError(f"--{option}: expected more than 0, found {value}")
+    options = ",".join(f"{key}={value}" for key, value in slurm.items()) if isinstance(slurm, Mapping) else slurm
+    return choose_launcher(name, LaunchOptions(device, jobs, minutes, options, console))
+
+
+def data_folder(given: PathLike | None) -> Path | None:
+    """The data root: as given, else of the environment, else none."""
+    named = given if given is not None else os.environ.get("SSL_BENCH_DATA")
+    return None if named is None else Path(named)
+
+
+def results_folder(given: PathLike | None) -> Path:
+    """The results root: as given, else of the environment, else `results`."""
+    return Path(given if given is not None else os.environ.get("SSL_BENCH_RESULTS") or RESULTS)
+
+
+def paths(given: PathLike | Sequence[PathLike]) -> list[Path]:
+    """One path or several as a list."""
+    return [Path(given)] if isinstance(given, str | Path) else [Path(one) for one in given]
+
+
+def texts(given: str | int | Sequence[str | int]) -> list[str]:
+    """One text or several as a list."""
+    return [str(given)] if isinstance(given, str | int) else [str(one) for one in given]
+
+
+def text(given: int | PathLike | None) -> str | None:
+    """A number, name or path as a text."""
+    return None if given is None else str(given)
+
+
+def different_seeds(given: Sequence[int]) -> tuple[int, ...]:
+    """Seeds, each once.
+
+    Raises:
+        UserError: there are none, or one is no whole number of at least 0.
+    """
+    if isinstance(given, int) or not given or not all(isinstance(seed, int) and seed >= 0 for seed in given):
+        raise UserError(f"--seeds: expected a sequence of whole numbers, found {given!r}")
+    return tuple(dict.fromkeys(given))
+
+
+def log_unreadable(messages: Sequence[str]) -> None:
+    """Log the runs that cannot be read."""
+    for message in messages:
+        log.warning("left out: %s", message)

@@ -1,0 +1,241 @@
+"""Masks for new images: a finished run's network on 2D images and 3D volumes that no data set holds."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ssl_bench.atomic import require_folder, write_bytes, writing
+from ssl_bench.cards import VOLUME_SUFFIXES, ImageProtocol, RunSpec, VolumeProtocol
+from ssl_bench.data.batches import channels_first
+from ssl_bench.data.dataset import resize
+from ssl_bench.data.images import natural, read_image
+from ssl_bench.data.volumes import NIFTI, read_array, scaled
+from ssl_bench.errors import UserError
+from ssl_bench.method import SSLMethod
+from ssl_bench.ops import entropy
+from ssl_bench.scoring.inference import BATCH, class_map, image_scores, volume_scores
+from ssl_bench.store import RunFolder, spec_of
+from ssl_bench.training.device import set_determinism
+from ssl_bench.training.job import method_of, trained_method
+
+SUFFIXES = {
+    2: (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"),
+    3: VOLUME_SUFFIXES,
+}
+ENDING = {2: ".png", 3: ".nii.gz"}
+nib: Any = nibabel  # most of its functions have no types
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A network of a finished run with its trained weights, on a device."""
+
+    run: Path
+    spec: RunSpec
+    name: str
+    network: nn.Module
+    device: torch.device
+
+
+def load_predictor(
+    folder: Path, methods: dict[str, type[SSLMethod]], device: torch.device, network: str | None = None
+) -> Predictor:
+    """Build a finished run's networks and load their weights; `network` None takes the method's predictor.
+
+    Raises:
+        UserError: the run is not finished, its weights do not fit, its method is not there in the run's version, or it
+            has no network of that name.
+    """
+    data = RunFolder(folder).read()
+    if data is None or data["status"] != "finished":
+        raise UserError(f"{folder}: expected a finished run; `ssl-bench run` with the same options goes on with it")
+    spec = spec_of(folder, data)
+    method_class, hyper = method_of(folder, spec, methods)
+    method = trained_method(RunFolder(folder), spec, method_class, hyper, device)
+    name = network or method.predictor_name
+    if name not in method.networks:
+        raise UserError(f"--network: expected one of {', '.join(method.networks)}; found '{name}'")
+    return Predictor(folder, spec, name, method.networks[name], device)
+
+
+def list_images(named: Sequence[Path], dimensions: int) -> list[Path]:
+    """Return the images (2D) or volumes (3D) that files and folders hold, a folder's by name, each file once.
+
+    Raises:
+        UserError: a path is not there, a file has another suffix, a folder holds none.
+    """
+    suffixes, kind = SUFFIXES[dimensions], {2: "image", 3: "volume"}[dimensions]
+    expected = f"expected {kind}s ({', '.join(suffixes)}) for a run on {dimensions}D data"
+    found: dict[Path, Path] = {}
+    for path in named:
+        if path.is_dir():
+            inside = [one for one in path.iterdir() if one.is_file() and not one.name.startswith(".")]
+            files = sorted((one for one in inside if _suffix(one, dimensions)), key=lambda one: natural(one.name))
+            if not files:
+                raise UserError(f"{path}: {expected}, found none in this folder")
+        elif not path.exists():
+            raise UserError(f"{path}: no such file or folder")
+        elif not _suffix(path, dimensions):
+            raise UserError(f"{path}: {expected}")
+        else:
+            files = [path]
+        for one in files:
+            found.setdefault(one.resolve(), one)
+    return list(found.values())
+
+
+def predict(
+    predictor: Predictor,
+    images: Sequence[Path],
+    output: Path,
+    *,
+    probabilities: bool = False,
+    uncertainty: bool = False,
+    overwrite: bool = False,
+    advance: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Write a mask for each image, at its own size and with the values of the run's data set.
+
+    2D: `<stem>.png`, 8 bits. 3D: `<stem>.nii.gz` with the axes of the image's file and, where that is a NIfTI file, its
+    affine and header. Where two images have one stem, their folder's name goes before it.
+
+    An image is predicted as in the run's scoring; only its neighbours in a batch, which may move the last bits of a
+    logit, can be others.
+
+    Args:
+        predictor: the network.
+        images: as `list_images` gives them.
+        output: the folder to write to.
+        probabilities: write `<stem>_prob_<class>` too for each foreground class: the softmax, in 2D as grey levels
+            (255 is 1), in 3D the windows' mean as float32.
+        uncertainty: write `<stem>_uncertainty` too, likewise: the softmax's entropy divided by ln K, 0 to 1.
+        overwrite: replace output files that exist.
+        advance: told of (done, total).
+
+    Returns:
+        The masks, in the order of the images.
+
+    Raises:
+        UserError: two outputs or an image and an output are one file, an output exists or cannot be written, or an
+            image cannot be read. All but the last two are found before anything is written.
+    """
+    set_determinism()
+    spec = predictor.spec
+    labels = [re.sub(r"[^\w.-]+", "-", label) for label in spec.classes[1:] if probabilities]
+    endings = ["", *(f"_prob_{label}" for label in labels), *(["_uncertainty"] if uncertainty else [])]
+    stems = _stems(images, spec.protocol.dimensions)
+    targets = [[output / f"{stem}{ending}{ENDING[spec.protocol.dimensions]}" for ending in endings] for stem in stems]
+    require_folder("--output", output)
+    _require_free([path for paths in targets for path in paths], images, overwrite)
+    for done, (image, paths, scores) in enumerate(zip(images, targets, _scores(predictor, images), strict=True), 1):
+        probability = scores.softmax(0) if isinstance(spec.protocol, ImageProtocol) else scores
+        maps = [_label_values(spec)[class_map(scores, spec.protocol)]]
+        maps += [one.cpu().numpy() for one in probability[1:] if probabilities]
+        if uncertainty:
+            maps.append((entropy(probability[None])[0] / math.log(len(probability))).cpu().numpy())
+        for path, pixels in zip(paths, maps, strict=True):
+            content = _png(pixels) if isinstance(spec.protocol, ImageProtocol) else _nifti(pixels, image)
+            with writing("--output", output):
+                write_bytes(path, content)
+        if advance is not None:
+            advance(done, len(images))
+    return [paths[0] for paths in targets]
+
+
+def _suffix(path: Path, dimensions: int) -> str:
+    """The end of a name that says the format, in small letters; empty for another."""
+    return next((suffix for suffix in SUFFIXES[dimensions] if path.name.lower().endswith(suffix)), "")
+
+
+def _stems(images: Sequence[Path], dimensions: int) -> list[str]:
+    """Each image's name without its suffix, with its folder's name in front where others have the same."""
+    stems = [path.name[: -len(_suffix(path, dimensions))] for path in images]
+    count = Counter(stems)
+    return [
+        f"{path.parent.resolve().name}_{stem}" if count[stem] > 1 else stem
+        for path, stem in zip(images, stems, strict=True)
+    ]
+
+
+def _require_free(targets: Sequence[Path], images: Sequence[Path], overwrite: bool) -> None:
+    """Raise UserError where writing would lose a file: another output, an input, or one that was there before."""
+    twice = [path for path, count in Counter(targets).items() if count > 1]
+    if twice:
+        raise UserError(f"{twice[0]}: two outputs would have this name; predict them into different folders")
+    inputs = {path.resolve() for path in images}
+    for path in targets:
+        if path.resolve() in inputs:
+            raise UserError(f"--output: {path} is one of the images; name another folder")
+        if path.exists() and not overwrite:
+            raise UserError(f"--output: {path} exists; --overwrite replaces such files")
+
+
+def _scores(predictor: Predictor, images: Sequence[Path]) -> Iterator[Tensor]:
+    """Yield each image's logits (K, H, W) or each volume's mean softmax (K, X, Y, Z), canonical axes."""
+    spec, network, device = predictor.spec, predictor.network, predictor.device
+    protocol = spec.protocol
+    if isinstance(protocol, VolumeProtocol):
+        volumes = (scaled(read_array(path, "image").array, spec.intensity, path) for path in images)
+        yield from volume_scores(network, volumes, protocol, device)
+        return
+    for start in range(0, len(images), BATCH):
+        pixels = [_read(path) for path in images[start : start + BATCH]]
+        squares = channels_first(np.stack([resize(one, protocol.augment_size) for one in pixels]))
+        sizes = [(one.shape[0], one.shape[1]) for one in pixels]
+        yield from image_scores(network, squares, sizes, protocol, device)
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        return read_image(path, path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _label_values(spec: RunSpec) -> np.ndarray:
+    """The value of each class in a mask, as small an integer type as NIfTI tools and PNG expect."""
+    low, high = min(spec.label_values), max(spec.label_values)
+    fitting = (t for t in (np.uint8, np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
+    return np.array(spec.label_values, next(fitting))
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    """Encode a mask (H, W) uint8, or a map of 0 to 1, as 8-bit grey."""
+    content = io.BytesIO()
+    grey = (255 * pixels).round().astype(np.uint8) if pixels.dtype.kind == "f" else pixels
+    Image.fromarray(grey).save(content, "PNG")
+    return content.getvalue()
+
+
+def _nifti(voxels: np.ndarray, image: Path) -> bytes:
+    """Encode a mask or map (X, Y, Z) on canonical axes as .nii.gz with the axes, affine and header of its image.
+
+    An image that is not NIfTI has the identity as affine. The window of grey values to show is the image's alone.
+    """
+    affine, header = np.eye(4), nib.Nifti1Header()
+    if image.name.lower().endswith(NIFTI):
+        source = nib.nifti1.load(image)
+        affine, header = source.affine, source.header.copy()
+        to_file = nib.orientations.ornt_transform(
+            nib.orientations.axcodes2ornt("RAS"), nib.orientations.io_orientation(affine)
+        )
+        voxels = nib.orientations.apply_orientation(voxels, to_file)
+    header.set_data_dtype(voxels.dtype)
+    header.set_slope_inter(1, 0)
+    header["cal_min"], header["cal_max"] = 0, 0
+    encoded = nib.Nifti1Image(voxels, affine, header).to_bytes()
+    return gzip.compress(encoded, compresslevel=1, mtime=0)

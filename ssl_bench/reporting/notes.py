@@ -1,0 +1,185 @@
+"""The lines below tables and figures."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ssl_bench.atomic import WEIGHT_FILES
+from ssl_bench.cards import Grid, MetricName
+from ssl_bench.command import quantity, run_words, setting_words
+from ssl_bench.store import Run
+
+if TYPE_CHECKING:
+    from ssl_bench.grids.aim import Place, Target
+    from ssl_bench.reporting.gather import Body, View
+
+CASES = {2: "images", 3: "volumes"}
+
+
+def origin(runs: Sequence[Run]) -> list[str]:
+    """Where the numbers come from, for the lines below a table or figure."""
+    if not runs:
+        return []
+    seeds = sorted({run.spec.seed for run in runs})
+    origins = [origin for run in runs for origin in _origins(run)]
+    software = {f"ssl-bench {one['ssl_bench']}, {_packages(one['packages'])}" for one in origins}
+    dates = [str(run.provenance["finished"])[:10] for run in runs]
+    days = " to ".join(sorted({min(dates), max(dates)}))
+    devices = "; ".join(sorted({str(one["device"]) for one in origins}))
+    data: dict[str, dict[str, None]] = {}
+    for run in runs:
+        spec = run.spec
+        cases = CASES[spec.protocol.dimensions]
+        share = f"{spec.labeled} of {spec.train_count} training {cases} labelled, {spec.test_count} tested"
+        data.setdefault(f"{spec.benchmark} (data {spec.data_fingerprint})", {})[share] = None
+    return [
+        f"Measured: mean over test cases, ± sample standard deviation over seeds ({', '.join(map(str, seeds))}).",
+        *(f"{name}: {'; '.join(shares)}." for name, shares in data.items()),
+        (f"Runs of {days} on {devices}; {'; '.join(sorted(software))}."),
+        *_weight_files(runs),
+        *_commands(runs),
+        *_unlike(runs),
+        *_nondeterministic(runs),
+    ]
+
+
+def _origins(run: Run) -> list[Mapping[str, Any]]:
+    """The provenance of every part of a run: one, unless it went on from a checkpoint under another."""
+    return [*run.provenance.get("earlier", ()), run.provenance]
+
+
+def _packages(versions: Mapping[str, str | None]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+
+
+def _weight_files(runs: Sequence[Run]) -> list[str]:
+    """The files that encoder weights came from, each by its content."""
+    found = {
+        f"Encoder weights: {Path(named).name} (SHA-256 {run.spec.weights_fingerprint}...)."
+        for run in runs
+        if (named := str(getattr(run.spec.protocol, "encoder_weights", "none"))).endswith(WEIGHT_FILES)
+    }
+    return sorted(found)
+
+
+def _commands(runs: Sequence[Run], most: int = 3) -> list[str]:
+    """The commands that trained the runs, as they were given."""
+    commands = sorted({str(run.provenance["command"]) for run in runs if run.provenance.get("command")})
+    lines = [f"Trained by `{command}`" for command in commands[:most]]
+    more = len(commands) - most
+    return lines + [f"and {quantity(more, 'other command')} (see the runs)."] * (more > 0)
+
+
+def _unlike(runs: Sequence[Run]) -> list[str]:
+    """What the rows of one table do not have in common and a reader must know."""
+    notes = []
+    seeds: dict[tuple[str, int, str], dict[tuple[str, str], set[int]]] = {}  # by column, then by row
+    texts: dict[str, set[str]] = {}
+    for run in runs:
+        spec = run.spec
+        column = seeds.setdefault((spec.benchmark, spec.labeled, spec.protocol.split), {})
+        column.setdefault((spec.method, spec.model_copy(update={"seed": 0}).hash), set()).add(spec.seed)
+        texts.setdefault(spec.method, set()).add(str(run.provenance.get("method_source_sha256")))
+    for (name, labeled, split), column in seeds.items():
+        if len({frozenset(own) for own in column.values()}) > 1:
+            each = "; ".join(f"{method} {', '.join(map(str, sorted(own)))}" for (method, _), own in column.items())
+            where = f" ({name}, {labeled} labelled, split {split})" if len(seeds) > 1 else ""
+            notes.append(f"The rows differ in their seeds, and so in their labelled images{where}: {each}.")
+    edited = [method for method, own in texts.items() if len(own) > 1]
+    if edited:
+        notes.append(f"The file of {', '.join(edited)} was edited between these runs, its version not raised.")
+    moved = [run.path.name for run in runs if len({_machine(one) for one in _origins(run)}) > 1]
+    if moved:
+        notes.append(
+            f"Trained in parts on unlike machines or software, so not to be repeated bit for bit: {', '.join(moved)}."
+        )
+    return notes
+
+
+def _nondeterministic(runs: Sequence[Run]) -> list[str]:
+    """Which methods' runs may not give the same bits again, where torch said so."""
+    operations: dict[tuple[str, str], set[str]] = {}
+    for run in runs:
+        used = run.result.get("nondeterministic", ())  # not in runs of earlier versions
+        devices = ", ".join(dict.fromkeys(str(one["device"]) for one in _origins(run)))
+        operations.setdefault((run.spec.method, devices), set()).update(used)
+    return [
+        f"{method} used operations that have no deterministic form on {device} ({', '.join(sorted(used))}): "
+        "the same seed trained again may give other numbers."
+        for (method, device), used in operations.items()
+        if used
+    ]
+
+
+def _machine(origin: Mapping[str, Any]) -> tuple[str, ...]:
+    """What of a provenance decides the rounding."""
+    return origin["device"], origin["ssl_bench"], _packages(origin["packages"])
+
+
+SEEDS = [1, 2, 3]  # of every command by default
+
+
+def damage_notes(damaged: Sequence[str]) -> list[str]:
+    """Say which runs are left out because their scores are not those that they wrote."""
+    return [f"Left out: {text}. Moved out of the store, the run is trained again." for text in damaged]
+
+
+def missing_notes(grid: Grid, target: Target, body: Body, commands: Sequence[str], view: View) -> list[str]:
+    """Say how what is missing of a body is trained: all at once, and data set by data set."""
+    if not commands:
+        return []
+    seeds = _seeds(body)
+    words = ["ssl-bench", "reproduce", f"--{grid.exhibit}", grid.option]
+    words += [] if target.dataset is None else ["--dataset", target.dataset]
+    words += ["--labeled", ",".join(target.labeled)] if target.labeled else []
+    words += [] if target.protocol is None else ["--protocol", target.protocol]
+    words += [] if seeds == SEEDS else ["--seeds", ",".join(map(str, seeds))]
+    words += [] if view.data is None else ["--data", view.data]
+    everything = shlex.join([*words, *setting_words(target.settings), *view.options])
+    return [f"missing runs: all of them by `{everything}`", *(f"missing runs: `{command}`" for command in commands)]
+
+
+def protocol_notes(target: Target, body: Body) -> list[str]:
+    """Say under which protocols the runs were trained."""
+    protocols = {place.protocol: place.cell.protocol for row in body for place, _ in row if place is not None}
+    settings = " ".join(f"{key}={value}" for key, value in target.settings.items())
+    return [
+        f"Protocol {name}{' with ' + settings if settings else ''}: {card.note}" for name, card in protocols.items()
+    ]
+
+
+def _seeds(body: Body) -> list[int]:
+    """The seeds of its runs; where there is no run, those that commands take by themselves."""
+    return sorted({run.spec.seed for row in body for _, own in row for run in own}) or SEEDS
+
+
+def fill_commands(body: Body, view: View, metrics: Sequence[MetricName]) -> list[str]:
+    """Commands that train what is missing: one for all methods of a data set, share and settings.
+
+    A cell lacks a run where it has none of a seed that another cell has, scored by the metrics that are shown.
+    """
+    seeds = _seeds(body)
+    groups: dict[str, tuple[Place, list[str]]] = {}
+    for row in body:
+        for place, own in row:
+            if place is not None and not _scored_seeds(place, own, metrics).issuperset(seeds):
+                key = f"{place.column.dataset} {place.column.labeled} {place.protocol} {sorted(place.settings.items())}"
+                groups.setdefault(key, (place, []))[1].append(place.method)
+    commands = [
+        run_words(
+            list(dict.fromkeys(names)), place.benchmark.option, place.column.labeled, place.protocol, seeds,
+            place.settings,
+        )
+        for place, names in groups.values()
+    ]  # fmt: skip
+    return [shlex.join(["ssl-bench", *words, *view.options]) for words in commands]
+
+
+def _scored_seeds(place: Place, runs: Sequence[Run], metrics: Sequence[MetricName]) -> set[int]:
+    """Seeds of the runs that have scores by these metrics, of those that the data set is scored by."""
+    measurement = place.cell.measurement
+    wanted = [metric for metric in metrics if metric in measurement.metrics]
+    return {run.spec.seed for run in runs if all(run.scored(measurement, metric) for metric in wanted)}

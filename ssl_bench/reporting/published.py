@@ -1,0 +1,148 @@
+"""The paper's numbers, where each comes from, and what stands between one of them and a measured number."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from ssl_bench import PUBLISHED_DIR
+from ssl_bench.cards import (
+    METRICS,
+    SEEING,
+    Column,
+    Grid,
+    MetricName,
+    Row,
+    load_protocol,
+    measurement_of,
+    protocol_keys,
+    share,
+)
+from ssl_bench.errors import UserError
+from ssl_bench.grids.aim import Place
+from ssl_bench.grids.match import plain_protocol
+from ssl_bench.method import find_method, parse_hyperparameters
+from ssl_bench.store import Run
+
+PROTOCOLS = ("paper", "released-code")  # under which a measured number may be held against a published one
+COPIED = "copied from the original paper"
+NEUTRAL = {"precision", "compile", "channels_last"}  # no more than rounding
+NETWORK = {"network", "encoder", "encoder_weights", "output_stride", "aspp", "aspp_dropout", "input_mean", "input_std",
+           "filters", "dropout"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Published:
+    """A number of the paper: DSC and Jaccard in per cent, distances in voxels."""
+
+    value: float
+    source: str
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether the paper's authors took it from another paper, under another protocol."""
+        return COPIED in self.source
+
+
+def published(grid: Grid, row: Row, column: Column, metric: MetricName) -> Published | None:
+    """Return the paper's number for a row and column of one of its tables, None where it has none."""
+    if grid.exhibit != "table":
+        return None
+    settings = {**column.settings, **row.settings}
+    for entry in _entries():
+        if (
+            int(entry["table"]) == grid.number
+            and entry["dataset"] == column.dataset
+            and share(entry["labeled"]) == share(column.labeled)
+            and entry["method"] == (row.published or row.title)
+            and entry["metric"].lower() == metric
+            and (row.network is None or entry["network"] == row.network)
+            and all(
+                key not in entry or entry[key] == str(value) for key, value in settings.items() if key in ("k", "r")
+            )
+        ):
+            return Published(float(entry["value"]), entry.get("source", "UCMT paper, its own method"))
+    return None
+
+
+def differences(place: Place, runs: Sequence[Run]) -> dict[str, str]:
+    """Say what keeps a cell's runs from being compared with the paper's number.
+
+    By what it is of: network, protocol, hyperparameters, split, data.
+
+    A protocol field that decides no more than rounding is no difference. Which images the paper tested on is not
+    published, so its split is none either.
+    """
+    spec = runs[0].spec
+    found: dict[str, str] = {}
+    fields = min((_differing(place, runs[0], name) for name in PROTOCOLS), key=len)
+    network, protocol = sorted(fields & NETWORK), sorted(fields - NETWORK)
+    if network:
+        found["network"] = _listed(f"{key} = {getattr(spec.protocol, key)}" for key in network)
+    if protocol:
+        found["protocol"] = f"{spec.protocol.name}, which differs in {_listed(protocol)}"
+    hyper = _hyperparameters(place)
+    unlike = [f"{key} = {value}" for key, value in spec.hyperparameters.items() if hyper.get(key) != value]
+    if unlike:
+        found["hyperparameters"] = _listed(unlike)
+    usual = next(iter(place.benchmark.splits.values()))
+    if spec.split.model_dump(exclude={"labeled", "file"}) != usual.model_dump(exclude={"labeled", "file"}):
+        found["split"] = f"{spec.protocol.split}, not the data set's own"
+    cases = spec.train_count + spec.test_count
+    if cases != place.benchmark.cases:
+        found["data"] = f"{cases} of {place.benchmark.cases} cases"
+    sides = runs[0].result.get("test_sides")
+    expected = place.benchmark.image_sides
+    if sides is not None and expected is not None:
+        smallest, largest = tuple(sides["smallest"]), tuple(sides["largest"])
+        if smallest == largest if expected == "varying" else (smallest, largest) != (expected, expected):
+            original = "of many sizes" if expected == "varying" else "x".join(map(str, expected))
+            copies = f"images of {'x'.join(map(str, largest))}, the originals are {original}"
+            found["data"] = f"{found['data']}; {copies}" if "data" in found else copies
+    return found
+
+
+def _hyperparameters(place: Place) -> dict[str, Any]:
+    """The method's own defaults with the grid's settings in them, whatever else was asked for."""
+    method = find_method(place.method)
+    own = {**place.column.settings, **place.row.settings}
+    given = {key: value for key, value in own.items() if key in method.hyperparameters.model_fields}
+    return parse_hyperparameters(method, given).resolved(place.benchmark.dimensions).model_dump(mode="json")
+
+
+def _differing(place: Place, run: Run, name: str) -> set[str]:
+    """Protocol fields in which a run differs from a protocol of the paper, with the grid's own settings in it."""
+    own = {**place.column.settings, **place.row.settings}
+    overrides = {key: value for key, value in own.items() if key in protocol_keys()}
+    try:
+        card = load_protocol(name, overrides, dimensions=place.benchmark.dimensions)
+    except UserError as error:
+        raise AssertionError(f"{name} cannot take the settings of {place.row.title}") from error
+    reference = plain_protocol(card.resolved(place.benchmark, run.spec.train_count, "cpu"))
+    actual = plain_protocol(run.spec.protocol)
+    keys = (reference.keys() | actual.keys()) - NEUTRAL
+    wanted, scored = measurement_of(card, place.benchmark), place.cell.measurement
+    differing = {key for key in SEEING if getattr(wanted, key) != getattr(scored, key)}
+    return differing | {key for key in keys if reference.get(key) != actual.get(key)}
+
+
+def _listed(texts: Any, most: int = 4) -> str:
+    items = list(texts)
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+@cache
+def _entries() -> tuple[dict[str, str], ...]:
+    entries, paths = [], sorted(PUBLISHED_DIR.glob("*.csv"))
+    if not paths:  # lost with a results folder, say
+        raise UserError(
+            f"{PUBLISHED_DIR}: expected the paper's numbers, found no .csv file; they are in the repository"
+        )
+    for path in paths:
+        with path.open(encoding="utf-8", newline="") as file:
+            entries += list(csv.DictReader(file))
+    assert all(entry["metric"].lower() in METRICS for entry in entries)
+    return tuple(entries)

@@ -1,0 +1,164 @@
+"""Tables of runs as such: what `run` ends in, and what `status` lists."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from ssl_bench.cards import HEADLINE, METRICS, Measurement, dotted
+from ssl_bench.command import quantity, toml_value
+from ssl_bench.errors import UserError
+from ssl_bench.reporting.notes import CASES, origin
+from ssl_bench.reporting.scores import mean_and_deviation, seed_scores, undefined
+from ssl_bench.reporting.table import Table
+from ssl_bench.store import Entry, Run, RunFolder, spec_of
+
+MOST = 60  # finished runs that `status` lists one by one
+
+
+def comparison_table(runs: Sequence[Run], titles: Mapping[str, str], measurement: Measurement) -> Table:
+    """Compare the methods of one request: a row per method, metrics as mean ± standard deviation over seeds.
+
+    Where there are several foreground classes, a method's row is their mean, and theirs stand below it.
+
+    Args:
+        runs: finished runs that differ in method and seed alone.
+        titles: how each method's name is printed.
+        measurement: how they are scored.
+
+    """
+    spec = runs[0].spec
+    metrics, dimensions = measurement.metrics, spec.protocol.dimensions
+    headings = [measurement.heading(metric) for metric in metrics]
+    rows, notes = [], []
+    for method in dict.fromkeys(run.spec.method for run in runs):
+        own = [run for run in runs if run.spec.method == method]
+        scores = [mean_and_deviation(seed_scores(own, metric, measurement)) for metric in metrics]
+        minutes = sum(run.result["train_seconds"] for run in own) / len(own) / 60
+        rows.append([titles[method], own[0].result["predictor"], *scores, str(len(own)), f"{minutes:.1f}"])
+        for number, label in enumerate(spec.classes[1:] if len(spec.classes) > 2 else (), start=1):
+            of_class = [mean_and_deviation(seed_scores(own, metric, measurement, label=number)) for metric in metrics]
+            rows.append([f"  {label}", "", *of_class, "", ""])
+        for metric, title in zip(metrics, headings, strict=True):
+            count = undefined(own, metric, measurement)
+            if count:
+                notes.append(f"{titles[method]}: {count} values of {title} were undefined and are not in the mean.")
+    columns = [*headings, "Seeds", "Training [min]"]
+    note = spec.protocol.note
+    labeled = f"{spec.labeled} of {spec.train_count} {CASES[dimensions]} labelled"
+    return Table(
+        f"{spec.benchmark}, {labeled}, protocol {spec.protocol.name}",
+        ["Method", "Network scored", *columns], rows, frozenset(columns),
+        [*([f"Protocol {spec.protocol.name}: {note}"] if note else []), *origin(runs), *notes],
+    )  # fmt: skip
+
+
+def scores_table(scored: Sequence[tuple[Run, Measurement]]) -> Table:
+    """List runs with the means of their predictors, each by its measurement."""
+    headings = {metric: one.heading(metric) for _, one in scored for metric in one.metrics}
+    metrics, titles = list(headings), list(headings.values())
+    rows = []
+    for run, measurement in scored:
+        values = [
+            mean_and_deviation(seed_scores([run], metric, measurement)) if metric in measurement.metrics else ""
+            for metric in metrics
+        ]
+        rows.append([run.path.name, run.spec.label, run.result["predictor"], *values])
+    header = ["Run", "Of", "Network scored", *titles]
+    return Table(f"{quantity(len(rows), 'run')} scored", header, rows, frozenset(titles))
+
+
+def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: bool = False) -> Table:
+    """List runs with where they stand; a failed one says why. Many finished ones are counted in groups.
+
+    Where runs would look alike, a last column names the settings that tell them apart.
+
+    Args:
+        entries: the store's.
+        queued: runs in a cluster's queue, by hash, with the queue's word for each.
+        every: list every run, however many.
+
+    """
+    grouped = not every and sum(entry.status == "finished" for entry in entries) > MOST
+    listed = {entry.hash for entry in entries if not (grouped and entry.status == "finished")}
+    rows, notes, apart = [], [], _told_apart(entries, listed)
+    groups: dict[tuple[str, str, str, str], list[Entry]] = {}
+    for entry in entries:
+        labeled = f"{entry.labeled}/{entry.train_count}"
+        if entry.hash not in listed:
+            groups.setdefault((entry.benchmark, labeled, entry.protocol, entry.method), []).append(entry)
+            continue
+        told = {entry.status: None} | ({queued[entry.hash]: None} if entry.hash in queued else {})  # each once
+        rows.append([
+            entry.benchmark, labeled, entry.protocol, entry.method, str(entry.seed), ", ".join(told),
+            f"{entry.iteration}/{entry.iterations}", _headline([entry]), entry.hash,
+            apart.get(entry.hash, ""),
+        ])  # fmt: skip
+        if entry.error:
+            notes.append(f"{entry.hash}: {entry.error}")
+    for key, own in groups.items():
+        seeds = len({entry.seed for entry in own})
+        rows.append([*key, quantity(seeds, "seed"), "finished", "", _headline(own), quantity(len(own), "run"), ""])
+    begun = {entry.hash for entry in entries}
+    waiting = sum(name not in begun for name in queued)
+    if waiting:
+        notes.append(f"{waiting} more wait in the cluster's queue.")
+    if grouped:
+        notes.append("Finished runs are counted in groups, which differ in seeds and settings; --every lists each.")
+    headline = METRICS[HEADLINE].heading(2)  # a share, whose unit is the same in 2D and 3D
+    header = ["Data set", "Labelled", "Protocol", "Method", "Seed", "Status", "Iteration", headline, "Run"]
+    if any(row[-1] for row in rows):
+        header.append("Settings")
+    else:
+        rows = [row[:-1] for row in rows]
+    return Table(
+        quantity(len(entries), "run"), header, rows, frozenset({"Labelled", "Seed", "Iteration", headline}), notes,
+        unbroken=frozenset({"Status", "Run"}),
+    )  # fmt: skip
+
+
+def _told_apart(entries: Sequence[Entry], listed: Collection[str]) -> dict[str, str]:
+    """Say by hash, of listed runs with the same row, where each differs from most of them, or from any."""
+    alike: dict[tuple[str | int, ...], list[Entry]] = {}
+    for e in entries:
+        alike.setdefault((e.benchmark, e.labeled, e.train_count, e.protocol, e.method, e.seed), []).append(e)
+    told = {}
+    for group in alike.values():
+        if len(group) == 1 or not any(entry.hash in listed for entry in group):
+            continue
+        try:
+            settings = [_settings(entry) for entry in group]
+        except UserError:
+            continue  # one is of another version, whose words may mean something else
+        words: list[list[str]] = [[] for _ in group]
+        by_key = {key: [own.get(key) for own in settings] for key in sorted({key for own in settings for key in own})}
+        differing = {key: values for key, values in by_key.items() if any(value != values[0] for value in values)}
+        for key, values in differing.items():
+            if key.startswith("split.") and "split" in differing:
+                continue  # its name says it
+            texts = ["unset" if value is None else toml_value(value) for value in values]
+            usual, count = Counter(texts).most_common(1)[0]
+            for own, text in zip(words, texts, strict=True):
+                if text != usual or 2 * count <= len(texts):
+                    own.append(f"{key}={text}")
+        told.update({entry.hash: ", ".join(own) for entry, own in zip(group, words, strict=True)})
+    return told
+
+
+def _settings(entry: Entry) -> dict[str, Any]:
+    """What a run's identity has beside its row; keys of its protocol and method as `--set` takes them."""
+    identity = spec_of(entry.path, RunFolder(entry.path).read() or {}).identity()
+    own = identity.pop("protocol") | identity.pop("hyperparameters")
+    shown = ("benchmark", "labeled", "train_count", "method", "seed")
+    return dotted(own) | {key: value for key, value in dotted(identity).items() if key not in shown}
+
+
+def _headline(entries: Sequence[Entry]) -> str:
+    """The mean of the metric HEADLINE of one run, or the range of several."""
+    scale = METRICS[HEADLINE].scale
+    values = [scale * entry.headline for entry in entries if entry.status == "finished" and entry.headline is not None]
+    if not values:
+        return ""
+    low, high = min(values), max(values)
+    return f"{low:.2f}" if len(values) == 1 else f"{low:.2f} to {high:.2f}"

@@ -1,0 +1,388 @@
+"""What is said of a table's numbers: comparisons, verdicts, costs and the oracle, each against a hand computation."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Call
+from handwritten import ISIC, KVASIR, METHODS, write_run
+from scipy import stats
+
+from ssl_bench.cards import load_benchmark, load_grid
+from ssl_bench.errors import UserError
+from ssl_bench.grids.aim import Target, aim, places, upper_line
+from ssl_bench.reporting import published as published_module
+from ssl_bench.reporting.gather import View
+from ssl_bench.reporting.published import differences
+from ssl_bench.reporting.table import Cell, Table
+from ssl_bench.reporting.tables import TableReport, paper_table
+from ssl_bench.store import Store
+
+RNG = np.random.default_rng(20)
+PAPER: dict[str, Any] = {"protocol": "paper", "weights": None, "train": 1815, "labeled": 90}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def report(store: Store, number: int = 4, view: View | None = None, **target: Any) -> TableReport:
+    asked = {"protocol": "mini", "settings": {"metrics": ["dsc"]}} | target
+    return paper_table(load_grid("table", str(number)), Target(**asked), store.runs(), METHODS, view or View())
+
+
+def records(found: TableReport, metric: str = "DSC [%]") -> dict[str, dict[str, str]]:
+    return {row["row"]: row for row in csv.DictReader(io.StringIO(found.statistics_csv)) if row["metric"] == metric}
+
+
+def cell(table: Table, row: str, heading: str) -> Cell | str:
+    (line,) = [line for line in table.rows if line[0] == row]
+    return line[table.headings.index(heading)]
+
+
+def draw(count: int, mean: float, noise: float = 0.05) -> list[float]:
+    return [float(value) for value in np.clip(RNG.normal(mean, noise, count), 0, 1)]
+
+
+# ------------------------------------------------------------------------------------------------------- statistics
+
+
+def test_means_and_deviations_over_seeds_and_over_cases_are_told_apart(store: Store) -> None:
+    scores = {1: [0.9, 0.8, 0.4], 2: [0.8, 0.6, 0.6], 5: [0.7, 0.7, 0.8]}
+    for seed, own in scores.items():
+        write_run(store, "mt", seed, own)
+    record = records(report(store))["MT"]
+    table = 100 * np.array(list(scores.values()))
+    assert float(record["mean"]) == pytest.approx(table.mean())
+    assert float(record["sd_over_seeds"]) == pytest.approx(table.mean(axis=1).std(ddof=1))
+    assert float(record["sd_over_cases"]) == pytest.approx(table.mean(axis=0).std(ddof=1))
+    assert (record["seeds"], record["cases"], record["undefined"]) == ("3", "3", "0")
+    assert float(record["ci95_low"]) < table.mean() < float(record["ci95_high"])
+
+
+def test_a_method_is_compared_on_the_mean_over_common_seeds_of_each_case(store: Store) -> None:
+    drawn = {("mt", seed): draw(30, 0.7) for seed in (1, 2, 3)}
+    drawn |= {("ucmt", seed): draw(30, 0.8) for seed in (2, 3, 4)}
+    drawn |= {("supervised", seed): draw(30, 0.5) for seed in (1, 2, 3)}
+    for (method, seed), scores in drawn.items():
+        write_run(store, method, seed, scores)
+    found = records(report(store))
+
+    def expected(method: str, other: str, seeds: tuple[int, ...]) -> tuple[float, float]:
+        ours, theirs = (np.mean([drawn[name, s] for s in seeds], axis=0) for name in (method, other))
+        return 100 * float(np.mean(ours - theirs)), float(stats.wilcoxon(100 * ours - 100 * theirs).pvalue)
+
+    difference, p_mt = expected("mt", "ucmt", (2, 3))
+    _, p_supervised = expected("supervised", "ucmt", (2, 3))
+    assert (found["MT"]["vs_best_other"], found["MT"]["vs_best_seeds"], found["MT"]["vs_best_cases"]) == (
+        "UCMT",
+        "2",
+        "30",
+    )
+    assert float(found["MT"]["vs_best_difference"]) == pytest.approx(difference, abs=1e-5)
+    assert float(found["MT"]["vs_best_p"]) == pytest.approx(p_mt, abs=1e-6)
+    smaller, larger = sorted([p_mt, p_supervised])
+    # Holm's steps by hand: which of three is the best, the scores themselves say, so it is one of three pairs
+    adjusted = {smaller: min(1, 3 * smaller), larger: min(1, max(3 * smaller, 2 * larger))}
+    assert float(found["MT"]["vs_best_p_holm"]) == pytest.approx(adjusted[p_mt], abs=1e-6)
+    assert float(found["Supervised"]["vs_best_p_holm"]) == pytest.approx(adjusted[p_supervised], abs=1e-6)
+    assert found["UCMT"]["vs_best_p"] == found["Supervised"]["vs_baseline_p"] == ""  # with itself: nothing to say
+    assert found["MT"]["vs_baseline_other"] == "Supervised"
+
+
+def test_clear_differences_are_marked_and_equal_methods_never(store: Store) -> None:
+    low, high = draw(40, 0.5), draw(40, 0.9)
+    for seed in (1, 2, 3):
+        for method, scores in (("supervised", low), ("mt", low), ("cps", high), ("ucmt", high)):
+            write_run(store, method, seed, scores)
+    found = report(store)
+    texts = {row[0]: str(row[found.tables[0].headings.index("DSC [%] measured")]) for row in found.tables[0].rows}
+    low_mean, high_mean = (f"{100 * np.mean(own):.2f} ± 0.00" for own in (low, high))
+    assert texts["Supervised"] == f"{low_mean} *"  # against the best; against itself, the baseline, nothing
+    assert texts["MT"] == f"{low_mean} *"  # no better than the baseline
+    assert texts["CPS"] == texts["UCMT"] == f"{high_mean} +"
+    (legend,) = [note for note in found.tables[0].notes if "*: differs" in note]
+    assert "Supervised" in legend
+    assert "Holm" in legend
+
+
+def test_the_best_is_bold_and_the_second_underlined_and_ties_share(store: Store) -> None:
+    for method, score in (("mt", 0.5), ("cps", 0.75), ("cmtv1", 0.75), ("ucmt", 0.625)):
+        write_run(store, method, 1, [score, score])
+    table = report(store).tables[0]
+    cells = {row[0]: row[table.headings.index("DSC [%] measured")] for row in table.rows}
+    emphasis = {title: one.emphasis for title, one in cells.items() if isinstance(one, Cell)}
+    assert emphasis == {"MT": "", "CPS": "best", "CMTv1": "best", "UCMT": "second"}
+    latex = table.latex()
+    assert r"\textbf{75.00}" in latex
+    assert r"\underline{62.50}" in latex
+    assert "**75.00**" in table.markdown()
+    assert "<b>75.00</b>" in table.html()
+
+
+def test_of_distances_the_smallest_is_best(store: Store) -> None:
+    demo3d = load_benchmark("demo3d")
+    for method, scores in (("mt", [3.0, 4.0]), ("ucmt", [1.0, 2.0]), ("cps", [5.0, 6.0])):
+        write_run(
+            store, method, 1, scores, benchmark=demo3d, metric="asd", train=32, labeled=3, weights=None,
+        )  # fmt: skip
+    found = report(store, 3, dataset="demo3d", labeled=("10%",), settings={"metrics": ["asd"]})
+    cells = {row[0]: row[found.tables[0].headings.index("ASD [voxel]")] for row in found.tables[0].rows}
+    assert isinstance(cells["UCMT"], Cell)
+    assert (str(cells["UCMT"]), cells["UCMT"].emphasis) == ("1.50", "best")
+    best = records(found, "ASD [voxel]")["CPS"]
+    assert (best["vs_best_other"], float(best["vs_best_difference"])) == ("UCMT", 4.0)
+
+
+def test_few_seeds_are_said_to_say_nothing_of_another_training(store: Store) -> None:
+    for seed in range(1, 11):
+        write_run(store, "mt", seed, [0.5, 0.75, 0.25])
+        notes = " ".join(report(store).tables[0].notes)
+        assert ("One seed: intervals" in notes) == (seed == 1)
+        assert ("Two seeds: intervals" in notes) == (seed == 2)
+        assert ("too narrow: those of three seeds" in notes) == (3 <= seed < 10)
+
+
+def test_one_cell_with_few_seeds_is_enough_to_say_so(store: Store) -> None:
+    for method, seed in (("mt", 1), ("cps", 2), ("cps", 3), ("cps", 1)):
+        write_run(store, method, seed, [0.5, 0.75, 0.25])
+    assert "One seed in some cells: intervals" in " ".join(report(store).tables[0].notes)
+
+
+def test_a_mark_needs_cases_and_seeds_to_agree(store: Store) -> None:
+    for method, score in (("mt", 0.5), ("cps", 0.9)):
+        write_run(store, method, 1, [score + case / 1000 for case in range(30)])
+    for seed in (2, 3):
+        assert "Significant:" not in " ".join(report(store).tables[0].notes), "two seeds say nothing of another"
+        for method, score in (("mt", 0.5), ("cps", 0.9)):
+            write_run(store, method, seed, [score + seed / 1000 + case / 1000 for case in range(30)])
+    found = report(store)
+    assert "where other seeds and other cases could have been drawn" in " ".join(found.tables[0].notes)
+    column = found.tables[0].headings.index("DSC [%] measured")
+    marked = {row[0]: str(row[column]).endswith("*") for row in found.tables[0].rows}
+    assert marked["MT"]
+    for seed, luck in ((1, 0.5), (2, -0.3), (3, 0.02)):  # now the difference changes its sign with the seed
+        write_run(store, "cmtv3", seed, [0.9 + luck / 10 + case / 1000 for case in range(30)])
+    marked = {row[0]: str(row[column]).endswith("*") for row in report(store).tables[0].rows}
+    assert not marked["CMTv3"]
+
+
+def test_other_hyperparameters_than_the_papers_are_no_measure_of_its_number(store: Store) -> None:
+    target = Target(protocol="mini", settings={"metrics": ["dsc"], "k": 3})
+    for k in (2, 3):
+        write_run(store, "ucmt", 1, [0.5], hyper={"k": k, "r": 16})
+    rows = places(load_grid("table", "4"), target, METHODS)
+    (place,) = [place for row in rows for place in row if place is not None and place.method == "ucmt"]
+    by_k = {run.spec.hyperparameters["k"]: run for run in store.runs()}
+    assert differences(place, [by_k[3]])["hyperparameters"] == "k = 3"
+    assert "hyperparameters" not in differences(place, [by_k[2]])
+
+
+def test_costs_say_what_they_are_of(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5])
+    grid, target = load_grid("table", "4"), Target(protocol="mini", settings={"metrics": ["dsc"]})
+    for costs in (True, False):
+        notes = " ".join(paper_table(grid, target, store.runs(), METHODS, View(costs=costs)).tables[0].notes)
+        assert ("Costs: parameters of all networks of a run" in notes) == costs
+
+
+def test_bold_and_underlined_are_explained_where_they_stand(store: Store) -> None:
+    legend = "Bold, underlined: the best and the second best measured mean."
+    write_run(store, "mt", 1, [0.5])
+    write_run(store, "supervised", 1, [0.9], labeled=1815)
+    assert legend not in " ".join(report(store).tables[0].notes)  # one method, and an upper line that does not compete
+    write_run(store, "cps", 1, [0.6])
+    assert legend in " ".join(report(store).tables[0].notes)
+
+
+def test_the_statistics_have_the_upper_line_uncompared(store: Store) -> None:
+    for seed in (1, 2, 3):
+        write_run(store, "mt", seed, draw(30, 0.5))
+        write_run(store, "supervised", seed, draw(30, 0.9), labeled=1815)
+    found = report(store)
+    record = records(found)["Supervised, 100%"]
+    assert (record["labeled"], record["seeds"], record["vs_best_p"], record["vs_baseline_p"]) == ("100%", "3", "", "")
+    low, mean, high = (float(record[key]) for key in ("ci95_low", "mean", "ci95_high"))
+    assert low < mean < high
+    assert [row[:2] for row in found.statistics.rows] == [["Supervised, 100%", "isic 100%"], ["MT", "isic 5%"]]
+
+
+def test_statistics_of_nothing_are_not_printed(call: Call) -> None:
+    write_run(Store(Path("results")), "mt", 1, [0.5] * 3)
+    of_isic = call("report", "--table", "4", "--protocol", "mini", "--set", 'metrics=["dsc"]', "--statistics")
+    assert "Table 4: statistics" in of_isic[1]
+    of_kvasir = call("report", "--table", "2", "--protocol", "mini", "--set", 'metrics=["dsc"]', "--statistics")
+    assert (of_kvasir[0], "statistics" in of_kvasir[1]) == (0, False)
+
+
+def test_one_labelled_image_is_not_all_of_them(store: Store) -> None:
+    grid = load_grid("table", "4")
+    assert upper_line(aim(grid, Target(labeled=("1",)), METHODS), METHODS) is not None
+    assert upper_line(aim(grid, Target(labeled=("100%",)), METHODS), METHODS) is None
+
+
+def test_table_5s_settings_do_not_compete(store: Store) -> None:
+    for k, score in ((1, 0.5), (2, 0.9)):
+        write_run(store, "ucmt", 1, [score] * 20, hyper={"k": k, "r": 16})
+    found = report(store, 5)
+    line = found.tables[0].rows[0]
+    assert [str(one) for one in line[1:5]] == ["87.95", "50.00", "88.22", "90.00"]
+    assert all(one.emphasis == "" for one in line if isinstance(one, Cell))
+    assert all(row["vs_best_p"] == "" for row in csv.DictReader(io.StringIO(found.statistics_csv)))
+
+
+# --------------------------------------------------------------------------------------------------------- verdicts
+
+
+@pytest.mark.parametrize(
+    ("scores", "mark", "verdict"),
+    [
+        ([0.86, 0.87, 0.88, 0.865], "=", "inside the measured interval"),
+        ([0.5, 0.51, 0.52, 0.5], "▲", "above the measured interval"),
+        ([0.95, 0.96, 0.97, 0.95], "▼", "below the measured interval"),
+    ],
+)
+def test_a_published_number_lies_inside_above_or_below_the_measured_interval(
+    scores: list[float], mark: str, verdict: str, store: Store
+) -> None:
+    for seed in (1, 2, 3):
+        write_run(store, "mt", seed, scores, **PAPER, settings={"encoder_weights": "imagenet"})
+    # 1815 training and 779 test images would take 779 scores; four will do if the card says so.
+    runs_of_four = ISIC.model_copy(update={"cases": 1815 + 4})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ssl_bench.grids.aim.load_benchmark", lambda name: runs_of_four)
+        found = report(store, protocol="paper")
+    assert records(found)["MT"]["verdict"] == verdict
+    assert str(cell(found.tables[0], "MT", "DSC [%] published")) == f"86.67 {mark}"
+
+
+def test_numbers_that_cannot_be_compared_say_what_differs(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5] * 200, benchmark=KVASIR, train=800, labeled=120, sides=([352, 352], [352, 352]))
+    found = report(store, 2, dataset="kvasir", labeled=("15%",))
+    record = records(found)["MT"]
+    assert record["verdict"] == "not comparable (network, protocol, data)"
+    for word in ("encoder = tu-tf_efficientnet_lite0", "mini", "352x352"):
+        assert word in record["verdict_reasons"]
+    assert str(cell(found.tables[0], "MT", "DSC [%] published")) == "87.44"  # no mark
+    assert any("not comparable: network" in note and "352x352" in note for note in found.tables[0].notes)
+
+
+def test_a_part_of_a_data_set_is_not_the_papers(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5] * 100, **PAPER)
+    assert "1915 of 2594 cases" in records(report(store, protocol="paper"))["MT"]["verdict_reasons"]
+
+
+def test_another_split_is_not_the_papers(store: Store) -> None:
+    cvc = load_benchmark("cvc")
+    for split, seed in (("by-sequence", 1), ("random", 2)):
+        write_run(
+            store, "mt", seed, [0.5] * 122, benchmark=cvc, train=490, labeled=73, protocol="paper", weights=None,
+            settings={"split": split}, sides=([288, 384], [288, 384]),
+        )  # fmt: skip
+    shown = {"dataset": "cvc", "labeled": ("15%",), "protocol": "paper"}
+    by_sequence = report(store, 2, **shown, settings={"metrics": ["dsc"], "split": "by-sequence"})
+    assert records(by_sequence)["MT"]["verdict"] == "not comparable (split)"
+    assert "by-sequence" in records(by_sequence)["MT"]["verdict_reasons"]
+    random = report(store, 2, **shown)
+    assert records(random)["MT"]["verdict"].startswith("above")
+
+
+def test_the_papers_protocol_on_the_papers_data_is_comparable_whatever_the_device(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5] * 779, **PAPER, device="cuda")
+    record = records(report(store, protocol="paper"))["MT"]
+    assert record["verdict"] == "above the measured interval (1 of 3 seeds)"
+    assert record["verdict_reasons"] == ""
+
+
+def test_the_released_codes_protocol_is_the_papers_too(store: Store) -> None:
+    write_run(store, "ucmt", 1, [0.5] * 779, protocol="released-code", weights=None, sides=([512, 700], [512, 900]))
+    assert records(report(store, protocol="released-code"))["UCMT"]["verdict"].startswith("above")
+
+
+def test_rows_copied_from_other_papers_are_never_compared(store: Store) -> None:
+    la = load_benchmark("la")
+    write_run(
+        store, "uamt", 1, [0.5] * 20, benchmark=la, train=80, labeled=8, protocol="paper", weights=None,
+        sides=([100, 100, 88], [200, 200, 88]),
+    )  # fmt: skip
+    found = report(store, 3, protocol="paper", labeled=("10%",))
+    assert str(cell(found.tables[0], "UA-MT", "DSC [%] published")) == "84.25†"
+    assert records(found)["UA-MT"]["verdict"] == "not comparable (copied)"
+
+
+# --------------------------------------------------------------------------------------------------- costs and oracle
+
+
+def test_costs_are_those_of_all_networks_and_of_a_mean_run(store: Store) -> None:
+    for seed, seconds in ((1, 3600.0), (2, 1800.0)):
+        write_run(store, "mt", seed, [0.5], seconds=seconds)
+    table = report(store, view=View(costs=True)).tables[0]
+    line = [str(one) for one in next(row for row in table.rows if row[0] == "MT")]
+    assert line[-4:] == ["3.00", "300", "0.750", "—"]
+
+
+def test_auxiliary_decoders_are_among_the_parameters(store: Store) -> None:
+    spec = write_run(store, "mt", 1, [0.5])
+    path = store.folder(spec).path / "run.json"
+    record = json.loads(path.read_text())
+    record["result"]["auxiliary_parameters"] = 2_000_000
+    path.write_text(json.dumps(record))
+    table = report(store, view=View(costs=True)).tables[0]
+    assert str(cell(table, "MT", table.headings[-4])) == "5.00"
+
+
+def test_the_oracle_is_what_the_best_checkpoint_and_seed_would_have_claimed(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5, 0.7], curve=[0.2, 0.8, 0.6])  # last 60, best 80
+    write_run(store, "mt", 2, [0.9, 0.5], curve=[0.3, None, 0.65])  # last 70, which is its best
+    write_run(store, "cps", 1, [0.5, 0.5])  # scored nothing on the way
+    table, oracle = report(store).tables
+    assert str(cell(table, "MT", "DSC [%] measured")).startswith("65.00 ± 7.07")  # not touched by it
+    (line,) = oracle.rows
+    assert [str(one) for one in line] == [
+        "MT", "isic 5%", "DSC [%]", "2", "65.00 ± 7.07", "75.00 ± 7.07", "+10.00", "80.00", "+15.00",
+    ]  # fmt: skip
+    assert "ORACLE" in oracle.title
+    assert all("ORACLE" in name for name in (oracle.headings[5], oracle.headings[7]))
+
+
+def test_of_two_runs_that_trained_alike_the_one_that_scored_on_the_way_is_shown(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5, 0.7])
+    write_run(store, "mt", 1, [0.5, 0.7], curve=[0.2, 0.8])
+    table, oracle = report(store).tables
+    assert str(cell(table, "MT", "Seeds")) == "1"
+    assert len(oracle.rows) == 1
+
+
+def test_an_empty_store_prints_every_published_number_and_the_commands(store: Store) -> None:
+    for number, count in ((1, 14), (2, 28), (3, 80), (4, 7), (5, 15)):
+        found = paper_table(load_grid("table", str(number)), Target(), store.runs(), METHODS, View())
+        cells = [str(one) for table in found.tables for row in table.rows for one in row]
+        assert sum(one.rstrip("†").replace(".", "").isdigit() and "." in one for one in cells) == count
+        commands = [note for note in found.tables[-1].notes if note.startswith("missing runs")]
+        assert f"`ssl-bench reproduce --table {number}`" in commands[0]
+        assert len(commands) > 1
+        assert not records(found) or all(row["mean"] == "" for row in records(found).values())
+
+
+def test_the_command_for_all_that_is_missing_wants_the_seeds_and_the_data_that_are_there(store: Store) -> None:
+    for seed in (4, 5):
+        write_run(store, "mt", seed, [0.5, 0.7])
+    notes = report(store, view=View(data="ff")).tables[-1].notes
+    (note,) = [note for note in notes if note.startswith("missing runs: all")]
+    assert "`ssl-bench reproduce --table 4 --protocol mini --seeds 4,5 --data ff --set" in note
+
+
+def test_without_the_papers_numbers_no_table_is_printed(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(published_module, "PUBLISHED_DIR", tmp_path)
+    published_module._entries.cache_clear()
+    with pytest.raises(UserError, match="expected the paper's numbers, found no"):
+        report(store)
+    monkeypatch.undo()
+    assert report(store).tables
