@@ -34,8 +34,8 @@ def test_a_new_metric_stands_in_a_runs_scores_and_in_its_table(call: Call, tmp_p
     assert code == 0, err
     assert "Wrong [%]" in out
     (run,) = Store(Path("results")).runs()
-    values = run.cases.groupby("network")["wrong"].mean()
-    mean = run.result["scores"]["network"]["wrong"]["mean"]
+    values = run.headline.cases.groupby("network")["wrong"].mean()
+    mean = run.headline.summary["network"]["wrong"]["mean"]
     assert 0 < mean == pytest.approx(values["network"])
     assert f"{100 * mean:.2f}" in out
 

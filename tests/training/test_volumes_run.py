@@ -20,14 +20,13 @@ from ssl_bench.data.batches import VolumeStream, open_stream
 from ssl_bench.errors import InterruptedRunError
 from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import load_methods
-from ssl_bench.report.scores import heading
 from ssl_bench.scoring.inference import predict_windows
 from ssl_bench.store import Store
 from ssl_bench.training.job import Job, build_method
 from ssl_bench.training.plan import plan_runs
 from ssl_bench.training.provenance import provenance
 from ssl_bench.training.stop import StopSignal
-from ssl_bench.training.trainer import train
+from ssl_bench.training.train import train
 
 CPU = torch.device("cpu")
 CARD = """
@@ -117,7 +116,7 @@ def test_a_stopped_run_on_volumes_goes_on_in_the_same_bits(method: str, organs: 
     with pytest.raises(InterruptedRunError):
         train(job, parts, CPU, stop, Silent(stop, after=3), provenance(job.method, CPU))
     train(job, parts, CPU, StopSignal(), Silent(), provenance(job.method, CPU))
-    for name in ("weights.safetensors", "cases.csv", "curves.csv"):
+    for name in ("weights.safetensors", f"cases-{job.measurement.key}.csv", "curves.csv"):
         assert (whole.path / name).read_bytes() == (parts.path / name).read_bytes(), name
 
 
@@ -127,8 +126,8 @@ def test_every_method_trains_and_is_scored_on_three_classes(organs: Path, tmp_pa
     for job in jobs:
         run = Store(tmp_path).find(job.spec)
         assert run is not None
-        for network, metrics in run.result["scores"].items():
-            own = run.cases[run.cases["network"] == network]
+        for network, metrics in run.headline.summary.items():
+            own = run.headline.cases[run.headline.cases["network"] == network]
             assert list(zip(own["case"], own["class"], strict=True)) == [
                 (case, label) for case in job.splits.test for label in ("liver", "spleen")
             ]
@@ -169,7 +168,9 @@ def test_scores_are_those_of_the_largest_component_of_each_class(
 
                 pieces, _ = label(predicted, np.ones((3, 3, 3)))
                 predicted = pieces == 1 + np.bincount(pieces[predicted])[1:].argmax()
-            (row,) = run.cases[(run.cases["case"] == case) & (run.cases["class"] == name)].itertuples(index=False)
+            (row,) = run.headline.cases[
+                (run.headline.cases["case"] == case) & (run.headline.cases["class"] == name)
+            ].itertuples(index=False)
             truth = mask == number
             assert row[3] == pytest.approx(medpy.dc(predicted, truth))
             if predicted.any():
@@ -178,7 +179,7 @@ def test_scores_are_those_of_the_largest_component_of_each_class(
                 assert list(row[4:]) == pytest.approx(expected)
                 compared += 1
     assert compared >= 3
-    assert heading(run, "asd") == ("ASD [voxel]" if spacing is None else "ASD [mm]")
+    assert run.headline.measurement.heading("asd") == ("ASD [voxel]" if spacing is None else "ASD [mm]")
 
 
 # ------------------------------------------------------------------------------------------------------ the stream
