@@ -96,6 +96,15 @@ def test_mm_needs_files_that_have_a_spacing(fields: dict[str, Any]) -> None:
     assert len(str(told.value).splitlines()) == 1
 
 
+def test_a_reader_is_told_of_tolerances_and_of_worst_values_alone() -> None:
+    named = card(metrics=["dsc", "nsd", "asd"], nsd_tolerance=1.5, distance_unit="mm", undefined_distances="worst")
+    measurement = measurement_of(load_protocol("paper", dimensions=3), named)
+    assert measurement.remarks("dsc") == []
+    assert measurement.remarks("nsd") == ["NSD [%]: tolerance 1.5 mm."]
+    assert measurement.remarks("asd") == ["ASD [mm]: the image's diagonal where one of the two masks is empty."]
+    assert measurement_of(load_protocol("paper", dimensions=3), LA).remarks("asd") == []
+
+
 @pytest.mark.parametrize(
     ("benchmark", "heading"),
     [(card(**IN_FILES), "95HD [px]"), (card(), "95HD [voxel]"), (card(distance_unit="mm"), "95HD [mm]")],
