@@ -21,6 +21,7 @@ from PIL import Image
 
 import ssl_bench
 from ssl_bench.command import call_words, called_as, typed_command
+from ssl_bench.environment import before_torch
 from ssl_bench.method import registry as registry_module
 from ssl_bench.reporting.table import Cell, Table
 from ssl_bench.results import RunResult
@@ -84,6 +85,21 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 def test_no_submodule_has_the_name_of_a_function() -> None:
     modules = {path.stem for path in (REPOSITORY / "ssl_bench").iterdir()}
     assert not modules & set(ssl_bench.__all__)
+
+
+def test_cuda_in_use_without_its_setting_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before_torch()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert caplog.messages == [], "torch is loaded, and a GPU is not in use yet"
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    before_torch()
+    before_torch()
+    (message,) = caplog.messages
+    assert "CUBLAS_WORKSPACE_CONFIG=:4096:8" in message
 
 
 def test_the_types_are_part_of_the_package() -> None:
