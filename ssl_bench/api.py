@@ -84,6 +84,8 @@ def run(
         labeled: None: the first share of the data set's card.
         seeds: of the runs, one run per method and seed.
 
+    The other arguments are described in `ssl_bench.api`.
+
     Returns:
         The outcome, the finished runs and their comparison.
 
@@ -225,6 +227,8 @@ def reproduce(
         data: beginnings of data fingerprints, where runs of one data set are of several.
         progress: print the missing runs before they are trained, and show bars.
 
+    The other arguments are described in `ssl_bench.api`.
+
     Returns:
         The missing runs, and how they ended.
 
@@ -309,6 +313,8 @@ def report(
         all_networks: show the scores of the students too.
         costs: show parameters, updates, hours and peak memory.
 
+    The other arguments are described in `ssl_bench.api`.
+
     Returns:
         The tables and figures. `report(table=4).tables[0].to_frame()` is a DataFrame, `report(figure=1).figures[0]` a
         matplotlib figure.
@@ -372,6 +378,8 @@ def predict(
         uncertainty: write the prediction's entropy (0 to 1) too.
         overwrite: replace output files that exist.
 
+    The other arguments are described in `ssl_bench.api`.
+
     Returns:
         The masks that were written.
 
@@ -403,6 +411,8 @@ def status(results_root: PathLike | None = None, *, every: bool = False) -> Tabl
     Args:
         every: list every run, however many.
 
+    The other arguments are described in `ssl_bench.api`.
+
     Raises:
         UserError: there is no such folder.
 
@@ -417,8 +427,7 @@ def status(results_root: PathLike | None = None, *, every: bool = False) -> Tabl
 
 
 def load_store(results_root: PathLike | None = None) -> Store:
-    """Open the results store. `frame()`, `cases()` and `curves()` of it are DataFrames.
-
+    """Open the results store (see `ssl_bench.api`). Its `frame()`, `cases()` and `curves()` return DataFrames.
 
     Raises:
         UserError: a folder was named and is not there.

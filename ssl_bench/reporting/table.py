@@ -125,7 +125,7 @@ class Table:
         """The table as a DataFrame, whose columns are the headings.
 
         A text that is one number, with or without its deviation over seeds and marks, becomes this number, unrounded
-        where it is known so; an empty text in a column of numbers becomes NaN. Every other cell is its text.
+        where it is known so. In a column of numbers, a text without digits becomes NaN. Every other cell is its text.
         """
         import pandas as pd
 
@@ -184,7 +184,7 @@ def _numbers_and_texts(cells: Sequence[str | Cell], is_numeric: bool) -> list[fl
         elif is_numeric and match:
             found.append(float(match[1]))
         else:
-            found.append(math.nan if is_numeric and not text else text)
+            found.append(text if not is_numeric or any(map(str.isdigit, text)) else math.nan)
     return found
 
 

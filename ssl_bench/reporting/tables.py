@@ -174,8 +174,8 @@ class _Layout:
             notes
             + list(remarks)
             + [
-                f"Undefined values of {title}, which are not in the means: {', '.join(rows)}. A row without its hardest "
-                "cases looks better than it is."
+                f"Undefined values of {title}, which are not in the means: {', '.join(rows)}. "
+                "A row without its hardest cases looks better than it is."
                 for title, rows in lost.items()
             ]
         )
