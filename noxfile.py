@@ -1,4 +1,4 @@
-"""Sessions: `nox -s tests`, `lint`, `types`, `demo`, `speed`, `scale`, `faults`, `slurm`, `postgres`."""
+"""Sessions: `nox -s tests`, `lint`, `types`, `demo`, `speed`, `scale`, `faults`, `mutants`, `slurm`, `postgres`."""
 
 import nox
 
@@ -57,6 +57,13 @@ def faults(session: nox.Session) -> None:
     """Kills, full disks, damaged files, wrong clocks: many of each; as root the full disk too."""
     session.install("-q", *CONSTRAINTS, "-e", ".[test]")
     session.run("python", "tests/faults.py", *session.posargs)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Single-line faults, one per module that matters: the tests must kill all of them."""
+    session.install("-q", *CONSTRAINTS, "-e", ".[test]")
+    session.run("python", "tools/mutants.py", *session.posargs)
 
 
 @nox.session
