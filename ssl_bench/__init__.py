@@ -1,7 +1,7 @@
 """ssl-bench: a reproducible benchmark of semi-supervised learning methods for medical image segmentation.
 
-`import ssl_bench` gives `run`, `reproduce`, `report`, `predict`, `status`, `load_store` and more; see `ssl_bench.api`.
-They are imported when they are first used, so that the import alone loads neither torch nor pandas.
+`import ssl_bench` gives `run`, `score`, `reproduce`, `report`, `predict`, `status`, `load_store` and more; see
+`ssl_bench.api`. They are imported when they are first used, so that the import alone loads neither torch nor pandas.
 """
 
 import importlib
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         report,
         reproduce,
         run,
+        score,
         status,
     )
     from ssl_bench.cards import load_benchmark, load_protocol
@@ -55,6 +56,7 @@ __all__ = [
     "report",
     "reproduce",
     "run",
+    "score",
     "status",
 ]
 _HOMES = {

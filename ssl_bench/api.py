@@ -120,11 +120,74 @@ def run(
     outcome = train([(request, job) for job in planned], store, chosen, place)
     runs = [found for job in planned if (found := store.find(job.spec)) is not None and found.status == "finished"]
     titles = {name: method.title for name, method in registry.items()}
-    table = comparison_table(runs, titles) if runs else None
+    table = comparison_table(runs, titles, planned[0].measurement) if runs else None
     if table is not None:
         table.print(console)
     log_failures(outcome)
     return RunResult(outcome, runs, table)
+
+
+@front_door
+def score(
+    runs: PathLike | Run | Sequence[PathLike | Run],
+    *,
+    metrics: str | Sequence[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    dataset: PathLike | None = None,
+    device: str = "auto",
+    jobs: int | None = None,
+    data_root: PathLike | None = None,
+    results_root: PathLike | None = None,
+    methods_dir: PathLike | Sequence[PathLike] = (),
+    progress: bool = False,
+) -> RunResult:
+    """Score finished runs in another way, from their weights. Nothing is trained, and earlier scores stay.
+
+    Args:
+        runs: finished runs, their folders, or the beginnings of their ids; of one results root.
+        metrics: None: those of the data set's card.
+        settings: protocol fields that measure, such as `{"stride": [16, 16, 4]}`. The others are the run's own.
+        dataset: the card of the runs' data set. None: the built-in card with the data set's name.
+
+    Returns:
+        The outcome, the runs and the predictors' means.
+
+    Raises:
+        UserError: an argument, a run or the data is wrong; nothing was scored.
+        InterruptedRunError: Ctrl-C or SIGTERM; the same call continues from the last saved case.
+
+    """
+    from ssl_bench.launch.contract import PlannedRun
+    from ssl_bench.launch.launcher import log_failures
+    from ssl_bench.launch.progress import counted
+    from ssl_bench.launch.task import score_task
+    from ssl_bench.method import load_methods
+    from ssl_bench.reporting.runs import scores_table
+    from ssl_bench.store import Run, Store, find_run, load_run
+    from ssl_bench.training.rescore import scoring_jobs
+
+    folders, console = paths(methods_dir), make_console(quiet=not progress)
+    methods, named = load_methods(*folders), [runs] if isinstance(runs, str | Path | Run) else list(runs)
+    found = [
+        load_run(one.path if isinstance(one, Run) else find_run(str(one), results_folder(results_root)))
+        for one in named
+    ]
+    roots = {run.path.resolve().parents[3] for run in found}
+    if len(roots) != 1:
+        raise UserError(f"RUN: expected runs of one results root, found {', '.join(map(str, sorted(roots))) or 'none'}")
+    store, root = Store(found[0].path.parents[3]), data_folder(data_root)
+    wanted = dict(settings or {}) | ({} if metrics is None else {"metrics": texts(metrics)})
+    chosen = make_launcher("local", device, jobs, None, None, console)
+    with counted(console, "preparing") as advance:
+        planned = scoring_jobs(found, methods, wanted, text(dataset), root, advance)
+    place = place_words(root, store.root, folders, allow_partial=False)
+    tasks = [score_task(job, wanted, text(dataset), place, store) for job in planned]
+    outcome = chosen.run([PlannedRun(job, task) for job, task in zip(planned, tasks, strict=True)], store)
+    scored = [(load_run(run.path), job.measurement) for run, job in zip(found, planned, strict=True)]
+    table = scores_table([(run, measurement) for run, measurement in scored if run.is_scored(measurement)])
+    table.print(console)
+    log_failures(outcome)
+    return RunResult(outcome, [run for run, _ in scored], table)
 
 
 @front_door
@@ -327,11 +390,11 @@ def predict(
     from ssl_bench import prediction
     from ssl_bench.launch.progress import counted
     from ssl_bench.method import load_methods
-    from ssl_bench.store import Run
+    from ssl_bench.store import Run, find_run
     from ssl_bench.training.device import choose_device
 
     named = str(run.path if isinstance(run, Run) else run)
-    folder, methods = prediction.find_run(named, results_folder(results_root)), load_methods(*paths(methods_dir))
+    folder, methods = find_run(named, results_folder(results_root)), load_methods(*paths(methods_dir))
     predictor = prediction.load_predictor(folder, methods, choose_device(device), network)
     found = prediction.list_images(paths(images), predictor.spec.protocol.dimensions)
     with counted(make_console(quiet=not progress), "predicting") as advance:

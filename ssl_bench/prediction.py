@@ -16,8 +16,6 @@ import nibabel
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ssl_bench.atomic import require_folder, write_bytes, writing
@@ -26,13 +24,13 @@ from ssl_bench.data.batches import channels_first
 from ssl_bench.data.dataset import resize
 from ssl_bench.data.images import natural, read_image
 from ssl_bench.data.volumes import NIFTI, read_array, scaled
-from ssl_bench.errors import UserError, first_line
-from ssl_bench.method import SSLMethod, parse_hyperparameters
+from ssl_bench.errors import UserError
+from ssl_bench.method import SSLMethod
 from ssl_bench.ops import entropy
 from ssl_bench.scoring.inference import BATCH, class_map, image_scores, volume_scores
 from ssl_bench.store import RunFolder, spec_of
 from ssl_bench.training.device import set_determinism
-from ssl_bench.training.job import build_method
+from ssl_bench.training.job import method_of, trained_method
 
 SUFFIXES = {
     2: (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"),
@@ -53,25 +51,6 @@ class Predictor:
     device: torch.device
 
 
-def find_run(run: str, results_root: Path) -> Path:
-    """Return a run's folder, named by its path or by its hash (or the beginning of it) in the results root.
-
-    Raises:
-        UserError: no run or several runs are meant.
-    """
-    if (Path(run) / "run.json").is_file():
-        return Path(run)
-    folders = [path.parent for path in sorted(results_root.glob("runs/*/*/*/run.json"))]
-    found = [path for path in folders if re.fullmatch("[0-9a-f]{16}", path.name) and path.name.startswith(run)]
-    if len(found) != 1:
-        several = f"{len(found)} runs: {', '.join(map(str, found[:5]))}{', ...' if len(found) > 5 else ''}"
-        raise UserError(
-            f"RUN: expected a run's folder, or the beginning of one run's hash in {results_root}; "
-            f"'{run}' names {several if found else 'none'}"
-        )
-    return found[0]
-
-
 def load_predictor(
     folder: Path, methods: dict[str, type[SSLMethod]], device: torch.device, network: str | None = None
 ) -> Predictor:
@@ -85,26 +64,11 @@ def load_predictor(
     if data is None or data["status"] != "finished":
         raise UserError(f"{folder}: expected a finished run; `ssl-bench run` with the same options goes on with it")
     spec = spec_of(folder, data)
-    if spec.method not in methods:
-        raise UserError(f"{folder}: the run's method '{spec.method}' is not known; --methods-dir names its folder")
-    method_class = methods[spec.method]
-    if method_class.version != spec.method_version:
-        raise UserError(
-            f"{folder}: expected version {spec.method_version} of method '{spec.method}', as the run was trained with, "
-            f"found version {method_class.version}"
-        )
-    hyper = parse_hyperparameters(method_class, spec.hyperparameters)
-    method = build_method(spec, method_class, hyper, device, pretrained=False).eval()
+    method_class, hyper = method_of(folder, spec, methods)
+    method = trained_method(RunFolder(folder), spec, method_class, hyper, device)
     name = network or method.predictor_name
     if name not in method.networks:
         raise UserError(f"--network: expected one of {', '.join(method.networks)}; found '{name}'")
-    path = folder / "weights.safetensors"
-    if not path.exists():
-        raise UserError(f"{path}: no such file; the run was imported from an export without --weights, or lost them")
-    try:
-        method.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise UserError(f"{path}: not the run's weights: {first_line(error)}") from None
     return Predictor(folder, spec, name, method.networks[name], device)
 
 
@@ -225,7 +189,7 @@ def _scores(predictor: Predictor, images: Sequence[Path]) -> Iterator[Tensor]:
     spec, network, device = predictor.spec, predictor.network, predictor.device
     protocol = spec.protocol
     if isinstance(protocol, VolumeProtocol):
-        volumes = (scaled(read_array(path, "image")[0], spec.intensity, path) for path in images)
+        volumes = (scaled(read_array(path, "image").array, spec.intensity, path) for path in images)
         yield from volume_scores(network, volumes, protocol, device)
         return
     for start in range(0, len(images), BATCH):

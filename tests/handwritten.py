@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
 
-from ssl_bench.cards import Benchmark, Metric, RunSpec, Split, load_benchmark, load_protocol
+from ssl_bench.cards import Benchmark, MetricName, RunSpec, Split, load_benchmark, load_protocol, measurement_of
 from ssl_bench.method import load_methods
 from ssl_bench.store import Store
 
@@ -26,10 +27,10 @@ def write_run(
     labeled: int = 90, train: int = 1815, protocol: str = "mini", settings: dict[str, Any] | None = None,
     device: str = "cpu", fingerprint: str = "f" * 16, status: str = "finished", version: int | None = None,
     hyper: dict[str, Any] | None = None, weights: str | None = "0123456789abcdef", rule: Split | None = None,
-    metric: Metric = "dsc", other: float = 0.125, curve: Sequence[float | None] | None = None,
+    metric: MetricName = "dsc", other: float = 0.125, curve: Sequence[float | None] | None = None,
     sides: tuple[list[int], list[int]] = ([100, 120], [300, 400]), seconds: float = 90.0,
 ) -> RunSpec:  # fmt: skip
-    """Write run.json and cases.csv as the store describes them; `scores` of one metric, per case of the predictor.
+    """Write run.json and the cases file as the store describes them; `scores` of one metric, per case of the predictor.
 
     `curve` are test scores at iterations 10, 20, ..., as of a run with score_every.
     """
@@ -59,28 +60,38 @@ def write_run(
     own = {"mean": sum(defined) / len(defined) if defined else None, "undefined": len(scores) - len(defined)}
     result = {
         "predictor": predictor,
-        "scores": {"student2": {metric: {"mean": other, "undefined": 0}}, predictor: {metric: own}},
         "train_seconds": seconds,
-        "score_seconds": 0.0,
         "parameters": {"student2": 1_500_000, predictor: 1_500_000},
         "updates": 300,
         "peak_memory_mib": None,
         "test_sides": {"smallest": sides[0], "largest": sides[1]},
     }
     record = {
-        "format": 1, "hash": spec.hash, "status": status, "iterations": 300, "spec": spec.model_dump(mode="json"),
+        "format": 2, "hash": spec.run_id, "status": status, "iterations": 300, "spec": spec.model_dump(mode="json"),
         "provenance": PROVENANCE,
     }  # fmt: skip
-    if status == "finished":
-        record["result"] = result
-    if status == "failed":
-        record["error"] = "not finite at iteration 3: [loss1] = nan"
-    folder = store.root / "runs" / spec.benchmark / spec.method / spec.hash
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps(record))
     rows = [f"student2,{case},lesion,{other}" for case in range(len(scores))]
     rows += [f"{predictor},{case},lesion,{'' if score is None else score}" for case, score in enumerate(scores)]
-    (folder / "cases.csv").write_text("\n".join([f"network,case,class,{metric}", *rows]) + "\n")
+    cases = "\n".join([f"network,case,class,{metric}", *rows]) + "\n"
+    measurement = measurement_of(resolved)
+    if status == "finished":
+        record["result"] = result
+        record["scores"] = {
+            measurement.key: {
+                "measurement": measurement.model_dump(mode="json", exclude_none=True),
+                "networks": {"student2": {metric: {"mean": other, "undefined": 0}}, predictor: {metric: own}},
+                "validation": None,
+                "cases_sha256": hashlib.sha256(cases.encode()).hexdigest(),
+                "seconds": 0.0,
+                "provenance": None,
+            }
+        }
+    if status == "failed":
+        record["error"] = "not finite at iteration 3: [loss1] = nan"
+    folder = store.root / "runs" / spec.benchmark / spec.method / spec.run_id
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(record))
+    (folder / f"cases-{measurement.key}.csv").write_text(cases)
     if curve is not None:
         rows = [f"{10 * i},{'' if value is None else value}" for i, value in enumerate(curve, start=1)]
         (folder / "test_curve.csv").write_text("\n".join([f"iteration,{metric}", *rows]) + "\n")

@@ -1,32 +1,40 @@
 """What a person writes and what defines a run: data sets, protocols, metrics, tables, and the run's identity."""
 
-from ssl_bench.cards.benchmark import GREY, VOLUME_SUFFIXES, Benchmark, Files, Intensity, Split, Volumes
+from ssl_bench.cards.benchmark import GREY, HDF5, VOLUME_SUFFIXES, Benchmark, Files, Intensity, Split, Volumes
 from ssl_bench.cards.card import Card, parse_card, read_toml
 from ssl_bench.cards.grid import Column, Grid, Row, all_grids, chosen_grids, load_grid
 from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
-from ssl_bench.cards.measurement import Measurement, measurement_of
-from ssl_bench.cards.metric import FRACTIONS, METRICS, Metric, metric_title
+from ssl_bench.cards.measurement import SEEING, Measurement, measurement_of
+from ssl_bench.cards.metric import HEADLINE, METRICS, DistanceUnit, Metric, MetricName
 from ssl_bench.cards.protocol import (
+    PROTOCOLS,
     ImageAugmentation,
     ImageProtocol,
     Protocol,
     Views,
     VolumeAugmentation,
     VolumeProtocol,
+    fields_that,
 )
 from ssl_bench.cards.request import Request
-from ssl_bench.cards.runspec import RunSpec
+from ssl_bench.cards.runspec import HARNESS, RUN_ID, RunSpec
 from ssl_bench.cards.settings import dotted, parse_setting, protocol_keys
 from ssl_bench.cards.share import number_of, parse_share, share, share_of
 
 __all__ = [
-    "FRACTIONS",
     "GREY",
+    "HARNESS",
+    "HDF5",
+    "HEADLINE",
     "METRICS",
+    "PROTOCOLS",
+    "RUN_ID",
+    "SEEING",
     "VOLUME_SUFFIXES",
     "Benchmark",
     "Card",
     "Column",
+    "DistanceUnit",
     "Files",
     "Grid",
     "ImageAugmentation",
@@ -34,6 +42,7 @@ __all__ = [
     "Intensity",
     "Measurement",
     "Metric",
+    "MetricName",
     "Protocol",
     "Request",
     "Row",
@@ -48,11 +57,11 @@ __all__ = [
     "card_names",
     "chosen_grids",
     "dotted",
+    "fields_that",
     "load_benchmark",
     "load_grid",
     "load_protocol",
     "measurement_of",
-    "metric_title",
     "number_of",
     "parse_card",
     "parse_setting",

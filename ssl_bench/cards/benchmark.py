@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Self
@@ -9,8 +10,8 @@ from typing import Literal, Self
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from ssl_bench.atomic import file_fingerprint
-from ssl_bench.cards.card import Card, Count
-from ssl_bench.cards.metric import Metrics
+from ssl_bench.cards.card import Card, Count, Positive
+from ssl_bench.cards.metric import METRICS, DistanceUnit, MetricName, Metrics, UndefinedDistances
 from ssl_bench.cards.share import parse_share
 from ssl_bench.errors import UserError
 
@@ -20,7 +21,10 @@ Intensity = Literal["as-is", "zscore", "rgb"]  # how intensities are read; rgb: 
 GREY = (0, 255)  # background and foreground in a mask of two classes whose card names no values
 
 
-VOLUME_SUFFIXES = (".h5", ".hdf5", ".nii", ".nii.gz", ".nrrd", ".mha")
+HDF5 = (".h5", ".hdf5")  # without a spacing, unlike the other formats of volumes
+
+
+VOLUME_SUFFIXES = (*HDF5, ".nii", ".nii.gz", ".nrrd", ".mha")
 
 
 class Files(Card):
@@ -76,7 +80,7 @@ class Volumes(Card):
 
     @model_validator(mode="after")
     def _has_masks(self) -> Self:
-        if self.masks is None and not self.images.lower().endswith((".h5", ".hdf5")):
+        if self.masks is None and not self.images.lower().endswith(HDF5):
             raise ValueError("masks must be given: only an HDF5 file holds image and label in one")
         if self.masks is None and self.masks_optional:
             raise ValueError("masks_optional needs masks in files of their own")
@@ -147,6 +151,15 @@ class Benchmark(Card):
     splits: dict[str, Split] = Field(min_length=1, description="the first is the default")
     labeled: tuple[str, ...] = Field(min_length=1, description="usual labelled shares; the first is the default")
     metrics: Metrics
+    nsd_tolerance: Positive | None = Field(
+        None, description="surface distance that NSD accepts, in distance_unit; needed where nsd is measured"
+    )
+    distance_unit: DistanceUnit = Field(
+        "voxel", description="of distances and tolerances; mm needs files that have a spacing (NIfTI, NRRD, MHA)"
+    )
+    undefined_distances: UndefinedDistances = Field(
+        "left-out", description="distance where one of two masks is empty: not averaged, or worst: the image's diagonal"
+    )
     protocol: str = Field("paper", description="the protocol that `run` takes when none is named")
     image_sides: Literal["varying"] | tuple[Count, Count] | None = Field(
         None, description="(H, W) of the published images, or varying; tells a copy of another size from the original"
@@ -160,6 +173,20 @@ class Benchmark(Card):
     def option(self) -> str:
         """What `--dataset` calls it: the name of a card that comes with the package, or the card's file."""
         return self._option or self.name
+
+    def heading(self, metric: MetricName) -> str:
+        """Return a metric's title with the unit in which it is measured on this data set."""
+        return METRICS[metric].heading(self.dimensions, self.distance_unit)
+
+    def missing_parameters(self, metrics: Sequence[MetricName]) -> list[tuple[MetricName, str]]:
+        """Return each of these metrics that has a parameter without a value here, and the parameter's name."""
+        return [
+            (metric, name) for metric in metrics for name in METRICS[metric].parameters if getattr(self, name) is None
+        ]
+
+    @property
+    def _has_spacing(self) -> bool:
+        return bool(self.volumes) and not any(layout.images.lower().endswith(HDF5) for layout in self.volumes)
 
     @field_validator("labeled")
     @classmethod
@@ -183,6 +210,10 @@ class Benchmark(Card):
             values = None if layout is None else layout.mask_values
             if values is not None and (len(set(values)) != len(self.classes) or len(values) != len(self.classes)):
                 problems.append(f"mask_values must be {len(self.classes)} different values, one for each class")
+        if self.distance_unit == "mm" and not self._has_spacing:
+            problems.append("distance_unit 'mm' needs [[volumes]] in a format that has a spacing: NIfTI, NRRD or MHA")
+        for metric, name in self.missing_parameters(self.metrics):
+            problems.append(f"{name} must be given, since metrics has {metric}")
         if self.files is not None and self.files.mask_values is None and len(self.classes) > 2:
             problems.append("files.mask_values must be given for more than two classes")
         if problems:

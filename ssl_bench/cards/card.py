@@ -100,3 +100,6 @@ def _is_union_branch(part: int | str) -> bool:
 
 
 Count = Annotated[int, Field(ge=1)]
+
+
+Positive = Annotated[float, Field(gt=0)]

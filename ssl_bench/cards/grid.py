@@ -9,7 +9,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from ssl_bench import BENCHMARKS_DIR
 from ssl_bench.cards.card import Card, parse_card, read_toml
-from ssl_bench.cards.metric import Metrics
+from ssl_bench.cards.metric import HEADLINE, Metrics
 from ssl_bench.cards.share import parse_share
 from ssl_bench.errors import UserError
 
@@ -42,7 +42,7 @@ class Grid(Card):
     number: int | None = None
     kind: Literal["table", "curves", "shares", "examples", "moments"]
     title: str
-    metrics: Metrics = ("dsc",)
+    metrics: Metrics = (HEADLINE,)
     components: tuple[str, ...] = Field((), description="check marks, read from the method classes")
     comparisons: bool = Field(True, description="whether the rows compete with each other")
     baseline: str | None = Field(None, description="the method that the others are compared with, besides the best")

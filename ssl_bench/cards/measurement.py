@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from ssl_bench.cards.benchmark import Benchmark
-from ssl_bench.cards.card import Card, Count
-from ssl_bench.cards.metric import Metrics
+from ssl_bench.cards.card import Card, Count, Positive
+from ssl_bench.cards.metric import METRICS, DistanceUnit, MetricName, Metrics, UndefinedDistances, length_unit
 from ssl_bench.cards.protocol import ImageProtocol, Sides3D, VolumeProtocol
+from ssl_bench.errors import UserError
+
+SEEING = ("score_size", "stride", "largest_component")  # fields that decide every metric's value
 
 
 class Measurement(Card):
     """A frozen, complete description of one way of scoring. A run can be scored in several.
 
     A field that does not apply (a stride in 2D, a tolerance without a metric that has one) is None, so that equal
-    measurements have equal keys.
+    measurements have equal keys. A metric's parameter that has the default of a data set's card is None too:
+    measurements from before the parameter existed keep their keys.
     """
 
     metrics: Metrics
@@ -26,6 +30,11 @@ class Measurement(Card):
     stride: Sides3D | None = Field(None, description="3D: step from one window to the next, in voxels")
     window_batch: Count | None = Field(None, description="3D: windows predicted at once; decides rounding alone")
     largest_component: bool | None = Field(None, description="3D: keep the largest component of each class")
+    nsd_tolerance: Positive | None = Field(None, description="largest distance that NSD accepts, in distance_unit")
+    distance_unit: DistanceUnit | None = Field(None, description="of distances and tolerances; None: voxel")
+    undefined_distances: UndefinedDistances | None = Field(
+        None, description="value of a distance from or to an empty mask; None: left-out"
+    )
 
     @property
     def key(self) -> str:
@@ -33,10 +42,48 @@ class Measurement(Card):
         text = json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its fields but the metrics, those that apply."""
+        return self.model_dump(mode="json", exclude={"metrics"}, exclude_none=True)
 
-def measurement_of(protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmark) -> Measurement:
-    """Return the measurement that a protocol (with `--set`) and a data set's card ask for together."""
+    def heading(self, metric: MetricName) -> str:
+        """Return a metric's title with the unit in which it is measured."""
+        return METRICS[metric].heading(3 if self.score_size is None else 2, self.distance_unit)
+
+    def applied_to(self, protocol: ImageProtocol | VolumeProtocol) -> ImageProtocol | VolumeProtocol:
+        """Return a protocol that measures so."""
+        own = {name: value for name in type(protocol).model_fields if (value := getattr(self, name, None)) is not None}
+        return protocol.model_copy(update=own)
+
+    def measures_like(self, other: Measurement, metric: MetricName) -> bool:
+        """Whether both measurements give a metric the same value, but for rounding."""
+        fields = (*SEEING, *METRICS[metric].parameters)
+        return metric in other.metrics and all(getattr(self, name) == getattr(other, name) for name in fields)
+
+
+def measurement_of(protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmark | None = None) -> Measurement:
+    """Return the measurement that a protocol (with `--set`) and a data set's card ask for together.
+
+    Without a card the protocol must be a run's, which names its metrics: this is how runs of earlier versions were
+    scored, whose metrics had no parameters.
+
+    Raises:
+        UserError: a metric needs a parameter that the card does not have.
+    """
     is_3d = isinstance(protocol, VolumeProtocol)
     names = ["stride", "window_batch", "largest_component"] if is_3d else ["score_size"]
+    fields: dict[str, Any] = {name: getattr(protocol, name) for name in names}
+    if benchmark is None:
+        assert protocol.metrics != "auto", "a protocol that is not resolved needs the card"
+        return Measurement.model_validate({"metrics": protocol.metrics} | fields)
     metrics = benchmark.metrics if protocol.metrics == "auto" else protocol.metrics
-    return Measurement.model_validate({"metrics": metrics} | {name: getattr(protocol, name) for name in names})
+    for metric, name in benchmark.missing_parameters(metrics):
+        unit = length_unit(benchmark.dimensions, benchmark.distance_unit)
+        raise UserError(
+            f"--set metrics: {metric} needs {name} (in {unit}) on the card of {benchmark.option}, which has none"
+        )
+    parameters = dict.fromkeys(name for metric in metrics for name in METRICS[metric].parameters)
+    given = {name: getattr(benchmark, name) for name in parameters}
+    changed = {name: value for name, value in given.items() if value != Benchmark.model_fields[name].default}
+    return Measurement.model_validate({"metrics": metrics} | fields | changed)

@@ -6,10 +6,11 @@ import math
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
+from pydantic.config import JsonDict
 
 from ssl_bench.cards.benchmark import Benchmark
-from ssl_bench.cards.card import Card, Count
-from ssl_bench.cards.metric import Metrics
+from ssl_bench.cards.card import Card, Count, Positive
+from ssl_bench.cards.metric import MetricsOrAuto
 from ssl_bench.errors import UserError
 
 View = Literal["weak", "strong1", "strong2"]
@@ -18,10 +19,10 @@ View = Literal["weak", "strong1", "strong2"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-Positive = Annotated[float, Field(gt=0)]
-
-
 Sides3D = tuple[Count, Count, Count]
+Role = Literal["measures", "observes"]
+MEASURES: JsonDict = {"role": "measures"}  # how a finished network is scored
+OBSERVES: JsonDict = {"role": "observes"}  # how often training is looked at
 
 
 class ImageAugmentation(Card):
@@ -79,7 +80,7 @@ class Protocol(Card):
 
     # Data: which split of the card, and what is scored.
     split: str | Literal["default"] = Field("default", description="a split of the card by name, or a .csv split file")
-    metrics: Metrics | Literal["auto"] = Field("auto", description="auto: the data set's own")
+    metrics: MetricsOrAuto = Field("auto", json_schema_extra=MEASURES, description="auto: the data set's own")
     labeled_batch: Count
     unlabeled_batch: Count
     unlabeled_pool: Literal["unlabeled", "all"] = Field(description="all: the labelled images too, without their masks")
@@ -123,9 +124,10 @@ class Protocol(Card):
     select: Literal["last", "train-loss"] = Field(
         description="train-loss: the whole epoch with the lowest last-step loss"
     )
-    log_every: Count
+    log_every: Count = Field(json_schema_extra=OBSERVES)
     score_every: Count | None = Field(
         None,
+        json_schema_extra=OBSERVES,
         description="also score the predictor on the test set every so many iterations, to show what choosing a "
         "checkpoint there would have claimed; nothing is chosen by it",
     )
@@ -139,7 +141,9 @@ class Protocol(Card):
     validation_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.2, description="of the labelled images, or of all training images"
     )
-    validate_every: Count | None = Field(None, description="score the predictor on them every so many iterations")
+    validate_every: Count | None = Field(
+        None, json_schema_extra=OBSERVES, description="score the predictor on them every so many iterations"
+    )
 
     @property
     def sides(self) -> tuple[int, ...]:
@@ -202,7 +206,9 @@ class ImageProtocol(Protocol):
     dimensions: Literal[2] = 2
     image_size: Count = Field(description="side of the square image that the networks see, in pixels")
     augment_size: Count = Field(description="side at which views are drawn before they are brought to image_size")
-    score_size: Literal["original"] | Count = Field(description="side at which masks are compared")
+    score_size: Literal["original"] | Count = Field(
+        json_schema_extra=MEASURES, description="side at which masks are compared"
+    )
     augmentation: ImageAugmentation
 
     network: Literal["deeplabv3plus", "unet", "unet-small"] = Field(
@@ -252,9 +258,13 @@ class VolumeProtocol(Protocol):
     augmentation: VolumeAugmentation
     network: Literal["vnet"]
     dropout: Probability = Field(description="of the V-Net, after its deepest level and before its last layer")
-    stride: Sides3D = Field(description="from one window to the next when a volume is predicted, in voxels")
-    window_batch: Count = Field(description="windows predicted at once")
-    largest_component: bool = Field(description="keep each class's largest connected component alone")
+    stride: Sides3D = Field(
+        json_schema_extra=MEASURES, description="from one window to the next when a volume is predicted, in voxels"
+    )
+    window_batch: Count = Field(json_schema_extra=MEASURES, description="windows predicted at once")
+    largest_component: bool = Field(
+        json_schema_extra=MEASURES, description="keep each class's largest connected component alone"
+    )
 
     @property
     def sides(self) -> tuple[int, int, int]:
@@ -275,3 +285,12 @@ AnyProtocol = Annotated[ImageProtocol | VolumeProtocol, Field(discriminator="dim
 
 
 PROTOCOLS: dict[int, type[ImageProtocol] | type[VolumeProtocol]] = {2: ImageProtocol, 3: VolumeProtocol}
+
+
+def fields_that(role: Role, protocol: type[Protocol]) -> set[str]:
+    """Names of a protocol's fields that decide no weight: those that measure, or those that observe training."""
+    return {
+        name
+        for name, field in protocol.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("role") == role
+    }

@@ -10,8 +10,10 @@ from pydantic import Field
 
 from ssl_bench.cards.benchmark import Intensity, Split
 from ssl_bench.cards.card import Card, Count
-from ssl_bench.cards.protocol import AnyProtocol
+from ssl_bench.cards.protocol import AnyProtocol, fields_that
 
+HARNESS = 1  # raise it when a change of views, loop or networks changes numbers
+RUN_ID = r"[0-9a-f]{16}(-s[0-9]+)?(-v[0-9]+)?"  # what `RunSpec.run_id` looks like
 WORDS = ("name", "title", "note", "epochs")  # of a protocol, decide nothing; epochs have become iterations
 
 
@@ -33,15 +35,16 @@ class RunSpec(Card):
     method_version: int
     hyperparameters: dict[str, int | float | bool | str]
     seed: int
+    harness: int = Field(1, description="version of the harness's own part in the numbers: views, loop, networks")
 
     def identity(self) -> dict[str, Any]:
-        """The fields that decide a number, as plain data."""
-        data = self.model_dump(mode="json", exclude={"label_values": True, "protocol": set(WORDS)})
+        """The fields that decide the weights, as plain data: the run's training identity."""
+        protocol = type(self.protocol)
+        left_out = {*WORDS, *fields_that("measures", protocol), *fields_that("observes", protocol)}
+        data = self.model_dump(mode="json", exclude={"label_values": True, "protocol": left_out})
         data["classes"] = len(self.classes)  # their names are words, too
-        unused = [] if self.protocol.score_every else ["score_every"]
-        unused += [] if self.protocol.validation else ["validation", "validation_share", "validate_every"]
-        for name in unused:
-            del data["protocol"][name]  # runs from before it was a field keep their identity
+        if self.protocol.validation is None:
+            del data["protocol"]["validation"], data["protocol"]["validation_share"]
         if self.weights_fingerprint is not None:
             del data["protocol"]["encoder_weights"]  # the file's content counts, not where it lies
         if self.split.file is not None:
@@ -53,6 +56,21 @@ class RunSpec(Card):
         """Sixteen hexadecimal digits of SHA-256 over the canonical JSON of `identity`."""
         text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def run_id(self) -> str:
+        """The name of the run's folder: the hash, and how often the run scores the test and validation cases."""
+        return self.hash + "".join(f"-{letter}{every}" for letter, every in self._curves.items() if every is not None)
+
+    def has_curves_of(self, other: RunSpec) -> bool:
+        """Whether this run's curves have every point that `other` asks for: test and validation scores in training."""
+        pairs = [(self._curves[letter], wanted) for letter, wanted in other._curves.items()]
+        return all(wanted is None or (own is not None and wanted % own == 0) for own, wanted in pairs)
+
+    @property
+    def _curves(self) -> dict[str, int | None]:
+        validate_every = None if self.protocol.validation is None else self.protocol.validate_every
+        return {"s": self.protocol.score_every, "v": validate_every}
 
     @property
     def label(self) -> str:

@@ -12,7 +12,16 @@ from ssl_bench.command import called_as, command_line
 from ssl_bench.environment import before_torch
 from ssl_bench.errors import InterruptedRunError, UserError
 
-ORDER = ("run", "reproduce", "report", "status", "predict", "methods", "benchmarks")  # in which --help lists them
+ORDER = (
+    "run",
+    "reproduce",
+    "score",
+    "report",
+    "status",
+    "predict",
+    "methods",
+    "benchmarks",
+)  # in which --help lists them
 app.registered_commands.sort(key=lambda command: ORDER.index(getattr(command.callback, "__name__", "")))
 
 

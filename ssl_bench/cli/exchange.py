@@ -63,6 +63,19 @@ def import_results(
         raise typer.Exit(1)
 
 
+@results_app.command("convert")
+def convert_results(results_root: ResultsOption = RESULTS) -> None:
+    """Convert runs of earlier versions to the current format. Nothing is trained or scored again."""
+    from ssl_bench import api
+    from ssl_bench.store import convert_store
+
+    found = convert_store(api.load_store(results_root).root)
+    typer.echo(f"{quantity(found.converted, 'run')} converted, {found.current} in the current format before")
+    if found.left:
+        say("\n".join(f"left as it was: {reason}" for reason in found.left))
+        raise typer.Exit(1)
+
+
 def _named(option: str, text: str | None, runs: list[Run], name_of: Callable[[Run], str]) -> list[Run]:
     """Keep the runs that an option names, where it names any."""
     if text is None:

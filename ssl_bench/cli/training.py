@@ -103,3 +103,36 @@ def reproduce(
         progress=True,
     )  # fmt: skip
     exit_on_failures(result.outcome)
+
+
+@app.command()
+def score(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="Finished runs: their folders, or the beginnings of their ids."),
+    ],
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", help="Metrics, separated by commas; default: those of the data set.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A protocol field that measures (stride, score_size, ...)."),
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="The card of the runs' data set, where it is not built in.")
+    ] = None,
+    device: DeviceOption = "auto",
+    jobs: JobsOption = None,
+    data_root: DataRootOption = None,
+    results_root: ResultsOption = RESULTS,
+    methods_dir: MethodsDirOption = None,
+) -> None:
+    """Score finished runs in another way, from their weights. Nothing is trained; earlier scores stay."""
+    from ssl_bench import api
+
+    result = api.score(
+        runs, metrics=None if metrics is None else listed(metrics), settings=parsed_settings(settings, None),
+        dataset=dataset, device=device, jobs=jobs, data_root=data_root, results_root=results_root,
+        methods_dir=methods_dir or (), progress=True,
+    )  # fmt: skip
+    exit_on_failures(result.outcome)

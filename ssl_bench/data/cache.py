@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from ssl_bench.data.dataset import Dataset, resize
 from ssl_bench.data.sources import _Source, _source
 from ssl_bench.errors import UserError
 
-LAYOUT = 2  # raised when the cache's files change, so that old ones are left alone
+LAYOUT = 3  # raised when the cache's files change, so that old ones are left alone
 
 
 Advance = Callable[[int, int], None]  # (done, total)
@@ -78,7 +79,7 @@ def _build(source: _Source, folder: Path, size: int | None, classes: int, advanc
     buffer = io.BytesIO()
     count, planes = len(source), (classes - 1).bit_length()
     fingerprint = hashlib.sha256()
-    ids, contents, masked, shapes, truth_ends, voxel_ends = [], [], [], [], [], []
+    ids, contents, masked, shapes, spacings, truth_ends, voxel_ends = [], [], [], [], [], [], []
     any_foreground = False
     with h5py.File(buffer, "w") as file:
         if size is not None:
@@ -95,6 +96,7 @@ def _build(source: _Source, folder: Path, size: int | None, classes: int, advanc
                 mask_rows[i] = resize(mask, size, nearest=True)
             else:
                 voxel_ends.append(_append(voxels, case.image.ravel()))
+                spacings.append(case.spacing or (math.nan,) * 3)
             truth_ends.append(_append(bits, np.packbits(_to_planes(mask, planes))))
             any_foreground |= bool(mask.any())
             ids.append(case.id)
@@ -106,6 +108,7 @@ def _build(source: _Source, folder: Path, size: int | None, classes: int, advanc
                 advance(i + 1, count)
         file["shape"], file["truth_end"] = np.array(shapes, np.int64), np.array(truth_ends, np.int64)
         file["voxel_end"] = np.array(voxel_ends, np.int64)
+        file["spacing"] = np.array(spacings, np.float64)
         file["id"], file["content"], file["masked"] = ids, contents, masked
         fingerprint.update(source.reading.encode())
         file.attrs["planes"] = planes

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ssl_bench.cards import Intensity
+from ssl_bench.errors import UserError
 
 READ = 64  # images read from the cache at a time
 
@@ -66,6 +67,21 @@ class Dataset:
         with h5py.File(self.path) as file:
             shapes = file["shape"][:][self._rows(ids)]
         return {"smallest": shapes.min(axis=0).tolist(), "largest": shapes.max(axis=0).tolist()}
+
+    def spacings(self, ids: Sequence[str]) -> list[tuple[float, ...]]:
+        """Return the distance in mm between neighbouring voxels along each axis, for some 3D cases.
+
+        Raises:
+            UserError: a file has none, or one that is not positive.
+        """
+        with h5py.File(self.path) as file:
+            spacings = file["spacing"][:][self._rows(ids)]
+        for name, spacing in zip(ids, spacings, strict=True):
+            if not (np.isfinite(spacing) & (spacing > 0)).all():
+                raise UserError(
+                    f"{name}: distances in mm need a positive spacing in the file, found {spacing.tolist()}"
+                )
+        return [tuple(map(float, spacing)) for spacing in spacings]
 
     def truths(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
         """Yield the masks of some cases at their original sizes, (H, W) or (X, Y, Z) uint8 class numbers."""

@@ -31,12 +31,13 @@ class Case:
     """One case's pixels or voxels; `mask` is None for truly unlabelled data.
 
     2D: image (H, W, 3) uint8 RGB, mask (H, W). 3D: image (X, Y, Z) float32, mask (X, Y, Z). Masks are class numbers,
-    uint8.
+    uint8. `spacing` is the distance between neighbouring voxels along each axis in mm; None where the format has none.
     """
 
     id: str
     image: np.ndarray
     mask: np.ndarray | None
+    spacing: tuple[float, ...] | None = None
 
 
 def list_cases(benchmark: Benchmark, data_root: Path | None) -> list[CaseFiles]:

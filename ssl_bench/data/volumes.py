@@ -5,17 +5,17 @@ from __future__ import annotations
 import gzip
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import nibabel as nib
 import numpy as np
 
-from ssl_bench.cards import Benchmark, Volumes
+from ssl_bench.cards import HDF5, Benchmark, Volumes
 from ssl_bench.data.images import Case, CaseFiles, class_numbers, named, natural, pair_up, require_root
 from ssl_bench.errors import UserError, first_line
 
-HDF5 = (".h5", ".hdf5")
 NIFTI = (".nii", ".nii.gz")
 Read = Callable[[Path], bytes]
 
@@ -48,61 +48,81 @@ def read_case(case: CaseFiles, layout: Volumes, classes: int, read: Read = Path.
         UserError: a file is unreadable, not 3D or not finite, image and mask differ in shape or orientation, or the
             mask has a value that is no class's.
     """
-    image, orientation = read_array(case.image, "image", read)
-    intensities = scaled(image, layout.intensity, case.image)
+    image = read_array(case.image, "image", read)
+    intensities = scaled(image.array, layout.intensity, case.image)
     if case.mask is None:
-        return Case(case.id, intensities, None)
-    values, mask_orientation = read_array(case.mask, "label", read)
-    if values.shape != image.shape:
-        raise UserError(f"{case.mask}: expected the shape of its image, {image.shape}, found {values.shape}")
-    if mask_orientation != orientation:
-        raise UserError(f"{case.mask}: expected the orientation of its image, {orientation}, found {mask_orientation}")
+        return Case(case.id, intensities, None, image.spacing)
+    mask = read_array(case.mask, "label", read)
+    if mask.array.shape != image.array.shape:
+        raise UserError(f"{case.mask}: expected the shape of its image, {image.array.shape}, found {mask.array.shape}")
+    if mask.orientation != image.orientation:
+        raise UserError(
+            f"{case.mask}: expected the orientation of its image, {image.orientation}, found {mask.orientation}"
+        )
     wanted = layout.mask_values or tuple(range(classes))
-    return Case(case.id, intensities, class_numbers(values, wanted, case.mask))
+    return Case(case.id, intensities, class_numbers(mask.array, wanted, case.mask), image.spacing)
 
 
-def read_array(path: Path, key: str, read: Read = Path.read_bytes) -> tuple[np.ndarray, str]:
-    """Read a volume (X, Y, Z) and the orientation in which its file has it; `key` names it in an HDF5 file.
+@dataclass(frozen=True)
+class Volume:
+    """A file's voxels (X, Y, Z), the orientation in which the file has them, and their spacing.
+
+    `spacing` is the distance between neighbouring voxels along each axis of `array`, in mm; None in an HDF5 file.
+    """
+
+    array: np.ndarray
+    orientation: str = ""
+    spacing: tuple[float, ...] | None = None
+
+
+def read_array(path: Path, key: str, read: Read = Path.read_bytes) -> Volume:
+    """Read a volume; `key` names it in an HDF5 file.
 
     A NIfTI volume is brought to the closest canonical axes (right, anterior, superior). `read` gives a file's bytes.
     """
-    orientation = ""
     try:
         if path.name.lower().endswith(HDF5):
             with h5py.File(io.BytesIO(read(path))) as file:
-                array = np.asarray(file[key])
+                volume = Volume(np.asarray(file[key]))
         elif path.name.lower().endswith(NIFTI):
             content = read(path)
             if path.name.lower().endswith(".gz"):
                 content = gzip.decompress(content)  # at once, which holds its checksum
-            volume = nib.nifti1.Nifti1Image.from_bytes(content)
-            orientation = "".join(map(str, nib.orientations.aff2axcodes(volume.affine)))
-            array = np.asarray(nib.funcs.as_closest_canonical(volume).dataobj)
+            volume = _from_nifti(nib.nifti1.Nifti1Image.from_bytes(content))
         else:
-            array = _read_by_medpy(path)
+            volume = _read_by_medpy(path)
     except UserError:
         raise
     except Exception as error:  # libraries raise all kinds at a damaged file
         reason = first_line(error)
         raise UserError(f"{path}: not a readable volume: {reason}") from None
+    array, spacing = volume.array, volume.spacing
     if array.ndim == 4 and array.shape[3] == 1:
-        array = array[..., 0]
+        array, spacing = array[..., 0], None if spacing is None else spacing[:3]
     if array.ndim != 3:
         raise UserError(f"{path}: expected a volume of three axes, found shape {array.shape}")
     if array.dtype.kind not in "biuf":
         raise UserError(f"{path}: expected one number a voxel, found {array.dtype}")
-    return array, orientation
+    return Volume(array, volume.orientation, spacing)
 
 
-def _read_by_medpy(path: Path) -> np.ndarray:
+def _from_nifti(image: nib.nifti1.Nifti1Image) -> Volume:
+    """Bring an image to the closest canonical axes, its spacing with them and in mm."""
+    canonical = nib.funcs.as_closest_canonical(image)
+    scale = {"meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], 1.0)
+    sizes = tuple(float(scale * size) for size in nib.affines.voxel_sizes(canonical.affine))
+    return Volume(np.asarray(canonical.dataobj), "".join(map(str, nib.orientations.aff2axcodes(image.affine))), sizes)
+
+
+def _read_by_medpy(path: Path) -> Volume:
     import medpy.io  # here, since SimpleITK is slow to import
 
     with path.open("rb") as file:
         header = file.read(1 << 14).split(b"\n\n")[0].lower()
     if path.suffix.lower() == ".nrrd" and (b"data file:" in header or b"datafile:" in header):
         raise UserError(f"{path}: expected the voxels in this file, found that they lie in another one")
-    array: np.ndarray = medpy.io.load(str(path))[0]
-    return array
+    array, header = medpy.io.load(str(path))
+    return Volume(array, spacing=tuple(map(float, header.get_voxel_spacing())))
 
 
 def scaled(image: np.ndarray, intensity: str, path: Path) -> np.ndarray:

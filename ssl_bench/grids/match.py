@@ -10,7 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from ssl_bench.atomic import WEIGHT_FILES, file_fingerprint
-from ssl_bench.cards import Benchmark, Protocol, RunSpec, Split, number_of, parse_share
+from ssl_bench.cards import (
+    Benchmark,
+    ImageProtocol,
+    Measurement,
+    Protocol,
+    RunSpec,
+    Split,
+    VolumeProtocol,
+    fields_that,
+    measurement_of,
+    number_of,
+    parse_share,
+)
 from ssl_bench.errors import UserError
 from ssl_bench.store import Run
 
@@ -21,7 +33,7 @@ class Cell:
 
     benchmark: Benchmark
     labeled: str
-    protocol: Protocol
+    protocol: ImageProtocol | VolumeProtocol
     method: str
     method_version: int
     hyperparameters: Mapping[str, Any]
@@ -45,6 +57,11 @@ class Cell:
             and self._is_split(spec.protocol.split, spec.split)
             and self._has_the_weights(spec.weights_fingerprint)
         )
+
+    @property
+    def measurement(self) -> Measurement:
+        """How its runs are to be scored."""
+        return measurement_of(self.protocol, self.benchmark)
 
     def _is_split(self, name: str, split: Split) -> bool:
         """Whether a run's split is the one asked for; of one in a file the content counts, not the name."""
@@ -147,11 +164,12 @@ def _one_per_seed(runs: Sequence[Run], score_every: int | None) -> list[Run]:
 
 def plain_protocol(protocol: Protocol) -> dict[str, Any]:
     """A protocol's deciding fields; where a weight file lies does not decide, nor how no validation would go."""
-    data = protocol.model_dump(mode="json", exclude={"name", "title", "note", "epochs", "split", "score_every"})
+    observed = fields_that("measures", type(protocol)) | fields_that("observes", type(protocol))
+    data = protocol.model_dump(mode="json", exclude={"name", "title", "note", "epochs", "split", *observed})
     if str(data.get("encoder_weights")).endswith(WEIGHT_FILES):
         data["encoder_weights"] = "file"
     if data["validation"] is None:
-        del data["validation_share"], data["validate_every"]
+        del data["validation_share"]
     return data
 
 

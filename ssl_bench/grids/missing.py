@@ -27,17 +27,16 @@ COSTLY = (
     "iterations",
     "precision",
     "compile",
-    "score_every",
-    "validate_every",
 )  # fields of a protocol that decide what an iteration, or how many of them, cost
 
 
 @dataclass(frozen=True)
 class Lack:
-    """A run that a grid wants and the store does not have finished."""
+    """A run that a grid wants and the store does not have finished, or not scored in the way that is wanted."""
 
     place: Place
     seed: int
+    is_trained: bool = False
 
 
 def wanted_runs(
@@ -69,10 +68,21 @@ def lacking(wanted: Mapping[str, Place], seeds: Sequence[int], runs: Sequence[Ru
     """
     cells = list(wanted.values())
     there = [
-        {run.spec.seed for run in own if place.cell.protocol.score_every in (None, run.spec.protocol.score_every)}
+        {run.spec.seed: run for run in own if _has_points(run, place)}
         for place, own in zip(cells, select(runs, [place.cell for place in cells]), strict=True)
     ]
-    return [Lack(place, seed) for seed in seeds for place, own in zip(cells, there, strict=True) if seed not in own]
+    return [
+        Lack(place, seed, is_trained=seed in own)
+        for seed in seeds
+        for place, own in zip(cells, there, strict=True)
+        if seed not in own or not own[seed].is_scored(place.cell.measurement)
+    ]
+
+
+def _has_points(run: Run, place: Place) -> bool:
+    """Whether a run scored the test set in training as often as the place asks for."""
+    wanted, own = place.cell.protocol.score_every, run.spec.protocol.score_every
+    return wanted is None or (own is not None and wanted % own == 0)
 
 
 def require_one_precision(wanted: Mapping[str, Place], specs: Sequence[RunSpec], runs: Sequence[Run]) -> None:
@@ -139,7 +149,7 @@ def requests(lacks: Sequence[Lack]) -> list[Request]:
 
 
 def estimated_seconds(lack: Lack, runs: Sequence[Run]) -> float | None:
-    """How long a run took before, training and scoring together, on whatever machine it had; None if never.
+    """Estimate how long a missing run takes, from the times of finished runs; None where there is none like it.
 
     That of the same cell with other seeds, else of its method on that data under the same protocol, else under one that
     costs as much: of the same network, sides, batches, length and precision.
@@ -161,8 +171,7 @@ def estimated_seconds(lack: Lack, runs: Sequence[Run]) -> float | None:
     same = [run for run in finished if place.cell.matches(run)]
     alike = [run for run in finished if plain_protocol(run.spec.protocol) in wanted(run)]
     times = [
-        run.result["train_seconds"] + run.result["score_seconds"]
-        for run in same or alike or filter(costs_as_much, finished)
+        run.result["train_seconds"] + run.headline.seconds for run in same or alike or filter(costs_as_much, finished)
     ]
     return statistics.fmean(times) if times else None
 
@@ -171,5 +180,9 @@ def _identity(place: Place) -> str:
     """Two places with the same text ask for the same runs."""
     cell = place.cell
     protocol = sorted(plain_protocol(cell.protocol).items(), key=lambda item: item[0])
-    return str((cell.benchmark.name, place.column.labeled, cell.method, sorted(cell.hyperparameters.items()), protocol,
-                cell.protocol.split, cell.protocol.epochs))  # fmt: skip
+    length, every = (cell.protocol.split, cell.protocol.epochs), cell.protocol.score_every
+    hyperparameters = sorted(cell.hyperparameters.items())
+    return str((
+        cell.benchmark.name, place.column.labeled, cell.method, hyperparameters, protocol, length, every,
+        cell.measurement.key,
+    ))  # fmt: skip

@@ -15,8 +15,10 @@ from ssl_bench.store import RunFolder, Store
 from ssl_bench.training.device import set_determinism
 from ssl_bench.training.job import Job
 from ssl_bench.training.provenance import provenance
+from ssl_bench.training.rescore import rescore
 from ssl_bench.training.stop import TIME_IS_UP, StopSignal
-from ssl_bench.training.trainer import Display, train
+from ssl_bench.training.train import train
+from ssl_bench.training.waiting import Display
 
 PROGRESS_SECONDS = 1.0
 
@@ -84,13 +86,14 @@ def _run_one(
         folder = store.folder(job.spec)
         console.begin_run(number, total, job)
         origin = provenance(job.method, device)
-        if folder.is_finished:
+        is_finished = folder.is_finished
+        if is_finished and folder.is_scored(job.measurement):
             outcome.already_finished += 1
             same = (folder.read() or {})["provenance"].get("method_source_sha256") == origin["method_source_sha256"]
             console.end_run("finished before" if same else "finished before, by another text of its method's file")
             return True
         try:
-            train(job, folder, device, stop, _Noting(console, folder), origin)
+            (rescore if is_finished else train)(job, folder, device, stop, _Noting(console, folder), origin)
         except (RunFailedError, UserError) as error:
             outcome.failures.append(f"{job.spec.label}: {error}")
             outcome.user_error |= isinstance(error, UserError)
@@ -100,12 +103,17 @@ def _run_one(
             raise
         except Exception as error:  # a fault of one run, or of a user's method, never costs the others
             reason = f"{type(error).__name__}: {error}"
-            folder.crash(reason, traceback.format_exc())
-            outcome.failures.append(f"{job.spec.label}: {reason}; see {folder.path / 'traceback.txt'}")
+            if not is_finished:
+                folder.crash(reason, traceback.format_exc())
+            outcome.failures.append(f"{job.spec.label}: {reason}; see {folder.traceback}")
             console.end_run(f"failed: {reason}")
             return True
-        outcome.trained += 1
-        console.end_run("finished")
+        if is_finished:
+            outcome.scored += 1
+            console.end_run("scored")
+        else:
+            outcome.trained += 1
+            console.end_run("finished")
         return True
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.launch.contract import OPTIONS, REGISTRY, Launcher, LaunchOptions, PlannedRun
 from ssl_bench.launch.task import Outcome, run_task
@@ -72,7 +73,9 @@ def train(planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launch
     """
     from ssl_bench.training.plan import short_ramps
 
-    for remark in short_ramps([job for _, job in planned]):
+    jobs = [job for _, job in planned]
+    store.require_current({(job.spec.benchmark, job.spec.method) for job in jobs})
+    for remark in [*short_ramps(jobs), *_trained_again(jobs, store)]:
         log.info("note: %s", remark)
     outcome = launcher.run([PlannedRun(job, run_task(request, job, place, store)) for request, job in planned], store)
     if outcome.time_is_up:
@@ -82,6 +85,15 @@ def train(planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launch
             done, len(planned),
         )  # fmt: skip
     return outcome
+
+
+def _trained_again(jobs: Sequence[Job], store: Store) -> list[str]:
+    """Say which finished runs are trained again for curves that only a training can give."""
+    again = sum(store.lacks_curves(job.spec) for job in jobs)
+    if not again:
+        return []
+    runs = quantity(again, "finished run")
+    return [f"score_every and validate_every need the training: {runs} without these curves will be trained again"]
 
 
 def log_failures(outcome: Outcome) -> None:

@@ -13,7 +13,7 @@ from typing import Protocol, Self
 
 from ssl_bench.errors import InterruptedRunError
 from ssl_bench.launch.task import Outcome, Task
-from ssl_bench.store import Run, Store
+from ssl_bench.store import Store
 from ssl_bench.training.stop import TIME_IS_UP, StopSignal
 
 TICK = 0.3  # seconds between two looks at the processes
@@ -108,10 +108,10 @@ def run_pool(
                 raise InterruptedRunError(stop.signal_number)
             for task in list(waiting):
                 assert task.spec is not None
-                folder = store.folder(task.spec)
-                if not folder.is_finished and (not pool.has_room or store.is_claimed(task.spec)):
+                is_done = task.is_done(store)
+                if not is_done and (not pool.has_room or store.is_claimed(task.spec)):
                     continue
-                if folder.is_finished:  # perhaps since a moment ago, by the process that has let go of it
+                if is_done:  # perhaps since a moment ago, by the process that has let go of it
                     outcome.already_finished += 1
                     done += 1
                     console.ended(task, "finished before", done, total)
@@ -123,10 +123,12 @@ def run_pool(
     return outcome
 
 
-def explain(task: Task, code: int, run: Run | None) -> str | None:
-    """Say why a process that trained one run did not finish it; None where it did."""
-    if run is not None and run.status == "finished":
+def explain(task: Task, code: int, store: Store) -> str | None:
+    """Say why a process that trained or scored one run did not finish it; None where it did."""
+    assert task.spec is not None
+    if task.is_done(store):
         return None
+    run = store.find(task.spec)
     if code < 0:
         return f"killed by {signal.Signals(-code).name}; the same command goes on from its last checkpoint"
     if run is not None and run.error is not None:
@@ -137,7 +139,7 @@ def explain(task: Task, code: int, run: Run | None) -> str | None:
 def settle(task: Task, code: int, store: Store, outcome: Outcome) -> str:
     """Count a run whose process has ended with an exit code; returns how it went."""
     assert task.spec is not None
-    reason = explain(task, code, store.find(task.spec))
+    reason = explain(task, code, store)
     if reason is None:
         outcome.trained += 1
         return "finished"

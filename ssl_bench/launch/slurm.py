@@ -75,7 +75,7 @@ class Slurm(Launcher):
         """Submit the runs that are neither finished, nor being trained, nor in the queue already."""
         queued, tasks = self.queue(store.root), [one.task for one in planned]
         specs = {task: task.spec for task in tasks if task.spec is not None}
-        finished = [task for task, spec in specs.items() if store.folder(spec).is_finished]
+        finished = [task for task in specs if task.is_done(store)]
         missing = [
             task
             for task, spec in specs.items()
@@ -253,7 +253,7 @@ def queue(results_root: Path) -> list[Submission]:
 
 def _name(task: Task) -> str:
     """What a task is recognised by: its run, or where it has none its log."""
-    return task.log.name if task.spec is None else task.spec.hash
+    return task.log.name if task.spec is None else task.spec.run_id
 
 
 def _minutes(text: str) -> int:

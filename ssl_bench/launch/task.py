@@ -6,13 +6,13 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ssl_bench.cards import RunSpec
-from ssl_bench.command import COMMAND, run_words, typed_command
+from ssl_bench.cards import Measurement, RunSpec
+from ssl_bench.command import COMMAND, run_words, setting_words, typed_command
 from ssl_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Outcome:
     """
 
     trained: int = 0
+    scored: int = 0
     already_finished: int = 0
     failures: list[str] = field(default_factory=list)
     user_error: bool = False
@@ -39,13 +40,14 @@ class Outcome:
 class Task:
     """`words` follow `ssl-bench`, without `--device`; what the process prints is added to the file `log`.
 
-    `spec` is there where the work is one run.
+    `spec` and `measurement` are there where the work is one run, trained or scored.
     """
 
     label: str
     words: tuple[str, ...]
     log: Path
     spec: RunSpec | None = None
+    measurement: Measurement | None = None
     command: str = field(default_factory=lambda: typed_command())
 
     def program(self, device: str) -> list[str]:
@@ -85,6 +87,12 @@ class Task:
         except OSError as error:
             raise UserError(f"{self.log}: cannot be written: {error.strerror}") from None
 
+    def is_done(self, store: Store) -> bool:
+        """Whether the run is finished and has the scores that are wanted."""
+        assert self.spec is not None
+        folder = store.folder(self.spec)
+        return folder.is_finished and (self.measurement is None or folder.is_scored(self.measurement))
+
     def last_words(self) -> str:
         """The last line of its log, where there is any."""
         try:
@@ -92,6 +100,14 @@ class Task:
         except OSError:
             return ""
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def score_task(job: Job, settings: Mapping[str, Any], dataset: str | None, place: Sequence[str], store: Store) -> Task:
+    """The scoring of one finished run as a process of its own; arguments as in `api.score` and `run_task`."""
+    folder = store.folder(job.spec)
+    words = ["score", str(folder.path), *setting_words(settings)]
+    words += [] if dataset is None else ["--dataset", dataset]
+    return Task(job.spec.label, (*words, *place), folder.log, job.spec, job.measurement)
 
 
 def run_task(request: Request, job: Job, place: Sequence[str], store: Store) -> Task:
@@ -108,4 +124,4 @@ def run_task(request: Request, job: Job, place: Sequence[str], store: Store) -> 
         (job.spec.method,), request.benchmark.option, request.labeled, request.protocol, (job.spec.seed,),
         request.settings,
     )  # fmt: skip
-    return Task(job.spec.label, (*words, *place), store.folder(job.spec).path / "log.txt", job.spec)
+    return Task(job.spec.label, (*words, *place), store.folder(job.spec).log, job.spec, job.measurement)

@@ -10,14 +10,11 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 
-import numpy as np
-
-from ssl_bench.cards import FRACTIONS, Grid, Metric, metric_title
-from ssl_bench.errors import UserError
+from ssl_bench.cards import METRICS, Grid, MetricName
 from ssl_bench.grids.aim import Place
 from ssl_bench.reporting.published import Published, differences, published
-from ssl_bench.reporting.scores import undefined
-from ssl_bench.reporting.statistics import Scores, compare, holm
+from ssl_bench.reporting.scores import cell_scores, undefined
+from ssl_bench.reporting.statistics import CellScores, compare, holm
 from ssl_bench.reporting.table import Cell, Table
 from ssl_bench.store import Run
 
@@ -59,46 +56,21 @@ class Record:
     """One cell of a table with everything that is said of it; numbers in the metric's printed unit."""
 
     place: Place
-    metric: Metric
+    metric: MetricName
     runs: Sequence[Run]
     published: Published | None
-    scores: Scores | None = field(repr=False)
+    scores: CellScores | None = field(repr=False)
     interval: tuple[float, float] | None = None
     best: Paired = Paired()
     baseline: Paired = Paired()
     verdict: str = ""
+    unscored: int = 0  # runs without scores by the metric
     reasons: tuple[str, ...] = ()  # why published and measured cannot be compared, in full
 
     @property
     def mean(self) -> float | None:
         """Mean over seeds of the mean over cases."""
         return None if self.scores is None else self.scores.mean
-
-
-def case_scores(runs: Sequence[Run], metric: Metric, network: str | None = None) -> Scores | None:
-    """Gather the predictor's (or another network's) scores per case, over runs that differ in their seed alone.
-
-    Returns:
-        Per cent for DSC and Jaccard, pixels or voxels for distances; None for no runs.
-
-    """
-    if not runs:
-        return None
-    scale = 100.0 if metric in FRACTIONS else 1.0
-    sums, counts, cases = [], [], None
-    for run in runs:
-        frame = run.cases
-        own = frame[frame["network"] == (network or run.result["predictor"])]
-        grouped = own.groupby("case", sort=True)[metric]
-        summed = grouped.sum()
-        names = tuple(summed.index)
-        cases = names if cases is None else cases
-        if names != cases:
-            raise UserError(f"{run.path}: other test cases than {runs[0].path}")
-        sums.append(summed.to_numpy(dtype=float) * scale)
-        counts.append(grouped.count().to_numpy(dtype=np.int64))
-    assert cases is not None
-    return Scores(tuple(run.spec.seed for run in runs), cases, np.stack(sums), np.stack(counts))
 
 
 def analyse(
@@ -152,7 +124,7 @@ def statistics_table(grid: Grid, records: Sequence[Sequence[Sequence[Record | No
         place, scores, interval = one.place, one.scores, one.interval
         where = f"{place.column.title} {place.benchmark.name} {place.column.labeled}".strip()
         rows.append([
-            place.row.title, where, metric_title(one.metric, place.benchmark.dimensions), str(len(one.runs)),
+            place.row.title, where, place.benchmark.heading(one.metric), str(len(one.runs)),
             str(len(scores.cases)), Cell(f"{one.mean:.2f}", one.mean, runs=tuple(run.path.name for run in one.runs)),
             _number(scores.sd_over_seeds), _number(scores.sd_over_cases),
             "—" if interval is None else Cell(f"{interval[0]:.2f} to {interval[1]:.2f}", interval[0]),
@@ -186,23 +158,24 @@ def _line(grid: Grid, one: Record) -> list[object]:
     low, high = one.interval or (None, None)
     values: list[object] = [
         grid.name, place.benchmark.name, place.column.labeled, place.column.title, place.row.title, place.method,
-        metric_title(one.metric, place.benchmark.dimensions), given and given.value, given and given.source,
+        place.benchmark.heading(one.metric), given and given.value, given and given.source,
         one.verdict, "; ".join(one.reasons), len(one.runs), scores and len(scores.cases),
-        undefined(one.runs, one.metric), one.mean,
+        undefined(one.runs, one.metric, place.cell.measurement), one.mean,
         scores and scores.sd_over_seeds, scores and scores.sd_over_cases, low, high,
         *asdict(one.best).values(), *asdict(one.baseline).values(), " ".join(run.path.name for run in one.runs),
     ]  # fmt: skip
     return [round(value, 6) if isinstance(value, float) else value for value in values]
 
 
-def _record(grid: Grid, place: Place | None, runs: Sequence[Run], metric: Metric) -> Record | None:
+def _record(grid: Grid, place: Place | None, runs: Sequence[Run], metric: MetricName) -> Record | None:
     if place is None:
         return None
     given = published(grid, place.row, place.column, metric)
-    scored = [run for run in runs if metric in run.result["scores"][run.result["predictor"]]]
-    scores = case_scores(scored, metric)
+    measurement = place.cell.measurement
+    scored = [run for run in runs if run.scored(measurement, metric) is not None]
+    scores = cell_scores(scored, metric, measurement)
     interval = None if scores is None else scores.interval()
-    record = Record(place, metric, scored, given, scores, interval)
+    record = Record(place, metric, scored, given, scores, interval, unscored=len(runs) - len(scored))
     verdict, reasons = _verdict(record)
     return replace(record, verdict=verdict, reasons=reasons)
 
@@ -229,7 +202,7 @@ def _compared(grid: Grid, family: dict[int, Record]) -> dict[int, Record]:
     measured = {r: one for r, one in family.items() if one.mean is not None}
     if len(measured) < 2:
         return {}
-    larger = next(iter(measured.values())).metric in FRACTIONS
+    larger = METRICS[next(iter(measured.values())).metric].larger_is_better
 
     def quality(one: Record) -> float:
         assert one.mean is not None

@@ -10,9 +10,9 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 
-from ssl_bench.cards import FRACTIONS, Grid, Metric, load_benchmark, metric_title, share
+from ssl_bench.cards import METRICS, Grid, MetricName, load_benchmark, share
 from ssl_bench.command import quantity
-from ssl_bench.grids.aim import Target, aim
+from ssl_bench.grids.aim import Place, Target, aim
 from ssl_bench.method import SSLMethod
 from ssl_bench.reporting.draw import (
     Example,
@@ -68,7 +68,7 @@ def paper_figure(
     found = gather(aim(grid, target, methods), target, runs, methods)
     drawn = {"curves": _curves, "shares": _shares, "examples": _examples, "moments": _moments}[grid.kind]
     figure, remarks = drawn(found)
-    missing = tuple(fill_commands([*found.above, *found.body], view))
+    missing = tuple(fill_commands([*found.above, *found.body], view, grid.metrics))
     notes = [*remarks, *damage_notes(found.damaged), *protocol_notes(target, found.body), *origin(found.runs)]
     notes += missing_notes(grid, target, [*found.above, *found.body], missing, view)
     return FigureReport(found.grid, figure, tuple(notes), found.runs, missing)
@@ -122,14 +122,14 @@ def _share_panels(found: Gathered) -> list[Panel]:
         shares = sorted(own, key=share)
         lines = []
         for row in found.body:
-            at = {place: _by_seed(row[own[text]][1], metric) for place, text in enumerate(shares)}
+            at = {x: _by_seed(*row[own[text]], metric) for x, text in enumerate(shares)}
             seeds = sorted({seed for scores in at.values() for seed in scores})
             place = next((place for place, _ in row if place is not None), None)
             if place is not None and seeds:
                 y = [[at[x].get(seed, np.nan) for x in range(len(shares))] for seed in seeds]
                 lines.append(Line(place.row.title, np.arange(len(shares), dtype=float), np.array(y)))
         for upper in found.above:
-            scores = _by_seed(upper[next(iter(own.values()))][1], metric)
+            scores = _by_seed(*upper[next(iter(own.values()))], metric)
             if scores and found.upper is not None:
                 level = np.repeat([[score] for score in scores.values()], len(shares), axis=1)
                 lines.append(Line(found.upper.rows[0].title, np.arange(len(shares), dtype=float), level))
@@ -138,7 +138,7 @@ def _share_panels(found: Gathered) -> list[Panel]:
             Panel(
                 f"Performance\n{benchmark.title}",
                 "labelled",
-                metric_title(metric, benchmark.dimensions),
+                benchmark.heading(metric),
                 tuple(lines),
                 ticks,
             )
@@ -146,8 +146,9 @@ def _share_panels(found: Gathered) -> list[Panel]:
     return panels
 
 
-def _by_seed(runs: Sequence[Run], metric: Metric) -> dict[int, float]:
-    scores = {run.spec.seed: seed_scores([run], metric) for run in runs}
+def _by_seed(place: Place | None, runs: Sequence[Run], metric: MetricName) -> dict[int, float]:
+    measurement = None if place is None else place.cell.measurement
+    scores = {run.spec.seed: seed_scores([run], metric, measurement) for run in runs}
     return {seed: values[0] for seed, values in scores.items() if values}
 
 
@@ -204,22 +205,20 @@ def _rows_of(data: str, runs: Sequence[Run | None]) -> list[Example]:
 
 def case_metric_title(run: Run) -> str:
     """The metric that stands beside a case's picture, and that its best and worst cases were told by: the first."""
-    return metric_title(_first_metric(run), run.spec.protocol.dimensions)
+    return run.headline.measurement.heading(_first_metric(run))
 
 
-def _first_metric(run: Run) -> Metric:
-    metrics = run.spec.protocol.metrics
-    assert metrics != "auto"
-    return metrics[0]
+def _first_metric(run: Run) -> MetricName:
+    return run.headline.measurement.metrics[0]
 
 
 def case_score(run: Run | None, case: str) -> str:
     """A case's first metric by the predictor, mean over classes, as text; empty where it is undefined or not run."""
     if run is None:
         return ""
-    metric, frame = _first_metric(run), run.cases
+    metric, frame = _first_metric(run), run.headline.cases
     values = frame[(frame["network"] == run.result["predictor"]) & (frame["case"] == case)][metric].dropna()
-    return f"{values.mean() * (100 if metric in FRACTIONS else 1):.1f}" if len(values) else ""
+    return f"{values.mean() * METRICS[metric].scale:.1f}" if len(values) else ""
 
 
 def _moments(found: Gathered) -> tuple[Figure, list[str]]:

@@ -8,14 +8,23 @@ from ssl_bench.grids.missing import Lack, estimated_seconds
 from ssl_bench.reporting.table import Table
 from ssl_bench.store import Run
 
+RUN, SCORES = "run", "scores"
+
 
 def lack_table(lacks: Sequence[Lack], wanted: int, runs: Sequence[Run]) -> Table:
     """List the missing runs by data set, share, protocol and method, with an estimate of the time that they take."""
-    groups: dict[tuple[str, str, str, str, str], list[Lack]] = {}
+    groups: dict[tuple[str, str, str, str, str, str], list[Lack]] = {}
     for lack in lacks:
         place = lack.place
         settings = " ".join(f"{key}={value}" for key, value in place.settings.items())
-        key = (place.benchmark.name, place.column.labeled, place.protocol, place.method, settings)
+        key = (
+            place.benchmark.name,
+            place.column.labeled,
+            place.protocol,
+            place.method,
+            settings,
+            SCORES if lack.is_trained else RUN,
+        )
         groups.setdefault(key, []).append(lack)
     rows, known, unknown = [], 0.0, 0
     for key, own in groups.items():
@@ -24,9 +33,12 @@ def lack_table(lacks: Sequence[Lack], wanted: int, runs: Sequence[Run]) -> Table
         time = "unknown" if each is None else f"{each * len(own) / 3600:.2f}"
         rows.append([*key, ", ".join(str(lack.seed) for lack in own), time])
     notes = [f"{len(lacks)} of {wanted} runs are missing; {wanted - len(lacks)} are there."]
+    scores = sum(lack.is_trained for lack in lacks)
+    if scores:
+        notes.append(f"{scores} of them are trained and lack scores alone, which need no training.")
     if len(lacks) > unknown:
         notes.append(f"Estimated from finished runs like them, one after the other: {known / 3600:.2f} hours.")
     if unknown:
         notes.append(f"{unknown} of them cannot be estimated: no run like them has finished.")
-    header = ["Data set", "Labelled", "Protocol", "Method", "Settings", "Seeds", "Hours"]
+    header = ["Data set", "Labelled", "Protocol", "Method", "Settings", "Missing", "Seeds", "Hours"]
     return Table("Missing runs", header, rows, frozenset({"Hours"}), notes)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_bench.atomic import WEIGHT_FILES
-from ssl_bench.cards import Grid
+from ssl_bench.cards import Grid, MetricName
 from ssl_bench.command import quantity, run_words, setting_words
 from ssl_bench.store import Run
 
@@ -156,16 +156,16 @@ def _seeds(body: Body) -> list[int]:
     return sorted({run.spec.seed for row in body for _, own in row for run in own}) or SEEDS
 
 
-def fill_commands(body: Body, view: View) -> list[str]:
+def fill_commands(body: Body, view: View, metrics: Sequence[MetricName]) -> list[str]:
     """Commands that train what is missing: one for all methods of a data set, share and settings.
 
-    A cell lacks a run where it has none of a seed that another cell has.
+    A cell lacks a run where it has none of a seed that another cell has, scored by the metrics that are shown.
     """
     seeds = _seeds(body)
     groups: dict[str, tuple[Place, list[str]]] = {}
     for row in body:
         for place, own in row:
-            if place is not None and not {run.spec.seed for run in own}.issuperset(seeds):
+            if place is not None and not _scored_seeds(place, own, metrics).issuperset(seeds):
                 key = f"{place.column.dataset} {place.column.labeled} {place.protocol} {sorted(place.settings.items())}"
                 groups.setdefault(key, (place, []))[1].append(place.method)
     commands = [
@@ -176,3 +176,10 @@ def fill_commands(body: Body, view: View) -> list[str]:
         for place, names in groups.values()
     ]  # fmt: skip
     return [shlex.join(["ssl-bench", *words, *view.options]) for words in commands]
+
+
+def _scored_seeds(place: Place, runs: Sequence[Run], metrics: Sequence[MetricName]) -> set[int]:
+    """Seeds of the runs that have scores by these metrics, of those that the data set is scored by."""
+    measurement = place.cell.measurement
+    wanted = [metric for metric in metrics if metric in measurement.metrics]
+    return {run.spec.seed for run in runs if all(run.scored(measurement, metric) for metric in wanted)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from ssl_bench.cards import FRACTIONS, Grid, Metric, metric_title
+from ssl_bench.cards import METRICS, Grid, MetricName
 from ssl_bench.grids.aim import Place
 from ssl_bench.reporting.gather import Body
 from ssl_bench.reporting.scores import mean_and_deviation, seed_scores
@@ -33,8 +33,12 @@ def oracle_table(grid: Grid, body: Body) -> Table | None:
     rows = []
     for row in body:
         for place, own in row:
-            scored = [run for run in own if run.test_curve is not None and seed_scores([run], metric)]
-            if place is not None and scored:
+            if place is None:
+                continue
+            measurement = place.cell.measurement
+            with_curve = [run for run in own if run.test_curve is not None and metric in run.test_curve]
+            scored = [run for run in with_curve if seed_scores([run], metric, measurement)]
+            if scored:
                 rows.append(_row(place, scored, metric))
     if not rows:
         return None
@@ -43,16 +47,16 @@ def oracle_table(grid: Grid, body: Body) -> Table | None:
     )
 
 
-def _row(place: Place, runs: Sequence[Run], metric: Metric) -> list[str | Cell]:
-    best = max if metric in FRACTIONS else min
-    scored = seed_scores(runs, metric)
+def _row(place: Place, runs: Sequence[Run], metric: MetricName) -> list[str | Cell]:
+    best = max if METRICS[metric].larger_is_better else min
+    scored = seed_scores(runs, metric, place.cell.measurement)
     chosen = [best(own, *_on_the_way(run, metric)) for run, own in zip(runs, scored, strict=True)]
     mean, mean_chosen, luckiest = statistics.fmean(scored), statistics.fmean(chosen), best(chosen)
     hashes = tuple(run.path.name for run in runs)
     return [
         place.row.title,
         f"{place.column.title} {place.benchmark.name} {place.column.labeled}".strip(),
-        metric_title(metric, place.benchmark.dimensions),
+        place.benchmark.heading(metric),
         str(len(runs)),
         Cell(mean_and_deviation(scored), mean, runs=hashes),
         Cell(mean_and_deviation(chosen), mean_chosen, runs=hashes),
@@ -62,7 +66,7 @@ def _row(place: Place, runs: Sequence[Run], metric: Metric) -> list[str | Cell]:
     ]
 
 
-def _on_the_way(run: Run, metric: Metric) -> list[float]:
+def _on_the_way(run: Run, metric: MetricName) -> list[float]:
     curve = run.test_curve
     assert curve is not None
-    return [float(value) * (100 if metric in FRACTIONS else 1) for value in curve[metric].dropna()]
+    return [float(value) * METRICS[metric].scale for value in curve[metric].dropna()]

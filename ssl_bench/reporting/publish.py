@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from ssl_bench.atomic import require_folder, write_bytes, writing
-from ssl_bench.cards import Metric, dotted, metric_title
+from ssl_bench.cards import Measurement, MetricName, dotted
 from ssl_bench.reporting.draw import Example, Line, Panel, example_figure, line_figure, render
 from ssl_bench.reporting.figures import FigureReport, case_metric_title, case_score
 from ssl_bench.reporting.scores import mean_and_deviation, seed_scores
@@ -119,10 +119,11 @@ def _overview(reports: Sequence[TableReport | FigureReport]) -> Table:
 
 
 def _run_page(run: Run) -> RunPage:
+    tables = tuple(_networks(run, scores.measurement) for scores in run.scores.values())
     facts = (
         ("Specification", _rows(run.spec.model_dump(mode="json"))),
         ("Provenance", _rows(run.provenance)),
-        ("Costs", _rows({key: value for key, value in run.result.items() if key != "scores"})),
+        ("Costs", _rows(run.result)),
     )
     pictures = [
         Picture("Training curves", f"curves-{run.path.name}", {"svg": render(line_figure(_panels(run)), "svg")})
@@ -137,23 +138,24 @@ def _run_page(run: Run) -> RunPage:
             content = render(example_figure([run.result["predictor"]], examples), "png")
             title = f"{words} by {case_metric_title(run)}"
             pictures.append(Picture(title, f"{why}-{run.path.name}", {"png": content}))
-    return RunPage(run.path.name, run.spec.label, facts, tuple(pictures), (_networks(run),))
+    return RunPage(run.path.name, run.spec.label, facts, tuple(pictures), tables)
 
 
-def _networks(run: Run) -> Table:
-    """Scores of every network of a run."""
-    metrics, dimensions = run.spec.protocol.metrics, run.spec.protocol.dimensions
-    assert metrics != "auto"
-    titles = [metric_title(metric, dimensions) for metric in metrics]
+def _networks(run: Run, measurement: Measurement) -> Table:
+    """Scores of every network of a run in one measurement."""
+    titles = [measurement.heading(metric) for metric in measurement.metrics]
     rows: list[list[str | Cell]] = []
-    for network in run.result["scores"]:
+    for network in run.scores[measurement.key].summary:
         scored = " (scored)" if network == run.result["predictor"] else ""
-        rows.append([f"{network}{scored}", *(_score(run, metric, network) for metric in metrics)])
-    return Table("Scores of every network", ["Network", *titles], rows, frozenset(titles))
+        cells = [_score(run, metric, measurement, network) for metric in measurement.metrics]
+        rows.append([f"{network}{scored}", *cells])
+    how = measurement.settings if len(run.scores) > 1 else {}
+    heading = ", ".join(["Scores of every network", *(f"{key} = {value}" for key, value in how.items())])
+    return Table(heading, ["Network", *titles], rows, frozenset(titles))
 
 
-def _score(run: Run, metric: Metric, network: str) -> Cell:
-    values = seed_scores([run], metric, network)
+def _score(run: Run, metric: MetricName, measurement: Measurement, network: str) -> Cell:
+    values = seed_scores([run], metric, measurement, network)
     return Cell(mean_and_deviation(values), values[0] if values else None)
 
 

@@ -9,7 +9,18 @@ from functools import cache
 from typing import Any
 
 from ssl_bench import PUBLISHED_DIR
-from ssl_bench.cards import METRICS, Column, Grid, Metric, Row, load_protocol, protocol_keys, share
+from ssl_bench.cards import (
+    METRICS,
+    SEEING,
+    Column,
+    Grid,
+    MetricName,
+    Row,
+    load_protocol,
+    measurement_of,
+    protocol_keys,
+    share,
+)
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Place
 from ssl_bench.grids.match import plain_protocol
@@ -18,7 +29,7 @@ from ssl_bench.store import Run
 
 PROTOCOLS = ("paper", "released-code")  # under which a measured number may be held against a published one
 COPIED = "copied from the original paper"
-NEUTRAL = {"precision", "compile", "channels_last", "window_batch", "log_every", "metrics"}  # no more than rounding
+NEUTRAL = {"precision", "compile", "channels_last"}  # no more than rounding
 NETWORK = {"network", "encoder", "encoder_weights", "output_stride", "aspp", "aspp_dropout", "input_mean", "input_std",
            "filters", "dropout"}  # fmt: skip
 
@@ -36,7 +47,7 @@ class Published:
         return COPIED in self.source
 
 
-def published(grid: Grid, row: Row, column: Column, metric: Metric) -> Published | None:
+def published(grid: Grid, row: Row, column: Column, metric: MetricName) -> Published | None:
     """Return the paper's number for a row and column of one of its tables, None where it has none."""
     if grid.exhibit != "table":
         return None
@@ -113,7 +124,9 @@ def _differing(place: Place, run: Run, name: str) -> set[str]:
     reference = plain_protocol(card.resolved(place.benchmark, run.spec.train_count, "cpu"))
     actual = plain_protocol(run.spec.protocol)
     keys = (reference.keys() | actual.keys()) - NEUTRAL
-    return {key for key in keys if reference.get(key) != actual.get(key)}
+    wanted, scored = measurement_of(card, place.benchmark), place.cell.measurement
+    differing = {key for key in SEEING if getattr(wanted, key) != getattr(scored, key)}
+    return differing | {key for key in keys if reference.get(key) != actual.get(key)}
 
 
 def _listed(texts: Any, most: int = 4) -> str:

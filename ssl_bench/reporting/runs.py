@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ssl_bench.cards import dotted, metric_title
+from ssl_bench.cards import HEADLINE, METRICS, Measurement, dotted
 from ssl_bench.command import quantity, toml_value
 from ssl_bench.errors import UserError
 from ssl_bench.reporting.notes import CASES, origin
@@ -17,7 +17,7 @@ from ssl_bench.store import Entry, Run, RunFolder, spec_of
 MOST = 60  # finished runs that `status` lists one by one
 
 
-def comparison_table(runs: Sequence[Run], titles: dict[str, str]) -> Table:
+def comparison_table(runs: Sequence[Run], titles: Mapping[str, str], measurement: Measurement) -> Table:
     """Compare the methods of one request: a row per method, metrics as mean ± standard deviation over seeds.
 
     Where there are several foreground classes, a method's row is their mean, and theirs stand below it.
@@ -25,25 +25,25 @@ def comparison_table(runs: Sequence[Run], titles: dict[str, str]) -> Table:
     Args:
         runs: finished runs that differ in method and seed alone.
         titles: how each method's name is printed.
+        measurement: how they are scored.
 
     """
     spec = runs[0].spec
-    metrics, dimensions = spec.protocol.metrics, spec.protocol.dimensions
-    assert metrics != "auto"
-    headings = [metric_title(metric, dimensions) for metric in metrics]
+    metrics, dimensions = measurement.metrics, spec.protocol.dimensions
+    headings = [measurement.heading(metric) for metric in metrics]
     rows, notes = [], []
     for method in dict.fromkeys(run.spec.method for run in runs):
         own = [run for run in runs if run.spec.method == method]
-        scores = [mean_and_deviation(seed_scores(own, metric)) for metric in metrics]
+        scores = [mean_and_deviation(seed_scores(own, metric, measurement)) for metric in metrics]
         minutes = sum(run.result["train_seconds"] for run in own) / len(own) / 60
         rows.append([titles[method], own[0].result["predictor"], *scores, str(len(own)), f"{minutes:.1f}"])
         for number, label in enumerate(spec.classes[1:] if len(spec.classes) > 2 else (), start=1):
-            of_class = [mean_and_deviation(seed_scores(own, metric, label=number)) for metric in metrics]
+            of_class = [mean_and_deviation(seed_scores(own, metric, measurement, label=number)) for metric in metrics]
             rows.append([f"  {label}", "", *of_class, "", ""])
-        for metric, heading in zip(metrics, headings, strict=True):
-            count = undefined(own, metric)
+        for metric, title in zip(metrics, headings, strict=True):
+            count = undefined(own, metric, measurement)
             if count:
-                notes.append(f"{titles[method]}: {count} values of {heading} were undefined and are not in the mean.")
+                notes.append(f"{titles[method]}: {count} values of {title} were undefined and are not in the mean.")
     columns = [*headings, "Seeds", "Training [min]"]
     note = spec.protocol.note
     labeled = f"{spec.labeled} of {spec.train_count} {CASES[dimensions]} labelled"
@@ -52,6 +52,21 @@ def comparison_table(runs: Sequence[Run], titles: dict[str, str]) -> Table:
         ["Method", "Network scored", *columns], rows, frozenset(columns),
         [*([f"Protocol {spec.protocol.name}: {note}"] if note else []), *origin(runs), *notes],
     )  # fmt: skip
+
+
+def scores_table(scored: Sequence[tuple[Run, Measurement]]) -> Table:
+    """List runs with the means of their predictors, each by its measurement."""
+    headings = {metric: one.heading(metric) for _, one in scored for metric in one.metrics}
+    metrics, titles = list(headings), list(headings.values())
+    rows = []
+    for run, measurement in scored:
+        values = [
+            mean_and_deviation(seed_scores([run], metric, measurement)) if metric in measurement.metrics else ""
+            for metric in metrics
+        ]
+        rows.append([run.path.name, run.spec.label, run.result["predictor"], *values])
+    header = ["Run", "Of", "Network scored", *titles]
+    return Table(f"{quantity(len(rows), 'run')} scored", header, rows, frozenset(titles))
 
 
 def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: bool = False) -> Table:
@@ -77,27 +92,28 @@ def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: 
         told = {entry.status: None} | ({queued[entry.hash]: None} if entry.hash in queued else {})  # each once
         rows.append([
             entry.benchmark, labeled, entry.protocol, entry.method, str(entry.seed), ", ".join(told),
-            f"{entry.iteration}/{entry.iterations}", _dsc([entry]), entry.hash,
+            f"{entry.iteration}/{entry.iterations}", _headline([entry]), entry.hash,
             apart.get(entry.hash, ""),
         ])  # fmt: skip
         if entry.error:
             notes.append(f"{entry.hash}: {entry.error}")
     for key, own in groups.items():
         seeds = len({entry.seed for entry in own})
-        rows.append([*key, quantity(seeds, "seed"), "finished", "", _dsc(own), quantity(len(own), "run"), ""])
+        rows.append([*key, quantity(seeds, "seed"), "finished", "", _headline(own), quantity(len(own), "run"), ""])
     begun = {entry.hash for entry in entries}
     waiting = sum(name not in begun for name in queued)
     if waiting:
         notes.append(f"{waiting} more wait in the cluster's queue.")
     if grouped:
         notes.append("Finished runs are counted in groups, which differ in seeds and settings; --every lists each.")
-    header = ["Data set", "Labelled", "Protocol", "Method", "Seed", "Status", "Iteration", "DSC [%]", "Run"]
+    headline = METRICS[HEADLINE].heading(2)  # a share, whose unit is the same in 2D and 3D
+    header = ["Data set", "Labelled", "Protocol", "Method", "Seed", "Status", "Iteration", headline, "Run"]
     if any(row[-1] for row in rows):
         header.append("Settings")
     else:
         rows = [row[:-1] for row in rows]
     return Table(
-        quantity(len(entries), "run"), header, rows, frozenset({"Labelled", "Seed", "Iteration", "DSC [%]"}), notes,
+        quantity(len(entries), "run"), header, rows, frozenset({"Labelled", "Seed", "Iteration", headline}), notes,
         unbroken=frozenset({"Status", "Run"}),
     )  # fmt: skip
 
@@ -138,9 +154,10 @@ def _settings(entry: Entry) -> dict[str, Any]:
     return dotted(own) | {key: value for key, value in dotted(identity).items() if key not in shown}
 
 
-def _dsc(entries: Sequence[Entry]) -> str:
-    """The DSC of one run, or of several from the lowest to the highest: they need not be alike."""
-    values = [100 * entry.dsc for entry in entries if entry.status == "finished" and entry.dsc is not None]
+def _headline(entries: Sequence[Entry]) -> str:
+    """The mean of the metric HEADLINE of one run, or the range of several."""
+    scale = METRICS[HEADLINE].scale
+    values = [scale * entry.headline for entry in entries if entry.status == "finished" and entry.headline is not None]
     if not values:
         return ""
     low, high = min(values), max(values)

@@ -13,7 +13,7 @@ SEED = 0
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value for == to return
-class Scores:
+class CellScores:
     """Per-case scores of one cell over seeds, in the metric's printed unit.
 
     A case may have several values, one for each foreground class; where some are undefined, the others count.
@@ -113,7 +113,7 @@ class Comparison:
     p_both: float | None
 
 
-def compare(a: Scores, b: Scores) -> Comparison | None:
+def compare(a: CellScores, b: CellScores) -> Comparison | None:
     """Compare two cells on the seeds and cases that both have: by Wilcoxon's test over cases, and over seeds and cases.
 
     The first asks whether these trained networks would differ on other cases, the second whether the methods, trained

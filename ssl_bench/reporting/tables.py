@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ssl_bench.cards import FRACTIONS, Column, Grid, Metric, Row, load_benchmark, metric_title
+from ssl_bench.cards import HEADLINE, METRICS, Column, Grid, MetricName, Row, load_benchmark
 from ssl_bench.grids.aim import Target, aim
 from ssl_bench.method import SSLMethod
 from ssl_bench.reporting.analysis import ENOUGH_SEEDS, FEW_SEEDS, Record, analyse, statistics_csv, statistics_table
@@ -18,7 +18,7 @@ from ssl_bench.reporting.scores import mean_and_deviation, seed_scores, undefine
 from ssl_bench.reporting.table import Cell, Emphasis, Table
 from ssl_bench.store import Run
 
-NO_RUN, NONE = "no run", "—"
+NO_RUN, NOT_SCORED, NONE = "no run", "not scored", "—"
 
 
 VERDICTS = {"above": "▲", "below": "▼", "inside": "="}
@@ -90,7 +90,7 @@ def paper_table(
     above = [] if found.upper is None else analyse(found.upper, found.above)
     rows = [*([] if found.upper is None else found.upper.rows), *grid.rows]
     layout = _Layout(grid, rows, methods, view, above + records, len(above))
-    missing = tuple(fill_commands([*found.above, *found.body], view))
+    missing = tuple(fill_commands([*found.above, *found.body], view, grid.metrics))
     notes = [*layout.notes(), *damage_notes(found.damaged), *protocol_notes(target, found.body), *origin(found.runs)]
     notes += _few_seeds(found)
     notes += missing_notes(grid, target, [*found.above, *found.body], missing, view)
@@ -113,7 +113,7 @@ def _shown_metrics(grid: Grid) -> Grid:
     """The grid with those of its metrics that its data sets are scored by."""
     scored = [load_benchmark(column.dataset).metrics for column in grid.columns]
     metrics = tuple(metric for metric in grid.metrics if all(metric in own for own in scored))
-    return grid.model_copy(update={"metrics": metrics or ("dsc",)})
+    return grid.model_copy(update={"metrics": metrics or (HEADLINE,)})
 
 
 class _Layout:
@@ -157,9 +157,9 @@ class _Layout:
                 for one in filter(None, cell):
                     if one.reasons and one.published and not one.published.is_copied:
                         reasons.setdefault("; ".join(one.reasons), []).append(one.place.row.title)
-                    count = undefined(one.runs, one.metric)
+                    count = undefined(one.runs, one.metric, one.place.cell.measurement)
                     if count and one.scores is not None:
-                        title = metric_title(one.metric, one.place.benchmark.dimensions)
+                        title = one.place.benchmark.heading(one.metric)
                         whole = count + int(one.scores.counts.sum())
                         lost.setdefault(title, []).append(f"{one.place.row.title} {count} of {whole}")
         for reason, titles in reasons.items():
@@ -211,12 +211,12 @@ class _Layout:
             return text
         return f"{text} ({load_benchmark(pairs[0][0]).title}, {pairs[0][1]} labelled)"
 
-    def _heading(self, column: Column, metric: Metric, *, alone: bool) -> str:
+    def _heading(self, column: Column, metric: MetricName, *, alone: bool) -> str:
         benchmark = load_benchmark(column.dataset)
         words = [column.title] if column.title else []
         if self.says_data and not (alone and not column.title):
             words.append(f"{benchmark.title} {column.labeled}")
-        return "\n".join([*words, metric_title(metric, benchmark.dimensions)])
+        return "\n".join([*words, benchmark.heading(metric)])
 
     def _is_single(self, columns: Sequence[int]) -> bool:
         """Whether the table has one number a method, and so a place for its interval."""
@@ -265,16 +265,16 @@ class _Layout:
             rows += [(label, None, number) for number, label in enumerate(classes, start=1)]
         if self.view.all_networks:
             rows += [
-                (f"its {name}", name, None) for name in runs[0].result["scores"] if name != runs[0].result["predictor"]
+                (f"its {name}", name, None) for name in runs[0].headline.summary if name != runs[0].result["predictor"]
             ]
         return rows
 
     def _detail(self, one: Record | None, network: str | None, label: int | None) -> str:
-        return (
-            "" if one is None or not one.runs else mean_and_deviation(seed_scores(one.runs, one.metric, network, label))
-        )
+        if one is None or not one.runs:
+            return ""
+        return mean_and_deviation(seed_scores(one.runs, one.metric, one.place.cell.measurement, network, label))
 
-    def _published(self, r: int, c: int, metric: Metric, one: Record | None) -> str | Cell:
+    def _published(self, r: int, c: int, metric: MetricName, one: Record | None) -> str | Cell:
         given = published(self.grid, self.rows[r], self.grid.columns[c], metric) if r >= self.above else None
         if given is None:
             return NONE
@@ -286,8 +286,8 @@ class _Layout:
         if one is None:
             return NONE
         if not one.runs:
-            return NO_RUN
-        values = seed_scores(one.runs, one.metric)
+            return NOT_SCORED if one.unscored else NO_RUN
+        values = seed_scores(one.runs, one.metric, one.place.cell.measurement)
         marks = ("*" if one.best.is_significant else "") + _against_baseline(one)
         text = f"{mean_and_deviation(values)}{' ' + marks if marks else ''}"
         return Cell(text, one.mean, self._emphasis(r, c, m), tuple(run.path.name for run in one.runs))
@@ -298,7 +298,7 @@ class _Layout:
         rivals = [one for row in self.records[self.above :] if (one := row[c][m]) is not None and one.mean is not None]
         if r < self.above or not self.grid.comparisons or own is None or own.mean is None:
             return ""
-        larger = own.metric in FRACTIONS
+        larger = METRICS[own.metric].larger_is_better
         ranked = sorted({round(one.mean, 2) for one in rivals if one.mean is not None}, reverse=larger)
         if len(ranked) < 2:
             return ""
@@ -309,7 +309,7 @@ class _Layout:
 def _against_baseline(one: Record) -> str:
     if not one.baseline.is_significant or one.baseline.difference is None:
         return ""
-    is_better = (one.baseline.difference > 0) == (one.metric in FRACTIONS)
+    is_better = (one.baseline.difference > 0) == METRICS[one.metric].larger_is_better
     return "+" if is_better else "-"
 
 

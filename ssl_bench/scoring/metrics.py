@@ -1,43 +1,131 @@
-"""What compares a predicted mask with the true one, and the clean-up that keeps each class's largest component."""
+"""The metrics of a predicted mask, and the clean-up that keeps each class's largest component."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from functools import cached_property
 
 import numpy as np
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from skimage.measure import label
 
-from ssl_bench.cards import Metric
+from ssl_bench.cards import METRICS, Measurement
+
+Spacing = tuple[float, ...]  # mm along each axis
 
 
-def score_case(prediction: np.ndarray, truth: np.ndarray, metrics: Sequence[Metric]) -> list[float | None]:
-    """Compare two masks (*spatial) bool by each metric.
+class Masks:
+    """A predicted mask and the true one, (*spatial) bool, with the quantities that metrics share, computed once."""
 
-    DSC = 2|A & B| / (|A| + |B|) and Jaccard = |A & B| / |A | B|, as fractions; 95HD and ASD in pixels (voxels), as
-    medpy defines them: 95HD is the 95th percentile of the distances from either surface to the other, both directions
-    together; ASD the mean distance from the prediction's surface to the truth's alone. Both masks empty: DSC and
-    Jaccard are 1, distances undefined (None); one empty: DSC and Jaccard 0, distances undefined.
+    def __init__(
+        self, prediction: np.ndarray, truth: np.ndarray, measurement: Measurement, spacing: Spacing | None
+    ) -> None:
+        if measurement.distance_unit != "mm":
+            spacing = None
+        elif spacing is None:
+            raise ValueError("distances in mm need a spacing")
+        box = _box(prediction | truth)  # outside it both masks are empty, which no metric sees
+        self.prediction, self.truth = prediction[box], truth[box]
+        self.overlap = int(np.count_nonzero(self.prediction & self.truth))
+        self.predicted, self.true = (int(np.count_nonzero(mask)) for mask in (self.prediction, self.truth))
+        self.shape, self.measurement, self.spacing = truth.shape, measurement, spacing
+
+    @property
+    def has_distances(self) -> bool:
+        """Whether there is a distance from one to the other: neither is empty."""
+        return bool(self.predicted and self.true)
+
+    @property
+    def without_distances(self) -> float | None:
+        """Value of a distance where a mask is empty: None, or as the measurement says 0 (both are) or the diagonal."""
+        if self.measurement.undefined_distances != "worst":
+            return None
+        return math.hypot(*np.multiply(self.shape, self.spacing or 1)) if self.predicted or self.true else 0.0
+
+    @cached_property
+    def surfaces(self) -> tuple[np.ndarray, np.ndarray]:
+        """The prediction's and the truth's: voxels with a neighbour across a face that is background or outside."""
+        prediction, truth = (mask ^ binary_erosion(mask) for mask in (self.prediction, self.truth))
+        return prediction, truth
+
+    @cached_property
+    def to_truth(self) -> np.ndarray:
+        """Distance from each voxel of the prediction's surface to the truth's surface."""
+        return _distances(*self.surfaces, self.spacing)
+
+    @cached_property
+    def to_prediction(self) -> np.ndarray:
+        """Distance from each voxel of the truth's surface to the prediction's surface."""
+        return _distances(*self.surfaces[::-1], self.spacing)
+
+
+def score_case(
+    prediction: np.ndarray, truth: np.ndarray, measurement: Measurement, spacing: Spacing | None
+) -> list[float | None]:
+    """Compare two masks by each metric of a measurement; None where a metric is undefined.
+
+    Args:
+        prediction: (*spatial) bool.
+        truth: likewise.
+        measurement: the metrics, in the order of the result, and their parameters.
+        spacing: distance in mm between neighbouring voxels along each axis; needed where distances are in mm.
+
     """
-    box = _box(prediction | truth)  # outside it both masks are empty, which no metric sees
-    prediction, truth = prediction[box], truth[box]
-    overlap = np.count_nonzero(prediction & truth)
-    predicted, true = np.count_nonzero(prediction), np.count_nonzero(truth)
-    values: dict[str, float | None] = {
-        "dsc": 2 * overlap / (predicted + true) if predicted + true else 1.0,
-        "jaccard": overlap / (predicted + true - overlap) if predicted + true else 1.0,
-        "95hd": None,
-        "asd": None,
-    }
-    if predicted and true and ("95hd" in metrics or "asd" in metrics):
-        # A surface: the voxels that lose a neighbour across a face, the array's border counting as background.
-        predicted_surface, true_surface = (mask ^ binary_erosion(mask) for mask in (prediction, truth))
-        to_truth = _distances(predicted_surface, true_surface)
-        values["asd"] = float(to_truth.mean())
-        if "95hd" in metrics:
-            to_prediction = _distances(true_surface, predicted_surface)
-            values["95hd"] = float(np.percentile(np.concatenate((to_truth, to_prediction)), 95))
-    return [values[metric] for metric in metrics]
+    masks = Masks(prediction, truth, measurement, spacing)
+    return [globals()[METRICS[metric].function](masks) for metric in measurement.metrics]  # one of the functions below
+
+
+def dice(masks: Masks) -> float:
+    """2|A & B| / (|A| + |B|); 1 where both masks are empty, 0 where one is."""
+    return _share(2 * masks.overlap, masks.predicted + masks.true, masks)
+
+
+def jaccard(masks: Masks) -> float:
+    """|A & B| / |A | B|; 1 where both masks are empty, 0 where one is."""
+    return _share(masks.overlap, masks.predicted + masks.true - masks.overlap, masks)
+
+
+def precision(masks: Masks) -> float:
+    """Share of the prediction that is in the truth; 1 where both masks are empty, 0 where one is, as DSC."""
+    return _share(masks.overlap, masks.predicted, masks)
+
+
+def recall(masks: Masks) -> float:
+    """Share of the truth that is in the prediction; 1 where both masks are empty, 0 where one is, as DSC."""
+    return _share(masks.overlap, masks.true, masks)
+
+
+def hausdorff_95(masks: Masks) -> float | None:
+    """95th percentile of the distances from either surface to the other, both directions together, as in medpy."""
+    if not masks.has_distances:
+        return masks.without_distances
+    return float(np.percentile(np.concatenate((masks.to_truth, masks.to_prediction)), 95))
+
+
+def average_surface_distance(masks: Masks) -> float | None:
+    """Mean distance from the prediction's surface to the truth's, not the other way round, as in medpy."""
+    return float(masks.to_truth.mean()) if masks.has_distances else masks.without_distances
+
+
+def surface_dice(masks: Masks) -> float:
+    """Share of both surfaces' voxels that lie within the tolerance of the other surface (NSD).
+
+    Nikolov et al., "Clinically applicable segmentation of head and neck anatomy for radiotherapy" (2021), weight
+    surface elements by their area; this counts surface voxels, as MONAI's `compute_surface_dice` does. 1 where both
+    masks are empty, 0 where one is, as "Metrics Reloaded" (Maier-Hein, Reinke et al., 2024) advises. A distance that
+    exceeds the tolerance by its rounding alone, as that of a spacing that a file has in single precision, is within it.
+    """
+    tolerance = masks.measurement.nsd_tolerance
+    assert tolerance is not None, "held by the card"
+    if not masks.has_distances:
+        return 0.0 if masks.predicted or masks.true else 1.0
+    distances = np.concatenate((masks.to_truth, masks.to_prediction))
+    return float(np.mean(distances <= tolerance * (1 + 1e-6)))
+
+
+def _share(part: int, whole: int, masks: Masks) -> float:
+    """Part of a whole; 1 where both masks are empty, else 0 of an empty whole."""
+    return part / whole if whole else float(not (masks.predicted or masks.true))
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
@@ -81,9 +169,11 @@ def _box(mask: np.ndarray) -> tuple[slice, ...]:
     return box
 
 
-def _distances(surface: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _distances(surface: np.ndarray, other: np.ndarray, spacing: Spacing | None) -> np.ndarray:
     """From each voxel of one surface, in array order, to the nearest of the other; both (*spatial) bool, not empty."""
-    nearest = distance_transform_edt(~other, return_distances=False, return_indices=True)
+    nearest = distance_transform_edt(~other, sampling=spacing, return_distances=False, return_indices=True)
     steps = nearest[:, surface] - np.nonzero(surface)  # quicker than the distances of the voxels nobody asks for
+    if spacing is not None:
+        steps = steps * np.array(spacing)[:, None]
     distances: np.ndarray = np.sqrt((steps**2).sum(0))
     return distances

@@ -3,98 +3,116 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from ssl_bench.cards import Metric, RunSpec, VolumeProtocol
+from ssl_bench.cards import Measurement, MetricName, RunSpec, VolumeProtocol
 from ssl_bench.data.batches import channels_first
 from ssl_bench.data.dataset import Dataset, resize
-from ssl_bench.scoring.inference import class_map, image_scores, volume_scores
-from ssl_bench.scoring.metrics import score_case
+from ssl_bench.scoring.inference import BATCH, class_map, image_scores, volume_scores
+from ssl_bench.scoring.metrics import Spacing, score_case
+
+Row = tuple[str, str, str, *tuple[float | None, ...]]  # network, case, class, a value per metric
+
+
+class Prediction(NamedTuple):
+    """A network's prediction for one case; both masks are class numbers (*spatial) uint8."""
+
+    network: str
+    case: str
+    truth: np.ndarray
+    mask: np.ndarray
 
 
 class Scorer:
-    """The cases `ids` of a run's data set; networks are scored in evaluation mode, which is set here."""
+    """The cases `ids` of a run's data set; networks are set to evaluation mode.
 
-    def __init__(self, dataset: Dataset, ids: tuple[str, ...], spec: RunSpec, device: torch.device) -> None:
-        self.dataset, self.ids, self.spec, self.protocol, self.device = dataset, ids, spec, spec.protocol, device
+    Args:
+        dataset: the run's.
+        ids: of the cases to score.
+        spec: the run.
+        measurement: how its networks are scored.
+        device: where the networks are.
 
-    def score(self, networks: dict[str, nn.Module], seen: Seen) -> list[Row]:
-        """Score networks on every case and foreground class; `seen` is told after each case."""
-        metrics = self.protocol.metrics
-        assert metrics != "auto"
-        return score_networks(networks, self._predictions(), self._truths, self.ids, self.spec.classes, metrics, seen)
+    """
+
+    def __init__(
+        self, dataset: Dataset, ids: tuple[str, ...], spec: RunSpec, measurement: Measurement, device: torch.device
+    ) -> None:
+        self.dataset, self.ids, self.spec, self.measurement, self.device = dataset, ids, spec, measurement, device
+        self.protocol = measurement.applied_to(spec.protocol)
+        in_mm = measurement.distance_unit == "mm"
+        self.spacings: dict[str, Spacing] = dict(zip(ids, dataset.spacings(ids), strict=True)) if in_mm else {}
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The names of a row's values."""
+        return ("network", "case", "class", *self.measurement.metrics)
+
+    def predictions(self, networks: Mapping[str, nn.Module], skip: int = 0) -> Iterator[Prediction]:
+        """Yield the predictions of every network in turn, for every case in order.
+
+        Args:
+            networks: by name.
+            skip: predictions to leave out at the beginning, as `repeatable` gives it.
+
+        """
+        images = None if isinstance(self.protocol, VolumeProtocol) else channels_first(self.dataset.arrays(self.ids)[0])
+        for number, (name, network) in enumerate(networks.items()):
+            start = max(skip - number * len(self.ids), 0)
+            ids = self.ids[start:]
+            if ids:
+                masks = self._masks(network, ids, None if images is None else images[start:])
+                for case, truth, mask in zip(ids, self._truths(ids), masks, strict=True):
+                    yield Prediction(name, case, truth, mask)
+
+    def repeatable(self, done: int) -> int:
+        """Return the largest number of predictions, at most `done`, after which the rest has the same bits.
+
+        2D images go through a network in batches of BATCH.
+        """
+        if isinstance(self.protocol, VolumeProtocol):
+            return done
+        networks, cases = divmod(done, len(self.ids))
+        return networks * len(self.ids) + cases // BATCH * BATCH
+
+    def rows(self, one: Prediction) -> list[Row]:
+        """Score a prediction: a row for each foreground class."""
+        spacing = self.spacings.get(one.case)
+        rows: list[Row] = []
+        for number, label in enumerate(self.spec.classes[1:], start=1):
+            values = score_case(one.mask == number, one.truth == number, self.measurement, spacing)
+            rows.append((one.network, one.case, label, *values))
+        return rows
 
     def images(self, ids: list[str]) -> Iterator[np.ndarray]:
         """Yield the images of some cases as the cache has them: (S, S, 3) uint8 or (X, Y, Z) float32."""
         return self.dataset.volumes(ids) if isinstance(self.protocol, VolumeProtocol) else self.dataset.images(ids)
 
-    def _predictions(self) -> Callable[[nn.Module], Iterator[np.ndarray]]:
-        """What gives a network's masks of the cases."""
-        protocol, dataset, device = self.protocol, self.dataset, self.device
+    def _masks(self, network: nn.Module, ids: tuple[str, ...], images: torch.Tensor | None) -> Iterator[np.ndarray]:
+        protocol, device = self.protocol, self.device
         if isinstance(protocol, VolumeProtocol):
-            return lambda network: (
-                class_map(scores, protocol)
-                for scores in volume_scores(network, dataset.volumes(self.ids), protocol, device)
-            )
-        size = protocol.score_size
-        sizes = dataset.truth_sizes(self.ids) if size == "original" else [(size, size)] * len(self.ids)
-        images = channels_first(dataset.arrays(self.ids)[0])
-        return lambda network: (
-            class_map(scores, protocol) for scores in image_scores(network, images, sizes, protocol, device)
-        )
+            scores = volume_scores(network, self.dataset.volumes(ids), protocol, device)
+        else:
+            assert images is not None
+            size = protocol.score_size
+            sizes = self.dataset.truth_sizes(ids) if size == "original" else [(size, size)] * len(ids)
+            scores = image_scores(network, images, sizes, protocol, device)
+        return (class_map(one, protocol) for one in scores)
 
-    def _truths(self) -> Iterator[np.ndarray]:
-        for truth in self.dataset.truths(self.ids):
+    def _truths(self, ids: tuple[str, ...]) -> Iterator[np.ndarray]:
+        for truth in self.dataset.truths(ids):
             if isinstance(self.protocol, VolumeProtocol) or self.protocol.score_size == "original":
                 yield truth
             else:
                 yield resize(truth, self.protocol.score_size, nearest=True)
 
 
-Seen = Callable[[str, str, np.ndarray, np.ndarray], None]  # network, case, truth, prediction
-
-
-Row = tuple[str, str, str, *tuple[float | None, ...]]  # network, case, class, a value per metric
-
-
-def score_networks(
-    networks: dict[str, nn.Module],
-    predictions: Callable[[nn.Module], Iterable[np.ndarray]],
-    truths: Callable[[], Iterable[np.ndarray]],
-    ids: Sequence[str],
-    classes: Sequence[str],
-    metrics: Sequence[Metric],
-    seen: Seen | None = None,
-) -> list[Row]:
-    """Score every network on every test case and foreground class, in order.
-
-    Args:
-        networks: by name.
-        predictions: gives a network's class numbers (*spatial) for each case.
-        truths: called once per network, gives the masks, likewise.
-        ids: the cases' ids.
-        classes: names, background first.
-        metrics: the columns.
-        seen: told after each case.
-
-    """
-    rows: list[Row] = []
-    for name, network in networks.items():
-        for case, truth, predicted in zip(ids, truths(), predictions(network), strict=True):
-            for number, label in enumerate(classes[1:], start=1):
-                values = score_case(predicted == number, truth == number, metrics)
-                rows.append((name, case, label, *values))
-            if seen is not None:
-                seen(name, case, truth, predicted)
-    return rows
-
-
-def summary(rows: list[Row], metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
+def summary(rows: Sequence[Row], metrics: Sequence[MetricName]) -> dict[str, dict[str, Any]]:
     """Mean over cases and classes per network and metric, and how many were undefined (they are not averaged in).
 
     Where there are several foreground classes, `classes` holds the same for each of them.

@@ -1,22 +1,31 @@
 """The results store: runs, their files and scores, and archives of them."""
 
-from ssl_bench.store.archive import export_runs, import_runs
+from ssl_bench.store.archive import Imported, export_runs, import_runs
+from ssl_bench.store.convert import Converted, convert_store
 from ssl_bench.store.pictures import Example, Moment, read_pictures, write_pictures
 from ssl_bench.store.run_folder import FORMAT, Progress, RunFolder, spec_of
-from ssl_bench.store.store import Entry, Run, Store
+from ssl_bench.store.scores import Scores, scores_entry
+from ssl_bench.store.store import Entry, Run, Store, find_run, load_run
 
 __all__ = [
     "FORMAT",
+    "Converted",
     "Entry",
     "Example",
+    "Imported",
     "Moment",
     "Progress",
     "Run",
     "RunFolder",
+    "Scores",
     "Store",
+    "convert_store",
     "export_runs",
+    "find_run",
     "import_runs",
+    "load_run",
     "read_pictures",
+    "scores_entry",
     "spec_of",
     "write_pictures",
 ]

@@ -16,21 +16,22 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ssl_bench.atomic import write_bytes
-from ssl_bench.cards import RunSpec
+from ssl_bench.cards import RUN_ID, RunSpec
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError, first_line
-from ssl_bench.store.run_folder import FORMAT
-from ssl_bench.store.scores import read_cases
+from ssl_bench.store.convert import OLD_CASES, upgraded
+from ssl_bench.store.run_folder import FORMAT, RunFolder, cases_name
+from ssl_bench.store.scores import read_cases, read_scores
 from ssl_bench.store.store import Run, Store
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 
 MANIFEST = "manifest.json"
 
 
-SCORES = ("run.json", "splits.json", "cases.csv", "curves.csv", "test_curve.csv", "validation_curve.csv")
+SCORES = ("run.json", "splits.json", "cases-*.csv", "curves.csv", "test_curve.csv", "validation_curve.csv")
 
 
 WEIGHTS = ("weights.safetensors",)
@@ -40,9 +41,9 @@ PICTURES = ("examples.npz", "moments-*.npz")  # parts of the data set's images, 
 
 
 _MEMBER = re.compile(
-    r"runs/(?P<run>[a-z0-9][a-z0-9_-]*/[a-z0-9][a-z0-9_-]*/[0-9a-f]{16})/"
-    r"(?P<file>run\.json|splits\.json|(cases|curves|test_curve|validation_curve)\.csv|weights\.safetensors"
-    r"|(examples|moments-[0-9]+)\.npz)"
+    rf"runs/(?P<run>[a-z0-9][a-z0-9_-]*/[a-z0-9][a-z0-9_-]*/{RUN_ID})/"
+    r"(?P<file>run\.json|splits\.json|(cases(-[0-9a-f]{8})?|curves|test_curve|validation_curve)\.csv"
+    r"|weights\.safetensors|(examples|moments-[0-9]+)\.npz)"
 )
 
 
@@ -82,7 +83,7 @@ def export_runs(runs: Sequence[Run], file: Path, *, weights: bool = False, pictu
         for run in finished:
             for path in sorted(found for pattern in patterns for found in run.path.glob(pattern)):
                 data = path.read_bytes()
-                name = f"runs/{run.spec.benchmark}/{run.spec.method}/{run.spec.hash}/{path.name}"
+                name = f"runs/{run.spec.benchmark}/{run.spec.method}/{run.path.name}/{path.name}"
                 digests[name] = hashlib.sha256(data).hexdigest()
                 _add(archive, name, data)
         _add(archive, MANIFEST, json.dumps({"format": FORMAT, "files": digests}, indent=1).encode())
@@ -106,11 +107,9 @@ def import_runs(file: Path, store: Store) -> Imported:
     result = Imported()
     with _opened(file) as (archive, members):
         checked = {folder: _checked(file, archive, folder, own) for folder, own in members.items()}
-        for folder, own in members.items():
-            spec, cases = checked[folder]
-            contents = {name: archive.read(f"runs/{folder}/{name}") for name in own}
+        for folder, (spec, contents) in checked.items():
             try:
-                conflict = _merge(store, spec, cases, contents, result)
+                conflict = _merge(store, spec, contents, result)
             except OSError as error:
                 counted = f"{quantity(result.added, 'run')} of {len(members)} added before"
                 raise UserError(f"{store.root}: cannot be written: {error.strerror} ({counted})") from None
@@ -119,38 +118,49 @@ def import_runs(file: Path, store: Store) -> Imported:
     return result
 
 
-def _merge(
-    store: Store, spec: RunSpec, cases: pd.DataFrame, contents: dict[str, bytes], result: Imported
-) -> str | None:
+def _merge(store: Store, spec: RunSpec, contents: dict[str, bytes], result: Imported) -> str | None:
     """Bring one run in; returns why it could not be."""
-    with store.claim(spec) as mine:
+    folder = store.own_folder(spec)
+    with store.claim(spec, folder) as mine:
         if not mine:
             return "is being trained here; left alone"
-        folder = store.folder(spec)
         try:
             if not folder.is_finished:
                 folder.adopt(contents)
                 result.added += 1
                 return None
-            here = store.find(spec)
-            assert here is not None
-            if not here.cases.equals(cases):
-                there = _headline_of(contents)
-                return f"has other scores here ({_headline(here.result)}) than in the file ({there}); left alone"
+            here, there = folder.read() or {}, json.loads(contents["run.json"])
+            conflict = _conflict(folder, here, there, contents)
+            if conflict:
+                return f"{conflict}; left alone"
         except UserError as error:
             return f"is damaged here ({error}); left alone"
         result.already += 1
-        folder.add_missing(contents)
+        folder.add_missing({name: content for name, content in contents.items() if name != "run.json"})
+        for key, entry in there["scores"].items():
+            if key not in here["scores"]:
+                folder.add_scores(key, entry)
         return None
 
 
-def _headline(result: dict[str, Any]) -> str:
-    scores = result["scores"][result["predictor"]]
+def _conflict(folder: RunFolder, here: dict[str, Any], there: dict[str, Any], contents: dict[str, bytes]) -> str:
+    """Say why a run of the file is another training than the run of the same id here; empty where it is the same."""
+    for scores in read_scores(folder, here["scores"]).values():
+        scores.cases  # noqa: B018
+    common = [key for key in here["scores"] if key in there["scores"]]
+    for key in common:
+        if here["scores"][key]["cases_sha256"] != there["scores"][key]["cases_sha256"]:
+            return f"has other scores here ({_headline(here)}) than in the file ({_headline(there)})"
+    own_curves = folder.curves.read_bytes() if folder.curves.exists() else None
+    if not common and (own_curves is None or own_curves != contents.get(folder.curves.name)):
+        return "is scored in other ways here and in the file, and cannot be shown to be the same training"
+    return ""
+
+
+def _headline(record: dict[str, Any]) -> str:
+    first = next(iter(record["scores"].values()))
+    scores = first["networks"][record["result"]["predictor"]]
     return ", ".join(f"{metric} {value['mean']:.6g}" for metric, value in scores.items() if value["mean"] is not None)
-
-
-def _headline_of(contents: dict[str, bytes]) -> str:
-    return _headline(json.loads(contents["run.json"])["result"])
 
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
@@ -178,7 +188,7 @@ def _members(file: Path, archive: zipfile.ZipFile) -> dict[str, dict[str, str]]:
     if MANIFEST not in names:
         raise UserError(f"{file}: expected an export of `ssl-bench results export`, found no {MANIFEST} in it")
     manifest = json.loads(archive.read(MANIFEST))
-    if manifest["format"] != FORMAT:
+    if manifest["format"] not in (1, FORMAT):
         raise UserError(f"{file}: expected format {FORMAT}, found {manifest['format']!r}")
     digests = dict(manifest["files"])
     unlike = sorted(names ^ {*digests, MANIFEST})
@@ -209,23 +219,37 @@ def _require_replaceable(file: Path, digests: dict[str, str]) -> None:
         )
 
 
-def _checked(file: Path, archive: zipfile.ZipFile, folder: str, own: Collection[str]) -> tuple[RunSpec, pd.DataFrame]:
-    """Return a run's spec and scores; it must be finished, whole, and the run that its folder is named after."""
-    absent = sorted({"run.json", "cases.csv"} - set(own))
-    if absent:
-        raise UserError(f"{file}: runs/{folder} has no {absent[0]}")
+def _checked(
+    file: Path, archive: zipfile.ZipFile, folder: str, own: Collection[str]
+) -> tuple[RunSpec, dict[str, bytes]]:
+    """Return a run's specification and files; it must be finished, whole, and the run that its folder is named after.
+
+    A run of an earlier version is converted.
+    """
+    where = f"{file}: runs/{folder}"
+    if "run.json" not in own:
+        raise UserError(f"{where} has no run.json")
+    contents = {name: archive.read(f"runs/{folder}/{name}") for name in own}
     try:
-        record = json.loads(archive.read(f"runs/{folder}/run.json"))
+        record = json.loads(contents["run.json"])
+        if record["status"] != "finished":
+            raise UserError(f"{where}: expected a finished run, found {record['status']!r}")
+        if record["format"] == 1:
+            spec, new = upgraded(record, contents.pop(OLD_CASES, None), where)
+            return spec, contents | new
+        if record["format"] != FORMAT:
+            raise UserError(f"{where}: expected format {FORMAT}, found {record['format']!r}")
         spec = RunSpec.model_validate(record["spec"])
-        status, _ = record["status"], _headline(record["result"])
-    except (ValidationError, ValueError, KeyError, TypeError) as error:
-        reason = first_line(error)
-        raise UserError(f"{file}: runs/{folder}/run.json: not a run of this version: {reason}") from None
-    if status != "finished" or record["format"] != FORMAT:
-        raise UserError(f"{file}: runs/{folder}: expected a finished run of format {FORMAT}, found {status!r}")
-    if folder != f"{spec.benchmark}/{spec.method}/{spec.hash}":
-        raise UserError(
-            f"{file}: runs/{folder}: its specification is that of {spec.benchmark}/{spec.method}/{spec.hash}"
-        )
-    name = f"runs/{folder}/cases.csv"
-    return spec, read_cases(archive.read(name), spec, record["result"], f"{file}: {name}")
+        _ = _headline(record)
+    except (ValidationError, ValueError, KeyError, TypeError, StopIteration) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{where}/run.json: not a run of this version: {first_line(error)}") from None
+    if folder != f"{spec.benchmark}/{spec.method}/{spec.run_id}":
+        raise UserError(f"{where}: its specification is that of {spec.benchmark}/{spec.method}/{spec.run_id}")
+    for key, scores in read_scores(RunFolder(Path(folder)), record["scores"]).items():
+        name = cases_name(key)
+        if name not in contents:
+            raise UserError(f"{where} has no {name}")
+        read_cases(contents[name], scores.sha256, f"{where}/{name}")
+    return spec, contents

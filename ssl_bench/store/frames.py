@@ -18,7 +18,8 @@ NOT_SETTINGS = {"name", "title", "note", "metrics"}  # keys of a protocol that n
 def frame_of_runs(runs: Sequence[Run]) -> pd.DataFrame:
     """A row per run: identity and status, the predictor's mean of every metric, and the settings that differ.
 
-    Means are fractions of 1, or distances, as in run.json; NaN where a run has none.
+    Means are fractions of 1, or distances, as in run.json; NaN where a run has none. Of a metric that was measured in
+    several ways, the first counts.
     """
     import pandas as pd
 
@@ -40,8 +41,11 @@ def frame_of_runs(runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def frame_of_cases(runs: Sequence[Run]) -> pd.DataFrame:
-    """A row per finished run, network, test case and class, with a column per metric (NaN: undefined)."""
-    return _stacked([run for run in runs if run.status == "finished"], lambda run: run.cases)
+    """A row per finished run, measurement, network, test case and class, with a column per metric (NaN: undefined).
+
+    `measurement` is the key of a way of scoring: a run that was scored in two ways has two rows per case.
+    """
+    return _stacked([run for run in runs if run.status == "finished"], _cases)
 
 
 def frame_of_curves(runs: Sequence[Run]) -> pd.DataFrame:
@@ -65,7 +69,19 @@ def _stacked(runs: Sequence[Run], table_of: Callable[[Run], pd.DataFrame]) -> pd
 def _means(run: Run) -> dict[str, Any]:
     if run.status != "finished":
         return {}
-    return {metric: scores["mean"] for metric, scores in run.result["scores"][run.result["predictor"]].items()}
+    means: dict[str, Any] = {}
+    for scores in run.scores.values():
+        for metric, summary in scores.summary[run.result["predictor"]].items():
+            means.setdefault(metric, summary["mean"])
+    return means
+
+
+def _cases(run: Run) -> pd.DataFrame:
+    import pandas as pd
+
+    tables = [scores.cases.assign(measurement=key) for key, scores in run.scores.items()]
+    together = pd.concat(tables, ignore_index=True)
+    return together[["measurement", *(name for name in together.columns if name != "measurement")]]
 
 
 def _settings(run: Run) -> dict[str, Any]:

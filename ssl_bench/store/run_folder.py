@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from ssl_bench.atomic import write_bytes, write_json
-from ssl_bench.cards import RunSpec
+from ssl_bench.cards import Measurement, RunSpec
 from ssl_bench.errors import UserError, first_line
 
-FORMAT = 1
+FORMAT = 2  # 1: one way of scoring, in run.json's result and cases.csv; `results convert` reads it
 
 
 OF_A_RUN = (
@@ -29,6 +29,10 @@ OF_A_RUN = (
     "log.txt",
     "traceback.txt",
 )  # what training wrote and no other training may inherit, by pattern; the checkpoint goes with the end
+
+
+class OldRunError(UserError):
+    """A run's description has the format of an earlier version."""
 
 
 @dataclass(frozen=True)
@@ -44,31 +48,60 @@ class Progress:
 class RunFolder:
     """One run's files, as its only writer sees them (hold `Store.claim` while writing).
 
-    run.json            spec, status, provenance; written first, and last with "finished"
+    run.json            specification, status, provenance, costs, a summary of every way of scoring; "finished" is last
     splits.json         the ids of every split
     checkpoint-N.pt     the latest checkpoint; checkpoint.json names it with its SHA-256
     curves.csv          curves up to the latest checkpoint
-    cases.csv           scores per network, case and class
-    test_curve.csv      where the protocol says score_every: the predictor's test scores on the way
-    validation_curve.csv where it says validate_every: those of the validation cases
+    cases-KEY.csv       scores per network, case and class; KEY names the measurement
+    test_curve.csv      with score_every: the predictor's test scores during training
+    validation_curve.csv with validate_every: its validation scores
     examples.npz        pictures of some test cases: image, truth, prediction
     moments-N.npz       UMIX: uncertainty maps of two training images, early and late
     weights.safetensors every network's weights
-    progress.json       how far it is, now and then, for whoever watches
-    log.txt             what it printed, where another process started it
-    traceback.txt       of an error that nobody foresaw
+    progress.json       how far the run is, for other processes
+    log.txt             output, where another process started the run
+    traceback.txt       of an unexpected error
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.description = path / "run.json"
+        self.splits = path / "splits.json"
+        self.checkpoint_index = path / "checkpoint.json"
+        self.curves = path / "curves.csv"
+        self.test_curve = path / "test_curve.csv"
+        self.validation_curve = path / "validation_curve.csv"
+        self.examples = path / "examples.npz"
+        self.weights = path / "weights.safetensors"
+        self.progress = path / "progress.json"
+        self.log = path / "log.txt"
+        self.traceback = path / "traceback.txt"
+
+    def cases(self, key: str) -> Path:
+        """Scores per network, case and class of the measurement with this key."""
+        return self.path / cases_name(key)
+
+    def partial_cases(self, key: str) -> Path:
+        """Scores so far of a finished run that is being scored again."""
+        return self.path / f".scoring-{key}.json"
+
+    def moments(self, iteration: int) -> Path:
+        """Uncertainty maps after an iteration."""
+        return self.path / f"moments-{iteration}.npz"
+
+    def all_moments(self) -> list[Path]:
+        """Uncertainty maps by iteration."""
+        return sorted(self.path.glob("moments-*.npz"), key=lambda path: int(path.stem.partition("-")[2]))
 
     def read(self) -> dict[str, Any] | None:
         """Return run.json, or None for a run that never began."""
-        path = self.path / "run.json"
+        path = self.description
         if not path.exists():
             return None
         try:
             data = from_json(path.read_bytes())  # twice as fast as json, which counts for thousands of runs
+            if data["format"] == 1:
+                raise OldRunError(f"{path}: written by an earlier version; `ssl-bench results convert` converts it")
             if data["format"] != FORMAT:
                 raise UserError(f"{path}: expected format {FORMAT}, found {data['format']!r}")
             data["status"], data["iterations"], data["spec"], data["provenance"]  # every run has them
@@ -92,28 +125,28 @@ class RunFolder:
         for remains in self.path.glob(".*.partial"):  # of a killed process; nobody else writes here now
             remains.unlink()
         before = dict((self.read() or {}).get("provenance", {}))
-        started, earlier = before.pop("started", _now()), before.pop("earlier", [])
+        started, earlier = before.pop("started", now()), before.pop("earlier", [])
         origin = {"started": started, **provenance}
         if goes_on:
             earlier += [before] * (before != provenance)
             origin |= {"earlier": earlier} if earlier else {}
         data = {
-            "format": FORMAT, "hash": spec.hash, "status": "running", "iterations": iterations,
+            "format": FORMAT, "hash": spec.run_id, "status": "running", "iterations": iterations,
             "spec": spec.model_dump(mode="json"), "provenance": origin,
         }  # fmt: skip
-        write_json(self.path / "run.json", data)
+        write_json(self.description, data)
 
     def note_progress(self, task: str, done: int, total: int, text: str) -> None:
         """Say how far the run is; nothing is decided by it, so the disk need not have it for sure."""
         beside = self.path / ".progress.partial"
         with suppress(OSError):  # a disk that is full just now must not end a run for this
             beside.write_text(json.dumps({"task": task, "done": done, "total": total, "text": text}), encoding="utf-8")
-            beside.replace(self.path / "progress.json")
+            beside.replace(self.progress)
 
     def read_progress(self) -> Progress | None:
         """How far the run said it was when it last said so; None where it has not."""
         try:
-            data = json.loads((self.path / "progress.json").read_text(encoding="utf-8"))
+            data = json.loads(self.progress.read_text(encoding="utf-8"))
             return Progress(str(data["task"]), int(data["done"]), int(data["total"]), str(data["text"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -125,15 +158,34 @@ class RunFolder:
     def crash(self, error: str, trace: str) -> None:
         """Record an error that nobody foresaw, with its traceback, as far as the disk lets us."""
         with suppress(OSError, UserError):
-            write_bytes(self.path / "traceback.txt", trace.encode())
+            write_bytes(self.traceback, trace.encode())
             self.fail(error)
 
-    def finish(self, result: dict[str, Any]) -> None:
-        """Record that everything is written, and only then drop the checkpoint, which is of no more use."""
+    def is_scored(self, measurement: Measurement) -> bool:
+        """Whether a finished run has been scored by every metric of a measurement."""
+        there = [
+            Measurement.model_validate(one["measurement"]) for one in ((self.read() or {}).get("scores", {})).values()
+        ]
+        return all(any(measurement.measures_like(own, metric) for own in there) for metric in measurement.metrics)
+
+    def finish(self, result: dict[str, Any], scores: Mapping[str, Any]) -> None:
+        """Record that everything is written, and only then drop the checkpoint, which has no more use.
+
+        Args:
+            result: what training cost and which network is the predictor.
+            scores: the entry of each measurement, by its key; see `store.scores`.
+
+        """
         data = self._begun()
-        provenance = {**data["provenance"], "finished": _now()}
-        self._update(status="finished", result=result, provenance=provenance)
+        provenance = {**data["provenance"], "finished": now()}
+        self._update(status="finished", result=result, scores=dict(scores), provenance=provenance)
         self._drop_checkpoints()
+
+    def add_scores(self, key: str, entry: Mapping[str, Any]) -> None:
+        """Record one more measurement of a finished run, whose cases file is written."""
+        data = self._begun()
+        self._update(scores={**data["scores"], key: dict(entry)})
+        self.partial_cases(key).unlink(missing_ok=True)
 
     def adopt(self, contents: Mapping[str, bytes]) -> None:
         """Take over a finished run's files from elsewhere, run.json last, in place of all of an unfinished run's."""
@@ -144,7 +196,7 @@ class RunFolder:
         for name, content in contents.items():
             if name != "run.json":
                 write_bytes(self.path / name, content)
-        write_bytes(self.path / "run.json", contents["run.json"])
+        write_bytes(self.description, contents["run.json"])
         self._drop_checkpoints()
 
     def add_missing(self, contents: Mapping[str, bytes]) -> None:
@@ -158,7 +210,7 @@ class RunFolder:
         name = f"checkpoint-{iteration}.pt"
         write_bytes(self.path / name, content)
         digest = hashlib.sha256(content).hexdigest()
-        write_json(self.path / "checkpoint.json", {"iteration": iteration, "file": name, "sha256": digest})
+        write_json(self.checkpoint_index, {"iteration": iteration, "file": name, "sha256": digest})
         for other in self.path.glob("checkpoint-*.pt"):
             if other.name != name:
                 other.unlink()
@@ -169,7 +221,7 @@ class RunFolder:
         Raises:
             UserError: it is not the file that was written.
         """
-        index = self.path / "checkpoint.json"
+        index = self.checkpoint_index
         if not index.exists():
             return None
         advice = f"delete {index} to train this run from its beginning"
@@ -184,15 +236,15 @@ class RunFolder:
         return content
 
     def _drop_checkpoints(self) -> None:
-        (self.path / "checkpoint.json").unlink(missing_ok=True)
-        (self.path / "progress.json").unlink(missing_ok=True)
+        self.checkpoint_index.unlink(missing_ok=True)
+        self.progress.unlink(missing_ok=True)
         for checkpoint in self.path.glob("checkpoint-*.pt"):
             checkpoint.unlink()
 
     def _update(self, **changes: Any) -> None:
         data = self._begun()
         data.pop("error", None)
-        write_json(self.path / "run.json", {**data, **changes})
+        write_json(self.description, {**data, **changes})
 
     def _begun(self) -> dict[str, Any]:
         data = self.read()
@@ -213,5 +265,11 @@ def spec_of(folder: Path, data: dict[str, Any]) -> RunSpec:
         raise UserError(f"{folder / 'run.json'}: not a run of this version: {first_line(error)}") from None
 
 
-def _now() -> str:
+def now() -> str:
+    """The time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def cases_name(key: str) -> str:
+    """Name of the cases file of a measurement, by its key."""
+    return f"cases-{key}.csv"

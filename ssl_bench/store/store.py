@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import re
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -16,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from filelock import FileLock, Timeout
 
-from ssl_bench.cards import RunSpec
+from ssl_bench.cards import RUN_ID, Measurement, MetricName, RunSpec
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.store import frames
 from ssl_bench.store.pictures import Example, Moment, read_pictures
-from ssl_bench.store.run_folder import RunFolder, spec_of
-from ssl_bench.store.scores import read_cases
+from ssl_bench.store.run_folder import OldRunError, RunFolder, spec_of
+from ssl_bench.store.scores import Scores, read_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,54 +48,58 @@ class Run:
     error: str | None
     provenance: dict[str, Any]
     result: dict[str, Any]
+    scores: dict[str, Scores]  # by the key of their measurement, in the order in which they were made
 
-    @cached_property
-    def cases(self) -> pd.DataFrame:
-        """A finished run's scores: network, case, class, then a column per metric (NaN: undefined).
+    @property
+    def headline(self) -> Scores:
+        """The scores that a finished run was first given, at the end of its training."""
+        return next(iter(self.scores.values()))
 
-        Raises:
-            UserError: the file is not the one that the run wrote.
-        """
-        path = self.path / "cases.csv"
-        try:
-            return read_cases(path.read_bytes(), self.spec, self.result, str(path))
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    def scored(self, measurement: Measurement, metric: MetricName) -> Scores | None:
+        """Return scores by a metric, measured in this way; None where the run has none."""
+        exact = self.scores.get(measurement.key)
+        candidates = [*([] if exact is None else [exact]), *self.scores.values()]
+        return next((own for own in candidates if measurement.measures_like(own.measurement, metric)), None)
+
+    def is_scored(self, measurement: Measurement) -> bool:
+        """Whether the run has scores by every metric of a measurement."""
+        return all(self.scored(measurement, metric) is not None for metric in measurement.metrics)
 
     def require_whole(self) -> None:
-        """Read the scores of a finished run.
+        """Read all scores of a finished run.
 
         Raises:
-            UserError: they are not those that it wrote.
+            UserError: some are not those that were written.
         """
-        self.cases  # noqa: B018
+        for scores in self.scores.values():
+            scores.cases  # noqa: B018
 
     @cached_property
     def curves(self) -> pd.DataFrame:
         """Training curves, a row per logged iteration."""
-        return _read_table(self.path / "curves.csv")
+        return _read_table(RunFolder(self.path).curves)
 
     @cached_property
     def test_curve(self) -> pd.DataFrame | None:
         """The predictor's test scores at intervals of training: iteration, then a column per metric; None without."""
-        path = self.path / "test_curve.csv"
+        path = RunFolder(self.path).test_curve
         return _read_table(path) if path.exists() else None
 
     @cached_property
     def examples(self) -> list[Example]:
         """Some test cases with their pictures."""
-        return read_pictures(self.path / "examples.npz", Example)
+        return read_pictures(RunFolder(self.path).examples, Example)
 
     @cached_property
     def moments(self) -> list[Moment]:
         """Uncertainty maps early and late, for a method that mixes by uncertainty."""
-        paths = sorted(self.path.glob("moments-*.npz"), key=lambda path: int(path.stem.partition("-")[2]))
+        paths = RunFolder(self.path).all_moments()
         return [moment for path in paths for moment in read_pictures(path, Moment)]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A run in brief: `hash` is its name in the store, `dsc` its predictor's mean DSC where it has one."""
+    """A run in brief: `hash` is its name in the store, `headline` its predictor's mean HEADLINE, where measured."""
 
     benchmark: str
     labeled: int
@@ -106,7 +112,7 @@ class Entry:
     iteration: int
     iterations: int
     error: str | None
-    dsc: float | None
+    headline: float | None
     path: Path
 
 
@@ -120,8 +126,33 @@ class Store:
         self.root = Path(root)
 
     def folder(self, spec: RunSpec) -> RunFolder:
-        """Return the folder of a run, which may not exist yet."""
-        return RunFolder(self.root / "runs" / spec.benchmark / spec.method / spec.hash)
+        """Return the folder of a run, which may not exist yet.
+
+        It is that of a finished run which was trained alike and whose curves have every point that `spec` asks for, so
+        that no run is trained again to be looked at less often.
+        """
+        own = self.own_folder(spec)
+        if own.is_finished:
+            return own
+        for other, data in self._trained_like(spec):
+            if spec_of(other.path, data).has_curves_of(spec):
+                return other
+        return own
+
+    def own_folder(self, spec: RunSpec) -> RunFolder:
+        """Return the folder that bears the run's own id."""
+        return RunFolder(self.root / "runs" / spec.benchmark / spec.method / spec.run_id)
+
+    def lacks_curves(self, spec: RunSpec) -> bool:
+        """Whether a run is finished but for curves, which only another training can give."""
+        return not self.folder(spec).is_finished and any(True for _ in self._trained_like(spec))
+
+    def _trained_like(self, spec: RunSpec) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
+        for path in sorted((self.root / "runs" / spec.benchmark / spec.method).glob(f"{spec.hash}*/run.json")):
+            folder = RunFolder(path.parent)
+            data = folder.read()
+            if data is not None and data["status"] == "finished":
+                yield folder, data
 
     def find(self, spec: RunSpec) -> Run | None:
         """Return a run by its spec, None where it never began."""
@@ -174,23 +205,45 @@ class Store:
         of: Collection[tuple[str, str]] | None = None,
     ) -> Iterator[Seen]:
         folders = ["*/*"] if of is None else [f"{data}/{method}" for data, method in sorted(of)]
+        old = 0
         for path in chain.from_iterable(self.root.glob(f"runs/{folder}/*/run.json") for folder in folders):
             try:
                 data = RunFolder(path.parent).read()
                 if data is not None and data.get("hash") == path.parent.name:
                     yield made(path.parent, data)
+            except OldRunError:
+                old += 1
             except UserError as error:
                 if unreadable is None:
                     raise
                 unreadable.append(str(error))
+        if old:
+            raise self._old_runs(old)
+
+    def require_current(self, of: Collection[tuple[str, str]]) -> None:
+        """Refuse to train beside runs of an earlier version, which would not be recognised.
+
+        Args:
+            of: names of data sets and methods.
+
+        Raises:
+            UserError: there are such runs of these data sets and methods.
+        """
+        list(self._each(_as_path, [], of))
+
+    def _old_runs(self, count: int) -> UserError:
+        return UserError(
+            f"--results-root: {self.root} holds {quantity(count, 'run')} of an earlier version; "
+            f"`ssl-bench results convert --results-root {self.root}` converts them, and trains nothing"
+        )
 
     @contextmanager
-    def claim(self, spec: RunSpec) -> Iterator[bool]:
-        """Hold the run's lock while training it; yields False at once where another process holds it.
+    def claim(self, spec: RunSpec, folder: RunFolder | None = None) -> Iterator[bool]:
+        """Hold the run's lock while training or scoring it; yields False at once where another process holds it.
 
-        The operating system lets go of a dead process's lock, so nobody waits on the dead.
+        The operating system releases the lock of a dead process. `folder` None is `self.folder(spec)`.
         """
-        path = self.folder(spec).path
+        path = (folder or self.folder(spec)).path
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(path / ".lock")
@@ -231,6 +284,10 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
+def _as_path(path: Path, data: dict[str, Any]) -> Path:  # noqa: ARG001
+    return path
+
+
 def _as_run(path: Path, data: dict[str, Any]) -> Run:
     spec = spec_of(path, data)
     iterations, status = int(data["iterations"]), _status(path, data["status"])
@@ -243,6 +300,7 @@ def _as_run(path: Path, data: dict[str, Any]) -> Run:
         error=data.get("error"),
         provenance=data["provenance"],
         result=data.get("result", {}),
+        scores=read_scores(RunFolder(path), data.get("scores", {})),
     )
 
 
@@ -250,7 +308,9 @@ def _as_entry(path: Path, data: dict[str, Any]) -> Entry:
     iterations, status = int(data["iterations"]), _status(path, data["status"])
     try:
         spec, result = data["spec"], data.get("result")
-        headline = None if result is None else result["scores"][result["predictor"]].get("dsc", {}).get("mean")
+        first = next(iter(data.get("scores", {}).values()), None)
+        networks = {} if first is None or result is None else first["networks"][result["predictor"]]
+        headline = networks.get("dsc", {}).get("mean")
         return Entry(
             spec["benchmark"], spec["labeled"], spec["train_count"], spec["protocol"]["name"], spec["method"],
             spec["seed"], path.name, status,
@@ -300,3 +360,35 @@ def _reached(path: Path, *, running: bool) -> int:
         return int(json.loads((path / "checkpoint.json").read_text(encoding="utf-8"))["iteration"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
+
+
+def load_run(path: Path) -> Run:
+    """Return the run in a folder.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    data = RunFolder(path).read()
+    if data is None:
+        raise UserError(f"{path}: expected a run's folder, found no run.json in it")
+    return _as_run(path, data)
+
+
+def find_run(run: str, results_root: Path) -> Path:
+    """Return a run's folder, named by its path or by its id (or the beginning of it) in the results root.
+
+    Raises:
+        UserError: no run or several runs are meant.
+    """
+    if (Path(run) / "run.json").is_file():
+        return Path(run)
+    folders = [path.parent for path in sorted(results_root.glob("runs/*/*/*/run.json"))]
+    found = [path for path in folders if re.fullmatch(RUN_ID, path.name) and path.name.startswith(run)]
+    found = [path for path in found if path.name == run] or found
+    if len(found) != 1:
+        several = f"{len(found)} runs: {', '.join(map(str, found[:5]))}{', ...' if len(found) > 5 else ''}"
+        raise UserError(
+            f"RUN: expected a run's folder, or the beginning of one run's id in {results_root}; "
+            f"'{run}' names {several if found else 'none'}"
+        )
+    return found[0]

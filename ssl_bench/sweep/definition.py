@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ssl_bench.cards import MetricName
 from ssl_bench.sweep.space import Parameter
 
 Sampler = Literal["grid", "tpe", "random"]
@@ -40,7 +41,7 @@ class Sweep:
     parameters: tuple[Parameter, ...]
     sampler: Sampler
     objective: Objective
-    metric: str
+    metric: MetricName
     maximize: bool
     pruner: Pruner
     first_run: str

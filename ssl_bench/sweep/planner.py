@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ssl_bench.cards import FRACTIONS, Benchmark, Request, protocol_keys
+from ssl_bench.cards import METRICS, Benchmark, Request, protocol_keys
 from ssl_bench.command import setting_words
 from ssl_bench.data.cache import Advance
 from ssl_bench.data.dataset import Dataset
@@ -104,12 +104,12 @@ def settle_sweep(
     if metric is not None and metric not in known:
         raise UserError(f"--metric: expected one of the scored {', '.join(known)}; found '{metric}'")
     chosen = metric or known[0]
-    if pruner != "none" and chosen not in FRACTIONS:
-        always = " or ".join(sorted(FRACTIONS))
+    if pruner != "none" and not METRICS[chosen].always_defined:
+        always = " or ".join(name for name, one in METRICS.items() if one.always_defined)
         raise UserError(f"--pruner: expected a --metric that every prediction has ({always}), found '{chosen}'")
     return Sweep(
         planner.method, planner.benchmark.option, planner.labeled, planner.protocol, settings, planner.seeds,
-        parameters, sampler, objective, chosen, chosen in FRACTIONS, pruner, first.spec.hash,
+        parameters, sampler, objective, chosen, METRICS[chosen].larger_is_better, pruner, first.spec.hash,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
 from ssl_bench.atomic import write_bytes, writing
-from ssl_bench.cards import FRACTIONS, metric_title
+from ssl_bench.cards import METRICS, Measurement, MetricName
 from ssl_bench.errors import UserError
 from ssl_bench.reporting.scores import mean_and_deviation, seed_scores
 from ssl_bench.reporting.table import Table
@@ -39,20 +39,21 @@ def sweep_table(study: optuna.Study, runs: Mapping[str, Run]) -> Table:
     """
     sweep = load_sweep(study)
     objective, metric, names = sweep["objective"], sweep["metric"], [p["name"] for p in sweep["parameters"]]
-    per_cent = metric in FRACTIONS
     everything = study.get_trials(deepcopy=False)
     trials = [trial for trial in everything if not is_retried(trial, everything)]
     if objective != "none":
         sign = -1 if sweep["maximize"] else 1
         trials.sort(key=lambda t: (not _done(t), sign * (t.value or 0) if _done(t) else 0, t.number))
-    heading = metric_title(metric, _dimensions(trials, runs))
-    columns = [f"{heading}, {OBJECTIVES[objective]}"] if objective != "none" else []
-    columns += [f"{heading}, test set"] if objective == "none" else []
+    begun = [runs[name] for trial in trials for name in trial.user_attrs.get("runs", []) if name in runs]
+    scored = [run.headline.measurement for run in begun if run.scores]
+    compared = scored[0].heading(metric) if scored else METRICS[metric].heading(2)
+    columns = [f"{compared}, {OBJECTIVES[objective]}"] if objective != "none" else []
+    columns += [f"{compared}, test set"] if objective == "none" else []
     rows = []
     for trial in trials:
         row = [str(trial.number), *(_short(parameters_of(trial).get(name, "")) for name in names), STATES[trial.state]]
         if objective != "none":
-            row.append(_number(trial.value, per_cent) if _done(trial) else "")
+            row.append(_number(trial.value, metric) if _done(trial) else "")
         if objective == "none":
             row.append(_tested(trial, runs, metric))
         rows.append([*row, " ".join(trial.user_attrs.get("runs", []))])
@@ -139,7 +140,7 @@ def _notes(sweep: Mapping[str, Any], trials: Sequence[FrozenTrial], runs: Mappin
     notes.append(f"Best: trial {best.number}, {words}.")
     if sweep["objective"] == "validation":
         runs_of = [runs[name] for name in best.user_attrs.get("runs", []) if name in runs]
-        cases = sorted({run.result["validation"]["cases"] for run in runs_of if run.status == "finished"})
+        cases = sorted({(run.headline.validation or {})["cases"] for run in runs_of if run.status == "finished"})
         images = " and ".join(map(str, cases))
         notes.append(
             f"Compared on {images} validation cases. Of the test set's scores this shows the best trial's alone: "
@@ -158,25 +159,21 @@ def _importance(study: optuna.Study, sweep: Mapping[str, Any], trials: Sequence[
     return ["Importance (fANOVA): " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items()) + "."]
 
 
-def _dimensions(trials: Sequence[FrozenTrial], runs: Mapping[str, Run]) -> int:
-    """2 or 3, of the runs' data; 2 before there is any run."""
-    names = [name for trial in trials for name in trial.user_attrs.get("runs", []) if name in runs]
-    return runs[names[0]].spec.protocol.dimensions if names else 2
-
-
-def _tested(trial: FrozenTrial, runs: Mapping[str, Run], metric: str) -> str:
+def _tested(trial: FrozenTrial, runs: Mapping[str, Run], metric: MetricName) -> str:
     own = [runs[name] for name in trial.user_attrs.get("runs", []) if name in runs]
     finished = [run for run in own if run.status == "finished"]
-    return mean_and_deviation(seed_scores(finished, metric)) if finished else ""  # type: ignore[arg-type]
+    said = trial.user_attrs.get("measurement")  # not in studies of earlier versions
+    measurement = None if said is None else Measurement.model_validate(said)
+    return mean_and_deviation(seed_scores(finished, metric, measurement)) if finished else ""
 
 
 def _done(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.COMPLETE
 
 
-def _number(value: float | None, per_cent: bool) -> str:
+def _number(value: float | None, metric: MetricName) -> str:
     assert value is not None
-    return f"{100 * value:.2f}" if per_cent else f"{value:.2f}"
+    return f"{METRICS[metric].scale * value:.2f}"
 
 
 def _short(value: Any) -> str:

@@ -14,6 +14,7 @@ from filelock import FileLock
 from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from ssl_bench.cards import Measurement
 from ssl_bench.errors import InterruptedRunError, UserError, first_line
 from ssl_bench.launch.pool import TICK, Pool, PoolConsole, explain
 from ssl_bench.launch.task import Outcome, Task
@@ -97,20 +98,21 @@ class _Worker:
             self.outcome.user_error = True
             self._fail(active, str(error))
             return
-        trial.set_user_attr("runs", [task.spec.hash for task in active.tasks if task.spec is not None])
+        folders = [self.store.folder(task.spec) for task in active.tasks if task.spec is not None]
+        trial.set_user_attr("runs", [folder.path.name for folder in folders])
+        measured = active.tasks[0].measurement
+        trial.set_user_attr("measurement", None if measured is None else measured.model_dump(mode="json"))
         self.advance(active)
 
     def advance(self, active: _Active) -> None:
         """Start a trial's next run that is not finished, or tell Optuna the result."""
         while active.at < len(active.tasks):
-            run = self._find(active.task)
-            if run is None or run.status != "finished":
+            if not active.task.is_done(self.store):
                 self.active[active.task] = active
                 self.pool.start(active.task)
                 return
             active.at += 1
-        runs = [run for task in active.tasks if (run := self._find(task)) is not None]
-        values = [objective(self.study, run) for run in runs]
+        values = [objective(self.study, self._find(task), task.measurement) for task in active.tasks]
         if None in values:
             self._fail(active, f"{self.study.sweep.metric} is undefined for some cases: an empty prediction or truth")
         else:
@@ -120,7 +122,7 @@ class _Worker:
         """Go on with the trials whose run has ended."""
         for task, code in self.pool.ended():
             active = self.active.pop(task)
-            reason = explain(task, code, self._find(task))
+            reason = explain(task, code, self.store)
             if reason is None:
                 self.outcome.trained += 1
                 self._say(task, "finished")
@@ -154,7 +156,7 @@ class _Worker:
 
     def _curve(self, task: Task) -> list[tuple[int, float]]:
         assert task.spec is not None
-        path = self.store.folder(task.spec).path / "validation_curve.csv"
+        path = self.store.folder(task.spec).validation_curve
         if not path.exists():
             return []
         with path.open(encoding="utf-8") as file:
@@ -179,18 +181,19 @@ class _Worker:
         active.lock.release()
 
 
-def objective(study: Study, run: Run) -> float | None:
-    """What a finished run is worth: its validation score, its test score, or nothing (0) where nothing is compared.
+def objective(study: Study, run: Run | None, measurement: Measurement | None) -> float | None:
+    """Return a finished run's validation score or test score; 0 where nothing is compared.
 
-    None where a case has no value: without its hardest cases a run would look better than those that predict there.
+    None where a case has no value: without its hardest cases a run would look better than one that predicts there.
     """
     sweep = study.sweep
     if sweep.objective == "none":
         return 0.0
-    scores = run.result["validation"]["scores"] if sweep.objective == "validation" else _test_scores(run)
-    found = scores[sweep.metric]
+    assert run is not None
+    assert measurement is not None
+    scores = run.scored(measurement, sweep.metric)
+    assert scores is not None, "the run's task is done"
+    validation = sweep.objective == "validation"
+    summary = (scores.validation or {})["scores"] if validation else scores.summary[run.result["predictor"]]
+    found = summary[sweep.metric]
     return None if found["mean"] is None or found["undefined"] else float(found["mean"])
-
-
-def _test_scores(run: Run) -> dict[str, Any]:
-    return dict(run.result["scores"][run.result["predictor"]])

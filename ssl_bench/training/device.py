@@ -89,3 +89,8 @@ def noting_nondeterminism(operations: set[str]) -> Iterator[None]:
 def peak_memory(device: torch.device) -> float | None:
     """Peak memory of this run on a GPU, in MiB; a process's own peak cannot be told apart by runs, so None on a CPU."""
     return round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None
+
+
+def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether memory ran out; the allocator of the CPU has no exception of its own."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

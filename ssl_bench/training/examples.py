@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from ssl_bench.scoring.scorer import Prediction
 from ssl_bench.seeds import shuffled
 from ssl_bench.store import Example
 
@@ -21,15 +22,17 @@ Why = Literal["drawn", "best", "worst"]
 
 
 class Album:
-    """Gathers a run's test cases while they are scored, and picks the examples at the end."""
+    """Gathers one network's predictions while a run is scored, and picks the examples at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: str) -> None:
+        self.network = network
         self._pages: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
 
-    def add(self, case: str, truth: np.ndarray, prediction: np.ndarray) -> None:
-        """Note a case's masks (*spatial), small."""
-        place = middle_slice(truth)
-        self._pages[case] = (place, thumbnail(flat(truth, place)), thumbnail(flat(prediction, place)))
+    def add(self, one: Prediction) -> None:
+        """Keep small pictures of a prediction, if it is the album's network's."""
+        if one.network == self.network:
+            place = middle_slice(one.truth)
+            self._pages[one.case] = (place, thumbnail(flat(one.truth, place)), thumbnail(flat(one.mask, place)))
 
     def examples(
         self, scores: dict[str, float | None], images: Callable[[list[str]], Iterator[np.ndarray]]

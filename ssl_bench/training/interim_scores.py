@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ssl_bench.atomic import write_csv
-from ssl_bench.cards import Metric
 from ssl_bench.scoring.scorer import Row, Scorer, summary
 
 
@@ -16,8 +15,9 @@ class Watch:
     The file has every row as soon as there is one, so that whoever waits for the run can follow it.
     """
 
-    def __init__(self, path: Path, scorer: Scorer, every: int | None, metrics: tuple[Metric, ...]) -> None:
-        self.path, self.scorer, self.every, self.metrics = path, scorer, every, metrics
+    def __init__(self, path: Path, scorer: Scorer, every: int | None) -> None:
+        self.path, self.scorer, self.every = path, scorer, every
+        self.metrics = scorer.measurement.metrics
         self.rows: list[list[Any]] = []
 
     def is_due(self, iteration: int) -> bool:

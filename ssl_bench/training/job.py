@@ -1,30 +1,37 @@
-"""A run with everything at hand to train it, and the networks it begins with."""
+"""A run that is ready to train, and its networks: freshly drawn, or as they were trained."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
-from ssl_bench.cards import ImageProtocol, RunSpec
+from ssl_bench.cards import ImageProtocol, Measurement, RunSpec
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.split import Splits
-from ssl_bench.method import Hyperparameters, Setup, SSLMethod
+from ssl_bench.errors import UserError, first_line
+from ssl_bench.method import Hyperparameters, Setup, SSLMethod, parse_hyperparameters
 from ssl_bench.networks import build_network
 from ssl_bench.seeds import derive_seed
+from ssl_bench.store import RunFolder
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run with everything at hand to train it."""
+    """A run that is ready to train: its specification, method, data and splits, and how it will be scored."""
 
     spec: RunSpec
     method: type[SSLMethod]
     hyper: Hyperparameters
     dataset: Dataset
     splits: Splits
+    measurement: Measurement
 
     @property
     def iterations(self) -> int:
@@ -68,4 +75,42 @@ def build_method(
     if protocol.compile:
         for network in method.networks.values():
             network.compile()
+    return method
+
+
+def method_of(
+    folder: Path, spec: RunSpec, methods: Mapping[str, type[SSLMethod]]
+) -> tuple[type[SSLMethod], Hyperparameters]:
+    """Return the method of a run and its hyperparameters.
+
+    Raises:
+        UserError: the method is not registered, or not in the run's version.
+    """
+    if spec.method not in methods:
+        raise UserError(f"{folder}: the run's method '{spec.method}' is not known; --methods-dir names its folder")
+    method_class = methods[spec.method]
+    if method_class.version != spec.method_version:
+        raise UserError(
+            f"{folder}: expected version {spec.method_version} of method '{spec.method}', as the run was trained with, "
+            f"found version {method_class.version}"
+        )
+    return method_class, parse_hyperparameters(method_class, spec.hyperparameters)
+
+
+def trained_method(
+    folder: RunFolder, spec: RunSpec, method_class: type[SSLMethod], hyper: Hyperparameters, device: torch.device
+) -> SSLMethod:
+    """Build a finished run's networks with their trained weights, in evaluation mode.
+
+    Raises:
+        UserError: the weights are not there or do not fit.
+    """
+    method = build_method(spec, method_class, hyper, device, pretrained=False).eval()
+    path = folder.weights
+    if not path.exists():
+        raise UserError(f"{path}: no such file; the run was imported from an export without --weights, or lost them")
+    try:
+        method.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise UserError(f"{path}: not the run's weights: {first_line(error)}") from None
     return method

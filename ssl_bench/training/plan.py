@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from ssl_bench.cards import (
+    HARNESS,
     ImageProtocol,
     Protocol,
     Request,
     RunSpec,
     VolumeProtocol,
     load_protocol,
+    measurement_of,
     parse_share,
     protocol_keys,
     share_of,
@@ -50,6 +52,7 @@ def plan_runs(
     protocol, hyperparameters = settle(request.protocol, request.settings, methods, request.benchmark.dimensions)
     benchmark = with_split_file(request.benchmark, protocol.split)
     parse_share(request.labeled, "--labeled")
+    measurement = measurement_of(protocol, benchmark)
     first_look = protocol.resolved(benchmark, 1, device.type)
     for method, hyper in zip(methods, hyperparameters, strict=True):
         if benchmark.dimensions not in method.dimensions:
@@ -65,10 +68,12 @@ def plan_runs(
     train_ids, test_ids = split_cases(
         split, dataset.ids, dataset.contents, masked=dataset.masked, allow_partial=allow_partial
     )
+    if measurement.distance_unit == "mm":
+        dataset.spacings(test_ids)  # a file without one ends it here
     resolved = protocol.resolved(benchmark, len(train_ids), device.type)
     labeled = share_of(request.labeled, len(train_ids), "--labeled")
     _require_unlabeled(methods, labeled, len(train_ids), protocol)
-    jobs = []
+    jobs, measurement = [], measurement_of(protocol, benchmark)
     for seed in request.seeds:
         splits = draw_labeled(train_ids, test_ids, labeled, seed, masked=dataset.masked, first=split.labeled == "first")
         if resolved.validation is not None:
@@ -90,8 +95,9 @@ def plan_runs(
                 method_version=method.version,
                 hyperparameters=hyper.model_dump(mode="json"),
                 seed=seed,
+                harness=HARNESS,
             )
-            jobs.append(Job(spec, method, hyper, dataset, splits))
+            jobs.append(Job(spec, method, hyper, dataset, splits, measurement))
     return jobs
 
 

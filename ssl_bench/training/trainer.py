@@ -3,92 +3,31 @@
 from __future__ import annotations
 
 import io
-import math
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol
 
-import numpy as np
 import torch
-from safetensors.torch import save as save_safetensors
-from torch import Tensor, nn
+from torch import Tensor
 
-from ssl_bench.atomic import write_bytes, write_csv, write_json
-from ssl_bench.cards import FRACTIONS, ImageProtocol, Metric
+from ssl_bench.atomic import write_csv
 from ssl_bench.data.batches import BatchStream, open_stream
-from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError, first_line
+from ssl_bench.errors import InterruptedRunError, RunFailedError
 from ssl_bench.method import Batch, Progress
 from ssl_bench.ops import gaussian_ramp_up
-from ssl_bench.scoring.scorer import Row, Scorer, Seen, summary
+from ssl_bench.scoring.scorer import Scorer
 from ssl_bench.seeds import derive_seed
 from ssl_bench.store import RunFolder, write_pictures
 from ssl_bench.training.curves import Curves
-from ssl_bench.training.device import noting_nondeterminism, peak_memory
-from ssl_bench.training.examples import Album
+from ssl_bench.training.device import peak_memory
 from ssl_bench.training.interim_scores import Watch
 from ssl_bench.training.job import Job, build_method
+from ssl_bench.training.measure import score_all
+from ssl_bench.training.selection import Selection
 from ssl_bench.training.stop import StopSignal
 from ssl_bench.training.uncertainty_maps import moment_iterations, take_moments
+from ssl_bench.training.waiting import Display
 
 CHECKPOINT_SECONDS = 60.0
-
-
-class Display(Protocol):
-    """What training tells the person who waits."""
-
-    def start(self, task: str, done: int, total: int) -> None:
-        """A task (training, scoring) begins, with `done` of `total` steps behind it."""
-
-    def step(self, text: str = "") -> None:
-        """One step of the task is done; `text` says how it goes."""
-
-
-def train(
-    job: Job, folder: RunFolder, device: torch.device, stop: StopSignal, display: Display, provenance: dict[str, Any]
-) -> None:
-    """Train and score one run to its end, going on from its last checkpoint (hold the run's claim).
-
-    Raises:
-        InterruptedRunError: `stop` was set; the checkpoint is written.
-        RunFailedError: a loss is not finite, or memory ran out; recorded in the run's folder.
-        UserError: the checkpoint is damaged, or the weights cannot be had.
-    """
-    try:
-        checkpoint = folder.read_checkpoint()
-        if checkpoint is not None:
-            _require_same_source(folder, provenance)
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        folder.begin(job.spec, job.iterations, provenance, goes_on=checkpoint is not None)
-        trainer = Trainer(job, folder, device)
-        if checkpoint is not None:
-            trainer.restore(checkpoint)
-        write_json(folder.path / "splits.json", job.splits.as_dict())
-        with noting_nondeterminism(trainer.nondeterministic):
-            trainer.run(stop, display)
-            trainer.score(stop, display)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_memory(error):
-            raise
-        raise _failed(folder, f"out of memory: {first_line(error)}; {_lower(job)}") from error
-    except RunFailedError as error:
-        raise _failed(folder, str(error)) from error
-
-
-def _is_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether memory ran out; the allocator of the CPU has no exception of its own."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
-
-
-def _require_same_source(folder: RunFolder, provenance: dict[str, Any]) -> None:
-    """A run never goes on with another text of its method than it began with."""
-    index = folder.path / "checkpoint.json"
-    begun = (folder.read() or {}).get("provenance", {}).get("method_source_sha256")
-    if begun not in (None, provenance.get("method_source_sha256")):
-        raise UserError(
-            f"{folder.path}: the method's file has changed since this run began; delete {index} to train it from its "
-            "beginning, and raise the method's `version` if the change alters results"
-        )
 
 
 class Trainer:
@@ -109,21 +48,19 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             parameters, lr=protocol.learning_rate, betas=protocol.betas, weight_decay=protocol.weight_decay, fused=True
         )
-        self.epoch = protocol.iterations_per_epoch(job.spec.train_count)
         self.iteration = 0
         self.curves = Curves(protocol.log_every, protocol.dice_smooth)
-        self.epoch_loss = torch.zeros((), dtype=torch.float64, device=device)
-        self.best_loss = math.inf
-        self.best: dict[str, Tensor] = {}
+        self.selection = Selection(job, device)
         self.seconds = 0.0
         self.memory_before: float | None = None  # peak of the processes that trained it earlier
         self.nondeterministic: set[str] = set()  # operations
         self.test, self.validation = (
-            Scorer(job.dataset, ids, job.spec, device) for ids in (job.splits.test, job.splits.validation)
+            Scorer(job.dataset, ids, job.spec, job.measurement, device)
+            for ids in (job.splits.test, job.splits.validation)
         )
         self.watches = [
-            Watch(folder.path / "validation_curve.csv", self.validation, protocol.validate_every, self._metrics),
-            Watch(folder.path / "test_curve.csv", self.test, protocol.score_every, self._metrics),
+            Watch(folder.validation_curve, self.validation, protocol.validate_every),
+            Watch(folder.test_curve, self.test, protocol.score_every),
         ]
 
     def run(self, stop: StopSignal, display: Display) -> None:
@@ -168,7 +105,7 @@ class Trainer:
         ramp = gaussian_ramp_up(self.iteration, self.job.rampup_length)
         progress = Progress(self.iteration, self.job.iterations, self.protocol.lambda_max * ramp)
         losses = list(self._updates(batch, progress))
-        self._close_epoch(losses[-1])
+        self.selection.close_step(losses[-1], self.iteration, self.method)
 
     def _updates(self, batch: Batch, progress: Progress) -> Iterator[Tensor]:
         """Step the optimiser for each of the method's updates; yields their losses, without gradient."""
@@ -193,25 +130,6 @@ class Trainer:
         except FloatingPointError as error:
             raise RunFailedError(f"{error}; {self._last_good()}") from None
 
-    def _close_epoch(self, loss: Tensor) -> None:
-        """Where the protocol selects by training loss: keep the weights after the epoch with the lowest.
-
-        A last epoch that is cut short takes no part, whose mean over a few batches may be low by chance alone, unless
-        there is no other.
-        """
-        if self.protocol.select != "train-loss":
-            return
-        self.epoch_loss += loss
-        steps = self.iteration % self.epoch or self.epoch
-        if steps == self.epoch or (self.iteration == self.job.iterations and not self.best):
-            mean = float(self.epoch_loss) / steps
-            if mean <= self.best_loss:
-                self.best_loss = mean
-                self.best = {
-                    key: value.detach().to("cpu", copy=True) for key, value in self.method.state_dict().items()
-                }
-            self.epoch_loss.zero_()
-
     def checkpoint(self) -> None:
         """Write everything a resume needs: iteration, weights and buffers, the optimiser's state, open sums."""
         try:
@@ -221,15 +139,15 @@ class Trainer:
             raise RunFailedError(f"{error}; {self._last_good()}") from None
         state = {
             "iteration": self.iteration, "method": self.method.state_dict(), "optimizer": self.optimizer.state_dict(),
-            "curves": self.curves.state(), "epoch_loss": self.epoch_loss, "best_loss": self.best_loss,
-            "best": self.best, "seconds": self.seconds, "peak_memory": self._peak_memory,
+            "curves": self.curves.state(), **self.selection.state(), "seconds": self.seconds,
+            "peak_memory": self.peak_memory,
             "nondeterministic": sorted(self.nondeterministic),
             "watched": {watch.path.name: watch.rows for watch in self.watches},
         }  # fmt: skip
         content = io.BytesIO()
         torch.save(state, content)
         self.folder.write_checkpoint(self.iteration, content.getvalue())
-        write_csv(self.folder.path / "curves.csv", *self.curves.table())
+        write_csv(self.folder.curves, *self.curves.table())
 
     def _require_finite_weights(self) -> None:
         """An update can spoil weights whose loss was still finite."""
@@ -243,146 +161,35 @@ class Trainer:
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.curves.restore(state["curves"])
-        self.iteration, self.best_loss, self.seconds = state["iteration"], state["best_loss"], state["seconds"]
+        self.iteration, self.seconds = state["iteration"], state["seconds"]
+        self.selection.restore(state)
         self.memory_before = state.get("peak_memory")  # not in checkpoints of earlier versions
         self.nondeterministic.update(state.get("nondeterministic", ()))  # nor this
-        self.epoch_loss.copy_(state["epoch_loss"])
-        self.best = {key: value.cpu() for key, value in state["best"].items()}
         for watch in self.watches:
             watch.rows = state["watched"][watch.path.name]
 
-    def score(self, stop: StopSignal, display: Display) -> None:
-        """Score every network on the test set at the checkpoint that the protocol selects, and finish the run.
-
-        Stopped between two cases, it begins anew when the run goes on: the last iteration's checkpoint is there.
-        """
-        if self.best:
-            self.method.load_state_dict(self.best)
-        self.method.eval()
-        metrics, networks, predictor = self._metrics, self.method.networks, self.method.predictor_name
-        album, started = Album(), time.monotonic()
-
-        def keep(network: str, case: str, truth: np.ndarray, prediction: np.ndarray) -> None:
-            if network == predictor:
-                album.add(case, truth, prediction)
-
-        validation = self._validated(stop, display)
-        rows = self._score(self.test, networks, stop, display, keep)
-        write_csv(self.folder.path / "cases.csv", ("network", "case", "class", *metrics), rows)
-        write_pictures(
-            self.folder.path / "examples.npz", album.examples(_ranking(rows, predictor, metrics[0]), self.test.images)
-        )
-        for watch in self.watches:
-            watch.write()
-        self.curves.close()
-        write_csv(self.folder.path / "curves.csv", *self.curves.table())
-        weights = {key: value.contiguous().cpu() for key, value in self.method.state_dict().items()}
-        write_bytes(self.folder.path / "weights.safetensors", save_safetensors(weights))
-        self.folder.finish({
-            "predictor": predictor,
-            "scores": summary(rows, metrics),
-            "validation": validation,
-            "parameters": {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()},
-            "auxiliary_parameters": self._auxiliary_parameters,
-            "updates": self.job.iterations * self.method.updates_per_iteration,
-            "selected_train_loss": self.best_loss if self.best else None,
-            "train_seconds": round(self.seconds, 2),
-            "score_seconds": round(time.monotonic() - started, 2),
-            "peak_memory_mib": self._peak_memory,
-            "nondeterministic": sorted(self.nondeterministic),
-            "test_sides": self.test.dataset.sides(self.test.ids),
-        })  # fmt: skip
-
     @property
-    def _peak_memory(self) -> float | None:
+    def peak_memory(self) -> float | None:
         """The largest of this process and those before it, in MiB; None on a CPU."""
         return max((own for own in (self.memory_before, peak_memory(self.device)) if own is not None), default=None)
 
-    @property
-    def _auxiliary_parameters(self) -> int:
-        """Those of the method that are in none of its networks."""
-        own = {p for network in self.method.networks.values() for p in network.parameters()}
-        return sum(p.numel() for p in self.method.parameters() if p not in own)
-
-    @property
-    def _metrics(self) -> tuple[Metric, ...]:
-        assert self.protocol.metrics != "auto"
-        return self.protocol.metrics
-
-    def _score(
-        self, scorer: Scorer, networks: dict[str, nn.Module], stop: StopSignal, display: Display,
-        keep: Seen | None = None,
-    ) -> list[Row]:  # fmt: skip
-        """Score networks on some cases; a stop signal ends it between two of them.
-
-        Raises:
-            InterruptedRunError: `stop` was set.
-        """
-        left = len(scorer.ids) * len(networks)
-        display.start("scoring", 0, left)
-
-        def seen(network: str, case: str, truth: np.ndarray, prediction: np.ndarray) -> None:
-            nonlocal left
-            left -= 1
-            display.step()
-            if keep is not None:
-                keep(network, case, truth, prediction)
-            if stop.signal_number is not None and left:
-                raise InterruptedRunError(stop.signal_number)
-
-        return scorer.score(networks, seen)
-
-    @property
-    def _predictor(self) -> dict[str, nn.Module]:
-        return {self.method.predictor_name: self.method.predictor}
-
     def _note(self, watch: Watch, stop: StopSignal, display: Display) -> None:
         """Score the predictor on the watch's cases at this iteration."""
+        predictor = {self.method.predictor_name: self.method.predictor}
         try:
-            rows = self._score(watch.scorer, self._predictor, stop, display)
+            rows = score_all(watch.scorer, predictor, stop, display)
         except InterruptedRunError:
             self.checkpoint()
             raise
         watch.note(self.iteration, rows)
-
-    def _validated(self, stop: StopSignal, display: Display) -> dict[str, Any] | None:
-        """Score the predictor on the validation cases, where the protocol sets some apart."""
-        if not self.validation.ids:
-            return None
-        (means,) = summary(self._score(self.validation, self._predictor, stop, display), self._metrics).values()
-        return {"cases": len(self.validation.ids), "scores": means}
 
     def _take_moments(self) -> None:
         """Keep what Figure 5 shows. The file is there before any later checkpoint, so a resume need not know of it."""
         job = self.job
         moments = take_moments(self.method, job.dataset, job.splits, job.spec, self.iteration, self.device)
         if moments:
-            write_pictures(self.folder.path / f"moments-{self.iteration}.npz", moments)
+            write_pictures(self.folder.moments(self.iteration), moments)
 
     def _last_good(self) -> str:
-        path = self.folder.path / "checkpoint.json"
+        path = self.folder.checkpoint_index
         return f"last good checkpoint: {path}" if path.exists() else "no checkpoint had been written"
-
-
-def _ranking(rows: list[Row], network: str, metric: Metric) -> dict[str, float | None]:
-    """Each case's mean over classes of the first metric, turned so that larger is better; None where undefined."""
-    values: dict[str, list[float]] = {}
-    for own, case, _, value, *_ in map(list[Any], rows):
-        if own == network:
-            values.setdefault(case, []).extend([] if value is None else [value])
-    sign = 1 if metric in FRACTIONS else -1
-    return {case: sign * sum(own) / len(own) if own else None for case, own in values.items()}
-
-
-def _failed(folder: RunFolder, reason: str) -> RunFailedError:
-    folder.fail(reason)
-    return RunFailedError(reason)
-
-
-def _lower(job: Job) -> str:
-    protocol = job.spec.protocol
-    size = "image_size" if isinstance(protocol, ImageProtocol) else "patch_size"
-    return (
-        f"lower --set labeled_batch (now {protocol.labeled_batch}), unlabeled_batch ({protocol.unlabeled_batch}) or "
-        f"{size} ({'x'.join(map(str, protocol.sides))}), or use --set precision=bf16"
-    )

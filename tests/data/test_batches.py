@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ssl_bench.cards import ImageProtocol, RunSpec, load_benchmark, load_protocol
+from ssl_bench.cards import ImageProtocol, Measurement, RunSpec, load_benchmark, load_protocol
 from ssl_bench.data.batches import ImageStream, normalise
 from ssl_bench.data.split import Splits
 from ssl_bench.method import Batch, Hyperparameters, Images, Progress, SSLMethod, Update
@@ -234,7 +234,8 @@ def test_the_unlabelled_stream_of_a_run_is_the_pool_that_the_protocol_names(tmp_
     )  # fmt: skip
     Spy.batches = []
     job = Job(
-        spec, Spy, Hyperparameters(), NumberedDataset(), Splits(labeled, unlabeled, test)  # type: ignore[arg-type]
+        spec, Spy, Hyperparameters(), NumberedDataset(), Splits(labeled, unlabeled, test),  # type: ignore[arg-type]
+        Measurement(metrics=settings.metrics),
     )  # fmt: skip
     with pytest.raises(Seen):
         train(job, RunFolder(tmp_path / "run"), torch.device("cpu"), StopSignal(), Silent(), {})

@@ -404,7 +404,7 @@ def test_a_brief_look_sees_what_a_long_one_does(store: Store) -> None:
         assert (entry.hash, entry.status, entry.iteration, entry.iterations, entry.error) == (
             spec.hash, run.status, run.iteration, run.iterations, run.error,
         )  # fmt: skip
-    assert [entry.dsc for entry in store.entries()] == [None, None, 0.5]
+    assert [entry.headline for entry in store.entries()] == [None, None, 0.5]
     assert [run.spec.method for run in store.runs(of={("isic", "cps")})] == ["cps"]
 
 

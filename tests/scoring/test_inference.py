@@ -1,7 +1,7 @@
 """Scores against medpy, scipy and hand-computed cases; predictions against a naive per-image computation."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -11,12 +11,17 @@ from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from ssl_bench.cards import METRICS, ImageProtocol, load_protocol
+from ssl_bench.cards import ImageProtocol, Measurement, MetricName, load_protocol
 from ssl_bench.scoring.inference import BATCH, class_map, image_scores
 from ssl_bench.scoring.metrics import score_case
 from ssl_bench.scoring.scorer import score_networks, summary
 
 CPU = torch.device("cpu")
+METRICS = ("dsc", "jaccard", "95hd", "asd")
+
+
+def score(prediction: np.ndarray, truth: np.ndarray, metrics: Sequence[MetricName] = METRICS) -> list[float | None]:
+    return score_case(prediction, truth, Measurement(metrics=tuple(metrics)), None)
 
 
 def random_mask(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
@@ -47,8 +52,8 @@ def test_scores_are_medpys(seed: int) -> None:
     rng = np.random.default_rng(seed)
     shape = tuple(int(side) for side in rng.integers(6, 30, size=2))
     prediction, truth = random_mask(rng, shape), random_mask(rng, shape)
-    expected = [score(prediction, truth) for score in (medpy.dc, medpy.jc, medpy.hd95, medpy.asd)]
-    assert score_case(prediction, truth, METRICS) == pytest.approx(expected, rel=1e-12)
+    expected = [metric(prediction, truth) for metric in (medpy.dc, medpy.jc, medpy.hd95, medpy.asd)]
+    assert score(prediction, truth, METRICS) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -62,7 +67,7 @@ def test_distances_go_from_the_predictions_border_to_the_truths(seed: int) -> No
         return distance_transform_edt(~borders[1])[borders[0]]
 
     there, back = distances(prediction, truth), distances(truth, prediction)
-    hd95, asd = score_case(prediction, truth, ["95hd", "asd"])
+    hd95, asd = score(prediction, truth, ["95hd", "asd"])
     assert hd95 == pytest.approx(np.percentile(np.concatenate((there, back)), 95))
     assert asd == pytest.approx(there.mean())
 
@@ -71,7 +76,7 @@ def test_scores_of_a_case_computed_by_hand() -> None:
     truth, prediction = np.zeros((5, 9), bool), np.zeros((5, 9), bool)
     truth[1:4, 1:4] = True  # 9 pixels
     prediction[1:4, 3:5] = True  # 6 pixels, 3 of them right
-    dsc, jaccard = score_case(prediction, truth, ["dsc", "jaccard"])
+    dsc, jaccard = score(prediction, truth, ["dsc", "jaccard"])
     assert dsc == pytest.approx(2 * 3 / (9 + 6))
     assert jaccard == pytest.approx(3 / (9 + 6 - 3))
 
@@ -79,14 +84,14 @@ def test_scores_of_a_case_computed_by_hand() -> None:
 def test_two_single_pixels_are_as_far_apart_as_they_are() -> None:
     truth, prediction = np.zeros((9, 9), bool), np.zeros((9, 9), bool)
     truth[1, 1], prediction[4, 5] = True, True
-    assert score_case(prediction, truth, METRICS) == [0.0, 0.0, 5.0, 5.0]
+    assert score(prediction, truth, METRICS) == [0.0, 0.0, 5.0, 5.0]
 
 
 def test_metrics_come_in_the_order_asked_for() -> None:
     rng = np.random.default_rng(0)
     prediction, truth = random_mask(rng, (20, 20)), random_mask(rng, (20, 20))
-    values = dict(zip(METRICS, score_case(prediction, truth, METRICS), strict=True))
-    assert score_case(prediction, truth, ["asd", "dsc"]) == [values["asd"], values["dsc"]]
+    values = dict(zip(METRICS, score(prediction, truth, METRICS), strict=True))
+    assert score(prediction, truth, ["asd", "dsc"]) == [values["asd"], values["dsc"]]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +101,7 @@ def test_metrics_come_in_the_order_asked_for() -> None:
 )
 def test_empty_masks(prediction: bool, truth: bool, expected: list[float | None]) -> None:
     masks = [np.full((7, 5), value) for value in (prediction, truth)]
-    assert score_case(*masks, METRICS) == expected
+    assert score(*masks, METRICS) == expected
 
 
 # ----------------------------------------------------------------------------------------------------------- predict
@@ -212,7 +217,7 @@ def test_every_network_is_scored_on_every_case_in_order() -> None:
     networks = {"zeta": Threshold(0.5), "alpha": Threshold(0.8)}
     rows = score_networks(
         networks, lambda network: predict(network, images, [(32, 32)] * 3, card, CPU), masks, ("c", "a", "b"),
-        ("background", "polyp"), ("dsc", "jaccard"), lambda *seen: told.append(seen),
+        ("background", "polyp"), Measurement(metrics=("dsc", "jaccard")), lambda *seen: told.append(seen),
     )  # fmt: skip
     assert [row[:3] for row in rows] == [(n, c, "polyp") for n in ("zeta", "alpha") for c in ("c", "a", "b")]
     assert [seen[:2] for seen in told] == [row[:2] for row in rows]
@@ -232,7 +237,7 @@ def test_masks_and_predictions_must_be_as_many_as_the_cases() -> None:
     with pytest.raises(ValueError, match="shorter"):
         score_networks(
             {"net": Threshold(0.5)}, lambda network: predict(network, images, [(32, 32)] * 3, protocol(), CPU),
-            lambda: truths, ("a", "b", "c"), ("background", "polyp"), ("dsc",),
+            lambda: truths, ("a", "b", "c"), ("background", "polyp"), Measurement(metrics=("dsc",)),
         )  # fmt: skip
 
 

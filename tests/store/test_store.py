@@ -23,7 +23,7 @@ import torch
 from conftest import REPOSITORY
 
 from ssl_bench.atomic import write_bytes, write_csv, write_json
-from ssl_bench.cards import RunSpec, load_benchmark, load_protocol
+from ssl_bench.cards import Measurement, RunSpec, load_benchmark, load_protocol
 from ssl_bench.data.split import Splits
 from ssl_bench.errors import RunFailedError, UserError
 from ssl_bench.method import Hyperparameters, SSLMethod
@@ -524,7 +524,7 @@ def test_memory_that_runs_out_before_the_first_iteration_is_a_failure_of_the_run
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(train_module, "build_method", build)
-    job = Job(SPEC, SSLMethod, Hyperparameters(), None, Splits((), (), ()))  # type: ignore[arg-type]
+    job = Job(SPEC, SSLMethod, Hyperparameters(), None, Splits((), (), ()), Measurement(metrics=("dsc",)))  # type: ignore[arg-type]
     with pytest.raises(RunFailedError, match="out of memory"):
         train_module.train(job, store.folder(SPEC), torch.device("cpu"), StopSignal(), None, {})  # type: ignore[arg-type]
     run = store.find(SPEC)

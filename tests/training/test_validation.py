@@ -102,7 +102,7 @@ def test_a_run_scores_its_validation_images_at_intervals_and_at_the_end(
 
     method = build_method(job.spec, job.method, job.hyper, CPU)
     method.load_state_dict(load_file(run.path / "weights.safetensors"))
-    scorer = Scorer(job.dataset, job.splits.validation, job.spec, CPU)
+    scorer = Scorer(job.dataset, job.splits.validation, job.spec, job.measurement, CPU)
     by_hand = summary(scorer.score({"teacher": method.predictor}, lambda *seen: None), ("dsc", "jaccard"))
     assert by_hand["teacher"] == scores
 

@@ -11,7 +11,7 @@ from medpy.metric import binary
 from timing import Ratio, Settings, compare
 from torch import Tensor, nn
 
-from ssl_bench.cards import VolumeProtocol, load_protocol
+from ssl_bench.cards import Measurement, VolumeProtocol, load_protocol
 from ssl_bench.networks import build_network
 from ssl_bench.scoring.inference import predict_windows, window_positions
 from ssl_bench.scoring.metrics import score_case
@@ -41,9 +41,10 @@ def ratios(settings: Settings) -> Iterator[Ratio]:
         (others, lambda: one_by_one(network, volume, protocol)), settings, target,
     )  # fmt: skip
     truth, prediction = masks()
+    measurement = Measurement(metrics=METRICS)
     yield compare(
         "volumes", f"{', '.join(METRICS)} of a mask of {int(truth.sum())} voxels",
-        ("score_case", lambda: score_case(prediction, truth, METRICS)),
+        ("score_case", lambda: score_case(prediction, truth, measurement, None)),
         ("medpy", lambda: by_medpy(prediction, truth)), settings, ">= 2",
     )  # fmt: skip
 

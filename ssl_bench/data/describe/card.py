@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ssl_bench.cards import METRICS, Benchmark, Files, Volumes, number_of, parse_share
+from ssl_bench.cards import HDF5, METRICS, Benchmark, Files, Volumes, number_of, parse_share
 from ssl_bench.data.describe.masks import _grey_levels, _is_flat, _is_flat_volume, _voxel_values
 from ssl_bench.data.describe.naming import (
     MASK_WORDS,
@@ -95,7 +95,7 @@ def _hold_no_stray_masks(unmasked: Sequence[CaseFiles], flat: IsFlat) -> None:
 
 
 def _is_normalised(path: Path) -> bool:
-    image = read_array(path, "image")[0]
+    image = read_array(path, "image").array
     return bool(abs(image.mean(dtype=np.float64)) < 0.05 and abs(image.std(dtype=np.float64) - 1) < 0.05)
 
 
@@ -159,7 +159,8 @@ def _card(
         "classes": ["background", *names],
         "cases": len(cases),
         "labeled": _labeled_shares(folder, cases, train_ids),
-        "metrics": METRICS[:2] if two else METRICS,
+        "metrics": [name for name, metric in METRICS.items() if (2 if two else 3) in metric.suggested_for],
+        **({"distance_unit": "mm"} if not two and not layout.images.lower().endswith(HDF5) else {}),
         "protocol": "paper",
         "source": "unknown",
         "license": "unknown",

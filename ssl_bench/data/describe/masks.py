@@ -25,7 +25,7 @@ def _is_flat(path: Path) -> bool:
 
 
 def _is_flat_volume(path: Path) -> bool:
-    values = np.unique(read_array(path, "label")[0])
+    values = np.unique(read_array(path, "label").array)
     return len(values) <= MOST_LEVELS and bool((values == np.rint(values)).all())
 
 
@@ -57,7 +57,7 @@ def _voxel_values(masks: Sequence[Path], advance: Callable[[int, int], None] | N
     """The values in all masks, background first, and whether a card must name them (they are not 0, 1, ...)."""
     found: set[float] = set()
     for path in _counted(masks, advance):
-        found.update(np.unique(read_array(path, "label")[0]).tolist())
+        found.update(np.unique(read_array(path, "label").array).tolist())
         if len(found) > MOST_CLASSES or any(value != int(value) for value in found):
             raise UserError(f"{path}: expected whole numbers, at most {MOST_CLASSES} in all masks, found other values")
     values = sorted(map(int, found), key=lambda value: (value != 0, value))

@@ -11,9 +11,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ssl_bench.cards import Files
+from ssl_bench.cards import HDF5, Files
 from ssl_bench.command import quantity
-from ssl_bench.data.volumes import HDF5, NIFTI, read_array
+from ssl_bench.data.volumes import NIFTI, read_array
 from ssl_bench.errors import UserError
 
 PICTURES: tuple[str, ...] = Files.model_fields["image_suffixes"].default

@@ -1,0 +1,96 @@
+"""Scores networks case by case, and writes the scores of one measurement."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from torch import nn
+
+from ssl_bench.atomic import write_bytes
+from ssl_bench.errors import InterruptedRunError
+from ssl_bench.method import SSLMethod
+from ssl_bench.scoring.scorer import Row, Scorer, summary
+from ssl_bench.store import RunFolder, scores_entry
+from ssl_bench.training.examples import Album
+from ssl_bench.training.stop import StopSignal
+from ssl_bench.training.waiting import Display
+
+
+class Partial(Protocol):
+    """Keeps the rows of a scoring that may be stopped."""
+
+    rows: list[Row]
+    skip: int
+
+    def save(self, rows: list[Row], *, at_once: bool) -> None:
+        """Save the rows so far."""
+
+
+def score_all(
+    scorer: Scorer,
+    networks: Mapping[str, nn.Module],
+    stop: StopSignal,
+    display: Display,
+    *,
+    album: Album | None = None,
+    partial: Partial | None = None,
+) -> list[Row]:
+    """Score networks on a scorer's cases.
+
+    Args:
+        scorer: the cases.
+        networks: by name.
+        stop: ends it between two cases.
+        display: counts the cases.
+        album: takes the predictions for pictures.
+        partial: rows of an earlier start, which are not computed again; takes those of this one.
+
+    Raises:
+        InterruptedRunError: `stop` was set.
+    """
+    rows, done = ([], 0) if partial is None else (list(partial.rows), partial.skip)
+    total = len(scorer.ids) * len(networks)
+    display.start("scoring", done, total)
+    for one in scorer.predictions(networks, done):
+        rows += scorer.rows(one)
+        done += 1
+        display.step()
+        if album is not None:
+            album.add(one)
+        is_stopped = stop.signal_number is not None and done < total
+        if partial is not None:
+            partial.save(rows, at_once=is_stopped)
+        if stop.signal_number is not None and is_stopped:
+            raise InterruptedRunError(stop.signal_number)
+    return rows
+
+
+def validated(scorer: Scorer, method: SSLMethod, stop: StopSignal, display: Display) -> dict[str, Any] | None:
+    """Score the predictor on the validation cases, where the protocol sets some apart."""
+    if not scorer.ids:
+        return None
+    rows = score_all(scorer, {method.predictor_name: method.predictor}, stop, display)
+    (means,) = summary(rows, scorer.measurement.metrics).values()
+    return {"cases": len(scorer.ids), "scores": means}
+
+
+def write_scores(
+    folder: RunFolder,
+    scorer: Scorer,
+    rows: Sequence[Row],
+    seconds: float,
+    validation: Mapping[str, Any] | None,
+    provenance: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write the cases file of a measurement; returns its entry for run.json."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(scorer.header)
+    writer.writerows(rows)
+    content = text.getvalue().encode()
+    measurement = scorer.measurement
+    write_bytes(folder.cases(measurement.key), content)
+    return scores_entry(measurement, summary(rows, measurement.metrics), content, seconds, validation, provenance)

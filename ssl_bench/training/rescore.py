@@ -1,0 +1,166 @@
+"""Scores a finished run in another way, from its weights. Nothing is trained."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssl_bench.atomic import write_json
+from ssl_bench.cards import PROTOCOLS, Benchmark, card_names, fields_that, load_benchmark, measurement_of, parse_card
+from ssl_bench.data.cache import Advance, prepare
+from ssl_bench.data.dataset import Dataset
+from ssl_bench.data.split import Splits
+from ssl_bench.errors import RunFailedError, UserError, first_line
+from ssl_bench.method import SSLMethod
+from ssl_bench.scoring.scorer import Row, Scorer
+from ssl_bench.store import Run, RunFolder
+from ssl_bench.store.run_folder import now
+from ssl_bench.training.device import is_out_of_memory
+from ssl_bench.training.job import Job, method_of, trained_method
+from ssl_bench.training.measure import score_all, validated, write_scores
+from ssl_bench.training.stop import StopSignal
+from ssl_bench.training.waiting import Display
+
+SAVE_SECONDS = 30.0
+
+
+def scoring_job(
+    run: Run,
+    methods: Mapping[str, type[SSLMethod]],
+    benchmark: Benchmark,
+    dataset: Dataset,
+    settings: Mapping[str, Any],
+) -> Job:
+    """Return a finished run as a job that can be scored as the data set's card and the settings say.
+
+    Args:
+        run: finished.
+        methods: the registry.
+        benchmark: the data set's card.
+        dataset: the run's data.
+        settings: protocol fields that measure (metrics, stride, ...); the others are the run's own.
+
+    Raises:
+        UserError: the run is not finished, a setting does not measure, or the data is not that of the run.
+    """
+    spec = run.spec
+    if run.status != "finished":
+        raise UserError(f"{run.path}: expected a finished run, found one that is {run.status}")
+    known = fields_that("measures", type(spec.protocol))
+    for key in settings:
+        if key not in known:
+            observed = key in fields_that("observes", type(spec.protocol))
+            why = "needs the training: `ssl-bench run` trains again" if observed else "decides the weights: another run"
+            raise UserError(f"--set {key}: expected one of {', '.join(sorted(known))}; {key} {why}")
+    if dataset.fingerprint != spec.data_fingerprint:
+        raise UserError(
+            f"{run.path}: expected the data that the run was trained on ({spec.data_fingerprint}) below --data-root, "
+            f"found {dataset.fingerprint}"
+        )
+    data = {**spec.protocol.model_dump(), "metrics": "auto", **settings}
+    protocol = parse_card(PROTOCOLS[benchmark.dimensions], data, "--set")
+    method, hyper = method_of(run.path, spec, methods)
+    measurement = measurement_of(protocol, benchmark)
+    return Job(spec, method, hyper, dataset, _splits(RunFolder(run.path)), measurement)
+
+
+def scoring_jobs(
+    runs: Sequence[Run],
+    methods: Mapping[str, type[SSLMethod]],
+    settings: Mapping[str, Any],
+    dataset: str | None,
+    data_root: Path | None,
+    advance: Advance | None,
+) -> list[Job]:
+    """Return finished runs as jobs that score them; the data sets are prepared once. Arguments as in `api.score`.
+
+    Raises:
+        UserError: see `scoring_job`; or a run's data set has no card of its name.
+    """
+    prepared: dict[tuple[str, int | None], Dataset] = {}
+    jobs = []
+    for run in runs:
+        if dataset is None and run.spec.benchmark not in card_names("datasets"):
+            raise UserError(f"--dataset: expected the card of '{run.spec.benchmark}', the data set of {run.path}")
+        benchmark = load_benchmark(dataset or run.spec.benchmark)
+        if benchmark.name != run.spec.benchmark:
+            raise UserError(f"--dataset: expected the card of '{run.spec.benchmark}', found that of '{benchmark.name}'")
+        key = (benchmark.name, run.spec.protocol.stored_size)
+        if key not in prepared:  # the fingerprint is compared, so the number of cases need not be
+            prepared[key] = prepare(benchmark, data_root, key[1], allow_partial=True, advance=advance)
+        jobs.append(scoring_job(run, methods, benchmark, prepared[key], settings))
+    return jobs
+
+
+def rescore(
+    job: Job, folder: RunFolder, device: torch.device, stop: StopSignal, display: Display, provenance: dict[str, Any]
+) -> None:
+    """Score a finished run's networks as its job says (hold the run's claim).
+
+    Stopped or killed, it goes on from the last saved case when it is repeated.
+
+    Raises:
+        InterruptedRunError: `stop` was set.
+        RunFailedError: memory ran out; the run stays finished.
+        UserError: the weights are not there or do not fit.
+    """
+    started = time.monotonic()
+    test, validation = (
+        Scorer(job.dataset, ids, job.spec, job.measurement, device) for ids in (job.splits.test, job.splits.validation)
+    )
+    partial = PartialScores(folder.partial_cases(job.measurement.key), test)
+    try:
+        method = trained_method(folder, job.spec, job.method, job.hyper, device)
+        apart = validated(validation, method, stop, display)
+        rows = score_all(test, method.networks, stop, display, partial=partial)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunFailedError(f"out of memory while scoring: {first_line(error)}") from error
+    seconds = partial.seconds + time.monotonic() - started
+    entry = write_scores(folder, test, rows, seconds, apart, {"finished": now(), **provenance})
+    folder.add_scores(job.measurement.key, entry)
+
+
+@dataclass
+class PartialScores:
+    """The rows of a scoring that is not finished, saved every SAVE_SECONDS and when it is stopped."""
+
+    path: Path
+    scorer: Scorer
+    rows: list[Row] = field(default_factory=list)
+    skip: int = 0
+    seconds: float = 0.0
+    _saved: float = field(default_factory=time.monotonic)
+    _begun: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        """Read what was saved; a file that cannot be read is no more than time lost."""
+        try:
+            data = json.loads(self.path.read_text(encoding="utf-8"))
+            rows, seconds = [tuple(row) for row in data["rows"]], float(data["seconds"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        classes = len(self.scorer.spec.classes) - 1
+        self.skip = self.scorer.repeatable(len(rows) // classes)
+        self.rows, self.seconds = rows[: self.skip * classes], seconds
+
+    def save(self, rows: list[Row], *, at_once: bool) -> None:
+        """Save the rows, unless that was done a moment ago."""
+        if at_once or time.monotonic() - self._saved > SAVE_SECONDS:
+            self._saved = time.monotonic()
+            write_json(self.path, {"seconds": self.seconds + self._saved - self._begun, "rows": rows})
+
+
+def _splits(folder: RunFolder) -> Splits:
+    try:
+        data = json.loads(folder.splits.read_text(encoding="utf-8"))
+        return Splits(**{name: tuple(ids) for name, ids in data.items()})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder.splits}: cannot be read: {error}") from None

@@ -1,0 +1,61 @@
+"""Which weights of a training are scored: the last ones, or those after the epoch with the lowest training loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ssl_bench.training.job import Job
+
+
+class Selection:
+    """The protocol's `select`; the test set plays no part in it.
+
+    With `train-loss` the weights after the whole epoch with the lowest mean loss are kept. A last epoch that is cut
+    short does not count, since the mean over a few batches may be low by chance, unless there is no other.
+    """
+
+    def __init__(self, job: Job, device: torch.device) -> None:
+        protocol = job.spec.protocol
+        self.by_loss = protocol.select == "train-loss"
+        self.epoch, self.iterations = protocol.iterations_per_epoch(job.spec.train_count), job.iterations
+        self.epoch_loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.best_loss = math.inf
+        self.best: dict[str, Tensor] = {}
+
+    def close_step(self, loss: Tensor, iteration: int, method: nn.Module) -> None:
+        """Take in the loss of an iteration's last update; at the end of the best epoch keep the weights."""
+        if not self.by_loss:
+            return
+        self.epoch_loss += loss
+        steps = iteration % self.epoch or self.epoch
+        if steps == self.epoch or (iteration == self.iterations and not self.best):
+            mean = float(self.epoch_loss) / steps
+            if mean <= self.best_loss:
+                self.best_loss = mean
+                self.best = {key: value.detach().to("cpu", copy=True) for key, value in method.state_dict().items()}
+            self.epoch_loss.zero_()
+
+    def apply(self, method: nn.Module) -> None:
+        """Give the method the selected weights."""
+        if self.best:
+            method.load_state_dict(self.best)
+
+    @property
+    def loss(self) -> float | None:
+        """The mean loss of the selected epoch; None where the last weights are scored."""
+        return self.best_loss if self.best else None
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs of it."""
+        return {"epoch_loss": self.epoch_loss, "best_loss": self.best_loss, "best": self.best}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.best_loss = state["best_loss"]
+        self.epoch_loss.copy_(state["epoch_loss"])
+        self.best = {key: value.cpu() for key, value in state["best"].items()}

@@ -1,0 +1,75 @@
+"""Trains and scores one run to its end, or records why it could not go on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ssl_bench.atomic import write_json
+from ssl_bench.cards import ImageProtocol
+from ssl_bench.errors import RunFailedError, UserError, first_line
+from ssl_bench.store import RunFolder
+from ssl_bench.training.device import is_out_of_memory, noting_nondeterminism
+from ssl_bench.training.finish import finish
+from ssl_bench.training.job import Job
+from ssl_bench.training.stop import StopSignal
+from ssl_bench.training.trainer import Trainer
+from ssl_bench.training.waiting import Display
+
+
+def train(
+    job: Job, folder: RunFolder, device: torch.device, stop: StopSignal, display: Display, provenance: dict[str, Any]
+) -> None:
+    """Train and score one run to its end, going on from its last checkpoint (hold the run's claim).
+
+    Raises:
+        InterruptedRunError: `stop` was set; the checkpoint is written.
+        RunFailedError: a loss is not finite, or memory ran out; recorded in the run's folder.
+        UserError: the checkpoint is damaged, or the weights cannot be had.
+    """
+    try:
+        checkpoint = folder.read_checkpoint()
+        if checkpoint is not None:
+            _require_same_source(folder, provenance)
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        folder.begin(job.spec, job.iterations, provenance, goes_on=checkpoint is not None)
+        trainer = Trainer(job, folder, device)
+        if checkpoint is not None:
+            trainer.restore(checkpoint)
+        write_json(folder.splits, job.splits.as_dict())
+        with noting_nondeterminism(trainer.nondeterministic):
+            trainer.run(stop, display)
+            finish(trainer, stop, display)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise _failed(folder, f"out of memory: {first_line(error)}; {_lower(job)}") from error
+    except RunFailedError as error:
+        raise _failed(folder, str(error)) from error
+
+
+def _require_same_source(folder: RunFolder, provenance: dict[str, Any]) -> None:
+    """A run never goes on with another text of its method than it began with."""
+    index = folder.checkpoint_index
+    begun = (folder.read() or {}).get("provenance", {}).get("method_source_sha256")
+    if begun not in (None, provenance.get("method_source_sha256")):
+        raise UserError(
+            f"{folder.path}: the method's file has changed since this run began; delete {index} to train it from its "
+            "beginning, and raise the method's `version` if the change alters results"
+        )
+
+
+def _failed(folder: RunFolder, reason: str) -> RunFailedError:
+    folder.fail(reason)
+    return RunFailedError(reason)
+
+
+def _lower(job: Job) -> str:
+    protocol = job.spec.protocol
+    size = "image_size" if isinstance(protocol, ImageProtocol) else "patch_size"
+    return (
+        f"lower --set labeled_batch (now {protocol.labeled_batch}), unlabeled_batch ({protocol.unlabeled_batch}) or "
+        f"{size} ({'x'.join(map(str, protocol.sides))}), or use --set precision=bf16"
+    )
