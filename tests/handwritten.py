@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from ssl_bench.cards import Benchmark, MetricName, RunSpec, Split, load_benchmark, load_protocol, measurement_of
 from ssl_bench.method import load_methods
-from ssl_bench.store import Store
+from ssl_bench.store import Run, Store
 
 METHODS = load_methods()
 KVASIR = load_benchmark("kvasir")
@@ -96,3 +99,28 @@ def write_run(
         rows = [f"{10 * i},{'' if value is None else value}" for i, value in enumerate(curve, start=1)]
         (folder / "test_curve.csv").write_text("\n".join([f"iteration,{metric}", *rows]) + "\n")
     return spec
+
+
+def cases_file(folder: Path) -> Path:
+    """The cases file of a run that was scored in one way."""
+    (path,) = folder.glob("cases-*.csv")
+    return path
+
+
+def cases_of(run: Run) -> pd.DataFrame:
+    """The scores of a run that was scored in one way."""
+    (scores,) = run.scores.values()
+    return scores.cases
+
+
+def summary_of(run: Run) -> dict[str, Any]:
+    """The means of a run that was scored in one way, by network and metric."""
+    (scores,) = run.scores.values()
+    return dict(scores.summary)
+
+
+def contents_of(folder: Path, *patterns: str) -> list[bytes]:
+    """The bytes of a folder's files, in the order of the patterns; each has one file or more."""
+    found = [(pattern, sorted(folder.glob(pattern))) for pattern in patterns]
+    assert all(paths for _, paths in found), found
+    return [path.read_bytes() for _, paths in found for path in paths]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
@@ -16,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import REPOSITORY, CommandLine
-from handwritten import write_run
+from handwritten import cases_file, summary_of, write_run
 from PIL import Image
 
 import ssl_bench
@@ -124,7 +123,7 @@ def test_python_and_the_command_line_give_the_same_bytes(cli: CommandLine, tmp_p
     words = ["--methods", "supervised,mt", "--dataset", "demo", "--protocol", "tiny", "--iterations", "4"]
     done = cli("run", *words, "--device", "cpu", "--results-root", "line")
     assert (done.returncode, done.stderr) == (0, "")
-    for name in ("cases.csv", "weights.safetensors", "curves.csv"):
+    for name in ("cases-*.csv", "weights.safetensors", "curves.csv"):
         expected = contents(tmp_path / "line", name)
         assert len(expected) == 2
         assert contents(tmp_path / "python", name) == expected
@@ -140,8 +139,8 @@ def test_a_run_answers_with_its_runs_and_their_table(trained: RunResult, capfd: 
     frame = trained.table.to_frame()
     assert list(frame["Method"]) == ["Supervised", "MT"]
     for run in trained.runs:
-        own = pd.read_csv(run.path / "cases.csv")
-        assert run.result["scores"][run.result["predictor"]]["dsc"]["mean"] == pytest.approx(
+        own = pd.read_csv(cases_file(run.path))
+        assert summary_of(run)[run.result["predictor"]]["dsc"]["mean"] == pytest.approx(
             own[own["network"] == run.result["predictor"]]["dsc"].mean()
         )
     assert frame["Seeds"].tolist() == [2, 2]
@@ -179,7 +178,7 @@ def test_the_processes_of_a_pool_have_the_call_too_and_its_bits(trained: RunResu
     for run in result.runs:
         assert run.provenance["command"].startswith("ssl_bench.run(methods=('supervised', 'mt'), dataset='demo', ")
         assert "jobs=2, results_root=" in run.provenance["command"]
-    for name in ("cases.csv", "weights.safetensors"):
+    for name in ("cases-*.csv", "weights.safetensors"):
         pool, alone = contents(tmp_path / "pool", name), contents(home / "results", name)
         assert len(pool) == 2
         assert {key: alone[key] for key in pool} == pool
@@ -331,7 +330,7 @@ def test_reproduce_says_what_is_missing_and_trains_it(tmp_path: Path) -> None:
     frame = table.to_frame()
     assert frame.shape == (2, len(table.header))
     (measured,) = [name for name in frame.columns if "measured" in name or name.startswith("DSC")]
-    scores = [run.result["scores"][run.result["predictor"]]["dsc"]["mean"] for run in ssl_bench.load_store().runs()]
+    scores = [summary_of(run)[run.result["predictor"]]["dsc"]["mean"] for run in ssl_bench.load_store().runs()]
     assert sorted(frame[measured]) == pytest.approx(sorted(100 * score for score in scores))
     assert "<table>" in report._repr_html_()
     assert [path.suffix for path in report.write(tmp_path / "files")] == [".md", ".tex", ".html", ".csv", ".csv"]
@@ -361,11 +360,10 @@ def test_the_store_as_frames(trained: RunResult, home: Path) -> None:
     for run in trained.runs:
         row = runs[runs["hash"] == run.path.name].iloc[0]
         assert (row["benchmark"], row["method"], row["seed"]) == ("demo", run.spec.method, run.spec.seed)
-        text = json.loads((run.path / "run.json").read_text())
-        expected = text["result"]["scores"][text["result"]["predictor"]]
+        expected = summary_of(run)[run.result["predictor"]]
         assert {metric: row[metric] for metric in expected} == {m: one["mean"] for m, one in expected.items()}
         own = cases[cases["hash"] == run.path.name]
-        written = pd.read_csv(run.path / "cases.csv", dtype={"case": str})
+        written = pd.read_csv(cases_file(run.path), dtype={"case": str})
         pd.testing.assert_frame_equal(own[list(written.columns)].reset_index(drop=True), written)
         assert set(own["seed"]) == {run.spec.seed}
         lines = pd.read_csv(run.path / "curves.csv")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, write_dataset
-from handwritten import KVASIR, write_run
+from handwritten import KVASIR, cases_file, write_run
 
 from ssl_bench.store import Store, import_runs
 
@@ -97,12 +97,12 @@ def test_an_export_that_could_not_be_replaced_ends_it_before_it_begins(data: Pat
 
 def test_damaged_scores_that_no_export_takes_end_it_before_it_begins(data: Path, tmp_path: Path) -> None:
     spec = write_run(Store(tmp_path / "results"), "mt", 1, [0.5], benchmark=KVASIR)
-    scores = tmp_path / "results" / "runs" / "kvasir" / "mt" / spec.hash / "cases.csv"
+    scores = cases_file(tmp_path / "results" / "runs" / "kvasir" / "mt" / spec.run_id)
     scores.write_text(scores.read_text().replace("0.5", "0.75"))
     done = campaign(tmp_path, "--minutes", "3", "--methods", "supervised", "--seeds", "1", "--iterations", "2")
     assert done.returncode == 2
     assert "nothing begins" in done.stdout
-    assert f"results/runs/kvasir/mt/{spec.hash}/cases.csv" in done.stdout
+    assert f"results/runs/kvasir/mt/{spec.run_id}/{scores.name}" in done.stdout
     assert len(Store(tmp_path / "results").runs([])) == 1
 
 

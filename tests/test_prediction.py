@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_dataset
+from handwritten import cases_of
 from PIL import Image
 
 from ssl_bench import cli as cli_module
@@ -232,7 +233,7 @@ def test_masks_of_the_test_images_have_the_runs_scores(network: str | None, home
         call(run.path, *(folder / f"images/{name}.jpg" for name in ids), *(["--network", network] if network else []))
     )
     scored = network or "teacher"
-    expected = run.cases[run.cases["network"] == scored].set_index("case")["dsc"]
+    expected = cases_of(run)[cases_of(run)["network"] == scored].set_index("case")["dsc"]
     assert set(expected.index) == set(ids)
     for name in ids:
         mask, truth = pixels_of(Path(f"out/{name}.png")), pixels_of(folder / f"masks/{name}.jpg")
@@ -246,7 +247,7 @@ def test_masks_of_the_test_volumes_have_the_runs_scores_on_the_axes_of_their_fil
     run = run_of(home, "boxes")
     ids = test_cases(run)
     succeed(call(run.path, *(home / f"boxes/{name}.nii.gz" for name in ids)))
-    expected = run.cases.set_index(["case", "class"])["dsc"]
+    expected = cases_of(run).set_index(["case", "class"])["dsc"]
     for name in ids:
         mask, truth = voxels_of(Path(f"out/{name}.nii.gz")), voxels_of(home / f"boxes/masks/{name}.nii.gz")
         assert set(np.unique(mask)) == set(VALUES)
@@ -340,7 +341,7 @@ def test_hdf5_and_nrrd_volumes_become_nifti_masks_named_after_their_folders(home
         assert set(np.unique(mask.dataobj)) == {0, 1}
     assert np.array_equal(masks["mri.nii.gz"].dataobj, masks["p1_mri_norm2.nii.gz"].dataobj)
     assert not np.array_equal(masks["mri.nii.gz"].dataobj, masks["p0_mri_norm2.nii.gz"].dataobj)
-    expected, truth = run.cases.set_index("case")["dsc"], draw_volume(int(test_cases(run)[0][1:]))[1] // 2
+    expected, truth = cases_of(run).set_index("case")["dsc"], draw_volume(int(test_cases(run)[0][1:]))[1] // 2
     succeed(call(run.path, home / f"hearts/{test_cases(run)[0]}", "--overwrite"))
     mask = voxels_of(Path("out/mri_norm2.nii.gz"))
     assert dsc(mask == 1, truth == 1) == pytest.approx(expected[test_cases(run)[0]], abs=1e-12)

@@ -21,11 +21,12 @@ from ssl_bench.method import load_methods
 from ssl_bench.scoring import scorer as scorer_module
 from ssl_bench.store import Run, RunFolder, Store
 from ssl_bench.store import run_folder as folder_module
+from ssl_bench.training import selection as selection_module
 from ssl_bench.training import trainer as train_module
 from ssl_bench.training.job import Job
 from ssl_bench.training.plan import plan_runs
 
-ARTEFACTS = ("cases.csv", "curves.csv", "examples.npz", "weights.safetensors")
+ARTEFACTS = ("cases-*.csv", "curves.csv", "examples.npz", "weights.safetensors")
 FILES = {"run.json", "splits.json", *ARTEFACTS, ".lock"}
 CPU = torch.device("cpu")
 SLOW = 120.0  # seconds for which a process is held at a point, longer than any test waits
@@ -73,14 +74,14 @@ def command(arguments: list[str], folder: str, number: int, checkpoint_seconds: 
     if clock:
         right = time.time
         time.time = lambda: right() + clock
-        folder_module._now = lambda: datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
+        folder_module.now = lambda: datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
     marker = where / f"held-{number}"
     if held == "scoring":
         hold(scorer_module, "score_networks", marker)
     elif held == "the end":
         hold(RunFolder, "finish", marker)
     elif held == "training":
-        hold(train_module.Trainer, "_close_epoch", marker, lambda trainer, loss: trainer.iteration == 2)
+        hold(selection_module.Selection, "close_step", marker, lambda own, loss, iteration, method: iteration == 2)
     elif held == "a checkpoint's content":  # written beside, not yet renamed
         hold(Path, "replace", marker, lambda path, target: target.name == "checkpoint-4.pt")
     elif held == "a checkpoint's name":  # renamed, not yet the one that counts
@@ -172,7 +173,7 @@ class Silent:
 
 
 def contents(folder: Path) -> list[bytes]:
-    return [(folder / name).read_bytes() for name in ARTEFACTS]
+    return [path.read_bytes() for name in ARTEFACTS for path in sorted(folder.glob(name))]
 
 
 def snapshot(folder: Path) -> dict[str, tuple[str, int]]:

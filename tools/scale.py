@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_bench.cards import RunSpec, load_benchmark, load_protocol
+from ssl_bench.cards import RunSpec, load_benchmark, load_protocol, measurement_of
 from ssl_bench.method import load_methods
-from ssl_bench.store import FORMAT
+from ssl_bench.store import FORMAT, scores_entry
 from ssl_bench.sweep.definition import Sweep
 from ssl_bench.sweep.space import parse_parameters
 from ssl_bench.sweep.study import Study, open_storage
@@ -56,18 +56,22 @@ def draw_store(root: Path, count: int) -> int:
 def _write(root: Path, spec: RunSpec, scores: np.ndarray) -> int:
     means = dict(zip(("dsc", "jaccard"), scores.mean(axis=0).tolist(), strict=True))
     result = {
-        "predictor": "teacher", "scores": {"teacher": {k: {"mean": v, "undefined": 0} for k, v in means.items()}},
-        "parameters": {"teacher": 1}, "updates": 300, "train_seconds": 300.0, "score_seconds": 9.0,
+        "predictor": "teacher", "parameters": {"teacher": 1}, "updates": 300, "train_seconds": 300.0,
         "peak_memory_mib": None, "test_sides": {"smallest": [100, 120], "largest": [300, 400]},
     }  # fmt: skip
-    record = {
-        "format": FORMAT, "hash": spec.hash, "status": "finished", "iterations": 300,
-        "spec": spec.model_dump(mode="json"), "provenance": PROVENANCE, "result": result,
-    }  # fmt: skip
-    folder = root / "runs" / spec.benchmark / spec.method / spec.hash
-    folder.mkdir(parents=True)
     rows = "".join(f"teacher,{case},lesion,{dsc},{jaccard}\n" for case, (dsc, jaccard) in enumerate(scores.tolist()))
-    texts = {"run.json": json.dumps(record, indent=2), "cases.csv": "network,case,class,dsc,jaccard\n" + rows}
+    cases = "network,case,class,dsc,jaccard\n" + rows
+    summary = {"teacher": {k: {"mean": v, "undefined": 0} for k, v in means.items()}}
+    measurement = measurement_of(spec.protocol)
+    entry = scores_entry(measurement, summary, cases.encode(), 9.0)
+    record = {
+        "format": FORMAT, "hash": spec.run_id, "status": "finished", "iterations": 300,
+        "spec": spec.model_dump(mode="json"), "provenance": PROVENANCE, "result": result,
+        "scores": {measurement.key: entry},
+    }  # fmt: skip
+    folder = root / "runs" / spec.benchmark / spec.method / spec.run_id
+    folder.mkdir(parents=True)
+    texts = {"run.json": json.dumps(record, indent=2), f"cases-{measurement.key}.csv": cases}
     for name, text in texts.items():
         (folder / name).write_text(text)
     return sum(map(len, texts.values()))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ssl_bench.store import Entry, Store
 
-ARTEFACTS = ("cases.csv", "curves.csv", "weights.safetensors")
+ARTEFACTS = ("cases-*.csv", "curves.csv", "weights.safetensors")
 GRID = ["--methods", "supervised,mt,cps", "--dataset", "demo", "--protocol", "tiny", "--iterations", "500"]
 SWEEP = ["sweep", "--method", "ucmt", "--dataset", "demo", "--protocol", "tiny", "--iterations", "40",
          "--param", "k=1..2", "--param", "r=4,8"]  # fmt: skip
@@ -160,9 +160,9 @@ def compare() -> None:
     """Every run has the bits of the undisturbed one."""
     for path in sorted(Path("undisturbed").rglob("run.json")):
         there = Path("results") / path.relative_to("undisturbed").parent
-        for name in ARTEFACTS:
-            if (there / name).read_bytes() != (path.parent / name).read_bytes():
-                sys.exit(f"{there / name}: other bytes than undisturbed")
+        for own in (found for pattern in ARTEFACTS for found in path.parent.glob(pattern)):
+            if (there / own.name).read_bytes() != own.read_bytes():
+                sys.exit(f"{there / own.name}: other bytes than undisturbed")
         starts = (there / "log.txt").read_text().count("$ ssl-bench")
         print(f"{there.parent.name}: started {starts} times, the bits of the undisturbed run")
 

@@ -49,7 +49,21 @@ class Measurement(Card):
 
     def heading(self, metric: MetricName) -> str:
         """Return a metric's title with the unit in which it is measured."""
-        return METRICS[metric].heading(3 if self.score_size is None else 2, self.distance_unit)
+        return METRICS[metric].heading(self._dimensions, self.distance_unit)
+
+    def remarks(self, metric: MetricName) -> list[str]:
+        """Return the parameters that a reader of a metric's values must know, a sentence each."""
+        parameters, unit = METRICS[metric].parameters, length_unit(self._dimensions, self.distance_unit)
+        remarks = []
+        if "nsd_tolerance" in parameters and self.nsd_tolerance is not None:
+            remarks.append(f"{self.heading(metric)}: tolerance {self.nsd_tolerance:g} {unit}.")
+        if "undefined_distances" in parameters and self.undefined_distances == "worst":
+            remarks.append(f"{self.heading(metric)}: the image's diagonal where one of the two masks is empty.")
+        return remarks
+
+    @property
+    def _dimensions(self) -> int:
+        return 3 if self.score_size is None else 2
 
     def applied_to(self, protocol: ImageProtocol | VolumeProtocol) -> ImageProtocol | VolumeProtocol:
         """Return a protocol that measures so."""

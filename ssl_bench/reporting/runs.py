@@ -46,11 +46,12 @@ def comparison_table(runs: Sequence[Run], titles: Mapping[str, str], measurement
                 notes.append(f"{titles[method]}: {count} values of {title} were undefined and are not in the mean.")
     columns = [*headings, "Seeds", "Training [min]"]
     note = spec.protocol.note
+    remarks = [remark for metric in metrics for remark in measurement.remarks(metric)]
     labeled = f"{spec.labeled} of {spec.train_count} {CASES[dimensions]} labelled"
     return Table(
         f"{spec.benchmark}, {labeled}, protocol {spec.protocol.name}",
         ["Method", "Network scored", *columns], rows, frozenset(columns),
-        [*([f"Protocol {spec.protocol.name}: {note}"] if note else []), *origin(runs), *notes],
+        [*([f"Protocol {spec.protocol.name}: {note}"] if note else []), *remarks, *origin(runs), *notes],
     )  # fmt: skip
 
 

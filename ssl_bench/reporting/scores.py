@@ -34,7 +34,7 @@ def cell_scores(
         label: number of a foreground class; None for all of them.
 
     Returns:
-        Per cent for DSC and Jaccard, pixels or voxels for distances; None for no runs.
+        Per cent for shares, the measurement's unit for distances; None for no runs.
 
     """
     if measurement is not None:

@@ -152,9 +152,12 @@ class _Layout:
         notes = self._legend()
         reasons: dict[str, list[str]] = {}
         lost: dict[str, list[str]] = {}
+        remarks: dict[str, None] = {}
         for row in self.records[self.above :]:
             for cell in row:
                 for one in filter(None, cell):
+                    if one.scores is not None:
+                        remarks |= dict.fromkeys(one.place.cell.measurement.remarks(one.metric))
                     if one.reasons and one.published and not one.published.is_copied:
                         reasons.setdefault("; ".join(one.reasons), []).append(one.place.row.title)
                     count = undefined(one.runs, one.metric, one.place.cell.measurement)
@@ -167,11 +170,15 @@ class _Layout:
             notes.append(f"Published and measured numbers are not comparable{which}: {reason}.")
         if self.view.costs:
             notes.append(COSTS_NOTE)
-        return notes + [
-            f"Undefined values of {title}, which are not in the means: {', '.join(rows)}. A row without its hardest "
-            "cases looks better than it is."
-            for title, rows in lost.items()
-        ]
+        return (
+            notes
+            + list(remarks)
+            + [
+                f"Undefined values of {title}, which are not in the means: {', '.join(rows)}. "
+                "A row without its hardest cases looks better than it is."
+                for title, rows in lost.items()
+            ]
+        )
 
     def _legend(self) -> list[str]:
         """What the marks mean that this table has."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from filelock import FileLock, Timeout
 
-from ssl_bench.cards import RUN_ID, Measurement, MetricName, RunSpec
+from ssl_bench.cards import HEADLINE, RUN_ID, Measurement, MetricName, RunSpec
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.store import frames
@@ -310,7 +310,7 @@ def _as_entry(path: Path, data: dict[str, Any]) -> Entry:
         spec, result = data["spec"], data.get("result")
         first = next(iter(data.get("scores", {}).values()), None)
         networks = {} if first is None or result is None else first["networks"][result["predictor"]]
-        headline = networks.get("dsc", {}).get("mean")
+        headline = networks.get(HEADLINE, {}).get("mean")
         return Entry(
             spec["benchmark"], spec["labeled"], spec["train_count"], spec["protocol"]["name"], spec["method"],
             spec["seed"], path.name, status,

@@ -736,15 +736,51 @@ UNCHECKED = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:User
 WORDS_AND_LENGTH = {"name", "title", "note", "epochs", "views", "augmentation", "encoder_weights"}
 
 
+# How a run is measured and looked at: none of it decides a weight.
+LOOKED_AT = {"metrics", "score_size", "log_every", "score_every", "validate_every"}
+
+
 @UNCHECKED
 @pytest.mark.parametrize("field", sorted(set(ImageProtocol.model_fields) - WORDS_AND_LENGTH))
-def test_the_hash_changes_with_every_field_of_the_protocol(field: str) -> None:
+def test_the_hash_changes_with_every_field_of_the_protocol_that_trains(field: str) -> None:
     protocol = resolved_protocol()
     if field.startswith("valid") and field != "validation":  # of which the hash sees nothing where there is none
         protocol = protocol.model_copy(update={"validation": "train"})
     changed = protocol.model_copy(update={field: different(getattr(protocol, field))})
     before, after = (run_spec().model_copy(update={"protocol": one}) for one in (protocol, changed))
-    assert before.hash != after.hash
+    assert (before.hash == after.hash) == (field in LOOKED_AT)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("stride", (8, 8, 8)), ("window_batch", 1), ("largest_component", False), ("log_every", 3)]
+)
+def test_the_hash_of_a_run_on_volumes_changes_with_no_field_that_measures(field: str, value: Any) -> None:
+    protocol = load_protocol("mini", dimensions=3)
+    assert getattr(protocol, field) != value
+    before, after = (run_spec(protocol=one) for one in (protocol, protocol.model_copy(update={field: value})))
+    assert before.hash == after.hash
+
+
+def test_a_run_that_scores_while_it_trains_has_a_folder_of_its_own() -> None:
+    def spec(**changes: Any) -> RunSpec:
+        return run_spec(protocol=resolved_protocol().model_copy(update=changes))
+
+    plain, every10, every20 = spec(), spec(score_every=10), spec(score_every=20)
+    assert plain.run_id == plain.hash
+    assert every10.run_id == f"{plain.hash}-s10"
+    both = spec(score_every=10, validate_every=5, validation="train")
+    assert both.run_id == f"{both.hash}-s10-v5"
+    assert spec(validate_every=5).run_id == plain.hash  # there is nothing to validate on
+    assert every10.has_curves_of(plain)
+    assert every10.has_curves_of(every20)
+    assert not every20.has_curves_of(every10)
+    assert not plain.has_curves_of(every10)
+
+
+def test_a_field_that_an_older_run_does_not_name_has_the_value_of_then() -> None:
+    data = run_spec().model_dump(mode="json")
+    del data["harness"]
+    assert RunSpec.model_validate(data).hash == run_spec(harness=1).hash != run_spec(harness=2).hash
 
 
 @UNCHECKED

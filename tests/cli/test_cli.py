@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import REPOSITORY, Call, CommandLine, write_dataset
+from handwritten import cases_file
 from PIL import Image
 
 from ssl_bench import BENCHMARKS_DIR
@@ -85,7 +86,7 @@ def test_a_comparison_from_the_command_to_the_papers_table(cli: CommandLine, dat
     assert "kvasir, 2 of 8 images labelled, protocol tiny" in first.stdout
     assert "Protocol tiny: For tests alone" in first.stdout
     cases = {
-        method: [pd.read_csv(path / "cases.csv") for path in sorted(Path("results/runs/kvasir", method).iterdir())]
+        method: [pd.read_csv(cases_file(path)) for path in sorted(Path("results/runs/kvasir", method).iterdir())]
         for method in ("supervised", "mt", "ucmt")
     }
     expected = {}

@@ -20,7 +20,7 @@ from ssl_bench.method import Batch, Hyperparameters, Images, Progress, SSLMethod
 from ssl_bench.store import RunFolder
 from ssl_bench.training.job import Job
 from ssl_bench.training.stop import StopSignal
-from ssl_bench.training.trainer import train
+from ssl_bench.training.train import train
 
 ROLES = ("student1", "student2", "teacher", "mixed")
 PLAIN = {

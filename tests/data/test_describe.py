@@ -138,6 +138,7 @@ def test_pictures_are_found_and_decoded(
     benchmark = written(root, describe(root))
     assert list_cases(benchmark, root) == expected(root, images, masks, IDS)
     assert (benchmark.dimensions, benchmark.cases, benchmark.metrics) == (2, 6, ("dsc", "jaccard"))
+    assert benchmark.distance_unit == "voxel"
     assert benchmark.files is not None
     assert benchmark.files.mask_values == mask_values
     assert not benchmark.files.masks_optional
@@ -202,6 +203,7 @@ def test_volumes_are_found_and_decoded(
     assert cases == expected(root, images, masks, IDS)
     assert (benchmark.dimensions, benchmark.cases) == (3, 6)
     assert benchmark.metrics == ("dsc", "jaccard", "95hd", "asd")
+    assert benchmark.distance_unit == "mm"
     assert (layout.mask_values, layout.intensity) == (mask_values, "zscore")
     for case in cases:
         np.testing.assert_array_equal(read_case(case, layout, len(benchmark.classes)).mask, truth[case.id])
@@ -230,6 +232,7 @@ def test_hdf5_is_taken_as_it_is_where_it_is_normalised(
     layout, cases = list_volumes(benchmark, root)
     assert cases == expected(root, "2018LA Set/{}/mri_norm2.h5", "2018LA Set/{}/mri_norm2.h5", IDS)
     assert layout.intensity == intensity
+    assert benchmark.distance_unit == "voxel"
     assert benchmark.classes == ("background", "class1", "class2")
     np.testing.assert_array_equal(read_case(cases[0], layout, 3).mask, truth["p1_9"])
 

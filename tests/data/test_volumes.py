@@ -137,6 +137,57 @@ def test_nifti_is_brought_to_right_anterior_superior(codes: str, tmp_path: Path)
     assert np.array_equal(case.mask, mask)
 
 
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "ASR", "IPL"])
+def test_a_spacing_follows_its_axes(codes: str, tmp_path: Path) -> None:
+    image, mask = volume(3)
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(CANONICAL), nib.orientations.axcodes2ornt(codes)
+    )
+    for name, array in (("i.nii", image), ("m.nii", mask)):
+        nib.save(nib.Nifti1Image(array, CANONICAL).as_reoriented(turn), tmp_path / name)
+    assert read(tmp_path / "i.nii", tmp_path / "m.nii").spacing == pytest.approx((1.0, 1.5, 2.0))
+    assert read(tmp_path / "i.nii", None).spacing == pytest.approx((1.0, 1.5, 2.0))
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("mm", 1), ("micron", 0.001), ("meter", 1000), ("unknown", 1)])
+def test_a_spacing_is_brought_to_mm(unit: str, factor: float, tmp_path: Path) -> None:
+    image = nib.Nifti1Image(volume(3)[0], CANONICAL)
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "i.nii")
+    assert read(tmp_path / "i.nii", None).spacing == pytest.approx((factor, 1.5 * factor, 2 * factor))
+
+
+@pytest.mark.parametrize("suffix", ["nrrd", "mha"])
+def test_a_spacing_is_read_by_medpy_in_the_order_x_y_z(suffix: str, tmp_path: Path) -> None:
+    for name, array in zip("im", volume(2), strict=True):
+        written = SimpleITK.GetImageFromArray(array.transpose(2, 1, 0))
+        written.SetSpacing((0.5, 1.25, 3.0))
+        SimpleITK.WriteImage(written, str(tmp_path / f"{name}.{suffix}"))
+    assert read(tmp_path / f"i.{suffix}", tmp_path / f"m.{suffix}").spacing == (0.5, 1.25, 3.0)
+
+
+def test_spacings_come_back_from_the_cache(tmp_path: Path) -> None:
+    for number in range(4):
+        image, mask = volume(number)
+        affine = np.diag([0.5, 1.0 + number, 3.0, 1.0])
+        put(tmp_path / "images" / f"c{number}.nii.gz", image, affine)
+        put(tmp_path / "labels" / f"c{number}_seg.nii.gz", mask, affine)
+    for _ in ("decoded", "cached"):
+        dataset = prepare(card(), tmp_path, None)
+        assert dataset.spacings(("c2", "c0")) == [(0.5, 3.0, 3.0), (0.5, 1.0, 3.0)]
+        assert dataset.spacings(()) == []
+
+
+def test_no_spacing_in_the_file_is_an_error_where_one_is_needed(tmp_path: Path) -> None:
+    for number in range(4):
+        image, mask = volume(number)
+        with h5py.File(tmp_path / f"c{number}.h5", "w") as file:
+            file["image"], file["label"] = image, mask
+    dataset = prepare(card(layout={"images": "{id}.h5", "masks": None}), tmp_path, None)
+    with pytest.raises(UserError, match=r"^c1: distances in mm need a positive spacing in the file, found"):
+        dataset.spacings(("c1",))
+
+
 def test_a_mask_in_another_orientation_than_its_image_is_refused(tmp_path: Path) -> None:
     image, mask = volume(4, (6, 6, 6))
     image_path = put(tmp_path / "i.nii.gz", image)

@@ -63,9 +63,9 @@ def test_scores_on_the_way_are_wanted_where_they_are_asked_for(store: Store) -> 
     asking = Target(protocol=MINI.protocol, settings={**MINI.settings, "score_every": 20})
     assert "mt 5% 1" not in lacks_of(store, ("table", 4), seeds=(1,))
     assert "mt 5% 1" in lacks_of(store, ("table", 4), seeds=(1,), target=asking)
-    write_run(store, "mt", 1, [0.5], settings={"score_every": 10})
+    write_run(store, "mt", 1, [0.5], settings={"score_every": 30})
     assert "mt 5% 1" in lacks_of(store, ("table", 4), seeds=(1,), target=asking)
-    write_run(store, "mt", 1, [0.5], settings={"score_every": 20})
+    write_run(store, "mt", 1, [0.5], settings={"score_every": 10})  # every second point is there
     assert "mt 5% 1" not in lacks_of(store, ("table", 4), seeds=(1,), target=asking)
 
 

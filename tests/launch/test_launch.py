@@ -118,9 +118,10 @@ def test_a_process_that_dies_costs_its_own_run_alone(store: Store, tmp_path: Pat
 def test_why_a_run_failed_is_what_it_recorded(store: Store, tmp_path: Path) -> None:
     spec = write_run(store, "mt", 1, [0.5], status="failed")
     task = Quick("", ("",), tmp_path / "log", spec)
-    assert explain(task, 1, store.find(spec)) == "not finite at iteration 3: [loss1] = nan"
-    assert explain(task, 1, None) == f"ended (exit code 1; see {tmp_path / 'log'})"
-    assert explain(task, 0, None) == f"ended (exit code 0; see {tmp_path / 'log'})"
+    assert explain(task, 1, store) == "not finite at iteration 3: [loss1] = nan"
+    empty = Store(tmp_path / "empty")
+    assert explain(task, 1, empty) == f"ended (exit code 1; see {tmp_path / 'log'})"
+    assert explain(task, 0, empty) == f"ended (exit code 0; see {tmp_path / 'log'})"
 
 
 def test_what_another_process_trains_is_left_to_it_and_waited_for(store: Store, tmp_path: Path) -> None:

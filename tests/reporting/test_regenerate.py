@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
-from handwritten import write_run
+from handwritten import cases_file, summary_of, write_run
 from PIL import Image
 
 from ssl_bench import BENCHMARKS_DIR
@@ -95,8 +95,8 @@ def regenerate(runs: Sequence[Run], target: Target = DEMO) -> list[TableReport |
 
 
 def naive_mean(run: Run, metric: str = "dsc") -> float:
-    """From cases.csv by hand, in per cent."""
-    with (run.path / "cases.csv").open() as file:
+    """From the cases file by hand, in per cent."""
+    with cases_file(run.path).open() as file:
         values = [row[metric] for row in csv.DictReader(file) if row["network"] == run.result["predictor"]]
     return statistics.fmean(100 * float(value) for value in values if value)
 
@@ -276,7 +276,7 @@ def test_table_3_is_filled_from_volumes_with_four_metrics(runs: list[Run]) -> No
     (run,) = [run for run in runs if (run.spec.benchmark, run.spec.method) == ("demo3d", "uamt")]
     (line,) = [row for row in table.rows if row[0] == "UA-MT"]
     for heading, metric in (("DSC [%]", "dsc"), ("95HD [voxel]", "95hd"), ("ASD [voxel]", "asd")):
-        score = run.result["scores"]["student"][metric]["mean"]
+        score = summary_of(run)["student"][metric]["mean"]
         value = "—" if score is None else f"{score * (100 if metric == 'dsc' else 1):.2f}"
         assert str(line[table.headings.index(heading)]).split()[0] == value
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import REPOSITORY
-from handwritten import KVASIR, METHODS, write_run
+from handwritten import KVASIR, METHODS, cases_file, write_run
 from rich.console import Console
 
 from ssl_bench import BENCHMARKS_DIR
@@ -411,7 +411,7 @@ def test_a_brief_look_sees_what_a_long_one_does(store: Store) -> None:
 def test_a_run_with_damaged_scores_is_left_out_and_named(store: Store) -> None:
     for seed, score in ((1, 0.5), (2, 0.7), (3, 0.9)):
         write_run(store, "mt", seed, [score, score])
-    damaged = store.runs()[2].path / "cases.csv"
+    damaged = cases_file(store.runs()[2].path)
     damaged.write_text(damaged.read_text().rpartition("teacher")[0])  # its last case is lost
     shown = table4(store)
     assert measured(shown)["MT"].startswith("60.00 ± 14.14")

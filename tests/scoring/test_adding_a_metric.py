@@ -34,8 +34,8 @@ def test_a_new_metric_stands_in_a_runs_scores_and_in_its_table(call: Call, tmp_p
     assert code == 0, err
     assert "Wrong [%]" in out
     (run,) = Store(Path("results")).runs()
-    values = run.cases.groupby("network")["wrong"].mean()
-    mean = run.result["scores"]["network"]["wrong"]["mean"]
+    values = run.headline.cases.groupby("network")["wrong"].mean()
+    mean = run.headline.summary["network"]["wrong"]["mean"]
     assert 0 < mean == pytest.approx(values["network"])
     assert f"{100 * mean:.2f}" in out
 
@@ -45,6 +45,13 @@ def test_a_metric_that_is_not_there_is_one_line_with_those_that_are(call: Call) 
     assert code == 2
     assert len(err.splitlines()) == 1
     assert f"metrics.1: expected one of {', '.join(METRICS)}, found 'wrong'" in err
+
+
+def test_nsd_by_set_on_a_card_without_a_tolerance_is_one_line(call: Call) -> None:
+    code, _, err = call("run", *RUN, "--set", 'metrics=["dsc","nsd"]')
+    assert code == 2
+    expected = "error: --set metrics: nsd needs nsd_tolerance (in px) on the card of kvasir, which has none"
+    assert err.splitlines() == [expected]
 
 
 def test_every_metric_has_its_function_and_a_name_of_its_own() -> None:

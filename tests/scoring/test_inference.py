@@ -1,7 +1,8 @@
 """Scores against medpy, scipy and hand-computed cases; predictions against a naive per-image computation."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch.nn.functional import interpolate
 from ssl_bench.cards import ImageProtocol, Measurement, MetricName, load_protocol
 from ssl_bench.scoring.inference import BATCH, class_map, image_scores
 from ssl_bench.scoring.metrics import score_case
-from ssl_bench.scoring.scorer import score_networks, summary
+from ssl_bench.scoring.scorer import Scorer, summary
 
 CPU = torch.device("cpu")
 METRICS = ("dsc", "jaccard", "95hd", "asd")
@@ -201,29 +202,44 @@ class Threshold(nn.Module):
         return torch.cat((torch.zeros_like(red), red - self.level), dim=1)
 
 
+class FakeDataset:
+    """Images (N, 3, 32, 32) and their masks, without a file."""
+
+    def __init__(self, images: Tensor, truths: list[np.ndarray]) -> None:
+        self.images, self.masks = images, truths
+
+    def arrays(self, _: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        return self.images.permute(0, 2, 3, 1).numpy(), np.array([])
+
+    def truth_sizes(self, ids: Sequence[str]) -> list[tuple[int, int]]:
+        return [(32, 32)] * len(ids)
+
+    def truths(self, ids: Sequence[str]) -> list[np.ndarray]:
+        return self.masks[-len(ids) :]
+
+
+MEASUREMENT = Measurement(metrics=("dsc", "jaccard"), score_size="original")
+
+
+def spec(card: ImageProtocol) -> SimpleNamespace:
+    return SimpleNamespace(protocol=card, classes=("background", "polyp"))
+
+
 def test_every_network_is_scored_on_every_case_in_order() -> None:
     rng = np.random.default_rng(2)
     red = rng.integers(0, 256, (3, 32, 32), dtype=np.uint8)
     images = torch.from_numpy(np.stack([red] * 3, axis=1))
     truths = [rng.random((32, 32)) < 0.4 for _ in range(3)]
-    asked: list[int] = []
-    told: list[tuple[str, str, np.ndarray, np.ndarray]] = []
-
-    def masks() -> Iterator[np.ndarray]:
-        asked.append(1)
-        yield from truths
-
     card = protocol(input_mean=(0.5,) * 3, input_std=(0.5,) * 3)
     networks = {"zeta": Threshold(0.5), "alpha": Threshold(0.8)}
-    rows = score_networks(
-        networks, lambda network: predict(network, images, [(32, 32)] * 3, card, CPU), masks, ("c", "a", "b"),
-        ("background", "polyp"), Measurement(metrics=("dsc", "jaccard")), lambda *seen: told.append(seen),
-    )  # fmt: skip
+    scorer = Scorer(FakeDataset(images, truths), ("c", "a", "b"), spec(card), MEASUREMENT, CPU)  # type: ignore[arg-type]
+    predictions = list(scorer.predictions(networks))
+    rows = [row for one in predictions for row in scorer.rows(one)]
     assert [row[:3] for row in rows] == [(n, c, "polyp") for n in ("zeta", "alpha") for c in ("c", "a", "b")]
-    assert [seen[:2] for seen in told] == [row[:2] for row in rows]
-    assert all(seen[2] is truth for seen, truth in zip(told, truths * 2, strict=True))
-    assert np.array_equal(told[0][3], red[0] / 255 > 0.5)
-    assert len(asked) == 2
+    assert [(one.network, one.case) for one in predictions] == [row[:2] for row in rows]
+    assert all(one.truth is truth for one, truth in zip(predictions, truths * 2, strict=True))
+    assert np.array_equal(predictions[0].mask, red[0] / 255 > 0.5)
+    assert [one[:2] for one in scorer.predictions(networks, skip=4)] == [("alpha", "a"), ("alpha", "b")]
     levels = {"zeta": 0.5, "alpha": 0.8}
     for row in rows:
         case = ("c", "a", "b").index(row[1])
@@ -233,12 +249,10 @@ def test_every_network_is_scored_on_every_case_in_order() -> None:
 
 def test_masks_and_predictions_must_be_as_many_as_the_cases() -> None:
     images = torch.zeros((3, 3, 32, 32), dtype=torch.uint8)
-    truths = [np.zeros((32, 32), bool)] * 2
+    dataset = FakeDataset(images, [np.zeros((32, 32), bool)] * 2)
+    scorer = Scorer(dataset, ("a", "b", "c"), spec(protocol()), MEASUREMENT, CPU)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="shorter"):
-        score_networks(
-            {"net": Threshold(0.5)}, lambda network: predict(network, images, [(32, 32)] * 3, protocol(), CPU),
-            lambda: truths, ("a", "b", "c"), ("background", "polyp"), Measurement(metrics=("dsc",)),
-        )  # fmt: skip
+        list(scorer.predictions({"net": Threshold(0.5)}))
 
 
 # ----------------------------------------------------------------------------------------------------------- summary

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Call
-from handwritten import KVASIR, write_run
+from handwritten import KVASIR, cases_file, write_run
 
 from ssl_bench.errors import UserError
 from ssl_bench.store import Run, Store, export_runs, import_runs
@@ -46,7 +46,9 @@ def rewrite(file: Path, **changes: bytes | None) -> Path:
     copy = file.with_name("changed.zip")
     with zipfile.ZipFile(file) as old, zipfile.ZipFile(copy, "w") as new:
         for name in old.namelist():
-            content = changes.get(name.rpartition("/")[2].replace(".", "_"), old.read(name))
+            last = name.rpartition("/")[2]
+            key = "cases" if last.startswith("cases-") else last.replace(".", "_")
+            content = changes.get(key, old.read(name))
             if content is not None:
                 new.writestr(name, content)
     return copy
@@ -61,7 +63,7 @@ def test_a_run_arrives_as_it_left(here: Store, there: Store, tmp_path: Path, wei
     arrived = there.find(run.spec)
     assert arrived is not None
     assert arrived.result == run.result
-    expected = {"run.json", "splits.json", "cases.csv", "curves.csv"}
+    expected = {"run.json", "splits.json", cases_file(run.path).name, "curves.csv"}
     expected |= {"weights.safetensors"} if weights else set()
     expected |= {"examples.npz", "moments-3.npz"} if pictures else set()
     assert names(arrived.path) - {".lock"} == expected
@@ -126,14 +128,14 @@ def test_what_is_there_is_not_touched_and_missing_files_are_added(here: Store, t
 def test_other_scores_of_the_same_run_are_a_conflict(here: Store, there: Store, tmp_path: Path) -> None:
     export_runs([finished(here)], tmp_path / "a.zip", weights=True)
     spec = write_run(there, "mt", 1, [0.5, 0.25, 0.75])
-    cases = (there.folder(spec).path / "cases.csv").read_bytes()
+    cases = cases_file(there.folder(spec).path).read_bytes()
     write_run(here, "cps", 1, [0.5])
     export_runs(here.runs(), tmp_path / "a.zip", weights=True)
     outcome = import_runs(tmp_path / "a.zip", there)
     assert (outcome.added, outcome.already) == (1, 0)  # the other run came in all the same
     (conflict,) = outcome.conflicts
     assert "has other scores here (dsc 0.5) than in the file (dsc 0.625); left alone" in conflict
-    assert (there.folder(spec).path / "cases.csv").read_bytes() == cases
+    assert cases_file(there.folder(spec).path).read_bytes() == cases
     assert not (there.folder(spec).path / "weights.safetensors").exists()
 
 
@@ -158,36 +160,40 @@ def test_nothing_of_an_unfinished_run_stays_beside_the_one_that_takes_its_place(
     for name in ("curves.csv", "validation_curve.csv", "weights.safetensors", "moments-9.npz", "traceback.txt"):
         (folder / name).write_bytes(b"of another training")
     import_runs(tmp_path / "a.zip", there)
-    assert names(folder) - {".lock"} == {"run.json", "splits.json", "cases.csv", "curves.csv"}
+    assert names(folder) - {".lock"} == {"run.json", "splits.json", cases_file(folder).name, "curves.csv"}
     assert (folder / "curves.csv").read_bytes() == b"curves.csv"
 
 
 def test_damaged_scores_do_not_travel(here: Store, there: Store, tmp_path: Path) -> None:
     run = finished(here)
     export_runs([run], tmp_path / "a.zip")
-    cases = run.path / "cases.csv"
+    cases = cases_file(run.path)
     cases.write_text(cases.read_text().replace("0.75", "0.25"))
-    with pytest.raises(UserError, match=r"cases\.csv: the mean dsc of teacher is 0\.375, where run\.json says 0\.625"):
+    with pytest.raises(
+        UserError,
+        match=r"cases-[0-9a-f]{8}\.csv: not the file that was written: its SHA-256 is not the one in run\.json",
+    ):
         export_runs(here.runs(), tmp_path / "b.zip")
     content = cases.read_bytes()
     with zipfile.ZipFile(tmp_path / "a.zip") as archive:
         manifest = json.loads(archive.read("manifest.json"))
-    (name,) = [name for name in manifest["files"] if name.endswith("cases.csv")]
+    (name,) = [name for name in manifest["files"] if cases.name in name]
     manifest["files"][name] = hashlib.sha256(content).hexdigest()
-    changed = rewrite(tmp_path / "a.zip", cases_csv=content, manifest_json=json.dumps(manifest).encode())
-    with pytest.raises(UserError, match=r"changed\.zip: runs/isic/mt/.*/cases\.csv: the mean dsc of teacher"):
+    changed = rewrite(tmp_path / "a.zip", cases=content, manifest_json=json.dumps(manifest).encode())
+    with pytest.raises(UserError, match=r"changed\.zip: runs/isic/mt/.*/cases-.*\.csv: not the file that was written"):
         import_runs(changed, there)
     assert not there.root.exists()
 
 
-@pytest.mark.parametrize(("name", "content"), [("run.json", "{"), ("cases.csv", "network,case,class,dsc\n")])
+@pytest.mark.parametrize(("name", "content"), [("run.json", "{"), ("cases", "network,case,class,dsc\n")])
 def test_a_run_that_is_damaged_here_is_a_conflict(
     here: Store, there: Store, tmp_path: Path, name: str, content: str
 ) -> None:
     run = finished(here)
     write_run(here, "cps", 2, [0.5, 0.25])
     export_runs(here.runs(), tmp_path / "a.zip")
-    damaged = there.folder(write_run(there, "mt", 1, [0.5, None, 0.75])).path / name
+    folder = there.folder(write_run(there, "mt", 1, [0.5, None, 0.75])).path
+    damaged = cases_file(folder) if name == "cases" else folder / name
     damaged.write_text(content)
     outcome = import_runs(tmp_path / "a.zip", there)
     assert (outcome.added, outcome.already) == (1, 0)  # the other run came in all the same
@@ -223,11 +229,11 @@ def test_a_run_that_is_being_trained_is_left_alone(here: Store, there: Store, tm
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"cases_csv": b"network,case,class,dsc\n"}, "cases.csv is damaged"),
-        ({"cases_csv": None}, "its manifest and its contents differ"),
+        ({"cases": b"network,case,class,dsc\n"}, r"cases-\w+\.csv is damaged"),
+        ({"cases": None}, "its manifest and its contents differ"),
         ({"manifest_json": None}, "found no manifest.json"),
         ({"manifest_json": b"{"}, "not an export that can be read"),
-        ({"manifest_json": b'{"format": 99, "files": {}}'}, "expected format 1, found 99"),
+        ({"manifest_json": b'{"format": 99, "files": {}}'}, "expected format 2, found 99"),
         ({"manifest_json": b"[]"}, "not an export that can be read"),
     ],
 )

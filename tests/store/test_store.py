@@ -21,17 +21,19 @@ import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
+from handwritten import cases_file, cases_of
 
 from ssl_bench.atomic import write_bytes, write_csv, write_json
 from ssl_bench.cards import Measurement, RunSpec, load_benchmark, load_protocol
 from ssl_bench.data.split import Splits
 from ssl_bench.errors import RunFailedError, UserError
 from ssl_bench.method import Hyperparameters, SSLMethod
-from ssl_bench.store import Run, RunFolder, Store
+from ssl_bench.store import Run, RunFolder, Store, scores_entry
 from ssl_bench.store import run_folder as folder_module
 from ssl_bench.training import trainer as train_module
 from ssl_bench.training.job import Job
 from ssl_bench.training.stop import StopSignal
+from ssl_bench.training.train import train
 
 
 def spec_of(seed: int = 1, **changes: Any) -> RunSpec:
@@ -162,14 +164,24 @@ def test_a_failed_run_says_why_until_it_is_begun_again(store: Store, folder: Run
         assert (run.status, run.error) == ("running", None)
 
 
+ENTRY = {
+    "00000000": {
+        "measurement": {"metrics": ["dsc"], "score_size": "original"},
+        "networks": {"teacher": {"dsc": {"mean": 0.5, "undefined": 0}}},
+        "cases_sha256": "",
+        "seconds": 1.0,
+    }
+}
+
+
 def test_a_finished_run_has_its_result_and_is_finished_even_while_held(store: Store, folder: RunFolder) -> None:
     assert not folder.is_finished
-    folder.finish({"predictor": "teacher", "scores": {"teacher": {"dsc": {"mean": 0.5, "undefined": 0}}}})
+    folder.finish({"predictor": "teacher"}, ENTRY)
     assert folder.is_finished
     run = store.find(SPEC)
     assert run is not None
     assert (run.status, run.iteration, run.iterations, run.error) == ("finished", 100, 100, None)
-    assert run.result["scores"]["teacher"]["dsc"]["mean"] == 0.5
+    assert run.headline.summary["teacher"]["dsc"]["mean"] == 0.5
     assert {"started", "finished", "device"} <= set(run.provenance)
     with store.claim(SPEC):
         assert status(store) == "finished"
@@ -191,7 +203,7 @@ def test_beginning_again_keeps_when_the_run_was_started(
 ) -> None:
     run = store.find(SPEC)
     assert run is not None
-    monkeypatch.setattr(folder_module, "_now", lambda: "2099-01-01T00:00:00+00:00")
+    monkeypatch.setattr(folder_module, "now", lambda: "2099-01-01T00:00:00+00:00")
     folder.begin(SPEC, 100, {"device": "another"})
     again = store.find(SPEC)
     assert again is not None
@@ -232,7 +244,7 @@ def test_runs_are_all_runs_in_order(store: Store) -> None:
 
 
 def test_a_copy_of_a_runs_folder_is_not_counted_as_another_run(store: Store, folder: RunFolder) -> None:
-    folder.finish({})
+    folder.finish({}, {})
     shutil.copytree(folder.path, folder.path.with_name(f"{folder.path.name}.bak"))
     try:
         runs = store.runs()
@@ -243,7 +255,7 @@ def test_a_copy_of_a_runs_folder_is_not_counted_as_another_run(store: Store, fol
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"\xff\xfe", b"[]", b"3", b"null", b'"format"', b"{}", b'{"format": 2}', b'{"format": "1"}']
+    "content", [b"", b"{", b"\xff\xfe", b"[]", b"3", b"null", b'"format"', b"{}", b'{"format": 3}', b'{"format": "1"}']
 )
 def test_a_foreign_run_description_is_named(store: Store, folder: RunFolder, content: bytes) -> None:
     path = folder.path / "run.json"
@@ -494,23 +506,23 @@ def test_what_a_killed_process_left_half_written_is_gone_when_the_run_is_finishe
     assert python(KILLED_IN_WRITING, folder.path).wait(30) == -signal.SIGKILL
     folder.begin(SPEC, 100, {})
     folder.write_checkpoint(100, b"last")
-    folder.finish({})
+    folder.finish({}, {})
     assert files(folder) == {"run.json"}
 
 
 def test_finishing_drops_the_checkpoint_and_nothing_else(folder: RunFolder) -> None:
     folder.write_checkpoint(100, b"last")
-    for name in ("cases.csv", "curves.csv", "splits.json", "weights.safetensors"):
+    for name in ("cases-00000000.csv", "curves.csv", "splits.json", "weights.safetensors"):
         write_bytes(folder.path / name, b"kept")
-    folder.finish({"predictor": "teacher"})
-    assert files(folder) == {"run.json", "cases.csv", "curves.csv", "splits.json", "weights.safetensors"}
+    folder.finish({"predictor": "teacher"}, {})
+    assert files(folder) == {"run.json", "cases-00000000.csv", "curves.csv", "splits.json", "weights.safetensors"}
     assert folder.read_checkpoint() is None
 
 
 def test_the_checkpoint_goes_only_after_finished_is_written(folder: RunFolder) -> None:
     folder.write_checkpoint(100, b"last")
     with disk_full_after(100), pytest.raises(OSError, match="large"):
-        folder.finish({"predictor": "teacher"})
+        folder.finish({"predictor": "teacher"}, {})
     assert not folder.is_finished
     assert folder.read_checkpoint() == b"last"
 
@@ -526,7 +538,7 @@ def test_memory_that_runs_out_before_the_first_iteration_is_a_failure_of_the_run
     monkeypatch.setattr(train_module, "build_method", build)
     job = Job(SPEC, SSLMethod, Hyperparameters(), None, Splits((), (), ()), Measurement(metrics=("dsc",)))  # type: ignore[arg-type]
     with pytest.raises(RunFailedError, match="out of memory"):
-        train_module.train(job, store.folder(SPEC), torch.device("cpu"), StopSignal(), None, {})  # type: ignore[arg-type]
+        train(job, store.folder(SPEC), torch.device("cpu"), StopSignal(), None, {})  # type: ignore[arg-type]
     run = store.find(SPEC)
     assert run is not None
     assert run.status == "failed"
@@ -611,9 +623,10 @@ def write_cases(store: Store, rows: list[tuple[str, float, float | None]]) -> Ru
     folder = store.folder(spec)
     folder.begin(spec, 100, {})
     cases = [("teacher", case, "polyp", dsc, distance) for case, dsc, distance in rows]
-    write_csv(folder.path / "cases.csv", ("network", "case", "class", "dsc", "95hd"), cases)
-    mean = {"mean": sum(dsc for _, dsc, _ in rows) / len(rows), "undefined": 0}
-    folder.finish({"predictor": "teacher", "scores": {"teacher": {"dsc": mean}}})
+    measurement = Measurement(metrics=("dsc", "95hd"), score_size="original")
+    path = folder.cases(measurement.key)
+    write_csv(path, ("network", "case", "class", "dsc", "95hd"), cases)
+    folder.finish({"predictor": "teacher"}, {measurement.key: scores_entry(measurement, {}, path.read_bytes(), 1.0)})
     run = store.find(spec)
     assert run is not None
     return run
@@ -623,21 +636,21 @@ def test_scores_read_back_to_the_very_same_numbers(store: Store) -> None:
     rng = np.random.default_rng(0)
     values = [*rng.random(3000), *rng.random(1000) * 1e-9, *rng.random(1000) * 1e9, 0.0, 1.0, 1 / 3, 5e-324, 1e300]
     run = write_cases(store, [(f"c{i}", float(value), None) for i, value in enumerate(values)])
-    assert run.cases["dsc"].tolist() == values
-    with (run.path / "cases.csv").open() as file:
+    assert cases_of(run)["dsc"].tolist() == values
+    with cases_file(run.path).open() as file:
         assert [float(row["dsc"]) for row in csv.DictReader(file)] == values
 
 
 def test_undefined_scores_are_empty_cells_and_read_back_as_nan(store: Store) -> None:
     run = write_cases(store, [("1", 0.0, None), ("2", 1.0, 3.5)])
-    assert (run.path / "cases.csv").read_text().splitlines()[1] == "teacher,1,polyp,0.0,"
-    assert np.isnan(run.cases["95hd"][0])
-    assert run.cases["95hd"][1] == 3.5
+    assert cases_file(run.path).read_text().splitlines()[1] == "teacher,1,polyp,0.0,"
+    assert np.isnan(cases_of(run)["95hd"][0])
+    assert cases_of(run)["95hd"][1] == 3.5
 
 
 @pytest.mark.parametrize("name", ["007", "1", "1e5", "a,b", 'a"b', "é", "NA", "nan", "null", "None"])
 def test_case_ids_read_back_as_they_were(store: Store, name: str) -> None:
-    assert write_cases(store, [(name, 0.5, None)]).cases["case"].tolist() == [name]
+    assert cases_of(write_cases(store, [(name, 0.5, None)]))["case"].tolist() == [name]
 
 
 def test_curves_read_back(store: Store, folder: RunFolder) -> None:

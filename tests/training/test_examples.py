@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ssl_bench.errors import UserError
+from ssl_bench.scoring.scorer import Prediction
 from ssl_bench.store import Example, Moment, read_pictures, write_pictures
 from ssl_bench.training.examples import SIDE, Album, flat, grey, middle_slice, thumbnail
 
@@ -15,9 +16,11 @@ CASES = [f"c{i:02}" for i in range(20)]
 
 
 def album(cases: list[str], shape: tuple[int, int] = (6, 8)) -> Album:
-    kept = Album()
+    kept = Album("teacher")
     for case in cases:
-        kept.add(case, RNG.integers(0, 2, shape).astype(np.uint8), RNG.integers(0, 2, shape).astype(np.uint8))
+        for network in ("student", "teacher"):
+            truth, mask = (RNG.integers(0, 2, shape).astype(np.uint8) for _ in range(2))
+            kept.add(Prediction(network, case, truth, mask))
     return kept
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import pytest
 import torch
 from conftest import write_dataset
 from displays import Silent
+from handwritten import contents_of, summary_of
 
 from ssl_bench.cards import Request, load_benchmark
 from ssl_bench.errors import InterruptedRunError, UserError
@@ -23,7 +22,7 @@ from ssl_bench.training.job import Job
 from ssl_bench.training.plan import plan_runs
 from ssl_bench.training.provenance import provenance
 from ssl_bench.training.stop import StopSignal
-from ssl_bench.training.trainer import train
+from ssl_bench.training.train import train
 
 CPU = torch.device("cpu")
 load_methods()
@@ -56,13 +55,13 @@ def curve(run: Run) -> list[dict[str, str]]:
 def test_training_and_scores_do_not_notice(name: str, discs: Path, tmp_path: Path) -> None:
     without = finished(plan(discs, name, iterations=8), tmp_path / "a")
     scored = finished(plan(discs, name, iterations=8, score_every=2), tmp_path / "b")
-    for file in ("weights.safetensors", "cases.csv", "curves.csv", "examples.npz"):
-        assert (without.path / file).read_bytes() == (scored.path / file).read_bytes()
+    files = ("weights.safetensors", "cases-*.csv", "curves.csv", "examples.npz")
+    assert contents_of(without.path, *files) == contents_of(scored.path, *files)
     assert not (without.path / "test_curve.csv").exists()
     last = 4 if name == "ucmt" else 8
     assert [row["iteration"] for row in curve(scored)] == [str(n) for n in range(2, last + 1, 2)]
     for metric in ("dsc", "jaccard"):
-        assert float(curve(scored)[-1][metric]) == scored.result["scores"]["teacher"][metric]["mean"]
+        assert float(curve(scored)[-1][metric]) == summary_of(scored)["teacher"][metric]["mean"]
 
 
 def test_each_row_is_the_score_of_a_run_that_ends_there(discs: Path, tmp_path: Path) -> None:
@@ -72,7 +71,7 @@ def test_each_row_is_the_score_of_a_run_that_ends_there(discs: Path, tmp_path: P
     for row in rows:
         ended = finished(plan(discs, "supervised", iterations=int(row["iteration"])), tmp_path)
         for metric in ("dsc", "jaccard"):
-            assert float(row[metric]) == ended.result["scores"]["network"][metric]["mean"]
+            assert float(row[metric]) == summary_of(ended)["network"][metric]["mean"]
 
 
 @pytest.mark.parametrize("at", [("scoring", 1), ("scoring", 3), ("training", 2), ("training", 4)], ids=str)
@@ -86,21 +85,14 @@ def test_a_run_stopped_in_or_before_such_a_scoring_ends_in_the_same_bytes(
         train(job, folder, CPU, stop, Silent(stop, at), provenance(job.method, CPU))
     assert stop.signal_number == 15
     resumed = finished(job, tmp_path / "stopped")
-    for file in ("weights.safetensors", "cases.csv", "curves.csv", "test_curve.csv", "examples.npz"):
-        assert (undisturbed.path / file).read_bytes() == (resumed.path / file).read_bytes()
+    files = ("weights.safetensors", "cases-*.csv", "curves.csv", "test_curve.csv", "examples.npz")
+    assert contents_of(undisturbed.path, *files) == contents_of(resumed.path, *files)
 
 
-def test_a_run_that_does_not_ask_for_it_keeps_the_identity_it_had_before_there_was_such_a_field(discs: Path) -> None:
-    spec = plan(discs, "mt").spec
-    data = spec.model_dump(mode="json")
-    later = ("score_every", "validation", "validation_share", "validate_every")
-    for key in ("name", "title", "note", "epochs", *later):
-        del data["protocol"][key]
-    del data["label_values"]
-    data["classes"] = len(spec.classes)
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
-    assert spec.hash == hashlib.sha256(text.encode()).hexdigest()[:16]
-    assert plan(discs, "mt", score_every=2).spec.hash != spec.hash
+def test_asking_for_it_makes_no_other_run_but_another_folder(discs: Path) -> None:
+    without, asking = plan(discs, "mt").spec, plan(discs, "mt", score_every=2).spec
+    assert asking.hash == without.hash == without.run_id
+    assert asking.run_id == f"{without.hash}-s2"
 
 
 def test_it_must_be_a_number_of_iterations(discs: Path) -> None:

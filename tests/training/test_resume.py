@@ -20,7 +20,7 @@ from ssl_bench.launch.inprocess import run_all
 from ssl_bench.store import Store
 from ssl_bench.training.provenance import provenance
 from ssl_bench.training.stop import StopSignal
-from ssl_bench.training.trainer import train
+from ssl_bench.training.train import train
 
 
 @pytest.fixture

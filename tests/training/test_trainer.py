@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_dataset
+from handwritten import cases_of, summary_of
 from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.functional import interpolate
@@ -30,7 +31,8 @@ from ssl_bench.training.job import Job, build_method
 from ssl_bench.training.plan import plan_runs, short_ramps
 from ssl_bench.training.provenance import cpu_name, provenance
 from ssl_bench.training.stop import StopSignal
-from ssl_bench.training.trainer import Trainer, train
+from ssl_bench.training.train import train
+from ssl_bench.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 IDS = [f"case{number}" for number in range(12)]  # 2 of them are the test set
@@ -41,7 +43,7 @@ NETWORKS = {
     "cmtv3": ["student1", "student2", "teacher"],
     "ucmt": ["student1", "student2", "teacher"],
 }
-ARTEFACTS = ("cases.csv", "curves.csv", "examples.npz", "weights.safetensors")
+ARTEFACTS = ("cases-*.csv", "curves.csv", "examples.npz", "weights.safetensors")
 
 load_methods()
 
@@ -132,7 +134,7 @@ def test_discs_are_learned(discs: Path, tmp_path: Path) -> None:
     for before, after in zip(short, long, strict=True):
         losses = after.curves["supervised1"]
         assert losses.iloc[-1] < 0.5 * losses.iloc[0]
-        scores = [run.result["scores"][run.result["predictor"]]["dsc"]["mean"] for run in (before, after)]
+        scores = [summary_of(run)[run.result["predictor"]]["dsc"]["mean"] for run in (before, after)]
         assert scores[1] > max(0.75, scores[0] + 0.2)
 
 
@@ -184,15 +186,15 @@ def test_a_method_that_updates_twice_has_half_the_iterations(discs: Path, tmp_pa
 def test_every_network_of_every_method_is_scored_on_every_test_case(discs: Path, tmp_path: Path) -> None:
     jobs = plan(discs, *NETWORKS, iterations=2, metrics=["dsc", "jaccard", "95hd", "asd"])
     for job, run in zip(jobs, finished(jobs, tmp_path), strict=True):
-        cases, networks = run.cases, NETWORKS[run.spec.method]
+        cases, networks = cases_of(run), NETWORKS[run.spec.method]
         assert list(cases.columns) == ["network", "case", "class", "dsc", "jaccard", "95hd", "asd"]
         expected = [(network, case, "polyp") for network in networks for case in job.splits.test]
         assert list(cases[["network", "case", "class"]].itertuples(index=False, name=None)) == expected
-        assert set(run.result["scores"]) == set(run.result["parameters"]) == set(networks)
+        assert set(summary_of(run)) == set(run.result["parameters"]) == set(networks)
         assert run.result["predictor"] == build_method(job.spec, job.method, job.hyper, CPU).predictor_name
         for network, own in cases.groupby("network"):
             for metric in ("dsc", "jaccard", "95hd", "asd"):
-                score = run.result["scores"][network][metric]
+                score = summary_of(run)[network][metric]
                 assert score["undefined"] == own[metric].isna().sum()
                 assert score["mean"] == (None if own[metric].isna().all() else pytest.approx(own[metric].mean()))
 
@@ -322,7 +324,7 @@ def test_scores_are_those_of_the_saved_networks_on_the_files(side: int | None, d
     settings = {} if side is None else {"score_size": side}
     (job,) = plan(discs, "mt", labeled="6", iterations=20, learning_rate=5e-3, **settings)
     (run,) = finished([job], tmp_path)
-    for network, own in run.cases.groupby("network"):
+    for network, own in cases_of(run).groupby("network"):
         expected = scored_by_hand(run, job, discs, str(network), side)
         assert own["case"].tolist() == list(expected)
         assert any(0.2 < score < 1 for score, _ in expected.values())
@@ -335,7 +337,7 @@ def test_images_and_masks_pass_through_the_augmentation_size(discs: Path, tmp_pa
     (job,) = plan(discs, "ucmt", augment_size=64, image_size=32, score_size=64, iterations=2)
     assert job.dataset.path.stem == "64"
     (run,) = finished([job], tmp_path)
-    assert run.cases["dsc"].between(0, 1).all()
+    assert cases_of(run)["dsc"].between(0, 1).all()
 
 
 # -------------------------------------------------------------------------------------------------------- same bits
@@ -390,7 +392,7 @@ def test_a_run_stopped_at_every_iteration_ends_in_the_same_bytes(
     stopped = Store(tmp_path / "stopped").find(job.spec)
     assert stopped is not None
     assert contents(stopped) == contents(whole)
-    assert stopped.result["scores"] == whole.result["scores"]
+    assert summary_of(stopped) == summary_of(whole)
     assert stopped.result["selected_train_loss"] == whole.result["selected_train_loss"]
 
 
@@ -579,7 +581,7 @@ def test_a_loss_that_is_not_finite_fails_its_run_alone(
     assert failed.status == "failed"
     assert failed.error is not None
     assert failed.error in failure
-    assert not (failed.path / "cases.csv").exists()
+    assert not list(failed.path.glob("cases-*.csv"))
     assert not (failed.path / "weights.safetensors").exists()
     content = store.folder(jobs[0].spec).read_checkpoint()
     if checkpointed:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import Call, write_dataset
 from displays import Silent
+from handwritten import contents_of
 
 from ssl_bench.cards import Request, load_benchmark
 from ssl_bench.data.split import Splits, draw_labeled, set_apart
@@ -20,7 +21,7 @@ from ssl_bench.training.job import Job, build_method
 from ssl_bench.training.plan import plan_runs
 from ssl_bench.training.provenance import provenance
 from ssl_bench.training.stop import StopSignal
-from ssl_bench.training.trainer import train
+from ssl_bench.training.train import train
 
 CPU = torch.device("cpu")
 IDS = tuple(f"c{i:02}" for i in range(40))
@@ -103,17 +104,18 @@ def test_a_run_scores_its_validation_images_at_intervals_and_at_the_end(
     method = build_method(job.spec, job.method, job.hyper, CPU)
     method.load_state_dict(load_file(run.path / "weights.safetensors"))
     scorer = Scorer(job.dataset, job.splits.validation, job.spec, job.measurement, CPU)
-    by_hand = summary(scorer.score({"teacher": method.predictor}, lambda *seen: None), ("dsc", "jaccard"))
+    rows = [row for one in scorer.predictions({"teacher": method.predictor}) for row in scorer.rows(one)]
+    by_hand = summary(rows, ("dsc", "jaccard"))
     assert by_hand["teacher"] == scores
 
 
 def test_looking_changes_nothing(discs: Path, tmp_path: Path) -> None:
     looks = finished(plan(discs, validation="labeled", validate_every=2, iterations=6), tmp_path / "a")
     blind = finished(plan(discs, validation="labeled", iterations=6), tmp_path / "b")
-    for name in ("weights.safetensors", "cases.csv", "curves.csv", "splits.json"):
-        assert (looks.path / name).read_bytes() == (blind.path / name).read_bytes()
+    files = ("weights.safetensors", "cases-*.csv", "curves.csv", "splits.json")
+    assert contents_of(looks.path, *files) == contents_of(blind.path, *files)
     assert not (blind.path / "validation_curve.csv").exists()
-    assert blind.result["validation"] == looks.result["validation"]
+    assert blind.headline.validation == looks.headline.validation
 
 
 def test_without_validation_a_run_is_the_one_it_always_was(discs: Path, tmp_path: Path) -> None:
@@ -126,7 +128,7 @@ def test_without_validation_a_run_is_the_one_it_always_was(discs: Path, tmp_path
                          {"validation": "labeled", "validation_share": 0.5})
     }  # fmt: skip
     assert len(hashes) == 4
-    assert finished(plain, tmp_path).result["validation"] is None
+    assert finished(plain, tmp_path).headline.validation is None
 
 
 def test_a_stopped_run_goes_on_to_the_same_curve(discs: Path, tmp_path: Path) -> None:
@@ -144,8 +146,8 @@ def test_a_stopped_run_goes_on_to_the_same_curve(discs: Path, tmp_path: Path) ->
     assert stops == 2
     run = store.find(job.spec)
     assert run is not None
-    for name in ("validation_curve.csv", "weights.safetensors", "cases.csv"):
-        assert (run.path / name).read_bytes() == (whole.path / name).read_bytes()
+    files = ("validation_curve.csv", "weights.safetensors", "cases-*.csv")
+    assert contents_of(run.path, *files) == contents_of(whole.path, *files)
 
 
 def test_what_does_not_hang_together_is_said(call: Call, discs: Path) -> None:

@@ -26,7 +26,7 @@ from ssl_bench.training.job import Job, build_method
 from ssl_bench.training.plan import plan_runs
 from ssl_bench.training.provenance import provenance
 from ssl_bench.training.stop import StopSignal
-from ssl_bench.training.trainer import train
+from ssl_bench.training.train import train
 
 CPU = torch.device("cpu")
 CARD = """
@@ -84,15 +84,18 @@ def organ_case(number: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="session")
 def organs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with nine volumes of three classes, two of them without a mask, and its card."""
-    root = tmp_path_factory.mktemp("organs")
+    return write_organs(tmp_path_factory.mktemp("organs"), np.eye(4), CARD)
+
+
+def write_organs(root: Path, affine: np.ndarray, card: str) -> Path:
     (root / "images").mkdir()
     (root / "labels").mkdir()
     for number in range(9):
         image, mask = organ_case(number)
-        nib.save(nib.Nifti1Image(image, np.eye(4)), root / "images" / f"c{number}.nii.gz")
+        nib.save(nib.Nifti1Image(image, affine), root / "images" / f"c{number}.nii.gz")
         if number < 7:
-            nib.save(nib.Nifti1Image(mask, np.eye(4)), root / "labels" / f"c{number}.nii.gz")
-    (root / "card.toml").write_text(CARD)
+            nib.save(nib.Nifti1Image(mask, affine), root / "labels" / f"c{number}.nii.gz")
+    (root / "card.toml").write_text(card)
     return root
 
 
@@ -113,7 +116,7 @@ def test_a_stopped_run_on_volumes_goes_on_in_the_same_bits(method: str, organs: 
     with pytest.raises(InterruptedRunError):
         train(job, parts, CPU, stop, Silent(stop, after=3), provenance(job.method, CPU))
     train(job, parts, CPU, StopSignal(), Silent(), provenance(job.method, CPU))
-    for name in ("weights.safetensors", "cases.csv", "curves.csv"):
+    for name in ("weights.safetensors", f"cases-{job.measurement.key}.csv", "curves.csv"):
         assert (whole.path / name).read_bytes() == (parts.path / name).read_bytes(), name
 
 
@@ -123,8 +126,8 @@ def test_every_method_trains_and_is_scored_on_three_classes(organs: Path, tmp_pa
     for job in jobs:
         run = Store(tmp_path).find(job.spec)
         assert run is not None
-        for network, metrics in run.result["scores"].items():
-            own = run.cases[run.cases["network"] == network]
+        for network, metrics in run.headline.summary.items():
+            own = run.headline.cases[run.headline.cases["network"] == network]
             assert list(zip(own["case"], own["class"], strict=True)) == [
                 (case, label) for case in job.splits.test for label in ("liver", "spleen")
             ]
@@ -136,7 +139,14 @@ def test_every_method_trains_and_is_scored_on_three_classes(organs: Path, tmp_pa
                     assert part["mean"] == (pytest.approx(values.mean()) if len(values) else None)
 
 
-def test_scores_are_those_of_the_largest_component_of_each_class(organs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spacing", [None, (0.5, 1.25, 3.0)], ids=["voxel", "mm"])
+def test_scores_are_those_of_the_largest_component_of_each_class(
+    spacing: tuple[float, ...] | None, organs: Path, tmp_path: Path
+) -> None:
+    if spacing is not None:
+        (tmp_path / "in mm").mkdir()
+        card = CARD.replace("cases = 9", 'cases = 9\ndistance_unit = "mm"')
+        organs = write_organs(tmp_path / "in mm", np.diag([*spacing, 1.0]), card)
     (job,) = plan(organs, "supervised", iterations=25, labeled_batch=4, learning_rate=1e-2)
     assert run_all([job], Store(tmp_path), CPU, Silent()).trained == 1
     run = Store(tmp_path).find(job.spec)
@@ -158,14 +168,18 @@ def test_scores_are_those_of_the_largest_component_of_each_class(organs: Path, t
 
                 pieces, _ = label(predicted, np.ones((3, 3, 3)))
                 predicted = pieces == 1 + np.bincount(pieces[predicted])[1:].argmax()
-            (row,) = run.cases[(run.cases["case"] == case) & (run.cases["class"] == name)].itertuples(index=False)
+            (row,) = run.headline.cases[
+                (run.headline.cases["case"] == case) & (run.headline.cases["class"] == name)
+            ].itertuples(index=False)
             truth = mask == number
             assert row[3] == pytest.approx(medpy.dc(predicted, truth))
             if predicted.any():
-                expected = [medpy.jc(predicted, truth), medpy.hd95(predicted, truth), medpy.asd(predicted, truth)]
+                distances = [metric(predicted, truth, voxelspacing=spacing) for metric in (medpy.hd95, medpy.asd)]
+                expected = [medpy.jc(predicted, truth), *distances]
                 assert list(row[4:]) == pytest.approx(expected)
                 compared += 1
     assert compared >= 3
+    assert run.headline.measurement.heading("asd") == ("ASD [voxel]" if spacing is None else "ASD [mm]")
 
 
 # ------------------------------------------------------------------------------------------------------ the stream
