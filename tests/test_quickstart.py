@@ -24,7 +24,8 @@ def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     kinds = {kind for outputs in answers for output in outputs for kind in output.get("data", {})}
     assert kinds == {"text/plain", "text/html", "image/png"}
     (trained,) = [output.data["text/plain"] for output in answers[2] if output.output_type == "execute_result"]
-    assert trained.startswith("Outcome(trained=4, already_finished=0, failures=[]")
+    assert trained.startswith("Outcome(trained=4, ")
+    assert "failures=[]" in trained
 
 
 def test_the_notebook_was_executed_and_names_no_machine() -> None:
