@@ -340,8 +340,7 @@ UCMT = ["--method", "ucmt", "--dataset", "demo", "--param", "k=1..2"]
                 "--metric",
                 "asd",
             ],
-            "--pruner: expected a --metric that every prediction has (dsc or jaccard or nsd or precision or recall), "
-            "found 'asd'",
+            "--pruner: expected a --metric that every prediction has (dsc or jaccard or nsd or precision or recall)",
         ),
         ([*UCMT, "--slurm", "gpus=1"], "needs --launcher slurm"),
         ([*UCMT, "--launcher", "x"], "found 'x'"),
