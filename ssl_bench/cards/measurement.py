@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import Field
 
@@ -41,6 +42,12 @@ class Measurement(Card):
         """Eight hexadecimal digits of SHA-256 over the canonical JSON: the name of its files in a run's folder."""
         text = json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Self | None:
+        """Validate a recorded measurement by the metrics that are registered here; None where none of them is."""
+        known = [metric for metric in data["metrics"] if metric in METRICS]
+        return cls.model_validate({**data, "metrics": known}) if known else None
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Metric:
         name: in cards, on the command line and as a column of cases.csv.
         title: in tables and figures, without its unit.
         kind: share: a number from 0 to 1, printed in per cent. distance: a length.
-        function: its name in ssl_bench/scoring/metrics.py.
+        function: its name in ssl_bench/scoring/metrics.py; empty for a metric that is registered with its function.
         larger_is_better: the direction in which results are ranked.
         always_defined: whether every pair of masks has a value, empty ones too.
         parameters: fields of Measurement that its value depends on, apart from those that decide the prediction. A
@@ -38,9 +38,9 @@ class Metric:
     name: str
     title: str
     kind: Literal["share", "distance"]
-    function: str
-    larger_is_better: bool
-    always_defined: bool
+    function: str = ""
+    larger_is_better: bool = True
+    always_defined: bool = True
     parameters: tuple[str, ...] = ()
     suggested_for: tuple[int, ...] = ()
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 from pydantic import Field
 
 from ssl_bench.cards.benchmark import Intensity, Split
 from ssl_bench.cards.card import Card, Count
+from ssl_bench.cards.metric import HEADLINE, METRICS
 from ssl_bench.cards.protocol import AnyProtocol, fields_that
 
 HARNESS = 1  # raise it when a change of views, loop or networks changes numbers
@@ -71,6 +73,17 @@ class RunSpec(Card):
     def _curves(self) -> dict[str, int | None]:
         validate_every = None if self.protocol.validation is None else self.protocol.validate_every
         return {"s": self.protocol.score_every, "v": validate_every}
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Self:
+        """Validate a recorded specification; metrics that are not registered here are left out of it.
+
+        Raises:
+            ValidationError: it is not one of this version.
+        """
+        protocol = data["protocol"]
+        known = [metric for metric in protocol["metrics"] if metric in METRICS] or [HEADLINE]
+        return cls.model_validate({**data, "protocol": {**protocol, "metrics": known}})
 
     @property
     def label(self) -> str:

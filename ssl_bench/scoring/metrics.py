@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from skimage.measure import label
 
-from ssl_bench.cards import METRICS, Measurement
+from ssl_bench.cards import METRICS, Measurement, Metric
+from ssl_bench.errors import UserError
 
 Spacing = tuple[float, ...]  # mm along each axis
+Function = Callable[["Masks"], float | None]
 
 
 class Masks:
@@ -72,7 +75,24 @@ def score_case(
 
     """
     masks = Masks(prediction, truth, measurement, spacing)
-    return [globals()[METRICS[metric].function](masks) for metric in measurement.metrics]  # one of the functions below
+    return [FUNCTIONS[metric](masks) for metric in measurement.metrics]
+
+
+def register_metric(metric: Metric) -> Callable[[Function], Function]:
+    """Add a metric under its name (function decorator); the function returns None where the metric is undefined.
+
+    Raises:
+        UserError: there is a metric of this name.
+    """
+
+    def register(function: Function) -> Function:
+        if metric.name in METRICS:
+            raise UserError(f"{function.__code__.co_filename}: metric '{metric.name}' is already defined")
+        METRICS[metric.name] = metric
+        FUNCTIONS[metric.name] = function
+        return function
+
+    return register
 
 
 def dice(masks: Masks) -> float:
@@ -126,6 +146,9 @@ def surface_dice(masks: Masks) -> float:
 def _share(part: int, whole: int, masks: Masks) -> float:
     """Part of a whole; 1 where both masks are empty, else 0 of an empty whole."""
     return part / whole if whole else float(not (masks.predicted or masks.true))
+
+
+FUNCTIONS: dict[str, Function] = {name: globals()[metric.function] for name, metric in METRICS.items()}
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:

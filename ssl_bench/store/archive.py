@@ -239,7 +239,7 @@ def _checked(
             return spec, contents | new
         if record["format"] != FORMAT:
             raise UserError(f"{where}: expected format {FORMAT}, found {record['format']!r}")
-        spec = RunSpec.model_validate(record["spec"])
+        spec = RunSpec.read(record["spec"])
         _ = _headline(record)
     except (ValidationError, ValueError, KeyError, TypeError, StopIteration) as error:
         if isinstance(error, UserError):

@@ -73,7 +73,7 @@ def upgraded(record: Mapping[str, Any], cases: bytes | None, where: str) -> tupl
     try:
         if record["format"] != 1:
             raise UserError(f"{where}: expected format 1 or {FORMAT}, found {record['format']!r}")
-        spec = RunSpec.model_validate(record["spec"])
+        spec = RunSpec.read(record["spec"])
     except (ValidationError, KeyError, TypeError) as error:
         raise UserError(f"{where}: not a run of an earlier version: {first_line(error)}") from None
     new = {**record, "format": FORMAT, "hash": spec.run_id, "spec": spec.model_dump(mode="json")}

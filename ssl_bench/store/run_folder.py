@@ -163,9 +163,8 @@ class RunFolder:
 
     def is_scored(self, measurement: Measurement) -> bool:
         """Whether a finished run has been scored by every metric of a measurement."""
-        there = [
-            Measurement.model_validate(one["measurement"]) for one in ((self.read() or {}).get("scores", {})).values()
-        ]
+        entries = (self.read() or {}).get("scores", {})
+        there = [one for entry in entries.values() if (one := Measurement.read(entry["measurement"])) is not None]
         return all(any(measurement.measures_like(own, metric) for own in there) for metric in measurement.metrics)
 
     def finish(self, result: dict[str, Any], scores: Mapping[str, Any]) -> None:
@@ -260,7 +259,7 @@ def spec_of(folder: Path, data: dict[str, Any]) -> RunSpec:
         UserError: it is that of another version.
     """
     try:
-        return RunSpec.model_validate(data["spec"])
+        return RunSpec.read(data["spec"])
     except (ValidationError, KeyError) as error:
         raise UserError(f"{folder / 'run.json'}: not a run of this version: {first_line(error)}") from None
 

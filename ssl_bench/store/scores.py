@@ -61,10 +61,11 @@ def read_scores(folder: RunFolder, entries: Mapping[str, Any]) -> dict[str, Scor
     try:
         return {
             key: Scores(
-                folder.cases(key), Measurement.model_validate(entry["measurement"]), entry["networks"],
-                entry["cases_sha256"], entry["seconds"], entry.get("validation"), entry.get("provenance"),
+                folder.cases(key), measurement, entry["networks"], entry["cases_sha256"], entry["seconds"],
+                entry.get("validation"), entry.get("provenance"),
             )
             for key, entry in entries.items()
+            if (measurement := Measurement.read(entry["measurement"])) is not None
         }  # fmt: skip
     except (ValidationError, KeyError, TypeError, AttributeError) as error:
         raise UserError(

@@ -1,36 +1,43 @@
-"""A metric is one entry of METRICS and one function: nothing else has to know its name."""
+"""A metric is one record and one function; a user's metric is one file."""
 
 from pathlib import Path
 
 import pytest
 from conftest import Call, write_dataset
 
-from ssl_bench.cards import METRICS, Metric
+from ssl_bench.cards import METRICS
 from ssl_bench.scoring import metrics as module
-from ssl_bench.scoring.metrics import Masks
 from ssl_bench.store import Store
 
 RUN = ["--methods", "supervised", "--dataset", "kvasir", "--labeled", "2", "--protocol", "tiny", "--device", "cpu"]
+FILE = '''
+"""Share of the smallest box around both masks in which they differ."""
+
+from ssl_bench.scoring import Masks, Metric, register_metric
 
 
+@register_metric(Metric("wrong", "Wrong", "share", larger_is_better=False))
 def wrong(masks: Masks) -> float:
-    """Share of the smallest box around both masks in which they differ."""
     return float((masks.prediction != masks.truth).mean()) if masks.truth.size else 0.0
+'''
 
 
 @pytest.fixture
-def added(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A metric that is there during a test."""
-    entry = Metric("wrong", "Wrong", "share", "wrong", larger_is_better=False, always_defined=True)
-    monkeypatch.setitem(METRICS, "wrong", entry)
-    monkeypatch.setattr(module, "wrong", wrong, raising=False)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a metric in one file, which is registered during the test alone."""
+    monkeypatch.setattr(module, "METRICS", METRICS)
+    for registry in (METRICS, module.FUNCTIONS):
+        monkeypatch.setitem(registry, "wrong", None)  # is there no more when the test ends
+        del registry["wrong"]
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "wrong.py").write_text(FILE)
+    return tmp_path / "mine"
 
 
-@pytest.mark.usefixtures("added")
-def test_a_new_metric_stands_in_a_runs_scores_and_in_its_table(call: Call, tmp_path: Path) -> None:
+def test_a_users_metric_stands_in_a_runs_scores_and_in_its_table(folder: Path, call: Call, tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", "kvasir", [f"c{number}" for number in range(9)])
-    metrics = ["--set", 'metrics=["dsc","wrong"]']
-    code, out, err = call("run", *RUN, "--allow-partial", "--data-root", root, "--iterations", "2", *metrics)
+    words = ["--set", 'metrics=["dsc","wrong"]', "--methods-dir", folder, "--iterations", "2"]
+    code, out, err = call("run", *RUN, "--allow-partial", "--data-root", root, *words)
     assert code == 0, err
     assert "Wrong [%]" in out
     (run,) = Store(Path("results")).runs()
@@ -38,6 +45,16 @@ def test_a_new_metric_stands_in_a_runs_scores_and_in_its_table(call: Call, tmp_p
     mean = run.headline.summary["network"]["wrong"]["mean"]
     assert 0 < mean == pytest.approx(values["network"])
     assert f"{100 * mean:.2f}" in out
+    del METRICS["wrong"]  # as in a process that does not load the file: the rest of the run is shown
+    (run,) = Store(Path("results")).runs()
+    assert run.headline.measurement.metrics == ("dsc",)
+    assert call("status")[0] == 0
+
+
+def test_a_metric_that_is_there_is_not_replaced(folder: Path, call: Call) -> None:
+    (folder / "wrong.py").write_text(FILE.replace('"wrong", "Wrong"', '"dsc", "Mine"'))
+    code, _, err = call("run", *RUN, "--methods-dir", folder)
+    assert (code, err) == (2, f"error: {folder / 'wrong.py'}: metric 'dsc' is already defined\n")
 
 
 def test_a_metric_that_is_not_there_is_one_line_with_those_that_are(call: Call) -> None:
