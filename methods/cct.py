@@ -24,7 +24,6 @@ Perturbation = Literal[
     "vat", "spatial_dropout", "cutout", "context_masking", "object_masking", "feature_dropout", "feature_noise"
 ]
 PERTURBATIONS: tuple[Perturbation, ...] = get_args(Perturbation)
-PARTS = ("encoder", "decoder", "segmentation_head")
 
 
 class CCTHyperparameters(Hyperparameters):
@@ -75,18 +74,13 @@ class CrossConsistencyTraining(SSLMethod):
     name = "cct"
     title = "CCT"
     reference = "Ouali et al., Semi-Supervised Semantic Segmentation with Cross-Consistency Training, CVPR 2020"
+    needs_parts = True
     hyperparameters = CCTHyperparameters
     hyper: CCTHyperparameters
 
     def __init__(self, setup: Setup, hyper: Hyperparameters) -> None:
         super().__init__(setup, hyper)
         self.network: Any = self.new_student()
-        missing = [part for part in PARTS if not hasattr(self.network, part)]
-        if missing:
-            raise UserError(
-                f"network: cct needs a network with {', '.join(PARTS)}; "
-                f"found {type(self.network).__name__} without {', '.join(missing)}"
-            )
         self.perturbations = [kind for kind in PERTURBATIONS for _ in range(getattr(hyper, kind))]
         self.auxiliary = nn.ModuleList(AuxiliaryDecoder(self.new_student()) for _ in self.perturbations)
 

@@ -211,8 +211,8 @@ class ImageProtocol(Protocol):
     )
     augmentation: ImageAugmentation
 
-    network: Literal["deeplabv3plus", "unet", "unet-small"] = Field(
-        description="unet: segmentation-models-pytorch's; unet-small: the LA and ACDC literature's, without an encoder"
+    network: str = Field(
+        description="deeplabv3plus, unet, unet-small (without an encoder), smp:NAME, monai:NAME, or one of your own"
     )
     encoder: str
     encoder_weights: str = Field(description="none, imagenet, an installed package, or a .pth or .safetensors file")
@@ -233,19 +233,16 @@ class ImageProtocol(Protocol):
         return self.augment_size
 
     def problems(self) -> list[str]:
-        """Sides and strides besides."""
+        """Also checks sizes and strides."""
         problems = super().problems()
-        needed = {"deeplabv3plus": self.output_stride, "unet": 32, "unet-small": 16}[self.network]
-        if self.image_size % needed:
-            problems.append(f"image_size {self.image_size} must be divisible by {needed} for {self.network}")
         if self.augment_size < self.image_size:
             problems.append(f"augment_size {self.augment_size} must be at least image_size {self.image_size}")
         return problems
 
     def resolved(self, benchmark: Benchmark, train_count: int, device_type: str) -> Self:
-        """As `Protocol.resolved`; the small U-Net has no encoder whose name or weights could decide anything."""
+        """As `Protocol.resolved`; a network without an encoder has no name or weights of one that decide anything."""
         resolved = super().resolved(benchmark, train_count, device_type)
-        if self.network != "unet-small":
+        if self.network != "unet-small" and not self.network.startswith("monai:"):
             return resolved
         return resolved.model_copy(update={"encoder": "none", "encoder_weights": "none"})
 
@@ -256,7 +253,7 @@ class VolumeProtocol(Protocol):
     dimensions: Literal[3] = 3
     patch_size: Sides3D = Field(description="sides of the patches that the networks see, in voxels")
     augmentation: VolumeAugmentation
-    network: Literal["vnet"]
+    network: str = Field(description="vnet, monai:NAME, or one of your own")
     dropout: Probability = Field(description="of the V-Net, after its deepest level and before its last layer")
     stride: Sides3D = Field(
         json_schema_extra=MEASURES, description="from one window to the next when a volume is predicted, in voxels"
@@ -272,10 +269,8 @@ class VolumeProtocol(Protocol):
         return self.patch_size
 
     def problems(self) -> list[str]:
-        """Sides and strides besides."""
+        """Also checks sizes and strides."""
         problems = super().problems()
-        if any(side % 16 for side in self.patch_size):
-            problems.append(f"patch_size {list(self.patch_size)} must be divisible by 16 for vnet")
         if any(step > side for step, side in zip(self.stride, self.patch_size, strict=True)):
             problems.append(f"stride {list(self.stride)} must be at most patch_size {list(self.patch_size)}")
         return problems

@@ -11,6 +11,7 @@ import torch
 
 from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
 from ssl_bench.launch.task import Outcome
+from ssl_bench.networks import find_network
 from ssl_bench.store import RunFolder, Store
 from ssl_bench.training.device import set_determinism
 from ssl_bench.training.job import Job
@@ -85,7 +86,8 @@ def _run_one(
             return False
         folder = store.folder(job.spec)
         console.begin_run(number, total, job)
-        origin = provenance(job.method, device)
+        protocol = job.spec.protocol
+        origin = provenance(job.method, device, find_network(protocol.network, protocol.dimensions))
         is_finished = folder.is_finished
         if is_finished and folder.is_scored(job.measurement):
             outcome.already_finished += 1

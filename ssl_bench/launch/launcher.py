@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
-import importlib.util
 import logging
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +12,7 @@ from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.launch.contract import OPTIONS, REGISTRY, Launcher, LaunchOptions, PlannedRun
 from ssl_bench.launch.task import Outcome, run_task
+from ssl_bench.plugins import import_file, load_entry_points, module_name
 
 if TYPE_CHECKING:
     from ssl_bench.cards import Request
@@ -110,13 +108,7 @@ def load_launchers() -> None:
     """
     for name in BUILT_IN:
         importlib.import_module(f"ssl_bench.launch.{name}")
-    for point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-        try:
-            point.load()
-        except UserError:
-            raise
-        except Exception as error:
-            raise UserError(f"{point.value}: launcher cannot be imported: {type(error).__name__}: {error}") from error
+    load_entry_points(ENTRY_POINTS)
 
 
 def _from_file(path: Path) -> str:
@@ -124,26 +116,11 @@ def _from_file(path: Path) -> str:
     place = path.resolve()
     if place not in _FILES:
         before = set(REGISTRY)
-        _import_file(place)
+        if not place.is_file():
+            raise UserError(f"--launcher: no file at {path}")
+        import_file(place, module_name(place))
         new = sorted(set(REGISTRY) - before)
         if len(new) != 1:
             raise UserError(f"--launcher: expected one registered launcher in {path}, found {', '.join(new) or 'none'}")
         _FILES[place] = new[0]
     return _FILES[place]
-
-
-def _import_file(path: Path) -> None:
-    if not path.is_file():
-        raise UserError(f"--launcher: no file at {path}")
-    name = f"ssl_bench_launchers.{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(f"{path}: launcher cannot be imported: {type(error).__name__}: {error}") from error

@@ -132,6 +132,7 @@ class SSLMethod(nn.Module):
     version: ClassVar[int] = 1  # raise it when a change of the code changes results
     updates_per_iteration: ClassVar[int] = 1
     uses_unlabeled: ClassVar[bool] = True
+    needs_parts: ClassVar[bool] = False  # of its networks: encoder, decoder, segmentation_head, with `out_channels`
     dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     components: ClassVar[frozenset[str]] = frozenset()  # of TS, SS, STS, L_cps, L_mts, U: Table 4's check marks
     hyperparameters: ClassVar[type[Hyperparameters]] = Hyperparameters

@@ -1,6 +1,19 @@
-"""Segmentation networks by name, and the weights that their encoders start from."""
+"""Segmentation networks by name, and the weights that their encoders start from.
 
-from ssl_bench.networks.build import build_network
+A file with a network of your own needs `Build` and `register_network`.
+"""
+
+from ssl_bench.networks.build import CHANNELS, build_network
+from ssl_bench.networks.registry import Build, find_network, register_network, require_sides
 from ssl_bench.networks.weights import weights_file, weights_fingerprint
 
-__all__ = ["build_network", "weights_file", "weights_fingerprint"]
+__all__ = [
+    "CHANNELS",
+    "Build",
+    "build_network",
+    "find_network",
+    "register_network",
+    "require_sides",
+    "weights_file",
+    "weights_fingerprint",
+]

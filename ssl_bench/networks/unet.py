@@ -7,7 +7,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ssl_bench.networks.registry import Build, register_network
+
 Dropout = tuple[float, float, float, float, float]
+
+
+@register_network("unet-small", dimensions=(2,), divisor=16, parts=True)
+def unet_small(wanted: Build) -> nn.Module:
+    """The small U-Net with the protocol's number of filters."""
+    return SmallUNet(in_channels=wanted.channels, classes=wanted.classes, filters=wanted.protocol.filters)
 
 
 class SmallUNet(nn.Module):
@@ -52,7 +60,8 @@ class SmallUNetEncoder(nn.Module):
 
     def __init__(self, in_channels: int, filters: int, dropout: Dropout) -> None:
         super().__init__()
-        widths = [in_channels, *(filters * 2**level for level in range(5))]
+        self.out_channels = tuple(filters * 2**level for level in range(5))
+        widths = [in_channels, *self.out_channels]
         self.levels = nn.ModuleList(
             _level(coming, width, rate) for (coming, width), rate in zip(pairwise(widths), dropout, strict=True)
         )
@@ -78,6 +87,7 @@ class SmallUNetDecoder(nn.Module):
 
     def __init__(self, filters: int) -> None:
         super().__init__()
+        self.out_channels = filters
         widths = [filters * 2**level for level in (4, 3, 2, 1, 0)]
         self.narrow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for coarse, fine in pairwise(widths))
         self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)

@@ -6,6 +6,17 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from ssl_bench.cards import VolumeProtocol
+from ssl_bench.networks.registry import Build, register_network
+
+
+@register_network("vnet", dimensions=(3,), divisor=16, parts=True)
+def v_net(wanted: Build) -> nn.Module:
+    """V-Net with the protocol's number of filters and dropout."""
+    protocol = wanted.protocol
+    assert isinstance(protocol, VolumeProtocol)
+    return VNet(in_channels=wanted.channels, classes=wanted.classes, filters=protocol.filters, dropout=protocol.dropout)
+
 
 class VNet(nn.Module):
     """V-Net (Milletari et al. 2016) as UA-MT uses it (Yu et al., MICCAI 2019): batch norm, and no residuals in a level.
@@ -41,6 +52,7 @@ class VNetEncoder(nn.Module):
 
     def __init__(self, in_channels: int, filters: int, dropout: float) -> None:
         super().__init__()
+        self.out_channels = tuple(filters * 2**level for level in range(5))
         self.levels = nn.ModuleList([_normalised(nn.Conv3d(in_channels, filters, 3, padding=1))])
         for level, count in enumerate((2, 3, 3, 3)):
             fine, coarse = filters * 2**level, filters * 2 ** (level + 1)
@@ -69,6 +81,7 @@ class VNetDecoder(nn.Module):
 
     def __init__(self, filters: int, dropout: float) -> None:
         super().__init__()
+        self.out_channels = filters
         widths = [filters * 2**level for level in (4, 3, 2, 1, 0)]
         self.ups = nn.ModuleList(
             _normalised(nn.ConvTranspose3d(coarse, fine, 2, stride=2)) for coarse, fine in pairwise(widths)

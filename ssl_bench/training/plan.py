@@ -27,7 +27,7 @@ from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.split import draw_labeled, set_apart, split_cases
 from ssl_bench.errors import UserError
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
-from ssl_bench.networks import build_network, weights_fingerprint
+from ssl_bench.networks import build_network, find_network, require_sides, weights_fingerprint
 from ssl_bench.ops import gaussian_ramp_up
 from ssl_bench.training.job import Job
 
@@ -58,12 +58,12 @@ def plan_runs(
         if benchmark.dimensions not in method.dimensions:
             raise UserError(f"--methods: {method.name} is not for {benchmark.dimensions}D data")
         method.check(hyper, protocol)
+    _require_network(first_look, methods, len(benchmark.classes))
     fingerprint = weights_fingerprint(first_look)
     prepared, key = {} if prepared is None else prepared, (request.benchmark.option, protocol.stored_size)
     if key not in prepared:
         prepared[key] = prepare(benchmark, data_root, key[1], allow_partial=allow_partial, advance=advance)
     dataset = prepared[key]
-    build_network(first_look, classes=len(benchmark.classes))  # an encoder or weights that cannot be had end it here
     split = benchmark.splits[first_look.split]
     train_ids, test_ids = split_cases(
         split, dataset.ids, dataset.contents, masked=dataset.masked, allow_partial=allow_partial
@@ -148,3 +148,18 @@ def _require_unlabeled(methods: Sequence[type[SSLMethod]], labeled: int, train: 
     needy = [method.name for method in methods if method.uses_unlabeled]
     if labeled == train and protocol.unlabeled_pool == "unlabeled" and needy:
         raise UserError(f"--labeled: all {train} training images leave no unlabelled one for {', '.join(needy)}")
+
+
+def _require_network(
+    protocol: ImageProtocol | VolumeProtocol, methods: Sequence[type[SSLMethod]], classes: int
+) -> None:
+    """Find and build the network once: one that cannot be had, or that does not fit, ends the plan here."""
+    entry = find_network(protocol.network, protocol.dimensions)
+    require_sides(entry, protocol)
+    build_network(protocol, classes=classes)
+    needy = [method.name for method in methods if method.needs_parts]
+    if needy and not entry.parts:
+        raise UserError(
+            f"network = '{entry.name}': expected a network with encoder, decoder and segmentation_head, which "
+            f"{', '.join(needy)} needs; found one without"
+        )

@@ -13,6 +13,7 @@ import torch
 from ssl_bench import __version__
 from ssl_bench.command import quantity, typed_command
 from ssl_bench.method import SSLMethod, source_hash
+from ssl_bench.networks.registry import NetworkEntry
 
 PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "numpy", "pillow", "medpy", "scipy", "h5py")
 
@@ -20,12 +21,13 @@ PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "nump
 LIMITS = {"ONEDNN_MAX_CPU_ISA": "oneDNN", "MKL_ENABLE_INSTRUCTIONS": "MKL", "MKL_CBWR": "MKL CBWR"}
 
 
-def provenance(method: type[SSLMethod], device: torch.device) -> dict[str, Any]:
-    """Describe this process as the origin of a run of `method` on `device`."""
+def provenance(method: type[SSLMethod], device: torch.device, network: NetworkEntry | None = None) -> dict[str, Any]:
+    """Describe this process as the origin of a run of `method` on `device`; a user's network is named by its file."""
     on_gpu = device.type == "cuda"
     return {
         "ssl_bench": __version__,
         "method_source_sha256": source_hash(method),
+        **({} if network is None or network.is_built_in else {"network_source_sha256": network.source}),
         "command": typed_command(),
         "device": torch.cuda.get_device_name(device) if on_gpu else cpu_name(),
         "cuda": torch.version.cuda if on_gpu else None,

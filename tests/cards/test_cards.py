@@ -162,7 +162,6 @@ def test_epochs_of_volumes_become_iterations() -> None:
 
 def test_sides_and_strides_that_do_not_fit_are_errors() -> None:
     for setting, message in (
-        ({"patch_size": [40, 32, 32]}, "must be divisible by 16 for vnet"),
         ({"stride": [48, 48, 40]}, r"stride \[48, 48, 40\] must be at most patch_size"),
         ({"patch_size": [32, 32]}, "patch_size"),
     ):
@@ -232,7 +231,7 @@ def test_a_card_is_frozen() -> None:
 def test_all_errors_of_a_card_are_reported_together(write_card: WriteCard) -> None:
     path = write_card(
         "mine.toml",
-        'extends = "paper"\nlearning_rate = -1\nlabelled_batch = 4\nnetwork = "vnet"\nbetas = [0.9]\nema_decay = 1.0\n'
+        'extends = "paper"\nlearning_rate = -1\nlabelled_batch = 4\nnetwork = 3\nbetas = [0.9]\nema_decay = 1.0\n'
         '[views]\nstudent1 = "strong"\n[augmentation]\nblur_kernel = 4\nflip = 0.5\n',
     )
     with pytest.raises(UserError) as caught:
@@ -294,8 +293,6 @@ def test_a_card_of_another_kind_is_one_line(write_card: WriteCard) -> None:
     [
         ({"teacher_mode": "eval", "teacher_buffers": "own"}, "teacher_buffers"),
         ({"teacher_source": [0.5, 0.4]}, "teacher_source must sum to 1, found 0.9"),
-        ({"image_size": 250}, "image_size 250 must be divisible by 8 for deeplabv3plus"),
-        ({"network": "unet", "image_size": 48}, "image_size 48 must be divisible by 32"),
         ({"augment_size": 128}, "augment_size 128 must be at least image_size 256"),
     ],
 )
@@ -307,7 +304,7 @@ def test_settings_that_do_not_go_together_are_errors(setting: dict[str, Any], wo
 def test_all_settings_that_do_not_go_together_are_reported_together() -> None:
     with pytest.raises(UserError) as caught:
         load_protocol("paper", {"teacher_source": [0.5, 0.4], "image_size": 250, "augment_size": 128})
-    for word in ("teacher_source", "divisible by 8", "augment_size"):
+    for word in ("teacher_source", "augment_size"):
         assert word in str(caught.value)
 
 
@@ -755,15 +752,18 @@ def test_the_hash_changes_with_every_field_of_the_protocol_that_trains(field: st
     ("field", "value"), [("stride", (8, 8, 8)), ("window_batch", 1), ("largest_component", False), ("log_every", 3)]
 )
 def test_the_hash_of_a_run_on_volumes_changes_with_no_field_that_measures(field: str, value: Any) -> None:
-    protocol = load_protocol("mini", dimensions=3)
+    protocol = load_protocol("mini", dimensions=3).resolved(load_benchmark("la"), 80, "cpu")
     assert getattr(protocol, field) != value
-    before, after = (run_spec(protocol=one) for one in (protocol, protocol.model_copy(update={field: value})))
+    spec = run_spec(weights_fingerprint=None)
+    before, after = (
+        spec.model_copy(update={"protocol": one}) for one in (protocol, protocol.model_copy(update={field: value}))
+    )
     assert before.hash == after.hash
 
 
 def test_a_run_that_scores_while_it_trains_has_a_folder_of_its_own() -> None:
     def spec(**changes: Any) -> RunSpec:
-        return run_spec(protocol=resolved_protocol().model_copy(update=changes))
+        return run_spec().model_copy(update={"protocol": resolved_protocol().model_copy(update=changes)})
 
     plain, every10, every20 = spec(), spec(score_every=10), spec(score_every=20)
     assert plain.run_id == plain.hash

@@ -93,10 +93,10 @@ def test_an_entry_point_is_a_launcher(nice: Path, tmp_path: Path, monkeypatch: p
     ("text", "expected"),
     [
         ("", "--launcher: expected one registered launcher in mine.py, found none"),
-        ("1 / 0", "mine.py: launcher cannot be imported: ZeroDivisionError: division by zero"),
+        ("1 / 0", "mine.py: mine cannot be imported: ZeroDivisionError: division by zero"),
         (
             "from ssl_bench.launch.contract import register_launcher\nregister_launcher('local')(type('Mine', (), {}))",
-            "launcher 'local': ssl_bench_launchers.mine and ssl_bench.launch.local both define it",
+            ".mine and ssl_bench.launch.local both define it",
         ),
         (
             "from ssl_bench.launch.contract import register_launcher\nregister_launcher('x', ['gpus'])(object)",

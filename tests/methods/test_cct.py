@@ -137,12 +137,6 @@ def test_no_decoder_at_all_and_crossed_thresholds_are_errors() -> None:
     CCT.check(parse_hyperparameters(CCT, {}), PROTOCOL)
 
 
-def test_a_network_without_the_three_parts_is_an_error_that_names_them() -> None:
-    setup = Setup(PROTOCOL, lambda: nn.Sequential(nn.Conv2d(1, 2, 1)))
-    with pytest.raises(UserError, match="Sequential without encoder, decoder, segmentation_head"):
-        CCT(setup, parse_hyperparameters(CCT, {}))
-
-
 # -------------------------------------------------------------------------------------------------------- the losses
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ssl_bench.reporting.statistics import Scores, compare, holm, over_seeds_and_cases
+from ssl_bench.reporting.statistics import CellScores, compare, holm, over_seeds_and_cases
 
 Values = Sequence[Sequence[Sequence[float | None]]]  # by seed, case and class; None: undefined
 
@@ -28,10 +28,10 @@ LONELY_SEED: Values = [[[None], [None], [30.0]], [[20.0], [50.0], [80.0]]]
 MAIZE = [49.0, -67.0, 8.0, 16.0, 6.0, 23.0, 28.0, 41.0, 14.0, 29.0, 56.0, 24.0, 75.0, 60.0, -48.0]
 
 
-def scores(values: Values, seeds: Sequence[int] | None = None, cases: Sequence[str] | None = None) -> Scores:
-    """Scores of values by seed, case and class."""
+def scores(values: Values, seeds: Sequence[int] | None = None, cases: Sequence[str] | None = None) -> CellScores:
+    """CellScores of values by seed, case and class."""
     defined = [[[one for one in case if one is not None] for case in seed] for seed in values]
-    return Scores(
+    return CellScores(
         tuple(seeds if seeds is not None else range(len(values))),
         tuple(cases if cases is not None else (f"case {number}" for number in range(len(values[0])))),
         np.array([[sum(case) for case in seed] for seed in defined], dtype=np.float64),
@@ -39,8 +39,8 @@ def scores(values: Values, seeds: Sequence[int] | None = None, cases: Sequence[s
     )
 
 
-def of_cases(*seeds: Sequence[float]) -> Scores:
-    """Scores of one value per seed and case."""
+def of_cases(*seeds: Sequence[float]) -> CellScores:
+    """CellScores of one value per seed and case."""
     return scores([[[value] for value in seed] for seed in seeds])
 
 
@@ -86,17 +86,17 @@ def normal_p(differences: Sequence[float]) -> float:
     return math.erfc(abs(z) / math.sqrt(2))
 
 
-def against_zero(differences: Sequence[float]) -> tuple[Scores, Scores]:
+def against_zero(differences: Sequence[float]) -> tuple[CellScores, CellScores]:
     """Two cells of one seed that differ by these."""
     return of_cases(differences), of_cases([0.0] * len(differences))
 
 
-def crossed(rng: np.random.Generator, seeds: int, cases: int, sd: tuple[float, float, float]) -> Scores:
-    """Scores of true mean 80 with a spread of seeds, of cases and of both together."""
+def crossed(rng: np.random.Generator, seeds: int, cases: int, sd: tuple[float, float, float]) -> CellScores:
+    """CellScores of true mean 80 with a spread of seeds, of cases and of both together."""
     of_seed, of_case, of_both = sd
     values = 80 + rng.normal(0, of_seed, (seeds, 1)) + rng.normal(0, of_case, cases)
     values += rng.normal(0, of_both, (seeds, cases))
-    return Scores(tuple(range(seeds)), tuple(map(str, range(cases))), values, np.ones_like(values, dtype=np.int64))
+    return CellScores(tuple(range(seeds)), tuple(map(str, range(cases))), values, np.ones_like(values, dtype=np.int64))
 
 
 def coverage(seeds: int, cases: int, sd: tuple[float, float, float], repetitions: int = 200) -> float:

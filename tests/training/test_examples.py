@@ -77,8 +77,8 @@ def test_a_slice_has_x_to_the_right_and_y_downwards() -> None:
 def test_a_volumes_image_and_masks_lie_on_each_other() -> None:
     truth = np.zeros((6, 9, 4), np.uint8)
     truth[4, 2:7, 3] = 1
-    kept = Album()
-    kept.add("c", truth, truth)
+    kept = Album("teacher")
+    kept.add(Prediction("teacher", "c", truth, truth))
     (one,) = kept.examples({"c": 1.0}, lambda cases: iter([truth.astype(np.float32) * 5 - 1]))
     assert one.place == 3
     assert np.array_equal(one.truth, one.prediction)

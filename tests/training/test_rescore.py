@@ -157,7 +157,7 @@ def test_a_watched_run_is_enough_for_a_run_that_is_not(tmp_path: Path, monkeypat
             ["--set", "score_every=5"],
             "error: --set score_every: expected one of metrics, score_size; score_every needs",
         ),
-        (["--metrics", "hd"], "error: --set: metrics: expected one of dsc, jaccard,"),
+        (["--metrics", "hd"], "error: --set: metrics.0: expected one of dsc, jaccard,"),
         (
             ["--metrics", "nsd"],
             "error: --set metrics: nsd needs nsd_tolerance (in px) on the card of demo, which has none",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_dataset
-from handwritten import cases_of, summary_of
+from handwritten import cases_of, contents_of, summary_of
 from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.functional import interpolate
@@ -202,8 +202,9 @@ def test_every_network_of_every_method_is_scored_on_every_test_case(discs: Path,
 def test_the_run_says_where_it_came_from_and_leaves_only_its_files(discs: Path, tmp_path: Path) -> None:
     (job,) = plan(discs, "mt", iterations=2)
     (run,) = finished([job], tmp_path)
-    names = {"run.json", "splits.json", *ARTEFACTS}
+    names = {"run.json", "splits.json", *(path.name for name in ARTEFACTS for path in run.path.glob(name))}
     assert {path.name for path in run.path.iterdir()} - {".lock"} == names
+    assert len(names) == 2 + len(ARTEFACTS)
     record = json.loads((run.path / "run.json").read_text())
     assert record["hash"] == run.path.name == job.spec.hash
     assert record["provenance"].keys() >= {
@@ -344,7 +345,7 @@ def test_images_and_masks_pass_through_the_augmentation_size(discs: Path, tmp_pa
 
 
 def contents(run: Run) -> list[bytes]:
-    return [(run.path / name).read_bytes() for name in ARTEFACTS]
+    return contents_of(run.path, *ARTEFACTS)
 
 
 def test_a_run_repeated_elsewhere_gives_the_same_bytes(discs: Path, tmp_path: Path) -> None:
@@ -616,7 +617,7 @@ MEMORY = [
 
 @pytest.mark.parametrize("error", MEMORY, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize(
-    "where", ["training.trainer.build_method", "training.trainer.open_stream", "scoring.scorer.score_networks"]
+    "where", ["training.trainer.build_method", "training.trainer.open_stream", "scoring.scorer.score_case"]
 )
 def test_memory_that_runs_out_fails_its_run_and_says_what_to_lower(
     where: str, error: Exception, discs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

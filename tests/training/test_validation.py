@@ -92,11 +92,11 @@ def test_a_run_scores_its_validation_images_at_intervals_and_at_the_end(
 ) -> None:
     job = plan(discs, validation=source, validation_share=0.34, validate_every=3, iterations=6)
     run = finished(job, tmp_path)
-    assert len(job.splits.validation) == run.result["validation"]["cases"] == (2 if source == "labeled" else 5)
+    assert len(job.splits.validation) == run.headline.validation["cases"] == (2 if source == "labeled" else 5)
     header, *rows = curve(run)
     assert header == ["iteration", "dsc", "jaccard"]
     assert [row[0] for row in rows] == ["3", "6"]
-    scores = run.result["validation"]["scores"]
+    scores = run.headline.validation["scores"]
     assert [float(value) for value in rows[-1][1:]] == [scores[metric]["mean"] for metric in ("dsc", "jaccard")]
     # By hand: the weights that the run wrote, on these images.
     from safetensors.torch import load_file

@@ -1,0 +1,86 @@
+"""Networks of segmentation-models-pytorch: `deeplabv3plus`, `unet`, and `smp:NAME` for every other one."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import segmentation_models_pytorch as smp
+from torch import nn
+
+from ssl_bench.cards import ImageProtocol
+from ssl_bench.errors import UserError, first_line
+from ssl_bench.networks.depthwise import use_fast_gradient
+from ssl_bench.networks.registry import Build, Form, NetworkEntry, register_family, register_network
+
+WITHOUT_PARTS = ("DPT",)  # its encoder gives prefix tokens too, which its decoder needs
+
+
+@register_network("deeplabv3plus", dimensions=(2,), divisor=lambda protocol: _stride(protocol), parts=True)
+def deeplabv3plus(wanted: Build) -> nn.Module:
+    """DeepLabV3+ on the protocol's encoder and output stride."""
+    return _built("DeepLabV3Plus", wanted)
+
+
+@register_network("unet", dimensions=(2,), divisor=32, parts=True)
+def unet(wanted: Build) -> nn.Module:
+    """U-Net on the protocol's encoder."""
+    return _built("Unet", wanted)
+
+
+@register_family("smp")
+def find(name: str, dimensions: int) -> NetworkEntry:
+    """Return an architecture of the library by the name of its class.
+
+    Raises:
+        UserError: the library has none of this name.
+    """
+    known = _architectures()
+    if name not in known or dimensions != 2:
+        found = f"'smp:{name}'" + ("" if dimensions == 2 else f" for {dimensions}D data")
+        raise UserError(f"network: expected smp:{', smp:'.join(known)} for 2D data; found {found}")
+
+    def build(wanted: Build) -> nn.Module:
+        return _built(name, wanted)
+
+    divides = getattr(known[name], "requires_divisible_input_shape", True)
+    return NetworkEntry(f"smp:{name}", build, (2,), _stride if divides else 1, name not in WITHOUT_PARTS)
+
+
+def _architectures() -> dict[str, Any]:
+    return {one.__name__: one for one in smp.MODEL_ARCHITECTURES_MAPPING.values()}
+
+
+def _stride(protocol: Form) -> int:
+    """What sides must be divisible by: the output stride where the network has one, else that of a whole encoder."""
+    assert isinstance(protocol, ImageProtocol)
+    name = protocol.network.partition(":")[2] or "DeepLabV3Plus"
+    taken = inspect.signature(_architectures()[name].__init__).parameters
+    if "encoder_output_stride" in taken:
+        return protocol.output_stride
+    return 8 if name == "PSPNet" else 32
+
+
+def _built(name: str, wanted: Build) -> nn.Module:
+    protocol, architecture = wanted.protocol, _architectures()[name]
+    assert isinstance(protocol, ImageProtocol)
+    settings = {
+        "encoder_output_stride": protocol.output_stride,
+        "decoder_aspp_separable": protocol.aspp == "separable",
+        "decoder_aspp_dropout": protocol.aspp_dropout,
+    }
+    taken = inspect.signature(architecture.__init__).parameters
+    try:
+        network: Any = architecture(
+            protocol.encoder, encoder_weights=None, in_channels=wanted.channels, classes=wanted.classes,
+            **{key: value for key, value in settings.items() if key in taken},
+        )  # fmt: skip
+    except (KeyError, ValueError, RuntimeError, NotImplementedError, AssertionError, AttributeError) as error:
+        message = first_line(error).strip("'\"")
+        raise UserError(f"encoder = '{protocol.encoder}' with network = '{protocol.network}': {message}") from None
+    use_fast_gradient(network)
+    if name not in WITHOUT_PARTS:
+        head = next(module for module in network.segmentation_head.modules() if isinstance(module, nn.Conv2d))
+        network.decoder.out_channels = head.in_channels
+    built: nn.Module = network
+    return built

@@ -1,0 +1,125 @@
+"""The registry of networks: built-in ones, those of libraries (`smp:`, `monai:`), and users' files."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from ssl_bench.cards import ImageProtocol, VolumeProtocol
+from ssl_bench.errors import UserError
+from ssl_bench.plugins import load_entry_points, source_file
+
+Form = ImageProtocol | VolumeProtocol
+ENTRY_POINTS = "ssl_bench.networks"
+PARTS = ("encoder", "decoder", "segmentation_head")
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a network is built from: the resolved protocol, C channels of an image, K classes."""
+
+    protocol: Form
+    channels: int
+    classes: int
+
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """A registered network.
+
+    Attributes:
+        name: as the protocol's `network`.
+        build: gives a freshly drawn network: images (B, C, *sides) -> logits (B, K, *sides).
+        dimensions: of the images it is for.
+        divisor: what every side of an image must be divisible by; a function of the protocol where it depends on it.
+        parts: whether it has the parts `encoder` (images -> list of feature maps, finest first, with `out_channels`),
+            `decoder` (that list -> one map, with `out_channels`) and `segmentation_head` (map -> logits).
+
+    """
+
+    name: str
+    build: Callable[[Build], nn.Module]
+    dimensions: tuple[int, ...]
+    divisor: int | Callable[[Form], int] = 1
+    parts: bool = False
+
+    @property
+    def source(self) -> str:
+        """SHA-256 of the file that registered it."""
+        return hashlib.sha256(source_file(self.build.__module__).read_bytes()).hexdigest()
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether it comes with the package."""
+        return self.build.__module__.startswith("ssl_bench.networks.")
+
+
+Families = dict[str, Callable[[str, int], NetworkEntry]]
+_REGISTRY: dict[str, NetworkEntry] = {}
+_FAMILIES: Families = {}
+
+
+def register_network(
+    name: str, *, dimensions: tuple[int, ...], divisor: int | Callable[[Form], int] = 1, parts: bool = False
+) -> Callable[[Callable[[Build], nn.Module]], Callable[[Build], nn.Module]]:
+    """Add a network under its name (decorator of the function that builds it); arguments as in `NetworkEntry`.
+
+    Raises:
+        UserError: there is a network of this name.
+    """
+
+    def register(build: Callable[[Build], nn.Module]) -> Callable[[Build], nn.Module]:
+        known = _REGISTRY.get(name)
+        if known is not None:
+            there = source_file(known.build.__module__)
+            raise UserError(f"{inspect.getsourcefile(build)}: network '{name}' is already defined in {there}")
+        _REGISTRY[name] = NetworkEntry(name, build, dimensions, divisor, parts)
+        return build
+
+    return register
+
+
+def register_family(prefix: str) -> Callable[[Callable[[str, int], NetworkEntry]], Callable[[str, int], NetworkEntry]]:
+    """Add the networks of a library, named `prefix:NAME` (decorator of what finds one by NAME and dimensions)."""
+
+    def register(find: Callable[[str, int], NetworkEntry]) -> Callable[[str, int], NetworkEntry]:
+        _FAMILIES[prefix] = find
+        return find
+
+    return register
+
+
+def find_network(name: str, dimensions: int) -> NetworkEntry:
+    """Return the network called `name` for data of these dimensions.
+
+    Raises:
+        UserError: there is none.
+    """
+    load_entry_points(ENTRY_POINTS)
+    prefix, colon, own = name.partition(":")
+    if colon and prefix in _FAMILIES:
+        return _FAMILIES[prefix](own, dimensions)
+    entry = _REGISTRY.get(name)
+    if entry is None or dimensions not in entry.dimensions:
+        known = [one.name for one in _REGISTRY.values() if dimensions in one.dimensions]
+        families = [f"{prefix}:NAME" for prefix in _FAMILIES]
+        raise UserError(
+            f"network: expected one of {', '.join([*known, *families])} for {dimensions}D data; found '{name}'"
+        )
+    return entry
+
+
+def require_sides(entry: NetworkEntry, protocol: Form) -> None:
+    """Refuse images whose sides a network cannot take.
+
+    Raises:
+        UserError: a side is not divisible by what the network needs.
+    """
+    divisor = entry.divisor if isinstance(entry.divisor, int) else entry.divisor(protocol)
+    if any(side % divisor for side in protocol.sides):
+        asked = f"image_size {protocol.sides[0]}" if protocol.dimensions == 2 else f"patch_size {list(protocol.sides)}"
+        raise UserError(f"{asked} must be divisible by {divisor} for {entry.name}")
