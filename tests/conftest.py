@@ -15,6 +15,7 @@ from PIL import Image
 
 from ssl_bench import cli as cli_module
 from ssl_bench.method import registry as registry_module
+from ssl_bench.networks import registry as networks_module
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("SSL_BENCH_DATA", REPOSITORY.parent / "shared" / "data"))
@@ -92,6 +93,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
     monkeypatch.setenv("GOMP_SPINCOUNT", "1000")  # main sets it where it is not
     monkeypatch.setattr(registry_module, "_REGISTRY", dict(registry_module._REGISTRY))
     monkeypatch.setattr(registry_module, "_LOADED", set(registry_module._LOADED))
+    monkeypatch.setattr(networks_module, "_REGISTRY", dict(networks_module._REGISTRY))
     monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 

@@ -43,7 +43,8 @@ ResultsOption = Annotated[
     Path, typer.Option("--results-root", envvar="SSL_BENCH_RESULTS", help="Folder of the results store.")
 ]
 MethodsDirOption = Annotated[
-    list[Path] | None, typer.Option("--methods-dir", help="A folder of your own method files; may be repeated.")
+    list[Path] | None,
+    typer.Option("--methods-dir", help="A folder of your own files: methods, networks, metrics; may be repeated."),
 ]
 PartialOption = Annotated[
     bool, typer.Option("--allow-partial", help="Go on with another number of cases than published.")

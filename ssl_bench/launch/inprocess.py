@@ -91,8 +91,13 @@ def _run_one(
         is_finished = folder.is_finished
         if is_finished and folder.is_scored(job.measurement):
             outcome.already_finished += 1
-            same = (folder.read() or {})["provenance"].get("method_source_sha256") == origin["method_source_sha256"]
-            console.end_run("finished before" if same else "finished before, by another text of its method's file")
+            before = (folder.read() or {})["provenance"]
+            edited = [
+                what for what in ("method", "network")
+                if before.get(f"{what}_source_sha256") != origin.get(f"{what}_source_sha256")
+            ]  # fmt: skip
+            by = f", by another text of its {' and '.join(edited)}'s file" if edited else ""
+            console.end_run(f"finished before{by}")
             return True
         try:
             (rescore if is_finished else train)(job, folder, device, stop, _Noting(console, folder), origin)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 from ssl_bench.cards import ImageProtocol, VolumeProtocol
+from ssl_bench.errors import UserError, first_line
 from ssl_bench.networks import from_monai, from_smp, unet, vnet  # noqa: F401  (they register their networks)
-from ssl_bench.networks.registry import Build, find_network
+from ssl_bench.networks.registry import PARTS, Build, find_network
 from ssl_bench.networks.weights import load_encoder_weights
+from ssl_bench.plugins import source_file
 
 CHANNELS = {2: 3, 3: 1}  # of an image whose data set does not say otherwise
 
@@ -28,11 +28,27 @@ def build_network(
         pretrained: whether to load the protocol's encoder weights; not needed where other weights follow.
 
     Raises:
-        UserError: the network or its encoder is unknown, or the weights cannot be had.
+        UserError: the network or its encoder is unknown, it cannot be built, it lacks the parts that it was registered
+            with, or the weights cannot be had.
     """
     entry = find_network(protocol.network, protocol.dimensions)
-    network: Any = entry.build(Build(protocol, channels or CHANNELS[protocol.dimensions], classes))
-    if isinstance(protocol, ImageProtocol) and pretrained and protocol.encoder_weights != "none":
-        load_encoder_weights(network.encoder, protocol)
-    built: nn.Module = network
-    return built
+    where = f"{source_file(entry.build.__module__)}: network '{entry.name}'"
+    try:
+        network = entry.build(Build(protocol, channels or CHANNELS[protocol.dimensions], classes))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{where} cannot be built: {type(error).__name__}: {first_line(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise UserError(f"{where}: expected an nn.Module, found {type(network).__name__}")
+    if entry.parts and (missing := _missing_parts(network)):
+        raise UserError(f"{where}: registered with parts, but has no {', '.join(missing)}")
+    if isinstance(protocol, ImageProtocol) and pretrained and entry.takes_encoder:
+        load_encoder_weights(network.get_submodule("encoder"), protocol)
+    return network
+
+
+def _missing_parts(network: nn.Module) -> list[str]:
+    missing = [part for part in PARTS if not hasattr(network, part)]
+    sized = [part for part in ("encoder", "decoder") if part not in missing]
+    return missing + [f"{part}.out_channels" for part in sized if not hasattr(getattr(network, part), "out_channels")]

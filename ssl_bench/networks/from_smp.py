@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any
 
 import segmentation_models_pytorch as smp
@@ -14,15 +15,25 @@ from ssl_bench.networks.depthwise import use_fast_gradient
 from ssl_bench.networks.registry import Build, Form, NetworkEntry, register_family, register_network
 
 WITHOUT_PARTS = ("DPT",)  # its encoder gives prefix tokens too, which its decoder needs
+WHOLE = 32  # stride of an encoder of five levels
+UNBUILDABLE = (
+    KeyError, ValueError, RuntimeError, NotImplementedError, AssertionError, AttributeError, TypeError
+)  # fmt: skip
 
 
-@register_network("deeplabv3plus", dimensions=(2,), divisor=lambda protocol: _stride(protocol), parts=True)
+@register_network(
+    "deeplabv3plus",
+    dimensions=(2,),
+    divisor=lambda protocol: _stride("DeepLabV3Plus", protocol),
+    parts=True,
+    takes_encoder=True,
+)
 def deeplabv3plus(wanted: Build) -> nn.Module:
     """DeepLabV3+ on the protocol's encoder and output stride."""
     return _built("DeepLabV3Plus", wanted)
 
 
-@register_network("unet", dimensions=(2,), divisor=32, parts=True)
+@register_network("unet", dimensions=(2,), divisor=32, parts=True, takes_encoder=True)
 def unet(wanted: Build) -> nn.Module:
     """U-Net on the protocol's encoder."""
     return _built("Unet", wanted)
@@ -43,22 +54,21 @@ def find(name: str, dimensions: int) -> NetworkEntry:
     def build(wanted: Build) -> nn.Module:
         return _built(name, wanted)
 
-    divides = getattr(known[name], "requires_divisible_input_shape", True)
-    return NetworkEntry(f"smp:{name}", build, (2,), _stride if divides else 1, name not in WITHOUT_PARTS)
+    divisor = partial(_stride, name) if known[name].requires_divisible_input_shape else 1
+    return NetworkEntry(f"smp:{name}", build, (2,), divisor, parts=name not in WITHOUT_PARTS, takes_encoder=True)
 
 
 def _architectures() -> dict[str, Any]:
     return {one.__name__: one for one in smp.MODEL_ARCHITECTURES_MAPPING.values()}
 
 
-def _stride(protocol: Form) -> int:
-    """What sides must be divisible by: the output stride where the network has one, else that of a whole encoder."""
+def _stride(name: str, protocol: Form) -> int:
+    """The divisor of sides: the encoder's stride, which the architecture's number of levels limits."""
     assert isinstance(protocol, ImageProtocol)
-    name = protocol.network.partition(":")[2] or "DeepLabV3Plus"
     taken = inspect.signature(_architectures()[name].__init__).parameters
-    if "encoder_output_stride" in taken:
-        return protocol.output_stride
-    return 8 if name == "PSPNet" else 32
+    stride: int = protocol.output_stride if "encoder_output_stride" in taken else WHOLE
+    levels: int = taken["encoder_depth"].default
+    return min(stride, 1 << levels)
 
 
 def _built(name: str, wanted: Build) -> nn.Module:
@@ -75,7 +85,7 @@ def _built(name: str, wanted: Build) -> nn.Module:
             protocol.encoder, encoder_weights=None, in_channels=wanted.channels, classes=wanted.classes,
             **{key: value for key, value in settings.items() if key in taken},
         )  # fmt: skip
-    except (KeyError, ValueError, RuntimeError, NotImplementedError, AssertionError, AttributeError) as error:
+    except UNBUILDABLE as error:
         message = first_line(error).strip("'\"")
         raise UserError(f"encoder = '{protocol.encoder}' with network = '{protocol.network}': {message}") from None
     use_fast_gradient(network)

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from torch import nn
 
@@ -38,6 +39,9 @@ class NetworkEntry:
         divisor: what every side of an image must be divisible by; a function of the protocol where it depends on it.
         parts: whether it has the parts `encoder` (images -> list of feature maps, finest first, with `out_channels`),
             `decoder` (that list -> one map, with `out_channels`) and `segmentation_head` (map -> logits).
+        takes_encoder: whether `encoder` is an encoder of segmentation-models-pytorch, into which the protocol's
+            `encoder_weights` are loaded.
+        packages: distributions whose versions decide its numbers, apart from those of every run.
 
     """
 
@@ -46,6 +50,8 @@ class NetworkEntry:
     dimensions: tuple[int, ...]
     divisor: int | Callable[[Form], int] = 1
     parts: bool = False
+    takes_encoder: bool = False
+    packages: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
@@ -64,20 +70,28 @@ _FAMILIES: Families = {}
 
 
 def register_network(
-    name: str, *, dimensions: tuple[int, ...], divisor: int | Callable[[Form], int] = 1, parts: bool = False
+    name: str,
+    *,
+    dimensions: tuple[int, ...],
+    divisor: int | Callable[[Form], int] = 1,
+    parts: bool = False,
+    takes_encoder: bool = False,
 ) -> Callable[[Callable[[Build], nn.Module]], Callable[[Build], nn.Module]]:
     """Add a network under its name (decorator of the function that builds it); arguments as in `NetworkEntry`.
 
     Raises:
-        UserError: there is a network of this name.
+        UserError: there is a network of this name, or the name or the dimensions cannot be.
     """
 
     def register(build: Callable[[Build], nn.Module]) -> Callable[[Build], nn.Module]:
-        known = _REGISTRY.get(name)
+        known, where = _REGISTRY.get(name), f"{inspect.getsourcefile(build)}: network '{name}'"
         if known is not None:
-            there = source_file(known.build.__module__)
-            raise UserError(f"{inspect.getsourcefile(build)}: network '{name}' is already defined in {there}")
-        _REGISTRY[name] = NetworkEntry(name, build, dimensions, divisor, parts)
+            raise UserError(f"{where} is already defined in {source_file(known.build.__module__)}")
+        if ":" in name:
+            raise UserError(f"{where}: expected a name without a colon, which is for the networks of libraries")
+        if not dimensions or not set(dimensions) <= {2, 3}:
+            raise UserError(f"{where}: dimensions: expected (2,), (3,) or (2, 3), found {dimensions}")
+        _REGISTRY[name] = NetworkEntry(name, build, dimensions, divisor, parts, takes_encoder)
         return build
 
     return register
@@ -93,13 +107,18 @@ def register_family(prefix: str) -> Callable[[Callable[[str, int], NetworkEntry]
     return register
 
 
+@cache
+def _load_other_packages() -> None:
+    load_entry_points(ENTRY_POINTS)
+
+
 def find_network(name: str, dimensions: int) -> NetworkEntry:
     """Return the network called `name` for data of these dimensions.
 
     Raises:
         UserError: there is none.
     """
-    load_entry_points(ENTRY_POINTS)
+    _load_other_packages()
     prefix, colon, own = name.partition(":")
     if colon and prefix in _FAMILIES:
         return _FAMILIES[prefix](own, dimensions)
@@ -108,7 +127,8 @@ def find_network(name: str, dimensions: int) -> NetworkEntry:
         known = [one.name for one in _REGISTRY.values() if dimensions in one.dimensions]
         families = [f"{prefix}:NAME" for prefix in _FAMILIES]
         raise UserError(
-            f"network: expected one of {', '.join([*known, *families])} for {dimensions}D data; found '{name}'"
+            f"network: expected one of {', '.join([*known, *families])} for {dimensions}D data, or one of a file in a "
+            f"--methods-dir; found '{name}'"
         )
     return entry
 

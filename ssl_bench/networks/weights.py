@@ -69,7 +69,7 @@ def load_encoder_weights(encoder: nn.Module, protocol: ImageProtocol) -> None:
     if protocol.encoder_weights == "none":
         return
     try:
-        state = _state(protocol)
+        state = _state(protocol, depth=len(encoder.out_channels) - 1)  # type: ignore[arg-type]
         if protocol.encoder_weights == LITE0_PACKAGE:
             state = _lite0_state(encoder, state, protocol.encoder)
         _load(encoder, state)
@@ -94,18 +94,18 @@ def _read(path: Path) -> dict[str, Tensor]:
     return dict(loaded)
 
 
-def _state(protocol: ImageProtocol) -> dict[str, Tensor]:
+def _state(protocol: ImageProtocol, depth: int) -> dict[str, Tensor]:
     path = weights_file(protocol)
-    return _read(path) if path is not None else _hub_state(protocol.encoder)
+    return _read(path) if path is not None else _hub_state(protocol.encoder, depth)
 
 
 @lru_cache(maxsize=2)
-def _hub_state(encoder: str) -> dict[str, Tensor]:
+def _hub_state(encoder: str, depth: int) -> dict[str, Tensor]:
     import segmentation_models_pytorch as smp  # here, since it is slow to import and only this way needs it
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; the last error is reported
     named = True if encoder.startswith("tu-") else "imagenet"  # what smp wants for timm's encoders
-    pretrained = smp.encoders.get_encoder(encoder, in_channels=3, depth=5, weights=named)
+    pretrained = smp.encoders.get_encoder(encoder, in_channels=3, depth=depth, weights=named)
     return dict(pretrained.state_dict())
 
 

@@ -78,11 +78,13 @@ def _unlike(runs: Sequence[Run]) -> list[str]:
     notes = []
     seeds: dict[tuple[str, int, str], dict[tuple[str, str], set[int]]] = {}  # by column, then by row
     texts: dict[str, set[str]] = {}
+    networks: dict[str, set[str]] = {}
     for run in runs:
         spec = run.spec
         column = seeds.setdefault((spec.benchmark, spec.labeled, spec.protocol.split), {})
         column.setdefault((spec.method, spec.model_copy(update={"seed": 0}).hash), set()).add(spec.seed)
         texts.setdefault(spec.method, set()).add(str(run.provenance.get("method_source_sha256")))
+        networks.setdefault(spec.protocol.network, set()).add(str(run.provenance.get("network_source_sha256")))
     for (name, labeled, split), column in seeds.items():
         if len({frozenset(own) for own in column.values()}) > 1:
             each = "; ".join(f"{method} {', '.join(map(str, sorted(own)))}" for (method, _), own in column.items())
@@ -91,6 +93,9 @@ def _unlike(runs: Sequence[Run]) -> list[str]:
     edited = [method for method, own in texts.items() if len(own) > 1]
     if edited:
         notes.append(f"The file of {', '.join(edited)} was edited between these runs, its version not raised.")
+    rebuilt = [network for network, own in networks.items() if len(own) > 1]
+    if rebuilt:
+        notes.append(f"The file of the network {', '.join(rebuilt)} was edited between these runs.")
     moved = [run.path.name for run in runs if len({_machine(one) for one in _origins(run)}) > 1]
     if moved:
         notes.append(

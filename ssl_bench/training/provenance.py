@@ -33,7 +33,7 @@ def provenance(method: type[SSLMethod], device: torch.device, network: NetworkEn
         "cuda": torch.version.cuda if on_gpu else None,
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in (*PACKAGES, *(() if network is None else network.packages))},
     }
 
 

@@ -51,16 +51,17 @@ def train(
 
 
 def _require_same_source(folder: RunFolder, provenance: dict[str, Any]) -> None:
-    """A run never goes on with another text of its method than it began with."""
+    """A run never goes on with another text of its method or network than it began with."""
     index = folder.checkpoint_index
     begun = (folder.read() or {}).get("provenance", {})
     for what in ("method", "network"):
         key = f"{what}_source_sha256"
         if begun.get(key) in (None, provenance.get(key)):
             continue
+        advice = ", and raise the method's `version` if the change alters results" if what == "method" else ""
         raise UserError(
             f"{folder.path}: the {what}'s file has changed since this run began; delete {index} to train it from its "
-            "beginning, and raise the method's `version` if the change alters results"
+            f"beginning{advice}"
         )
 
 
