@@ -24,6 +24,7 @@ from ssl_bench.cards import (
 )
 from ssl_bench.data.cache import Advance, prepare
 from ssl_bench.data.dataset import Dataset
+from ssl_bench.data.extra import chosen_extras
 from ssl_bench.data.split import draw_labeled, set_apart, split_cases
 from ssl_bench.errors import UserError
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
@@ -58,6 +59,7 @@ def plan_runs(
         if benchmark.dimensions not in method.dimensions:
             raise UserError(f"--methods: {method.name} is not for {benchmark.dimensions}D data")
         method.check(hyper, protocol)
+    chosen_extras(first_look)
     _require_network(first_look, methods, len(benchmark.classes))
     fingerprint = weights_fingerprint(first_look)
     prepared, key = {} if prepared is None else prepared, (request.benchmark.option, protocol.stored_size)

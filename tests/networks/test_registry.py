@@ -172,7 +172,7 @@ def test_a_users_network_is_one_file(jobs: tuple[str, ...], folder: Path, call: 
 
 
 def test_a_run_does_not_go_on_with_another_text_of_its_network(folder: Path, call: Call) -> None:
-    words = ["--set", "network=plain", "--methods-dir", folder, "--iterations", "100000", "--minutes", "0.02"]
+    words = ["--set", "network=plain", "--methods-dir", folder, "--iterations", "100000", "--minutes", "0.1"]
     assert call("run", *RUN[:-2], *words)[0] == 0
     (checkpoint,) = Path("results").rglob("checkpoint-*.pt")
     assert checkpoint.exists()
