@@ -21,8 +21,7 @@ from rich.progress import Task as RichTask
 from rich.text import Text
 
 from ssl_bench.launch.task import Task
-from ssl_bench.store import Progress as RunProgress
-from ssl_bench.store import Store
+from ssl_bench.store import RunProgress, Store
 from ssl_bench.training.job import Job
 
 LINE_SECONDS = 30.0

@@ -36,7 +36,7 @@ class OldRunError(UserError):
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """`done` of `total` steps of a task (training, scoring) of a run, and how it goes."""
 
     task: str
@@ -143,11 +143,11 @@ class RunFolder:
             beside.write_text(json.dumps({"task": task, "done": done, "total": total, "text": text}), encoding="utf-8")
             beside.replace(self.progress)
 
-    def read_progress(self) -> Progress | None:
+    def read_progress(self) -> RunProgress | None:
         """How far the run said it was when it last said so; None where it has not."""
         try:
             data = json.loads(self.progress.read_text(encoding="utf-8"))
-            return Progress(str(data["task"]), int(data["done"]), int(data["total"]), str(data["text"]))
+            return RunProgress(str(data["task"]), int(data["done"]), int(data["total"]), str(data["text"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -116,7 +116,7 @@ class Entry:
     path: Path
 
 
-Seen = TypeVar("Seen")
+Made = TypeVar("Made")
 
 
 class Store:
@@ -200,10 +200,10 @@ class Store:
 
     def _each(
         self,
-        made: Callable[[Path, dict[str, Any]], Seen],
+        made: Callable[[Path, dict[str, Any]], Made],
         unreadable: list[str] | None,
         of: Collection[tuple[str, str]] | None = None,
-    ) -> Iterator[Seen]:
+    ) -> Iterator[Made]:
         folders = ["*/*"] if of is None else [f"{data}/{method}" for data, method in sorted(of)]
         old = 0
         for path in chain.from_iterable(self.root.glob(f"runs/{folder}/*/run.json") for folder in folders):

@@ -12,7 +12,7 @@ from ssl_bench.method import Progress, Update
 from ssl_bench.ops import entropy, hard_label_dice_loss, hard_labels
 
 
-class Row:
+class CurveRow:
     """One iteration's values, on the device until a log line is due."""
 
     def __init__(self, iteration: int, lambda_u: float, smooth: float) -> None:
@@ -49,14 +49,14 @@ class Curves:
         self.columns: list[str] = []
         self.rows: list[dict[str, float]] = []  # iteration, lambda, and a value per column that the row has
         self.pending: list[dict[str, float]] = []  # read off the device, waiting for their log line
-        self._on_device: list[Row] = []
+        self._on_device: list[CurveRow] = []
         self.latest = ""
 
-    def open_row(self, progress: Progress) -> Row:
+    def open_row(self, progress: Progress) -> CurveRow:
         """Begin an iteration's values."""
-        return Row(progress.iteration, progress.lambda_u, self.smooth)
+        return CurveRow(progress.iteration, progress.lambda_u, self.smooth)
 
-    def close_row(self, row: Row) -> None:
+    def close_row(self, row: CurveRow) -> None:
         """End an iteration; at a log line, average.
 
         Raises:

@@ -10,7 +10,7 @@ from safetensors.torch import save as save_safetensors
 
 from ssl_bench.atomic import write_bytes, write_csv
 from ssl_bench.cards import METRICS, MetricName
-from ssl_bench.scoring.scorer import Row
+from ssl_bench.scoring.scorer import ScoreRow
 from ssl_bench.store import write_pictures
 from ssl_bench.training.examples import Album
 from ssl_bench.training.measure import score_all, validated, write_scores
@@ -54,7 +54,7 @@ def finish(trainer: Trainer, stop: StopSignal, display: Display) -> None:
     folder.finish(result, {job.measurement.key: entry})
 
 
-def _ranking(rows: Sequence[Row], network: str, metric: MetricName) -> dict[str, float | None]:
+def _ranking(rows: Sequence[ScoreRow], network: str, metric: MetricName) -> dict[str, float | None]:
     """Each case's mean over classes of the first metric, turned so that larger is better; None where undefined."""
     values: dict[str, list[float]] = {}
     for own, case, _, value, *_ in map(list[Any], rows):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_bench.atomic import write_csv
-from ssl_bench.scoring.scorer import Row, Scorer, summary
+from ssl_bench.scoring.scorer import Scorer, ScoreRow, summary
 
 
 class Watch:
@@ -25,7 +25,7 @@ class Watch:
         scored = self.rows[-1][0] if self.rows else 0
         return self.every is not None and iteration > scored and iteration % self.every == 0
 
-    def note(self, iteration: int, rows: list[Row]) -> None:
+    def note(self, iteration: int, rows: list[ScoreRow]) -> None:
         """Add the scores of one network at this iteration."""
         (means,) = summary(rows, self.metrics).values()
         self.rows.append([iteration, *(means[metric]["mean"] for metric in self.metrics)])

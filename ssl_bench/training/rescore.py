@@ -18,7 +18,7 @@ from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.split import Splits
 from ssl_bench.errors import RunFailedError, UserError, first_line
 from ssl_bench.method import SSLMethod
-from ssl_bench.scoring.scorer import Row, Scorer
+from ssl_bench.scoring.scorer import Scorer, ScoreRow
 from ssl_bench.store import Run, RunFolder
 from ssl_bench.store.run_folder import now
 from ssl_bench.training.device import is_out_of_memory
@@ -134,7 +134,7 @@ class PartialScores:
 
     path: Path
     scorer: Scorer
-    rows: list[Row] = field(default_factory=list)
+    rows: list[ScoreRow] = field(default_factory=list)
     skip: int = 0
     seconds: float = 0.0
     _saved: float = field(default_factory=time.monotonic)
@@ -151,7 +151,7 @@ class PartialScores:
         self.skip = self.scorer.repeatable(len(rows) // classes)
         self.rows, self.seconds = rows[: self.skip * classes], seconds
 
-    def save(self, rows: list[Row], *, at_once: bool) -> None:
+    def save(self, rows: list[ScoreRow], *, at_once: bool) -> None:
         """Save the rows, unless that was done a moment ago."""
         if at_once or time.monotonic() - self._saved > SAVE_SECONDS:
             self._saved = time.monotonic()
