@@ -1,4 +1,4 @@
-"""Training curves: losses, lambda, disagreement and entropy, gathered on the device and read at every log line."""
+"""Training curves: losses, lambda, disagreement and entropy, averaged on the device and read at every log line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CurveRow:
 class Curves:
     """Rows of curves.csv: each the mean over the iterations since the row before it.
 
-    Reading values off the device waits for it, so it happens once per `every` iterations and before a checkpoint.
+    Reading values from the device blocks, so it happens once per `every` iterations and before a checkpoint.
     """
 
     def __init__(self, every: int, smooth: float) -> None:
@@ -53,7 +53,7 @@ class Curves:
         self.latest = ""
 
     def open_row(self, progress: Progress) -> CurveRow:
-        """Begin an iteration's values."""
+        """Start the values of an iteration."""
         return CurveRow(progress.iteration, progress.lambda_u, self.smooth)
 
     def close_row(self, row: CurveRow) -> None:
@@ -100,7 +100,7 @@ class Curves:
         return {"columns": self.columns, "rows": self.rows, "pending": self.pending}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint's state."""
+        """Restore the state in a checkpoint."""
         self.columns, self.rows, self.pending = state["columns"], state["rows"], state["pending"]
         self._on_device = []
 

@@ -1,4 +1,4 @@
-"""The end of a training: score every network on the test set, write everything, and only then say "finished"."""
+"""The end of a training: score every network on the test set, write all files, then mark the run as finished."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ssl_bench.training.waiting import Display
 def finish(trainer: Trainer, stop: StopSignal, display: Display) -> None:
     """Score the selected weights and finish the run.
 
-    Stopped between two cases, it begins anew when the run goes on: the last iteration's checkpoint is there.
+    If it is stopped between two cases, scoring starts again when the run continues from its last checkpoint.
     """
     job, folder, method, test = trainer.job, trainer.folder, trainer.method, trainer.test
     trainer.selection.apply(method)
@@ -55,7 +55,7 @@ def finish(trainer: Trainer, stop: StopSignal, display: Display) -> None:
 
 
 def _ranking(rows: Sequence[ScoreRow], network: str, metric: MetricName) -> dict[str, float | None]:
-    """Each case's mean over classes of the first metric, turned so that larger is better; None where undefined."""
+    """Return each case's mean over classes of the first metric, signed so that larger is better; None if undefined."""
     values: dict[str, list[float]] = {}
     for own, case, _, value, *_ in map(list[Any], rows):
         if own == network:

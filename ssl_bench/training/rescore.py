@@ -103,7 +103,7 @@ def rescore(
 ) -> None:
     """Score a finished run's networks as its job says (hold the run's claim).
 
-    Stopped or killed, it goes on from the last saved case when it is repeated.
+    If it is stopped or killed, the next call continues from the last saved case.
 
     Raises:
         InterruptedRunError: `stop` was set.
@@ -130,7 +130,7 @@ def rescore(
 
 @dataclass
 class PartialScores:
-    """The rows of a scoring that is not finished, saved every SAVE_SECONDS and when it is stopped."""
+    """The rows of an unfinished scoring, saved every SAVE_SECONDS and when it is stopped."""
 
     path: Path
     scorer: Scorer
@@ -141,7 +141,7 @@ class PartialScores:
     _begun: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        """Read what was saved; a file that cannot be read is no more than time lost."""
+        """Read the saved rows. An unreadable file costs only time."""
         try:
             data = json.loads(self.path.read_text(encoding="utf-8"))
             rows, seconds = [tuple(row) for row in data["rows"]], float(data["seconds"])
@@ -152,7 +152,7 @@ class PartialScores:
         self.rows, self.seconds = rows[: self.skip * classes], seconds
 
     def save(self, rows: list[ScoreRow], *, at_once: bool) -> None:
-        """Save the rows, unless that was done a moment ago."""
+        """Save the rows if SAVE_SECONDS have passed, or `at_once`."""
         if at_once or time.monotonic() - self._saved > SAVE_SECONDS:
             self._saved = time.monotonic()
             write_json(self.path, {"seconds": self.seconds + self._saved - self._begun, "rows": rows})
