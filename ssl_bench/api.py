@@ -328,7 +328,7 @@ def report(
     from ssl_bench.grids.aim import shown as shown_runs
     from ssl_bench.grids.match import choose_data
     from ssl_bench.method import load_methods
-    from ssl_bench.reporting.gather import View
+    from ssl_bench.reporting.gather import ShownOptions
     from ssl_bench.reporting.report import Report
     from ssl_bench.reporting.tables import paper_table
 
@@ -340,7 +340,7 @@ def report(
     log_unreadable(unreadable)
     choice = choose_data(beginnings, (run.spec for run in runs))
     runs = [run for run in runs if choice.includes(run.spec)]
-    view = View(all_networks, costs, ",".join(beginnings) or None, tuple(same_place(store.root, folders)))
+    view = ShownOptions(all_networks, costs, ",".join(beginnings) or None, tuple(same_place(store.root, folders)))
     exhibits: list[Any] = []
     for grid in grids:
         if grid.exhibit == "table":

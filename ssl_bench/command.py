@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -88,4 +89,13 @@ def setting_words(settings: Mapping[str, Any]) -> list[str]:
 
 def toml_value(value: Any) -> str:
     """A setting's value as `--set` reads it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return (
+        _inline(value) if isinstance(value, Mapping) else str(value).lower() if isinstance(value, bool) else str(value)
+    )
+
+
+def _inline(value: Any) -> str:
+    """A value inside an inline table of TOML."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(str(key))} = {_inline(own)}" for key, own in value.items()) + "}"
+    return json.dumps(value)

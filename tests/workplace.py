@@ -27,7 +27,7 @@ from ssl_bench.training.job import Job
 from ssl_bench.training.plan import plan_runs
 
 ARTEFACTS = ("cases-*.csv", "curves.csv", "examples.npz", "weights.safetensors")
-FILES = {"run.json", "splits.json", *ARTEFACTS, ".lock"}
+FILES = {"run.json", "splits.json", "cases-61f57244.csv", *ARTEFACTS[1:], ".lock"}
 CPU = torch.device("cpu")
 SLOW = 120.0  # seconds for which a process is held at a point, longer than any test waits
 
@@ -77,7 +77,7 @@ def command(arguments: list[str], folder: str, number: int, checkpoint_seconds: 
         folder_module.now = lambda: datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
     marker = where / f"held-{number}"
     if held == "scoring":
-        hold(scorer_module, "score_networks", marker)
+        hold(scorer_module, "score_case", marker)
     elif held == "the end":
         hold(RunFolder, "finish", marker)
     elif held == "training":

@@ -75,7 +75,11 @@ def problems(error: ValidationError, known: Sequence[str] = ()) -> list[str]:
     To a key that is unknown, the one of `known` that it most resembles is added.
     """
     lines, missing = [], []
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    for detail in details:
+        inside = any(other["loc"][: len(detail["loc"])] == detail["loc"] != other["loc"] for other in details)
+        if detail["type"] == "too_short" and inside:  # it counts what is left without the items that are wrong
+            continue
         key = ".".join(str(part) for part in detail["loc"] if not _is_union_branch(part)) or "card"
         if detail["type"] == "extra_forbidden":
             near = _nearest(key, known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic.config import JsonDict
@@ -45,6 +45,9 @@ class ImageAugmentation(Card):
     blur_kernel: Literal[3, 5, 7]
     blur_sigma: tuple[Positive, Positive]
     strong2_from: Literal["strong1", "weak"] = Field(description="which view strong view 2 augments")
+    extra: dict[str, dict[str, Any]] = Field(
+        {}, description="registered augmentations with their settings, applied to strong views after the others"
+    )
 
 
 class VolumeAugmentation(Card):
@@ -56,6 +59,9 @@ class VolumeAugmentation(Card):
     blur: Probability
     blur_sigma: tuple[Positive, Positive] = Field(description="voxels")
     strong2_from: Literal["strong1", "weak"] = Field(description="which view strong view 2 augments")
+    extra: dict[str, dict[str, Any]] = Field(
+        {}, description="registered augmentations with their settings, applied to strong views after the others"
+    )
 
 
 class Views(Card):

@@ -47,6 +47,8 @@ class RunSpec(Card):
         data["classes"] = len(self.classes)  # their names are words, too
         if self.protocol.validation is None:
             del data["protocol"]["validation"], data["protocol"]["validation_share"]
+        if not self.protocol.augmentation.extra:
+            del data["protocol"]["augmentation"]["extra"]  # as in runs from before it was a field
         if self.weights_fingerprint is not None:
             del data["protocol"]["encoder_weights"]  # the file's content counts, not where it lies
         if self.split.file is not None:

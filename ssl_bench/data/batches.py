@@ -13,6 +13,7 @@ from ssl_bench.cards import ImageProtocol, VolumeProtocol
 from ssl_bench.data.augment import strong_view, weak_view
 from ssl_bench.data.augment3d import blur_view, random_patches
 from ssl_bench.data.dataset import Dataset
+from ssl_bench.data.extra import chosen_extras
 from ssl_bench.data.split import Splits
 from ssl_bench.method import Batch, Images
 from ssl_bench.seeds import derive_seed
@@ -43,7 +44,7 @@ class BatchStream:
     ) -> None:
         self.batch_sizes = {"labeled": protocol.labeled_batch, "unlabeled": protocol.unlabeled_batch}
         self.views, self.seed, self.device = protocol.views, seed, device
-        self.strong2_from = protocol.augmentation.strong2_from
+        self.strong2_from, self.extras = protocol.augmentation.strong2_from, chosen_extras(protocol)
         self.pools = {"labeled": torch.tensor(labeled), "unlabeled": torch.tensor(pool)}
         self._permutation = lru_cache(maxsize=8)(self._draw_permutation)
 
@@ -185,7 +186,10 @@ class PartViews:
         """A view as it is drawn."""
         if name not in self.drawn:
             source = self.stream.strong2_from if name == "strong2" else "weak"
-            self.drawn[name] = self.stream.strong(self.raw(source), self.generator(name))
+            view = self.stream.strong(self.raw(source), self.generator(name))
+            for extra, settings in self.stream.extras:
+                view = extra.apply(view, settings, self.generator(name, extra.name))
+            self.drawn[name] = view
         return self.drawn[name]
 
 

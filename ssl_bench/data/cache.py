@@ -18,7 +18,7 @@ from filelock import FileLock
 from ssl_bench.atomic import write_bytes, write_json
 from ssl_bench.cards import Benchmark
 from ssl_bench.data.dataset import Dataset, resize
-from ssl_bench.data.sources import _Source, _source
+from ssl_bench.data.sources import Source, find_source
 from ssl_bench.errors import UserError
 
 LAYOUT = 3  # raised when the cache's files change, so that old ones are left alone
@@ -53,7 +53,7 @@ def prepare(
     Raises:
         UserError: files are missing, unreadable, or not as many as the card says.
     """
-    source = _source(benchmark, data_root, allow_partial)
+    source = find_source(benchmark, data_root, allow_partial)
     folder = cache_folder() / f"v{LAYOUT}"
     index = folder / f"{benchmark.name}-{source.state()}.json"
     try:
@@ -74,7 +74,7 @@ def prepare(
         raise UserError(f"{benchmark.name}: the decoded cases do not fit into this machine's memory") from None
 
 
-def _build(source: _Source, folder: Path, size: int | None, classes: int, advance: Advance | None) -> Path:
+def _build(source: Source, folder: Path, size: int | None, classes: int, advance: Advance | None) -> Path:
     """Decode every case into a file in memory, since HDF5 does not survive a full disk, and write it when whole."""
     buffer = io.BytesIO()
     count, planes = len(source), (classes - 1).bit_length()
@@ -120,7 +120,7 @@ def _build(source: _Source, folder: Path, size: int | None, classes: int, advanc
     return path
 
 
-def _open(folder: Path, index: Path, size: int | None, source: _Source) -> Dataset | None:
+def _open(folder: Path, index: Path, size: int | None, source: Source) -> Dataset | None:
     """Open the cache file that the index names; None where there is none or it is not the one that was written."""
     try:
         fingerprint = json.loads(index.read_text())["fingerprint"]

@@ -7,7 +7,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 
 VERSION = 1  # raised when a drawing changes
 Field = np.ndarray  # (X, Y, Z) float32
-Grid = np.ndarray  # (3, X, Y, Z) float32: each voxel's position
+Positions = np.ndarray  # (3, X, Y, Z) float32: each voxel's position
 Point = np.ndarray  # (3,): a position, or a direction
 
 
@@ -46,7 +46,7 @@ def _direction(rng: np.random.Generator) -> Point:
     return np.asarray(vector / np.linalg.norm(vector))
 
 
-def _ellipsoid(rng: np.random.Generator, grid: Grid, centre: Point, stretch: float) -> Field:
+def _ellipsoid(rng: np.random.Generator, grid: Positions, centre: Point, stretch: float) -> Field:
     """Distance from the centre, longer or shorter along three random axes by up to the factor `stretch`."""
     axes, _ = np.linalg.qr(rng.standard_normal((3, 3)))
     axes = axes * rng.uniform(1 / stretch, stretch, 3)
@@ -54,7 +54,7 @@ def _ellipsoid(rng: np.random.Generator, grid: Grid, centre: Point, stretch: flo
     return np.asarray(np.linalg.norm(axes.T.astype(np.float32) @ offset, axis=0).reshape(grid.shape[1:]))
 
 
-def _tube(grid: Grid, start: Point, end: Point) -> Field:
+def _tube(grid: Positions, start: Point, end: Point) -> Field:
     """Distance from the segment between two points."""
     start, end = start.astype(np.float32), end.astype(np.float32)
     offset = grid - start[:, None, None, None]
@@ -62,7 +62,7 @@ def _tube(grid: Grid, start: Point, end: Point) -> Field:
     return np.asarray(np.linalg.norm(offset - (end - start)[:, None, None, None] * along.clip(0, 1), axis=0))
 
 
-def _atrium(rng: np.random.Generator, grid: Grid) -> np.ndarray:
+def _atrium(rng: np.random.Generator, grid: Positions) -> np.ndarray:
     """One connected component of 4 to 15 % of the volume, bool."""
     shape = grid.shape[1:]
     centre = np.array(shape) * rng.uniform(0.35, 0.65, 3)
@@ -77,7 +77,7 @@ def _atrium(rng: np.random.Generator, grid: Grid) -> np.ndarray:
     return np.asarray(pieces == np.bincount(pieces[inside]).argmax())
 
 
-def _ventricle(rng: np.random.Generator, grid: Grid, away: Field) -> tuple[np.ndarray, np.ndarray]:
+def _ventricle(rng: np.random.Generator, grid: Positions, away: Field) -> tuple[np.ndarray, np.ndarray]:
     """Its smooth cavity and, around it, its wall of muscle; both keep off the atrium."""
     places = np.stack([rng.integers(4, side - 4, 6) for side in grid.shape[1:]])
     centre = places[:, away[tuple(places)].argmax()]
@@ -86,7 +86,7 @@ def _ventricle(rng: np.random.Generator, grid: Grid, away: Field) -> tuple[np.nd
     return (depth < radius) & (away > 4), (depth < radius + rng.uniform(2.0, 4.0)) & (away > 1)
 
 
-def _vessels(rng: np.random.Generator, grid: Grid, away: Field) -> np.ndarray:
+def _vessels(rng: np.random.Generator, grid: Positions, away: Field) -> np.ndarray:
     """One to three smooth tubes through the volume, which stop near the atrium."""
     sides = np.array(grid.shape[1:])
     inside = np.zeros(grid.shape[1:], dtype=bool)
@@ -98,7 +98,7 @@ def _vessels(rng: np.random.Generator, grid: Grid, away: Field) -> np.ndarray:
     return inside & (away > rng.uniform(2.0, 3.5))
 
 
-def _tissue(rng: np.random.Generator, grid: Grid) -> Field:
+def _tissue(rng: np.random.Generator, grid: Positions) -> Field:
     """Textured soft tissue with fat as bright as blood, and dark air outside of the body."""
     shape = grid.shape[1:]
     image = rng.uniform(0.35, 0.5) + 0.1 * _noise(rng, shape, 4.0) + 0.05 * _noise(rng, shape, 1.2)

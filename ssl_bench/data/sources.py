@@ -19,7 +19,7 @@ from ssl_bench.errors import UserError
 CHUNK = 16  # cases decoded ahead at a time
 
 
-class _Source(Protocol):
+class Source(Protocol):
     """Cases from somewhere; `reading` says how files are read, where that decides what comes out."""
 
     label_values: tuple[int, ...]
@@ -35,7 +35,8 @@ class _Source(Protocol):
         """Yield each case with the hash of its source."""
 
 
-def _source(benchmark: Benchmark, data_root: Path | None, allow_partial: bool) -> _Source:
+def find_source(benchmark: Benchmark, data_root: Path | None, allow_partial: bool) -> Source:
+    """Return the source of a data set: its generator, or its folder below the data root."""
     if benchmark.generator is not None:
         return _Drawn(benchmark)
     classes = len(benchmark.classes)

@@ -21,7 +21,7 @@ from ssl_bench.cards import (
     with_split_file,
 )
 from ssl_bench.errors import UserError
-from ssl_bench.grids.match import Cell
+from ssl_bench.grids.match import Wanted
 from ssl_bench.method import SSLMethod, parse_hyperparameters
 
 Protocols = dict[tuple[str, int, str], ImageProtocol | VolumeProtocol]  # by name, dimensions and settings
@@ -62,12 +62,12 @@ class Place:
     benchmark: Benchmark
     protocol: str
     settings: dict[str, Any]
-    cell: Cell
+    wanted: Wanted
 
     @property
     def method(self) -> str:
         """Name of the method."""
-        return self.cell.method
+        return self.wanted.method
 
 
 def shown(grids: Sequence[Grid], target: Target, methods: Mapping[str, type[SSLMethod]]) -> set[tuple[str, str]]:
@@ -77,8 +77,8 @@ def shown(grids: Sequence[Grid], target: Target, methods: Mapping[str, type[SSLM
         aimed = aim(grid, target, methods)
         upper = upper_line(aimed, methods)
         for one in (aimed, *([] if upper is None else [upper])):
-            cells = [place.cell for row in places(one, target, methods) for place in row if place is not None]
-            pairs |= {(cell.benchmark.name, cell.method) for cell in cells}
+            found = [place.wanted for row in places(one, target, methods) for place in row if place is not None]
+            pairs |= {(one.benchmark.name, one.method) for one in found}
     return pairs
 
 
@@ -201,8 +201,8 @@ def _place(
     hyper = parse_hyperparameters(method, {key: value for key, value in settings.items() if key in own})
     resolved = hyper.resolved(benchmark.dimensions).model_dump(mode="json")
     benchmark = with_split_file(benchmark, protocol.split)
-    cell = Cell(benchmark, column.labeled, protocol, row.method, method.version, resolved)
-    return Place(row, column, benchmark, name, settings, cell)
+    wanted = Wanted(benchmark, column.labeled, protocol, row.method, method.version, resolved)
+    return Place(row, column, benchmark, name, settings, wanted)
 
 
 def _is_everything(labeled: str) -> bool:

@@ -28,7 +28,7 @@ from ssl_bench.store import Run
 
 
 @dataclass(frozen=True)
-class Cell:
+class Wanted:
     """What a cell asks for; `protocol` is as the card and `--set` say, not yet resolved."""
 
     benchmark: Benchmark
@@ -121,7 +121,7 @@ def choose_data(beginnings: Sequence[str], specs: Iterable[RunSpec], to_come: Co
     return DataChoice(tuple(beginnings), frozenset(data_sets))
 
 
-def select(runs: Sequence[Run], cells: Sequence[Cell | None]) -> list[list[Run]]:
+def select(runs: Sequence[Run], cells: Sequence[Wanted | None]) -> list[list[Run]]:
     """Return each cell's runs, one per seed, ordered by it; none for no cell.
 
     Of two runs that differ in `score_every` alone, which trained alike, the one that scored as often as the cell asks

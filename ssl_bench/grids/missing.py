@@ -54,7 +54,7 @@ def wanted_runs(
         aimed = aim(grid, target, methods)
         upper = upper_line(aimed, methods)
         above = [] if upper is None else [place for place in places(upper, target, methods)[0] if place is not None]
-        is_begun = any(select(runs, [place.cell for place in above]))
+        is_begun = any(select(runs, [place.wanted for place in above]))
         body = [place for row in places(aimed, target, methods) for place in row if place is not None]
         for place in [*(above if is_begun else []), *body]:
             found.setdefault(_identity(place), place)
@@ -66,22 +66,22 @@ def lacking(wanted: Mapping[str, Place], seeds: Sequence[int], runs: Sequence[Ru
 
     Where test scores on the way are asked for (`score_every`), a run without them, or with others, is missing.
     """
-    cells = list(wanted.values())
+    places = list(wanted.values())
     there = [
         {run.spec.seed: run for run in own if _has_points(run, place)}
-        for place, own in zip(cells, select(runs, [place.cell for place in cells]), strict=True)
+        for place, own in zip(places, select(runs, [place.wanted for place in places]), strict=True)
     ]
     return [
         Lack(place, seed, is_trained=seed in own)
         for seed in seeds
-        for place, own in zip(cells, there, strict=True)
-        if seed not in own or not own[seed].is_scored(place.cell.measurement)
+        for place, own in zip(places, there, strict=True)
+        if seed not in own or not own[seed].is_scored(place.wanted.measurement)
     ]
 
 
 def _has_points(run: Run, place: Place) -> bool:
     """Whether a run scored the test set in training as often as the place asks for."""
-    wanted, own = place.cell.protocol.score_every, run.spec.protocol.score_every
+    wanted, own = place.wanted.protocol.score_every, run.spec.protocol.score_every
     return wanted is None or (own is not None and wanted % own == 0)
 
 
@@ -96,7 +96,7 @@ def require_one_precision(wanted: Mapping[str, Place], specs: Sequence[RunSpec],
     Raises:
         UserError: runs on the same data are there in another precision.
     """
-    found = select(runs, [place.cell for place in wanted.values()])
+    found = select(runs, [place.wanted for place in wanted.values()])
     there = {(run.spec.data_fingerprint, run.spec.protocol.precision) for own in found for run in own}
     for spec in specs:
         others = sorted(kind for data, kind in there if data == spec.data_fingerprint)
@@ -162,13 +162,13 @@ def estimated_seconds(lack: Lack, runs: Sequence[Run]) -> float | None:
     ]
 
     def wanted(run: Run) -> list[dict[str, Any]]:
-        return [place.cell.resolved(run.spec.train_count, device)[1] for device in ("cpu", "cuda")]
+        return [place.wanted.resolved(run.spec.train_count, device)[1] for device in ("cpu", "cuda")]
 
     def costs_as_much(run: Run) -> bool:
         own = plain_protocol(run.spec.protocol)
         return any(all(own.get(key) == one.get(key) for key in COSTLY) for one in wanted(run))
 
-    same = [run for run in finished if place.cell.matches(run)]
+    same = [run for run in finished if place.wanted.matches(run)]
     alike = [run for run in finished if plain_protocol(run.spec.protocol) in wanted(run)]
     times = [
         run.result["train_seconds"] + run.headline.seconds for run in same or alike or filter(costs_as_much, finished)
@@ -178,7 +178,7 @@ def estimated_seconds(lack: Lack, runs: Sequence[Run]) -> float | None:
 
 def _identity(place: Place) -> str:
     """Two places with the same text ask for the same runs."""
-    cell = place.cell
+    cell = place.wanted
     protocol = sorted(plain_protocol(cell.protocol).items(), key=lambda item: item[0])
     length, every = (cell.protocol.split, cell.protocol.epochs), cell.protocol.score_every
     hyperparameters = sorted(cell.hyperparameters.items())

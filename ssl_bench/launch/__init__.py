@@ -1,1 +1,1 @@
-"""Where runs run."""
+"""Launchers: where and how runs are executed."""

@@ -1,4 +1,4 @@
-"""Runs one after the other in this process, beside other processes that work on the same store."""
+"""Trains runs one after the other in this process; other processes may work on the same store."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ PROGRESS_SECONDS = 1.0
 
 
 class Console(Display, Protocol):
-    """A display that also hears of whole runs."""
+    """A display that also shows the start and end of runs."""
 
     def begin_run(self, number: int, total: int, job: Job) -> None:
-        """A run is about to be trained, or trained on."""
+        """A run starts or continues."""
 
     def end_run(self, outcome: str) -> None:
-        """The run ended: finished, failed and why, finished before, or left to another process."""
+        """A run ended: finished, scored, failed (with the reason), or finished before."""
 
 
 def run_all(
     jobs: Sequence[Job], store: Store, device: torch.device, console: Console, deadline: float | None = None
 ) -> Outcome:
-    """Bring every run to its end; each is trained by one process only, and the dead are not waited for.
+    """Train and score every run. Each run is trained by one process; a dead process is not waited for.
 
-    Runs that another process is training are left to it until all others are done, and then waited for. At `deadline`
-    (of the monotonic clock) it stops, with a checkpoint of the current run.
+    Runs that another process is training are waited for after all others are done. At `deadline` (monotonic clock) the
+    current run writes a checkpoint and training stops.
 
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; the current run has its checkpoint.
@@ -78,7 +78,7 @@ def _run_one(
     console: Console,
     outcome: Outcome,
 ) -> bool:
-    """Bring one run to its end; False where another process is at it."""
+    """Train or score one run; False if another process holds it."""
     if stop.signal_number is not None:
         raise InterruptedRunError(stop.signal_number)
     with store.claim(job.spec) as mine:
@@ -108,7 +108,7 @@ def _run_one(
             return True
         except InterruptedRunError:
             raise
-        except Exception as error:  # a fault of one run, or of a user's method, never costs the others
+        except Exception as error:  # an error in one run or in a user's method must not stop the others
             reason = f"{type(error).__name__}: {error}"
             if not is_finished:
                 folder.crash(reason, traceback.format_exc())
@@ -125,7 +125,7 @@ def _run_one(
 
 
 class _Noting:
-    """Passes a run's progress on to its display and, now and then, to its folder, where others can read it."""
+    """Forwards a run's progress to its display and, every PROGRESS_SECONDS, to its folder for other processes."""
 
     def __init__(self, display: Display, folder: RunFolder) -> None:
         self.display, self.folder = display, folder

@@ -1,4 +1,4 @@
-"""Runs in processes of their own, several at a time, dealt out over the devices of this machine."""
+"""Trains runs in separate processes, several at a time, distributed over the devices of this machine."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ TICK = 0.3  # seconds between two looks at the processes
 
 
 class PoolConsole(Protocol):
-    """A display that hears of runs in other processes."""
+    """A display of runs in other processes."""
 
     def show(self, active: Sequence[Task], done: int, total: int) -> None:
-        """What is being trained now; called again and again."""
+        """Show the active runs; called repeatedly."""
 
     def ended(self, task: Task, outcome: str, done: int, total: int) -> None:
-        """A run ended: finished, failed and why, finished before."""
+        """A run ended: finished, failed (with the reason), or finished before."""
 
 
 @dataclass
 class Pool:
-    """Processes at work, at most one per slot (a device, which may have several); leaving it ends them."""
+    """The active processes, at most one per slot (a device may have several slots). Leaving the context ends them."""
 
     slots: Sequence[str]
     active: dict[Task, tuple[str, subprocess.Popen[bytes]]] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Pool:
         self.active[task] = (free[0], task.start(free[0], threads))
 
     def ended(self) -> list[tuple[Task, int]]:
-        """Take the processes that have ended out, each with its exit code (minus a signal's number)."""
+        """Remove and return the processes that have ended, each with its exit code (minus a signal's number)."""
         codes = [(task, process.poll()) for task, (_, process) in self.active.items()]
         ended = [(task, code) for task, code in codes if code is not None]
         for task, _ in ended:
@@ -59,7 +59,7 @@ class Pool:
         return ended
 
     def stop(self, task: Task) -> None:
-        """Ask one process to write its checkpoint and end."""
+        """Ask a process to write its checkpoint and exit."""
         self.active[task][1].send_signal(signal.SIGTERM)
 
     def __enter__(self) -> Self:
@@ -68,7 +68,7 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave no process behind: each writes its checkpoint, unless it was a second Ctrl-C."""
+        """End all processes; each writes its checkpoint, unless Ctrl-C was pressed twice."""
         for task in self.active:
             if kind is KeyboardInterrupt:
                 self.active[task][1].kill()
@@ -79,17 +79,17 @@ class Pool:
 
 
 def deal(devices: Sequence[str], jobs: int) -> list[str]:
-    """Return the device of each of `jobs` slots, dealt out in turn."""
+    """Return the device of each of `jobs` slots, assigned in turn."""
     return [devices[number % len(devices)] for number in range(jobs)]
 
 
 def run_pool(
     tasks: Sequence[Task], store: Store, slots: Sequence[str], console: PoolConsole, deadline: float | None = None
 ) -> Outcome:
-    """Bring every run to its end; what another process is training is left to it, and waited for at the end.
+    """Train and score every run. Runs that another process is training are waited for at the end.
 
-    A process that is killed costs its own run alone, which counts as failed and goes on with the next command. At
-    `deadline` (of the monotonic clock) every process is asked to write its checkpoint and end.
+    A killed process affects its own run only, which counts as failed and continues with the next command. At `deadline`
+    (monotonic clock) every process is asked to write its checkpoint and exit.
 
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint.
@@ -111,7 +111,7 @@ def run_pool(
                 is_done = task.is_done(store)
                 if not is_done and (not pool.has_room or store.is_claimed(task.spec)):
                     continue
-                if is_done:  # perhaps since a moment ago, by the process that has let go of it
+                if is_done:  # perhaps just now, by the process that released it
                     outcome.already_finished += 1
                     done += 1
                     console.ended(task, "finished before", done, total)
@@ -124,7 +124,7 @@ def run_pool(
 
 
 def explain(task: Task, code: int, store: Store) -> str | None:
-    """Say why a process that trained or scored one run did not finish it; None where it did."""
+    """Return the reason why a process did not finish its run; None if it did."""
     assert task.spec is not None
     if task.is_done(store):
         return None
@@ -137,7 +137,7 @@ def explain(task: Task, code: int, store: Store) -> str | None:
 
 
 def settle(task: Task, code: int, store: Store, outcome: Outcome) -> str:
-    """Count a run whose process has ended with an exit code; returns how it went."""
+    """Count a run whose process has ended; returns a description of its outcome."""
     assert task.spec is not None
     reason = explain(task, code, store)
     if reason is None:

@@ -1,4 +1,4 @@
-"""What a person sees while runs are trained: a progress bar on a terminal, a line now and then elsewhere."""
+"""Progress of runs: bars on a terminal, a line every LINE_SECONDS elsewhere."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from rich.progress import Task as RichTask
 from rich.text import Text
 
 from ssl_bench.launch.task import Task
-from ssl_bench.store import Progress as RunProgress
-from ssl_bench.store import Store
+from ssl_bench.store import RunProgress, Store
 from ssl_bench.training.job import Job
 
 LINE_SECONDS = 30.0
@@ -53,7 +52,7 @@ class RunDisplay:
         self._heading, self._begun = f"[{number}/{total}] {job.spec.label}", time.monotonic()
 
     def start(self, task: str, done: int, total: int) -> None:
-        """Begin a bar."""
+        """Start a bar."""
         self._what, self._done, self._total = task, done, total
         self._since = self._said = time.monotonic()
         self._done_before = done
@@ -86,7 +85,7 @@ class RunDisplay:
         self._print(f"{self._heading}: {outcome} ({time.monotonic() - self._begun:.0f} s)")
 
     def close(self) -> None:
-        """Take the bar away, whatever happens."""
+        """Remove the bar."""
         self._stop()
 
     def _stop(self) -> None:
@@ -137,11 +136,11 @@ class PoolDisplay:
         self._print(f"[{done}/{total}] {task.label}: {outcome} ({seconds:.0f} s)")
 
     def close(self) -> None:
-        """Take the bars away, whatever happens."""
+        """Remove the bars."""
         self._progress.stop()
 
     def _move(self, task: Task, progress: RunProgress) -> None:
-        """Set a run's bar, a new one for each of its tasks."""
+        """Set a run's bar; each of its tasks has a new one."""
         bar, shown = self._bars.get(task, (None, ""))
         if bar is None or shown != progress.task:
             self._drop(task)
@@ -161,7 +160,7 @@ class PoolDisplay:
 
 @contextmanager
 def counted(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar once the first (done, total) comes; nothing where there is nothing to wait for."""
+    """Show a bar from the first (done, total) on; nothing if there is no work."""
     with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console, transient=True
     ) as bar:

@@ -28,7 +28,7 @@ FOLDER = "slurm"  # of the results root: what was submitted, and submitit's own 
 DAY = 24 * 60  # minutes that a job gets unless --slurm time=... says otherwise
 ENDLESS = 100_000  # times that a job may reach its time limit and be queued again
 _UNITS = {"m": 1, "h": 60, "d": 24 * 60}
-# What people say, and what submitit calls it.
+# Short names of options, and submitit's names.
 _NAMES = {"gpus": "slurm_gpus_per_node", "cpus": "slurm_cpus_per_task", "mem": "slurm_mem"}
 _KNOWN = (
     "partition",
@@ -46,7 +46,7 @@ _KNOWN = (
 
 @dataclass(frozen=True)
 class Submission:
-    """What stands in the queue for one run; `state` is Slurm's word (PENDING, RUNNING, ...)."""
+    """A job in the queue for one run; `state` is Slurm's (PENDING, RUNNING, ...)."""
 
     job: str
     name: str
@@ -141,7 +141,7 @@ def wants_gpu(options: dict[str, Any]) -> bool:
 
 
 class Command:
-    """A task as submitit pickles it; checkpointed, requeued and started again as often as it takes."""
+    """A task as submitit pickles it; it is checkpointed, requeued and restarted until it is done."""
 
     def __init__(self, task: Task, device: str) -> None:
         self.task, self.device = task, device
@@ -158,7 +158,7 @@ class Command:
         return code
 
     def checkpoint(self) -> Any:
-        """Preempted or out of time: let the run write its checkpoint, and ask for the queue again.
+        """On preemption or timeout: let the run write its checkpoint, and requeue it.
 
         This runs in a signal's handler, while `__call__` waits for the process and holds the lock of `Popen.wait`.
         """
@@ -214,7 +214,7 @@ def submit(tasks: Sequence[Task], device: str, options: dict[str, Any], at_once:
 
 
 def _tidy(folder: Path) -> None:
-    """Take away what submitit leaves of a job that was refused: files beside the submitted jobs' own folders."""
+    """Remove the files that submitit leaves after a refused job."""
     for pattern in ("*.pkl", ".submission_file_*.sh"):
         for remains in folder.glob(pattern):
             remains.unlink()
@@ -224,9 +224,9 @@ def _tidy(folder: Path) -> None:
 
 
 def queue(results_root: Path) -> list[Submission]:
-    """Return what was submitted for this results root and stands in Slurm's queue, waiting or running.
+    """Return the jobs of this results root that are in Slurm's queue, pending or running.
 
-    Nothing where this machine has no Slurm.
+    Empty if this machine has no Slurm.
     """
     records, squeue = sorted((results_root / FOLDER).glob("*.json")), shutil.which("squeue")
     if not records or squeue is None:
@@ -252,7 +252,7 @@ def queue(results_root: Path) -> list[Submission]:
 
 
 def _name(task: Task) -> str:
-    """What a task is recognised by: its run, or where it has none its log."""
+    """Return the identifier of a task: its run's id, or the name of its log."""
     return task.log.name if task.spec is None else task.spec.run_id
 
 

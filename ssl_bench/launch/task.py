@@ -1,4 +1,4 @@
-"""A piece of work for a process of its own, and how the runs of a command ended."""
+"""A task for a separate process, and the outcome of a command's runs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Outcome:
-    """How many runs ended how; `user_error` says that a failure is for the user to mend (exit code 2).
+    """Counts of a command's runs by outcome; `user_error` marks a failure that the user can fix (exit code 2).
 
-    `time_is_up` says that it stopped at its time limit; what is not finished has its checkpoint.
+    `time_is_up` marks a stop at the time limit; unfinished runs have their checkpoints.
     """
 
     trained: int = 0
@@ -38,9 +38,9 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """`words` follow `ssl-bench`, without `--device`; what the process prints is added to the file `log`.
+    """`words` are the arguments of `ssl-bench` without `--device`; output is appended to the file `log`.
 
-    `spec` and `measurement` are there where the work is one run, trained or scored.
+    `spec` and `measurement` are set if the task is one run.
     """
 
     label: str
@@ -61,12 +61,12 @@ class Task:
         return {**os.environ, COMMAND: self.command}
 
     def start(self, device: str, threads: int | None = None) -> subprocess.Popen[bytes]:
-        """Start it on a device, out of reach of the terminal's Ctrl-C: whoever started it passes that on.
+        """Start the process on a device, in its own session: the caller forwards Ctrl-C.
 
         Args:
             device: for `--device`.
-            threads: of the CPU, for a process that shares it; None leaves that to torch. What the environment says
-                goes before.
+            threads: CPU threads, for a process that shares the CPU; None leaves the number to torch. The environment
+                takes precedence.
 
         Raises:
             UserError: the log cannot be written.
@@ -94,7 +94,7 @@ class Task:
         return folder.is_finished and (self.measurement is None or folder.is_scored(self.measurement))
 
     def last_words(self) -> str:
-        """The last line of its log, where there is any."""
+        """The last line of the log; empty if there is none."""
         try:
             lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
         except OSError:
@@ -111,13 +111,13 @@ def score_task(job: Job, settings: Mapping[str, Any], dataset: str | None, place
 
 
 def run_task(request: Request, job: Job, place: Sequence[str], store: Store) -> Task:
-    """One run of a request as a process of its own.
+    """Return the task of one run of a request.
 
     Args:
         request: as it was planned.
         job: one of its runs.
-        place: words that say where data, results and methods are.
-        store: where its log goes, into the run's folder.
+        place: path options for the child process.
+        store: holds the run's folder, where the log is written.
 
     """
     words = run_words(

@@ -160,7 +160,7 @@ def _line(grid: Grid, one: Record) -> list[object]:
         grid.name, place.benchmark.name, place.column.labeled, place.column.title, place.row.title, place.method,
         place.benchmark.heading(one.metric), given and given.value, given and given.source,
         one.verdict, "; ".join(one.reasons), len(one.runs), scores and len(scores.cases),
-        undefined(one.runs, one.metric, place.cell.measurement), one.mean,
+        undefined(one.runs, one.metric, place.wanted.measurement), one.mean,
         scores and scores.sd_over_seeds, scores and scores.sd_over_cases, low, high,
         *asdict(one.best).values(), *asdict(one.baseline).values(), " ".join(run.path.name for run in one.runs),
     ]  # fmt: skip
@@ -171,7 +171,7 @@ def _record(grid: Grid, place: Place | None, runs: Sequence[Run], metric: Metric
     if place is None:
         return None
     given = published(grid, place.row, place.column, metric)
-    measurement = place.cell.measurement
+    measurement = place.wanted.measurement
     scored = [run for run in runs if run.scored(measurement, metric) is not None]
     scores = cell_scores(scored, metric, measurement)
     interval = None if scores is None else scores.interval()

@@ -56,7 +56,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Example:
+class PicturedCase:
     """A case as Figure 4 shows it: image (h, w[, 3]) uint8, masks (h, w) of class numbers; None where not run."""
 
     label: str
@@ -67,7 +67,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class UncertaintyExample:
+class PicturedMoments:
     """An image as Figure 5 shows it; a stage: title, uncertainty (h, w) from 0 to 1, mixed image, its uncertainty."""
 
     label: str
@@ -109,7 +109,7 @@ def line_figure(panels: Sequence[Panel]) -> Figure:
         return figure
 
 
-def example_figure(methods: Sequence[str], examples: Sequence[Example]) -> Figure:
+def example_figure(methods: Sequence[str], examples: Sequence[PicturedCase]) -> Figure:
     """Draw a row per case: the image, each method's mask with the truth's border on it and its score, the truth."""
     with _style():
         titles = ["Image", *methods, "Ground truth"]
@@ -132,7 +132,7 @@ def example_figure(methods: Sequence[str], examples: Sequence[Example]) -> Figur
         return figure
 
 
-def uncertainty_figure(examples: Sequence[UncertaintyExample]) -> Figure:
+def uncertainty_figure(examples: Sequence[PicturedMoments]) -> Figure:
     """Draw a row per image: the image, then per stage its uncertainty, the mixed image, and that one's uncertainty."""
     with _style():
         titles = [["Image"] for _ in examples] or [["Image"]]

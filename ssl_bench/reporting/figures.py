@@ -15,16 +15,16 @@ from ssl_bench.command import quantity
 from ssl_bench.grids.aim import Place, Target, aim
 from ssl_bench.method import SSLMethod
 from ssl_bench.reporting.draw import (
-    Example,
     Line,
     Panel,
-    UncertaintyExample,
+    PicturedCase,
+    PicturedMoments,
     example_figure,
     line_figure,
     render,
     uncertainty_figure,
 )
-from ssl_bench.reporting.gather import Body, Gathered, View, gather
+from ssl_bench.reporting.gather import Body, Gathered, ShownOptions, gather
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
 from ssl_bench.reporting.scores import seed_scores
 from ssl_bench.store import Run
@@ -51,7 +51,7 @@ class FigureReport:
 
 
 def paper_figure(
-    grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]], view: View
+    grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]], view: ShownOptions
 ) -> FigureReport:
     """Draw a figure of the paper from the runs that are there.
 
@@ -147,7 +147,7 @@ def _share_panels(found: Gathered) -> list[Panel]:
 
 
 def _by_seed(place: Place | None, runs: Sequence[Run], metric: MetricName) -> dict[int, float]:
-    measurement = None if place is None else place.cell.measurement
+    measurement = None if place is None else place.wanted.measurement
     scores = {run.spec.seed: seed_scores([run], metric, measurement) for run in runs}
     return {seed: values[0] for seed, values in scores.items() if values}
 
@@ -184,7 +184,7 @@ def _without_pictures(runs: Sequence[Run]) -> list[str]:
     return [f"{quantity(len(runs), 'run')} without pictures: `results export` takes those along with --pictures alone."]
 
 
-def _rows_of(data: str, runs: Sequence[Run | None]) -> list[Example]:
+def _rows_of(data: str, runs: Sequence[Run | None]) -> list[PicturedCase]:
     albums = [{} if run is None else {one.case: one for one in run.examples} for run in runs]
     fullest = next(run for run in runs if run is not None)
     cases = [one.case for one in fullest.examples if "drawn" in one.why.split(",")][:CASES]
@@ -192,7 +192,7 @@ def _rows_of(data: str, runs: Sequence[Run | None]) -> list[Example]:
     for case in cases:
         one = next(album[case] for album in albums if case in album)
         rows.append(
-            Example(
+            PicturedCase(
                 label=f"{data}\n{case}",
                 image=one.image,
                 truth=one.truth,
@@ -245,7 +245,7 @@ def _moments(found: Gathered) -> tuple[Figure, list[str]]:
                     )
                     for m in own
                 )
-                rows.append(UncertaintyExample(f"{benchmark.name}\n{case}", own[0].image, stages))
+                rows.append(PicturedMoments(f"{benchmark.name}\n{case}", own[0].image, stages))
     remarks.append(
         "Two unlabelled training images, drawn by their ids, without augmentation, networks in evaluation mode; a map "
         "is the mean of both students' uncertainty with the teacher (equation 8), divided by ln K."

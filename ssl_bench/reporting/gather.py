@@ -15,7 +15,7 @@ from ssl_bench.store import Run
 
 
 @dataclass(frozen=True)
-class View:
+class ShownOptions:
     """What a table shows besides."""
 
     all_networks: bool = False
@@ -55,7 +55,7 @@ def gather(grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str
     upper = upper_line(grid, methods)
     above = [] if upper is None else places(upper, target, methods)
     wanted = [*above, *places(grid, target, methods)]
-    chosen = iter(select(runs, [None if p is None else p.cell for row in wanted for p in row]))
+    chosen = iter(select(runs, [None if p is None else p.wanted for row in wanted for p in row]))
     damaged: dict[Path, str] = {}
     filled = [[(place, _whole(next(chosen), damaged)) for place in row] for row in wanted]
     head, body = filled[: len(above)], filled[len(above) :]

@@ -14,7 +14,7 @@ from ssl_bench.store import Run
 
 if TYPE_CHECKING:
     from ssl_bench.grids.aim import Place, Target
-    from ssl_bench.reporting.gather import Body, View
+    from ssl_bench.reporting.gather import Body, ShownOptions
 
 CASES = {2: "images", 3: "volumes"}
 
@@ -132,7 +132,7 @@ def damage_notes(damaged: Sequence[str]) -> list[str]:
     return [f"Left out: {text}. Moved out of the store, the run is trained again." for text in damaged]
 
 
-def missing_notes(grid: Grid, target: Target, body: Body, commands: Sequence[str], view: View) -> list[str]:
+def missing_notes(grid: Grid, target: Target, body: Body, commands: Sequence[str], view: ShownOptions) -> list[str]:
     """Say how what is missing of a body is trained: all at once, and data set by data set."""
     if not commands:
         return []
@@ -149,7 +149,7 @@ def missing_notes(grid: Grid, target: Target, body: Body, commands: Sequence[str
 
 def protocol_notes(target: Target, body: Body) -> list[str]:
     """Say under which protocols the runs were trained."""
-    protocols = {place.protocol: place.cell.protocol for row in body for place, _ in row if place is not None}
+    protocols = {place.protocol: place.wanted.protocol for row in body for place, _ in row if place is not None}
     settings = " ".join(f"{key}={value}" for key, value in target.settings.items())
     return [
         f"Protocol {name}{' with ' + settings if settings else ''}: {card.note}" for name, card in protocols.items()
@@ -161,7 +161,7 @@ def _seeds(body: Body) -> list[int]:
     return sorted({run.spec.seed for row in body for _, own in row for run in own}) or SEEDS
 
 
-def fill_commands(body: Body, view: View, metrics: Sequence[MetricName]) -> list[str]:
+def fill_commands(body: Body, view: ShownOptions, metrics: Sequence[MetricName]) -> list[str]:
     """Commands that train what is missing: one for all methods of a data set, share and settings.
 
     A cell lacks a run where it has none of a seed that another cell has, scored by the metrics that are shown.
@@ -185,6 +185,6 @@ def fill_commands(body: Body, view: View, metrics: Sequence[MetricName]) -> list
 
 def _scored_seeds(place: Place, runs: Sequence[Run], metrics: Sequence[MetricName]) -> set[int]:
     """Seeds of the runs that have scores by these metrics, of those that the data set is scored by."""
-    measurement = place.cell.measurement
+    measurement = place.wanted.measurement
     wanted = [metric for metric in metrics if metric in measurement.metrics]
     return {run.spec.seed for run in runs if all(run.scored(measurement, metric) for metric in wanted)}

@@ -35,7 +35,7 @@ def oracle_table(grid: Grid, body: Body) -> Table | None:
         for place, own in row:
             if place is None:
                 continue
-            measurement = place.cell.measurement
+            measurement = place.wanted.measurement
             with_curve = [run for run in own if run.test_curve is not None and metric in run.test_curve]
             scored = [run for run in with_curve if seed_scores([run], metric, measurement)]
             if scored:
@@ -49,7 +49,7 @@ def oracle_table(grid: Grid, body: Body) -> Table | None:
 
 def _row(place: Place, runs: Sequence[Run], metric: MetricName) -> list[str | Cell]:
     best = max if METRICS[metric].larger_is_better else min
-    scored = seed_scores(runs, metric, place.cell.measurement)
+    scored = seed_scores(runs, metric, place.wanted.measurement)
     chosen = [best(own, *_on_the_way(run, metric)) for run, own in zip(runs, scored, strict=True)]
     mean, mean_chosen, luckiest = statistics.fmean(scored), statistics.fmean(chosen), best(chosen)
     hashes = tuple(run.path.name for run in runs)

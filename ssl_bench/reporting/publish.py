@@ -13,10 +13,10 @@ import numpy as np
 
 from ssl_bench.atomic import require_folder, write_bytes, writing
 from ssl_bench.cards import Measurement, MetricName, dotted
-from ssl_bench.reporting.draw import Example, Line, Panel, example_figure, line_figure, render
+from ssl_bench.reporting.draw import Line, Panel, PicturedCase, example_figure, line_figure, render
 from ssl_bench.reporting.figures import FigureReport, case_metric_title, case_score
 from ssl_bench.reporting.scores import mean_and_deviation, seed_scores
-from ssl_bench.reporting.site import Exhibit, Picture, RunPage, refuse_others, write_site
+from ssl_bench.reporting.site import ExhibitPage, Picture, RunPage, refuse_others, write_site
 from ssl_bench.reporting.table import FORMATS, Cell, Table
 from ssl_bench.reporting.tables import TableReport
 from ssl_bench.store import Run
@@ -90,15 +90,17 @@ def _caption(report: FigureReport) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _exhibit(report: TableReport | FigureReport) -> Exhibit:
+def _exhibit(report: TableReport | FigureReport) -> ExhibitPage:
     name, title = report.grid.name, f"{report.grid.name}. {report.grid.title}"
     if isinstance(report, TableReport):
         tables = (*report.tables, report.statistics) if report.statistics.rows else report.tables
-        return Exhibit(_slug(report), name, title, tables=tables)
+        return ExhibitPage(_slug(report), name, title, tables=tables)
     picture = Picture(title, _slug(report), _rendered(report))
     rows = [[Cell(run.spec.label, runs=(run.path.name,))] for run in report.runs]
     runs = Table("The runs that are drawn", ["Run"], rows)
-    return Exhibit(_slug(report), name, title, tables=(runs,) if rows else (), pictures=(picture,), notes=report.notes)
+    return ExhibitPage(
+        _slug(report), name, title, tables=(runs,) if rows else (), pictures=(picture,), notes=report.notes
+    )
 
 
 def _overview(reports: Sequence[TableReport | FigureReport]) -> Table:
@@ -130,7 +132,7 @@ def _run_page(run: Run) -> RunPage:
     ]
     for why, words in (("best", "Best cases"), ("worst", "Worst cases")):
         examples = [
-            Example(one.case, one.image, one.truth, (one.prediction,), (case_score(run, one.case),))
+            PicturedCase(one.case, one.image, one.truth, (one.prediction,), (case_score(run, one.case),))
             for one in run.examples
             if why in one.why.split(",")
         ]

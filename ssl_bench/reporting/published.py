@@ -124,7 +124,7 @@ def _differing(place: Place, run: Run, name: str) -> set[str]:
     reference = plain_protocol(card.resolved(place.benchmark, run.spec.train_count, "cpu"))
     actual = plain_protocol(run.spec.protocol)
     keys = (reference.keys() | actual.keys()) - NEUTRAL
-    wanted, scored = measurement_of(card, place.benchmark), place.cell.measurement
+    wanted, scored = measurement_of(card, place.benchmark), place.wanted.measurement
     differing = {key for key in SEEING if getattr(wanted, key) != getattr(scored, key)}
     return differing | {key for key in keys if reference.get(key) != actual.get(key)}
 

@@ -36,7 +36,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class ExhibitPage:
     """One table or figure of the paper, a page of its own."""
 
     slug: str  # "table-4"
@@ -58,7 +58,9 @@ class RunPage:
     tables: tuple[Table, ...] = ()
 
 
-def write_site(folder: Path, title: str, overview: Table, exhibits: Sequence[Exhibit], runs: Sequence[RunPage]) -> None:
+def write_site(
+    folder: Path, title: str, overview: Table, exhibits: Sequence[ExhibitPage], runs: Sequence[RunPage]
+) -> None:
     """Write `index.html`, `<slug>.html`, `runs/<hash>.html` and `pictures/`; the same input gives the same bytes.
 
     An earlier report in the folder is replaced, and its pages that are no longer written are removed.
@@ -70,7 +72,7 @@ def write_site(folder: Path, title: str, overview: Table, exhibits: Sequence[Exh
 
     """
     refuse_others(folder)
-    own: list[Exhibit | RunPage] = [*exhibits, *runs]
+    own: list[ExhibitPage | RunPage] = [*exhibits, *runs]
     _check_runs([overview, *(table for page in own for table in page.tables)], runs)
     contents = _pages(title, overview, exhibits, runs)
     contents |= {name: (TEMPLATES / name).read_bytes() for name in ASSETS}
@@ -94,7 +96,7 @@ def refuse_others(folder: Path) -> None:
         raise UserError(f"{expected} {folder} with {found[0]} in it")
 
 
-def _pages(title: str, overview: Table, exhibits: Sequence[Exhibit], runs: Sequence[RunPage]) -> dict[str, bytes]:
+def _pages(title: str, overview: Table, exhibits: Sequence[ExhibitPage], runs: Sequence[RunPage]) -> dict[str, bytes]:
     """Every HTML page by its path."""
     _check_names(["index", "overview", "runs", *(one.slug for one in exhibits)])
     _check_names(["index", *(run.hash for run in runs)])

@@ -10,7 +10,7 @@ from ssl_bench.cards import HEADLINE, METRICS, Column, Grid, MetricName, Row, lo
 from ssl_bench.grids.aim import Target, aim
 from ssl_bench.method import SSLMethod
 from ssl_bench.reporting.analysis import ENOUGH_SEEDS, FEW_SEEDS, Record, analyse, statistics_csv, statistics_table
-from ssl_bench.reporting.gather import Gathered, View, gather
+from ssl_bench.reporting.gather import Gathered, ShownOptions, gather
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
 from ssl_bench.reporting.oracle import oracle_table
 from ssl_bench.reporting.published import published
@@ -66,7 +66,7 @@ class TableReport:
 
 
 def paper_table(
-    grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]], view: View
+    grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]], view: ShownOptions
 ) -> TableReport:
     """Lay out a table of the paper: a row per method, the published number beside the measured one in every column.
 
@@ -120,7 +120,7 @@ class _Layout:
     """A table's cells, from its records; the first `above` rows stand outside the competition."""
 
     def __init__(
-        self, grid: Grid, rows: Sequence[Row], methods: Mapping[str, type[SSLMethod]], view: View,
+        self, grid: Grid, rows: Sequence[Row], methods: Mapping[str, type[SSLMethod]], view: ShownOptions,
         records: Sequence[Sequence[Sequence[Record | None]]], above: int,
     ) -> None:  # fmt: skip
         self.grid, self.rows, self.methods, self.view, self.records, self.above = (
@@ -157,10 +157,10 @@ class _Layout:
             for cell in row:
                 for one in filter(None, cell):
                     if one.scores is not None:
-                        remarks |= dict.fromkeys(one.place.cell.measurement.remarks(one.metric))
+                        remarks |= dict.fromkeys(one.place.wanted.measurement.remarks(one.metric))
                     if one.reasons and one.published and not one.published.is_copied:
                         reasons.setdefault("; ".join(one.reasons), []).append(one.place.row.title)
-                    count = undefined(one.runs, one.metric, one.place.cell.measurement)
+                    count = undefined(one.runs, one.metric, one.place.wanted.measurement)
                     if count and one.scores is not None:
                         title = one.place.benchmark.heading(one.metric)
                         whole = count + int(one.scores.counts.sum())
@@ -279,7 +279,7 @@ class _Layout:
     def _detail(self, one: Record | None, network: str | None, label: int | None) -> str:
         if one is None or not one.runs:
             return ""
-        return mean_and_deviation(seed_scores(one.runs, one.metric, one.place.cell.measurement, network, label))
+        return mean_and_deviation(seed_scores(one.runs, one.metric, one.place.wanted.measurement, network, label))
 
     def _published(self, r: int, c: int, metric: MetricName, one: Record | None) -> str | Cell:
         given = published(self.grid, self.rows[r], self.grid.columns[c], metric) if r >= self.above else None
@@ -294,7 +294,7 @@ class _Layout:
             return NONE
         if not one.runs:
             return NOT_SCORED if one.unscored else NO_RUN
-        values = seed_scores(one.runs, one.metric, one.place.cell.measurement)
+        values = seed_scores(one.runs, one.metric, one.place.wanted.measurement)
         marks = ("*" if one.best.is_significant else "") + _against_baseline(one)
         text = f"{mean_and_deviation(values)}{' ' + marks if marks else ''}"
         return Cell(text, one.mean, self._emphasis(r, c, m), tuple(run.path.name for run in one.runs))

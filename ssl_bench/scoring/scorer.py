@@ -16,7 +16,7 @@ from ssl_bench.data.dataset import Dataset, resize
 from ssl_bench.scoring.inference import BATCH, class_map, image_scores, volume_scores
 from ssl_bench.scoring.metrics import Spacing, score_case
 
-Row = tuple[str, str, str, *tuple[float | None, ...]]  # network, case, class, a value per metric
+ScoreRow = tuple[str, str, str, *tuple[float | None, ...]]  # network, case, class, a value per metric
 
 
 class Prediction(NamedTuple):
@@ -80,10 +80,10 @@ class Scorer:
         networks, cases = divmod(done, len(self.ids))
         return networks * len(self.ids) + cases // BATCH * BATCH
 
-    def rows(self, one: Prediction) -> list[Row]:
+    def rows(self, one: Prediction) -> list[ScoreRow]:
         """Score a prediction: a row for each foreground class."""
         spacing = self.spacings.get(one.case)
-        rows: list[Row] = []
+        rows: list[ScoreRow] = []
         for number, label in enumerate(self.spec.classes[1:], start=1):
             values = score_case(one.mask == number, one.truth == number, self.measurement, spacing)
             rows.append((one.network, one.case, label, *values))
@@ -112,7 +112,7 @@ class Scorer:
                 yield resize(truth, self.protocol.score_size, nearest=True)
 
 
-def summary(rows: Sequence[Row], metrics: Sequence[MetricName]) -> dict[str, dict[str, Any]]:
+def summary(rows: Sequence[ScoreRow], metrics: Sequence[MetricName]) -> dict[str, dict[str, Any]]:
     """Mean over cases and classes per network and metric, and how many were undefined (they are not averaged in).
 
     Where there are several foreground classes, `classes` holds the same for each of them.

@@ -3,7 +3,7 @@
 from ssl_bench.store.archive import Imported, export_runs, import_runs
 from ssl_bench.store.convert import Converted, convert_store
 from ssl_bench.store.pictures import Example, Moment, read_pictures, write_pictures
-from ssl_bench.store.run_folder import FORMAT, Progress, RunFolder, spec_of
+from ssl_bench.store.run_folder import FORMAT, RunFolder, RunProgress, spec_of
 from ssl_bench.store.scores import Scores, scores_entry
 from ssl_bench.store.store import Entry, Run, Store, find_run, load_run
 
@@ -14,9 +14,9 @@ __all__ = [
     "Example",
     "Imported",
     "Moment",
-    "Progress",
     "Run",
     "RunFolder",
+    "RunProgress",
     "Scores",
     "Store",
     "convert_store",

@@ -1,4 +1,4 @@
-"""Finished runs as one file: out of one machine's results store and into another's."""
+"""Exports finished runs to a zip file and imports them into another store."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _MEMBER = re.compile(
 
 @dataclass
 class Imported:
-    """What became of each run of a file; `conflicts` are sentences, and what they name was left as it was."""
+    """Counts of an import; `conflicts` describe runs that were left unchanged."""
 
     added: int = 0
     already: int = 0
@@ -60,8 +60,8 @@ def export_runs(runs: Sequence[Run], file: Path, *, weights: bool = False, pictu
     """Write finished runs into one zip with the SHA-256 of every file in it; the same runs give the same bytes.
 
     Args:
-        runs: any; unfinished ones are left out.
-        file: to write; or to replace, where it is an export and all its files are in the new one too, unchanged.
+        runs: runs; unfinished ones are skipped.
+        file: to write. An existing export is replaced only if all its files are in the new one, unchanged.
         weights: with the networks' weights.
         pictures: with the pictures of test cases and training images.
 
@@ -97,9 +97,9 @@ def export_runs(runs: Sequence[Run], file: Path, *, weights: bool = False, pictu
 
 
 def import_runs(file: Path, store: Store) -> Imported:
-    """Merge an export into a store. A finished run that is there is never touched; an unfinished one gives way.
+    """Merge an export into a store. A finished run in the store is never changed; an unfinished one is replaced.
 
-    Every run of the file is looked at first: a damaged file changes nothing.
+    All runs of the file are checked first, so a damaged file changes nothing.
 
     Raises:
         UserError: the file is not an export, is damaged, or would leave the store's folder, which may be unwritable.
@@ -119,7 +119,7 @@ def import_runs(file: Path, store: Store) -> Imported:
 
 
 def _merge(store: Store, spec: RunSpec, contents: dict[str, bytes], result: Imported) -> str | None:
-    """Bring one run in; returns why it could not be."""
+    """Import one run; returns the reason if it was not imported."""
     folder = store.own_folder(spec)
     with store.claim(spec, folder) as mine:
         if not mine:
@@ -171,7 +171,7 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, dict[str, str]]]]:
-    """Open an export; gives each run's files and digests. Every file is there and is the one that was written."""
+    """Open an export and verify every file's digest; yields the archive and each run's files and digests."""
     with ExitStack() as stack:
         try:
             archive = stack.enter_context(zipfile.ZipFile(file))
@@ -206,7 +206,7 @@ def _members(file: Path, archive: zipfile.ZipFile) -> dict[str, dict[str, str]]:
 
 
 def _require_replaceable(file: Path, digests: dict[str, str]) -> None:
-    """A file may be the only copy of what is in it: another run's files, or another training's of the same run."""
+    """Refuse to replace a file that may be the only copy of a run or of another training of it."""
     try:
         with _opened(file) as (_, members):
             held = {f"runs/{run}/{name}": digest for run, own in members.items() for name, digest in own.items()}

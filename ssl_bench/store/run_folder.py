@@ -1,4 +1,4 @@
-"""One run's folder, in which nothing is half-written and `run.json` says "finished" last."""
+"""One run's folder. Files are written atomically, and `run.json` says "finished" last."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class OldRunError(UserError):
 
 
 @dataclass(frozen=True)
-class Progress:
-    """`done` of `total` steps of a task (training, scoring) of a run, and how it goes."""
+class RunProgress:
+    """`done` of `total` steps of a task (training, scoring) of a run, and its latest loss."""
 
     task: str
     done: int
@@ -118,11 +118,11 @@ class RunFolder:
         return data is not None and data["status"] == "finished"
 
     def begin(self, spec: RunSpec, iterations: int, provenance: dict[str, Any], *, goes_on: bool = False) -> None:
-        """Record that the run is being trained, now and (kept from an earlier start) since when.
+        """Record that the run is being trained; the time of the first start is kept.
 
-        Where it `goes_on` from a checkpoint that was written under another provenance, that one is kept as `earlier`.
+        If it `goes_on` from a checkpoint with another provenance, that provenance is kept as `earlier`.
         """
-        for remains in self.path.glob(".*.partial"):  # of a killed process; nobody else writes here now
+        for remains in self.path.glob(".*.partial"):  # of a killed process; no other process writes here now
             remains.unlink()
         before = dict((self.read() or {}).get("provenance", {}))
         started, earlier = before.pop("started", now()), before.pop("earlier", [])
@@ -137,26 +137,26 @@ class RunFolder:
         write_json(self.description, data)
 
     def note_progress(self, task: str, done: int, total: int, text: str) -> None:
-        """Say how far the run is; nothing is decided by it, so the disk need not have it for sure."""
+        """Write the progress for other processes. It is not flushed to disk, since nothing depends on it."""
         beside = self.path / ".progress.partial"
-        with suppress(OSError):  # a disk that is full just now must not end a run for this
+        with suppress(OSError):  # a full disk must not end a run for this
             beside.write_text(json.dumps({"task": task, "done": done, "total": total, "text": text}), encoding="utf-8")
             beside.replace(self.progress)
 
-    def read_progress(self) -> Progress | None:
-        """How far the run said it was when it last said so; None where it has not."""
+    def read_progress(self) -> RunProgress | None:
+        """The last reported progress; None if there is none."""
         try:
             data = json.loads(self.progress.read_text(encoding="utf-8"))
-            return Progress(str(data["task"]), int(data["done"]), int(data["total"]), str(data["text"]))
+            return RunProgress(str(data["task"]), int(data["done"]), int(data["total"]), str(data["text"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def fail(self, error: str) -> None:
-        """Record why the run could not go on; its last checkpoint stays."""
+        """Record why the run failed; its last checkpoint stays."""
         self._update(status="failed", error=error)
 
     def crash(self, error: str, trace: str) -> None:
-        """Record an error that nobody foresaw, with its traceback, as far as the disk lets us."""
+        """Record an unexpected error with its traceback, if the disk can be written."""
         with suppress(OSError, UserError):
             write_bytes(self.traceback, trace.encode())
             self.fail(error)
@@ -187,7 +187,7 @@ class RunFolder:
         self.partial_cases(key).unlink(missing_ok=True)
 
     def adopt(self, contents: Mapping[str, bytes]) -> None:
-        """Take over a finished run's files from elsewhere, run.json last, in place of all of an unfinished run's."""
+        """Replace an unfinished run's files by those of a finished run; run.json is written last."""
         for name in OF_A_RUN:
             for path in self.path.glob(name):
                 if path.name not in contents:
@@ -199,13 +199,13 @@ class RunFolder:
         self._drop_checkpoints()
 
     def add_missing(self, contents: Mapping[str, bytes]) -> None:
-        """Take over from elsewhere what this finished run's folder does not have."""
+        """Write the files that this finished run's folder lacks."""
         for name, content in contents.items():
             if not (self.path / name).exists():
                 write_bytes(self.path / name, content)
 
     def write_checkpoint(self, iteration: int, content: bytes) -> None:
-        """Replace the latest checkpoint; the old one goes only after the new one is in place."""
+        """Replace the latest checkpoint; the old one is deleted after the new one is in place."""
         name = f"checkpoint-{iteration}.pt"
         write_bytes(self.path / name, content)
         digest = hashlib.sha256(content).hexdigest()

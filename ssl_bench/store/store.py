@@ -1,4 +1,4 @@
-"""The results store: every run under one folder, who is at it, and what it holds."""
+"""The results store: all runs below one folder, and the claims on them."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ Status = Literal["finished", "running", "interrupted", "failed"]
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the store knows it: `provenance` says when, where and with what; `result` is there at the end.
+    """A run in the store. `result` is empty until the run is finished.
 
-    What its other files hold is read when it is first asked for.
+    The other files are read on first access.
     """
 
     path: Path
     spec: RunSpec
     status: Status
-    iteration: int  # that it would go on from; of a running one, that it said last
+    iteration: int  # of its checkpoint, or last reported by a running run
     iterations: int
     error: str | None
     provenance: dict[str, Any]
@@ -116,7 +116,7 @@ class Entry:
     path: Path
 
 
-Seen = TypeVar("Seen")
+Made = TypeVar("Made")
 
 
 class Store:
@@ -155,15 +155,15 @@ class Store:
                 yield folder, data
 
     def find(self, spec: RunSpec) -> Run | None:
-        """Return a run by its spec, None where it never began."""
+        """Return a run by its spec; None if it never began."""
         return self._load(self.folder(spec).path)
 
     def runs(self, unreadable: list[str] | None = None, of: Collection[tuple[str, str]] | None = None) -> list[Run]:
-        """Return every run, sorted by data set, method, labelled images, seed and hash; copied folders do not count.
+        """Return all runs, sorted by data set, method, labelled images, seed and id; copied folders are ignored.
 
         Args:
-            unreadable: takes the message of each run whose description cannot be read.
-            of: names of data sets and methods whose runs are wanted alone; None for all.
+            unreadable: collects the message of each run whose description cannot be read.
+            of: pairs of data set and method to restrict the runs to; None for all.
 
         Raises:
             UserError: a run's description cannot be read, unless `unreadable` is there to take the message.
@@ -173,7 +173,7 @@ class Store:
         return sorted(runs, key=lambda r: (r.spec.benchmark, r.spec.method, r.spec.labeled, r.spec.seed, r.path.name))
 
     def entries(self, unreadable: list[str] | None = None) -> list[Entry]:
-        """Return what `runs` does, in brief and faster, for a look at many."""
+        """Return summaries of all runs; faster than `runs`."""
         with _without_collection():
             entries = list(self._each(_as_entry, unreadable))
         return sorted(entries, key=lambda e: (e.benchmark, e.method, e.labeled, e.seed, e.hash))
@@ -200,10 +200,10 @@ class Store:
 
     def _each(
         self,
-        made: Callable[[Path, dict[str, Any]], Seen],
+        made: Callable[[Path, dict[str, Any]], Made],
         unreadable: list[str] | None,
         of: Collection[tuple[str, str]] | None = None,
-    ) -> Iterator[Seen]:
+    ) -> Iterator[Made]:
         folders = ["*/*"] if of is None else [f"{data}/{method}" for data, method in sorted(of)]
         old = 0
         for path in chain.from_iterable(self.root.glob(f"runs/{folder}/*/run.json") for folder in folders):
@@ -263,7 +263,7 @@ class Store:
         return _is_locked(self.folder(spec).path)
 
     def wait(self, spec: RunSpec, stopped: Callable[[], bool]) -> None:
-        """Block until nobody trains the run, or `stopped` says so."""
+        """Block until no process trains the run, or `stopped` returns True."""
         while not stopped() and self.is_claimed(spec):
             time.sleep(0.5)
 
@@ -274,7 +274,7 @@ class Store:
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Leave the garbage collector out: it would walk thousands of runs again and again, and none is garbage."""
+    """Disable the garbage collector, which would scan thousands of live objects repeatedly."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -331,7 +331,7 @@ def _read_table(path: Path) -> pd.DataFrame:
 
 
 def _status(path: Path, recorded: str) -> Status:
-    """A run that says it is running is so only while somebody holds its lock."""
+    """A run is running only while a process holds its lock."""
     if recorded == "finished":
         return "finished"
     if _is_locked(path):
@@ -348,7 +348,7 @@ def _is_locked(path: Path) -> bool:
             return False
     except Timeout:
         return True
-    except OSError:  # a store that can only be read: nobody trains in it
+    except OSError:  # a read-only store, in which no process trains
         return False
 
 

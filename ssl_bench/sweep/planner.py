@@ -18,7 +18,7 @@ from ssl_bench.launch.task import Task, run_task
 from ssl_bench.method import find_method
 from ssl_bench.store import Store
 from ssl_bench.sweep.definition import Objective, Pruner, Sampler, Sweep
-from ssl_bench.sweep.space import Parameter, extremes, grid, parse_parameters
+from ssl_bench.sweep.space import Parameter, combinations, extremes, parse_parameters
 from ssl_bench.sweep.worker import Plan
 from ssl_bench.training.job import Job
 from ssl_bench.training.plan import plan_runs
@@ -81,8 +81,8 @@ def settle_sweep(
     """
     parameters = parse_parameters(texts)
     _require_known(planner.method, parameters, settings)
-    combinations = grid(parameters) if sampler == "grid" else extremes(parameters)
-    (first, *_) = _planned(planner, settings, combinations[:1])
+    trials = combinations(parameters) if sampler == "grid" else extremes(parameters)
+    (first, *_) = _planned(planner, settings, trials[:1])
     if objective is None:
         objective = "none" if sampler == "grid" and first.spec.protocol.validation is None else "validation"
     if objective == "none" and sampler != "grid":
@@ -99,7 +99,7 @@ def settle_sweep(
         every = max(1, first.iterations // POINTS)
         settings = {**settings, "validate_every": every}
         planner.remarks.append(f"the pruner looks at the validation images every {every} iterations: validate_every")
-    first = _planned(planner, settings, combinations)[0]
+    first = _planned(planner, settings, trials)[0]
     known = first.spec.protocol.metrics
     if metric is not None and metric not in known:
         raise UserError(f"--metric: expected one of the scored {', '.join(known)}; found '{metric}'")
@@ -123,10 +123,10 @@ def worker_words(sweep: Sweep, name: str, trials: int | None) -> list[str]:
     return words + ([] if trials is None else ["--trials", str(trials)])
 
 
-def _planned(planner: Planner, settings: dict[str, Any], combinations: Sequence[dict[str, Any]]) -> list[Job]:
+def _planned(planner: Planner, settings: dict[str, Any], trials: Sequence[dict[str, Any]]) -> list[Job]:
     """Plan every combination; what it says of a wrong one names the combination."""
     jobs = []
-    for parameters in combinations:
+    for parameters in trials:
         try:
             jobs += planner.plan({**settings, **parameters})[1]
         except UserError as error:

@@ -101,7 +101,7 @@ def parse_parameters(texts: Sequence[str]) -> tuple[Parameter, ...]:
     return parameters
 
 
-def grid(parameters: Sequence[Parameter]) -> list[dict[str, Value]]:
+def combinations(parameters: Sequence[Parameter]) -> list[dict[str, Value]]:
     """Every combination, the last parameter changing fastest.
 
     Raises:

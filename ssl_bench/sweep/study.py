@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.seeds import derive_seed
 from ssl_bench.sweep.definition import Sweep
-from ssl_bench.sweep.space import grid
+from ssl_bench.sweep.space import combinations
 
 FOLDER, DATABASE = "sweeps", "studies.db"  # of the results root
 
@@ -90,7 +90,7 @@ class Study:
         """Put what a grid lacks, and what failed before and was not tried again, into the queue."""
         trials = self.study.get_trials(deepcopy=False)
         known = [parameters_of(trial) for trial in trials]
-        for parameters in grid(self.sweep.parameters) if self.sweep.sampler == "grid" else []:
+        for parameters in combinations(self.sweep.parameters) if self.sweep.sampler == "grid" else []:
             if parameters not in known:
                 self.study.enqueue_trial(parameters)
         for trial in trials:

@@ -1,4 +1,4 @@
-"""Training curves: losses, lambda, disagreement and entropy, gathered on the device and read at every log line."""
+"""Training curves: losses, lambda, disagreement and entropy, averaged on the device and read at every log line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssl_bench.method import Progress, Update
 from ssl_bench.ops import entropy, hard_label_dice_loss, hard_labels
 
 
-class Row:
+class CurveRow:
     """One iteration's values, on the device until a log line is due."""
 
     def __init__(self, iteration: int, lambda_u: float, smooth: float) -> None:
@@ -41,7 +41,7 @@ class Row:
 class Curves:
     """Rows of curves.csv: each the mean over the iterations since the row before it.
 
-    Reading values off the device waits for it, so it happens once per `every` iterations and before a checkpoint.
+    Reading values from the device blocks, so it happens once per `every` iterations and before a checkpoint.
     """
 
     def __init__(self, every: int, smooth: float) -> None:
@@ -49,14 +49,14 @@ class Curves:
         self.columns: list[str] = []
         self.rows: list[dict[str, float]] = []  # iteration, lambda, and a value per column that the row has
         self.pending: list[dict[str, float]] = []  # read off the device, waiting for their log line
-        self._on_device: list[Row] = []
+        self._on_device: list[CurveRow] = []
         self.latest = ""
 
-    def open_row(self, progress: Progress) -> Row:
-        """Begin an iteration's values."""
-        return Row(progress.iteration, progress.lambda_u, self.smooth)
+    def open_row(self, progress: Progress) -> CurveRow:
+        """Start the values of an iteration."""
+        return CurveRow(progress.iteration, progress.lambda_u, self.smooth)
 
-    def close_row(self, row: Row) -> None:
+    def close_row(self, row: CurveRow) -> None:
         """End an iteration; at a log line, average.
 
         Raises:
@@ -100,7 +100,7 @@ class Curves:
         return {"columns": self.columns, "rows": self.rows, "pending": self.pending}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint's state."""
+        """Restore the state in a checkpoint."""
         self.columns, self.rows, self.pending = state["columns"], state["rows"], state["pending"]
         self._on_device = []
 

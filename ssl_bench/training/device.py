@@ -1,4 +1,4 @@
-"""The device that a run is trained on: which one, the same bits on it every time, and the memory used."""
+"""The device of a run: its choice, deterministic settings, and peak memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def set_determinism() -> None:
-    """Ask torch for the same bits every time on the same machine."""
+    """Set torch to deterministic algorithms and full fp32."""
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
     # fill_uninitialized_memory costs a tenth
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -43,8 +43,8 @@ def set_determinism() -> None:
 def keeping_torch_state() -> Iterator[None]:
     """Within `with`, torch has the settings of a new process; afterwards its settings and random state are as before.
 
-    A run in a person's own process has the bits of one on the command line, and leaves no trace there. Threads are the
-    person's: the number of them can move the last bits, and a run's provenance has it.
+    A run in a user's process has the same bits as on the command line and changes no setting there. The number of
+    threads stays the user's; it can change the last bits, and the run's provenance records it.
     """
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
@@ -70,7 +70,7 @@ def keeping_torch_state() -> Iterator[None]:
 def noting_nondeterminism(operations: set[str]) -> Iterator[None]:
     """Add the names of the operations that have no deterministic form on their device, of which torch only warns.
 
-    These are shown too, once for each use of this and whatever the user's filters are, since each is a run of its own.
+    The warnings are shown once per run, whatever the user's filters.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("default", _NO_DETERMINISTIC_FORM)
@@ -87,7 +87,7 @@ def noting_nondeterminism(operations: set[str]) -> Iterator[None]:
 
 
 def peak_memory(device: torch.device) -> float | None:
-    """Peak memory of this run on a GPU, in MiB; a process's own peak cannot be told apart by runs, so None on a CPU."""
+    """Peak GPU memory of this run in MiB; None on a CPU, where a process's peak covers all of its runs."""
     return round(torch.cuda.max_memory_allocated(device) / 2**20, 1) if device.type == "cuda" else None
 
 

@@ -62,7 +62,7 @@ class Album:
 
 
 def middle_slice(mask: np.ndarray) -> int:
-    """Where to cut a volume's mask along z: the slice with the most foreground, the middle one where there is none."""
+    """Return the z of a mask's slice with the most foreground; the middle slice if there is none."""
     if mask.ndim == 2:
         return 0
     areas = (mask > 0).sum(axis=(0, 1))
@@ -70,7 +70,7 @@ def middle_slice(mask: np.ndarray) -> int:
 
 
 def flat(volume: np.ndarray, place: int) -> np.ndarray:
-    """An axial slice of (X, Y, Z), x to the right and y downwards; what has two axes is returned as it is."""
+    """Return an axial slice of (X, Y, Z), x to the right and y down; an array with two axes unchanged."""
     return volume if volume.ndim == 2 else volume[:, :, place].T
 
 

@@ -1,4 +1,4 @@
-"""The end of a training: score every network on the test set, write everything, and only then say "finished"."""
+"""The end of a training: score every network on the test set, write all files, then mark the run as finished."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from safetensors.torch import save as save_safetensors
 
 from ssl_bench.atomic import write_bytes, write_csv
 from ssl_bench.cards import METRICS, MetricName
-from ssl_bench.scoring.scorer import Row
+from ssl_bench.scoring.scorer import ScoreRow
 from ssl_bench.store import write_pictures
 from ssl_bench.training.examples import Album
 from ssl_bench.training.measure import score_all, validated, write_scores
@@ -22,7 +22,7 @@ from ssl_bench.training.waiting import Display
 def finish(trainer: Trainer, stop: StopSignal, display: Display) -> None:
     """Score the selected weights and finish the run.
 
-    Stopped between two cases, it begins anew when the run goes on: the last iteration's checkpoint is there.
+    If it is stopped between two cases, scoring starts again when the run continues from its last checkpoint.
     """
     job, folder, method, test = trainer.job, trainer.folder, trainer.method, trainer.test
     trainer.selection.apply(method)
@@ -54,8 +54,8 @@ def finish(trainer: Trainer, stop: StopSignal, display: Display) -> None:
     folder.finish(result, {job.measurement.key: entry})
 
 
-def _ranking(rows: Sequence[Row], network: str, metric: MetricName) -> dict[str, float | None]:
-    """Each case's mean over classes of the first metric, turned so that larger is better; None where undefined."""
+def _ranking(rows: Sequence[ScoreRow], network: str, metric: MetricName) -> dict[str, float | None]:
+    """Return each case's mean over classes of the first metric, signed so that larger is better; None if undefined."""
     values: dict[str, list[float]] = {}
     for own, case, _, value, *_ in map(list[Any], rows):
         if own == network:

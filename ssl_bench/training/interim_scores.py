@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ssl_bench.atomic import write_csv
-from ssl_bench.scoring.scorer import Row, Scorer, summary
+from ssl_bench.scoring.scorer import Scorer, ScoreRow, summary
 
 
 class Watch:
-    """The predictor's mean scores on some cases every so many iterations; `rows` hold an iteration and a mean each.
+    """Mean scores of the predictor on some cases, every `every` iterations; a row is an iteration and its means.
 
-    The file has every row as soon as there is one, so that whoever waits for the run can follow it.
+    The file is updated after every row, so that other processes can follow the run.
     """
 
     def __init__(self, path: Path, scorer: Scorer, every: int | None) -> None:
@@ -21,17 +21,17 @@ class Watch:
         self.rows: list[list[Any]] = []
 
     def is_due(self, iteration: int) -> bool:
-        """Whether this iteration is to be scored and has not been."""
+        """Whether this iteration must be scored and has not been."""
         scored = self.rows[-1][0] if self.rows else 0
         return self.every is not None and iteration > scored and iteration % self.every == 0
 
-    def note(self, iteration: int, rows: list[Row]) -> None:
+    def note(self, iteration: int, rows: list[ScoreRow]) -> None:
         """Add the scores of one network at this iteration."""
         (means,) = summary(rows, self.metrics).values()
         self.rows.append([iteration, *(means[metric]["mean"] for metric in self.metrics)])
         self.write()
 
     def write(self) -> None:
-        """Write the file, where there is anything to write."""
+        """Write the file if there are rows."""
         if self.rows:
             write_csv(self.path, ("iteration", *self.metrics), self.rows)

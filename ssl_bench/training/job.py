@@ -1,4 +1,4 @@
-"""A run that is ready to train, and its networks: freshly drawn, or as they were trained."""
+"""A run that is ready to train, and its networks: newly initialised, or with trained weights."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def build_method(
     *,
     pretrained: bool = True,
 ) -> SSLMethod:
-    """Build a run's networks, whose first weights are a function of the seed, on a device.
+    """Build a run's networks on a device; the initial weights are a function of the seed.
 
-    `pretrained = False` leaves encoder weights out, where all weights are about to be loaded.
+    `pretrained = False` skips the encoder weights, for a method whose weights are loaded afterwards.
     """
     protocol, built = spec.protocol, 0
 

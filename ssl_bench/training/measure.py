@@ -12,7 +12,7 @@ from torch import nn
 from ssl_bench.atomic import write_bytes
 from ssl_bench.errors import InterruptedRunError
 from ssl_bench.method import SSLMethod
-from ssl_bench.scoring.scorer import Row, Scorer, summary
+from ssl_bench.scoring.scorer import Scorer, ScoreRow, summary
 from ssl_bench.store import RunFolder, scores_entry
 from ssl_bench.training.examples import Album
 from ssl_bench.training.stop import StopSignal
@@ -22,10 +22,10 @@ from ssl_bench.training.waiting import Display
 class Partial(Protocol):
     """Keeps the rows of a scoring that may be stopped."""
 
-    rows: list[Row]
+    rows: list[ScoreRow]
     skip: int
 
-    def save(self, rows: list[Row], *, at_once: bool) -> None:
+    def save(self, rows: list[ScoreRow], *, at_once: bool) -> None:
         """Save the rows so far."""
 
 
@@ -37,7 +37,7 @@ def score_all(
     *,
     album: Album | None = None,
     partial: Partial | None = None,
-) -> list[Row]:
+) -> list[ScoreRow]:
     """Score networks on a scorer's cases.
 
     Args:
@@ -80,7 +80,7 @@ def validated(scorer: Scorer, method: SSLMethod, stop: StopSignal, display: Disp
 def write_scores(
     folder: RunFolder,
     scorer: Scorer,
-    rows: Sequence[Row],
+    rows: Sequence[ScoreRow],
     seconds: float,
     validation: Mapping[str, Any] | None,
     provenance: Mapping[str, Any] | None = None,

@@ -1,4 +1,4 @@
-"""From what a user asks for (methods, data set, protocol, seeds) to runs with everything at hand."""
+"""Turns a request (methods, data set, protocol, seeds) into runs that are ready to train."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from ssl_bench.cards import (
 )
 from ssl_bench.data.cache import Advance, prepare
 from ssl_bench.data.dataset import Dataset
+from ssl_bench.data.extra import chosen_extras
 from ssl_bench.data.split import draw_labeled, set_apart, split_cases
 from ssl_bench.errors import UserError
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
@@ -41,12 +42,12 @@ def plan_runs(
     advance: Advance | None,
     prepared: dict[tuple[str, int | None], Dataset] | None = None,
 ) -> list[Job]:
-    """Resolve a request to its runs, seed by seed; prepares the data set where it is not.
+    """Resolve a request to its runs, ordered by seed; prepares the data set if it is not in the cache.
 
-    `prepared` remembers data sets from one request to the next, since finding one unchanged means reading it.
+    `prepared` keeps data sets between requests, since checking that one is unchanged means reading it.
 
     Raises:
-        UserError: anything about the request, the cards or the data that cannot be run, found before any training.
+        UserError: the request, the cards or the data cannot be run. Nothing has been trained.
     """
     methods = _methods(request.methods)
     protocol, hyperparameters = settle(request.protocol, request.settings, methods, request.benchmark.dimensions)
@@ -58,6 +59,7 @@ def plan_runs(
         if benchmark.dimensions not in method.dimensions:
             raise UserError(f"--methods: {method.name} is not for {benchmark.dimensions}D data")
         method.check(hyper, protocol)
+    chosen_extras(first_look)
     _require_network(first_look, methods, len(benchmark.classes))
     fingerprint = weights_fingerprint(first_look)
     prepared, key = {} if prepared is None else prepared, (request.benchmark.option, protocol.stored_size)
@@ -102,7 +104,7 @@ def plan_runs(
 
 
 def short_ramps(jobs: Sequence[Job]) -> list[str]:
-    """Say of which methods' runs the weight of the unsupervised loss never becomes what the protocol says."""
+    """Warn about runs that end before lambda has ramped up."""
     lines = {}
     for job in jobs:
         if job.method.uses_unlabeled and job.rampup_length > job.iterations:
@@ -117,7 +119,7 @@ def short_ramps(jobs: Sequence[Job]) -> list[str]:
 def settle(
     protocol: str, settings: dict[str, Any], methods: Sequence[type[SSLMethod]], dimensions: int
 ) -> tuple[ImageProtocol | VolumeProtocol, list[Hyperparameters]]:
-    """Give each `--set` to the protocol or to the methods that know it; one that nobody knows is an error."""
+    """Assign each `--set` to the protocol or to the methods that have the field. An unknown key is an error."""
     known = protocol_keys()
     for key in settings:
         owners = [method.name for method in methods if key in method.hyperparameters.model_fields]
@@ -153,7 +155,7 @@ def _require_unlabeled(methods: Sequence[type[SSLMethod]], labeled: int, train: 
 def _require_network(
     protocol: ImageProtocol | VolumeProtocol, methods: Sequence[type[SSLMethod]], classes: int
 ) -> None:
-    """Find and build the network once: one that cannot be had, or that does not fit, ends the plan here."""
+    """Build the network once, so that an unavailable or unsuitable one is an error before any work."""
     entry = find_network(protocol.network, protocol.dimensions)
     require_sides(entry, protocol)
     build_network(protocol, classes=classes)

@@ -1,4 +1,4 @@
-"""Where a number came from: software, hardware and command, recorded with every run."""
+"""Records the software, hardware and command of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMITS = {"ONEDNN_MAX_CPU_ISA": "oneDNN", "MKL_ENABLE_INSTRUCTIONS": "MKL", "MKL
 
 
 def provenance(method: type[SSLMethod], device: torch.device, network: NetworkEntry | None = None) -> dict[str, Any]:
-    """Describe this process as the origin of a run of `method` on `device`; a user's network is named by its file."""
+    """Describe this process as the origin of a run; a network from a user's file is identified by the file's hash."""
     on_gpu = device.type == "cuda"
     return {
         "ssl_bench": __version__,
@@ -38,10 +38,10 @@ def provenance(method: type[SSLMethod], device: torch.device, network: NetworkEn
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Name what of a CPU decides how it rounds, as in "CPU (AMD EPYC, family 25, model 17, AVX512), 1 thread".
+    """Name the properties of the CPU that decide rounding: "CPU (AMD EPYC, family 25, model 17, AVX512), 1 thread".
 
-    Virtual machines give many processors one name, and libraries choose their kernels by more than the instruction set:
-    family and model, which Linux alone tells, keep these apart. Limits that the environment sets are named too.
+    Virtual machines give many processors one name, and libraries choose kernels by more than the instruction set, so
+    family and model are included (on Linux). Limits set by environment variables are included too.
     """
     first = cpuinfo.read_text().partition("\n\n")[0] if cpuinfo.is_file() else ""
     said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}

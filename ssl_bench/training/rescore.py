@@ -18,7 +18,7 @@ from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.split import Splits
 from ssl_bench.errors import RunFailedError, UserError, first_line
 from ssl_bench.method import SSLMethod
-from ssl_bench.scoring.scorer import Row, Scorer
+from ssl_bench.scoring.scorer import Scorer, ScoreRow
 from ssl_bench.store import Run, RunFolder
 from ssl_bench.store.run_folder import now
 from ssl_bench.training.device import is_out_of_memory
@@ -103,7 +103,7 @@ def rescore(
 ) -> None:
     """Score a finished run's networks as its job says (hold the run's claim).
 
-    Stopped or killed, it goes on from the last saved case when it is repeated.
+    If it is stopped or killed, the next call continues from the last saved case.
 
     Raises:
         InterruptedRunError: `stop` was set.
@@ -130,18 +130,18 @@ def rescore(
 
 @dataclass
 class PartialScores:
-    """The rows of a scoring that is not finished, saved every SAVE_SECONDS and when it is stopped."""
+    """The rows of an unfinished scoring, saved every SAVE_SECONDS and when it is stopped."""
 
     path: Path
     scorer: Scorer
-    rows: list[Row] = field(default_factory=list)
+    rows: list[ScoreRow] = field(default_factory=list)
     skip: int = 0
     seconds: float = 0.0
     _saved: float = field(default_factory=time.monotonic)
     _begun: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        """Read what was saved; a file that cannot be read is no more than time lost."""
+        """Read the saved rows. An unreadable file costs only time."""
         try:
             data = json.loads(self.path.read_text(encoding="utf-8"))
             rows, seconds = [tuple(row) for row in data["rows"]], float(data["seconds"])
@@ -151,8 +151,8 @@ class PartialScores:
         self.skip = self.scorer.repeatable(len(rows) // classes)
         self.rows, self.seconds = rows[: self.skip * classes], seconds
 
-    def save(self, rows: list[Row], *, at_once: bool) -> None:
-        """Save the rows, unless that was done a moment ago."""
+    def save(self, rows: list[ScoreRow], *, at_once: bool) -> None:
+        """Save the rows if SAVE_SECONDS have passed, or `at_once`."""
         if at_once or time.monotonic() - self._saved > SAVE_SECONDS:
             self._saved = time.monotonic()
             write_json(self.path, {"seconds": self.seconds + self._saved - self._begun, "rows": rows})

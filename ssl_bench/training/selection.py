@@ -1,4 +1,4 @@
-"""Which weights of a training are scored: the last ones, or those after the epoch with the lowest training loss."""
+"""Selects the weights to score: the last, or those after the epoch with the lowest training loss."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Selection:
         self.best: dict[str, Tensor] = {}
 
     def close_step(self, loss: Tensor, iteration: int, method: nn.Module) -> None:
-        """Take in the loss of an iteration's last update; at the end of the best epoch keep the weights."""
+        """Add the loss of an iteration's last update; at the end of the best epoch, keep the weights."""
         if not self.by_loss:
             return
         self.epoch_loss += loss
@@ -51,11 +51,11 @@ class Selection:
         return self.best_loss if self.best else None
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs of it."""
+        """State for a checkpoint."""
         return {"epoch_loss": self.epoch_loss, "best_loss": self.best_loss, "best": self.best}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state in a checkpoint."""
         self.best_loss = state["best_loss"]
         self.epoch_loss.copy_(state["epoch_loss"])
         self.best = {key: value.cpu() for key, value in state["best"].items()}

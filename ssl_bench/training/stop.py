@@ -14,8 +14,8 @@ TIME_IS_UP = 0  # in a signal's place
 class StopSignal:
     """Within `with`, the first SIGINT or SIGTERM sets `signal_number`; a second SIGINT stops at once.
 
-    After `deadline`, a value of the monotonic clock, `signal_number` is TIME_IS_UP. Python lets the main thread alone
-    handle signals: in another thread, the deadline is all that stops.
+    After `deadline`, a value of the monotonic clock, `signal_number` is TIME_IS_UP. Python handles signals in the main
+    thread only; in another thread, only the deadline applies.
     """
 
     def __init__(self, deadline: float | None = None) -> None:
@@ -25,7 +25,7 @@ class StopSignal:
 
     @property
     def signal_number(self) -> int | None:
-        """Why to stop; None: go on."""
+        """The signal to stop for; None to continue."""
         is_late = self.deadline is not None and time.monotonic() >= self.deadline
         return TIME_IS_UP if self._number is None and is_late else self._number
 

@@ -1,4 +1,4 @@
-"""Trains and scores one run to its end, or records why it could not go on."""
+"""Trains and scores one run, or records why it failed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ssl_bench.training.waiting import Display
 def train(
     job: Job, folder: RunFolder, device: torch.device, stop: StopSignal, display: Display, provenance: dict[str, Any]
 ) -> None:
-    """Train and score one run to its end, going on from its last checkpoint (hold the run's claim).
+    """Train and score one run, continuing from its last checkpoint (hold the run's claim).
 
     Raises:
         InterruptedRunError: `stop` was set; the checkpoint is written.
@@ -51,7 +51,7 @@ def train(
 
 
 def _require_same_source(folder: RunFolder, provenance: dict[str, Any]) -> None:
-    """A run never goes on with another text of its method or network than it began with."""
+    """Refuse to continue a run with another version of its method's or network's file."""
     index = folder.checkpoint_index
     begun = (folder.read() or {}).get("provenance", {})
     for what in ("method", "network"):

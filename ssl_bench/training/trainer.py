@@ -64,7 +64,7 @@ class Trainer:
         ]
 
     def run(self, stop: StopSignal, display: Display) -> None:
-        """Train from the current iteration to the last; a checkpoint at the end even so, since scoring follows."""
+        """Train from the current iteration to the last, and write a checkpoint at the end, before scoring."""
         stream = self.open_stream()
         display.start("training", self.iteration, self.job.iterations)
         self.method.train()
@@ -98,7 +98,7 @@ class Trainer:
         )  # fmt: skip
 
     def iterate(self, stream: BatchStream) -> None:
-        """One iteration: its batch, its updates, its row of the curves. Nothing waits for the device between rows."""
+        """Run one iteration: batch, updates, curve row. Nothing blocks on the device between rows."""
         torch.manual_seed(derive_seed(self.job.spec.seed, "step", self.iteration))
         batch = stream.batch(self.iteration)
         self.iteration += 1
@@ -108,7 +108,7 @@ class Trainer:
         self.selection.close_step(losses[-1], self.iteration, self.method)
 
     def _updates(self, batch: Batch, progress: Progress) -> Iterator[Tensor]:
-        """Step the optimiser for each of the method's updates; yields their losses, without gradient."""
+        """Step the optimiser for each of the method's updates; yields their losses without gradient."""
         generator = self.method.updates(batch, progress)
         row = self.curves.open_row(progress)
         while True:
@@ -131,7 +131,7 @@ class Trainer:
             raise RunFailedError(f"{error}; {self._last_good()}") from None
 
     def checkpoint(self) -> None:
-        """Write everything a resume needs: iteration, weights and buffers, the optimiser's state, open sums."""
+        """Write the state that a resume needs: iteration, weights and buffers, optimiser, curves, selection."""
         try:
             self.curves.require_finite()
             self._require_finite_weights()
@@ -150,13 +150,13 @@ class Trainer:
         write_csv(self.folder.curves, *self.curves.table())
 
     def _require_finite_weights(self) -> None:
-        """An update can spoil weights whose loss was still finite."""
+        """Check that the last update left finite weights."""
         for name, value in self.method.state_dict().items():
             if value.is_floating_point() and not bool(value.isfinite().all()):
                 raise FloatingPointError(f"not finite after iteration {self.iteration}: {name}")
 
     def restore(self, content: bytes) -> None:
-        """Go on from a checkpoint."""
+        """Restore the state in a checkpoint."""
         state = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -170,7 +170,7 @@ class Trainer:
 
     @property
     def peak_memory(self) -> float | None:
-        """The largest of this process and those before it, in MiB; None on a CPU."""
+        """Peak memory over all processes that trained the run, in MiB; None on a CPU."""
         return max((own for own in (self.memory_before, peak_memory(self.device)) if own is not None), default=None)
 
     def _note(self, watch: Watch, stop: StopSignal, display: Display) -> None:
@@ -184,7 +184,7 @@ class Trainer:
         watch.note(self.iteration, rows)
 
     def _take_moments(self) -> None:
-        """Keep what Figure 5 shows. The file is there before any later checkpoint, so a resume need not know of it."""
+        """Write the maps for Figure 5. The file precedes any later checkpoint, so a resume does not need it."""
         job = self.job
         moments = take_moments(self.method, job.dataset, job.splits, job.spec, self.iteration, self.device)
         if moments:

@@ -21,7 +21,7 @@ IMAGES = 2
 
 
 def moment_iterations(iterations: int) -> tuple[int, int]:
-    """Early, after a tenth of training, and late, at its end."""
+    """Return the iterations of the maps: after a tenth of training, and at its end."""
     return max(1, iterations // 10), iterations
 
 
@@ -29,10 +29,10 @@ def moment_iterations(iterations: int) -> tuple[int, int]:
 def take_moments(
     method: SSLMethod, dataset: Dataset, splits: Splits, spec: RunSpec, iteration: int, device: torch.device
 ) -> list[Moment]:
-    """Show the method two unlabelled training images, drawn by their ids, without augmentation and in evaluation mode.
+    """Take the method's uncertainty maps of two unlabelled training images, drawn by id, without augmentation.
 
-    Of a volume it sees the patch in its centre, and its middle slice is kept. Empty for a method that mixes nothing by
-    uncertainty. Leaves the method in training mode.
+    The method is in evaluation mode, and in training mode afterwards. Of a volume the central patch is used and its
+    middle slice kept. Empty for a method that does not mix images by uncertainty.
     """
     if type(method).snapshot is SSLMethod.snapshot:
         return []  # without reading any image

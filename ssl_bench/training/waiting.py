@@ -1,4 +1,4 @@
-"""What training and scoring tell the person who waits."""
+"""The interface through which training and scoring report progress."""
 
 from __future__ import annotations
 

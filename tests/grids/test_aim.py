@@ -108,14 +108,14 @@ def test_the_runs_of_an_exhibit_are_those_of_the_paper(name: str) -> None:
 
 def test_table_5_asks_for_every_k_and_r_of_umix() -> None:
     found = [place for row in places(load_grid("table", "5"), Target(), METHODS) for place in row if place is not None]
-    assert [(p.cell.hyperparameters["r"], p.cell.hyperparameters["k"]) for p in found] == [
+    assert [(p.wanted.hyperparameters["r"], p.wanted.hyperparameters["k"]) for p in found] == [
         (r, k) for r in (16, 4, 8) for k in (1, 2, 3, 4, 5)
     ]
 
 
 def test_the_u_net_row_asks_for_the_released_codes_u_net_and_the_other_for_the_papers_network() -> None:
     networks = {
-        row.title: place.cell.protocol.network  # type: ignore[union-attr]
+        row.title: place.wanted.protocol.network  # type: ignore[union-attr]
         for row, (place, _) in zip(
             load_grid("table", "1").rows, places(load_grid("table", "1"), Target(), METHODS), strict=True
         )
@@ -167,9 +167,9 @@ def test_settings_go_to_the_methods_that_know_them_and_never_over_the_grids_own(
             for column, place in zip(grid.columns, own, strict=True):
                 if place is None:
                     continue
-                assert place.cell.protocol.iterations == 7
-                assert place.cell.protocol.network == row.settings.get("network", others)
-                assert place.cell.hyperparameters.get("k") == (
+                assert place.wanted.protocol.iterations == 7
+                assert place.wanted.protocol.network == row.settings.get("network", others)
+                assert place.wanted.hyperparameters.get("k") == (
                     None if place.method != "ucmt" else column.settings.get("k", 3)
                 )
 
@@ -253,7 +253,7 @@ rows = [{ title = "as it is", method = "mt" }, { title = "slow", method = "mt", 
     assert (grid.name, grid.label, grid.option) == ("Table decays", "decays", str(card))
     aimed = aim(grid, Target(), METHODS)
     assert (aimed.name, aimed.option) == (grid.name, grid.option)
-    assert [place.cell.protocol.ema_decay for (place,) in places(aimed, Target(), METHODS) if place] == [0.99, 0.999]
+    assert [place.wanted.protocol.ema_decay for (place,) in places(aimed, Target(), METHODS) if place] == [0.99, 0.999]
     with pytest.raises(UserError, match=r"--figure: .*decays.toml is a table \(kind = 'table'\)"):
         load_grid("figure", str(card))
     with pytest.raises(UserError, match=r"--table: .*; found no file nowhere.toml"):
@@ -263,7 +263,7 @@ rows = [{ title = "as it is", method = "mt" }, { title = "slow", method = "mt", 
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "benchmarks/studies").glob("*.toml")), ids=lambda path: path.stem)
 def test_the_studies_are_tables_of_different_runs(path: Path) -> None:
     aimed = aim(load_grid("table", str(path)), Target(protocol="mini"), METHODS)
-    cells = [place.cell for row in places(aimed, Target(protocol="mini"), METHODS) for place in row if place]
+    cells = [place.wanted for row in places(aimed, Target(protocol="mini"), METHODS) for place in row if place]
     assert len({str(cell) for cell in cells}) == len(cells)
 
 
@@ -273,7 +273,7 @@ def test_every_row_of_the_study_reaches_the_weight_that_it_is_about() -> None:
     for row in places(aimed, target, METHODS):
         for place in filter(None, row):
             assert place.protocol == "mini"
-            protocol = place.cell.protocol.resolved(place.benchmark, 800, "cpu")
+            protocol = place.wanted.protocol.resolved(place.benchmark, 800, "cpu")
             assert protocol.iterations is not None
             length = protocol.iterations_per_epoch(800) * (
                 0 if protocol.rampup_epochs == "run" else protocol.rampup_epochs

@@ -12,7 +12,7 @@ from ssl_bench.cards import all_grids, load_benchmark, load_grid
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target, make_target
 from ssl_bench.grids.missing import estimated_seconds, lacking, requests, require_one_precision, wanted_runs
-from ssl_bench.reporting.gather import View
+from ssl_bench.reporting.gather import ShownOptions
 from ssl_bench.reporting.missing_runs import lack_table
 from ssl_bench.reporting.tables import paper_table
 from ssl_bench.store import Store
@@ -51,7 +51,7 @@ def test_an_upper_line_that_is_begun_is_wanted_whole(store: Store) -> None:
     assert lacks_of(store, ("table", 4)) == []
     write_run(store, "supervised", 1, [0.5], labeled=1815)
     assert lacks_of(store, ("table", 4)) == ["supervised 100% 2"]
-    found = paper_table(load_grid("table", "4"), MINI, store.runs(), METHODS, View())
+    found = paper_table(load_grid("table", "4"), MINI, store.runs(), METHODS, ShownOptions())
     (command,) = found.missing
     assert "--methods supervised --dataset isic --labeled 100% --protocol mini --seeds 1,2" in command
     write_run(store, "supervised", 2, [0.5], labeled=1815)

@@ -17,14 +17,14 @@ from PIL import Image
 from torch import nn
 
 from ssl_bench.cards import ImageProtocol, VolumeProtocol, load_protocol
-from ssl_bench.errors import UserError
+from ssl_bench.errors import RunFailedError, UserError
 from ssl_bench.method import find_method, load_methods
 from ssl_bench.method import registry as methods_module
 from ssl_bench.networks import build_network, find_network, require_sides, weights
 from ssl_bench.networks import registry as module
 from ssl_bench.reporting.notes import origin
 from ssl_bench.store import Store
-from ssl_bench.training import trainer as train_module
+from ssl_bench.training import train as train_module
 from ssl_bench.training.provenance import provenance
 
 load_methods()
@@ -41,17 +41,6 @@ from ssl_bench.networks import Build, register_network
 def plain(wanted: Build) -> nn.Module:
     convolution = nn.Conv2d if wanted.protocol.dimensions == 2 else nn.Conv3d
     return convolution(wanted.channels, wanted.classes, 3, padding=1)
-"""
-
-
-FAULTY = """
-
-class Faulty(nn.Conv2d):
-    calls = 0
-
-    def forward(self, images):
-        self.calls += 1
-        return super().forward(images) / (self.calls < 4 or 1 / 0)
 """
 
 
@@ -350,14 +339,14 @@ def test_networks_of_installed_packages_are_found(
 def test_a_run_does_not_go_on_with_another_text_of_its_network(
     folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", 0.0)
-    text = FILE.replace("return convolution(", "return Faulty(") + FAULTY
-    (folder / "plain.py").write_text(text)
-    words = ["--methods", "supervised", "--iterations", "5", "--set", "network=plain", "--methods-dir", folder]
-    code, _, err = call("run", *RUN, *words)
-    assert code == 1, err
-    assert list(Path("results").rglob("checkpoint-*.pt"))
-    (folder / "plain.py").write_text(text + "# edited")
+    def fail(*args: Any) -> None:
+        raise RunFailedError("stopped before its end")
+
+    words = ["--set", "network=plain", "--methods-dir", folder]
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "finish", fail)
+        assert call("run", *RUN, *words)[0] == 1
+    (folder / "plain.py").write_text(FILE + "# edited")
     code, _, err = call("run", *RUN, *words)
     assert code == 2
     assert "the network's file has changed since this run began" in err

@@ -19,10 +19,10 @@ from matplotlib.text import Text
 from PIL import Image
 
 from ssl_bench.reporting.draw import (
-    Example,
     Line,
     Panel,
-    UncertaintyExample,
+    PicturedCase,
+    PicturedMoments,
     example_figure,
     line_figure,
     render,
@@ -160,10 +160,10 @@ def test_an_empty_panel_says_no_run() -> None:
 # --------------------------------------------------------------------------------------------------------- pictures
 
 
-def example(label: str = "data\ncase", classes: int = 2, shape: tuple[int, int] = (20, 30)) -> Example:
+def example(label: str = "data\ncase", classes: int = 2, shape: tuple[int, int] = (20, 30)) -> PicturedCase:
     masks = [RNG.integers(0, classes, shape).astype(np.uint8) for _ in range(3)]
     image = RNG.integers(0, 256, (*shape, 3)).astype(np.uint8)
-    return Example(label, image, masks[0], (masks[1], None, masks[2]), ("81.2", "", "7.0"))
+    return PicturedCase(label, image, masks[0], (masks[1], None, masks[2]), ("81.2", "", "7.0"))
 
 
 DRAWN = example()
@@ -187,7 +187,7 @@ def test_an_example_shows_its_pictures_titles_and_scores_and_no_run_where_there_
 def test_the_truths_border_lies_on_each_prediction() -> None:
     truth = np.zeros((20, 20), np.uint8)
     truth[5:15, 5:15] = 1
-    one = Example("x", np.zeros((20, 20), np.uint8), truth, (np.zeros((20, 20), np.uint8),), ("0.0",))
+    one = PicturedCase("x", np.zeros((20, 20), np.uint8), truth, (np.zeros((20, 20), np.uint8),), ("0.0",))
     axes = example_figure(["MT"], [one]).axes
     (border,) = axes[1].collections
     points = np.concatenate([path.vertices for path in border.get_paths()])
@@ -199,13 +199,13 @@ def test_the_truths_border_lies_on_each_prediction() -> None:
 @pytest.mark.parametrize("value", [0, 1])
 def test_a_truth_without_a_border_is_no_error(value: int) -> None:
     mask = np.full((8, 8), value, np.uint8)
-    figure = example_figure(["MT"], [Example("x", np.zeros((8, 8), np.uint8), mask, (mask,), ("",))])
+    figure = example_figure(["MT"], [PicturedCase("x", np.zeros((8, 8), np.uint8), mask, (mask,), ("",))])
     assert render(figure, "png")
 
 
 def test_classes_have_different_colours_whatever_is_in_a_mask() -> None:
     masks = [np.full((4, 4), value, np.uint8) for value in (0, 1, 2)]
-    one = Example(
+    one = PicturedCase(
         "x", np.zeros((4, 4), np.uint8), np.arange(16, dtype=np.uint8).reshape(4, 4) % 3, tuple(masks), ("",) * 3
     )
     axes = example_figure(["a", "b", "c"], [one]).axes
@@ -217,7 +217,7 @@ def test_classes_have_different_colours_whatever_is_in_a_mask() -> None:
 
 def test_no_class_has_the_borders_colour() -> None:
     mask = np.repeat(np.arange(7, dtype=np.uint8), 2)[None].repeat(4, axis=0)
-    axes = example_figure(["a"], [Example("x", np.zeros((4, 14), np.uint8), mask, (mask,), ("",))]).axes
+    axes = example_figure(["a"], [PicturedCase("x", np.zeros((4, 14), np.uint8), mask, (mask,), ("",))]).axes
     (image,) = axes[1].get_images()
     colours = {to_hex(colour) for colour in image.cmap(image.norm(np.arange(7)))}
     assert len(colours) == 7
@@ -232,7 +232,7 @@ def test_words_of_rows_of_all_shapes_keep_apart(count: int) -> None:
     for label, shape in zip(labels, shapes, strict=True):
         mask = RNG.integers(0, 2, shape).astype(np.uint8)
         predictions = tuple(None if i == 1 else mask for i in range(count))
-        examples.append(Example(label, mask, mask, predictions, ("100.0",) * count))
+        examples.append(PicturedCase(label, mask, mask, predictions, ("100.0",) * count))
     for rows in (examples, examples[3:4]):
         figure = example_figure(METHODS[-count:], rows)
         assert_tidy(figure)
@@ -245,7 +245,7 @@ def test_words_of_rows_of_all_shapes_keep_apart(count: int) -> None:
 def test_words_beside_uncertainty_maps_keep_apart(stages: int) -> None:
     shapes = [(20, 30), (40, 20), (16, 16)]
     examples = [
-        UncertaintyExample(
+        PicturedMoments(
             "kvasir\ncju0qkwl35piu0993l0dewei2",
             np.zeros(shape, np.uint8),
             tuple((f"iteration {30000 * (i + 1)}", *[np.zeros(shape)] * 3) for i in range(stages)),
@@ -257,11 +257,11 @@ def test_words_beside_uncertainty_maps_keep_apart(stages: int) -> None:
 
 
 def test_rows_of_other_iterations_have_titles_of_their_own() -> None:
-    def row(*iterations: int) -> UncertaintyExample:
+    def row(*iterations: int) -> PicturedMoments:
         maps = [np.zeros((8, 8))] * 3
-        return UncertaintyExample("x", np.zeros((8, 8), np.uint8), tuple((f"iteration {i}", *maps) for i in iterations))
+        return PicturedMoments("x", np.zeros((8, 8), np.uint8), tuple((f"iteration {i}", *maps) for i in iterations))
 
-    def titles(*rows: UncertaintyExample) -> list[list[str]]:
+    def titles(*rows: PicturedMoments) -> list[list[str]]:
         figure = uncertainty_figure(rows)
         assert_tidy(figure)
         columns = 1 + 3 * max(len(one.stages) for one in rows)
@@ -279,7 +279,7 @@ def test_uncertainty_maps_stand_in_their_order_on_one_scale_with_their_means() -
     maps = [RNG.uniform(0, 0.5, (16, 16)) for _ in range(4)]
     image, early, late = (RNG.integers(0, 256, (16, 16, 3)).astype(np.uint8) for _ in range(3))
     stages = (("iteration 3", maps[0], early, maps[1]), ("iteration 30", maps[2], late, maps[3]))
-    figure = uncertainty_figure([UncertaintyExample("x", image, stages), UncertaintyExample("y", image, stages[:1])])
+    figure = uncertainty_figure([PicturedMoments("x", image, stages), PicturedMoments("y", image, stages[:1])])
     axes = np.array(figure.axes[:14]).reshape(2, 7)
     for axis, shown in zip(axes[0], (image, maps[0], early, maps[1], maps[2], late, maps[3]), strict=True):
         assert np.array_equal(pictures(axis)[0], shown)
@@ -322,9 +322,9 @@ from ssl_bench.reporting.draw import *
 rng = np.random.default_rng(3)
 lines = Panel("t", "x", "y", (Line("MT", np.arange(5.0), rng.random((3, 5))),))
 mask = (rng.random((20, 30)) > 0.5).astype(np.uint8)
-examples = [Example("a", (255 * rng.random((20, 30, 3))).astype(np.uint8), mask, (mask,), ("1.0",))]
+examples = [PicturedCase("a", (255 * rng.random((20, 30, 3))).astype(np.uint8), mask, (mask,), ("1.0",))]
 maps = rng.random((16, 16))
-moments = [UncertaintyExample("a", mask, (("i", maps, mask, maps),))]
+moments = [PicturedMoments("a", mask, (("i", maps, mask, maps),))]
 for figure in (line_figure([lines, lines]), example_figure(["MT"], examples), uncertainty_figure(moments)):
     for kind in ("png", "svg", "pdf"):
         print(hashlib.sha256(render(figure, kind)).hexdigest())

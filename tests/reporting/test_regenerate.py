@@ -27,13 +27,12 @@ from ssl_bench.launch.inprocess import run_all
 from ssl_bench.method import load_methods
 from ssl_bench.reporting import figures as figures_module
 from ssl_bench.reporting import publish
-from ssl_bench.reporting.draw import Example, Panel, UncertaintyExample
+from ssl_bench.reporting.draw import Panel, PicturedCase, PicturedMoments
 from ssl_bench.reporting.figures import FigureReport, paper_figure
-from ssl_bench.reporting.gather import View
+from ssl_bench.reporting.gather import ShownOptions
 from ssl_bench.reporting.publish import write_files, write_html
 from ssl_bench.reporting.tables import TableReport, paper_table
-from ssl_bench.store import Example as Kept
-from ssl_bench.store import Run, Store, write_pictures
+from ssl_bench.store import Example, Run, Store, write_pictures
 from ssl_bench.training.plan import plan_runs
 
 METHODS = load_methods()
@@ -90,7 +89,7 @@ def regenerate(runs: Sequence[Run], target: Target = DEMO) -> list[TableReport |
     reports: list[TableReport | FigureReport] = []
     for grid in all_grids():
         make = paper_table if grid.exhibit == "table" else paper_figure
-        reports.append(make(grid, target, runs, METHODS, View()))
+        reports.append(make(grid, target, runs, METHODS, ShownOptions()))
     return reports
 
 
@@ -183,7 +182,7 @@ def test_the_site_has_a_page_for_every_exhibit_and_every_run_behind_one_and_the_
 def test_a_table_of_ones_own_may_be_called_anything(tmp_path: Path) -> None:
     card = tmp_path / "My_Täble (new).toml"
     card.write_text((BENCHMARKS_DIR / "tables/table-4.toml").read_text())
-    table = paper_table(load_grid("table", str(card)), DEMO, [], METHODS, View())
+    table = paper_table(load_grid("table", str(card)), DEMO, [], METHODS, ShownOptions())
     (page,) = {path.name for path in write_files(table, tmp_path / "files") if path.suffix == ".md"}
     assert re.fullmatch(r"table-my-t-ble-new-[0-9a-f]{6}\.md", page)
     write_html([table], tmp_path / "site")
@@ -196,7 +195,7 @@ def test_tables_of_ones_own_do_not_replace_each_other(tmp_path: Path) -> None:
     for name in ("mine", "Mine", "mine.", "mine_a", "mine-a", "Über", "über", "__", "4"):
         card = tmp_path / f"{name}.toml"
         card.write_text((BENCHMARKS_DIR / "tables/table-4.toml").read_text())
-        table = paper_table(load_grid("table", str(card)), DEMO, [], METHODS, View())
+        table = paper_table(load_grid("table", str(card)), DEMO, [], METHODS, ShownOptions())
         pages |= {path.name.lower() for path in write_files(table, tmp_path / "files") if path.suffix == ".md"}
     assert len(pages) == 9
     assert "table-4.md" not in pages  # the paper's
@@ -205,7 +204,7 @@ def test_tables_of_ones_own_do_not_replace_each_other(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_named_before_anything_is_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = paper_table(load_grid("table", "4"), DEMO, [], METHODS, View())
+    table = paper_table(load_grid("table", "4"), DEMO, [], METHODS, ShownOptions())
     (tmp_path / "file").touch()
     monkeypatch.setattr(publish, "_exhibit", lambda report: pytest.fail("drawn"))
     with pytest.raises(UserError, match=r"^--output: .*file cannot be written: File exists$"):
@@ -220,7 +219,7 @@ def test_a_folder_that_cannot_be_made_is_named_before_anything_is_drawn(
 
 
 def test_table_4_holds_the_means_and_deviations_of_the_runs_in_every_format(runs: list[Run], tmp_path: Path) -> None:
-    found = paper_table(load_grid("table", "4"), DEMO, runs, METHODS, View())
+    found = paper_table(load_grid("table", "4"), DEMO, runs, METHODS, ShownOptions())
     paths = {path.name: path.read_text() for path in write_files(found, tmp_path)}
     names = {
         "supervised": "Supervised", "mt": "MT", "cps": "CPS", "cmtv1": "CMTv1", "cmtv2": "CMTv2", "cmtv3": "CMTv3",
@@ -243,7 +242,7 @@ def test_table_4_holds_the_means_and_deviations_of_the_runs_in_every_format(runs
 
 
 def test_statistics_csv_holds_each_methods_interval_around_its_mean(runs: list[Run], tmp_path: Path) -> None:
-    found = paper_table(load_grid("table", "4"), DEMO, runs, METHODS, View())
+    found = paper_table(load_grid("table", "4"), DEMO, runs, METHODS, ShownOptions())
     rows = list(csv.DictReader(io.StringIO(found.statistics_csv)))
     methods = ["supervised", "mt", "cps", "cmtv1", "cmtv2", "cmtv3", "ucmt"]
     assert [row["method"] for row in rows] == ["supervised", *methods]  # the upper line first, with its one seed
@@ -256,7 +255,7 @@ def test_statistics_csv_holds_each_methods_interval_around_its_mean(runs: list[R
 
 
 def test_table_1_has_the_u_net_in_its_own_row_and_asks_for_what_is_missing(runs: list[Run]) -> None:
-    found = paper_table(load_grid("table", "1"), DEMO, runs, METHODS, View())
+    found = paper_table(load_grid("table", "1"), DEMO, runs, METHODS, ShownOptions())
     (table,) = (one for one in found.tables if "ORACLE" not in one.title)
     cells = {str(row[0]): str(row[table.headings.index("demo (synthetic lesions) 5% DSC [%]")]) for row in table.rows}
     (unet,) = [run for run in runs if getattr(run.spec.protocol, "network", "") == "unet-small"]
@@ -271,7 +270,7 @@ def test_table_1_has_the_u_net_in_its_own_row_and_asks_for_what_is_missing(runs:
 
 
 def test_table_3_is_filled_from_volumes_with_four_metrics(runs: list[Run]) -> None:
-    found = paper_table(load_grid("table", "3"), DEMO3D, runs, METHODS, View())
+    found = paper_table(load_grid("table", "3"), DEMO3D, runs, METHODS, ShownOptions())
     table = found.tables[0]
     (run,) = [run for run in runs if (run.spec.benchmark, run.spec.method) == ("demo3d", "uamt")]
     (line,) = [row for row in table.rows if row[0] == "UA-MT"]
@@ -282,7 +281,7 @@ def test_table_3_is_filled_from_volumes_with_four_metrics(runs: list[Run]) -> No
 
 
 def test_table_5_finds_each_setting(runs: list[Run]) -> None:
-    table = paper_table(load_grid("table", "5"), DEMO, runs, METHODS, View()).tables[0]
+    table = paper_table(load_grid("table", "5"), DEMO, runs, METHODS, ShownOptions()).tables[0]
     rows = {str(row[0]): [str(one) for one in row[1:6]] for row in table.rows}
     means = [naive_mean(run) for run in find(runs, "ucmt", 15, k=2, r=16)]
     assert rows["UCMT, 1/16"] == ["no run", text(means), "no run", "no run", "no run"]
@@ -291,7 +290,7 @@ def test_table_5_finds_each_setting(runs: list[Run]) -> None:
 
 
 def test_the_oracle_stands_below_the_table_of_the_runs_that_scored_on_the_way(runs: list[Run]) -> None:
-    _, oracle = paper_table(load_grid("table", "4"), DEMO, runs, METHODS, View()).tables
+    _, oracle = paper_table(load_grid("table", "4"), DEMO, runs, METHODS, ShownOptions()).tables
     (run,) = [run for run in runs if run.spec.protocol.score_every == 3]
     curve = list(csv.DictReader((run.path / "test_curve.csv").open()))
     assert [row["iteration"] for row in curve] == ["3", "6"]
@@ -304,7 +303,7 @@ def test_the_oracle_stands_below_the_table_of_the_runs_that_scored_on_the_way(ru
 
 @pytest.mark.parametrize("grid", all_grids(), ids=lambda grid: grid.name)
 def test_under_every_exhibit_stands_where_its_numbers_come_from(grid: Any, runs: list[Run]) -> None:
-    found = (paper_table if grid.exhibit == "table" else paper_figure)(grid, DEMO, runs, METHODS, View())
+    found = (paper_table if grid.exhibit == "table" else paper_figure)(grid, DEMO, runs, METHODS, ShownOptions())
     notes = " ".join(
         found.notes if isinstance(found, FigureReport) else [note for table in found.tables for note in table.notes]
     )
@@ -325,7 +324,7 @@ def drawn(number: int, runs: Sequence[Run], name: str, target: Target = DEMO) ->
     original = getattr(figures_module, name)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures_module, name, lambda *arguments: given.append(arguments) or original(*arguments))
-        paper_figure(load_grid("figure", str(number)), target, runs, METHODS, View())
+        paper_figure(load_grid("figure", str(number)), target, runs, METHODS, ShownOptions())
     return given[0]
 
 
@@ -361,7 +360,7 @@ def test_figure_4_shows_each_methods_mask_of_the_same_cases_with_its_score(runs:
     titles, examples = drawn(4, runs, "example_figure")
     assert titles == ["Supervised", "MT", "CPS", "CMT", "UCMT"]
     assert len(examples) == 2
-    example: Example
+    example: PicturedCase
     for example in examples:
         case = example.label.splitlines()[1]
         methods = ("supervised", "mt", "cps", "cmtv3", "ucmt")
@@ -378,10 +377,10 @@ def test_figure_4_shows_each_methods_mask_of_the_same_cases_with_its_score(runs:
 def test_figure_4_says_which_score_its_numbers_are(tmp_path: Path) -> None:
     store, mask = Store(tmp_path), np.zeros((4, 4), np.uint8)
     spec = write_run(store, "mt", 1, [3.5], metric="95hd")
-    picture = Kept("0", "drawn", 0, np.zeros((4, 4, 3), np.uint8), mask, mask)
+    picture = Example("0", "drawn", 0, np.zeros((4, 4, 3), np.uint8), mask, mask)
     write_pictures(store.folder(spec).path / "examples.npz", [picture])
     target = Target(dataset="isic", labeled=("5%",), protocol="mini", settings={"metrics": ["95hd"]})
-    found = paper_figure(load_grid("figure", "4"), target, store.runs(), METHODS, View())
+    found = paper_figure(load_grid("figure", "4"), target, store.runs(), METHODS, ShownOptions())
     assert any("a number is the case's 95HD [px], a line the truth's border" in note for note in found.notes)
     assert "3.5" in [axis.get_xlabel() for axis in found.figure.axes]
 
@@ -390,7 +389,7 @@ def test_figure_5_shows_uncertainty_early_and_late(runs: list[Run]) -> None:
     for target, sides in ((DEMO, (32, 32)), (DEMO3D, (16, 16))):
         (examples,) = drawn(5, runs, "uncertainty_figure", target)
         assert len(examples) == 2
-        example: UncertaintyExample
+        example: PicturedMoments
         for example in examples:
             last = 4 if target is DEMO else 1  # UCMT updates twice an iteration
             assert [stage[0] for stage in example.stages][-1] == f"iteration {last}"

@@ -21,7 +21,7 @@ from ssl_bench.cards import Split, load_benchmark, load_grid
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target
 from ssl_bench.grids.match import choose_data
-from ssl_bench.reporting.gather import View
+from ssl_bench.reporting.gather import ShownOptions
 from ssl_bench.reporting.runs import comparison_table, status_table
 from ssl_bench.reporting.scores import mean_and_deviation
 from ssl_bench.reporting.table import FORMATS, Table
@@ -36,13 +36,13 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
-def report4(store: Store | list[Run], view: View | None = None, **changes: Any) -> TableReport:
+def report4(store: Store | list[Run], view: ShownOptions | None = None, **changes: Any) -> TableReport:
     runs = store.runs() if isinstance(store, Store) else store
     asked = {"labeled": ("5%",), "protocol": "mini", "settings": {"metrics": ["dsc"]}} | changes
-    return paper_table(load_grid("table", "4"), Target(**asked), runs, METHODS, view or View())
+    return paper_table(load_grid("table", "4"), Target(**asked), runs, METHODS, view or ShownOptions())
 
 
-def table4(store: Store | list[Run], view: View | None = None, **changes: Any) -> Table:
+def table4(store: Store | list[Run], view: ShownOptions | None = None, **changes: Any) -> Table:
     return report4(store, view, **changes).tables[0]
 
 
@@ -96,7 +96,7 @@ def test_other_networks_are_shown_when_asked_for(store: Store) -> None:
     write_run(store, "mt", 1, [0.5], other=0.25)
     write_run(store, "mt", 2, [0.5], other=0.75)
     assert [row[0] for row in table4(store).rows] == TITLES
-    table = table4(store, View(all_networks=True))
+    table = table4(store, ShownOptions(all_networks=True))
     assert [row[0] for row in table.rows] == ["Supervised", "MT", "  its student2", *TITLES[2:]]
     assert measured(table)["  its student2"] == f"50.00 ± {statistics.stdev([25, 75]):.2f}"
     assert {len(row) for row in table.rows} == {len(table.header)}
@@ -432,7 +432,7 @@ def test_the_same_store_gives_the_same_bytes(store: Store, tmp_path: Path) -> No
     for method, seed, scores in runs[::-1]:
         write_run(other, method, seed, scores)
     for name, write in FORMATS.items():
-        texts = {write([table4(place, View(all_networks=True))]) for place in (store, store, other)}
+        texts = {write([table4(place, ShownOptions(all_networks=True))]) for place in (store, store, other)}
         assert len(texts) == 1, name
         assert "ucmt" in texts.pop().lower()
 
@@ -521,7 +521,7 @@ def test_rows_of_one_method_that_differ_in_their_seeds_are_said_to(store: Store,
 
     def shown() -> TableReport:
         target = Target(protocol="mini", settings={"metrics": ["dsc"]})
-        return paper_table(load_grid("table", str(card)), target, store.runs(), METHODS, View())
+        return paper_table(load_grid("table", str(card)), target, store.runs(), METHODS, ShownOptions())
 
     for k, seed in ((2, 1), (2, 2), (3, 1)):
         write_run(store, "ucmt", seed, [0.1 * k, 0.2 * k, 0.25 * k + seed / 50], hyper={"k": k, "r": 16})

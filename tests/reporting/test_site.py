@@ -16,7 +16,7 @@ import pytest
 from browser import SIZES, contrasts, open_browser, prefer, requests, resize
 
 from ssl_bench.errors import UserError
-from ssl_bench.reporting.site import Exhibit, Picture, RunPage, write_site
+from ssl_bench.reporting.site import ExhibitPage, Picture, RunPage, write_site
 from ssl_bench.reporting.table import Cell, Table
 
 HOSTILE = """<script>window.injected = 1</script>"'><img src=x onerror="injected = 1">&lt; & {{ 7 * 7 }} </title>"""
@@ -48,11 +48,11 @@ def run_page(name: str, seed: int) -> RunPage:
 
 
 EXHIBITS = (
-    Exhibit("table-4", "Table 4", "Table 4. Ablation", tables=(ABLATION, replace(ABLATION, title="Statistics"))),
-    Exhibit(
+    ExhibitPage("table-4", "Table 4", "Table 4. Ablation", tables=(ABLATION, replace(ABLATION, title="Statistics"))),
+    ExhibitPage(
         "figure-1", "Figure 1", "Figure 1. Curves", pictures=(Picture("Curves", "figure-1", {"png": PNG, "svg": SVG}),)
     ),
-    Exhibit(
+    ExhibitPage(
         "figure-4", "Figure 4", "Figure 4. Cases", pictures=(Picture("Cases", "figure-4", {"pdf": b"f", "png": PNG}),)
     ),
 )
@@ -66,7 +66,7 @@ HOSTILE_TABLE = Table(
     ],
     notes=[f"n{HOSTILE}", f"`{LONG}`"],
 )
-HOSTILE_EXHIBIT = Exhibit(
+HOSTILE_EXHIBIT = ExhibitPage(
     "hostile",
     f"l{HOSTILE}",
     f"e{HOSTILE}",
@@ -315,7 +315,7 @@ def test_a_name_that_is_no_file_name_or_is_taken_is_refused(tmp_path: Path, name
     if name != "index":
         pictures = (Picture("p", "0a1b", {"svg": SVG}), Picture("p", name, {"svg": SVG}))
         with pytest.raises(ValueError, match="expected"):
-            write_site(tmp_path, "Report", OVERVIEW, (Exhibit("figure-1", "Figure 1", "f", pictures=pictures),), ())
+            write_site(tmp_path, "Report", OVERVIEW, (ExhibitPage("figure-1", "Figure 1", "f", pictures=pictures),), ())
     assert not contents(tmp_path)
 
 
@@ -326,7 +326,7 @@ def test_a_picture_that_cannot_be_shown_is_refused(tmp_path: Path, files: dict[s
             tmp_path,
             "Report",
             OVERVIEW,
-            (Exhibit("figure-1", "Figure 1", "f", pictures=(Picture("p", "p", files),)),),
+            (ExhibitPage("figure-1", "Figure 1", "f", pictures=(Picture("p", "p", files),)),),
             (),
         )
 

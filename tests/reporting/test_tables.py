@@ -16,7 +16,7 @@ from ssl_bench.cards import load_benchmark, load_grid
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target, aim, places, upper_line
 from ssl_bench.reporting import published as published_module
-from ssl_bench.reporting.gather import View
+from ssl_bench.reporting.gather import ShownOptions
 from ssl_bench.reporting.published import differences
 from ssl_bench.reporting.table import Cell, Table
 from ssl_bench.reporting.tables import TableReport, paper_table
@@ -31,9 +31,9 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path)
 
 
-def report(store: Store, number: int = 4, view: View | None = None, **target: Any) -> TableReport:
+def report(store: Store, number: int = 4, view: ShownOptions | None = None, **target: Any) -> TableReport:
     asked = {"protocol": "mini", "settings": {"metrics": ["dsc"]}} | target
-    return paper_table(load_grid("table", str(number)), Target(**asked), store.runs(), METHODS, view or View())
+    return paper_table(load_grid("table", str(number)), Target(**asked), store.runs(), METHODS, view or ShownOptions())
 
 
 def records(found: TableReport, metric: str = "DSC [%]") -> dict[str, dict[str, str]]:
@@ -187,7 +187,7 @@ def test_costs_say_what_they_are_of(store: Store) -> None:
     write_run(store, "mt", 1, [0.5])
     grid, target = load_grid("table", "4"), Target(protocol="mini", settings={"metrics": ["dsc"]})
     for costs in (True, False):
-        notes = " ".join(paper_table(grid, target, store.runs(), METHODS, View(costs=costs)).tables[0].notes)
+        notes = " ".join(paper_table(grid, target, store.runs(), METHODS, ShownOptions(costs=costs)).tables[0].notes)
         assert ("Costs: parameters of all networks of a run" in notes) == costs
 
 
@@ -321,7 +321,7 @@ def test_rows_copied_from_other_papers_are_never_compared(store: Store) -> None:
 def test_costs_are_those_of_all_networks_and_of_a_mean_run(store: Store) -> None:
     for seed, seconds in ((1, 3600.0), (2, 1800.0)):
         write_run(store, "mt", seed, [0.5], seconds=seconds)
-    table = report(store, view=View(costs=True)).tables[0]
+    table = report(store, view=ShownOptions(costs=True)).tables[0]
     line = [str(one) for one in next(row for row in table.rows if row[0] == "MT")]
     assert line[-4:] == ["3.00", "300", "0.750", "—"]
 
@@ -332,7 +332,7 @@ def test_auxiliary_decoders_are_among_the_parameters(store: Store) -> None:
     record = json.loads(path.read_text())
     record["result"]["auxiliary_parameters"] = 2_000_000
     path.write_text(json.dumps(record))
-    table = report(store, view=View(costs=True)).tables[0]
+    table = report(store, view=ShownOptions(costs=True)).tables[0]
     assert str(cell(table, "MT", table.headings[-4])) == "5.00"
 
 
@@ -360,7 +360,7 @@ def test_of_two_runs_that_trained_alike_the_one_that_scored_on_the_way_is_shown(
 
 def test_an_empty_store_prints_every_published_number_and_the_commands(store: Store) -> None:
     for number, count in ((1, 14), (2, 28), (3, 80), (4, 7), (5, 15)):
-        found = paper_table(load_grid("table", str(number)), Target(), store.runs(), METHODS, View())
+        found = paper_table(load_grid("table", str(number)), Target(), store.runs(), METHODS, ShownOptions())
         cells = [str(one) for table in found.tables for row in table.rows for one in row]
         assert sum(one.rstrip("†").replace(".", "").isdigit() and "." in one for one in cells) == count
         commands = [note for note in found.tables[-1].notes if note.startswith("missing runs")]
@@ -372,7 +372,7 @@ def test_an_empty_store_prints_every_published_number_and_the_commands(store: St
 def test_the_command_for_all_that_is_missing_wants_the_seeds_and_the_data_that_are_there(store: Store) -> None:
     for seed in (4, 5):
         write_run(store, "mt", seed, [0.5, 0.7])
-    notes = report(store, view=View(data="ff")).tables[-1].notes
+    notes = report(store, view=ShownOptions(data="ff")).tables[-1].notes
     (note,) = [note for note in notes if note.startswith("missing runs: all")]
     assert "`ssl-bench reproduce --table 4 --protocol mini --seeds 4,5 --data ff --set" in note
 

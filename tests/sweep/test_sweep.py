@@ -20,7 +20,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.store import Store
 from ssl_bench.sweep.definition import Sweep
 from ssl_bench.sweep.show import plot, sweep_table
-from ssl_bench.sweep.space import Choices, Integers, Reals, extremes, grid, parse_parameters
+from ssl_bench.sweep.space import Choices, Integers, Reals, combinations, extremes, parse_parameters
 from ssl_bench.sweep.study import Study, find_study, open_storage
 
 # ----------------------------------------------------------------------------------------------------------- the space
@@ -68,15 +68,15 @@ def test_what_cannot_be_meant_is_said(texts: list[str], expected: str) -> None:
 
 def test_a_grid_is_every_combination_and_the_ends_show_every_value() -> None:
     parameters = parse_parameters(["k=1..3", "r=4,8"])
-    assert grid(parameters) == [{"k": k, "r": r} for k in (1, 2, 3) for r in (4, 8)]
+    assert combinations(parameters) == [{"k": k, "r": r} for k in (1, 2, 3) for r in (4, 8)]
     assert extremes(parse_parameters(["x=0.5..2", "r=4,8,16"])) == [
         {"x": 0.5, "r": 4}, {"x": 2.0, "r": 8}, {"x": 2.0, "r": 16},
     ]  # fmt: skip
     with pytest.raises(UserError, match=r"^--param: expected a grid of at most 10000 trials, found one of 10001$"):
-        grid(parse_parameters(["k=0..10000"]))
-    assert len(grid(parse_parameters(["k=1..100", "r=1..100"]))) == 10_000
+        combinations(parse_parameters(["k=0..10000"]))
+    assert len(combinations(parse_parameters(["k=1..100", "r=1..100"]))) == 10_000
     with pytest.raises(UserError, match=r"a grid needs single values such as x=0\.5,2"):
-        grid(parse_parameters(["x=0.5..2"]))
+        combinations(parse_parameters(["x=0.5..2"]))
 
 
 # ----------------------------------------------------------------------------------------------------------- the study
@@ -113,7 +113,7 @@ def test_a_grid_is_taken_once_whoever_takes_it(tmp_path: Path, url: str | None) 
     first, second = worker(tmp_path, sweep(), url), worker(tmp_path, sweep(), url)
     taken = [one.take(None) for one in (first, second, first, second, first, second)]
     chosen = [{p.name: p.suggest(trial) for p in first.sweep.parameters} for trial, _ in filter(None, taken)]
-    assert sorted(map(str, chosen)) == sorted(map(str, grid(sweep().parameters)))
+    assert sorted(map(str, chosen)) == sorted(map(str, combinations(sweep().parameters)))
     assert first.take(None) is None
     assert second.take(None) is None
 

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from ssl_bench.cards import HDF5, METRICS, Benchmark, Files, Volumes, number_of, parse_share
-from ssl_bench.data.describe.masks import _grey_levels, _is_flat, _is_flat_volume, _voxel_values
+from ssl_bench.data.describe.masks import grey_levels, is_flat, is_flat_volume, voxel_values
 from ssl_bench.data.describe.naming import (
     MASK_WORDS,
     IsFlat,
-    _data_files,
-    _holding_both,
-    _pair,
-    _patterns,
-    _quoted,
-    _sample,
+    data_files,
+    find_pair,
+    holding_both,
+    patterns_of,
+    quoted,
+    sample_of,
 )
 from ssl_bench.data.images import CaseFiles, list_cases
 from ssl_bench.data.volumes import list_volumes, read_array
@@ -46,13 +46,13 @@ def describe(folder: Path, name: str | None = None, advance: Callable[[int, int]
             lie, or a file is unreadable.
     """
     folder = folder.resolve()
-    paths, kind = _data_files(folder)
-    flat = functools.cache(_is_flat if kind == "2D images" else _is_flat_volume)
+    paths, kind = data_files(folder)
+    flat = functools.cache(is_flat if kind == "2D images" else is_flat_volume)
     layout, cases = _layout(folder, paths, kind, flat)
     masks = [case.mask for case in cases if case.mask is not None]
     unmasked = [case for case in cases if case.mask is None]
     _hold_no_stray_masks(unmasked, flat)
-    values, told = (_grey_levels if kind == "2D images" else _voxel_values)(masks, advance)
+    values, told = (grey_levels if kind == "2D images" else voxel_values)(masks, advance)
     if len(values) < 2:
         raise UserError(f"{folder}: expected masks with two or more values, found {values[0]} alone")
     found = {"masks_optional": bool(unmasked), "mask_values": tuple(values) if told else None}
@@ -70,17 +70,17 @@ def card_name(text: str) -> str:
 def _layout(folder: Path, paths: list[Path], kind: str, flat: IsFlat) -> tuple[Files | Volumes, list[CaseFiles]]:
     """Say where images and masks lie, and list the cases that the card's reader finds there."""
     pictures = kind == "2D images"
-    patterns = _patterns(folder, paths, pictures)
+    patterns = patterns_of(folder, paths, pictures)
     if kind == "HDF5 volumes":
-        images, masks = _holding_both(folder, patterns), None
+        images, masks = holding_both(folder, patterns), None
     else:
-        images, masks = _pair(folder, patterns, flat)
+        images, masks = find_pair(folder, patterns, flat)
     if pictures:
         files = Files.model_validate({"roots": ["."], "images": images, "masks": masks})
         return files, list_cases(Benchmark.model_construct(title=folder.name, files=files), folder)
     layout = Volumes.model_validate({"roots": ["."], "images": images, "masks": masks})
     _, cases = list_volumes(Benchmark.model_construct(title=folder.name, volumes=(layout,)), folder)
-    if masks is None and all(_is_normalised(case.image) for case in _sample(cases)):
+    if masks is None and all(_is_normalised(case.image) for case in sample_of(cases)):
         layout = layout.model_copy(update={"intensity": "as-is"})
     return layout, cases
 
@@ -88,7 +88,7 @@ def _layout(folder: Path, paths: list[Path], kind: str, flat: IsFlat) -> tuple[F
 def _hold_no_stray_masks(unmasked: Sequence[CaseFiles], flat: IsFlat) -> None:
     """Raise where what would be an unlabelled case is a mask that belongs to none, such as a second one of a case."""
     named = [case for case in unmasked if MASK_WORDS.search(case.id) and flat(case.image)]
-    sample = _sample(unmasked)
+    sample = sample_of(unmasked)
     if named or (sample and all(flat(case.image) for case in sample)):
         stray = (named or sample)[0].image
         raise UserError(f"{stray}: has no mask and looks like one that belongs to no image; move such files away")
@@ -142,11 +142,11 @@ def _card(
     unmasked = sum(case.mask is None for case in cases)
     masks = len(cases) - unmasked
     what = "2D images" if two else "3D volumes"
-    at = " in the same files" if layout.masks is None else f" as {_quoted(layout.masks)}"
-    lines = [f"# Found {len(cases)} {what} as {_quoted(layout.images)} and {masks} masks{at}."]
+    at = " in the same files" if layout.masks is None else f" as {quoted(layout.masks)}"
+    lines = [f"# Found {len(cases)} {what} as {quoted(layout.images)} and {masks} masks{at}."]
     lines.append(f"# Mask values: {', '.join(map(str, values[:30]))}{', ...' if len(values) > 30 else ''}.")
     if rest:
-        lines.append(f"# Not used: {len(rest)} other files, {_quoted(rest[0].relative_to(folder).as_posix())} first.")
+        lines.append(f"# Not used: {len(rest)} other files, {quoted(rest[0].relative_to(folder).as_posix())} first.")
     split_file = folder / "split.csv"
     train_ids = _train_ids(split_file)
     if split_file.is_file() and train_ids is None:
@@ -181,5 +181,5 @@ def _card(
     for heading, table in tables.items():
         lines += ["", heading] if heading else [""]
         for key, value in table.items():
-            lines.append(f"{key} = {_quoted(value)}" + (f"  # {comments[key]}" if key in comments else ""))
+            lines.append(f"{key} = {quoted(value)}" + (f"  # {comments[key]}" if key in comments else ""))
     return "\n".join(lines) + "\n"

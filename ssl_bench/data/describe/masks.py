@@ -18,18 +18,19 @@ MOST_LEVELS = 20  # a file with more different values is no mask
 MOST_CLASSES = 255  # that a card may have
 
 
-def _is_flat(path: Path) -> bool:
+def is_flat(path: Path) -> bool:
     """Whether a picture has few enough grey levels for a mask; a JPEG's artefacts are forgiven."""
     levels, _ = _histogram(path)
     return bool((levels > 0).sum() <= MOST_LEVELS) or (_is_jpeg(path) and _is_black_and_white(levels))
 
 
-def _is_flat_volume(path: Path) -> bool:
+def is_flat_volume(path: Path) -> bool:
+    """Whether a volume has few values, all of them whole numbers, as masks do."""
     values = np.unique(read_array(path, "label").array)
     return len(values) <= MOST_LEVELS and bool((values == np.rint(values)).all())
 
 
-def _grey_levels(masks: Sequence[Path], advance: Callable[[int, int], None] | None) -> tuple[list[int], bool]:
+def grey_levels(masks: Sequence[Path], advance: Callable[[int, int], None] | None) -> tuple[list[int], bool]:
     """The grey levels (of palette images: indices) in all masks, background first, and whether a card must name them.
 
     Raises:
@@ -53,7 +54,7 @@ def _grey_levels(masks: Sequence[Path], advance: Callable[[int, int], None] | No
     return values, palette or values != list(GREY)
 
 
-def _voxel_values(masks: Sequence[Path], advance: Callable[[int, int], None] | None) -> tuple[list[int], bool]:
+def voxel_values(masks: Sequence[Path], advance: Callable[[int, int], None] | None) -> tuple[list[int], bool]:
     """The values in all masks, background first, and whether a card must name them (they are not 0, 1, ...)."""
     found: set[float] = set()
     for path in _counted(masks, advance):

@@ -40,7 +40,7 @@ IsFlat = Callable[[Path], bool]  # whether a file has few enough values for a ma
 Item = TypeVar("Item")
 
 
-def _data_files(folder: Path) -> tuple[list[Path], str]:
+def data_files(folder: Path) -> tuple[list[Path], str]:
     """Find the files of a data set, in order, and say of which of the KINDS all of them are."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -68,7 +68,7 @@ def _suffix(name: str) -> str:
     return next((suffix for suffix in known if name.lower().endswith(suffix)), "")
 
 
-def _patterns(folder: Path, paths: list[Path], pictures: bool) -> Patterns:
+def patterns_of(folder: Path, paths: list[Path], pictures: bool) -> Patterns:
     """Group files by the patterns that they follow: paths that differ in the id alone.
 
     It is the name or a part of it, or a whole folder and wherever that stands again; of pictures, the pattern has no
@@ -98,7 +98,7 @@ def _parts_of_name(text: str, start: int, end: int) -> Iterator[tuple[int, int]]
         yield from ((first, last) for _, last in words[i:])
 
 
-def _pair(folder: Path, patterns: Patterns, flat: IsFlat) -> tuple[str, str]:
+def find_pair(folder: Path, patterns: Patterns, flat: IsFlat) -> tuple[str, str]:
     """Choose the patterns of images and of masks: of those that can be a pair, the two that share the most ids."""
     pairs = []
     for one, other in combinations(patterns, 2):
@@ -112,7 +112,7 @@ def _pair(folder: Path, patterns: Patterns, flat: IsFlat) -> tuple[str, str]:
         if -shared < most:
             break
         ids = sorted(patterns[images].keys() & patterns[masks].keys())
-        few = [{flat(patterns[pattern][name]) for name in _sample(ids)} for pattern in (images, masks)]
+        few = [{flat(patterns[pattern][name]) for name in sample_of(ids)} for pattern in (images, masks)]
         undecided = few not in ([{False}, {True}], [{True}, {False}])
         if few == [{False}, {True}] or (undecided and _is_named_mask(masks, images)):
             files = frozenset((patterns[images][name], patterns[masks][name]) for name in ids)
@@ -124,7 +124,7 @@ def _pair(folder: Path, patterns: Patterns, flat: IsFlat) -> tuple[str, str]:
     if len(chosen) == 1:
         return chosen[0]
     if chosen:
-        listed = "; ".join(f"images {_quoted(images)} with masks {_quoted(masks)}" for images, masks in chosen[:6])
+        listed = "; ".join(f"images {quoted(images)} with masks {quoted(masks)}" for images, masks in chosen[:6])
         raise UserError(f"{folder}: cannot tell which files are the images and masks: {listed}; move the others away")
     raise UserError(f"{folder}: cannot tell images from masks; found {_listed(patterns)}")
 
@@ -136,7 +136,7 @@ def _is_named_mask(masks: str, images: str) -> bool:
     return says == [True, False]
 
 
-def _holding_both(folder: Path, patterns: Patterns) -> str:
+def holding_both(folder: Path, patterns: Patterns) -> str:
     """Choose the HDF5 files that hold image and label: the largest group of them."""
     problems, chosen = list[str](), dict[str, dict[str, Path]]()
     for pattern, files in patterns.items():
@@ -160,16 +160,16 @@ def _listed(patterns: Patterns) -> str:
     said, covered = list[str](), set[Path]()
     for pattern, files in patterns.items():
         if not covered.issuperset(files.values()) and len(said) < 8:
-            said.append(f"{_quoted(pattern)} ({quantity(len(files), 'file')})")
+            said.append(f"{quoted(pattern)} ({quantity(len(files), 'file')})")
             covered.update(files.values())
     return ", ".join(said) or "no two files that are named alike"
 
 
-def _sample(items: Sequence[Item]) -> Sequence[Item]:
+def sample_of(items: Sequence[Item]) -> Sequence[Item]:
     """At most SAMPLE of the items, from all over."""
     return [items[i * len(items) // SAMPLE] for i in range(SAMPLE)] if len(items) > SAMPLE else items
 
 
-def _quoted(value: Any) -> str:
+def quoted(value: Any) -> str:
     """Write a value as TOML, whose strings and lists are JSON's as long as nothing is escaped to surrogates."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
