@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_bench.cards import Measurement, RunSpec
+from ssl_bench.cards import Measurement, RunSpec, protocol_keys
 from ssl_bench.command import COMMAND, run_words, setting_words, typed_command
 from ssl_bench.errors import UserError
 
@@ -120,8 +120,11 @@ def run_task(request: Request, job: Job, place: Sequence[str], store: Store) -> 
         store: holds the run's folder, where the log is written.
 
     """
+    known = (
+        protocol_keys() | job.method.hyperparameters.model_fields.keys()
+    )  # others are of the request's other methods
     words = run_words(
         (job.spec.method,), request.benchmark.option, request.labeled, request.protocol, (job.spec.seed,),
-        request.settings,
+        {key: value for key, value in request.settings.items() if key in known},
     )  # fmt: skip
     return Task(job.spec.label, (*words, *place), store.folder(job.spec).log, job.spec, job.measurement)

@@ -267,7 +267,7 @@ def test_the_guides_example_is_trained_in_processes_and_predicts(call: Call) -> 
     (text,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/networks.md").read_text(), re.DOTALL)
     Path("my_files").mkdir()
     Path("my_files/plain.py").write_text(text)
-    words = [*RUN, "--methods", "supervised,cct", "--set", "network=plain", "--jobs", "2"]
+    words = [*RUN, "--methods", "supervised,cct", "--set", "network=plain", "--set", "vat=1", "--jobs", "2"]
     code, _, err = call("run", *words)
     assert code == 2
     assert "or one of a file in a --methods-dir; found 'plain'" in err
