@@ -60,7 +60,7 @@ def plan_runs(
             raise UserError(f"--methods: {method.name} is not for {benchmark.dimensions}D data")
         method.check(hyper, protocol)
     chosen_extras(first_look)
-    _require_network(first_look, methods, len(benchmark.classes))
+    _require_network(request, first_look, methods)
     fingerprint = weights_fingerprint(first_look)
     prepared, key = {} if prepared is None else prepared, (request.benchmark.option, protocol.stored_size)
     if key not in prepared:
@@ -153,15 +153,22 @@ def _require_unlabeled(methods: Sequence[type[SSLMethod]], labeled: int, train: 
 
 
 def _require_network(
-    protocol: ImageProtocol | VolumeProtocol, methods: Sequence[type[SSLMethod]], classes: int
+    request: Request, protocol: ImageProtocol | VolumeProtocol, methods: Sequence[type[SSLMethod]]
 ) -> None:
-    """Build the network once, so that an unavailable or unsuitable one is an error before any work."""
-    entry = find_network(protocol.network, protocol.dimensions)
-    require_sides(entry, protocol)
-    build_network(protocol, classes=classes)
+    """Find and build the network once.
+
+    Raises:
+        UserError: it is unknown or cannot be built, or it does not fit the images or a method.
+    """
+    try:
+        entry = find_network(protocol.network, protocol.dimensions)
+        require_sides(entry, protocol)
+    except UserError as error:
+        raise UserError(f"--protocol {request.protocol}{' with --set' * bool(request.settings)}: {error}") from None
     needy = [method.name for method in methods if method.needs_parts]
     if needy and not entry.parts:
         raise UserError(
             f"network = '{entry.name}': expected a network with encoder, decoder and segmentation_head, which "
             f"{', '.join(needy)} needs; found one without"
         )
+    build_network(protocol, classes=len(request.benchmark.classes))

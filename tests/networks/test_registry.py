@@ -221,7 +221,7 @@ def test_an_unknown_network_is_one_line_with_those_that_are_known(name: str, dim
 def test_sides_that_a_network_cannot_take_end_the_plan(settings: dict[str, Any], message: str, call: Call) -> None:
     words = [word for key, value in {"augment_size": 64, **settings}.items() for word in ("--set", f"{key}={value}")]
     code, _, err = call("run", *RUN, *words)
-    assert (code, err) == (2, f"error: {message}\n")
+    assert (code, err) == (2, f"error: --protocol tiny with --set: {message}\n")
 
 
 def test_a_method_that_needs_parts_says_so_at_planning(call: Call) -> None:
