@@ -17,8 +17,8 @@ from ssl_bench.cards.protocol import (
     fields_that,
 )
 from ssl_bench.cards.request import Request
-from ssl_bench.cards.runspec import HARNESS, RUN_ID, RunSpec
-from ssl_bench.cards.settings import dotted, parse_setting, protocol_keys
+from ssl_bench.cards.runspec import HARNESS, RUN_ID, RunSpec, training_fields
+from ssl_bench.cards.settings import Divided, divide, dotted, parse_setting, protocol_keys
 from ssl_bench.cards.share import number_of, parse_share, share, share_of
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Card",
     "Column",
     "DistanceUnit",
+    "Divided",
     "Files",
     "Grid",
     "ImageAugmentation",
@@ -56,6 +57,7 @@ __all__ = [
     "card_kinds",
     "card_names",
     "chosen_grids",
+    "divide",
     "dotted",
     "fields_that",
     "load_benchmark",
@@ -70,5 +72,6 @@ __all__ = [
     "read_toml",
     "share",
     "share_of",
+    "training_fields",
     "with_split_file",
 ]

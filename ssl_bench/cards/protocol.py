@@ -181,12 +181,20 @@ class Protocol(Card):
         """One pass over all training images in batches of unlabelled size, whatever the labelled fraction."""
         return math.ceil(train_count / self.unlabeled_batch)
 
-    def resolved(self, benchmark: Benchmark, train_count: int, device_type: str) -> Self:
-        """Return the protocol with every default and `auto` replaced by what a run on this data and device takes."""
+    def split_of(self, benchmark: Benchmark) -> str:
+        """Return the name of the split; of `default`, the data set's first.
+
+        Raises:
+            UserError: the data set has no such split.
+        """
         split = next(iter(benchmark.splits)) if self.split == "default" else self.split
         if split not in benchmark.splits:
             known = ", ".join(benchmark.splits)
             raise UserError(f"split = '{split}': {benchmark.name} has {known}; a split file's name ends in .csv")
+        return split
+
+    def resolved(self, benchmark: Benchmark, train_count: int, device_type: str) -> Self:
+        """Return the protocol with every default and `auto` replaced by what a run on this data and device takes."""
         iterations = self.iterations
         if iterations is None:
             assert self.epochs is not None  # held by _hangs_together
@@ -196,7 +204,8 @@ class Protocol(Card):
             precision = "bf16" if device_type == "cuda" else "fp32"
         metrics = benchmark.metrics if self.metrics == "auto" else self.metrics
         return self.model_copy(update={
-            "split": split, "epochs": None, "iterations": iterations, "precision": precision, "metrics": metrics,
+            "split": self.split_of(benchmark), "epochs": None, "iterations": iterations, "precision": precision,
+            "metrics": metrics,
         })  # fmt: skip
 
 
