@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ssl_bench import PUBLISHED_DIR
 from ssl_bench.cards import (
     METRICS,
     SEEING,
@@ -23,6 +22,7 @@ from ssl_bench.cards import (
     training_fields,
 )
 from ssl_bench.errors import UserError
+from ssl_bench.folders import PUBLISHED_DIR
 from ssl_bench.grids.aim import Place
 from ssl_bench.method import find_method, parse_hyperparameters
 from ssl_bench.store import Run
