@@ -4,7 +4,7 @@ from ssl_bench.cards.benchmark import GREY, HDF5, VOLUME_SUFFIXES, Benchmark, Fi
 from ssl_bench.cards.card import Card, parse_card, read_toml
 from ssl_bench.cards.grid import Column, Grid, Row, all_grids, chosen_grids, load_grid
 from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
-from ssl_bench.cards.measurement import SEEING, Measurement, measurement_of
+from ssl_bench.cards.measurement import SEEING, Measurement, measurement_of, recorded_measurement
 from ssl_bench.cards.metric import HEADLINE, METRICS, DistanceUnit, Metric, MetricName
 from ssl_bench.cards.protocol import (
     PROTOCOLS,
@@ -70,6 +70,7 @@ __all__ = [
     "parse_share",
     "protocol_keys",
     "read_toml",
+    "recorded_measurement",
     "share",
     "share_of",
     "training_fields",

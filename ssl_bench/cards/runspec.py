@@ -13,7 +13,7 @@ from ssl_bench.atomic import WEIGHT_FILES
 from ssl_bench.cards.benchmark import Intensity, Split
 from ssl_bench.cards.card import Card, Count
 from ssl_bench.cards.metric import HEADLINE, METRICS
-from ssl_bench.cards.protocol import AnyProtocol, Protocol, fields_that
+from ssl_bench.cards.protocol import Protocol, ResolvedProtocol, fields_that
 
 HARNESS = 1  # raise it when a change of views, loop or networks changes numbers
 RUN_ID = r"[0-9a-f]{16}(-s[0-9]+)?(-v[0-9]+)?"  # what `RunSpec.run_id` looks like
@@ -50,7 +50,7 @@ class RunSpec(Card):
     train_count: Count
     test_count: Count
     labeled: Count = Field(description="number of labelled training images")
-    protocol: AnyProtocol
+    protocol: ResolvedProtocol
     weights_fingerprint: str | None = Field(None, description="hash of the encoder's weight file, where it is a file")
     method: str
     method_version: int

@@ -140,6 +140,9 @@ def _entries() -> tuple[dict[str, str], ...]:
         )
     for path in paths:
         with path.open(encoding="utf-8", newline="") as file:
-            entries += list(csv.DictReader(file))
-    assert all(entry["metric"].lower() in METRICS for entry in entries)
+            own = list(csv.DictReader(file))
+        for entry in own:
+            if entry["metric"].lower() not in METRICS:
+                raise UserError(f"{path}: metric: expected one of {', '.join(METRICS)}; found '{entry['metric']}'")
+        entries += own
     return tuple(entries)
