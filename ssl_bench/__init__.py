@@ -6,8 +6,11 @@
 
 import importlib
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ssl_bench.folders import BENCHMARKS_DIR as BENCHMARKS_DIR
+from ssl_bench.folders import METHODS_DIR as METHODS_DIR
+from ssl_bench.folders import PUBLISHED_DIR as PUBLISHED_DIR
 
 if TYPE_CHECKING:
     from ssl_bench.api import (
@@ -27,19 +30,6 @@ if TYPE_CHECKING:
     from ssl_bench.store import Store
 
 __version__ = "0.1.0"
-
-_PACKAGE = Path(__file__).resolve().parent
-
-
-def _folder(installed: str, in_repository: str) -> Path:
-    """A folder that stands at the top of the repository and, in the built wheel, inside the package."""
-    inside = _PACKAGE / installed
-    return inside if inside.is_dir() else _PACKAGE.parent / in_repository
-
-
-METHODS_DIR = _folder("methods", "methods")
-BENCHMARKS_DIR = _folder("benchmarks", "benchmarks")
-PUBLISHED_DIR = _folder("published", "results/published")
 
 __all__ = [
     "InterruptedRunError",

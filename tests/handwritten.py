@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from ssl_bench.cards import Benchmark, MetricName, RunSpec, Split, load_benchmark, load_protocol, measurement_of
+from ssl_bench.cards import Benchmark, MetricName, RunSpec, Split, load_benchmark, load_protocol, recorded_measurement
 from ssl_bench.method import load_methods
 from ssl_bench.store import Run, Store
 
@@ -76,7 +76,7 @@ def write_run(
     rows = [f"student2,{case},lesion,{other}" for case in range(len(scores))]
     rows += [f"{predictor},{case},lesion,{'' if score is None else score}" for case, score in enumerate(scores)]
     cases = "\n".join([f"network,case,class,{metric}", *rows]) + "\n"
-    measurement = measurement_of(resolved)
+    measurement = recorded_measurement(resolved)
     if status == "finished":
         record["result"] = result
         record["scores"] = {

@@ -4,7 +4,7 @@ from ssl_bench.cards.benchmark import GREY, HDF5, VOLUME_SUFFIXES, Benchmark, Fi
 from ssl_bench.cards.card import Card, parse_card, read_toml
 from ssl_bench.cards.grid import Column, Grid, Row, all_grids, chosen_grids, load_grid
 from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
-from ssl_bench.cards.measurement import SEEING, Measurement, measurement_of
+from ssl_bench.cards.measurement import SEEING, Measurement, measurement_of, recorded_measurement
 from ssl_bench.cards.metric import HEADLINE, METRICS, DistanceUnit, Metric, MetricName
 from ssl_bench.cards.protocol import (
     PROTOCOLS,
@@ -17,8 +17,8 @@ from ssl_bench.cards.protocol import (
     fields_that,
 )
 from ssl_bench.cards.request import Request
-from ssl_bench.cards.runspec import HARNESS, RUN_ID, RunSpec
-from ssl_bench.cards.settings import dotted, parse_setting, protocol_keys
+from ssl_bench.cards.runspec import HARNESS, RUN_ID, RunSpec, training_fields
+from ssl_bench.cards.settings import Divided, divide, dotted, parse_setting, protocol_keys
 from ssl_bench.cards.share import number_of, parse_share, share, share_of
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "Card",
     "Column",
     "DistanceUnit",
+    "Divided",
     "Files",
     "Grid",
     "ImageAugmentation",
@@ -56,6 +57,7 @@ __all__ = [
     "card_kinds",
     "card_names",
     "chosen_grids",
+    "divide",
     "dotted",
     "fields_that",
     "load_benchmark",
@@ -68,7 +70,9 @@ __all__ = [
     "parse_share",
     "protocol_keys",
     "read_toml",
+    "recorded_measurement",
     "share",
     "share_of",
+    "training_fields",
     "with_split_file",
 ]

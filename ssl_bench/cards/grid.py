@@ -7,11 +7,11 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
-from ssl_bench import BENCHMARKS_DIR
 from ssl_bench.cards.card import Card, parse_card, read_toml
 from ssl_bench.cards.metric import HEADLINE, Metrics
 from ssl_bench.cards.share import parse_share
 from ssl_bench.errors import UserError
+from ssl_bench.folders import BENCHMARKS_DIR
 
 Exhibit = Literal["table", "figure"]
 

@@ -12,7 +12,13 @@ from pydantic import Field
 from ssl_bench.cards.benchmark import Benchmark
 from ssl_bench.cards.card import Card, Count, Positive
 from ssl_bench.cards.metric import METRICS, DistanceUnit, MetricName, Metrics, UndefinedDistances, length_unit
-from ssl_bench.cards.protocol import ImageProtocol, Sides3D, VolumeProtocol
+from ssl_bench.cards.protocol import (
+    ImageProtocol,
+    ResolvedImageProtocol,
+    ResolvedVolumeProtocol,
+    Sides3D,
+    VolumeProtocol,
+)
 from ssl_bench.errors import UserError
 
 SEEING = ("score_size", "stride", "largest_component")  # fields that decide every metric's value
@@ -83,21 +89,17 @@ class Measurement(Card):
         return metric in other.metrics and all(getattr(self, name) == getattr(other, name) for name in fields)
 
 
-def measurement_of(protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmark | None = None) -> Measurement:
-    """Return the measurement that a protocol (with `--set`) and a data set's card ask for together.
+def recorded_measurement(protocol: ResolvedImageProtocol | ResolvedVolumeProtocol) -> Measurement:
+    """Return the measurement by which a run of an earlier version was scored: metrics had no parameters then."""
+    return Measurement.model_validate({"metrics": protocol.metrics} | _fields(protocol))
 
-    Without a card the protocol must be a run's, which names its metrics: this is how runs of earlier versions were
-    scored, whose metrics had no parameters.
+
+def measurement_of(protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmark) -> Measurement:
+    """Return the measurement that a protocol (with `--set`) and a data set's card ask for together.
 
     Raises:
         UserError: a metric needs a parameter that the card does not have.
     """
-    is_3d = isinstance(protocol, VolumeProtocol)
-    names = ["stride", "window_batch", "largest_component"] if is_3d else ["score_size"]
-    fields: dict[str, Any] = {name: getattr(protocol, name) for name in names}
-    if benchmark is None:
-        assert protocol.metrics != "auto", "a protocol that is not resolved needs the card"
-        return Measurement.model_validate({"metrics": protocol.metrics} | fields)
     metrics = benchmark.metrics if protocol.metrics == "auto" else protocol.metrics
     for metric, name in benchmark.missing_parameters(metrics):
         unit = length_unit(benchmark.dimensions, benchmark.distance_unit)
@@ -107,4 +109,11 @@ def measurement_of(protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmar
     parameters = dict.fromkeys(name for metric in metrics for name in METRICS[metric].parameters)
     given = {name: getattr(benchmark, name) for name in parameters}
     changed = {name: value for name, value in given.items() if value != Benchmark.model_fields[name].default}
-    return Measurement.model_validate({"metrics": metrics} | fields | changed)
+    return Measurement.model_validate({"metrics": metrics} | _fields(protocol) | changed)
+
+
+def _fields(protocol: ImageProtocol | VolumeProtocol) -> dict[str, Any]:
+    """The fields of a protocol that every measurement of its dimensions has."""
+    is_3d = isinstance(protocol, VolumeProtocol)
+    names = ["stride", "window_batch", "largest_component"] if is_3d else ["score_size"]
+    return {name: getattr(protocol, name) for name in names}

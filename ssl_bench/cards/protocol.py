@@ -10,7 +10,7 @@ from pydantic.config import JsonDict
 
 from ssl_bench.cards.benchmark import Benchmark
 from ssl_bench.cards.card import Card, Count, Positive
-from ssl_bench.cards.metric import MetricsOrAuto
+from ssl_bench.cards.metric import Metrics, MetricsOrAuto
 from ssl_bench.errors import UserError
 
 View = Literal["weak", "strong1", "strong2"]
@@ -187,12 +187,24 @@ class Protocol(Card):
         """One pass over all training images in batches of unlabelled size, whatever the labelled fraction."""
         return math.ceil(train_count / self.unlabeled_batch)
 
-    def resolved(self, benchmark: Benchmark, train_count: int, device_type: str) -> Self:
-        """Return the protocol with every default and `auto` replaced by what a run on this data and device takes."""
+    def split_of(self, benchmark: Benchmark) -> str:
+        """Return the name of the split; of `default`, the data set's first.
+
+        Raises:
+            UserError: the data set has no such split.
+        """
         split = next(iter(benchmark.splits)) if self.split == "default" else self.split
         if split not in benchmark.splits:
             known = ", ".join(benchmark.splits)
             raise UserError(f"split = '{split}': {benchmark.name} has {known}; a split file's name ends in .csv")
+        return split
+
+    def decisions(self, benchmark: Benchmark, train_count: int, device_type: str) -> dict[str, Any]:
+        """Return the fields whose default or `auto` a run on this data and device replaces, with the run's values.
+
+        Raises:
+            UserError: the data set has no such split.
+        """
         iterations = self.iterations
         if iterations is None:
             assert self.epochs is not None  # held by _hangs_together
@@ -201,9 +213,10 @@ class Protocol(Card):
         if precision == "auto":
             precision = "bf16" if device_type == "cuda" else "fp32"
         metrics = benchmark.metrics if self.metrics == "auto" else self.metrics
-        return self.model_copy(update={
-            "split": split, "epochs": None, "iterations": iterations, "precision": precision, "metrics": metrics,
-        })  # fmt: skip
+        return {
+            "split": self.split_of(benchmark), "epochs": None, "iterations": iterations, "precision": precision,
+            "metrics": metrics,
+        }  # fmt: skip
 
 
 class ImageProtocol(Protocol):
@@ -245,12 +258,18 @@ class ImageProtocol(Protocol):
             problems.append(f"augment_size {self.augment_size} must be at least image_size {self.image_size}")
         return problems
 
-    def resolved(self, benchmark: Benchmark, train_count: int, device_type: str) -> Self:
-        """As `Protocol.resolved`; a network without an encoder has no name or weights of one that decide anything."""
-        resolved = super().resolved(benchmark, train_count, device_type)
-        if self.network != "unet-small" and not self.network.startswith("monai:"):
-            return resolved
-        return resolved.model_copy(update={"encoder": "none", "encoder_weights": "none"})
+    def resolved(self, benchmark: Benchmark, train_count: int, device_type: str) -> ResolvedImageProtocol:
+        """Return the protocol as a run on this data and device takes it.
+
+        A network without an encoder has no name or weights of one that decide anything.
+
+        Raises:
+            UserError: the data set has no such split.
+        """
+        decided = self.decisions(benchmark, train_count, device_type)
+        if self.network == "unet-small" or self.network.startswith("monai:"):
+            decided |= {"encoder": "none", "encoder_weights": "none"}
+        return ResolvedImageProtocol.model_validate({**dict(self), **decided})
 
 
 class VolumeProtocol(Protocol):
@@ -281,8 +300,34 @@ class VolumeProtocol(Protocol):
             problems.append(f"stride {list(self.stride)} must be at most patch_size {list(self.patch_size)}")
         return problems
 
+    def resolved(self, benchmark: Benchmark, train_count: int, device_type: str) -> ResolvedVolumeProtocol:
+        """Return the protocol as a run on this data and device takes it.
 
-AnyProtocol = Annotated[ImageProtocol | VolumeProtocol, Field(discriminator="dimensions")]
+        Raises:
+            UserError: the data set has no such split.
+        """
+        decided = self.decisions(benchmark, train_count, device_type)
+        return ResolvedVolumeProtocol.model_validate({**dict(self), **decided})
+
+
+class Resolved(Protocol):
+    """A protocol as a run has it: without defaults and `auto` that depend on the data or the device."""
+
+    metrics: Metrics = Field(json_schema_extra=MEASURES)
+    epochs: None = None
+    iterations: Count
+    precision: Literal["fp32", "bf16"]
+
+
+class ResolvedImageProtocol(Resolved, ImageProtocol):
+    """A run's protocol in its 2D form."""
+
+
+class ResolvedVolumeProtocol(Resolved, VolumeProtocol):
+    """A run's protocol in its 3D form."""
+
+
+ResolvedProtocol = Annotated[ResolvedImageProtocol | ResolvedVolumeProtocol, Field(discriminator="dimensions")]
 
 
 PROTOCOLS: dict[int, type[ImageProtocol] | type[VolumeProtocol]] = {2: ImageProtocol, 3: VolumeProtocol}

@@ -9,14 +9,36 @@ from typing import Any, Self
 
 from pydantic import Field
 
+from ssl_bench.atomic import WEIGHT_FILES
 from ssl_bench.cards.benchmark import Intensity, Split
 from ssl_bench.cards.card import Card, Count
 from ssl_bench.cards.metric import HEADLINE, METRICS
-from ssl_bench.cards.protocol import AnyProtocol, fields_that
+from ssl_bench.cards.protocol import Protocol, ResolvedProtocol, fields_that
 
 HARNESS = 1  # raise it when a change of views, loop or networks changes numbers
 RUN_ID = r"[0-9a-f]{16}(-s[0-9]+)?(-v[0-9]+)?"  # what `RunSpec.run_id` looks like
 WORDS = ("name", "title", "note", "epochs")  # of a protocol, decide nothing; epochs have become iterations
+
+
+def training_fields(protocol: Protocol) -> dict[str, Any]:
+    """Return the fields of a protocol that decide a training, as plain data.
+
+    Two resolved protocols with equal fields train alike.
+
+    The name of the split is left out, and a file with encoder weights is "file": what they hold stands in the run's
+    `split`, `data_fingerprint` and `weights_fingerprint`. Without validation its fields are left out.
+    An empty list of extra augmentations is left out, too.
+    """
+    kind = type(protocol)
+    left_out = {*WORDS, "split", *fields_that("measures", kind), *fields_that("observes", kind)}
+    data = protocol.model_dump(mode="json", exclude=left_out)
+    if str(data.get("encoder_weights")).endswith(WEIGHT_FILES):
+        data["encoder_weights"] = "file"
+    if protocol.validation is None:
+        del data["validation"], data["validation_share"]
+    if not data["augmentation"]["extra"]:
+        del data["augmentation"]["extra"]  # as in runs from before it was a field
+    return data
 
 
 class RunSpec(Card):
@@ -31,7 +53,7 @@ class RunSpec(Card):
     train_count: Count
     test_count: Count
     labeled: Count = Field(description="number of labelled training images")
-    protocol: AnyProtocol
+    protocol: ResolvedProtocol
     weights_fingerprint: str | None = Field(None, description="hash of the encoder's weight file, where it is a file")
     method: str
     method_version: int
@@ -41,18 +63,15 @@ class RunSpec(Card):
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide the weights, as plain data: the run's training identity."""
-        protocol = type(self.protocol)
-        left_out = {*WORDS, *fields_that("measures", protocol), *fields_that("observes", protocol)}
-        data = self.model_dump(mode="json", exclude={"label_values": True, "protocol": left_out})
+        data = self.model_dump(mode="json", exclude={"label_values", "protocol"})
         data["classes"] = len(self.classes)  # their names are words, too
-        if self.protocol.validation is None:
-            del data["protocol"]["validation"], data["protocol"]["validation_share"]
-        if not self.protocol.augmentation.extra:
-            del data["protocol"]["augmentation"]["extra"]  # as in runs from before it was a field
+        data["protocol"] = training_fields(self.protocol)
         if self.weights_fingerprint is not None:
-            del data["protocol"]["encoder_weights"]  # the file's content counts, not where it lies
-        if self.split.file is not None:
-            del data["split"]["file"], data["protocol"]["split"]  # as above
+            del data["protocol"]["encoder_weights"]  # the fingerprint says more
+        if self.split.file is None:
+            data["protocol"]["split"] = self.protocol.split
+        else:
+            del data["split"]["file"]  # the file's content counts, not where it lies
         return data
 
     @property

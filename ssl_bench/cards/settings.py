@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ssl_bench.cards.protocol import PROTOCOLS
@@ -21,6 +22,31 @@ def protocol_keys(dimensions: int | None = None) -> set[str]:
         inner = getattr(field.annotation, "model_fields", None)
         keys |= {name} if inner is None else {f"{name}.{key}" for key in inner}
     return keys - NOT_SET
+
+
+@dataclass(frozen=True)
+class Divided:
+    """Settings by their owner, in the order given. A key that protocol and method both have belongs to both."""
+
+    protocol: dict[str, Any]
+    method: dict[str, Any]
+    unknown: tuple[str, ...]  # keys that neither has
+
+
+def divide(settings: Mapping[str, Any], fields: Collection[str]) -> Divided:
+    """Divide settings between the protocol and a method, or several methods together.
+
+    Args:
+        settings: by key; whether a key fits the data's dimensions is left to `load_protocol`.
+        fields: names of the hyperparameters.
+
+    """
+    known = protocol_keys()
+    return Divided(
+        protocol={key: value for key, value in settings.items() if key in known},
+        method={key: value for key, value in settings.items() if key in fields},
+        unknown=tuple(key for key in settings if key not in known and key not in fields),
+    )
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -14,9 +14,9 @@ from ssl_bench.cards import (
     ImageProtocol,
     Row,
     VolumeProtocol,
+    divide,
     load_benchmark,
     load_protocol,
-    protocol_keys,
     share,
     with_split_file,
 )
@@ -111,23 +111,17 @@ def _require_known(grid: Grid, target: Target, methods: Mapping[str, type[SSLMet
     for name, method in [*((f"row '{row.title}'", row.method) for row in grid.rows), ("upper_line", grid.upper_line)]:
         if method is not None and method not in methods:
             raise UserError(f"{where}: {name}: expected one of {', '.join(sorted(methods))}; found '{method}'")
-    protocol = protocol_keys()
     own = [set(methods[row.method].hyperparameters.model_fields) if row.method else set() for row in grid.rows]
     fields = set().union(*own)
-    for key in target.settings:
-        if key not in protocol | fields:
-            raise UserError(f"--set {key}: neither a protocol field nor one of the methods of {grid.name}")
+    for key in divide(target.settings, fields).unknown:
+        raise UserError(f"--set {key}: neither a protocol field nor one of the methods of {grid.name}")
     for row, known in zip(grid.rows, own, strict=True):
-        for key in row.settings:
-            if key not in protocol | known:
-                raise UserError(f"{where}: row '{row.title}': {key} is neither a protocol field nor one of its method")
+        for key in divide(row.settings, known).unknown:
+            raise UserError(f"{where}: row '{row.title}': {key} is neither a protocol field nor one of its method")
     for column in grid.columns:
-        for key in column.settings:
-            if key not in protocol | fields:
-                name = column.title or f"{column.dataset} {column.labeled}"
-                raise UserError(
-                    f"{where}: column '{name}': {key} is neither a protocol field nor one of a row's method"
-                )
+        for key in divide(column.settings, fields).unknown:
+            name = column.title or f"{column.dataset} {column.labeled}"
+            raise UserError(f"{where}: column '{name}': {key} is neither a protocol field nor one of a row's method")
 
 
 def _transferred(columns: Sequence[Column], benchmark: Benchmark, option: str) -> list[Column]:
@@ -158,11 +152,18 @@ def places(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -
     Raises:
         UserError: a card or a setting is wrong.
     """
-    benchmarks = {column.dataset: load_benchmark(column.dataset) for column in grid.columns}
+    benchmarks = column_benchmarks(grid)
     target = target if target.protocol else replace(target, protocol=grid.protocol)
     protocols: Protocols = {}
-    return [[_place(row, column, benchmarks[column.dataset], target, methods, protocols) for column in grid.columns]
+    columns = list(zip(grid.columns, benchmarks, strict=True))
+    return [[_place(row, column, benchmark, target, methods, protocols) for column, benchmark in columns]
             for row in grid.rows]  # fmt: skip
+
+
+def column_benchmarks(grid: Grid) -> tuple[Benchmark, ...]:
+    """Return the data set's card of each column."""
+    cards = {name: load_benchmark(name) for name in dict.fromkeys(column.dataset for column in grid.columns)}
+    return tuple(cards[column.dataset] for column in grid.columns)
 
 
 def upper_line(grid: Grid, methods: Mapping[str, type[SSLMethod]]) -> Grid | None:
@@ -185,20 +186,16 @@ def _place(
     """The place of a row and column; `protocols` are those that were read before."""
     if row.method is None or benchmark.dimensions not in row.dimensions:
         return None
-    method, known = methods[row.method], protocol_keys()
-    own = method.hyperparameters.model_fields
-    settings = {
-        key: value
-        for key, value in {**target.settings, **column.settings, **row.settings}.items()
-        if key in known or key in own
-    }
+    method = methods[row.method]
+    given = {**target.settings, **column.settings, **row.settings}
+    divided = divide(given, method.hyperparameters.model_fields)
+    settings = {key: value for key, value in given.items() if key not in divided.unknown}
     name = target.protocol or benchmark.protocol
-    of_protocol = {key: value for key, value in settings.items() if key in known}
-    key = (name, benchmark.dimensions, str(of_protocol))
+    key = (name, benchmark.dimensions, str(divided.protocol))
     if key not in protocols:
-        protocols[key] = load_protocol(name, of_protocol, dimensions=benchmark.dimensions)
+        protocols[key] = load_protocol(name, divided.protocol, dimensions=benchmark.dimensions)
     protocol = protocols[key]
-    hyper = parse_hyperparameters(method, {key: value for key, value in settings.items() if key in own})
+    hyper = parse_hyperparameters(method, divided.method)
     resolved = hyper.resolved(benchmark.dimensions).model_dump(mode="json")
     benchmark = with_split_file(benchmark, protocol.split)
     wanted = Wanted(benchmark, column.labeled, protocol, row.method, method.version, resolved)

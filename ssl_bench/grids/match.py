@@ -14,14 +14,13 @@ from ssl_bench.cards import (
     Benchmark,
     ImageProtocol,
     Measurement,
-    Protocol,
     RunSpec,
     Split,
     VolumeProtocol,
-    fields_that,
     measurement_of,
     number_of,
     parse_share,
+    training_fields,
 )
 from ssl_bench.errors import UserError
 from ssl_bench.store import Run
@@ -37,9 +36,7 @@ class Wanted:
     method: str
     method_version: int
     hyperparameters: Mapping[str, Any]
-    _resolved: dict[tuple[int, str], tuple[str, dict[str, Any]]] = field(
-        default_factory=dict, compare=False, repr=False
-    )
+    _trainings: dict[int, list[dict[str, Any]]] = field(default_factory=dict, compare=False, repr=False)
 
     def matches(self, run: Run) -> bool:
         """Whether a finished run is this cell's, on whatever device it ran."""
@@ -50,10 +47,7 @@ class Wanted:
             == (self.benchmark.name, self.method, self.method_version)
             and spec.hyperparameters == dict(self.hyperparameters)
             and spec.labeled == _count(self.labeled, spec.train_count)
-            and any(
-                self.resolved(spec.train_count, device)[1] == plain_protocol(spec.protocol)
-                for device in ("cpu", "cuda")
-            )
+            and training_fields(spec.protocol) in self.trainings(spec.train_count)
             and self._is_split(spec.protocol.split, spec.split)
             and self._has_the_weights(spec.weights_fingerprint)
         )
@@ -63,9 +57,26 @@ class Wanted:
         """How its runs are to be scored."""
         return measurement_of(self.protocol, self.benchmark)
 
+    @property
+    def identity(self) -> str:
+        """Two with equal texts want the same runs, scored in the same way."""
+        protocol = self.protocol
+        return str((
+            self.benchmark.name, self.labeled, self.method, sorted(self.hyperparameters.items()),
+            sorted(training_fields(protocol).items()), protocol.split, protocol.epochs, protocol.score_every,
+            self.measurement.key,
+        ))  # fmt: skip
+
+    def trainings(self, train_count: int) -> list[dict[str, Any]]:
+        """Return the fields that decide a training, as a run on so many images has them: on a CPU, and on a GPU."""
+        if train_count not in self._trainings:
+            resolved = [self.protocol.resolved(self.benchmark, train_count, device) for device in ("cpu", "cuda")]
+            self._trainings[train_count] = [training_fields(protocol) for protocol in resolved]
+        return self._trainings[train_count]
+
     def _is_split(self, name: str, split: Split) -> bool:
         """Whether a run's split is the one asked for; of one in a file the content counts, not the name."""
-        wanted, _ = self.resolved(1, "cpu")
+        wanted = self.protocol.split_of(self.benchmark)
         same_rule = split.model_dump(exclude={"file"}) == self.benchmark.splits[wanted].model_dump(exclude={"file"})
         return same_rule and (split.file is not None or name == wanted)
 
@@ -74,14 +85,6 @@ class Wanted:
         named = str(getattr(self.protocol, "encoder_weights", "none"))
         path = Path(named)
         return not (named.endswith(WEIGHT_FILES) and path.is_file()) or fingerprint == _fingerprint(path)
-
-    def resolved(self, train_count: int, device: str) -> tuple[str, dict[str, Any]]:
-        """Name of the split and the deciding fields of the protocol, as a run on this data and device has them."""
-        key = (train_count, device)
-        if key not in self._resolved:
-            protocol = self.protocol.resolved(self.benchmark, train_count, device)
-            self._resolved[key] = (protocol.split, plain_protocol(protocol))
-        return self._resolved[key]
 
 
 @dataclass(frozen=True)
@@ -160,17 +163,6 @@ def _one_per_seed(runs: Sequence[Run], score_every: int | None) -> list[Run]:
     for run in sorted(runs, key=rank):
         by_seed.setdefault(run.spec.seed, run)
     return [by_seed[seed] for seed in sorted(by_seed)]
-
-
-def plain_protocol(protocol: Protocol) -> dict[str, Any]:
-    """A protocol's deciding fields; where a weight file lies does not decide, nor how no validation would go."""
-    observed = fields_that("measures", type(protocol)) | fields_that("observes", type(protocol))
-    data = protocol.model_dump(mode="json", exclude={"name", "title", "note", "epochs", "split", *observed})
-    if str(data.get("encoder_weights")).endswith(WEIGHT_FILES):
-        data["encoder_weights"] = "file"
-    if data["validation"] is None:
-        del data["validation_share"]
-    return data
 
 
 @cache

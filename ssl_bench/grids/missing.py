@@ -5,12 +5,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from ssl_bench.cards import Grid, Request, RunSpec
+from ssl_bench.cards import Grid, Request, RunSpec, training_fields
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Place, Target, aim, places, upper_line
-from ssl_bench.grids.match import DataChoice, plain_protocol, select
+from ssl_bench.grids.match import DataChoice, select
 from ssl_bench.method import SSLMethod
 from ssl_bench.store import Run
 
@@ -57,7 +56,7 @@ def wanted_runs(
         is_begun = any(select(runs, [place.wanted for place in above]))
         body = [place for row in places(aimed, target, methods) for place in row if place is not None]
         for place in [*(above if is_begun else []), *body]:
-            found.setdefault(_identity(place), place)
+            found.setdefault(place.wanted.identity, place)
     return found
 
 
@@ -161,28 +160,16 @@ def estimated_seconds(lack: Lack, runs: Sequence[Run]) -> float | None:
         if run.status == "finished" and (run.spec.benchmark, run.spec.method) == (place.benchmark.name, place.method)
     ]
 
-    def wanted(run: Run) -> list[dict[str, Any]]:
-        return [place.wanted.resolved(run.spec.train_count, device)[1] for device in ("cpu", "cuda")]
-
     def costs_as_much(run: Run) -> bool:
-        own = plain_protocol(run.spec.protocol)
-        return any(all(own.get(key) == one.get(key) for key in COSTLY) for one in wanted(run))
+        own = training_fields(run.spec.protocol)
+        trainings = place.wanted.trainings(run.spec.train_count)
+        return any(all(own.get(key) == one.get(key) for key in COSTLY) for one in trainings)
 
     same = [run for run in finished if place.wanted.matches(run)]
-    alike = [run for run in finished if plain_protocol(run.spec.protocol) in wanted(run)]
+    alike = [
+        run for run in finished if training_fields(run.spec.protocol) in place.wanted.trainings(run.spec.train_count)
+    ]
     times = [
         run.result["train_seconds"] + run.headline.seconds for run in same or alike or filter(costs_as_much, finished)
     ]
     return statistics.fmean(times) if times else None
-
-
-def _identity(place: Place) -> str:
-    """Two places with the same text ask for the same runs."""
-    cell = place.wanted
-    protocol = sorted(plain_protocol(cell.protocol).items(), key=lambda item: item[0])
-    length, every = (cell.protocol.split, cell.protocol.epochs), cell.protocol.score_every
-    hyperparameters = sorted(cell.hyperparameters.items())
-    return str((
-        cell.benchmark.name, place.column.labeled, cell.method, hyperparameters, protocol, length, every,
-        cell.measurement.key,
-    ))  # fmt: skip

@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ssl_bench import METHODS_DIR
 from ssl_bench.cards import parse_card, protocol_keys
 from ssl_bench.errors import UserError
+from ssl_bench.folders import METHODS_DIR
 from ssl_bench.method.contract import Hyperparameters, SSLMethod
 from ssl_bench.plugins import import_file, load_entry_points, module_name, source_file
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from typing import NamedTuple
 
-from ssl_bench.cards import METRICS, Grid, MetricName
+from ssl_bench.cards import METRICS, Grid, Measurement, MetricName
 from ssl_bench.grids.aim import Place
+from ssl_bench.reporting.gather import Body
 from ssl_bench.reporting.published import Published, differences, published
 from ssl_bench.reporting.scores import cell_scores, undefined
 from ssl_bench.reporting.statistics import CellScores, compare, holm
@@ -72,34 +74,56 @@ class Record:
         """Mean over seeds of the mean over cases."""
         return None if self.scores is None else self.scores.mean
 
+    @property
+    def measurement(self) -> Measurement:
+        """How its runs are scored."""
+        return self.place.wanted.measurement
 
-def analyse(
-    grid: Grid, chosen: Sequence[Sequence[tuple[Place | None, Sequence[Run]]]]
-) -> list[list[list[Record | None]]]:
-    """Return the records of a table by row, column and metric; None where a row has no method.
+
+class Spot(NamedTuple):
+    """Where a record stands: numbers of a row and a column, and a metric."""
+
+    row: int
+    column: int
+    metric: MetricName
+
+
+Records = dict[Spot, Record]  # row by row; without the spots where a row has no method for the data
+
+
+def analyse(grid: Grid, body: Body, first: int = 0) -> Records:
+    """Return the records of a table.
 
     Within a column and metric, every method is compared with the best one and with the grid's baseline, each family of
     comparisons Holm-corrected.
 
     Args:
         grid: the aimed grid.
-        chosen: per row and column, its place and the runs selected for it.
+        body: its places with their runs.
+        first: number of the first row.
 
     """
-    records = [
-        [[_record(grid, place, runs, metric) for metric in grid.metrics] for place, runs in row] for row in chosen
-    ]
+    spots = {
+        Spot(r, c, metric): _record(grid, one.place, one.runs, metric)
+        for r, row in enumerate(body, start=first)
+        for c, one in enumerate(row)
+        for metric in grid.metrics
+        if one.place is not None
+    }
     if grid.comparisons:
         for column in range(len(grid.columns)):
-            for metric in range(len(grid.metrics)):
-                family = {r: one for r, row in enumerate(records) if (one := row[column][metric]) is not None}
-                for r, one in _compared(grid, family).items():
-                    records[r][column][metric] = one
-    return records
+            for metric in grid.metrics:
+                spots |= _compared(grid, family(spots, column, metric))
+    return spots
 
 
-def statistics_csv(grid: Grid, records: Sequence[Sequence[Sequence[Record | None]]]) -> str:
-    """Every record in full, one a line; an empty cell is a thing that cannot be said."""
+def family(records: Records, column: int, metric: MetricName) -> Records:
+    """Return the records that are compared with each other: one column's by one metric."""
+    return {spot: one for spot, one in records.items() if (spot.column, spot.metric) == (column, metric)}
+
+
+def statistics_csv(grid: Grid, records: Iterable[Record]) -> str:
+    """Return all records as CSV, one per row; undefined values are left empty."""
     text = io.StringIO()
     header = [
         "exhibit", "dataset", "labeled", "column", "row", "method", "metric", "published", "published_source",
@@ -109,17 +133,15 @@ def statistics_csv(grid: Grid, records: Sequence[Sequence[Sequence[Record | None
     ]  # fmt: skip
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    for row in records:
-        for metrics in row:
-            writer.writerows(_line(grid, one) for one in metrics if one is not None)
+    writer.writerows(_line(grid, one) for one in records)
     return text.getvalue()
 
 
-def statistics_table(grid: Grid, records: Sequence[Sequence[Sequence[Record | None]]]) -> Table:
-    """What is said of each measured cell, for reading; `statistics_csv` has it in full."""
+def statistics_table(grid: Grid, records: Iterable[Record]) -> Table:
+    """Return the statistics of the measured cells, rounded for reading; `statistics_csv` has all of them in full."""
     rows: list[list[str | Cell]] = []
-    for one in (one for row in records for metrics in row for one in metrics):
-        if one is None or one.scores is None or one.mean is None:
+    for one in records:
+        if one.scores is None or one.mean is None:
             continue
         place, scores, interval = one.place, one.scores, one.interval
         where = f"{place.column.title} {place.benchmark.name} {place.column.labeled}".strip()
@@ -160,16 +182,14 @@ def _line(grid: Grid, one: Record) -> list[object]:
         grid.name, place.benchmark.name, place.column.labeled, place.column.title, place.row.title, place.method,
         place.benchmark.heading(one.metric), given and given.value, given and given.source,
         one.verdict, "; ".join(one.reasons), len(one.runs), scores and len(scores.cases),
-        undefined(one.runs, one.metric, place.wanted.measurement), one.mean,
+        undefined(one.runs, one.metric, one.measurement), one.mean,
         scores and scores.sd_over_seeds, scores and scores.sd_over_cases, low, high,
         *asdict(one.best).values(), *asdict(one.baseline).values(), " ".join(run.path.name for run in one.runs),
     ]  # fmt: skip
     return [round(value, 6) if isinstance(value, float) else value for value in values]
 
 
-def _record(grid: Grid, place: Place | None, runs: Sequence[Run], metric: MetricName) -> Record | None:
-    if place is None:
-        return None
+def _record(grid: Grid, place: Place, runs: Sequence[Run], metric: MetricName) -> Record:
     given = published(grid, place.row, place.column, metric)
     measurement = place.wanted.measurement
     scored = [run for run in runs if run.scored(measurement, metric) is not None]
@@ -197,50 +217,51 @@ def _verdict(one: Record) -> tuple[str, tuple[str, ...]]:
     return f"{where} the measured interval{few}", ()
 
 
-def _compared(grid: Grid, family: dict[int, Record]) -> dict[int, Record]:
-    """Add to each record its comparison with the best of its column and with the baseline."""
-    measured = {r: one for r, one in family.items() if one.mean is not None}
-    if len(measured) < 2:
+def _compared(grid: Grid, rivals: Records) -> Records:
+    """Add to each measured record its comparison with the best of its column and with the baseline."""
+    means = {spot: one.mean for spot, one in rivals.items() if one.mean is not None}
+    if len(means) < 2:
         return {}
-    larger = METRICS[next(iter(measured.values())).metric].larger_is_better
-
-    def quality(one: Record) -> float:
-        assert one.mean is not None
-        return one.mean if larger else -one.mean
-
-    best = max(measured, key=lambda r: quality(measured[r]))
+    best = _first_best(means)
     # the row that the legend names, measured or not: of a study's rows, several have the baseline's method
-    baseline = next((r for r, one in family.items() if one.place.method == grid.baseline), None)
-    pairs = len(measured) * (len(measured) - 1) // 2
+    baseline = next((spot for spot, one in rivals.items() if one.place.method == grid.baseline), None)
+    pairs = len(means) * (len(means) - 1) // 2
+    measured = {spot: rivals[spot] for spot in means}
     with_best = _against(measured, best, pairs)  # which is the best, the same scores have said
-    with_baseline = _against(measured, baseline) if baseline in measured else {}
+    with_baseline = {} if baseline is None else _against(measured, baseline)
     return {
-        r: replace(one, best=with_best.get(r, Paired()), baseline=with_baseline.get(r, Paired()))
-        for r, one in measured.items()
+        spot: replace(one, best=with_best.get(spot, Paired()), baseline=with_baseline.get(spot, Paired()))
+        for spot, one in measured.items()
     }
 
 
-def _against(measured: dict[int, Record], reference: int, tests: int | None = None) -> dict[int, Paired]:
+def _first_best(means: Mapping[Spot, float]) -> Spot:
+    """The spot with the best mean, the first one of several."""
+    larger = METRICS[next(iter(means)).metric].larger_is_better
+    return max(means, key=lambda spot: means[spot] if larger else -means[spot])
+
+
+def _against(measured: Records, reference: Spot, tests: int | None = None) -> dict[Spot, Paired]:
     """Compare every other record with one of them; Holm's correction is over these comparisons, or `tests`."""
-    other = measured[reference]
+    other = measured.get(reference)
+    if other is None or other.scores is None:
+        return {}
     found = {}
-    for r, one in measured.items():
-        if r == reference:
-            continue
-        assert one.scores is not None
-        assert other.scores is not None
-        paired = compare(one.scores, other.scores)
+    for spot, one in measured.items():
+        paired = None if spot == reference or one.scores is None else compare(one.scores, other.scores)
         if paired is not None:
-            found[r] = Paired(
+            found[spot] = Paired(
                 other.place.row.title, paired.seeds, paired.cases, paired.difference, paired.p, None, paired.effect,
                 paired.p_both,
             )  # fmt: skip
-    over_cases = _adjusted({r: paired.p for r, paired in found.items()}, tests)
-    both = _adjusted({r: paired.p_both for r, paired in found.items()}, tests)
-    return {r: replace(paired, p_holm=over_cases.get(r), p_both_holm=both.get(r)) for r, paired in found.items()}
+    over_cases = _adjusted({spot: paired.p for spot, paired in found.items()}, tests)
+    both = _adjusted({spot: paired.p_both for spot, paired in found.items()}, tests)
+    return {
+        spot: replace(paired, p_holm=over_cases.get(spot), p_both_holm=both.get(spot)) for spot, paired in found.items()
+    }
 
 
-def _adjusted(p_values: dict[int, float | None], tests: int | None) -> dict[int, float]:
-    """Holm's correction of those that there are."""
-    given = {r: p for r, p in p_values.items() if p is not None}
+def _adjusted(p_values: Mapping[Spot, float | None], tests: int | None) -> dict[Spot, float]:
+    """Holm's correction of the p values that are given."""
+    given = {spot: p for spot, p in p_values.items() if p is not None}
     return dict(zip(given, holm(list(given.values()), tests), strict=True))

@@ -10,9 +10,9 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 
-from ssl_bench.cards import METRICS, Grid, MetricName, load_benchmark, share
+from ssl_bench.cards import METRICS, Grid, MetricName, share
 from ssl_bench.command import quantity
-from ssl_bench.grids.aim import Place, Target, aim
+from ssl_bench.grids.aim import Target, aim
 from ssl_bench.method import SSLMethod
 from ssl_bench.reporting.draw import (
     Line,
@@ -24,9 +24,9 @@ from ssl_bench.reporting.draw import (
     render,
     uncertainty_figure,
 )
-from ssl_bench.reporting.gather import Body, Gathered, ShownOptions, gather
+from ssl_bench.reporting.gather import Body, Filled, Gathered, ShownOptions, gather
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
-from ssl_bench.reporting.scores import seed_scores
+from ssl_bench.reporting.scores import cell_scores
 from ssl_bench.store import Run
 
 CASES = 2  # rows of Figure 4 per data set, the first of those that are drawn by their ids
@@ -68,16 +68,16 @@ def paper_figure(
     found = gather(aim(grid, target, methods), target, runs, methods)
     drawn = {"curves": _curves, "shares": _shares, "examples": _examples, "moments": _moments}[grid.kind]
     figure, remarks = drawn(found)
-    missing = tuple(fill_commands([*found.above, *found.body], view, grid.metrics))
+    missing = tuple(fill_commands(found.rows, view, grid.metrics))
     notes = [*remarks, *damage_notes(found.damaged), *protocol_notes(target, found.body), *origin(found.runs)]
-    notes += missing_notes(grid, target, [*found.above, *found.body], missing, view)
+    notes += missing_notes(grid, target, found.rows, missing, view)
     return FigureReport(found.grid, figure, tuple(notes), found.runs, missing)
 
 
 def _curves(found: Gathered) -> tuple[Figure, list[str]]:
     """Figure 1: disagreement and entropy of the first column's runs, then the scores of all columns."""
     column = found.grid.columns[0]
-    where = f"{load_benchmark(column.dataset).title}, {column.labeled}"
+    where = f"{found.benchmarks[0].title}, {column.labeled}"
     panels = [
         Panel(f"{title}\n{where}", "iteration", label, _lines_of_curves(found.body, name))
         for title, label, name in (
@@ -96,8 +96,8 @@ def _curves(found: Gathered) -> tuple[Figure, list[str]]:
 def _lines_of_curves(body: Body, name: str) -> tuple[Line, ...]:
     lines = []
     for row in body:
-        place, own = row[0]
-        frames = [run.curves for run in own if name in run.curves]
+        place = row[0].place
+        frames = [run.curves for run in row[0].runs if name in run.curves]
         if place is None or not frames:
             continue
         table = [frame.set_index("iteration")[name].dropna() for frame in frames]
@@ -116,20 +116,20 @@ def _share_panels(found: Gathered) -> list[Panel]:
     """Scores against the labelled share, a panel per data set; all labels, where they were run, are a level line."""
     grid, metric = found.grid, found.grid.metrics[0]
     panels = []
-    for dataset in dict.fromkeys(column.dataset for column in grid.columns):
-        benchmark = load_benchmark(dataset)
+    benchmarks = {column.dataset: card for column, card in zip(grid.columns, found.benchmarks, strict=True)}
+    for dataset, benchmark in benchmarks.items():
         own = {column.labeled: c for c, column in enumerate(grid.columns) if column.dataset == dataset}
         shares = sorted(own, key=share)
         lines = []
         for row in found.body:
-            at = {x: _by_seed(*row[own[text]], metric) for x, text in enumerate(shares)}
+            at = {x: _by_seed(row[own[text]], metric) for x, text in enumerate(shares)}
             seeds = sorted({seed for scores in at.values() for seed in scores})
-            place = next((place for place, _ in row if place is not None), None)
+            place = next((one.place for one in row if one.place is not None), None)
             if place is not None and seeds:
                 y = [[at[x].get(seed, np.nan) for x in range(len(shares))] for seed in seeds]
                 lines.append(Line(place.row.title, np.arange(len(shares), dtype=float), np.array(y)))
         for upper in found.above:
-            scores = _by_seed(*upper[next(iter(own.values()))], metric)
+            scores = _by_seed(upper[next(iter(own.values()))], metric)
             if scores and found.upper is not None:
                 level = np.repeat([[score] for score in scores.values()], len(shares), axis=1)
                 lines.append(Line(found.upper.rows[0].title, np.arange(len(shares), dtype=float), level))
@@ -146,18 +146,19 @@ def _share_panels(found: Gathered) -> list[Panel]:
     return panels
 
 
-def _by_seed(place: Place | None, runs: Sequence[Run], metric: MetricName) -> dict[int, float]:
-    measurement = None if place is None else place.wanted.measurement
-    scores = {run.spec.seed: seed_scores([run], metric, measurement) for run in runs}
-    return {seed: values[0] for seed, values in scores.items() if values}
+def _by_seed(one: Filled, metric: MetricName) -> dict[int, float]:
+    """The mean of each seed that has one."""
+    if one.place is None:
+        return {}
+    scores = {run.spec.seed: cell_scores([run], metric, one.place.wanted.measurement) for run in one.runs}
+    return {seed: own.mean for seed, own in scores.items() if own is not None and own.mean is not None}
 
 
 def _examples(found: Gathered) -> tuple[Figure, list[str]]:
     """Figure 4: the first drawn cases of each data set, by every method's run of one seed."""
     examples, remarks = [], _without_pictures([run for run in found.runs if not run.examples])
-    for c, column in enumerate(found.grid.columns):
-        benchmark = load_benchmark(column.dataset)
-        runs = [{run.spec.seed: run for run in row[c][1] if run.examples} for row in found.body]
+    for c, (column, benchmark) in enumerate(zip(found.grid.columns, found.benchmarks, strict=True)):
+        runs = [{run.spec.seed: run for run in row[c].runs if run.examples} for row in found.body]
         seeds = sorted({seed for own in runs for seed in own}, key=lambda s: (-sum(s in own for own in runs), s))
         if not seeds:
             continue
@@ -223,14 +224,13 @@ def case_score(run: Run | None, case: str) -> str:
 
 def _moments(found: Gathered) -> tuple[Figure, list[str]]:
     """Figure 5: uncertainty of images and of their UMIX images, early and late."""
-    every = [run for row in found.body for _, own in row for run in own]
+    every = [run for row in found.body for one in row for run in one.runs]
     rows, remarks = [], _without_pictures([run for run in every if not run.moments])
-    for c, column in enumerate(found.grid.columns):
+    for c, (column, benchmark) in enumerate(zip(found.grid.columns, found.benchmarks, strict=True)):
         for row in found.body:
-            run = next((run for run in row[c][1] if run.moments), None)
+            run = next((run for run in row[c].runs if run.moments), None)
             if run is None:
                 continue
-            benchmark = load_benchmark(column.dataset)
             remarks.append(
                 f"{benchmark.title}, {column.labeled} labelled: seed {run.spec.seed}, {run.iterations} iterations."
             )

@@ -1,4 +1,4 @@
-"""The runs of every cell of an aimed grid."""
+"""The runs of every place of an aimed grid."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ssl_bench.cards import Grid
+from ssl_bench.cards import Benchmark, Grid
 from ssl_bench.errors import UserError
-from ssl_bench.grids.aim import Place, Target, places, upper_line
+from ssl_bench.grids.aim import Place, Target, column_benchmarks, places, upper_line
 from ssl_bench.grids.match import select
 from ssl_bench.method import SSLMethod
 from ssl_bench.store import Run
@@ -16,34 +16,55 @@ from ssl_bench.store import Run
 
 @dataclass(frozen=True)
 class ShownOptions:
-    """What a table shows besides."""
+    """Options of a table or figure that select no runs."""
 
     all_networks: bool = False
     costs: bool = False
-    data: str | None = None  # what `--data` said, for the command that trains everything
+    data: str | None = None  # the value of `--data`, for the command that trains everything
     options: tuple[str, ...] = ()  # further words of the commands that train what is missing
 
 
-Body = list[list[tuple[Place | None, list[Run]]]]  # per row and column of a grid
+@dataclass(frozen=True)
+class Filled:
+    """A place of a grid with its runs, one per seed. `place` is None where the row has no method for the data."""
+
+    place: Place | None
+    runs: list[Run]
+
+
+Body = list[list[Filled]]  # by row and column of a grid
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """An aimed grid with the runs of each of its cells, and those of its upper line, empty where it was not run.
+    """An aimed grid with the runs of its places.
 
-    `damaged` names the files of the runs that had to be left out.
+    Attributes:
+        grid: the grid.
+        benchmarks: the data set of each column.
+        body: its rows.
+        upper: the grid of the upper line; None where none of its runs is there.
+        above: the rows of `upper`.
+        damaged: messages about the runs that are left out.
+
     """
 
     grid: Grid
+    benchmarks: tuple[Benchmark, ...]
     body: Body
     upper: Grid | None
     above: Body
     damaged: tuple[str, ...] = ()
 
     @property
+    def rows(self) -> Body:
+        """The upper line's rows, then those of the grid."""
+        return [*self.above, *self.body]
+
+    @property
     def runs(self) -> tuple[Run, ...]:
-        """All of them."""
-        return tuple(run for row in (*self.above, *self.body) for _, own in row for run in own)
+        """All runs."""
+        return tuple(run for row in self.rows for one in row for run in one.runs)
 
 
 def gather(grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]]) -> Gathered:
@@ -57,14 +78,17 @@ def gather(grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str
     wanted = [*above, *places(grid, target, methods)]
     chosen = iter(select(runs, [None if p is None else p.wanted for row in wanted for p in row]))
     damaged: dict[Path, str] = {}
-    filled = [[(place, _whole(next(chosen), damaged)) for place in row] for row in wanted]
+    filled = [[Filled(place, _whole(next(chosen), damaged)) for place in row] for row in wanted]
     head, body = filled[: len(above)], filled[len(above) :]
-    has_run = any(own for row in head for _, own in row)
-    return Gathered(grid, body, upper if has_run else None, head if has_run else [], tuple(damaged.values()))
+    has_run = any(one.runs for row in head for one in row)
+    benchmarks = column_benchmarks(grid)
+    return Gathered(
+        grid, benchmarks, body, upper if has_run else None, head if has_run else [], tuple(damaged.values())
+    )
 
 
 def _whole(runs: Sequence[Run], damaged: dict[Path, str]) -> list[Run]:
-    """Those whose scores can be read and are what the run wrote; `damaged` takes what is wrong with the others."""
+    """Return the runs whose scores are there and unchanged; `damaged` takes messages about the others."""
     whole = []
     for run in runs:
         try:

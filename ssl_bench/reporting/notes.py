@@ -149,7 +149,8 @@ def missing_notes(grid: Grid, target: Target, body: Body, commands: Sequence[str
 
 def protocol_notes(target: Target, body: Body) -> list[str]:
     """Say under which protocols the runs were trained."""
-    protocols = {place.protocol: place.wanted.protocol for row in body for place, _ in row if place is not None}
+    found = [one.place for row in body for one in row if one.place is not None]
+    protocols = {place.protocol: place.wanted.protocol for place in found}
     settings = " ".join(f"{key}={value}" for key, value in target.settings.items())
     return [
         f"Protocol {name}{' with ' + settings if settings else ''}: {card.note}" for name, card in protocols.items()
@@ -158,7 +159,7 @@ def protocol_notes(target: Target, body: Body) -> list[str]:
 
 def _seeds(body: Body) -> list[int]:
     """The seeds of its runs; where there is no run, those that commands take by themselves."""
-    return sorted({run.spec.seed for row in body for _, own in row for run in own}) or SEEDS
+    return sorted({run.spec.seed for row in body for one in row for run in one.runs}) or SEEDS
 
 
 def fill_commands(body: Body, view: ShownOptions, metrics: Sequence[MetricName]) -> list[str]:
@@ -169,8 +170,8 @@ def fill_commands(body: Body, view: ShownOptions, metrics: Sequence[MetricName])
     seeds = _seeds(body)
     groups: dict[str, tuple[Place, list[str]]] = {}
     for row in body:
-        for place, own in row:
-            if place is not None and not _scored_seeds(place, own, metrics).issuperset(seeds):
+        for one in row:
+            if (place := one.place) is not None and not _scored_seeds(place, one.runs, metrics).issuperset(seeds):
                 key = f"{place.column.dataset} {place.column.labeled} {place.protocol} {sorted(place.settings.items())}"
                 groups.setdefault(key, (place, []))[1].append(place.method)
     commands = [

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ssl_bench.cards import METRICS, Grid, MetricName
 from ssl_bench.grids.aim import Place
 from ssl_bench.reporting.gather import Body
-from ssl_bench.reporting.scores import mean_and_deviation, seed_scores
+from ssl_bench.reporting.scores import cell_scores, mean_and_deviation, plus_minus
 from ssl_bench.reporting.table import Cell, Table
 from ssl_bench.store import Run
 
@@ -30,16 +30,9 @@ def oracle_table(grid: Grid, body: Body) -> Table | None:
     By the grid's first metric; None where no run scored the test set on the way.
     """
     metric = grid.metrics[0]
-    rows = []
-    for row in body:
-        for place, own in row:
-            if place is None:
-                continue
-            measurement = place.wanted.measurement
-            with_curve = [run for run in own if run.test_curve is not None and metric in run.test_curve]
-            scored = [run for run in with_curve if seed_scores([run], metric, measurement)]
-            if scored:
-                rows.append(_row(place, scored, metric))
+    places = [one for row in body for one in row]
+    found = [_cells(one.place, one.runs, metric) for one in places if one.place is not None]
+    rows = [cells for cells in found if cells]
     if not rows:
         return None
     return Table(
@@ -47,26 +40,28 @@ def oracle_table(grid: Grid, body: Body) -> Table | None:
     )
 
 
-def _row(place: Place, runs: Sequence[Run], metric: MetricName) -> list[str | Cell]:
-    best = max if METRICS[metric].larger_is_better else min
-    scored = seed_scores(runs, metric, place.wanted.measurement)
-    chosen = [best(own, *_on_the_way(run, metric)) for run, own in zip(runs, scored, strict=True)]
-    mean, mean_chosen, luckiest = statistics.fmean(scored), statistics.fmean(chosen), best(chosen)
-    hashes = tuple(run.path.name for run in runs)
+def _cells(place: Place, runs: Sequence[Run], metric: MetricName) -> list[str | Cell]:
+    """A row of the table; no cells where no run has scored the test set on the way."""
+    measurement, best = place.wanted.measurement, max if METRICS[metric].larger_is_better else min
+    shown, chosen = list[Run](), list[float]()
+    for run in runs:
+        own = cell_scores([run], metric, measurement)
+        if own is not None and own.mean is not None and run.test_curve is not None and metric in run.test_curve:
+            shown.append(run)
+            chosen.append(best(own.mean, *(run.test_curve[metric].dropna() * METRICS[metric].scale)))
+    scores = cell_scores(shown, metric, measurement)
+    if scores is None or scores.mean is None:
+        return []
+    mean, luckiest, hashes = statistics.fmean(chosen), best(chosen), tuple(run.path.name for run in shown)
+    deviation = statistics.stdev(chosen) if len(chosen) > 1 else None
     return [
         place.row.title,
         f"{place.column.title} {place.benchmark.name} {place.column.labeled}".strip(),
         place.benchmark.heading(metric),
-        str(len(runs)),
-        Cell(mean_and_deviation(scored), mean, runs=hashes),
-        Cell(mean_and_deviation(chosen), mean_chosen, runs=hashes),
-        Cell(f"{mean_chosen - mean:+.2f}", mean_chosen - mean),
+        str(len(shown)),
+        Cell(mean_and_deviation(scores), scores.mean, runs=hashes),
+        Cell(plus_minus(mean, deviation), mean, runs=hashes),
+        Cell(f"{mean - scores.mean:+.2f}", mean - scores.mean),
         Cell(f"{luckiest:.2f}", luckiest),
-        Cell(f"{luckiest - mean:+.2f}", luckiest - mean),
+        Cell(f"{luckiest - scores.mean:+.2f}", luckiest - scores.mean),
     ]
-
-
-def _on_the_way(run: Run, metric: MetricName) -> list[float]:
-    curve = run.test_curve
-    assert curve is not None
-    return [float(value) * METRICS[metric].scale for value in curve[metric].dropna()]

@@ -15,7 +15,7 @@ from ssl_bench.atomic import require_folder, write_bytes, writing
 from ssl_bench.cards import Measurement, MetricName, dotted
 from ssl_bench.reporting.draw import Line, Panel, PicturedCase, example_figure, line_figure, render
 from ssl_bench.reporting.figures import FigureReport, case_metric_title, case_score
-from ssl_bench.reporting.scores import mean_and_deviation, seed_scores
+from ssl_bench.reporting.scores import cell_scores, mean_and_deviation
 from ssl_bench.reporting.site import ExhibitPage, Picture, RunPage, refuse_others, write_site
 from ssl_bench.reporting.table import FORMATS, Cell, Table
 from ssl_bench.reporting.tables import TableReport
@@ -157,8 +157,8 @@ def _networks(run: Run, measurement: Measurement) -> Table:
 
 
 def _score(run: Run, metric: MetricName, measurement: Measurement, network: str) -> Cell:
-    values = seed_scores([run], metric, measurement, network)
-    return Cell(mean_and_deviation(values), values[0] if values else None)
+    scores = cell_scores([run], metric, measurement, network)
+    return Cell(mean_and_deviation(scores), None if scores is None else scores.mean)
 
 
 def _panels(run: Run) -> list[Panel]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ssl_bench import PUBLISHED_DIR
 from ssl_bench.cards import (
     METRICS,
     SEEING,
@@ -16,19 +15,21 @@ from ssl_bench.cards import (
     Grid,
     MetricName,
     Row,
+    divide,
     load_protocol,
     measurement_of,
-    protocol_keys,
     share,
+    training_fields,
 )
 from ssl_bench.errors import UserError
+from ssl_bench.folders import PUBLISHED_DIR
 from ssl_bench.grids.aim import Place
-from ssl_bench.grids.match import plain_protocol
 from ssl_bench.method import find_method, parse_hyperparameters
 from ssl_bench.store import Run
 
 PROTOCOLS = ("paper", "released-code")  # under which a measured number may be held against a published one
 COPIED = "copied from the original paper"
+DESCRIPTION = {"table", "dataset", "labeled", "method", "network", "metric", "value", "source"}  # not settings
 NEUTRAL = {"precision", "compile", "channels_last"}  # no more than rounding
 NETWORK = {"network", "encoder", "encoder_weights", "output_stride", "aspp", "aspp_dropout", "input_mean", "input_std",
            "filters", "dropout"}  # fmt: skip
@@ -60,9 +61,7 @@ def published(grid: Grid, row: Row, column: Column, metric: MetricName) -> Publi
             and entry["method"] == (row.published or row.title)
             and entry["metric"].lower() == metric
             and (row.network is None or entry["network"] == row.network)
-            and all(
-                key not in entry or entry[key] == str(value) for key, value in settings.items() if key in ("k", "r")
-            )
+            and all(entry[key] == str(settings[key]) for key in entry.keys() - DESCRIPTION if key in settings)
         ):
             return Published(float(entry["value"]), entry.get("source", "UCMT paper, its own method"))
     return None
@@ -108,21 +107,19 @@ def differences(place: Place, runs: Sequence[Run]) -> dict[str, str]:
 def _hyperparameters(place: Place) -> dict[str, Any]:
     """The method's own defaults with the grid's settings in them, whatever else was asked for."""
     method = find_method(place.method)
-    own = {**place.column.settings, **place.row.settings}
-    given = {key: value for key, value in own.items() if key in method.hyperparameters.model_fields}
-    return parse_hyperparameters(method, given).resolved(place.benchmark.dimensions).model_dump(mode="json")
+    own = divide({**place.column.settings, **place.row.settings}, method.hyperparameters.model_fields)
+    return parse_hyperparameters(method, own.method).resolved(place.benchmark.dimensions).model_dump(mode="json")
 
 
 def _differing(place: Place, run: Run, name: str) -> set[str]:
     """Protocol fields in which a run differs from a protocol of the paper, with the grid's own settings in it."""
-    own = {**place.column.settings, **place.row.settings}
-    overrides = {key: value for key, value in own.items() if key in protocol_keys()}
+    own = divide({**place.column.settings, **place.row.settings}, ())
     try:
-        card = load_protocol(name, overrides, dimensions=place.benchmark.dimensions)
+        card = load_protocol(name, own.protocol, dimensions=place.benchmark.dimensions)
     except UserError as error:
         raise AssertionError(f"{name} cannot take the settings of {place.row.title}") from error
-    reference = plain_protocol(card.resolved(place.benchmark, run.spec.train_count, "cpu"))
-    actual = plain_protocol(run.spec.protocol)
+    reference = training_fields(card.resolved(place.benchmark, run.spec.train_count, "cpu"))
+    actual = training_fields(run.spec.protocol)
     keys = (reference.keys() | actual.keys()) - NEUTRAL
     wanted, scored = measurement_of(card, place.benchmark), place.wanted.measurement
     differing = {key for key in SEEING if getattr(wanted, key) != getattr(scored, key)}
@@ -143,6 +140,9 @@ def _entries() -> tuple[dict[str, str], ...]:
         )
     for path in paths:
         with path.open(encoding="utf-8", newline="") as file:
-            entries += list(csv.DictReader(file))
-    assert all(entry["metric"].lower() in METRICS for entry in entries)
+            own = list(csv.DictReader(file))
+        for entry in own:
+            if entry["metric"].lower() not in METRICS:
+                raise UserError(f"{path}: metric: expected one of {', '.join(METRICS)}; found '{entry['metric']}'")
+        entries += own
     return tuple(entries)

@@ -10,7 +10,7 @@ from ssl_bench.cards import HEADLINE, METRICS, Measurement, dotted
 from ssl_bench.command import quantity, toml_value
 from ssl_bench.errors import UserError
 from ssl_bench.reporting.notes import CASES, origin
-from ssl_bench.reporting.scores import mean_and_deviation, seed_scores, undefined
+from ssl_bench.reporting.scores import cell_scores, mean_and_deviation, undefined
 from ssl_bench.reporting.table import Table
 from ssl_bench.store import Entry, Run, RunFolder, spec_of
 
@@ -34,11 +34,11 @@ def comparison_table(runs: Sequence[Run], titles: Mapping[str, str], measurement
     rows, notes = [], []
     for method in dict.fromkeys(run.spec.method for run in runs):
         own = [run for run in runs if run.spec.method == method]
-        scores = [mean_and_deviation(seed_scores(own, metric, measurement)) for metric in metrics]
+        scores = [mean_and_deviation(cell_scores(own, metric, measurement)) for metric in metrics]
         minutes = sum(run.result["train_seconds"] for run in own) / len(own) / 60
         rows.append([titles[method], own[0].result["predictor"], *scores, str(len(own)), f"{minutes:.1f}"])
         for number, label in enumerate(spec.classes[1:] if len(spec.classes) > 2 else (), start=1):
-            of_class = [mean_and_deviation(seed_scores(own, metric, measurement, label=number)) for metric in metrics]
+            of_class = [mean_and_deviation(cell_scores(own, metric, measurement, label=number)) for metric in metrics]
             rows.append([f"  {label}", "", *of_class, "", ""])
         for metric, title in zip(metrics, headings, strict=True):
             count = undefined(own, metric, measurement)
@@ -62,7 +62,7 @@ def scores_table(scored: Sequence[tuple[Run, Measurement]]) -> Table:
     rows = []
     for run, measurement in scored:
         values = [
-            mean_and_deviation(seed_scores([run], metric, measurement)) if metric in measurement.metrics else ""
+            mean_and_deviation(cell_scores([run], metric, measurement)) if metric in measurement.metrics else ""
             for metric in metrics
         ]
         rows.append([run.path.name, run.spec.label, run.result["predictor"], *values])

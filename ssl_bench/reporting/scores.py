@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ def cell_scores(
     network: str | None = None,
     label: int | None = None,
 ) -> CellScores | None:
-    """Gather the scores per case of runs that differ in their seed alone.
+    """Gather the scores per case of runs that differ in their seed alone: the one source of a cell's mean.
 
     Args:
         runs: finished; those without such scores are left out.
@@ -36,61 +35,49 @@ def cell_scores(
     Returns:
         Per cent for shares, the measurement's unit for distances; None for no runs.
 
+    Raises:
+        UserError: the runs were scored on different test cases.
+
     """
-    if measurement is not None:
-        runs = [run for run in runs if run.scored(measurement, metric) is not None]
-    if not runs:
+    found = [(run, scores) for run in runs if (scores := _scores_of(run, metric, measurement)) is not None]
+    if not found:
         return None
-    scale = METRICS[metric].scale
-    sums, counts, cases = [], [], None
-    for run in runs:
-        grouped = _rows(run, metric, measurement, network, label).groupby("case", sort=True)[metric]
-        summed = grouped.sum()
-        names = tuple(summed.index)
-        cases = names if cases is None else cases
-        if names != cases:
-            raise UserError(f"{run.path}: other test cases than {runs[0].path}")
-        sums.append(summed.to_numpy(dtype=float) * scale)
-        counts.append(grouped.count().to_numpy(dtype=np.int64))
-    assert cases is not None
-    return CellScores(tuple(run.spec.seed for run in runs), cases, np.stack(sums), np.stack(counts))
+    grouped = [_rows(run, own, network, label).groupby("case", sort=True)[metric] for run, own in found]
+    sums, counts = [one.sum() for one in grouped], [one.count() for one in grouped]
+    cases = tuple(sums[0].index)
+    for (run, _), own in zip(found, sums, strict=True):
+        if tuple(own.index) != cases:
+            raise UserError(f"{run.path}: other test cases than {found[0][0].path}")
+    return CellScores(
+        tuple(run.spec.seed for run, _ in found),
+        cases,
+        np.stack([one.to_numpy(dtype=float) * METRICS[metric].scale for one in sums]),
+        np.stack([one.to_numpy(dtype=np.int64) for one in counts]),
+    )
 
 
-def seed_scores(
-    runs: Sequence[Run],
-    metric: MetricName,
-    measurement: Measurement | None = None,
-    network: str | None = None,
-    label: int | None = None,
-) -> list[float]:
-    """Return each run's mean over the defined scores, as `cell_scores` gathers them; none for a run without any."""
-    scores = cell_scores(runs, metric, measurement, network, label)
-    return [] if scores is None else [float(mean) for mean in scores.seed_means if np.isfinite(mean)]
-
-
-def undefined(runs: Sequence[Run], metric: MetricName, measurement: Measurement | None = None) -> int:
+def undefined(runs: Sequence[Run], metric: MetricName, measurement: Measurement) -> int:
     """Count the predictor's values, over all runs, that are undefined and not averaged in."""
-    return sum(int(_rows(run, metric, measurement)[metric].isna().sum()) for run in runs)
+    found = [(run, scores) for run in runs if (scores := _scores_of(run, metric, measurement)) is not None]
+    return sum(int(_rows(run, own)[metric].isna().sum()) for run, own in found)
 
 
-def scores_of(run: Run, metric: MetricName, measurement: Measurement | None) -> Scores:
-    """Return a run's scores in a measurement, its first ones where none is named."""
-    scores = run.headline if measurement is None else run.scored(measurement, metric)
-    assert scores is not None, "runs are chosen by their scores"
-    return scores
-
-
-def mean_and_deviation(values: Sequence[float]) -> str:
+def mean_and_deviation(scores: CellScores | None) -> str:
     """Mean ± sample standard deviation over seeds; the mean alone for one seed, a dash for none."""
-    if not values:
-        return "—"
-    mean = f"{statistics.fmean(values):.2f}"
-    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+    return "—" if scores is None or scores.mean is None else plus_minus(scores.mean, scores.sd_over_seeds)
 
 
-def _rows(
-    run: Run, metric: MetricName, measurement: Measurement | None, network: str | None = None, label: int | None = None
-) -> pd.DataFrame:
-    frame = scores_of(run, metric, measurement).cases
+def plus_minus(mean: float, deviation: float | None) -> str:
+    """Return a mean and its deviation as they are printed."""
+    return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
+
+
+def _scores_of(run: Run, metric: MetricName, measurement: Measurement | None) -> Scores | None:
+    """A run's scores in a measurement, its first ones where none is named."""
+    return run.headline if measurement is None else run.scored(measurement, metric)
+
+
+def _rows(run: Run, scores: Scores, network: str | None = None, label: int | None = None) -> pd.DataFrame:
+    frame = scores.cases
     own = frame[frame["network"] == (network or run.result["predictor"])]
     return own if label is None else own[own["class"] == run.spec.classes[label]]

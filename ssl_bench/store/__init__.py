@@ -3,9 +3,10 @@
 from ssl_bench.store.archive import Imported, export_runs, import_runs
 from ssl_bench.store.convert import Converted, convert_store
 from ssl_bench.store.pictures import Example, Moment, read_pictures, write_pictures
+from ssl_bench.store.run import Entry, Run
 from ssl_bench.store.run_folder import FORMAT, RunFolder, RunProgress, spec_of
 from ssl_bench.store.scores import Scores, scores_entry
-from ssl_bench.store.store import Entry, Run, Store, find_run, load_run
+from ssl_bench.store.store import Store, find_run, load_run
 
 __all__ = [
     "FORMAT",

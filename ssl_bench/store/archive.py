@@ -20,9 +20,10 @@ from ssl_bench.cards import RUN_ID, RunSpec
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.store.convert import OLD_CASES, upgraded
+from ssl_bench.store.run import Run
 from ssl_bench.store.run_folder import FORMAT, RunFolder, cases_name
 from ssl_bench.store.scores import read_cases, read_scores
-from ssl_bench.store.store import Run, Store
+from ssl_bench.store.store import Store
 
 if TYPE_CHECKING:
     pass

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from ssl_bench.atomic import write_bytes
-from ssl_bench.cards import RunSpec, measurement_of
+from ssl_bench.cards import RunSpec, recorded_measurement
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.store.run_folder import FORMAT, RunFolder, cases_name
 from ssl_bench.store.scores import scores_entry
@@ -86,7 +86,7 @@ def upgraded(record: Mapping[str, Any], cases: bytes | None, where: str) -> tupl
         reason = _damage(cases, spec, scores)
         if reason:
             raise UserError(f"{where}: {OLD_CASES}: {reason}")
-        measurement = measurement_of(spec.protocol)
+        measurement = recorded_measurement(spec.protocol)
         seconds, validation = result.pop("score_seconds", 0.0), result.pop("validation", None)
         new["result"] = result
         new["scores"] = {measurement.key: scores_entry(measurement, scores, cases, seconds, validation)}

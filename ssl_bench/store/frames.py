@@ -10,7 +10,7 @@ from ssl_bench.cards import dotted
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ssl_bench.store.store import Run
+    from ssl_bench.store.run import Run
 
 NOT_SETTINGS = {"name", "title", "note", "metrics"}  # keys of a protocol that name it or its metrics
 

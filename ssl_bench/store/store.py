@@ -9,113 +9,25 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock, Timeout
 
-from ssl_bench.cards import HEADLINE, RUN_ID, Measurement, MetricName, RunSpec
+from ssl_bench.cards import HEADLINE, RUN_ID, RunSpec
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.store import frames
-from ssl_bench.store.pictures import Example, Moment, read_pictures
+from ssl_bench.store.run import Entry, Run, Status
 from ssl_bench.store.run_folder import OldRunError, RunFolder, spec_of
-from ssl_bench.store.scores import Scores, read_scores
+from ssl_bench.store.scores import read_scores
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 log = logging.getLogger("ssl_bench")
-Status = Literal["finished", "running", "interrupted", "failed"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run in the store. `result` is empty until the run is finished.
-
-    The other files are read on first access.
-    """
-
-    path: Path
-    spec: RunSpec
-    status: Status
-    iteration: int  # of its checkpoint, or last reported by a running run
-    iterations: int
-    error: str | None
-    provenance: dict[str, Any]
-    result: dict[str, Any]
-    scores: dict[str, Scores]  # by the key of their measurement, in the order in which they were made
-
-    @property
-    def headline(self) -> Scores:
-        """The scores that a finished run was first given, at the end of its training."""
-        return next(iter(self.scores.values()))
-
-    def scored(self, measurement: Measurement, metric: MetricName) -> Scores | None:
-        """Return scores by a metric, measured in this way; None where the run has none."""
-        exact = self.scores.get(measurement.key)
-        candidates = [*([] if exact is None else [exact]), *self.scores.values()]
-        return next((own for own in candidates if measurement.measures_like(own.measurement, metric)), None)
-
-    def is_scored(self, measurement: Measurement) -> bool:
-        """Whether the run has scores by every metric of a measurement."""
-        return all(self.scored(measurement, metric) is not None for metric in measurement.metrics)
-
-    def require_whole(self) -> None:
-        """Read all scores of a finished run.
-
-        Raises:
-            UserError: some are not those that were written.
-        """
-        for scores in self.scores.values():
-            scores.cases  # noqa: B018
-
-    @cached_property
-    def curves(self) -> pd.DataFrame:
-        """Training curves, a row per logged iteration."""
-        return _read_table(RunFolder(self.path).curves)
-
-    @cached_property
-    def test_curve(self) -> pd.DataFrame | None:
-        """The predictor's test scores at intervals of training: iteration, then a column per metric; None without."""
-        path = RunFolder(self.path).test_curve
-        return _read_table(path) if path.exists() else None
-
-    @cached_property
-    def examples(self) -> list[Example]:
-        """Some test cases with their pictures."""
-        return read_pictures(RunFolder(self.path).examples, Example)
-
-    @cached_property
-    def moments(self) -> list[Moment]:
-        """Uncertainty maps early and late, for a method that mixes by uncertainty."""
-        paths = RunFolder(self.path).all_moments()
-        return [moment for path in paths for moment in read_pictures(path, Moment)]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A run in brief: `hash` is its name in the store, `headline` its predictor's mean HEADLINE, where measured."""
-
-    benchmark: str
-    labeled: int
-    train_count: int
-    protocol: str
-    method: str
-    seed: int
-    hash: str
-    status: Status
-    iteration: int
-    iterations: int
-    error: str | None
-    headline: float | None
-    path: Path
-
-
 Made = TypeVar("Made")
 
 
@@ -319,15 +231,6 @@ def _as_entry(path: Path, data: dict[str, Any]) -> Entry:
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path / 'run.json'}: not a run of this version: {error!r}") from None
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        return pd.read_csv(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
 
 
 def _status(path: Path, recorded: str) -> Status:

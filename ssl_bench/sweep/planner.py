@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ssl_bench.cards import METRICS, Benchmark, Request, protocol_keys
+from ssl_bench.cards import METRICS, Benchmark, Request, divide
 from ssl_bench.command import setting_words
 from ssl_bench.data.cache import Advance
 from ssl_bench.data.dataset import Dataset
@@ -136,11 +136,12 @@ def _planned(planner: Planner, settings: dict[str, Any], trials: Sequence[dict[s
 
 
 def _require_known(method: str, parameters: Sequence[Parameter], settings: dict[str, Any]) -> None:
-    fields = set(find_method(method).hyperparameters.model_fields)
+    fields = find_method(method).hyperparameters.model_fields
+    unknown = divide({parameter.name: parameter for parameter in parameters}, fields).unknown
     for parameter in parameters:
         if parameter.name in settings:
             raise UserError(f"--param {parameter.name}: is given by --set too")
-        if parameter.name not in fields | protocol_keys():
+        if parameter.name in unknown:
             raise UserError(
                 f"--param {parameter.name}: expected a protocol field or one of {method}'s own "
                 f"({', '.join(sorted(fields)) or 'none'})"

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ssl_bench.atomic import write_bytes, writing
 from ssl_bench.cards import METRICS, Measurement, MetricName
 from ssl_bench.errors import UserError
-from ssl_bench.reporting.scores import mean_and_deviation, seed_scores
+from ssl_bench.reporting.scores import cell_scores, mean_and_deviation
 from ssl_bench.reporting.table import Table
 from ssl_bench.store import Run
 from ssl_bench.sweep.definition import ORACLE
@@ -164,7 +164,7 @@ def _tested(trial: FrozenTrial, runs: Mapping[str, Run], metric: MetricName) -> 
     finished = [run for run in own if run.status == "finished"]
     said = trial.user_attrs.get("measurement")  # not in studies of earlier versions
     measurement = None if said is None else Measurement.model_validate(said)
-    return mean_and_deviation(seed_scores(finished, metric, measurement)) if finished else ""
+    return mean_and_deviation(cell_scores(finished, metric, measurement)) if finished else ""
 
 
 def _done(trial: FrozenTrial) -> bool:

@@ -36,7 +36,6 @@ class Job:
     @property
     def iterations(self) -> int:
         """Iterations of this method: the protocol's, divided by the method's updates per iteration."""
-        assert self.spec.protocol.iterations is not None
         return math.ceil(self.spec.protocol.iterations / self.method.updates_per_iteration)
 
     @property

@@ -15,6 +15,7 @@ from ssl_bench.cards import (
     Request,
     RunSpec,
     VolumeProtocol,
+    divide,
     load_protocol,
     measurement_of,
     parse_share,
@@ -120,23 +121,17 @@ def settle(
     protocol: str, settings: dict[str, Any], methods: Sequence[type[SSLMethod]], dimensions: int
 ) -> tuple[ImageProtocol | VolumeProtocol, list[Hyperparameters]]:
     """Assign each `--set` to the protocol or to the methods that have the field. An unknown key is an error."""
-    known = protocol_keys()
-    for key in settings:
-        owners = [method.name for method in methods if key in method.hyperparameters.model_fields]
-        if key not in known and not owners:
-            fields = sorted({field for method in methods for field in method.hyperparameters.model_fields})
-            raise UserError(
-                f"--set {key}: unknown key; protocol fields are {', '.join(sorted(protocol_keys(dimensions)))}; "
-                f"fields of these methods: {', '.join(fields) or 'none'}"
-            )
-    card = load_protocol(
-        protocol, {key: value for key, value in settings.items() if key in known}, dimensions=dimensions
-    )
+    fields = sorted({field for method in methods for field in method.hyperparameters.model_fields})
+    divided = divide(settings, fields)
+    for key in divided.unknown:
+        raise UserError(
+            f"--set {key}: unknown key; protocol fields are {', '.join(sorted(protocol_keys(dimensions)))}; "
+            f"fields of these methods: {', '.join(fields) or 'none'}"
+        )
+    card = load_protocol(protocol, divided.protocol, dimensions=dimensions)
+    own = [divide(settings, method.hyperparameters.model_fields).method for method in methods]
     return card, [
-        parse_hyperparameters(
-            method, {k: v for k, v in settings.items() if k in method.hyperparameters.model_fields}
-        ).resolved(dimensions)
-        for method in methods
+        parse_hyperparameters(method, given).resolved(dimensions) for method, given in zip(methods, own, strict=True)
     ]
 
 

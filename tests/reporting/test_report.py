@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import REPOSITORY
 from handwritten import KVASIR, METHODS, cases_file, write_run
@@ -24,6 +25,7 @@ from ssl_bench.grids.match import choose_data
 from ssl_bench.reporting.gather import ShownOptions
 from ssl_bench.reporting.runs import comparison_table, status_table
 from ssl_bench.reporting.scores import mean_and_deviation
+from ssl_bench.reporting.statistics import CellScores
 from ssl_bench.reporting.table import FORMATS, Table
 from ssl_bench.reporting.tables import TableReport, paper_table
 from ssl_bench.store import Run, Store
@@ -89,7 +91,9 @@ def test_two_seeds_are_enough_for_a_deviation(store: Store) -> None:
     ],
 )
 def test_mean_and_deviation(values: list[float], text: str) -> None:
-    assert mean_and_deviation(values) == text
+    column = np.array(values, dtype=float).reshape(-1, 1)
+    scores = CellScores(tuple(range(len(values))), ("1",), column, np.ones(column.shape, dtype=np.int64))
+    assert mean_and_deviation(scores if values else None) == text
 
 
 def test_other_networks_are_shown_when_asked_for(store: Store) -> None:

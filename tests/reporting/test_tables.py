@@ -12,7 +12,7 @@ from conftest import Call
 from handwritten import ISIC, KVASIR, METHODS, write_run
 from scipy import stats
 
-from ssl_bench.cards import load_benchmark, load_grid
+from ssl_bench.cards import Row, load_benchmark, load_grid
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target, aim, places, upper_line
 from ssl_bench.reporting import published as published_module
@@ -386,3 +386,30 @@ def test_without_the_papers_numbers_no_table_is_printed(
         report(store)
     monkeypatch.undo()
     assert report(store).tables
+
+
+def test_a_published_number_is_found_by_any_settings_that_its_file_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = tmp_path / "table.csv"
+    numbers.write_text(
+        "table,dataset,labeled,method,ema_decay,metric,value\n"
+        "4,kvasir,15%,MT,0.9,DSC,11.0\n4,kvasir,15%,MT,0.99,DSC,22.0\n"
+    )
+    monkeypatch.setattr(published_module, "PUBLISHED_DIR", tmp_path)
+    published_module._entries.cache_clear()
+    grid = load_grid("table", "4")
+    column = grid.columns[0].model_copy(update={"dataset": "kvasir", "labeled": "15%"})
+    for setting, value in ((0.9, 11.0), (0.99, 22.0)):
+        row = Row(title="MT", method="mt", settings={"ema_decay": setting, "weight_decay": 0.5})
+        found = published_module.published(grid, row, column, "dsc")
+        assert found is not None
+        assert found.value == value
+    missing = Row(title="MT", method="mt", settings={"ema_decay": 0.5})
+    assert published_module.published(grid, missing, column, "dsc") is None
+    numbers.write_text(numbers.read_text().replace("DSC", "DCS"))
+    published_module._entries.cache_clear()
+    with pytest.raises(UserError, match=r"table\.csv: metric: expected one of dsc, .*; found 'DCS'$"):
+        published_module.published(grid, missing, column, "dsc")
+    monkeypatch.undo()
+    published_module._entries.cache_clear()

@@ -13,7 +13,7 @@ from handwritten import write_run
 from optuna.trial import TrialState
 from test_sweep import sweep, worker
 
-from ssl_bench.cards import RunSpec, measurement_of
+from ssl_bench.cards import RunSpec, recorded_measurement
 from ssl_bench.errors import InterruptedRunError, UserError
 from ssl_bench.launch import pool as pool_module
 from ssl_bench.launch.task import Task
@@ -50,7 +50,9 @@ class Laboratory:
         source, target = self.drawn.folder(spec).path, self.store.folder(spec).path
         copy = f"shutil.copytree({str(source)!r}, {str(target)!r}, dirs_exist_ok=True)"
         program = f"import os, shutil, signal, sys, time\n{self.before(k)}\n{copy}"
-        return Quick(f"k={k} seed {seed}", (program,), self.root / f"log-{k}", spec, measurement_of(spec.protocol))
+        return Quick(
+            f"k={k} seed {seed}", (program,), self.root / f"log-{k}", spec, recorded_measurement(spec.protocol)
+        )
 
     def spec(self, k: int, seed: int) -> RunSpec:
         score = None if k == 77 else k / 10 + seed / 100
@@ -98,7 +100,7 @@ def test_a_run_without_its_hardest_cases_is_worth_nothing(tmp_path: Path) -> Non
     for k, scores in ((1, [0.5, 0.7]), (2, [0.9, None])):
         write_run(laboratory.store, "ucmt", 1, scores, hyper={"k": k})
     runs = {run.spec.hyperparameters["k"]: run for run in laboratory.store.runs()}
-    measured = measurement_of(runs[1].spec.protocol)
+    measured = recorded_measurement(runs[1].spec.protocol)
     assert worker_module.objective(laboratory.study, runs[1], measured) == pytest.approx(0.6)
     assert worker_module.objective(laboratory.study, runs[2], measured) is None
 

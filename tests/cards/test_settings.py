@@ -1,0 +1,41 @@
+"""Who owns a settings key, and which fields of a protocol decide a training."""
+
+from ssl_bench.cards import divide, load_protocol, training_fields
+
+
+def test_each_key_goes_to_its_owner_in_the_order_given() -> None:
+    settings = {"r": 4, "learning_rate": 0.1, "nothing": 1, "k": 2, "views.teacher": "weak", "neither": 2}
+    divided = divide(settings, ["k", "r"])
+    assert list(divided.protocol.items()) == [("learning_rate", 0.1), ("views.teacher", "weak")]
+    assert list(divided.method.items()) == [("r", 4), ("k", 2)]
+    assert divided.unknown == ("nothing", "neither")
+
+
+def test_a_key_that_protocol_and_method_have_goes_to_both() -> None:
+    divided = divide({"ema_decay": 0.9}, {"ema_decay"})
+    assert (divided.protocol, divided.method, divided.unknown) == ({"ema_decay": 0.9}, {"ema_decay": 0.9}, ())
+
+
+def test_a_protocols_name_is_no_setting() -> None:
+    assert divide({"name": "mine", "views": 1}, ()).unknown == ("name", "views")
+
+
+def test_words_measurement_and_looks_at_training_decide_no_training() -> None:
+    plain = load_protocol("mini")
+    alike = {"split": "x", "metrics": ["dsc"], "score_size": 32, "log_every": 3, "score_every": 7}
+    assert training_fields(load_protocol("mini", alike)) == training_fields(plain)
+    for key, value in {"ema_decay": 0.5, "image_size": 32, "select": "train-loss", "validation": "labeled"}.items():
+        assert training_fields(load_protocol("mini", {key: value})) != training_fields(plain)
+
+
+def test_how_many_validation_images_there_would_be_decides_only_with_validation() -> None:
+    few, many = {"validation_share": 0.1}, {"validation_share": 0.3}
+    assert training_fields(load_protocol("mini", few)) == training_fields(load_protocol("mini", many))
+    with_few, with_many = {**few, "validation": "train"}, {**many, "validation": "train"}
+    assert training_fields(load_protocol("mini", with_few)) != training_fields(load_protocol("mini", with_many))
+
+
+def test_where_a_weight_file_lies_decides_no_training() -> None:
+    here, there = ({"encoder_weights": f"{folder}/weights.pth"} for folder in ("here", "there"))
+    assert training_fields(load_protocol("mini", here)) == training_fields(load_protocol("mini", there))
+    assert training_fields(load_protocol("mini", here)) != training_fields(load_protocol("mini"))
