@@ -23,7 +23,7 @@ from ssl_bench.cards import VOLUME_SUFFIXES, ImageProtocol, RunSpec, VolumeProto
 from ssl_bench.data.batches import channels_first
 from ssl_bench.data.dataset import resize
 from ssl_bench.data.images import natural, read_image
-from ssl_bench.data.volumes import NIFTI, read_array, scaled
+from ssl_bench.data.volumes import NIFTI, read_channels
 from ssl_bench.errors import UserError
 from ssl_bench.method import SSLMethod
 from ssl_bench.ops import entropy
@@ -187,21 +187,23 @@ def _require_free(targets: Sequence[Path], images: Sequence[Path], overwrite: bo
 def _scores(predictor: Predictor, images: Sequence[Path]) -> Iterator[Tensor]:
     """Yield each image's logits (K, H, W) or each volume's mean softmax (K, X, Y, Z), canonical axes."""
     spec, network, device = predictor.spec, predictor.network, predictor.device
-    protocol = spec.protocol
+    protocol, channels = spec.protocol, spec.channel_count
     if isinstance(protocol, VolumeProtocol):
-        volumes = (scaled(read_array(path, "image").array, spec.intensity, path) for path in images)
+        volumes = (read_channels([path], channels, spec.intensity).array for path in images)
         yield from volume_scores(network, volumes, protocol, device)
         return
+    if channels not in (1, 3):
+        raise UserError(f"predict: expected a run on images of 1 or 3 channels, found {channels}, in a file each")
     for start in range(0, len(images), BATCH):
-        pixels = [_read(path) for path in images[start : start + BATCH]]
+        pixels = [_read(path, channels) for path in images[start : start + BATCH]]
         squares = channels_first(np.stack([resize(one, protocol.augment_size) for one in pixels]))
         sizes = [(one.shape[0], one.shape[1]) for one in pixels]
         yield from image_scores(network, squares, sizes, protocol, device)
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path, channels: int) -> np.ndarray:
     try:
-        return read_image(path, path.read_bytes())
+        return read_image(path, path.read_bytes(), channels)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 

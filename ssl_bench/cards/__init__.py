@@ -1,6 +1,6 @@
 """What a person writes and what defines a run: data sets, protocols, metrics, tables, and the run's identity."""
 
-from ssl_bench.cards.benchmark import GREY, HDF5, VOLUME_SUFFIXES, Benchmark, Files, Intensity, Split, Volumes
+from ssl_bench.cards.benchmark import CHANNELS, GREY, HDF5, VOLUME_SUFFIXES, Benchmark, Files, Intensity, Split, Volumes
 from ssl_bench.cards.card import Card, parse_card, read_toml
 from ssl_bench.cards.grid import Column, Grid, Row, all_grids, chosen_grids, load_grid
 from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
@@ -22,6 +22,7 @@ from ssl_bench.cards.settings import Divided, divide, dotted, parse_setting, pro
 from ssl_bench.cards.share import number_of, parse_share, share, share_of
 
 __all__ = [
+    "CHANNELS",
     "GREY",
     "HARNESS",
     "HDF5",

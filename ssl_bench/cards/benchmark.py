@@ -21,6 +21,9 @@ Intensity = Literal["as-is", "zscore", "rgb"]  # how intensities are read; rgb: 
 GREY = (0, 255)  # background and foreground in a mask of two classes whose card names no values
 
 
+CHANNELS = {2: 3, 3: 1}  # of an image by its dimensions, where a card does not say
+
+
 HDF5 = (".h5", ".hdf5")  # without a spacing, unlike the other formats of volumes
 
 
@@ -33,7 +36,10 @@ class Files(Card):
     roots: tuple[str, ...] = Field(
         min_length=1, description="folders under the data root; the first with images is used"
     )
-    images: str = Field(description="path of an image without its suffix, relative to the root; {id} is the case's id")
+    images: str = Field(
+        description="path of an image without its suffix, relative to the root; {id} is the case's id, {channel} one "
+        "of the card's channels"
+    )
     image_suffixes: tuple[str, ...] = Field((".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"), min_length=1)
     masks: str = Field(description="path of a mask without its suffix; {id} is the case's id")
     mask_threshold: int = Field(127, ge=0, le=254, description="two classes: a mask pixel above this is foreground")
@@ -59,7 +65,10 @@ class Volumes(Card):
     roots: tuple[str, ...] = Field(
         min_length=1, description="folders under the data root; the first with images is used"
     )
-    images: str = Field(description="path of an image, relative to the root; {id} is the case's id, wherever it stands")
+    images: str = Field(
+        description="path of an image, relative to the root; {id} is the case's id, wherever it stands; {channel} one "
+        "of the card's channels"
+    )
     masks: str | None = Field(
         None, description="path of a mask; {id} is the case's id; absent: in the image's own HDF5 file"
     )
@@ -141,6 +150,11 @@ class Benchmark(Card):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     title: str
     dimensions: Literal[2, 3] = 2
+    channels: Count | tuple[str, ...] | None = Field(
+        None,
+        description="of an image: their number (2D files: 1 is grey, 3 RGB; volumes: the length of a fourth axis), or "
+        "the words that {channel} stands for in `images`, a file each; absent: 3 in 2D, 1 in 3D",
+    )
     classes: tuple[str, ...] = Field(min_length=2, max_length=255, description="background first")
     cases: Count = Field(description="how many cases the published data set has")
     files: Files | None = Field(None, description="the layout of a 2D data set on disk")
@@ -174,6 +188,18 @@ class Benchmark(Card):
         """What `--dataset` calls it: the name of a card that comes with the package, or the card's file."""
         return self._option or self.name
 
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """What {channel} stands for, where an image has a file for each channel; empty elsewhere."""
+        return self.channels if isinstance(self.channels, tuple) else ()
+
+    @property
+    def channel_count(self) -> int:
+        """How many channels an image has."""
+        if isinstance(self.channels, int):
+            return self.channels
+        return len(self.channel_names) or CHANNELS[self.dimensions]
+
     def heading(self, metric: MetricName) -> str:
         """Return a metric's title with the unit in which it is measured on this data set."""
         return METRICS[metric].heading(self.dimensions, self.distance_unit)
@@ -187,6 +213,20 @@ class Benchmark(Card):
     @property
     def _has_spacing(self) -> bool:
         return bool(self.volumes) and not any(layout.images.lower().endswith(HDF5) for layout in self.volumes)
+
+    def _problems_of_channels(self) -> list[str]:
+        """What does not hang together about `channels`, a sentence each."""
+        problems, names = list[str](), self.channel_names
+        if self.channels == () or len(set(names)) != len(names):
+            problems.append("channels must be a number, or different words")
+        for layout in (self.files, *self.volumes):
+            if layout is not None and ("{channel}" in layout.images) != bool(names):
+                problems.append('{channel} in images and channels = ["...", ...] need each other')
+        if self.files is not None and not names and self.channel_count not in (1, 3):
+            problems.append(f"channels: a 2D file has 1 or 3, found {self.channels}; others need a file each, by name")
+        if self.generator is not None and self.channel_count != CHANNELS[self.dimensions]:
+            problems.append(f"channels: the generator draws {CHANNELS[self.dimensions]}, found {self.channels}")
+        return problems
 
     @field_validator("labeled")
     @classmethod
@@ -210,6 +250,7 @@ class Benchmark(Card):
             values = None if layout is None else layout.mask_values
             if values is not None and (len(set(values)) != len(self.classes) or len(values) != len(self.classes)):
                 problems.append(f"mask_values must be {len(self.classes)} different values, one for each class")
+        problems += self._problems_of_channels()
         if self.distance_unit == "mm" and not self._has_spacing:
             problems.append("distance_unit 'mm' needs [[volumes]] in a format that has a spacing: NIfTI, NRRD or MHA")
         for metric, name in self.missing_parameters(self.metrics):

@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from ssl_bench.atomic import WEIGHT_FILES
-from ssl_bench.cards.benchmark import Intensity, Split
+from ssl_bench.cards.benchmark import CHANNELS, Intensity, Split
 from ssl_bench.cards.card import Card, Count
 from ssl_bench.cards.metric import HEADLINE, METRICS
 from ssl_bench.cards.protocol import Protocol, ResolvedProtocol, fields_that
@@ -45,6 +45,7 @@ class RunSpec(Card):
     """A frozen, complete description of one training: what is not in here decides no number."""
 
     benchmark: str
+    channels: Count | None = Field(None, description="of an image; absent: 3 in 2D, 1 in 3D, as in older runs")
     classes: tuple[str, ...] = Field(description="background first")
     label_values: tuple[int, ...] = Field(description="each class's value in the data set's own masks")
     intensity: Intensity
@@ -65,6 +66,8 @@ class RunSpec(Card):
         """The fields that decide the weights, as plain data: the run's training identity."""
         data = self.model_dump(mode="json", exclude={"label_values", "protocol"})
         data["classes"] = len(self.classes)  # their names are words, too
+        if self.channels is None:
+            del data["channels"]
         data["protocol"] = training_fields(self.protocol)
         if self.weights_fingerprint is not None:
             del data["protocol"]["encoder_weights"]  # the fingerprint says more
@@ -73,6 +76,11 @@ class RunSpec(Card):
         else:
             del data["split"]["file"]  # the file's content counts, not where it lies
         return data
+
+    @property
+    def channel_count(self) -> int:
+        """How many channels an image has."""
+        return self.channels or CHANNELS[self.protocol.dimensions]
 
     @property
     def hash(self) -> str:

@@ -1,5 +1,8 @@
 """Weak (geometric) and strong (photometric) random views of a whole batch of uint8 images, on the batch's device.
 
+Images have C channels, usually 3 (RGB). With another number, saturation and hue, which need RGB, are left out; their
+random numbers are drawn all the same. Every other operation treats each channel by itself.
+
 Every random number is drawn from a CPU generator, all of a view's at once and the same count whatever their values, so
 the draws are the same on every device and which samples an operation takes is known without asking the device.
 The operations give what their namesakes in `torchvision.transforms.v2.functional` give for one uint8 image.
@@ -15,6 +18,8 @@ from torch import Tensor
 
 from ssl_bench.cards import ImageAugmentation
 
+RGB = 3  # channels
+
 
 def weak_view(
     images: Tensor, masks: Tensor, settings: ImageAugmentation, generator: torch.Generator
@@ -22,7 +27,7 @@ def weak_view(
     """Flip and rotate each sample at random, its image and its mask alike: nearest neighbour, filled with zeros.
 
     Args:
-        images: (B, 3, H, W) uint8, H = W.
+        images: (B, C, H, W) uint8, H = W.
         masks: (B, H, W) uint8.
         settings: probabilities, and the largest angle in degrees.
         generator: on the CPU; 4 B numbers are drawn.
@@ -48,7 +53,7 @@ def strong_view(images: Tensor, settings: ImageAugmentation, generator: torch.Ge
     """Change each image's colours and sharpness at random: jitter, posterize, autocontrast, equalize, Gaussian blur.
 
     Args:
-        images: (B, 3, H, W) uint8.
+        images: (B, C, H, W) uint8; for another C than 3 without changes of saturation and hue.
         settings: probabilities and strengths; the four changes of jitter come in a random order for each sample.
         generator: on the CPU; 14 B numbers are drawn.
 
@@ -65,8 +70,11 @@ def strong_view(images: Tensor, settings: ImageAugmentation, generator: torch.Ge
     )
     samples, jittered = list(images.unbind()), _chosen(jitter, settings.jitter)
     order = torch.stack(order_keys).argsort(0)  # a random permutation for each sample: keys are independent and uniform
+    coloured = images.shape[1] == RGB
     for turn in order.tolist():
         for number, (adjust, strength) in enumerate(jitters):
+            if adjust in (adjust_saturation, adjust_hue) and not coloured:
+                continue
             _apply(samples, [place for place in jittered if turn[place] == number], adjust, strength)
     _apply(samples, _chosen(posterized, settings.posterize), partial(posterize, bits=settings.posterize_bits))
     _apply(samples, _chosen(contrasted, settings.autocontrast), autocontrast)
@@ -80,12 +88,14 @@ def strong_view(images: Tensor, settings: ImageAugmentation, generator: torch.Ge
 
 
 def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
-    """Blend each image of (B, 3, H, W) with black; a factor of (B,) of 1 keeps the image, 0 gives black."""
+    """Blend each image of (B, C, H, W) with black; a factor of (B,) of 1 keeps the image, 0 gives black."""
     return _to_uint8(images.float().mul_(factors.view(-1, 1, 1, 1)))
 
 
 def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
-    """Blend each image of (B, 3, H, W) with its mean luminance; factors of (B,)."""
+    """Blend each image of (B, C, H, W) with its mean luminance, or each channel with its mean; factors of (B,)."""
+    if images.shape[1] != RGB:
+        return _blend(images, images.float().mean((2, 3), keepdim=True), factors)
     return _blend(images, _luminance(images).mean((1, 2, 3), keepdim=True), factors)
 
 
@@ -121,7 +131,7 @@ def posterize(images: Tensor, bits: int) -> Tensor:
 
 
 def autocontrast(images: Tensor) -> Tensor:
-    """Stretch each channel of (B, 3, H, W) to the range 0 to 255; a channel of one value stays."""
+    """Stretch each channel of (B, C, H, W) to the range 0 to 255; a channel of one value stays."""
     low = images.amin((2, 3), keepdim=True).float()
     span = images.amax((2, 3), keepdim=True) - low
     constant = span == 0
@@ -129,7 +139,7 @@ def autocontrast(images: Tensor) -> Tensor:
 
 
 def equalize(images: Tensor) -> Tensor:
-    """Equalize the histogram of each channel of (B, 3, H, W) as Pillow does.
+    """Equalize the histogram of each channel of (B, C, H, W) as Pillow does.
 
     A channel stays if fewer than 255 of its pixels lie below its largest value.
     """
@@ -144,7 +154,7 @@ def equalize(images: Tensor) -> Tensor:
 
 
 def gaussian_blur(images: Tensor, sigmas: Tensor, kernel_size: int) -> Tensor:
-    """Blur each image of (B, 3, H, W) with a Gaussian of its standard deviation of (B,), in pixels, edges reflected."""
+    """Blur each image of (B, C, H, W) with a Gaussian of its standard deviation of (B,), in pixels, edges reflected."""
     radius = kernel_size // 2
     offsets = torch.arange(-radius, radius + 1, device=images.device)
     weights = (-0.5 * (offsets / sigmas[:, None]) ** 2).softmax(1)
@@ -171,7 +181,7 @@ def _chosen(draws: Tensor, probability: float) -> list[int]:
 def _apply(
     samples: list[Tensor], places: list[int], operation: Callable[..., Tensor], strengths: Tensor | None = None
 ) -> None:
-    """Replace the samples at these places, all (3, H, W), by what the operation makes of them together.
+    """Replace the samples at these places, all (C, H, W), by what the operation makes of them together.
 
     `strengths` (B,) are on the CPU. Only these samples are copied: to rebuild the batch after every operation takes as
     long as the operations themselves.

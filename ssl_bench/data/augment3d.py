@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from ssl_bench.cards import VolumeAugmentation
 
 Sides = tuple[int, int, int]
+SPATIAL = (-3, -2, -1)  # axes x, y, z
 
 
 def random_patches(
@@ -30,14 +31,14 @@ def random_patches(
     turned, which comes to the same as cropping the turned volume.
 
     Args:
-        images: B volumes (X, Y, Z) float32, of any sizes.
+        images: B volumes (C, X, Y, Z) float32, of any sizes.
         masks: B masks (X, Y, Z) uint8.
         patch: sides of the crops.
         settings: probability that a volume is turned (by 0 to 3 right angles) and flipped.
         generator: on the CPU; 6 B numbers are drawn.
 
     Returns:
-        Images (B, 1, *patch) and masks (B, *patch).
+        Images (B, C, *patch) and masks (B, *patch).
 
     """
     draws = torch.rand((len(images), 6), generator=generator, dtype=torch.float64).tolist()
@@ -45,14 +46,14 @@ def random_patches(
         (_view(image, patch, settings, draw), _view(mask, patch, settings, draw))
         for image, mask, draw in zip(images, masks, draws, strict=True)
     ]
-    return torch.stack([image for image, _ in crops]).unsqueeze(1), torch.stack([mask for _, mask in crops])
+    return torch.stack([image for image, _ in crops]), torch.stack([mask for _, mask in crops])
 
 
 def blur_view(images: Tensor, settings: VolumeAugmentation, generator: torch.Generator) -> Tensor:
     """Blur patches at random, each with a Gaussian of its own standard deviation, edges repeated.
 
     Args:
-        images: (B, 1, X, Y, Z) float32.
+        images: (B, C, X, Y, Z) float32.
         settings: the blur's probability and range of standard deviations, in voxels.
         generator: on the CPU; 2 B numbers are drawn.
 
@@ -73,7 +74,7 @@ def blur_view(images: Tensor, settings: VolumeAugmentation, generator: torch.Gen
 
 
 def gaussian_blur(images: Tensor, sigmas: Tensor) -> Tensor:
-    """Blur (B, 1, X, Y, Z) by Gaussians of standard deviations (B,), on the CPU, up to int(4 sigma + 0.5) voxels."""
+    """Blur (B, C, X, Y, Z) by Gaussians of standard deviations (B,), on the CPU, up to int(4 sigma + 0.5) voxels."""
     radii = (4 * sigmas + 0.5).long()
     radius = int(radii.max())
     offsets = torch.arange(-radius, radius + 1)
@@ -92,17 +93,18 @@ def gaussian_blur(images: Tensor, sigmas: Tensor) -> Tensor:
 
 
 def _view(volume: Tensor, patch: Sides, settings: VolumeAugmentation, draw: list[float]) -> Tensor:
+    """The view of an image or mask (..., X, Y, Z)."""
     chosen, quarter, axis, *places = draw
     moved = chosen < settings.rotate_flip
     turns = int(4 * quarter) if moved else 0
     wanted = (patch[1], patch[0], patch[2]) if turns % 2 else patch
     crop = volume
-    for dim, (side, full, place) in enumerate(zip(wanted, volume.shape, places, strict=True)):
+    for dim, side, full, place in zip(SPATIAL, wanted, volume.shape[-3:], places, strict=True):
         start = int(place * (max(full - side, 0) + 1))
         crop = crop.narrow(dim, start, min(side, full))
-    crop = torch.rot90(crop, turns, (0, 1))
-    crop = crop.flip(int(2 * axis)) if moved else crop
+    crop = torch.rot90(crop, turns, SPATIAL[:2])
+    crop = crop.flip(SPATIAL[int(2 * axis)]) if moved else crop
     margins: list[int] = []
-    for side, full in zip(patch, crop.shape, strict=True):
+    for side, full in zip(patch, crop.shape[-3:], strict=True):
         margins = [(side - full) // 2, side - full - (side - full) // 2, *margins]  # pad wants the last axis first
     return pad(crop, margins)

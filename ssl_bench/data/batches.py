@@ -94,18 +94,17 @@ class BatchStream:
 
 
 class ImageStream(BatchStream):
-    """2D: `images` (N, 3, S, S) uint8 and `masks` (N, S, S) uint8 are all on the device; other arguments as above."""
+    """2D: `images` (N, C, S, S) uint8 and `masks` (N, S, S) uint8 are all on the device; other arguments as above."""
 
     def __init__(
         self, images: Tensor, masks: Tensor, labeled: list[int], pool: list[int], protocol: ImageProtocol, seed: int
     ) -> None:
         super().__init__(labeled, pool, protocol, seed, images.device)
         self.images, self.masks, self.protocol = images, masks, protocol
-        self.mean = torch.tensor(protocol.input_mean, device=images.device).view(1, 3, 1, 1)
-        self.std = torch.tensor(protocol.input_std, device=images.device).view(1, 3, 1, 1)
+        self.mean, self.std = input_statistics(protocol, images.shape[1], images.device)
 
     def weak(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Flipped and rotated, (B, 3, S, S) and (B, S, S) uint8."""
+        """Flipped and rotated, (B, C, S, S) and (B, S, S) uint8."""
         if len(rows) == 0:
             return self.images[:0], self.masks[:0]
         rows = rows.to(self.device, non_blocking=True)
@@ -117,7 +116,7 @@ class ImageStream(BatchStream):
         return strong_view(images, self.protocol.augmentation, generator)
 
     def normalised(self, images: Tensor) -> Tensor:
-        """From uint8 (B, 3, A, A)."""
+        """From uint8 (B, C, A, A)."""
         return normalise(images, self.protocol.image_size, self.mean, self.std, self.protocol.channels_last)
 
     def labels(self, masks: Tensor) -> Tensor:
@@ -129,7 +128,7 @@ class ImageStream(BatchStream):
 
 
 class VolumeStream(BatchStream):
-    """3D: `images` (X, Y, Z) float32 and `masks` (X, Y, Z) uint8, of any sizes, are all on the device."""
+    """3D: `images` (C, X, Y, Z) float32 and `masks` (X, Y, Z) uint8, of any sizes, are all on the device."""
 
     def __init__(
         self,
@@ -145,13 +144,13 @@ class VolumeStream(BatchStream):
         self.images, self.masks, self.protocol = images, masks, protocol
 
     def weak(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Turned, flipped and cropped, (B, 1, *patch) float32 and (B, *patch) uint8."""
+        """Turned, flipped and cropped, (B, C, *patch) float32 and (B, *patch) uint8."""
         patch = self.protocol.patch_size
         if len(rows) == 0:
-            none = torch.empty(0, *patch, device=self.device)
-            return none.unsqueeze(1), none.byte()
-        images, masks = ([volumes[row] for row in rows.tolist()] for volumes in (self.images, self.masks))
-        return random_patches(images, masks, patch, self.protocol.augmentation, generator)
+            images = torch.empty(0, self.images[0].shape[0], *patch, device=self.device)
+            return images, images[:, 0].byte()
+        volumes, labels = ([arrays[row] for row in rows.tolist()] for arrays in (self.images, self.masks))
+        return random_patches(volumes, labels, patch, self.protocol.augmentation, generator)
 
     def strong(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Blurred."""
@@ -212,17 +211,29 @@ def open_stream(
         return VolumeStream(images, masks, labeled, pool, protocol, seed, device)
     pixels, numbers = dataset.arrays(ids)
     return ImageStream(
-        channels_first(pixels).to(device), torch.from_numpy(numbers).to(device), labeled, pool, protocol, seed
+        torch.from_numpy(pixels).to(device), torch.from_numpy(numbers).to(device), labeled, pool, protocol, seed
     )
 
 
 def channels_first(images: np.ndarray) -> Tensor:
-    """(N, H, W, 3) to (N, 3, H, W)."""
+    """(N, H, W, C) to (N, C, H, W)."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
+def input_statistics(protocol: ImageProtocol, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (1, C, 1, 1) that images are normalised by, of values from 0 to 1.
+
+    The protocol's are those of red, green and blue. Images of another number of channels have the mean of the three in
+    every channel.
+    """
+    both = (protocol.input_mean, protocol.input_std)
+    rows = [one if channels == len(one) else (sum(one) / len(one),) * channels for one in both]
+    mean, std = (torch.tensor(row, device=device).view(1, channels, 1, 1) for row in rows)
+    return mean, std
+
+
 def normalise(images: Tensor, size: int, mean: Tensor, std: Tensor, channels_last: bool) -> Tensor:
-    """(x / 255 - mean) / std of uint8 images (B, 3, A, A), brought to `size` by antialiased bilinear interpolation."""
+    """(x / 255 - mean) / std of uint8 images (B, C, A, A), brought to `size` by antialiased bilinear interpolation."""
     scaled = images.float().div_(255)
     if images.shape[-1] != size:
         scaled = interpolate(scaled, size=(size, size), mode="bilinear", antialias=True)

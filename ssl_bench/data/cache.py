@@ -21,7 +21,7 @@ from ssl_bench.data.dataset import Dataset, resize
 from ssl_bench.data.sources import Source, find_source
 from ssl_bench.errors import UserError
 
-LAYOUT = 3  # raised when the cache's files change, so that old ones are left alone
+LAYOUT = 4  # raised when the cache's files change, so that old ones are left alone
 
 
 Advance = Callable[[int, int], None]  # (done, total)
@@ -63,7 +63,7 @@ def prepare(
             if dataset is None:
                 for remains in folder.glob("*/.*.partial"):  # of a killed process, perhaps gigabytes
                     remains.unlink()
-                path = _build(source, folder, size, len(benchmark.classes), advance)
+                path = _build(source, folder, size, benchmark, advance)
                 write_json(index, {"fingerprint": path.parent.name})
                 dataset = _open(folder, index, size, source)
                 assert dataset is not None
@@ -74,22 +74,24 @@ def prepare(
         raise UserError(f"{benchmark.name}: the decoded cases do not fit into this machine's memory") from None
 
 
-def _build(source: Source, folder: Path, size: int | None, classes: int, advance: Advance | None) -> Path:
+def _build(source: Source, folder: Path, size: int | None, benchmark: Benchmark, advance: Advance | None) -> Path:
     """Decode every case into a file in memory, since HDF5 does not survive a full disk, and write it when whole."""
     buffer = io.BytesIO()
-    count, planes = len(source), (classes - 1).bit_length()
+    count, planes, channels = len(source), (len(benchmark.classes) - 1).bit_length(), benchmark.channel_count
     fingerprint = hashlib.sha256()
     ids, contents, masked, shapes, spacings, truth_ends, voxel_ends = [], [], [], [], [], [], []
     any_foreground = False
     with h5py.File(buffer, "w") as file:
         if size is not None:
-            image_rows = file.create_dataset("image", (count, size, size, 3), "u1", chunks=(1, size, size, 3))
+            image_rows = file.create_dataset(
+                "image", (count, size, size, channels), "u1", chunks=(1, size, size, channels)
+            )
             mask_rows = file.create_dataset("mask", (count, size, size), "u1", chunks=(1, size, size))
         else:
             voxels = file.create_dataset("voxel", (0,), "f4", maxshape=(None,), chunks=(1 << 20,))
         bits = file.create_dataset("truth_bits", (0,), "u1", maxshape=(None,), chunks=(1 << 16,), compression="gzip")
         for i, (case, digest) in enumerate(source.decoded()):
-            sides = case.image.shape[:2] if size is not None else case.image.shape
+            sides = case.image.shape[:2] if size is not None else case.image.shape[-3:]
             mask = np.zeros(sides, np.uint8) if case.mask is None else case.mask
             if size is not None:
                 image_rows[i] = resize(case.image, size)
@@ -111,7 +113,7 @@ def _build(source: Source, folder: Path, size: int | None, classes: int, advance
         file["spacing"] = np.array(spacings, np.float64)
         file["id"], file["content"], file["masked"] = ids, contents, masked
         fingerprint.update(source.reading.encode())
-        file.attrs["planes"] = planes
+        file.attrs["planes"], file.attrs["channels"] = planes, channels
     if not any_foreground:
         raise UserError("every mask is empty: nothing to learn; see `ssl-bench data check`")
     path = _path(folder, fingerprint.hexdigest()[:16], size)

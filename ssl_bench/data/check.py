@@ -77,7 +77,7 @@ def check(
         report.findings.append(Finding("error", "count", text))
     seen = []
     with ThreadPoolExecutor() as pool:
-        for i, one in enumerate(pool.map(partial(_look, files=files, classes=len(benchmark.classes)), cases)):
+        for i, one in enumerate(pool.map(partial(_look, files=files, benchmark=benchmark), cases)):
             seen.append(one)
             if advance is not None:
                 advance(i + 1, len(cases))
@@ -90,19 +90,20 @@ def check(
     return report
 
 
-def _look(case: CaseFiles, files: Files | Volumes, classes: int) -> _Seen:
+def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _Seen:
     if case.mask is None and not files.masks_optional:
         name = (files.masks or "").replace("{id}", case.id) + (".*" if isinstance(files, Files) else "")
         return _Seen(case.id, error=f"{case.image}: its mask {name} is missing")
     try:
-        read = _read(case, files, classes)
+        read = _read(case, files, benchmark)
     except UserError as error:
         return _Seen(case.id, error=str(error))
     except OSError as error:
         return _Seen(case.id, error=f"{error.filename}: cannot be read: {error.strerror}")
-    perceptual, sides = None, read.image.shape
+    perceptual, sides = None, read.image.shape[-3:]
     if isinstance(files, Files):
-        bits = imagehash.phash(Image.fromarray(read.image)).hash.flatten()
+        shown = read.image if read.image.shape[2] == 3 else read.image[..., 0]
+        bits = imagehash.phash(Image.fromarray(shown)).hash.flatten()
         perceptual, sides = int.from_bytes(np.packbits(bits).tobytes(), "big"), read.image.shape[1::-1]
     return _Seen(
         case.id,
@@ -113,10 +114,12 @@ def _look(case: CaseFiles, files: Files | Volumes, classes: int) -> _Seen:
     )
 
 
-def _read(case: CaseFiles, files: Files | Volumes, classes: int) -> Case:
+def _read(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> Case:
+    channels = benchmark.channel_count
     if isinstance(files, Volumes):
-        return read_case(case, files, classes)
-    return pair(case, case.image.read_bytes(), None if case.mask is None else case.mask.read_bytes(), files)
+        return read_case(case, files, len(benchmark.classes), channels=channels)
+    images = [path.read_bytes() for path in case.images]
+    return pair(case, images, None if case.mask is None else case.mask.read_bytes(), files, channels)
 
 
 def _doubles(cases: list[_Seen]) -> list[Finding]:

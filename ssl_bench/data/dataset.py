@@ -33,14 +33,14 @@ class Dataset:
     intensity: Intensity
 
     def arrays(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return images (N, size, size, 3) and masks (N, size, size), both uint8, of some 2D cases in their order.
+        """Return images (N, C, size, size) and masks (N, size, size), both uint8, of some 2D cases in their order.
 
-        A mask that is not there is background. In memory the channels lie outermost, and no image is there twice.
+        A mask that is not there is background.
         """
         rows = np.array(self._rows(ids), dtype=int)
         with h5py.File(self.path) as file:
-            size = file["image"].shape[1]
-            images = np.empty((len(rows), 3, size, size), dtype=np.uint8)
+            _, size, _, channels = file["image"].shape
+            images = np.empty((len(rows), channels, size, size), dtype=np.uint8)
             masks = np.empty((len(rows), size, size), dtype=np.uint8)
             for start in range(0, len(file["image"]), READ):
                 here = np.flatnonzero((rows >= start) & (rows < start + READ))
@@ -48,10 +48,10 @@ class Dataset:
                     own = rows[here] - start
                     images[here] = file["image"][start : start + READ][own].transpose(0, 3, 1, 2)
                     masks[here] = file["mask"][start : start + READ][own]
-        return images.transpose(0, 2, 3, 1), masks
+        return images, masks
 
     def images(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
-        """Yield the images of a few 2D cases, (size, size, 3) uint8, without reading all others."""
+        """Yield the images of a few 2D cases, (size, size, C) uint8, without reading all others."""
         with h5py.File(self.path) as file:
             for row in self._rows(ids):
                 yield file["image"][row]
@@ -95,12 +95,13 @@ class Dataset:
                 yield _from_planes(flat.reshape(shape))
 
     def volumes(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
-        """Yield the images of some 3D cases, (X, Y, Z) float32."""
+        """Yield the images of some 3D cases, (C, X, Y, Z) float32."""
         with h5py.File(self.path) as file:
             ends, shapes, voxels = file["voxel_end"][:], file["shape"][:], file["voxel"]
+            channels = int(file.attrs["channels"])
             for i in self._rows(ids):
                 start = 0 if i == 0 else int(ends[i - 1])
-                yield voxels[start : int(ends[i])].reshape([int(side) for side in shapes[i]])
+                yield voxels[start : int(ends[i])].reshape([channels, *(int(side) for side in shapes[i])])
 
     def _rows(self, ids: Sequence[str]) -> list[int]:
         place = {name: i for i, name in enumerate(self.ids)}
@@ -116,8 +117,11 @@ def _from_planes(bits: np.ndarray) -> np.ndarray:
 
 
 def resize(pixels: np.ndarray, size: int, *, nearest: bool = False) -> np.ndarray:
-    """Bring an image (H, W, 3) or mask (H, W), uint8, to (size, size): antialiased bilinear, or nearest."""
+    """Bring an image (H, W, C) or mask (H, W), uint8, to (size, size): antialiased bilinear, or nearest."""
     if pixels.shape[:2] == (size, size):
         return pixels
+    if pixels.ndim == 3 and pixels.shape[2] != 3:  # Pillow knows RGB, and one channel without an axis
+        planes = np.moveaxis(pixels, 2, 0)
+        return np.stack([resize(np.ascontiguousarray(plane), size, nearest=nearest) for plane in planes], axis=2)
     how = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
     return np.asarray(Image.fromarray(pixels).resize((size, size), how))

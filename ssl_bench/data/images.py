@@ -19,19 +19,29 @@ from ssl_bench.errors import UserError
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """One case's files; `mask` is None where it is missing."""
+    """One case's files; `mask` is None where it is missing.
+
+    `image` holds the image, or its first channel where each channel has a file; `others` are those of the others.
+    """
 
     id: str
     image: Path
     mask: Path | None
+    others: tuple[Path, ...] = ()
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """The files of the image."""
+        return (self.image, *self.others)
 
 
 @dataclass(frozen=True)
 class Case:
     """One case's pixels or voxels; `mask` is None for truly unlabelled data.
 
-    2D: image (H, W, 3) uint8 RGB, mask (H, W). 3D: image (X, Y, Z) float32, mask (X, Y, Z). Masks are class numbers,
-    uint8. `spacing` is the distance between neighbouring voxels along each axis in mm; None where the format has none.
+    2D: image (H, W, C) uint8, mask (H, W). 3D: image (X, Y, Z) float32, or (C, X, Y, Z) of several channels, and mask
+    (X, Y, Z). Masks are class numbers, uint8. `spacing` is the distance between neighbouring voxels along each axis in
+    mm; None where the format has none.
     """
 
     id: str
@@ -49,16 +59,42 @@ def list_cases(benchmark: Benchmark, data_root: Path | None) -> list[CaseFiles]:
     files = benchmark.files
     assert files is not None, "only a 2D data set in files has them"
     root = _locate(files, benchmark, require_root(benchmark, data_root))
-    images = _by_id(named(root, files.images, files.image_suffixes), "images")
+    images, *others = [
+        _by_id(named(root, pattern, files.image_suffixes), "images")
+        for pattern in channel_patterns(files.images, benchmark.channel_names)
+    ]
     masks = _by_id(named(root, files.masks, files.image_suffixes), "masks")
-    return pair_up(images, masks)
+    return pair_up(images, masks, others)
 
 
-def pair_up(images: Mapping[str, Path], masks: Mapping[str, Path]) -> list[CaseFiles]:
-    """Give each image the mask of its id; masks may lie among the images, and are none of them."""
+def channel_patterns(pattern: str, channels: Sequence[str]) -> list[str]:
+    """The pattern of each channel's files; of a whole image's where channels have no files of their own."""
+    return [pattern.replace("{channel}", channel) for channel in channels] or [pattern]
+
+
+def pair_up(
+    images: Mapping[str, Path], masks: Mapping[str, Path], others: Sequence[Mapping[str, Path]] = ()
+) -> list[CaseFiles]:
+    """Give each image the mask of its id; masks may lie among the images, and are none of them.
+
+    Args:
+        images: by id; the first channel's where each has files of its own.
+        masks: by id.
+        others: the other channels' files.
+
+    Raises:
+        UserError: an image lacks a channel.
+    """
     among = set(masks.values())
     cases = [name for name in images if images[name] not in among]
-    return [CaseFiles(name, images[name], masks.get(name)) for name in sorted(cases, key=natural)]
+    for name in cases:
+        if not all(name in channel for channel in others):
+            found = 1 + sum(name in channel for channel in others)
+            raise UserError(f"{images[name]}: expected {1 + len(others)} channels of case '{name}', found {found}")
+    return [
+        CaseFiles(name, images[name], masks.get(name), tuple(channel[name] for channel in others))
+        for name in sorted(cases, key=natural)
+    ]
 
 
 def folder_of(cases: Sequence[CaseFiles]) -> Path:
@@ -88,14 +124,14 @@ def named(folder: Path, pattern: str, suffixes: Sequence[str] = ("",)) -> list[t
     return found
 
 
-def read_image(path: Path, content: bytes) -> np.ndarray:
-    """Decode an image to (H, W, 3) uint8 RGB.
+def read_image(path: Path, content: bytes, channels: int = 3) -> np.ndarray:
+    """Decode an image to (H, W, 3) uint8 RGB, or for `channels` 1 to (H, W, 1) grey.
 
     Raises:
         UserError: not an image, truncated, or with more than 8 bits a channel.
     """
     with _open(path, content) as image:
-        return np.asarray(image.convert("RGB"))
+        return np.asarray(image.convert("RGB")) if channels == 3 else np.asarray(image.convert("L"))[..., None]
 
 
 def read_mask(path: Path, content: bytes, files: Files) -> np.ndarray:
@@ -131,9 +167,17 @@ def class_numbers(values: np.ndarray, wanted: tuple[int, ...], path: Path) -> np
     return numbers[inverse].reshape(values.shape)
 
 
-def pair(case: CaseFiles, image_bytes: bytes, mask_bytes: bytes | None, files: Files) -> Case:
-    """Decode a case and hold that image and mask have one size."""
-    image = read_image(case.image, image_bytes)
+def pair(case: CaseFiles, images: Sequence[bytes], mask_bytes: bytes | None, files: Files, channels: int = 3) -> Case:
+    """Decode a case and hold that its image (or the images of its channels) and mask have one size."""
+    planes = [
+        read_image(path, content, channels if len(images) == 1 else 1)
+        for path, content in zip(case.images, images, strict=True)
+    ]
+    for path, plane in zip(case.images, planes, strict=True):
+        if plane.shape != planes[0].shape:
+            expected, found = _size(planes[0]), _size(plane)
+            raise UserError(f"{path}: expected the size of the first channel, {expected} pixels, found {found}")
+    image = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
     if case.mask is None or mask_bytes is None:
         return Case(case.id, image, None)
     mask = read_mask(case.mask, mask_bytes, files)
@@ -176,7 +220,7 @@ def _open(path: Path, content: bytes) -> Image.Image:
 def _locate(files: Files, benchmark: Benchmark, data_root: Path) -> Path:
     candidates = [data_root / root for root in files.roots]
     for candidate in candidates:
-        if named(candidate, files.images, files.image_suffixes):
+        if named(candidate, channel_patterns(files.images, benchmark.channel_names)[0], files.image_suffixes):
             return candidate
     tried = ", ".join(str(candidate / files.images) + ".*" for candidate in candidates)
     raise UserError(f"--data-root: no images of {benchmark.title} found; looked for {tried}")

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ssl_bench.cards import GREY, Benchmark, Files, Intensity, Volumes
+from ssl_bench.cards import CHANNELS, GREY, Benchmark, Files, Intensity, Volumes
 from ssl_bench.data import demo, demo3d
 from ssl_bench.data.images import Case, CaseFiles, folder_of, list_cases, pair
 from ssl_bench.data.volumes import list_volumes, read_case
@@ -39,7 +39,6 @@ def find_source(benchmark: Benchmark, data_root: Path | None, allow_partial: boo
     """Return the source of a data set: its generator, or its folder below the data root."""
     if benchmark.generator is not None:
         return _Drawn(benchmark)
-    classes = len(benchmark.classes)
     if benchmark.files is not None:
         files: Files | Volumes = benchmark.files
         cases = list_cases(benchmark, data_root)
@@ -59,27 +58,30 @@ def find_source(benchmark: Benchmark, data_root: Path | None, allow_partial: boo
             f"{folder_of(cases)}: expected the {benchmark.cases} cases of {benchmark.title}, found {len(cases)}; "
             "--allow-partial goes on with these"
         )
-    return _Folder(cases, files, classes)
+    return _Folder(cases, files, benchmark)
 
 
 class _Folder:
     """A data set in files: cheap to recognise by names, sizes and times, dear to decode."""
 
-    def __init__(self, cases: list[CaseFiles], files: Files | Volumes, classes: int) -> None:
-        self.cases, self.files, self.classes = cases, files, classes
+    def __init__(self, cases: list[CaseFiles], files: Files | Volumes, benchmark: Benchmark) -> None:
+        self.cases, self.files, self.classes = cases, files, len(benchmark.classes)
+        self.channels = benchmark.channel_count
         if isinstance(files, Files):
             self.label_values: tuple[int, ...] = files.mask_values or GREY
             self.intensity: Intensity = "rgb"
             self.reading = f"mask {'' if files.mask_values else '> '}{files.mask_values or files.mask_threshold}"
         else:
-            self.label_values, self.intensity = files.mask_values or tuple(range(classes)), files.intensity
+            self.label_values, self.intensity = files.mask_values or tuple(range(self.classes)), files.intensity
             self.reading = f"mask {self.label_values} intensity {files.intensity}"
+        if self.channels != CHANNELS[benchmark.dimensions]:
+            self.reading += f" channels {self.channels}"
 
     def state(self) -> str:
         """Recognise the source files without reading them: a hash of paths, sizes and times of change."""
         digest = hashlib.sha256(self.reading.encode())
         for case in self.cases:
-            for path in (case.image, case.mask):
+            for path in (*case.images, case.mask):
                 if path is None:
                     continue
                 try:
@@ -100,14 +102,15 @@ class _Folder:
 
     def _decode(self, case: CaseFiles) -> tuple[Case, str]:
         try:
-            image, mask = case.image.read_bytes(), b"" if case.mask is None else case.mask.read_bytes()
+            images = [path.read_bytes() for path in case.images]
+            mask = b"" if case.mask is None else case.mask.read_bytes()
         except OSError as error:
             raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
-        digest = hashlib.sha256(hashlib.sha256(image).digest() + hashlib.sha256(mask).digest()).hexdigest()
+        digest = hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in (*images, mask))).hexdigest()
         if isinstance(self.files, Files):
-            return pair(case, image, mask, self.files), digest
-        read = {case.image: image} | ({} if case.mask is None else {case.mask: mask})
-        return read_case(case, self.files, self.classes, read.__getitem__), digest
+            return pair(case, images, mask, self.files, self.channels), digest
+        read = dict(zip(case.images, images, strict=True)) | ({} if case.mask is None else {case.mask: mask})
+        return read_case(case, self.files, self.classes, read.__getitem__, channels=self.channels), digest
 
 
 class _Drawn:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -13,7 +13,7 @@ import nibabel as nib
 import numpy as np
 
 from ssl_bench.cards import HDF5, Benchmark, Volumes
-from ssl_bench.data.images import Case, CaseFiles, class_numbers, named, natural, pair_up, require_root
+from ssl_bench.data.images import Case, CaseFiles, channel_patterns, class_numbers, named, pair_up, require_root
 from ssl_bench.errors import UserError, first_line
 
 NIFTI = (".nii", ".nii.gz")
@@ -30,31 +30,35 @@ def list_volumes(benchmark: Benchmark, data_root: Path | None) -> tuple[Volumes,
     tried = []
     for layout in benchmark.volumes:
         for folder in (root / name for name in layout.roots):
-            images = dict(named(folder, layout.images))
+            patterns = channel_patterns(layout.images, benchmark.channel_names)
+            images, *others = [dict(named(folder, pattern)) for pattern in patterns]
             if images and layout.masks is None:
-                return layout, [CaseFiles(name, images[name], images[name]) for name in sorted(images, key=natural)]
+                return layout, [replace(case, mask=case.image) for case in pair_up(images, {}, others)]
             if images:
-                return layout, pair_up(images, dict(named(folder, str(layout.masks))))
+                return layout, pair_up(images, dict(named(folder, str(layout.masks))), others)
             tried.append(str(folder / layout.images))
     raise UserError(f"--data-root: no volumes of {benchmark.title} found; looked for {', '.join(tried)}")
 
 
-def read_case(case: CaseFiles, layout: Volumes, classes: int, read: Read = Path.read_bytes) -> Case:
+def read_case(
+    case: CaseFiles, layout: Volumes, classes: int, read: Read = Path.read_bytes, *, channels: int = 1
+) -> Case:
     """Read a case: image (X, Y, Z) float32 with the layout's intensities, mask (X, Y, Z) uint8 class numbers or None.
 
-    `read` gives a file's bytes.
+    An image of several channels is (C, X, Y, Z). `read` gives a file's bytes.
 
     Raises:
         UserError: a file is unreadable, not 3D or not finite, image and mask differ in shape or orientation, or the
             mask has a value that is no class's.
     """
-    image = read_array(case.image, "image", read)
-    intensities = scaled(image.array, layout.intensity, case.image)
+    image = read_channels(case.images, channels, layout.intensity, read)
+    intensities = image.array[0] if channels == 1 else image.array
     if case.mask is None:
         return Case(case.id, intensities, None, image.spacing)
     mask = read_array(case.mask, "label", read)
-    if mask.array.shape != image.array.shape:
-        raise UserError(f"{case.mask}: expected the shape of its image, {image.array.shape}, found {mask.array.shape}")
+    sides = image.array.shape[1:]
+    if mask.array.shape != sides:
+        raise UserError(f"{case.mask}: expected the shape of its image, {sides}, found {mask.array.shape}")
     if mask.orientation != image.orientation:
         raise UserError(
             f"{case.mask}: expected the orientation of its image, {image.orientation}, found {mask.orientation}"
@@ -63,9 +67,42 @@ def read_case(case: CaseFiles, layout: Volumes, classes: int, read: Read = Path.
     return Case(case.id, intensities, class_numbers(mask.array, wanted, case.mask), image.spacing)
 
 
+def read_channels(
+    paths: Sequence[Path], channels: int, intensity: str, read: Read = Path.read_bytes, key: str = "image"
+) -> Volume:
+    """Read an image as (C, X, Y, Z) float32, each channel with its own intensities: zscore is of one channel.
+
+    Args:
+        paths: a file for each channel, or one with all of them on a fourth axis.
+        channels: C.
+        intensity: as `scaled` takes it.
+        read: gives a file's bytes.
+        key: names the image in an HDF5 file.
+
+    Raises:
+        UserError: a file is unreadable or has another shape or orientation than expected.
+    """
+    one_file = len(paths) == 1
+    found = [read_array(path, key, read, channels=channels if one_file else 1) for path in paths]
+    first = found[0]
+    for path, volume in zip(paths, found, strict=True):
+        if (volume.array.shape, volume.orientation) != (first.array.shape, first.orientation):
+            expected = f"{first.array.shape} {first.orientation}".strip()
+            other = f"{volume.array.shape} {volume.orientation}".strip()
+            raise UserError(
+                f"{path}: expected the shape and orientation of the first channel, {expected}; found {other}"
+            )
+    arrays = list(first.array) if one_file and channels > 1 else [volume.array for volume in found]
+    files = [paths[0]] * channels if one_file else paths
+    voxels = np.stack([scaled(array, intensity, path) for array, path in zip(arrays, files, strict=True)])
+    return Volume(voxels, first.orientation, first.spacing)
+
+
 @dataclass(frozen=True)
 class Volume:
-    """A file's voxels (X, Y, Z), the orientation in which the file has them, and their spacing.
+    """A file's voxels, the orientation in which the file has them, and their spacing.
+
+    `array` is (X, Y, Z), or (C, X, Y, Z) where channels were asked for.
 
     `spacing` is the distance between neighbouring voxels along each axis of `array`, in mm; None in an HDF5 file.
     """
@@ -75,10 +112,12 @@ class Volume:
     spacing: tuple[float, ...] | None = None
 
 
-def read_array(path: Path, key: str, read: Read = Path.read_bytes) -> Volume:
+def read_array(path: Path, key: str, read: Read = Path.read_bytes, *, channels: int | None = 1) -> Volume:
     """Read a volume; `key` names it in an HDF5 file.
 
     A NIfTI volume is brought to the closest canonical axes (right, anterior, superior). `read` gives a file's bytes.
+    `channels` is the expected length of a fourth axis, which becomes the first; where it is 1, there may be no fourth
+    axis, and it is left out. None takes what the file has.
     """
     try:
         if path.name.lower().endswith(HDF5):
@@ -99,8 +138,12 @@ def read_array(path: Path, key: str, read: Read = Path.read_bytes) -> Volume:
     array, spacing = volume.array, volume.spacing
     if array.ndim == 4 and array.shape[3] == 1:
         array, spacing = array[..., 0], None if spacing is None else spacing[:3]
-    if array.ndim != 3:
-        raise UserError(f"{path}: expected a volume of three axes, found shape {array.shape}")
+    found = array.shape[3] if array.ndim == 4 else 1
+    if array.ndim not in (3, 4) or channels not in (None, found):
+        wanted = "" if channels in (None, 1) else f" and {channels} channels on a fourth"
+        raise UserError(f"{path}: expected a volume of three axes{wanted}, found shape {array.shape}")
+    if array.ndim == 4:
+        array, spacing = np.moveaxis(array, 3, 0), None if spacing is None else spacing[:3]
     if array.dtype.kind not in "biuf":
         raise UserError(f"{path}: expected one number a voxel, found {array.dtype}")
     return Volume(array, volume.orientation, spacing)

@@ -3,12 +3,11 @@
 A file with a network of your own needs `Build` and `register_network`.
 """
 
-from ssl_bench.networks.build import CHANNELS, build_network
+from ssl_bench.networks.build import build_network
 from ssl_bench.networks.registry import Build, find_network, register_network, require_sides
 from ssl_bench.networks.weights import weights_file, weights_fingerprint
 
 __all__ = [
-    "CHANNELS",
     "Build",
     "build_network",
     "find_network",

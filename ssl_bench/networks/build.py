@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from torch import nn
 
-from ssl_bench.cards import ImageProtocol, VolumeProtocol
+from ssl_bench.cards import CHANNELS, ImageProtocol, VolumeProtocol
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.networks import from_monai, from_smp, unet, vnet  # noqa: F401  (they register their networks)
 from ssl_bench.networks.registry import PARTS, Build, find_network
 from ssl_bench.networks.weights import load_encoder_weights
 from ssl_bench.plugins import source_file
-
-CHANNELS = {2: 3, 3: 1}  # of an image whose data set does not say otherwise
 
 
 def build_network(

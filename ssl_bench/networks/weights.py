@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from ssl_bench.atomic import WEIGHT_FILES, file_fingerprint
@@ -116,6 +117,7 @@ def _lite0_state(encoder: nn.Module, state: dict[str, Tensor], name: str) -> dic
     left_out = ("_conv_head", "_bn1", "_fc")
     theirs = [t for key, t in state.items() if not key.startswith(left_out) and "num_batches_tracked" not in key]
     ours = {key: t for key, t in encoder.state_dict().items() if "num_batches_tracked" not in key}
+    theirs[0] = _fitted(theirs[0], next(iter(ours.values())))
     if len(theirs) != len(ours) or any(a.shape != b.shape for a, b in zip(theirs, ours.values(), strict=True)):
         raise ValueError("the tensors do not match the encoder's one to one")
     return dict(zip(ours, theirs, strict=True))
@@ -137,4 +139,16 @@ def _load(encoder: nn.Module, state: dict[str, Tensor]) -> None:
         raise ValueError(
             f"{len(missing)} tensors missing (first: {missing[:1]}), {len(unknown)} unknown (first: {unknown[:1]})"
         )
-    encoder.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
+    encoder.load_state_dict({key: _fitted(value, own[key]) for key, value in state.items() if key in own}, strict=False)
+
+
+def _fitted(weight: Tensor, own: Tensor) -> Tensor:
+    """Bring a convolution of RGB images to another number of channels as timm (and smp) does: their sum for grey.
+
+    For C channels, the three are repeated and scaled by 3 / C. Every other weight is returned as it is.
+    """
+    reads_rgb = weight.ndim == own.ndim == 4 and weight.shape[1] == 3 != own.shape[1]
+    if not reads_rgb or (weight.shape[0], *weight.shape[2:]) != (own.shape[0], *own.shape[2:]):
+        return weight
+    fitted: Tensor = adapt_input_conv(own.shape[1], weight)
+    return fitted

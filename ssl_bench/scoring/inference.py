@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
 from ssl_bench.cards import ImageProtocol, VolumeProtocol
-from ssl_bench.data.batches import normalise
+from ssl_bench.data.batches import input_statistics, normalise
 from ssl_bench.scoring.metrics import keep_largest_components
 
 BATCH = 16
@@ -25,14 +25,13 @@ def image_scores(
 
     Args:
         network: in evaluation mode while this runs.
-        images: (N, 3, A, A) uint8.
+        images: (N, C, A, A) uint8.
         sizes: (H, W) of each result.
         protocol: the resolved protocol.
         device: where the network is.
 
     """
-    mean = torch.tensor(protocol.input_mean, device=device).view(1, 3, 1, 1)
-    std = torch.tensor(protocol.input_std, device=device).view(1, 3, 1, 1)
+    mean, std = input_statistics(protocol, images.shape[1], device)
     network.eval()
     size_of = iter(sizes)
     for chunk in torch.split(images, BATCH):
@@ -51,7 +50,7 @@ def volume_scores(
 
     Args:
         network: in evaluation mode while this runs.
-        volumes: (X, Y, Z) float32 each.
+        volumes: (C, X, Y, Z) float32 each.
         protocol: the resolved protocol; its patch, stride and windows at once.
         device: where the network is.
 
@@ -60,7 +59,7 @@ def volume_scores(
     for volume in volumes:
         with torch.autocast(device.type, torch.bfloat16, enabled=protocol.precision == "bf16"):
             scores = predict_windows(
-                network, torch.from_numpy(volume)[None].to(device), patch=protocol.patch_size, stride=protocol.stride,
+                network, torch.from_numpy(volume).to(device), patch=protocol.patch_size, stride=protocol.stride,
                 batch=protocol.window_batch,
             )  # fmt: skip
         yield scores

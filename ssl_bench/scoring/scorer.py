@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from ssl_bench.cards import Measurement, MetricName, RunSpec, VolumeProtocol
-from ssl_bench.data.batches import channels_first
 from ssl_bench.data.dataset import Dataset, resize
 from ssl_bench.scoring.inference import BATCH, class_map, image_scores, volume_scores
 from ssl_bench.scoring.metrics import Spacing, score_case
@@ -61,7 +60,9 @@ class Scorer:
             skip: predictions to leave out at the beginning, as `repeatable` gives it.
 
         """
-        images = None if isinstance(self.protocol, VolumeProtocol) else channels_first(self.dataset.arrays(self.ids)[0])
+        images = (
+            None if isinstance(self.protocol, VolumeProtocol) else torch.from_numpy(self.dataset.arrays(self.ids)[0])
+        )
         for number, (name, network) in enumerate(networks.items()):
             start = max(skip - number * len(self.ids), 0)
             ids = self.ids[start:]
@@ -90,7 +91,7 @@ class Scorer:
         return rows
 
     def images(self, ids: list[str]) -> Iterator[np.ndarray]:
-        """Yield the images of some cases as the cache has them: (S, S, 3) uint8 or (X, Y, Z) float32."""
+        """Yield the images of some cases as the cache has them: (S, S, C) uint8 or (C, X, Y, Z) float32."""
         return self.dataset.volumes(ids) if isinstance(self.protocol, VolumeProtocol) else self.dataset.images(ids)
 
     def _masks(self, network: nn.Module, ids: tuple[str, ...], images: torch.Tensor | None) -> Iterator[np.ndarray]:

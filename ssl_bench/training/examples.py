@@ -41,7 +41,7 @@ class Album:
 
         Args:
             scores: each case's score by which best and worst are told, larger is better; None where undefined.
-            images: yields the images of some cases, (H, W, 3) uint8 or (X, Y, Z) float32.
+            images: yields the images of some cases, (H, W, C) uint8 or (C, X, Y, Z) float32.
 
         """
         ranked = [case for _, case in sorted((score, case) for case, score in scores.items() if score is not None)]
@@ -56,9 +56,22 @@ class Album:
         examples = []
         for (case, whys), image in zip(chosen.items(), images(list(chosen)), strict=True):
             place, truth, prediction = self._pages[case]
-            picture = image if image.dtype == np.uint8 else grey(flat(image, place), image)
-            examples.append(Example(case, ",".join(whys), place, resized(picture, truth.shape), truth, prediction))
+            shown = resized(picture(image, place), truth.shape)
+            examples.append(Example(case, ",".join(whys), place, shown, truth, prediction))
         return examples
+
+
+def picture(image: np.ndarray, place: int) -> np.ndarray:
+    """An RGB image as it is; of other images and of volumes the first channel, in grey.
+
+    Args:
+        image: (H, W, C) uint8 or (C, X, Y, Z) float32.
+        place: of a volume's slice along z.
+
+    """
+    if image.ndim == 4:
+        return grey(flat(image[0], place), image[0])
+    return image if image.shape[2] == 3 else image[..., 0]
 
 
 def middle_slice(mask: np.ndarray) -> int:

@@ -65,7 +65,7 @@ def build_method(
         nonlocal built
         torch.manual_seed(derive_seed(spec.seed, "network", built))
         built += 1
-        return build_network(protocol, classes=len(spec.classes), pretrained=pretrained)
+        return build_network(protocol, classes=len(spec.classes), channels=spec.channel_count, pretrained=pretrained)
 
     method = method_class(Setup(protocol, build), hyper).to(device)
     if protocol.channels_last:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ssl_bench.cards import (
+    CHANNELS,
     HARNESS,
     ImageProtocol,
     Protocol,
@@ -66,7 +67,7 @@ def plan_runs(
     prepared, key = {} if prepared is None else prepared, (request.benchmark.option, protocol.stored_size)
     if key not in prepared:
         prepared[key] = prepare(benchmark, data_root, key[1], allow_partial=allow_partial, advance=advance)
-    dataset = prepared[key]
+    dataset, channels = prepared[key], benchmark.channel_count
     split = benchmark.splits[first_look.split]
     train_ids, test_ids = split_cases(
         split, dataset.ids, dataset.contents, masked=dataset.masked, allow_partial=allow_partial
@@ -84,6 +85,7 @@ def plan_runs(
         for method, hyper in zip(methods, hyperparameters, strict=True):
             spec = RunSpec(
                 benchmark=benchmark.name,
+                channels=None if channels == CHANNELS[benchmark.dimensions] else channels,
                 classes=benchmark.classes,
                 label_values=dataset.label_values,
                 intensity=dataset.intensity,
@@ -166,4 +168,4 @@ def _require_network(
             f"network = '{entry.name}': expected a network with encoder, decoder and segmentation_head, which "
             f"{', '.join(needy)} needs; found one without"
         )
-    build_network(protocol, classes=len(request.benchmark.classes))
+    build_network(protocol, channels=request.benchmark.channel_count, classes=len(request.benchmark.classes))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssl_bench.cards import ImageProtocol, RunSpec, VolumeProtocol
-from ssl_bench.data.batches import channels_first, normalise
+from ssl_bench.data.batches import channels_first, input_statistics, normalise
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.split import Splits
 from ssl_bench.method import SSLMethod
@@ -62,28 +62,32 @@ def _inputs(dataset: Dataset, ids: list[str], protocol: ImageProtocol | VolumePr
     """Some images as the networks take them, (B, C, *sides)."""
     if isinstance(protocol, VolumeProtocol):
         patches = [_centre(volume, protocol.patch_size) for volume in dataset.volumes(ids)]
-        return torch.from_numpy(np.stack(patches)).unsqueeze(1).to(device)
-    mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (protocol.input_mean, protocol.input_std))
+        return torch.from_numpy(np.stack(patches)).to(device)
     images = channels_first(np.stack(list(dataset.images(ids)))).to(device)
+    mean, std = input_statistics(protocol, images.shape[1], device)
     return normalise(images, protocol.image_size, mean, std, protocol.channels_last)
 
 
 def _centre(volume: np.ndarray, patch: tuple[int, int, int]) -> np.ndarray:
-    """The patch in the middle of a volume, padded with zeros where the volume is smaller."""
-    missing = [max(want - side, 0) for side, want in zip(volume.shape, patch, strict=True)]
-    padded = np.pad(volume, [(gap // 2, gap - gap // 2) for gap in missing])
-    starts = [(side - want) // 2 for side, want in zip(padded.shape, patch, strict=True)]
-    return padded[tuple(slice(start, start + want) for start, want in zip(starts, patch, strict=True))]
+    """The patch in the middle of a volume (C, X, Y, Z), padded with zeros where the volume is smaller."""
+    missing = [max(want - side, 0) for side, want in zip(volume.shape[1:], patch, strict=True)]
+    padded = np.pad(volume, [(0, 0), *((gap // 2, gap - gap // 2) for gap in missing)])
+    starts = [(side - want) // 2 for side, want in zip(padded.shape[1:], patch, strict=True)]
+    return padded[:, *(slice(start, start + want) for start, want in zip(starts, patch, strict=True))]
 
 
 def _picture(image: Tensor, original: Tensor, protocol: ImageProtocol | VolumeProtocol) -> np.ndarray:
-    """A network's input (C, *sides) as uint8, (H, W, 3) or (h, w); a mixed patch in the original's window of greys."""
+    """A network's input (C, *sides) as uint8, (H, W, 3) of RGB or (h, w) of the first channel.
+
+    A mixed patch has the original's window of greys.
+    """
     if isinstance(protocol, VolumeProtocol):
         middle = image.shape[-1] // 2
-        return grey(image[0, :, :, middle].T.numpy(), original.numpy())
-    mean, std = torch.tensor(protocol.input_mean), torch.tensor(protocol.input_std)
-    pixels = image.permute(1, 2, 0) * std + mean
-    return (pixels.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        return grey(image[0, :, :, middle].T.numpy(), original[0].numpy())
+    mean, std = (one[0] for one in input_statistics(protocol, len(image), image.device))
+    pixels = ((image * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
+    shown = pixels.permute(1, 2, 0) if len(image) == 3 else pixels[0]
+    return shown.contiguous().numpy()
 
 
 def _map(uncertainty: Tensor) -> np.ndarray:

@@ -61,16 +61,16 @@ def test_views_are_all_the_crops_of_the_turned_and_flipped_volume_and_no_others(
 ) -> None:
     (image,), _ = volumes((4, 5, 3))
     patch = (2, 4, 3)
-    drawn = random_patches([image] * 3000, [image.byte()] * 3000, patch, settings(**changes), generator())[0]
+    drawn = random_patches([image[None]] * 3000, [image.byte()] * 3000, patch, settings(**changes), generator())[0]
     assert {view.numpy().tobytes() for view in drawn} == views(image.numpy(), patch, turns, flips)
 
 
 def test_one_draw_decides_on_turn_and_flip_together() -> None:
     (image,), _ = volumes((5, 5, 5))
     count = 4000
-    drawn = random_patches([image] * count, [image.byte()] * count, (5, 5, 5), settings(rotate_flip=0.5), generator())[
-        0
-    ]
+    drawn = random_patches(
+        [image[None]] * count, [image.byte()] * count, (5, 5, 5), settings(rotate_flip=0.5), generator()
+    )[0]
     found = Counter(view.numpy().tobytes() for view in drawn)
     assert abs(found[image.numpy().tobytes()] / count - 0.5) < 0.03
     others = views(image.numpy(), (5, 5, 5), range(4), [0, 1])
@@ -81,12 +81,12 @@ def test_one_draw_decides_on_turn_and_flip_together() -> None:
 @pytest.mark.parametrize("patch", [(6, 4, 8), (7, 7, 7), (4, 9, 5), (16, 16, 16)])
 def test_short_sides_are_padded_with_zeros_on_both_sides(patch: tuple[int, int, int]) -> None:
     (image,), _ = volumes((5, 6, 5))
-    drawn = random_patches([image] * 400, [image.byte()] * 400, patch, settings(), generator())[0]
+    drawn = random_patches([image[None]] * 400, [image.byte()] * 400, patch, settings(), generator())[0]
     assert {view.numpy().tobytes() for view in drawn} == {
         np.ascontiguousarray(crop).tobytes() for crop in crops(image.numpy(), patch)
     }
     everything = settings(rotate_flip=1.0)
-    drawn = random_patches([image] * 4000, [image.byte()] * 4000, patch, everything, generator())[0]
+    drawn = random_patches([image[None]] * 4000, [image.byte()] * 4000, patch, everything, generator())[0]
     assert {view.numpy().tobytes() for view in drawn} == views(image.numpy(), patch, range(4), [0, 1])
 
 
@@ -94,7 +94,9 @@ def test_image_and_mask_move_alike_whatever_the_sizes() -> None:
     images, masks = volumes((9, 5, 7), (4, 8, 3), (6, 6, 6))
     everything = settings(rotate_flip=0.7)
     for seed in range(30):
-        views_, labels = random_patches(images, masks, (6, 4, 5), everything, generator(seed))
+        views_, labels = random_patches(
+            [image[None] for image in images], masks, (6, 4, 5), everything, generator(seed)
+        )
         assert views_.shape == (3, 1, 6, 4, 5)
         assert (views_.dtype, labels.dtype) == (torch.float32, torch.uint8)
         assert torch.equal((views_[:, 0] % 251).byte(), labels)
@@ -104,7 +106,7 @@ def test_image_and_mask_move_alike_whatever_the_sizes() -> None:
 def test_every_place_is_as_likely() -> None:
     (image,), _ = volumes((4, 3, 5))
     count = 6000
-    drawn = random_patches([image] * count, [image.byte()] * count, (2, 2, 2), settings(), generator(3))[0]
+    drawn = random_patches([image[None]] * count, [image.byte()] * count, (2, 2, 2), settings(), generator(3))[0]
     places = Counter(float(view.min()) for view in drawn)
     expected = count / (3 * 2 * 4)
     assert len(places) == 24
@@ -116,7 +118,7 @@ def test_as_many_numbers_are_drawn_whatever_the_settings() -> None:
     states = []
     for own in (settings(), settings(rotate_flip=1.0, blur=1.0)):
         random_numbers = generator(4)
-        weak, _ = random_patches(images, masks, (4, 4, 4), own, random_numbers)
+        weak, _ = random_patches([image[None] for image in images], masks, (4, 4, 4), own, random_numbers)
         blur_view(weak, own, random_numbers)
         states.append(random_numbers.get_state())
     assert torch.equal(*states)

@@ -213,7 +213,7 @@ class NumberedDataset:
     def arrays(self, ids: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
         images, masks = numbered(30)
         rows = [int(name) for name in ids]
-        return images[rows].permute(0, 2, 3, 1).numpy(), masks[rows].numpy()
+        return images[rows].numpy(), masks[rows].numpy()
 
 
 class Silent:

@@ -89,10 +89,12 @@ class StopAt:
 def test_images_are_pillows_antialiased_resize(data: Path, size: int) -> None:
     images, _ = prepare(card(), data, size).arrays(tuple(IDS))
     assert images.dtype == np.uint8
-    assert images.shape == (len(IDS), size, size, 3)
+    assert images.shape == (len(IDS), 3, size, size)
     for index, original in enumerate(SIZES):
         image = Image.fromarray(draw_case(index, original)[0])
-        assert np.array_equal(images[index], np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)))
+        assert np.array_equal(
+            images[index].transpose(1, 2, 0), np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
+        )
 
 
 @pytest.mark.parametrize("size", [16, 32, 64, 100])
@@ -146,7 +148,9 @@ def test_more_cases_than_are_decoded_at_a_time_keep_their_order(tmp_path: Path) 
     dataset = prepare(card(50), tmp_path / "data", 16)
     assert dataset.ids == tuple(ids)
     images, _ = dataset.arrays(dataset.ids)
-    assert np.array_equal(images, np.stack([draw_case(index, (16, 16))[0] for index in range(50)]))
+    assert np.array_equal(
+        images.transpose(0, 2, 3, 1), np.stack([draw_case(index, (16, 16))[0] for index in range(50)])
+    )
 
 
 def test_contents_are_equal_for_equal_pixels_alone(tmp_path: Path) -> None:
@@ -215,7 +219,7 @@ def test_a_changed_file_changes_the_fingerprint_and_the_pixels(data: Path, kind:
     assert after.fingerprint != before.fingerprint
     pixels, masks = after.arrays(("frame2",))
     if kind == "Original":
-        assert np.array_equal(pixels[0], image)
+        assert np.array_equal(pixels[0].transpose(1, 2, 0), image)
     else:
         assert np.array_equal(masks[0], mask > 0)
 
@@ -548,7 +552,7 @@ def test_a_killed_building_blocks_nobody_and_its_remains_are_cleared(data: Path,
     assert not list(cache.rglob("*.h5"))
     dataset = prepare(card(), data, 32)
     images, _ = dataset.arrays(("frame2",))
-    assert np.array_equal(images[0], draw_case(1, SIZES[1])[0])
+    assert np.array_equal(images[0].transpose(1, 2, 0), draw_case(1, SIZES[1])[0])
     assert left_over(cache) == []  # gigabytes, for a real data set
 
 

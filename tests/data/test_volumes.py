@@ -293,7 +293,7 @@ def test_the_cache_gives_back_every_voxel(tmp_path: Path) -> None:
     write(tmp_path)
     dataset = prepare(card(), tmp_path, None)
     ids = ("c2", "c0", "c3")
-    for name, image, mask in zip(ids, dataset.volumes(ids), dataset.truths(ids), strict=True):
+    for name, (image,), mask in zip(ids, dataset.volumes(ids), dataset.truths(ids), strict=True):
         number = int(name[1])
         expected, expected_mask = volume(number, (7, 6, 5 + number))
         assert np.array_equal(image, expected)

@@ -209,7 +209,7 @@ class FakeDataset:
         self.images, self.masks = images, truths
 
     def arrays(self, _: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        return self.images.permute(0, 2, 3, 1).numpy(), np.array([])
+        return self.images.numpy(), np.array([])
 
     def truth_sizes(self, ids: Sequence[str]) -> list[tuple[int, int]]:
         return [(32, 32)] * len(ids)

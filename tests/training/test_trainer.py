@@ -271,7 +271,7 @@ def test_the_streams_draw_from_the_labelled_set_and_the_protocols_pool(
         expected["unlabeled"] += job.splits.labeled
     for part, rows in (("labeled", labeled), ("unlabeled", unlabeled)):
         pixels, truths = job.dataset.arrays(tuple(sorted(expected[part])))
-        own = {(images[row].permute(1, 2, 0).numpy().tobytes(), masks[row].numpy().tobytes()) for row in rows}
+        own = {(images[row].numpy().tobytes(), masks[row].numpy().tobytes()) for row in rows}
         assert len(own) == len(rows)
         assert own == {(p.tobytes(), t.tobytes()) for p, t in zip(pixels, truths, strict=True)}
     assert (protocol, seed) == (job.spec.protocol, 7)

@@ -86,7 +86,7 @@ def test_of_a_volume_the_patch_in_its_middle_is_shown() -> None:
     request = Request(load_benchmark("demo3d"), ("ucmt",), "10%", "tiny", {}, (1,))
     (job,) = plan_runs(request, CPU, None, allow_partial=False, advance=None)
     for moment in moments_of(method_of(job), job):
-        (volume,) = job.dataset.volumes([moment.case])
+        ((volume,),) = job.dataset.volumes([moment.case])
         starts = [(side - 16) // 2 for side in volume.shape]
         patch = volume[tuple(slice(start, start + 16) for start in starts)]
         low, high = np.percentile(patch, (1, 99))

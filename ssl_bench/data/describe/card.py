@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from ssl_bench.cards import HDF5, METRICS, Benchmark, Files, Volumes, number_of, parse_share
+from ssl_bench.cards import CHANNELS, HDF5, METRICS, Benchmark, Files, Volumes, number_of, parse_share
 from ssl_bench.data.describe.masks import grey_levels, is_flat, is_flat_volume, voxel_values
 from ssl_bench.data.describe.naming import (
     MASK_WORDS,
@@ -95,8 +97,36 @@ def _hold_no_stray_masks(unmasked: Sequence[CaseFiles], flat: IsFlat) -> None:
 
 
 def _is_normalised(path: Path) -> bool:
-    image = read_array(path, "image").array
-    return bool(abs(image.mean(dtype=np.float64)) < 0.05 and abs(image.std(dtype=np.float64) - 1) < 0.05)
+    image = read_array(path, "image", channels=None).array
+    channels = [image] if image.ndim == 3 else list(image)
+    return all(abs(one.mean(dtype=np.float64)) < 0.05 and abs(one.std(dtype=np.float64) - 1) < 0.05 for one in channels)
+
+
+def _channels(cases: Sequence[CaseFiles], pictures: bool) -> int:
+    """How many channels the images have, by a sample: 1 or 3 of pictures, the length of a fourth axis of volumes.
+
+    Raises:
+        UserError: volumes have different numbers.
+    """
+    sample = [case.image for case in sample_of(cases)]
+    if pictures:
+        return 1 if all(_is_grey(path) for path in sample) else CHANNELS[2]
+    found = {path: read_array(path, "image", channels=None).array.shape[:-3] for path in sample}
+    first = found[sample[0]]
+    for path, channels in found.items():
+        if channels != first:
+            raise UserError(
+                f"{path}: expected {math.prod(first)} channels as in {sample[0]}, found {math.prod(channels)}"
+            )
+    return math.prod(first)
+
+
+def _is_grey(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            return image.mode in ("1", "L", "LA")
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: not a readable image: {error}") from None
 
 
 def _train_ids(split_file: Path) -> set[str] | None:
@@ -139,6 +169,7 @@ def _card(
 ) -> str:
     """Write the card: what was found as its first comment, then the fields in the order of the package's own cards."""
     two = isinstance(layout, Files)
+    channels = _channels(cases, two)
     unmasked = sum(case.mask is None for case in cases)
     masks = len(cases) - unmasked
     what = "2D images" if two else "3D volumes"
@@ -156,6 +187,7 @@ def _card(
         "name": card_name(name),
         "title": folder.name,
         "dimensions": 2 if two else 3,
+        **({} if channels == CHANNELS[2 if two else 3] else {"channels": channels}),
         "classes": ["background", *names],
         "cases": len(cases),
         "labeled": _labeled_shares(folder, cases, train_ids),
@@ -167,6 +199,7 @@ def _card(
         "citation": "unknown",
     }
     comments = {
+        "channels": "grey images stay grey" if two else "of each image's fourth axis",
         "classes": "one name for each mask value, in their order; edit them as you like",
         "source": "fill in these three: where the data set is from, what it may be used for, what to cite",
         "masks_optional": f"{unmasked} of {len(cases)} have no mask: they are unlabelled",

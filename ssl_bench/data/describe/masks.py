@@ -26,7 +26,7 @@ def is_flat(path: Path) -> bool:
 
 def is_flat_volume(path: Path) -> bool:
     """Whether a volume has few values, all of them whole numbers, as masks do."""
-    values = np.unique(read_array(path, "label").array)
+    values = np.unique(read_array(path, "label", channels=None).array)
     return len(values) <= MOST_LEVELS and bool((values == np.rint(values)).all())
 
 

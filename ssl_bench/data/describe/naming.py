@@ -143,8 +143,8 @@ def holding_both(folder: Path, patterns: Patterns) -> str:
         if any(len(files) < len(other) or {*files.values()} & {*other.values()} for other in chosen.values()):
             continue  # of patterns for the same files the shortest came first
         try:
-            for key in ("image", "label"):
-                read_array(min(files.values()), key)
+            for key, channels in (("image", None), ("label", 1)):
+                read_array(min(files.values()), key, channels=channels)
             chosen[pattern] = files
         except UserError as error:
             problems.append(str(error))
