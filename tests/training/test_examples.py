@@ -79,7 +79,7 @@ def test_a_volumes_image_and_masks_lie_on_each_other() -> None:
     truth[4, 2:7, 3] = 1
     kept = Album("teacher")
     kept.add(Prediction("teacher", "c", truth, truth))
-    (one,) = kept.examples({"c": 1.0}, lambda cases: iter([truth.astype(np.float32) * 5 - 1]))
+    (one,) = kept.examples({"c": 1.0}, lambda cases: iter([truth[None].astype(np.float32) * 5 - 1]))
     assert one.place == 3
     assert np.array_equal(one.truth, one.prediction)
     assert np.array_equal(one.image > 127, one.truth == 1)
