@@ -46,6 +46,7 @@ class Wanted:
             and (spec.benchmark, spec.method, spec.method_version)
             == (self.benchmark.name, self.method, self.method_version)
             and spec.hyperparameters == dict(self.hyperparameters)
+            and spec.channel_count == self.benchmark.channel_count
             and spec.labeled == _count(self.labeled, spec.train_count)
             and training_fields(spec.protocol) in self.trainings(spec.train_count)
             and self._is_split(spec.protocol.split, spec.split)
@@ -127,8 +128,8 @@ def choose_data(beginnings: Sequence[str], specs: Iterable[RunSpec], to_come: Co
 def select(runs: Sequence[Run], cells: Sequence[Wanted | None]) -> list[list[Run]]:
     """Return each cell's runs, one per seed, ordered by it; none for no cell.
 
-    Of two runs that differ in `score_every` alone, which trained alike, the one that scored as often as the cell asks
-    for is taken, else the one that scored more often.
+    Runs that differ in `score_every` alone trained alike. Of these the first choice is a run that scored as often as
+    the cell asks for, the second is a run with all scores of the cell, the third is the run that scored more often.
 
     Raises:
         UserError: runs on one data set are of different data or precision, which must never stand in one table.
@@ -146,18 +147,20 @@ def select(runs: Sequence[Run], cells: Sequence[Wanted | None]) -> list[list[Run
         _require_one("data (--data FINGERPRINT chooses)", {run.spec.data_fingerprint for run in of_data})
         _require_one("encoder weights", {str(run.spec.weights_fingerprint) for run in of_data if _has_encoder(run)})
         _require_one("precision (--set precision=... chooses)", {run.spec.protocol.precision for run in of_data})
-    asked = [None if cell is None else cell.protocol.score_every for cell in cells]
-    return [_one_per_seed(own, every) for own, every in zip(chosen, asked, strict=True)]
+    return [[] if cell is None else _one_per_seed(own, cell) for own, cell in zip(chosen, cells, strict=True)]
 
 
 def _has_encoder(run: Run) -> bool:
     return getattr(run.spec.protocol, "encoder", "none") != "none"
 
 
-def _one_per_seed(runs: Sequence[Run], score_every: int | None) -> list[Run]:
-    def rank(run: Run) -> tuple[bool, float, str]:
+def _one_per_seed(runs: Sequence[Run], cell: Wanted) -> list[Run]:
+    score_every, measurement = cell.protocol.score_every, cell.measurement
+
+    def rank(run: Run) -> tuple[bool, bool, float, str]:
         own = run.spec.protocol.score_every
-        return score_every is not None and own != score_every, own or math.inf, run.path.name
+        lacks_curve = score_every is not None and own != score_every
+        return lacks_curve, not run.is_scored(measurement), own or math.inf, run.path.name
 
     by_seed: dict[int, Run] = {}
     for run in sorted(runs, key=rank):

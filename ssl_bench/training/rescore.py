@@ -63,6 +63,11 @@ def scoring_job(
             f"{run.path}: expected the data that the run was trained on ({spec.data_fingerprint}) below --data-root, "
             f"found {dataset.fingerprint}"
         )
+    if benchmark.channel_count != spec.channel_count:
+        raise UserError(
+            f"{run.path}: expected a card with the run's channels ({spec.channel_count}), found one with "
+            f"{benchmark.channel_count}"
+        )
     data = {**spec.protocol.model_dump(), "metrics": "auto", **settings}
     protocol = parse_card(PROTOCOLS[benchmark.dimensions], data, "--set")
     method, hyper = method_of(run.path, spec, methods)

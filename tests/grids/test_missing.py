@@ -1,5 +1,6 @@
 """What a table or figure still lacks is listed, estimated and trained, and nothing is trained twice."""
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -67,6 +68,21 @@ def test_scores_on_the_way_are_wanted_where_they_are_asked_for(store: Store) -> 
     assert "mt 5% 1" in lacks_of(store, ("table", 4), seeds=(1,), target=asking)
     write_run(store, "mt", 1, [0.5], settings={"score_every": 10})  # every second point is there
     assert "mt 5% 1" not in lacks_of(store, ("table", 4), seeds=(1,), target=asking)
+
+
+def test_of_two_that_trained_alike_the_scored_one_is_taken(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5], settings={"score_every": 10}, metric="jaccard")
+    assert "mt 5% 1" in lacks_of(store, ("table", 4), seeds=(1,))
+    write_run(store, "mt", 1, [0.5])
+    assert "mt 5% 1" not in lacks_of(store, ("table", 4), seeds=(1,))
+
+
+def test_a_run_on_images_of_other_channels_is_another_cells(store: Store) -> None:
+    spec = write_run(store, "mt", 1, [0.5])
+    path = store.own_folder(spec).path / "run.json"
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, "spec": {**data["spec"], "channels": 1}}))
+    assert "mt 5% 1" in lacks_of(store, ("table", 4), seeds=(1,))
 
 
 def test_how_no_validation_would_go_makes_no_other_run(store: Store) -> None:
