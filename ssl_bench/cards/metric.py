@@ -20,10 +20,10 @@ def length_unit(dimensions: int, distance_unit: DistanceUnit | None = None) -> s
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric. Adding one takes an entry in `METRICS` and a function in ssl_bench/scoring/metrics.py.
+    """A metric. A user's own is registered with its function: `ssl_bench.scoring.register_metric`.
 
     Attributes:
-        name: in cards, on the command line and as a column of cases.csv.
+        name: in cards, on the command line and as a column of the cases files.
         title: in tables and figures, without its unit.
         kind: share: a number from 0 to 1, printed in per cent. distance: a length.
         function: its name in ssl_bench/scoring/metrics.py; empty for a metric that is registered with its function.
