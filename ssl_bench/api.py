@@ -185,7 +185,8 @@ def score(
     outcome = chosen.run([PlannedRun(job, task) for job, task in zip(planned, tasks, strict=True)], store)
     scored = [(load_run(run.path), job.measurement) for run, job in zip(found, planned, strict=True)]
     table = scores_table([(run, measurement) for run, measurement in scored if run.is_scored(measurement)])
-    table.print(console)
+    if table.rows:
+        table.print(console)
     log_failures(outcome)
     return RunResult(outcome, [run for run, _ in scored], table)
 

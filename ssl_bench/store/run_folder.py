@@ -185,6 +185,7 @@ class RunFolder:
         data = self._begun()
         self._update(scores={**data["scores"], key: dict(entry)})
         self.partial_cases(key).unlink(missing_ok=True)
+        self.progress.unlink(missing_ok=True)
 
     def adopt(self, contents: Mapping[str, bytes]) -> None:
         """Replace an unfinished run's files by those of a finished run; run.json is written last."""
