@@ -21,7 +21,8 @@ from ssl_bench.training.plan import plan_runs
 from ssl_bench.training.trainer import Trainer
 
 META = torch.device("meta")
-NAMES = sorted(load_methods())
+METHODS = load_methods()
+FORMS = [*((name, method.dimensions[0]) for name, method in sorted(METHODS.items())), ("ucmt", 3)]
 ONE_OF_EACH = dict.fromkeys(("vat", "spatial_dropout", "cutout", "feature_dropout", "feature_noise"), 1)
 
 
@@ -94,7 +95,7 @@ def opened(name: str, dimensions: int, data: Path, folder: Path) -> tuple[Traine
     return trainer, trainer.open_stream()
 
 
-@pytest.mark.parametrize(("name", "dimensions"), [*((name, 2) for name in NAMES), ("ucmt", 3)])
+@pytest.mark.parametrize(("name", "dimensions"), FORMS)
 @pytest.mark.usefixtures("on_meta")
 def test_no_iteration_waits_for_the_device_before_its_log_line(
     name: str, dimensions: int, discs: Path, tmp_path: Path

@@ -121,7 +121,8 @@ def test_a_stopped_run_on_volumes_goes_on_in_the_same_bits(method: str, organs: 
 
 
 def test_every_method_trains_and_is_scored_on_three_classes(organs: Path, tmp_path: Path) -> None:
-    jobs = plan(organs, *sorted(load_methods()), iterations=2, boxes=2)
+    names = sorted(name for name, method in load_methods().items() if 3 in method.dimensions)
+    jobs = plan(organs, *names, iterations=2, boxes=2)
     assert run_all(jobs, Store(tmp_path), CPU, Silent()) == Outcome(trained=len(jobs))
     for job in jobs:
         run = Store(tmp_path).find(job.spec)
