@@ -200,7 +200,7 @@ def _uncertainty(students: Students, teacher: Tensor) -> Tensor:
 
 @register
 class UCMTCutMix(CollaborativeMeanTeacher):
-    """UCMT with CutMix in UMIX's place (Figure 3): chance chooses the regions, so no uncertainty is asked for."""
+    """UCMT with CutMix in UMIX's place (Figure 3): chance chooses the regions, so no uncertainty is computed."""
 
     name = "ucmt-cutmix"
     title = "UCMT (CutMix)"

@@ -1,4 +1,4 @@
-"""Masks for new images: a finished run's network on 2D images and 3D volumes that no data set holds."""
+"""Masks for new images: applies a finished run's network to 2D images and 3D volumes."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def load_predictor(
     """Build a finished run's networks and load their weights; `network` None takes the method's predictor.
 
     Raises:
-        UserError: the run is not finished, its weights do not fit, its method is not there in the run's version, or it
-            has no network of that name.
+        UserError: the run is not finished, its weights do not fit, its method does not exist in the run's version, or
+            the run has no network of that name.
     """
     data = RunFolder(folder).read()
     if data is None or data["status"] != "finished":
@@ -73,10 +73,10 @@ def load_predictor(
 
 
 def list_images(named: Sequence[Path], dimensions: int) -> list[Path]:
-    """Return the images (2D) or volumes (3D) that files and folders hold, a folder's by name, each file once.
+    """List the images (2D) or volumes (3D) in files and folders, sorted by name in each folder, each file once.
 
     Raises:
-        UserError: a path is not there, a file has another suffix, a folder holds none.
+        UserError: a path does not exist, a file has another suffix, or a folder has no image.
     """
     suffixes, kind = SUFFIXES[dimensions], {2: "image", 3: "volume"}[dimensions]
     expected = f"expected {kind}s ({', '.join(suffixes)}) for a run on {dimensions}D data"
@@ -157,7 +157,7 @@ def predict(
 
 
 def _suffix(path: Path, dimensions: int) -> str:
-    """The end of a name that says the format, in small letters; empty for another."""
+    """The suffix of a known format in lower case; empty for other formats."""
     return next((suffix for suffix in SUFFIXES[dimensions] if path.name.lower().endswith(suffix)), "")
 
 
@@ -172,7 +172,7 @@ def _stems(images: Sequence[Path], dimensions: int) -> list[str]:
 
 
 def _require_free(targets: Sequence[Path], images: Sequence[Path], overwrite: bool) -> None:
-    """Raise UserError where writing would lose a file: another output, an input, or one that was there before."""
+    """Raise UserError if writing would overwrite an output, an input or an existing file."""
     twice = [path for path, count in Counter(targets).items() if count > 1]
     if twice:
         raise UserError(f"{twice[0]}: two outputs would have this name; predict them into different folders")

@@ -26,7 +26,7 @@ app.registered_commands.sort(key=lambda command: ORDER.index(getattr(command.cal
 
 
 class _ToStderr(logging.Handler):
-    """Prints what the package logs, a message a line."""
+    """Prints log messages to stderr, one on a line."""
 
     def emit(self, record: logging.LogRecord) -> None:
         say(self.format(record))

@@ -1,4 +1,4 @@
-"""What the commands share: the application, options, and how they are read and answered."""
+"""Shared by all commands: the application, the options and their parsers."""
 
 from __future__ import annotations
 
@@ -104,12 +104,12 @@ SlurmOption = Annotated[
 
 
 def listed(text: str) -> list[str]:
-    """Words between commas."""
+    """Split a text at its commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def listed_shares(text: str | None) -> list[str] | None:
-    """Shares between commas, None where the option is not given."""
+    """Split shares at commas. None if the option is not given."""
     if text is None:
         return None
     if not listed(text):
@@ -118,7 +118,7 @@ def listed_shares(text: str | None) -> list[str] | None:
 
 
 def parsed_seeds(text: str) -> tuple[int, ...]:
-    """Whole numbers between commas."""
+    """Read whole numbers between commas."""
     words = listed(text)
     if not words or not all(word.isascii() and word.isdigit() for word in words):
         raise UserError(f"--seeds: expected whole numbers separated by commas, found '{text}'")
@@ -140,7 +140,7 @@ def parsed_settings(texts: list[str] | None, iterations: int | None) -> dict[str
 
 
 def exit_on_failures(outcome: Outcome | None) -> None:
-    """End with exit code 2 where a run failed by a mistake of the user, with 1 where another one failed."""
+    """Exit with code 2 if a run failed by a user's mistake, with 1 if a run failed otherwise."""
     if outcome is not None and outcome.failures:
         raise typer.Exit(2 if outcome.user_error else 1)
 

@@ -25,7 +25,7 @@ from ssl_bench.launch.console import make_console
 
 @data_app.command("check")
 def data_check(dataset: DatasetArgument, data_root: DataRootOption = None) -> None:
-    """Say what is there and what is wrong: missing, unreadable, mismatched, empty, doubled, too few or too many."""
+    """Check a data set: list its cases, and files that are missing, unreadable, mismatched, empty or doubled."""
     from ssl_bench.cards import load_benchmark
     from ssl_bench.data.check import check
     from ssl_bench.launch.progress import counted

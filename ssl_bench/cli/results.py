@@ -1,4 +1,4 @@
-"""Commands that show what was trained: `report` and `status`."""
+"""Commands that show runs: `report` and `status`."""
 
 from __future__ import annotations
 

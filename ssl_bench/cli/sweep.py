@@ -1,4 +1,4 @@
-"""`sweep` and what shows it: `sweep show`, `sweep plot`."""
+"""Commands on sweeps: `sweep`, `sweep show`, `sweep plot`."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def sweep(
     methods_dir: MethodsDirOption = None,
     allow_partial: PartialOption = False,
 ) -> None:
-    """Search hyperparameters and protocol fields; every trial is an ordinary run. The same command goes on."""
+    """Search hyperparameters and protocol fields. Each trial is an ordinary run. The same command continues a sweep."""
     if context.invoked_subcommand is not None:
         return
     from ssl_bench.arguments import log_unreadable

@@ -57,7 +57,7 @@ def run(
     methods_dir: MethodsDirOption = None,
     allow_partial: PartialOption = False,
 ) -> None:
-    """Train and score methods; finished runs are kept, interrupted ones go on. Ends in a table."""
+    """Train and score methods, and print a table. Finished runs are kept; interrupted runs continue."""
     from ssl_bench import api
 
     result = api.run(

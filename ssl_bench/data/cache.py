@@ -123,7 +123,7 @@ def _build(source: Source, folder: Path, size: int | None, benchmark: Benchmark,
 
 
 def _open(folder: Path, index: Path, size: int | None, source: Source) -> Dataset | None:
-    """Open the cache file that the index names; None where there is none or it is not the one that was written."""
+    """Open the cache file that the index names; None if it does not exist or has changed since it was written."""
     try:
         fingerprint = json.loads(index.read_text())["fingerprint"]
         path = _path(folder, fingerprint, size)

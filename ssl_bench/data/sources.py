@@ -20,7 +20,7 @@ CHUNK = 16  # cases decoded ahead at a time
 
 
 class Source(Protocol):
-    """Cases from somewhere; `reading` says how files are read, where that decides what comes out."""
+    """A source of cases. `reading` names the ways of reading that change the decoded values."""
 
     label_values: tuple[int, ...]
     intensity: Intensity

@@ -25,7 +25,7 @@ class Splits:
     validation: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, list[str]]:
-        """Plain lists, for splits.json; without validation where there is none."""
+        """Plain lists for splits.json. `validation` is left out if it is empty."""
         return {name: list(ids) for name, ids in asdict(self).items() if ids or name != "validation"}
 
 

@@ -21,7 +21,7 @@ Read = Callable[[Path], bytes]
 
 
 def list_volumes(benchmark: Benchmark, data_root: Path | None) -> tuple[Volumes, list[CaseFiles]]:
-    """Find the first of a card's layouts that is there, and its cases ordered by id (numbers in ids as numbers).
+    """Find the first layout of a card that exists, and its cases ordered by id (numbers in ids as numbers).
 
     Raises:
         UserError: no folder is named or has one of the layouts.

@@ -1,1 +1,1 @@
-"""Which runs a table or figure wants, which of them are there, and which are missing."""
+"""The runs that a table or figure needs: which exist and which are missing."""

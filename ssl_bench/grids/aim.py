@@ -29,7 +29,7 @@ Protocols = dict[tuple[str, int, str], ImageProtocol | VolumeProtocol]  # by nam
 
 @dataclass(frozen=True)
 class Target:
-    """Whose runs a grid is to show: by default its own data sets and shares, under its or each data set's protocol."""
+    """Data set, shares and protocol of the runs that a grid shows. By default these are the grid's own."""
 
     dataset: str | None = None
     labeled: tuple[str, ...] = ()
@@ -55,7 +55,7 @@ def make_target(
 
 @dataclass(frozen=True)
 class Place:
-    """Where a row and a column meet: the runs wanted there, and what a command must say to train them."""
+    """A cell of a grid: the runs that it needs, and the command-line words that train them."""
 
     row: Row
     column: Column
@@ -106,7 +106,7 @@ def aim(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> G
 
 
 def _require_known(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> None:
-    """Every method, and every setting by somebody: one that nobody takes would leave the numbers as they were."""
+    """Raise UserError for an unknown method, and for a setting that no protocol or method has."""
     where = f"--{grid.exhibit} {grid.option}"
     for name, method in [*((f"row '{row.title}'", row.method) for row in grid.rows), ("upper_line", grid.upper_line)]:
         if method is not None and method not in methods:
@@ -167,7 +167,7 @@ def column_benchmarks(grid: Grid) -> tuple[Benchmark, ...]:
 
 
 def upper_line(grid: Grid, methods: Mapping[str, type[SSLMethod]]) -> Grid | None:
-    """Return the grid of one row that stands above the others: a method with all labels; None where there is none."""
+    """Return the grid of the row above the others: a method with all labels. None if the grid has no such row."""
     if grid.upper_line is None or all(_is_everything(column.labeled) for column in grid.columns):
         return None
     row = Row.model_validate({"title": f"{methods[grid.upper_line].title}, 100%", "method": grid.upper_line})

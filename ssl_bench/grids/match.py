@@ -28,7 +28,7 @@ from ssl_bench.store import Run
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a cell asks for; `protocol` is as the card and `--set` say, not yet resolved."""
+    """The runs that a cell needs. `protocol` has the values of the card and `--set`; it is not yet resolved."""
 
     benchmark: Benchmark
     labeled: str
@@ -82,7 +82,7 @@ class Wanted:
         return same_rule and (split.file is not None or name == wanted)
 
     def _has_the_weights(self, fingerprint: str | None) -> bool:
-        """Whether a run's encoder weights are those of the file asked for, where that file is at hand."""
+        """Whether a run's encoder weights are those of the requested file. True if that file does not exist here."""
         named = str(getattr(self.protocol, "encoder_weights", "none"))
         path = Path(named)
         return not (named.endswith(WEIGHT_FILES) and path.is_file()) or fingerprint == _fingerprint(path)

@@ -148,7 +148,7 @@ def requests(lacks: Sequence[Lack]) -> list[Request]:
 
 
 def estimated_seconds(lack: Lack, runs: Sequence[Run]) -> float | None:
-    """Estimate how long a missing run takes, from the times of finished runs; None where there is none like it.
+    """Estimate how long a missing run takes, from the times of finished runs. None if no similar run is finished.
 
     That of the same cell with other seeds, else of its method on that data under the same protocol, else under one that
     costs as much: of the same network, sides, batches, length and precision.

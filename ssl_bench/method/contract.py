@@ -1,4 +1,4 @@
-"""The contract of a semi-supervised method: what it is given and what it gives back."""
+"""The contract of a semi-supervised method: its inputs and outputs."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ class Images:
 
     @property
     def student1(self) -> Tensor:
-        """What student 1 (or the only network) sees."""
+        """The view of student 1 or the only network."""
         return self._view(self._names["student1"])
 
     @property
     def student2(self) -> Tensor:
-        """What student 2 sees."""
+        """The view of student 2."""
         return self._view(self._names["student2"])
 
     @property
     def teacher(self) -> Tensor:
-        """What the teacher sees."""
+        """The view of the teacher."""
         return self._view(self._names["teacher"])
 
     @property
     def mixed(self) -> Tensor:
-        """What UMIX cuts and pastes."""
+        """The view that UMIX cuts and pastes."""
         return self._view(self._names["mixed"])
 
 
@@ -56,7 +56,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands: `iteration` counts from 1 to `iterations`; `lambda_u` is the ramped weight at it."""
+    """The progress of training: `iteration` counts from 1 to `iterations`; `lambda_u` is the ramped weight at it."""
 
     iteration: int
     iterations: int
@@ -112,7 +112,7 @@ class Snapshot(NamedTuple):
 
 @dataclass(frozen=True)
 class Setup:
-    """What a method is built from: the resolved protocol and a function that builds one freshly drawn network."""
+    """The arguments of a method: the resolved protocol and a function that builds one freshly drawn network."""
 
     protocol: Protocol
     build_network: Callable[[], nn.Module]

@@ -36,7 +36,7 @@ class Converted:
 
 
 def convert_store(root: Path) -> Converted:
-    """Bring every run below a results root to the current format. Killed at any moment, it goes on when repeated."""
+    """Bring every run below a results root to the current format. If it is killed, the next call continues."""
     found = Converted()
     for description in sorted(root.glob("runs/*/*/*/run.json")):
         folder = description.parent

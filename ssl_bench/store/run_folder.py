@@ -216,7 +216,7 @@ class RunFolder:
                 other.unlink()
 
     def read_checkpoint(self) -> bytes | None:
-        """Return the latest checkpoint, None where there is none.
+        """Return the latest checkpoint; None if there is no checkpoint.
 
         Raises:
             UserError: it is not the file that was written.

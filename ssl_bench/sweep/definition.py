@@ -25,7 +25,7 @@ ORACLE = "ORACLE: this sweep looks at the test set; what it finds best says noth
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep is; two commands that say the same work on the same study.
+    """The definition of a sweep. Two commands with equal definitions work on the same study.
 
     `objective` is what trials are compared by: the validation images' score, the test set's, or nothing, where a grid
     only trains what a table lays out. `first_run` is the hash of the first run that was planned: other data, weights,
@@ -53,5 +53,5 @@ class Sweep:
 
     @property
     def default_name(self) -> str:
-        """A name that says what it is about, and differs where anything does."""
+        """A readable name that is different for each definition."""
         return f"{self.method}-{Path(self.dataset).stem}-{hashlib.sha256(self.definition.encode()).hexdigest()[:8]}"

@@ -28,7 +28,7 @@ POINTS = 10  # of a validation curve, where a pruner needs one and the protocol 
 
 @dataclass
 class Planner:
-    """Plans a trial's runs; `remarks` are sentences for the user about what it chose."""
+    """Plans a trial's runs. `remarks` are sentences for the user about values that the planner chose."""
 
     benchmark: Benchmark
     method: str
@@ -54,7 +54,7 @@ class Planner:
         return request, jobs
 
     def bound(self, sweep: Sweep) -> Plan:
-        """Return what gives a sweep's worker the runs of a trial."""
+        """Return the function that gives a sweep's worker the runs of a trial."""
 
         def tasks(parameters: dict[str, Any]) -> list[Task]:
             request, jobs = self.plan({**sweep.settings, **parameters})
@@ -114,7 +114,7 @@ def settle_sweep(
 
 
 def worker_words(sweep: Sweep, name: str, trials: int | None) -> list[str]:
-    """Words of the command that works on a sweep that is defined, where another process says where and on what."""
+    """The command-line words of a worker of a defined sweep, without its device and folders."""
     words = ["--method", sweep.method, "--dataset", sweep.dataset, "--labeled", sweep.labeled]
     words += ["--protocol", sweep.protocol, "--seeds", ",".join(map(str, sweep.seeds)), *setting_words(sweep.settings)]
     words += [word for parameter in sweep.parameters for word in ("--param", parameter.text)]
@@ -124,7 +124,7 @@ def worker_words(sweep: Sweep, name: str, trials: int | None) -> list[str]:
 
 
 def _planned(planner: Planner, settings: dict[str, Any], trials: Sequence[dict[str, Any]]) -> list[Job]:
-    """Plan every combination; what it says of a wrong one names the combination."""
+    """Plan every combination. An error names the combination."""
     jobs = []
     for parameters in trials:
         try:

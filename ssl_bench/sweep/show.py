@@ -1,4 +1,4 @@
-"""What a sweep found: its trials as a table, the importance of its parameters, Optuna's plots."""
+"""The results of a sweep: a table of trials, the importance of parameters, Optuna's plots."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _figure(drawn: Any) -> Figure:
 
 
 def _notes(sweep: Mapping[str, Any], trials: Sequence[FrozenTrial], runs: Mapping[str, Run]) -> list[str]:
-    """What the numbers are and which trial is best; the test score of that one alone, where validation chose it."""
+    """Explain the numbers and name the best trial, with its test score if validation chose it."""
     seeds = ", ".join(map(str, sweep["seeds"]))
     settings = "".join(f" {key}={value}" for key, value in sweep["settings"].items())
     notes = [f"Sampler {sweep['sampler']}; protocol {sweep['protocol']}{settings}; mean over seeds {seeds}."]
@@ -150,7 +150,7 @@ def _notes(sweep: Mapping[str, Any], trials: Sequence[FrozenTrial], runs: Mappin
 
 
 def _importance(study: optuna.Study, sweep: Mapping[str, Any], trials: Sequence[FrozenTrial]) -> list[str]:
-    """How much of the objective's variance each parameter explains (fANOVA), where enough has finished to say."""
+    """Each parameter's share of the objective's variance (fANOVA), if enough trials have finished."""
     values = [trial.value for trial in trials if _done(trial)]
     if sweep["objective"] == "none" or len(values) < 4 or len(set(values)) < 2 or len(sweep["parameters"]) < 2:
         return []

@@ -1,4 +1,4 @@
-"""What a sweep searches: `--param NAME=VALUES`."""
+"""The search space of a sweep: `--param NAME=VALUES`."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Choices:
 
     @property
     def text(self) -> str:
-        """As `--param` reads it."""
+        """The form that `--param` reads."""
         return f"{self.name}={','.join(map(toml_value, self.values))}"
 
     def suggest(self, trial: optuna.Trial) -> Value:
-        """Let Optuna choose."""
+        """Let Optuna choose a value."""
         chosen = trial.suggest_categorical(self.name, self.values)
         assert chosen is not None
         return chosen
@@ -51,16 +51,16 @@ class Integers:
 
     @property
     def values(self) -> tuple[Value, ...]:
-        """All of them."""
+        """All values."""
         return tuple(range(self.low, self.high + 1))
 
     @property
     def text(self) -> str:
-        """As `--param` reads it."""
+        """The form that `--param` reads."""
         return f"{self.name}={self.low}..{self.high}{':log' * self.log}"
 
     def suggest(self, trial: optuna.Trial) -> Value:
-        """Let Optuna choose."""
+        """Let Optuna choose a value."""
         return trial.suggest_int(self.name, self.low, self.high, log=self.log)
 
 
@@ -75,11 +75,11 @@ class Reals:
 
     @property
     def text(self) -> str:
-        """As `--param` reads it."""
+        """The form that `--param` reads."""
         return f"{self.name}={self.low!r}..{self.high!r}{':log' * self.log}"
 
     def suggest(self, trial: optuna.Trial) -> Value:
-        """Let Optuna choose."""
+        """Let Optuna choose a value."""
         return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
 
@@ -105,7 +105,7 @@ def combinations(parameters: Sequence[Parameter]) -> list[dict[str, Value]]:
     """Every combination, the last parameter changing fastest.
 
     Raises:
-        UserError: a parameter has endless many values, or together they have more than anybody trains.
+        UserError: a parameter has infinitely many values, or there are too many combinations.
     """
     for parameter in parameters:
         if isinstance(parameter, Reals):

@@ -68,7 +68,7 @@ def open_storage(url: str | None, results_root: Path) -> optuna.storages.BaseSto
 
 
 class Study:
-    """A sweep's trials, as one of its workers sees them."""
+    """A sweep's trials, for one of its workers."""
 
     def __init__(self, sweep: Sweep, name: str, storage: optuna.storages.BaseStorage, results_root: Path) -> None:
         self.sweep, self.name, self.folder = sweep, name, results_root / FOLDER / name
@@ -87,7 +87,7 @@ class Study:
             self._enqueue()
 
     def _enqueue(self) -> None:
-        """Put what a grid lacks, and what failed before and was not tried again, into the queue."""
+        """Queue the missing trials of a grid, and failed trials that were not repeated."""
         trials = self.study.get_trials(deepcopy=False)
         known = [parameters_of(trial) for trial in trials]
         for parameters in combinations(self.sweep.parameters) if self.sweep.sampler == "grid" else []:
@@ -122,7 +122,7 @@ class Study:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Only one worker at a time looks for work."""
+        """Let only one worker at a time take a trial."""
         with FileLock(self.folder / ".lock"):
             yield
 
@@ -165,17 +165,17 @@ def load_sweep(study: optuna.Study) -> dict[str, Any]:
 
 
 def parameters_of(trial: FrozenTrial) -> dict[str, Any]:
-    """A trial's parameters: chosen, or asked for where it has not begun."""
+    """A trial's parameters. Those of a queued trial are the requested ones."""
     return dict(trial.params) or dict(trial.system_attrs.get("fixed_params", {}))
 
 
 def is_retried(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
-    """Whether a trial failed and was tried again, so that only its successor says anything."""
+    """Whether a trial failed and was repeated. Only the repetition then counts."""
     return any(other.user_attrs.get(RETRIES) == trial.number for other in trials)
 
 
 def _begun(trials: Sequence[FrozenTrial]) -> int:
-    """How many trials were begun, one that failed and was tried again counted once."""
+    """The number of trials that were begun. A failed trial and its repetition count once."""
     return sum(trial.state != TrialState.WAITING and RETRIES not in trial.user_attrs for trial in trials)
 
 

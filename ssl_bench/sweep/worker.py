@@ -44,7 +44,7 @@ class _Active:
 def work(
     study: Study, most: int | None, plan: Plan, store: Store, slots: Sequence[str], console: PoolConsole
 ) -> Outcome:
-    """Work on a study until nothing is left that another worker is not at.
+    """Work on a study until every trial is finished or held by another worker.
 
     Args:
         study: the sweep's.
@@ -52,7 +52,7 @@ def work(
         plan: gives a trial's runs.
         store: where they are.
         slots: a device per trial at a time.
-        console: told of the runs.
+        console: shows the runs.
 
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint, and every trial is left to be taken again.
@@ -119,7 +119,7 @@ class _Worker:
             self._tell(active, value=statistics.fmean(value for value in values if value is not None))
 
     def settle(self) -> None:
-        """Go on with the trials whose run has ended."""
+        """Advance the trials whose run has ended."""
         for task, code in self.pool.ended():
             active = self.active.pop(task)
             reason = explain(task, code, self.store)
@@ -138,14 +138,14 @@ class _Worker:
                 self._fail(active, reason)
 
     def prune(self) -> None:
-        """Show Optuna the validation curves of first runs; one that it gives up is stopped."""
+        """Report the validation curves of first runs to Optuna. Stop the runs that it prunes."""
         for active in self.active.values():
             if not active.pruned and self._report(active) and active.trial.should_prune():
                 active.pruned = True
                 self.pool.stop(active.task)
 
     def _report(self, active: _Active) -> bool:
-        """Tell Optuna of the new points of a first run's curve; returns whether there are any."""
+        """Report the new points of a first run's curve to Optuna. Returns whether there are any."""
         if self.study.sweep.pruner == "none" or active.at > 0:
             return False
         new = [point for point in self._curve(active.task) if point[0] not in active.reported]

@@ -16,7 +16,7 @@ _NO_DETERMINISTIC_FORM = r"(.+?) (?:does not have a deterministic implementation
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device called `name`; `auto` is the GPU where there is one."""
+    """Return the device called `name`; `auto` is the GPU if there is a GPU, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.partition(":")[0] not in ("cpu", "cuda"):

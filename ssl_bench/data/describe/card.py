@@ -88,7 +88,7 @@ def _layout(folder: Path, paths: list[Path], kind: str, flat: IsFlat) -> tuple[F
 
 
 def _hold_no_stray_masks(unmasked: Sequence[CaseFiles], flat: IsFlat) -> None:
-    """Raise where what would be an unlabelled case is a mask that belongs to none, such as a second one of a case."""
+    """Raise UserError if an apparent unlabelled image is a mask, such as a second mask of a case."""
     named = [case for case in unmasked if MASK_WORDS.search(case.id) and flat(case.image)]
     sample = sample_of(unmasked)
     if named or (sample and all(flat(case.image) for case in sample)):
@@ -130,7 +130,7 @@ def _is_grey(path: Path) -> bool:
 
 
 def _train_ids(split_file: Path) -> set[str] | None:
-    """The training cases of a split file; None where there is none, or its columns are not id and part."""
+    """The training cases of a split file. None if the file does not exist or its columns are not id and part."""
     if not split_file.is_file():
         return None
     with split_file.open(encoding="utf-8-sig", errors="replace", newline="") as file:

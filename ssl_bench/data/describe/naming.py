@@ -130,7 +130,7 @@ def find_pair(folder: Path, patterns: Patterns, flat: IsFlat) -> tuple[str, str]
 
 
 def _is_named_mask(masks: str, images: str) -> bool:
-    """Whether what sets the two patterns apart calls the one a mask and the other not."""
+    """Whether the first pattern has a word for masks that the second lacks."""
     own, others = masks.split("/"), images.split("/")
     says = [any(MASK_WORDS.search(part) for part in a if part not in b) for a, b in ((own, others), (others, own))]
     return says == [True, False]
@@ -156,7 +156,7 @@ def holding_both(folder: Path, patterns: Patterns) -> str:
 
 
 def _listed(patterns: Patterns) -> str:
-    """Say in few patterns where the files lie."""
+    """Describe the paths of files by a few patterns."""
     said, covered = list[str](), set[Path]()
     for pattern, files in patterns.items():
         if not covered.issuperset(files.values()) and len(said) < 8:
