@@ -71,7 +71,7 @@ MUTANTS = (
     Mutant("finished", "ssl_bench/store/run_folder.py", "_update(status=\"finished\"", "_update(status=\"running\"",
            "tests/store/test_store.py"),
     Mutant("archive", "ssl_bench/store/archive.py", "read_cases(contents[name], scores.sha256",
-           "str(contents[name]) or (", "tests/store/test_archive.py"),
+           "len(contents[name]), (scores.sha256", "tests/store/test_archive.py"),
     Mutant("convert", "ssl_bench/store/convert.py", "        if reason:\n", "        if False:\n",
            "tests/store/test_convert.py"),
     Mutant("cell", "ssl_bench/grids/match.py", "and spec.hyperparameters == dict(self.hyperparameters)", "",

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -24,10 +24,6 @@ from ssl_bench.store.run import Run
 from ssl_bench.store.run_folder import FORMAT, RunFolder, cases_name
 from ssl_bench.store.scores import read_cases, read_scores
 from ssl_bench.store.store import Store
-
-if TYPE_CHECKING:
-    pass
-
 
 MANIFEST = "manifest.json"
 
