@@ -1,4 +1,4 @@
-"""Folders that come with the package: methods, cards and published numbers."""
+"""Folders of the package: methods, cards and published numbers."""
 
 from pathlib import Path
 

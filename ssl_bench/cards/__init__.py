@@ -1,4 +1,4 @@
-"""What a person writes and what defines a run: data sets, protocols, metrics, tables, and the run's identity."""
+"""Cards and the definition of a run: data sets, protocols, metrics, tables, and the run's identity."""
 
 from ssl_bench.cards.benchmark import CHANNELS, GREY, HDF5, VOLUME_SUFFIXES, Benchmark, Files, Intensity, Split, Volumes
 from ssl_bench.cards.card import Card, parse_card, read_toml

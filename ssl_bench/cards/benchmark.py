@@ -21,17 +21,17 @@ Intensity = Literal["as-is", "zscore", "rgb"]  # how intensities are read; rgb: 
 GREY = (0, 255)  # background and foreground in a mask of two classes whose card names no values
 
 
-CHANNELS = {2: 3, 3: 1}  # of an image by its dimensions, where a card does not say
+CHANNELS = {2: 3, 3: 1}  # default number of channels by the image's dimensions
 
 
-HDF5 = (".h5", ".hdf5")  # without a spacing, unlike the other formats of volumes
+HDF5 = (".h5", ".hdf5")  # has no spacing, unlike the other volume formats
 
 
 VOLUME_SUFFIXES = (*HDF5, ".nii", ".nii.gz", ".nrrd", ".mha")
 
 
 class Files(Card):
-    """Where the files of a 2D data set lie, in the layout in which it is published."""
+    """Paths of a 2D data set's files in its published layout."""
 
     roots: tuple[str, ...] = Field(
         min_length=1, description="folders under the data root; the first with images is used"
@@ -56,7 +56,7 @@ class Files(Card):
 
 
 class Volumes(Card):
-    """Where the files of a 3D data set lie and how their intensities are read; the suffix says the format.
+    """Paths of a 3D data set's files and how their intensities are read; the suffix gives the format.
 
     HDF5 (`.h5`: keys image and label), NIfTI (`.nii`, `.nii.gz`, brought to the closest canonical axes), and whatever
     medpy reads (`.nrrd`, `.mha`).
@@ -97,7 +97,7 @@ class Volumes(Card):
 
 
 class Split(Card):
-    """How cases are divided into training and test; it belongs to the card, so all runs share a test set."""
+    """How cases are divided into training and test; part of the card, so that all runs share a test set."""
 
     test: int | str | None = Field(None, description="number of test cases, or a share such as '20%'")
     seed: int = 0
@@ -133,7 +133,7 @@ class Split(Card):
         return self
 
     def located(self, folder: Path) -> Split:
-        """Return the split with its file's full path and hash; `folder` is where the card lies."""
+        """Return the split with its file's full path and hash; `folder` is the card's folder."""
         if self.file is None:
             return self
         path = folder / self.file
@@ -185,17 +185,17 @@ class Benchmark(Card):
 
     @property
     def option(self) -> str:
-        """What `--dataset` calls it: the name of a card that comes with the package, or the card's file."""
+        """The value of `--dataset`: the name of a built-in card, or the path of the card's file."""
         return self._option or self.name
 
     @property
     def channel_names(self) -> tuple[str, ...]:
-        """What {channel} stands for, where an image has a file for each channel; empty elsewhere."""
+        """The values of {channel} if an image has a file for each channel; otherwise empty."""
         return self.channels if isinstance(self.channels, tuple) else ()
 
     @property
     def channel_count(self) -> int:
-        """How many channels an image has."""
+        """Number of channels of an image."""
         if isinstance(self.channels, int):
             return self.channels
         return len(self.channel_names) or CHANNELS[self.dimensions]
@@ -215,7 +215,7 @@ class Benchmark(Card):
         return bool(self.volumes) and not any(layout.images.lower().endswith(HDF5) for layout in self.volumes)
 
     def _problems_of_channels(self) -> list[str]:
-        """What does not hang together about `channels`, a sentence each."""
+        """Return the inconsistencies of `channels`, one sentence each."""
         problems, names = list[str](), self.channel_names
         if self.channels == () or len(set(names)) != len(names):
             problems.append("channels must be a number, or different words")

@@ -14,12 +14,12 @@ from ssl_bench.errors import UserError
 
 
 class Card(BaseModel):
-    """A frozen, typed record read from TOML; a key that it does not know is an error."""
+    """A frozen, typed record read from TOML; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-NAMED = 10  # keys that a card of another kind is said to lack
+NAMED = 10  # maximum of missing keys named in the error about a card of another kind
 
 
 OF_EVERY_KIND = {"name", "title", "note"}
@@ -29,7 +29,7 @@ CardType = TypeVar("CardType", bound=Card)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file; a file that is not TOML is the user's mistake, told with its place."""
+    """Read a TOML file; invalid TOML raises UserError with the position of the error."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -41,17 +41,17 @@ def read_toml(path: Path) -> dict[str, Any]:
 def parse_card(model: type[CardType], data: dict[str, Any], where: str, also: Sequence[str] = ()) -> CardType:
     """Validate a card's data; every error is reported at once, one line each, with the file and the key.
 
-    A card of another kind is one error: it lacks most of what this kind must have, and half of its keys or more are
-    unknown and not mistyped, those left out that every kind has.
+    A card of another kind is reported as one error. Such a card lacks most of the required keys, and at least half of
+    its keys are unknown and not mistyped. Keys that every kind has are not counted.
 
     Args:
         model: the card's kind.
-        data: what it says.
-        where: what its errors begin with.
+        data: the card's content.
+        where: the prefix of the error messages.
         also: keys that the kind has besides the model's, which were taken out of `data`.
 
     Raises:
-        UserError: the data is not such a card's.
+        UserError: the data is not a valid card of this kind.
     """
     try:
         return model.model_validate(data)
@@ -72,7 +72,7 @@ def parse_card(model: type[CardType], data: dict[str, Any], where: str, also: Se
 def problems(error: ValidationError, known: Sequence[str] = ()) -> list[str]:
     """Say each error of a pydantic validation as `key: what was expected, what was found`; missing keys last.
 
-    To a key that is unknown, the one of `known` that it most resembles is added.
+    For an unknown key, the most similar key of `known` is added.
     """
     lines, missing = [], []
     details = error.errors(include_url=False)
@@ -94,7 +94,7 @@ def problems(error: ValidationError, known: Sequence[str] = ()) -> list[str]:
 
 
 def _nearest(key: str, known: Sequence[str]) -> str | None:
-    """The known key that one is most likely meant for; None where it resembles none."""
+    """Return the known key that is most similar to an unknown key; None if no key is similar."""
     return next(iter(get_close_matches(key, known, 1, cutoff=0.8)), None)
 
 

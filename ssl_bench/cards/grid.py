@@ -17,7 +17,7 @@ Exhibit = Literal["table", "figure"]
 
 
 class Column(Card):
-    """A data set and a labelled share, perhaps with settings of its own."""
+    """A data set and a labelled share, with optional settings."""
 
     dataset: str
     labeled: str
@@ -26,7 +26,7 @@ class Column(Card):
 
 
 class Row(Card):
-    """A method, perhaps with settings of its own; without one, a row that the paper copied from elsewhere."""
+    """A method with optional settings; without a method, a row that the paper copied from another paper."""
 
     title: str
     method: str | None = None
@@ -37,7 +37,7 @@ class Row(Card):
 
 
 class Grid(Card):
-    """A table or figure: those of the paper have a number (benchmarks/tables/, benchmarks/figures/)."""
+    """A table or figure; the paper's have a number (benchmarks/tables/, benchmarks/figures/)."""
 
     number: int | None = None
     kind: Literal["table", "curves", "shares", "examples", "moments"]
@@ -54,7 +54,7 @@ class Grid(Card):
 
     @property
     def option(self) -> str:
-        """What names it on the command line."""
+        """Its name on the command line."""
         return self._path if self.number is None else str(self.number)
 
     @property
@@ -69,7 +69,7 @@ class Grid(Card):
 
     @property
     def name(self) -> str:
-        """As in `Table 4`."""
+        """The label, for example `Table 4`."""
         return f"{self.exhibit.capitalize()} {self.label}"
 
     @model_validator(mode="after")
@@ -85,7 +85,7 @@ class Grid(Card):
 
 
 def load_grid(exhibit: Exhibit, name: str) -> Grid:
-    """Read the card of a table or figure: one of the paper's by its number, another one as a .toml file."""
+    """Read the card of a table or figure: the paper's by number, any other by the path of its .toml file."""
     own = name.endswith(".toml")
     path = Path(name) if own else BENCHMARKS_DIR / f"{exhibit}s" / f"{exhibit}-{name}.toml"
     if not path.is_file():

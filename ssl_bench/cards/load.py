@@ -33,7 +33,7 @@ def load_benchmark(name: str) -> Benchmark:
 
 
 def with_split_file(benchmark: Benchmark, split: str) -> Benchmark:
-    """Where a protocol's `split` names a .csv file, return the benchmark with that split besides its own."""
+    """Return the benchmark with an additional split if the protocol's `split` names a .csv file."""
     if not split.endswith(".csv"):
         return benchmark
     added = parse_card(Split, {"file": split}, split).located(Path())
@@ -77,12 +77,12 @@ def load_protocol(
 
 
 def card_names(kind: Literal["datasets", "protocols", "tables"]) -> list[str]:
-    """Names of the cards that come with the package."""
+    """Names of the built-in cards."""
     return sorted(path.stem for path in (BENCHMARKS_DIR / kind).glob("*.toml"))
 
 
 def card_kinds(name: str) -> list[Literal["datasets", "protocols"]]:
-    """What a card is: both where a data set and a protocol have this name; a file is what knows more of its keys."""
+    """The kinds of built-in cards with this name; for a file, the kind that defines more of the file's keys."""
     if not name.endswith(".toml"):
         return [kind for kind in KINDS if name in card_names(kind)]
     found = read_toml(Path(name)).keys()
@@ -131,7 +131,7 @@ def _merged(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lengthen(base: dict[str, Any], top: dict[str, Any]) -> None:
-    """Drop the length of `base` where `top` gives one: a length in epochs then replaces one in iterations too."""
+    """Drop the length of `base` if `top` gives a length, so that epochs can replace iterations and vice versa."""
     if top.get("iterations") is not None or top.get("epochs") is not None:
         base.pop("iterations", None)
         base.pop("epochs", None)

@@ -1,4 +1,4 @@
-"""Measurement: how a run's networks are scored. Nothing in it decides the weights."""
+"""Measurement: how a run's networks are scored. No field affects the weights."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class Measurement(Card):
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self | None:
-        """Validate a recorded measurement by the metrics that are registered here; None where none of them is."""
+        """Validate a recorded measurement, keeping only the registered metrics; None if no metric is registered."""
         known = [metric for metric in data["metrics"] if metric in METRICS]
         return cls.model_validate({**data, "metrics": known}) if known else None
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Its fields but the metrics, those that apply."""
+        """The applicable fields, without the metrics."""
         return self.model_dump(mode="json", exclude={"metrics"}, exclude_none=True)
 
     def heading(self, metric: MetricName) -> str:
@@ -79,12 +79,12 @@ class Measurement(Card):
         return 3 if self.score_size is None else 2
 
     def applied_to(self, protocol: ImageProtocol | VolumeProtocol) -> ImageProtocol | VolumeProtocol:
-        """Return a protocol that measures so."""
+        """Return the protocol with this measurement's fields."""
         own = {name: value for name in type(protocol).model_fields if (value := getattr(self, name, None)) is not None}
         return protocol.model_copy(update=own)
 
     def measures_like(self, other: Measurement, metric: MetricName) -> bool:
-        """Whether both measurements give a metric the same value, but for rounding."""
+        """Whether both measurements give a metric the same value up to rounding."""
         fields = (*SEEING, *METRICS[metric].parameters)
         return metric in other.metrics and all(getattr(self, name) == getattr(other, name) for name in fields)
 

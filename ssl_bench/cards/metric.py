@@ -1,4 +1,4 @@
-"""Metric: everything that the harness knows of a metric, except how it is computed (ssl_bench/scoring/metrics.py)."""
+"""Metric: the description of a metric; its computation is in ssl_bench/scoring/metrics.py."""
 
 from __future__ import annotations
 

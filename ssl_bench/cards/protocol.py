@@ -1,4 +1,4 @@
-"""Protocol: everything but data, method and seed that decides a number, in a 2D and a 3D form."""
+"""Protocol: all settings that affect a result except data, method and seed, in a 2D and a 3D form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Sides3D = tuple[Count, Count, Count]
 Role = Literal["measures", "observes"]
 MEASURES: JsonDict = {"role": "measures"}  # how a finished network is scored
-OBSERVES: JsonDict = {"role": "observes"}  # how often training is looked at
+OBSERVES: JsonDict = {"role": "observes"}  # how often training is observed
 
 
 class ImageAugmentation(Card):
@@ -162,7 +162,7 @@ class Protocol(Card):
         return None
 
     def problems(self) -> list[str]:
-        """What does not hang together, a sentence each."""
+        """Return the inconsistencies between fields, one sentence each."""
         problems = []
         if self.epochs is None and self.iterations is None:
             problems.append("one of epochs and iterations must be given")
@@ -261,7 +261,7 @@ class ImageProtocol(Protocol):
     def resolved(self, benchmark: Benchmark, train_count: int, device_type: str) -> ResolvedImageProtocol:
         """Return the protocol as a run on this data and device takes it.
 
-        A network without an encoder has no name or weights of one that decide anything.
+        For a network without an encoder, the encoder's name and weights have no effect.
 
         Raises:
             UserError: the data set has no such split.
@@ -290,7 +290,7 @@ class VolumeProtocol(Protocol):
 
     @property
     def sides(self) -> tuple[int, int, int]:
-        """The patch's."""
+        """Sides of the patch."""
         return self.patch_size
 
     def problems(self) -> list[str]:
@@ -311,7 +311,7 @@ class VolumeProtocol(Protocol):
 
 
 class Resolved(Protocol):
-    """A protocol as a run has it: without defaults and `auto` that depend on the data or the device."""
+    """A run's protocol: defaults and `auto` that depend on the data or the device are replaced by values."""
 
     metrics: Metrics = Field(json_schema_extra=MEASURES)
     epochs: None = None
@@ -334,7 +334,7 @@ PROTOCOLS: dict[int, type[ImageProtocol] | type[VolumeProtocol]] = {2: ImageProt
 
 
 def fields_that(role: Role, protocol: type[Protocol]) -> set[str]:
-    """Names of a protocol's fields that decide no weight: those that measure, or those that observe training."""
+    """Names of a protocol's fields that do not affect the weights: they measure, or they observe training."""
     return {
         name
         for name, field in protocol.model_fields.items()

@@ -1,4 +1,4 @@
-"""What a person asks for: methods, a data set, a protocol and seeds."""
+"""A user's request: methods, a data set, a protocol and seeds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ssl_bench.cards.benchmark import Benchmark
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for, as said on the command line."""
+    """A user's request, as given on the command line."""
 
     benchmark: Benchmark
     methods: tuple[str, ...]

@@ -21,7 +21,7 @@ WORDS = ("name", "title", "note", "epochs")  # of a protocol, decide nothing; ep
 
 
 def training_fields(protocol: Protocol) -> dict[str, Any]:
-    """Return the fields of a protocol that decide a training, as plain data.
+    """Return the fields of a protocol that affect a training, as plain data.
 
     Two resolved protocols with equal fields train alike.
 
@@ -42,7 +42,7 @@ def training_fields(protocol: Protocol) -> dict[str, Any]:
 
 
 class RunSpec(Card):
-    """A frozen, complete description of one training: what is not in here decides no number."""
+    """A frozen, complete description of one training; nothing else affects its results."""
 
     benchmark: str
     channels: Count | None = Field(None, description="of an image; absent: 3 in 2D, 1 in 3D, as in older runs")
@@ -70,7 +70,7 @@ class RunSpec(Card):
             del data["channels"]
         data["protocol"] = training_fields(self.protocol)
         if self.weights_fingerprint is not None:
-            del data["protocol"]["encoder_weights"]  # the fingerprint says more
+            del data["protocol"]["encoder_weights"]  # the fingerprint is more specific
         if self.split.file is None:
             data["protocol"]["split"] = self.protocol.split
         else:
@@ -108,7 +108,7 @@ class RunSpec(Card):
         """Validate a recorded specification; metrics that are not registered here are left out of it.
 
         Raises:
-            ValidationError: it is not one of this version.
+            ValidationError: the specification is not of this version.
         """
         protocol = data["protocol"]
         known = [metric for metric in protocol["metrics"] if metric in METRICS] or [HEADLINE]
@@ -116,6 +116,6 @@ class RunSpec(Card):
 
     @property
     def label(self) -> str:
-        """A short name for people."""
+        """A short, readable name."""
         data = f"{self.benchmark} {self.labeled}/{self.train_count}"
         return f"{self.method} · {data} · {self.protocol.name} · seed {self.seed}"

@@ -26,7 +26,7 @@ def protocol_keys(dimensions: int | None = None) -> set[str]:
 
 @dataclass(frozen=True)
 class Divided:
-    """Settings by their owner, in the order given. A key that protocol and method both have belongs to both."""
+    """Settings of the protocol and of the method, in the given order. A key that both have belongs to both."""
 
     protocol: dict[str, Any]
     method: dict[str, Any]

@@ -51,5 +51,5 @@ def _least(whole: int) -> str:
 
 
 def share(text: str) -> Fraction | int:
-    """A labelled share as a number, so that 5% and 5.0% are one."""
+    """A labelled share as a number, so that 5% and 5.0% are equal."""
     return parse_share(text, "--labeled")

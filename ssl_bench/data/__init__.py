@@ -1,6 +1,6 @@
 """From a data set's own files to augmented batches: readers, checks, the cache, splits, views.
 
-A file with an augmentation of your own needs `Card` and `register_augmentation`.
+A file that registers an augmentation needs `Card` and `register_augmentation`.
 """
 
 from ssl_bench.cards import Card

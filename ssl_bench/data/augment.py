@@ -181,7 +181,7 @@ def _chosen(draws: Tensor, probability: float) -> list[int]:
 def _apply(
     samples: list[Tensor], places: list[int], operation: Callable[..., Tensor], strengths: Tensor | None = None
 ) -> None:
-    """Replace the samples at these places, all (C, H, W), by what the operation makes of them together.
+    """Replace the samples at these indices, each (C, H, W), by the operation's result for all of them.
 
     `strengths` (B,) are on the CPU. Only these samples are copied: to rebuild the batch after every operation takes as
     long as the operations themselves.

@@ -1,7 +1,7 @@
 """Weak (turned, flipped, cropped) and strong (blurred) random views of 3D patches, on the volumes' device.
 
 Every random number is drawn from a CPU generator, the same count whatever the values, so the draws are the same on any
-device and nothing is asked of it.
+device and need no synchronisation with it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def gaussian_blur(images: Tensor, sigmas: Tensor) -> Tensor:
 
 
 def _view(volume: Tensor, patch: Sides, settings: VolumeAugmentation, draw: list[float]) -> Tensor:
-    """The view of an image or mask (..., X, Y, Z)."""
+    """Apply the view to an image or mask (..., X, Y, Z)."""
     chosen, quarter, axis, *places = draw
     moved = chosen < settings.rotate_flip
     turns = int(4 * quarter) if moved else 0

@@ -20,7 +20,7 @@ from ssl_bench.seeds import derive_seed
 
 
 class BatchStream:
-    """Batches as a function of (seed, iteration): there is no loader whose state a resume could lose.
+    """Batches as a function of (seed, iteration), so that a resumed run needs no loader state.
 
     Labelled and unlabelled images are two endless streams, each a row of permutations of its pool; a batch larger than
     its pool repeats it. Subclasses make the views.
@@ -112,7 +112,7 @@ class ImageStream(BatchStream):
         return weak_view(images, masks, self.protocol.augmentation, generator)
 
     def strong(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Other colours and sharpness."""
+        """Change colours and sharpness."""
         return strong_view(images, self.protocol.augmentation, generator)
 
     def normalised(self, images: Tensor) -> Tensor:
@@ -157,16 +157,16 @@ class VolumeStream(BatchStream):
         return blur_view(images, self.protocol.augmentation, generator)
 
     def normalised(self, images: Tensor) -> Tensor:
-        """As they are: a volume's intensities were brought to the networks' range when it was read."""
+        """Unchanged: a volume's intensities are scaled to the networks' range when it is read."""
         return images
 
     def labels(self, masks: Tensor) -> Tensor:
-        """As they are."""
+        """Unchanged."""
         return masks.long()
 
 
 class PartViews:
-    """The views of one part's batch, each drawn once and from its own stream, so that asking for one moves no other."""
+    """Views of one part's batch, each drawn once from a separate random stream, so their order has no effect."""
 
     def __init__(self, stream: BatchStream, part: str, iteration: int) -> None:
         self.stream = stream
@@ -176,13 +176,13 @@ class PartViews:
         self.inputs: dict[str, Tensor] = {}
 
     def network_input(self, name: str) -> Tensor:
-        """A view as a network takes it."""
+        """A view in the network's size and input range."""
         if name not in self.inputs:
             self.inputs[name] = self.stream.normalised(self.raw(name))
         return self.inputs[name]
 
     def raw(self, name: str) -> Tensor:
-        """A view as it is drawn."""
+        """A view as drawn, before conversion for the network."""
         if name not in self.drawn:
             source = self.stream.strong2_from if name == "strong2" else "weak"
             view = self.stream.strong(self.raw(source), self.generator(name))

@@ -21,7 +21,7 @@ from ssl_bench.data.dataset import Dataset, resize
 from ssl_bench.data.sources import Source, find_source
 from ssl_bench.errors import UserError
 
-LAYOUT = 4  # raised when the cache's files change, so that old ones are left alone
+LAYOUT = 4  # increase when the file format changes, so that old files are not used
 
 
 Advance = Callable[[int, int], None]  # (done, total)
@@ -48,7 +48,7 @@ def prepare(
         data_root: where the published folders lie; not needed for a drawn data set.
         size: 2D: side of the square that images (antialiased bilinear) and masks (nearest) are resized to; 3D: None.
         allow_partial: accept another number of cases than the card's.
-        advance: told of progress while decoding.
+        advance: called with the progress while decoding.
 
     Raises:
         UserError: files are missing, unreadable, or not as many as the card says.
@@ -75,7 +75,7 @@ def prepare(
 
 
 def _build(source: Source, folder: Path, size: int | None, benchmark: Benchmark, advance: Advance | None) -> Path:
-    """Decode every case into a file in memory, since HDF5 does not survive a full disk, and write it when whole."""
+    """Decode every case into a file in memory, since HDF5 cannot recover from a full disk, then write it."""
     buffer = io.BytesIO()
     count, planes, channels = len(source), (len(benchmark.classes) - 1).bit_length(), benchmark.channel_count
     fingerprint = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""`data check`: everything that is wrong with a data set on disk, in one pass, and its near-duplicates."""
+"""`data check`: report all errors of a data set on disk, and its near-duplicates, in one pass."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NEAR_DUPLICATE_BITS = 4  # of the 64 of a perceptual hash; an encoder's artefact
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong ("error": the data set cannot be used so) or worth knowing ("warning")."""
+    """A finding: an "error" makes the data set unusable, a "warning" does not."""
 
     level: Literal["error", "warning"]
     kind: str
@@ -33,7 +33,7 @@ class Finding:
 
 @dataclass
 class CheckReport:
-    """What `check` saw: how many cases, where, their sizes, and the findings."""
+    """Result of `check`: number of cases, their location and sizes, and the findings."""
 
     folder: Path
     cases: int
@@ -64,7 +64,7 @@ def check(
     """Read every file of a data set and report what is missing, unreadable, of the wrong size, empty or doubled.
 
     Raises:
-        UserError: no folder of the card's layout is there at all.
+        UserError: no folder of the card's layout exists.
     """
     if benchmark.files is not None:
         files: Files | Volumes = benchmark.files

@@ -35,7 +35,7 @@ class Dataset:
     def arrays(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, C, size, size) and masks (N, size, size), both uint8, of some 2D cases in their order.
 
-        A mask that is not there is background.
+        A missing mask is all background.
         """
         rows = np.array(self._rows(ids), dtype=int)
         with h5py.File(self.path) as file:
@@ -72,7 +72,7 @@ class Dataset:
         """Return the distance in mm between neighbouring voxels along each axis, for some 3D cases.
 
         Raises:
-            UserError: a file has none, or one that is not positive.
+            UserError: a file has no spacing, or a spacing that is not positive.
         """
         with h5py.File(self.path) as file:
             spacings = file["spacing"][:][self._rows(ids)]
@@ -120,7 +120,7 @@ def resize(pixels: np.ndarray, size: int, *, nearest: bool = False) -> np.ndarra
     """Bring an image (H, W, C) or mask (H, W), uint8, to (size, size): antialiased bilinear, or nearest."""
     if pixels.shape[:2] == (size, size):
         return pixels
-    if pixels.ndim == 3 and pixels.shape[2] != 3:  # Pillow knows RGB, and one channel without an axis
+    if pixels.ndim == 3 and pixels.shape[2] != 3:  # Pillow takes RGB, or one channel without a channel axis
         planes = np.moveaxis(pixels, 2, 0)
         return np.stack([resize(np.ascontiguousarray(plane), size, nearest=nearest) for plane in planes], axis=2)
     how = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from skimage.draw import bezier_curve, circle_perimeter, disk
 
-VERSION = 1  # raised when a drawing changes
+VERSION = 1  # increase when a drawing changes
 Field = np.ndarray  # (H, W) float
 
 
@@ -50,7 +50,7 @@ def _skin(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def _pigment(rng: np.random.Generator) -> np.ndarray:
-    """How much a brown pigment takes from red, green and blue."""
+    """Absorption of red, green and blue by a brown pigment."""
     return np.array([0.42, 0.62, 0.66]) * rng.uniform(0.35, 1.0) * rng.uniform(0.85, 1.15, 3)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 
-VERSION = 1  # raised when a drawing changes
+VERSION = 1  # increase when a drawing changes
 Field = np.ndarray  # (X, Y, Z) float32
 Positions = np.ndarray  # (3, X, Y, Z) float32: each voxel's position
 Point = np.ndarray  # (3,): a position, or a direction
@@ -27,7 +27,7 @@ def draw(index: int) -> tuple[np.ndarray, np.ndarray]:
     ventricle, muscle = _ventricle(rng, grid, away)
     image[muscle] *= rng.uniform(0.5, 0.8)
     image[ventricle | _vessels(rng, grid, away)] = blood
-    # Slow blood that comes in from the veins mixes badly: grain, the one thing that marks the atrium from within.
+    # Grain (slow blood from the veins) is the only feature that distinguishes the inside of the atrium.
     image[atrium] = (blood + rng.uniform(0.14, 0.22) * _noise(rng, shape, 0.9))[atrium]
     image = gaussian_filter(image, rng.uniform(0.4, 0.8))
     image *= 1 + rng.uniform(0.05, 0.2) * _noise(rng, shape, 12.0).clip(-2, 2)
@@ -73,12 +73,12 @@ def _atrium(rng: np.random.Generator, grid: Positions) -> np.ndarray:
     for _ in range(int(rng.integers(2, 5))):
         tip = centre + radius * rng.uniform(1.3, 1.8) * _direction(rng)
         inside |= _tube(grid, centre, tip) < rng.uniform(1.8, 3.0)
-    pieces, _ = label(inside)  # the deformation may cut off crumbs
+    pieces, _ = label(inside)  # the deformation may cut off small pieces
     return np.asarray(pieces == np.bincount(pieces[inside]).argmax())
 
 
 def _ventricle(rng: np.random.Generator, grid: Positions, away: Field) -> tuple[np.ndarray, np.ndarray]:
-    """Its smooth cavity and, around it, its wall of muscle; both keep off the atrium."""
+    """The ventricle's smooth cavity and the muscle wall around it; neither overlaps the atrium."""
     places = np.stack([rng.integers(4, side - 4, 6) for side in grid.shape[1:]])
     centre = places[:, away[tuple(places)].argmax()]
     depth = _ellipsoid(rng, grid, centre, 1.2)

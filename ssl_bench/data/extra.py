@@ -1,4 +1,4 @@
-"""Augmentations of a user's own, applied to the strong views after the built-in ones."""
+"""User-defined augmentations, applied to the strong views after the built-in ones."""
 
 from __future__ import annotations
 

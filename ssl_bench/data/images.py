@@ -21,7 +21,7 @@ from ssl_bench.errors import UserError
 class CaseFiles:
     """One case's files; `mask` is None where it is missing.
 
-    `image` holds the image, or its first channel where each channel has a file; `others` are those of the others.
+    `image` holds the image, or its first channel if each channel has a file; `others` are the other channels' files.
     """
 
     id: str
@@ -68,14 +68,14 @@ def list_cases(benchmark: Benchmark, data_root: Path | None) -> list[CaseFiles]:
 
 
 def channel_patterns(pattern: str, channels: Sequence[str]) -> list[str]:
-    """The pattern of each channel's files; of a whole image's where channels have no files of their own."""
+    """The pattern of each channel's files, or of the image files if an image is one file."""
     return [pattern.replace("{channel}", channel) for channel in channels] or [pattern]
 
 
 def pair_up(
     images: Mapping[str, Path], masks: Mapping[str, Path], others: Sequence[Mapping[str, Path]] = ()
 ) -> list[CaseFiles]:
-    """Give each image the mask of its id; masks may lie among the images, and are none of them.
+    """Give each image the mask of its id; masks in the images' folder are not counted as images.
 
     Args:
         images: by id; the first channel's where each has files of its own.
@@ -168,7 +168,7 @@ def class_numbers(values: np.ndarray, wanted: tuple[int, ...], path: Path) -> np
 
 
 def pair(case: CaseFiles, images: Sequence[bytes], mask_bytes: bytes | None, files: Files, channels: int = 3) -> Case:
-    """Decode a case and hold that its image (or the images of its channels) and mask have one size."""
+    """Decode a case and check that its image (or its channels' images) and mask have the same size."""
     planes = [
         read_image(path, content, channels if len(images) == 1 else 1)
         for path, content in zip(case.images, images, strict=True)
@@ -188,7 +188,7 @@ def pair(case: CaseFiles, images: Sequence[bytes], mask_bytes: bytes | None, fil
 
 
 def require_root(benchmark: Benchmark, data_root: Path | None) -> Path:
-    """Return the data root; a data set that is read from files needs one."""
+    """Return the data root, which a data set in files requires."""
     if data_root is None:
         raise UserError(f"--data-root: {benchmark.title} is read from files; name the folder, or set SSL_BENCH_DATA")
     if not data_root.is_dir():

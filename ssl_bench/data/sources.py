@@ -27,7 +27,7 @@ class Source(Protocol):
     reading: str
 
     def state(self) -> str:
-        """Recognise the source without decoding it."""
+        """Identify the source without decoding it."""
 
     def __len__(self) -> int: ...
 
@@ -62,7 +62,7 @@ def find_source(benchmark: Benchmark, data_root: Path | None, allow_partial: boo
 
 
 class _Folder:
-    """A data set in files: cheap to recognise by names, sizes and times, dear to decode."""
+    """A data set in files: fast to identify by names, sizes and times, slow to decode."""
 
     def __init__(self, cases: list[CaseFiles], files: Files | Volumes, benchmark: Benchmark) -> None:
         self.cases, self.files, self.classes = cases, files, len(benchmark.classes)
@@ -78,7 +78,7 @@ class _Folder:
             self.reading += f" channels {self.channels}"
 
     def state(self) -> str:
-        """Recognise the source files without reading them: a hash of paths, sizes and times of change."""
+        """Identify the source files without reading them: a hash of paths, sizes and times of change."""
         digest = hashlib.sha256(self.reading.encode())
         for case in self.cases:
             for path in (*case.images, case.mask):
@@ -123,7 +123,7 @@ class _Drawn:
         self.reading = ""
 
     def state(self) -> str:
-        """Recognise the drawing by its version, its number of cases and numpy's version."""
+        """Identify the drawing by its version, its number of cases and numpy's version."""
         name = self.module.__name__.rpartition(".")[2]
         return hashlib.sha256(f"{name} {self.module.VERSION} {self.count} {np.__version__}".encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""Which cases train, test, and have labels: drawn by hashes of ids, so the same on every machine."""
+"""Selection of training, test and labelled cases by hashes of ids, identical on every machine."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def split_cases(
         ids: case ids.
         contents: a hash of each case's pixels.
         masked: ids of the cases that have a mask.
-        allow_partial: leave out cases that the split's file names and that are not there.
+        allow_partial: leave out cases that the split's file names but the data set lacks.
 
     Raises:
         UserError: the rule leaves no training or no test case, an id is no frame number, or the split's file is wrong.

@@ -132,7 +132,7 @@ def read_array(path: Path, key: str, read: Read = Path.read_bytes, *, channels: 
             volume = _read_by_medpy(path)
     except UserError:
         raise
-    except Exception as error:  # libraries raise all kinds at a damaged file
+    except Exception as error:  # libraries raise various exceptions for a damaged file
         reason = first_line(error)
         raise UserError(f"{path}: not a readable volume: {reason}") from None
     array, spacing = volume.array, volume.spacing
@@ -169,7 +169,7 @@ def _read_by_medpy(path: Path) -> Volume:
 
 
 def scaled(image: np.ndarray, intensity: str, path: Path) -> np.ndarray:
-    """Bring a volume's intensities to what the networks see, float32.
+    """Scale a volume's intensities to the networks' input range, float32.
 
     Raises:
         UserError: they are all equal, or not finite as float32.

@@ -1,6 +1,6 @@
 """Segmentation networks by name, and the weights that their encoders start from.
 
-A file with a network of your own needs `Build` and `register_network`.
+A file that registers a network needs `Build` and `register_network`.
 """
 
 from ssl_bench.networks.build import build_network

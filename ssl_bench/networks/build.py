@@ -17,7 +17,7 @@ def build_network(
 ) -> nn.Module:
     """Build one network of a protocol: images (B, C, H, W) or volumes (B, C, X, Y, Z) -> logits (B, K, *spatial).
 
-    What is not pretrained is drawn from torch's global generator.
+    Weights that are not pretrained are drawn from torch's global generator.
 
     Args:
         protocol: the network and its settings.

@@ -1,4 +1,4 @@
-"""Dilated depthwise convolutions that are faster on the CPU, where the library's gradient takes ten times as long."""
+"""Dilated depthwise convolutions with a gradient that is ten times as fast on the CPU as the library's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.functional import conv2d
 
 
 class DilatedDepthwiseConv2d(nn.Conv2d):
-    """A Conv2d of one filter per channel, stride 1 and "same" padding; its parameters and output are Conv2d's own."""
+    """A Conv2d of one filter per channel, stride 1 and "same" padding; parameters and output are those of Conv2d."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Convolve (B, C, H, W); on a GPU, or under autocast, with the library's gradient."""
@@ -51,7 +51,7 @@ def _convolve(images: Tensor, weight: Tensor, dilation: tuple[int, int]) -> Tens
 
 
 def use_fast_gradient(network: nn.Module) -> None:
-    """Give every convolution of a network that DilatedDepthwiseConv2d can stand for its faster gradient, in place."""
+    """Give the faster gradient to every convolution that DilatedDepthwiseConv2d can replace, in place."""
     for module in network.modules():
         if type(module) is nn.Conv2d and _fits(module):
             module.__class__ = DilatedDepthwiseConv2d
@@ -79,7 +79,7 @@ def _of_weight(images: Tensor, gradient: Tensor, weight: Tensor, dilation: tuple
         for j in range(weight.shape[3]):
             down = (i - weight.shape[2] // 2) * dilation[0]
             right = (j - weight.shape[3] // 2) * dilation[1]
-            if abs(down) < rows and abs(right) < columns:  # a tap that only ever read padding has no gradient
+            if abs(down) < rows and abs(right) < columns:  # a tap that read only padding has no gradient
                 read = pixels[:, max(0, down) : rows + min(0, down), max(0, right) : columns + min(0, right)]
                 there = gradients[:, max(0, -down) : rows - max(0, down), max(0, -right) : columns - max(0, right)]
                 result[:, 0, i, j] = (read * there).sum((0, 1, 2))

@@ -22,7 +22,7 @@ class Architecture:
 
     Attributes:
         divisor: every side must be divisible by it.
-        smallest: side; under it the coarsest map is a single pixel, which instance normalisation refuses.
+        smallest: smallest side; below it the coarsest map is one pixel, which instance normalisation rejects.
         filters: the protocol's `filters` must be divisible by it.
         settings: arguments of the constructor apart from dimensions and channels.
 
@@ -66,7 +66,7 @@ def find(name: str, dimensions: int) -> NetworkEntry:  # noqa: ARG001  (all are 
     """Return one of ARCHITECTURES.
 
     Raises:
-        UserError: MONAI is not installed, or the name is none of these.
+        UserError: MONAI is not installed, or the name is not in ARCHITECTURES.
     """
     if name not in ARCHITECTURES:
         raise UserError(f"network: expected monai:{', monai:'.join(ARCHITECTURES)}; found 'monai:{name}'")

@@ -55,12 +55,12 @@ class NetworkEntry:
 
     @property
     def source(self) -> str:
-        """SHA-256 of the file that registered it."""
+        """SHA-256 of the file that registered the network."""
         return hashlib.sha256(source_file(self.build.__module__).read_bytes()).hexdigest()
 
     @property
     def is_built_in(self) -> bool:
-        """Whether it comes with the package."""
+        """Whether the network is built in."""
         return self.build.__module__.startswith("ssl_bench.networks.")
 
 

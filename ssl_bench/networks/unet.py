@@ -56,7 +56,7 @@ class SmallUNet(nn.Module):
 
 
 class SmallUNetEncoder(nn.Module):
-    """Five levels with dropout, halved between by max pooling."""
+    """Five levels with dropout; max pooling halves the sides between levels."""
 
     def __init__(self, in_channels: int, filters: int, dropout: Dropout) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class SmallUNetEncoder(nn.Module):
 
 
 class SmallUNetDecoder(nn.Module):
-    """Four levels without dropout, each on the encoder's map beside the coarser level's, doubled."""
+    """Four levels without dropout; each takes the encoder's map and the upsampled coarser map, concatenated."""
 
     def __init__(self, filters: int) -> None:
         super().__init__()

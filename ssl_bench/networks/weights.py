@@ -29,7 +29,7 @@ WAYS = (
 UNREADABLE = (
     OSError, RuntimeError, ValueError, LookupError, EOFError, ImportError, pickle.UnpicklingError, SafetensorError,
 )  # fmt: skip
-HEADS = ("fc.", "classifier.", "head.", "last_linear.")  # classifiers that an encoder does without
+HEADS = ("fc.", "classifier.", "head.", "last_linear.")  # classifier weights, which an encoder does not have
 
 
 def weights_file(protocol: ImageProtocol) -> Path | None:

@@ -1,4 +1,4 @@
-"""What the runs of a table say: each cell's mean and uncertainty, its comparisons, the published number's verdict.
+"""Statistics of a table: each cell's mean, uncertainty and comparisons, and the published number's verdict.
 
 A record per row, column and metric, as `statistics.csv` has it.
 """
@@ -21,7 +21,7 @@ from ssl_bench.reporting.table import Cell, Table
 from ssl_bench.store import Run
 
 SIGNIFICANT = 0.05  # of Holm-corrected p values over seeds and cases
-FEW_SEEDS = 3  # fewer say nothing of another training
+FEW_SEEDS = 3  # fewer do not show the variation between trainings
 ENOUGH_SEEDS = 10  # fewer have intervals that are too narrow
 STATISTICS_NOTE = (
     "Mean over seeds of the mean over cases; SD over cases of their means over seeds; interval: percentile bootstrap "
@@ -55,7 +55,7 @@ class Paired:
 
 @dataclass(frozen=True)
 class Record:
-    """One cell of a table with everything that is said of it; numbers in the metric's printed unit."""
+    """One cell of a table with its statistics; numbers in the metric's printed unit."""
 
     place: Place
     metric: MetricName
@@ -81,7 +81,7 @@ class Record:
 
 
 class Spot(NamedTuple):
-    """Where a record stands: numbers of a row and a column, and a metric."""
+    """Position of a record: row number, column number and metric."""
 
     row: int
     column: int
@@ -227,7 +227,7 @@ def _compared(grid: Grid, rivals: Records) -> Records:
     baseline = next((spot for spot, one in rivals.items() if one.place.method == grid.baseline), None)
     pairs = len(means) * (len(means) - 1) // 2
     measured = {spot: rivals[spot] for spot in means}
-    with_best = _against(measured, best, pairs)  # which is the best, the same scores have said
+    with_best = _against(measured, best, pairs)  # the best was chosen by the same scores
     with_baseline = {} if baseline is None else _against(measured, baseline)
     return {
         spot: replace(one, best=with_best.get(spot, Paired()), baseline=with_baseline.get(spot, Paired()))
@@ -262,6 +262,6 @@ def _against(measured: Records, reference: Spot, tests: int | None = None) -> di
 
 
 def _adjusted(p_values: Mapping[Spot, float | None], tests: int | None) -> dict[Spot, float]:
-    """Holm's correction of the p values that are given."""
+    """Holm's correction of the p values that are not None."""
     given = {spot: p for spot, p in p_values.items() if p is not None}
     return dict(zip(given, holm(list(given.values()), tests), strict=True))

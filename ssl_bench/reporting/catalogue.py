@@ -1,4 +1,4 @@
-"""Tables of the methods, data sets and protocols that there are."""
+"""Tables of the available methods, data sets and protocols."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ def line_figure(panels: Sequence[Panel]) -> Figure:
                 apart = 0.0 if panel.ticks is None else 0.06 * (number - (len(panel.lines) - 1) / 2)
                 handles[line.label] = _draw_line(axis, line, labels.index(line.label), apart, panel.ticks is not None)
             if not panel.lines:
-                axis.set_yticks([])  # the numbers of an empty plot mean nothing
+                axis.set_yticks([])  # tick labels of an empty plot are meaningless
                 if panel.ticks is None:
                     axis.set_xticks([])
                 _say_no_run(axis)
@@ -104,7 +104,7 @@ def line_figure(panels: Sequence[Panel]) -> Figure:
                 [handles[label] for label in labels], labels, loc="outside lower center", ncols=columns, frameon=False,
                 handlelength=3,
             )  # fmt: skip
-        figure.draw_without_rendering()  # places everything, and once: the next file would find it a hair elsewhere
+        figure.draw_without_rendering()  # lay out once: a second layout would shift the artists slightly between files
         figure.set_layout_engine("none")
         return figure
 
@@ -175,7 +175,7 @@ def render(figure: Figure, kind: Literal["png", "svg", "pdf"]) -> bytes:
 
 @contextmanager
 def _style() -> Iterator[None]:
-    """Matplotlib's own defaults and STYLE, whatever the user's settings are."""
+    """Matplotlib's defaults and STYLE, regardless of the user's settings."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
@@ -247,7 +247,7 @@ def _grid(
 
 
 def _width(text: str) -> float:
-    """Inches that a text takes in print."""
+    """Width of a printed text in inches."""
     return float(TextPath((0, 0), text, size=SIZE).vertices[:, 0].max(initial=0.0)) / 72
 
 

@@ -1,4 +1,4 @@
-"""The paper's figures, from the runs of a store: what is drawn in each, and the lines below it."""
+"""The paper's figures from the runs of a store, with their captions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CASES = 2  # rows of Figure 4 per data set, the first of those that are drawn by
 
 @dataclass(frozen=True)
 class FigureReport:
-    """A figure of the paper, the lines that stand below it, and the commands that train what it still lacks."""
+    """A figure of the paper, the lines below it, and the commands that train its missing runs."""
 
     grid: Grid
     figure: Figure
@@ -53,7 +53,7 @@ class FigureReport:
 def paper_figure(
     grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]], view: ShownOptions
 ) -> FigureReport:
-    """Draw a figure of the paper from the runs that are there.
+    """Draw a figure of the paper from the available runs.
 
     Args:
         grid: the card.
@@ -113,7 +113,7 @@ def _shares(found: Gathered) -> tuple[Figure, list[str]]:
 
 
 def _share_panels(found: Gathered) -> list[Panel]:
-    """Scores against the labelled share, a panel per data set; all labels, where they were run, are a level line."""
+    """Scores against the labelled share, a panel per data set; runs with all labels are a horizontal line."""
     grid, metric = found.grid, found.grid.metrics[0]
     panels = []
     benchmarks = {column.dataset: card for column, card in zip(grid.columns, found.benchmarks, strict=True)}
@@ -179,7 +179,7 @@ def _examples(found: Gathered) -> tuple[Figure, list[str]]:
 
 
 def _without_pictures(runs: Sequence[Run]) -> list[str]:
-    """Say that runs are there whose pictures are not."""
+    """Report runs whose pictures are missing."""
     if not runs:
         return []
     return [f"{quantity(len(runs), 'run')} without pictures: `results export` takes those along with --pictures alone."]
@@ -205,7 +205,7 @@ def _rows_of(data: str, runs: Sequence[Run | None]) -> list[PicturedCase]:
 
 
 def case_metric_title(run: Run) -> str:
-    """The metric that stands beside a case's picture, and that its best and worst cases were told by: the first."""
+    """The first metric: shown beside a case's picture, and used to select the best and worst cases."""
     return run.headline.measurement.heading(_first_metric(run))
 
 

@@ -88,7 +88,7 @@ def gather(grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str
 
 
 def _whole(runs: Sequence[Run], damaged: dict[Path, str]) -> list[Run]:
-    """Return the runs whose scores are there and unchanged; `damaged` takes messages about the others."""
+    """Return the runs whose scores exist and are unchanged; `damaged` takes messages about the others."""
     whole = []
     for run in runs:
         try:

@@ -76,7 +76,7 @@ class Layout:
         return "\n".join([*words, benchmark.heading(metric)])
 
     def _is_single(self, columns: Sequence[int]) -> bool:
-        """Whether the table has one number a method, and so a place for its interval."""
+        """Whether the table has one number per method, which leaves room for an interval."""
         return len(columns) * len(self.grid.metrics) == 1
 
     def _lines(self, r: int, columns: Sequence[int]) -> list[list[str | Cell]]:
@@ -105,7 +105,7 @@ class Layout:
         return lines
 
     def _runs(self, r: int, c: int) -> Sequence[Run]:
-        """The runs of a place that are scored by the first metric."""
+        """The runs of a cell that are scored by the first metric."""
         one = self.records.get(Spot(r, c, self.grid.metrics[0]))
         return [] if one is None else one.runs
 

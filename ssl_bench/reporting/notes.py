@@ -74,7 +74,7 @@ def _commands(runs: Sequence[Run], most: int = 3) -> list[str]:
 
 
 def _unlike(runs: Sequence[Run]) -> list[str]:
-    """What the rows of one table do not have in common and a reader must know."""
+    """Differences between the rows of a table that a reader must know."""
     notes = []
     seeds: dict[tuple[str, int, str], dict[tuple[str, str], set[int]]] = {}  # by column, then by row
     texts: dict[str, set[str]] = {}
@@ -105,7 +105,7 @@ def _unlike(runs: Sequence[Run]) -> list[str]:
 
 
 def _nondeterministic(runs: Sequence[Run]) -> list[str]:
-    """Which methods' runs may not give the same bits again, where torch said so."""
+    """Methods whose runs may not be bitwise reproducible, according to torch."""
     operations: dict[tuple[str, str], set[str]] = {}
     for run in runs:
         used = run.result.get("nondeterministic", ())  # not in runs of earlier versions
@@ -120,7 +120,7 @@ def _nondeterministic(runs: Sequence[Run]) -> list[str]:
 
 
 def _machine(origin: Mapping[str, Any]) -> tuple[str, ...]:
-    """What of a provenance decides the rounding."""
+    """The parts of a provenance that affect rounding."""
     return origin["device"], origin["ssl_bench"], _packages(origin["packages"])
 
 
@@ -128,12 +128,12 @@ SEEDS = [1, 2, 3]  # of every command by default
 
 
 def damage_notes(damaged: Sequence[str]) -> list[str]:
-    """Say which runs are left out because their scores are not those that they wrote."""
+    """Name the runs that are left out because their scores changed after they were written."""
     return [f"Left out: {text}. Moved out of the store, the run is trained again." for text in damaged]
 
 
 def missing_notes(grid: Grid, target: Target, body: Body, commands: Sequence[str], view: ShownOptions) -> list[str]:
-    """Say how what is missing of a body is trained: all at once, and data set by data set."""
+    """Give the commands that train a body's missing runs: all at once, and by data set."""
     if not commands:
         return []
     seeds = _seeds(body)
@@ -158,7 +158,7 @@ def protocol_notes(target: Target, body: Body) -> list[str]:
 
 
 def _seeds(body: Body) -> list[int]:
-    """The seeds of its runs; where there is no run, those that commands take by themselves."""
+    """The seeds of its runs; without runs, the default seeds of the commands."""
     return sorted({run.spec.seed for row in body for one in row for run in one.runs}) or SEEDS
 
 

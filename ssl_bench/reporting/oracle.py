@@ -1,4 +1,4 @@
-"""What choosing the checkpoint, or the seed, on the test set would have claimed: the field's inflation, measured."""
+"""Inflation of the scores if the checkpoint or the seed were chosen on the test set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paper's numbers, where each comes from, and what stands between one of them and a measured number."""
+"""The paper's numbers, their sources, and the reasons why a measured number cannot be compared with them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ssl_bench.grids.aim import Place
 from ssl_bench.method import find_method, parse_hyperparameters
 from ssl_bench.store import Run
 
-PROTOCOLS = ("paper", "released-code")  # under which a measured number may be held against a published one
+PROTOCOLS = ("paper", "released-code")  # under which a measured number may be compared with a published one
 COPIED = "copied from the original paper"
 DESCRIPTION = {"table", "dataset", "labeled", "method", "network", "metric", "value", "source"}  # not settings
 NEUTRAL = {"precision", "compile", "channels_last"}  # no more than rounding
@@ -134,7 +134,7 @@ def _listed(texts: Any, most: int = 4) -> str:
 @cache
 def _entries() -> tuple[dict[str, str], ...]:
     entries, paths = [], sorted(PUBLISHED_DIR.glob("*.csv"))
-    if not paths:  # lost with a results folder, say
+    if not paths:  # for example, deleted with a results folder
         raise UserError(
             f"{PUBLISHED_DIR}: expected the paper's numbers, found no .csv file; they are in the repository"
         )

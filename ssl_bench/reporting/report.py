@@ -1,4 +1,4 @@
-"""A report: several tables and figures, to look at or to write into files."""
+"""A report: several tables and figures, to display or to write to files."""
 
 from __future__ import annotations
 

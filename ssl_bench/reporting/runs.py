@@ -1,4 +1,4 @@
-"""Tables of runs as such: what `run` ends in, and what `status` lists."""
+"""Tables of runs: the final table of `run`, and the list of `status`."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _told_apart(entries: Sequence[Entry], listed: Collection[str]) -> dict[str, 
         try:
             settings = [_settings(entry) for entry in group]
         except UserError:
-            continue  # one is of another version, whose words may mean something else
+            continue  # a run of another version, whose fields may have other meanings
         words: list[list[str]] = [[] for _ in group]
         by_key = {key: [own.get(key) for own in settings] for key in sorted({key for own in settings for key in own})}
         differing = {key: values for key, values in by_key.items() if any(value != values[0] for value in values)}
@@ -148,7 +148,7 @@ def _told_apart(entries: Sequence[Entry], listed: Collection[str]) -> dict[str, 
 
 
 def _settings(entry: Entry) -> dict[str, Any]:
-    """What a run's identity has beside its row; keys of its protocol and method as `--set` takes them."""
+    """Fields of a run's identity that its row does not show; protocol and method keys as in `--set`."""
     identity = spec_of(entry.path, RunFolder(entry.path).read() or {}).identity()
     own = identity.pop("protocol") | identity.pop("hyperparameters")
     shown = ("benchmark", "labeled", "train_count", "method", "seed")

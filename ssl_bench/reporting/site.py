@@ -17,7 +17,7 @@ from ssl_bench.reporting.table import Cell, Table
 
 TEMPLATES = Path(__file__).with_name("templates")
 ASSETS = ("style.css", "sort.js")
-MARK = ".ssl-bench-report"  # tells an earlier report from a folder of somebody's
+MARK = ".ssl-bench-report"  # distinguishes an earlier report from a user's folder
 RUNS_PAGE = "runs/index.html"
 
 
@@ -140,7 +140,7 @@ def _pictures(pictures: Sequence[Picture]) -> dict[str, bytes]:
 
 
 def _check_names(names: Iterable[str]) -> None:
-    """They become file names and addresses, each its own."""
+    """Check slugs, hashes and picture names, which become file names and must be unique."""
     seen = set[str]()
     for name in names:
         if not re.fullmatch("[a-z0-9-]+", name):
@@ -151,7 +151,7 @@ def _check_names(names: Iterable[str]) -> None:
 
 
 def _check_runs(tables: Sequence[Table], runs: Sequence[RunPage]) -> None:
-    """No number may lead to a page that is not there."""
+    """Check that every number links to an existing page."""
     cells = [cell for table in tables for row in table.rows for cell in _cells(row)]
     missing = sorted({name for cell in cells for name in cell.runs} - {run.hash for run in runs})
     if missing:
@@ -166,7 +166,7 @@ def _cells(row: Sequence[str | Cell]) -> list[Cell]:
 
 
 def _number(cell: Cell, is_numeric: bool) -> str:
-    """What the script sorts a cell by, as JavaScript reads it: its value, or its text in a numeric column; or ""."""
+    """The sort key of a cell for JavaScript: its value, its text in a numeric column, or ""."""
     value = cell.value
     if value is None and is_numeric:
         try:

@@ -1,4 +1,4 @@
-"""What can be said of the scores of a cell over seeds and cases: spread, bootstrap interval, paired comparison."""
+"""Statistics of a cell's scores over seeds and cases: spread, bootstrap interval, paired comparison."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def compare(a: CellScores, b: CellScores) -> Comparison | None:
         The comparison; None where a and b have no seed or no such case in common.
 
     """
-    from scipy import stats  # half a second of import, which a table without runs need not wait for
+    from scipy import stats  # the import takes half a second, which a table without runs does not need
 
     seeds, seeds_a, seeds_b = np.intersect1d(a.seeds, b.seeds, return_indices=True)
     _, cases_a, cases_b = np.intersect1d(a.cases, b.cases, return_indices=True)

@@ -20,7 +20,7 @@ from ssl_bench.store import Run
 
 @dataclass(frozen=True)
 class TableReport:
-    """A table of the paper as it is printed, its statistics, and the commands that train what it lacks."""
+    """A table of the paper as printed, its statistics, and the commands that train its missing runs."""
 
     grid: Grid
     tables: tuple[Table, ...]

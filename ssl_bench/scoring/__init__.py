@@ -1,6 +1,6 @@
 """Measuring networks: predictions, metrics per case, and scores of a run's networks.
 
-A file with a metric of your own needs `Masks`, `Metric` and `register_metric`.
+A file that registers a metric needs `Masks`, `Metric` and `register_metric`.
 """
 
 from ssl_bench.cards import Metric

@@ -74,7 +74,7 @@ def class_map(scores: Tensor, protocol: ImageProtocol | VolumeProtocol) -> np.nd
 
 
 def window_positions(side: int, patch: int, stride: int) -> list[int]:
-    """Where the windows along one axis start: 0, stride, 2 stride, ..., and the last at side - patch.
+    """Return the start of each window along one axis: 0, stride, 2 stride, ..., and the last at side - patch.
 
     A side no longer than the patch has one window, at 0. Raises ValueError for a stride above the patch, which would
     leave holes, or below 1.

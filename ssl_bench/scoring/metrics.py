@@ -27,7 +27,7 @@ class Masks:
             spacing = None
         elif spacing is None:
             raise ValueError("distances in mm need a spacing")
-        box = _box(prediction | truth)  # outside it both masks are empty, which no metric sees
+        box = _box(prediction | truth)  # both masks are empty outside, which affects no metric
         self.prediction, self.truth = prediction[box], truth[box]
         self.overlap = int(np.count_nonzero(self.prediction & self.truth))
         self.predicted, self.true = (int(np.count_nonzero(mask)) for mask in (self.prediction, self.truth))
@@ -35,19 +35,19 @@ class Masks:
 
     @property
     def has_distances(self) -> bool:
-        """Whether there is a distance from one to the other: neither is empty."""
+        """Whether distances between the masks are defined: neither mask is empty."""
         return bool(self.predicted and self.true)
 
     @property
     def without_distances(self) -> float | None:
-        """Value of a distance where a mask is empty: None, or as the measurement says 0 (both are) or the diagonal."""
+        """Value of a distance if a mask is empty: None, or by the measurement 0 (both empty) or the diagonal (one)."""
         if self.measurement.undefined_distances != "worst":
             return None
         return math.hypot(*np.multiply(self.shape, self.spacing or 1)) if self.predicted or self.true else 0.0
 
     @cached_property
     def surfaces(self) -> tuple[np.ndarray, np.ndarray]:
-        """The prediction's and the truth's: voxels with a neighbour across a face that is background or outside."""
+        """Surfaces of prediction and truth: voxels with a face neighbour that is background or outside the image."""
         prediction, truth = (mask ^ binary_erosion(mask) for mask in (self.prediction, self.truth))
         return prediction, truth
 
@@ -133,7 +133,7 @@ def surface_dice(masks: Masks) -> float:
     Nikolov et al., "Clinically applicable segmentation of head and neck anatomy for radiotherapy" (2021), weight
     surface elements by their area; this counts surface voxels, as MONAI's `compute_surface_dice` does. 1 where both
     masks are empty, 0 where one is, as "Metrics Reloaded" (Maier-Hein, Reinke et al., 2024) advises. A distance that
-    exceeds the tolerance by its rounding alone, as that of a spacing that a file has in single precision, is within it.
+    exceeds the tolerance by rounding alone (a file's spacing can be in single precision) is within the tolerance.
     """
     tolerance = masks.measurement.nsd_tolerance
     assert tolerance is not None, "held by the card"
@@ -144,7 +144,7 @@ def surface_dice(masks: Masks) -> float:
 
 
 def _share(part: int, whole: int, masks: Masks) -> float:
-    """Part of a whole; 1 where both masks are empty, else 0 of an empty whole."""
+    """`part / whole`; if the whole is empty, 1 if both masks are empty and otherwise 0."""
     return part / whole if whole else float(not (masks.predicted or masks.true))
 
 
@@ -152,7 +152,7 @@ FUNCTIONS: dict[str, Function] = {name: globals()[metric.function] for name, met
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
-    """Keep the largest connected component of a mask (*spatial) bool: what lies in one piece, corners touching.
+    """Keep the largest connected component of a mask (*spatial) bool; voxels that share a corner are connected.
 
     Of equally large ones the first in array order is kept; an empty mask stays empty.
     """
@@ -170,7 +170,7 @@ def keep_largest_components(labels: np.ndarray, classes: int) -> np.ndarray:
 
     Args:
         labels: (*spatial) uint8, class numbers.
-        classes: how many there are, background included.
+        classes: number of classes, background included.
 
     Returns:
         (*spatial) uint8.
@@ -193,9 +193,9 @@ def _box(mask: np.ndarray) -> tuple[slice, ...]:
 
 
 def _distances(surface: np.ndarray, other: np.ndarray, spacing: Spacing | None) -> np.ndarray:
-    """From each voxel of one surface, in array order, to the nearest of the other; both (*spatial) bool, not empty."""
+    """Distance from each voxel of a surface, in array order, to the other surface; both (*spatial) bool, not empty."""
     nearest = distance_transform_edt(~other, sampling=spacing, return_distances=False, return_indices=True)
-    steps = nearest[:, surface] - np.nonzero(surface)  # quicker than the distances of the voxels nobody asks for
+    steps = nearest[:, surface] - np.nonzero(surface)  # faster than a distance map of all voxels
     if spacing is not None:
         steps = steps * np.array(spacing)[:, None]
     distances: np.ndarray = np.sqrt((steps**2).sum(0))

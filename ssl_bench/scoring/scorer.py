@@ -49,7 +49,7 @@ class Scorer:
 
     @property
     def header(self) -> tuple[str, ...]:
-        """The names of a row's values."""
+        """Column names of a row."""
         return ("network", "case", "class", *self.measurement.metrics)
 
     def predictions(self, networks: Mapping[str, nn.Module], skip: int = 0) -> Iterator[Prediction]:
@@ -72,7 +72,7 @@ class Scorer:
                     yield Prediction(name, case, truth, mask)
 
     def repeatable(self, done: int) -> int:
-        """Return the largest number of predictions, at most `done`, after which the rest has the same bits.
+        """Return the largest number of predictions, at most `done`, that can be skipped without changing the rest.
 
         2D images go through a network in batches of BATCH.
         """
@@ -114,9 +114,9 @@ class Scorer:
 
 
 def summary(rows: Sequence[ScoreRow], metrics: Sequence[MetricName]) -> dict[str, dict[str, Any]]:
-    """Mean over cases and classes per network and metric, and how many were undefined (they are not averaged in).
+    """Mean over cases and classes per network and metric, and the number of undefined values (excluded from the mean).
 
-    Where there are several foreground classes, `classes` holds the same for each of them.
+    With several foreground classes, `classes` holds the same for each class.
     """
     result: dict[str, dict[str, Any]] = {}
     labels = list(dict.fromkeys(row[2] for row in rows))

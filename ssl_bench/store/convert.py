@@ -68,7 +68,7 @@ def upgraded(record: Mapping[str, Any], cases: bytes | None, where: str) -> tupl
         where: the run, for messages.
 
     Raises:
-        UserError: it is not a run of format 1, or its cases are not those that its means were taken of.
+        UserError: the run is not of format 1, or its means do not follow from its cases.
     """
     try:
         if record["format"] != 1:
@@ -104,7 +104,7 @@ def _convert(folder: Path, record: Mapping[str, Any]) -> None:
     if target != folder:
         if (target / "run.json").exists():
             raise UserError(f"{folder}: {target} holds a run of the same training; left as it is")
-        if target.exists():  # a lock alone, of a run that never began
+        if target.exists():  # only a lock, of a run that never began
             shutil.rmtree(target)
     for name, content in contents.items():
         if name != "run.json":
@@ -116,7 +116,7 @@ def _convert(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def _damage(content: bytes, spec: RunSpec, scores: Mapping[str, Any]) -> str:
-    """Why these are not the cases that the summary was made of; empty where they are."""
+    """Why the summary does not follow from these cases; empty if it does."""
     import pandas as pd
 
     try:

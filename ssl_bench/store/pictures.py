@@ -54,10 +54,10 @@ def write_pictures(path: Path, pictures: Sequence[Example] | Sequence[Moment]) -
 
 
 def read_pictures(path: Path, kind: type[Kept]) -> list[Kept]:
-    """Read them back; none where there is no such file (a run of an earlier version, or a method without a mix).
+    """Read the pictures; empty if the file is missing (a run of an earlier version, or a method without a mix).
 
     Raises:
-        UserError: it is not the file that was written.
+        UserError: the file is not the one that was written.
     """
     if not path.exists():
         return []

@@ -55,7 +55,7 @@ class Run:
         """Read all scores of a finished run.
 
         Raises:
-            UserError: some are not those that were written.
+            UserError: some scores are not those that were written.
         """
         for scores in self.scores.values():
             scores.cases  # noqa: B018

@@ -28,7 +28,7 @@ OF_A_RUN = (
     "weights.safetensors",
     "log.txt",
     "traceback.txt",
-)  # what training wrote and no other training may inherit, by pattern; the checkpoint goes with the end
+)  # patterns of training files that another training must not inherit; the checkpoint is deleted at the end
 
 
 class OldRunError(UserError):
@@ -139,7 +139,7 @@ class RunFolder:
     def note_progress(self, task: str, done: int, total: int, text: str) -> None:
         """Write the progress for other processes. It is not flushed to disk, since nothing depends on it."""
         beside = self.path / ".progress.partial"
-        with suppress(OSError):  # a full disk must not end a run for this
+        with suppress(OSError):  # a full disk must not end a run here
             beside.write_text(json.dumps({"task": task, "done": done, "total": total, "text": text}), encoding="utf-8")
             beside.replace(self.progress)
 
@@ -257,7 +257,7 @@ def spec_of(folder: Path, data: dict[str, Any]) -> RunSpec:
     """Return the specification in a run's description, as `RunFolder.read` gives it.
 
     Raises:
-        UserError: it is that of another version.
+        UserError: the specification is of another version.
     """
     try:
         return RunSpec.read(data["spec"])

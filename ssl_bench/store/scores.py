@@ -101,7 +101,7 @@ def read_cases(content: bytes, sha256: str, where: str) -> pd.DataFrame:
         where: the file, for the message.
 
     Raises:
-        UserError: it is another content.
+        UserError: the content is different.
     """
     import pandas as pd
 

@@ -40,8 +40,8 @@ class Store:
     def folder(self, spec: RunSpec) -> RunFolder:
         """Return the folder of a run, which may not exist yet.
 
-        It is that of a finished run which was trained alike and whose curves have every point that `spec` asks for, so
-        that no run is trained again to be looked at less often.
+        A finished run with the same training is reused if its curves have every point that `spec` asks for, so that no
+        run is trained again only for fewer points.
         """
         own = self.own_folder(spec)
         if own.is_finished:
@@ -56,7 +56,7 @@ class Store:
         return RunFolder(self.root / "runs" / spec.benchmark / spec.method / spec.run_id)
 
     def lacks_curves(self, spec: RunSpec) -> bool:
-        """Whether a run is finished but for curves, which only another training can give."""
+        """Whether a finished run lacks only curves, which require another training."""
         return not self.folder(spec).is_finished and any(True for _ in self._trained_like(spec))
 
     def _trained_like(self, spec: RunSpec) -> Iterator[tuple[RunFolder, dict[str, Any]]]:
@@ -78,7 +78,7 @@ class Store:
             of: pairs of data set and method to restrict the runs to; None for all.
 
         Raises:
-            UserError: a run's description cannot be read, unless `unreadable` is there to take the message.
+            UserError: a run's description cannot be read, unless `unreadable` is given.
         """
         with _without_collection():
             runs = list(self._each(_as_run, unreadable, of))

@@ -92,5 +92,5 @@ def peak_memory(device: torch.device) -> float | None:
 
 
 def is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether memory ran out; the allocator of the CPU has no exception of its own."""
+    """Whether memory ran out; the CPU allocator has no dedicated exception."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -40,7 +40,7 @@ class Album:
         """Return the drawn, best and worst cases, in that order.
 
         Args:
-            scores: each case's score by which best and worst are told, larger is better; None where undefined.
+            scores: each case's score, which ranks best and worst; larger is better; None where undefined.
             images: yields the images of some cases, (H, W, C) uint8 or (C, X, Y, Z) float32.
 
         """

@@ -36,11 +36,11 @@ TEST, LABELED = "20%", ("10%", "20%")
 def describe(folder: Path, name: str | None = None, advance: Callable[[int, int], None] | None = None) -> str:
     """Write the card (TOML) of the data set in `folder`; its first comment says what was found.
 
-    Every mask is read, for the values that it holds; `advance` is told (done, total).
+    Every mask is read, for the values that it holds; `advance` is called with (done, total).
 
     Args:
         folder: the data root of the card, which is written for use with `--data-root FOLDER`.
-        name: what the card is to be called; the folder's name where it is not given.
+        name: the card's name; by default the folder's name.
         advance: called after each mask.
 
     Raises:
@@ -64,7 +64,7 @@ def describe(folder: Path, name: str | None = None, advance: Callable[[int, int]
 
 
 def card_name(text: str) -> str:
-    """Bring a name to what a card may be called: lower case letters, digits, - and _."""
+    """Convert a name to a valid card name: lower case letters, digits, - and _."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-_") or "dataset"
 
@@ -103,7 +103,7 @@ def _is_normalised(path: Path) -> bool:
 
 
 def _channels(cases: Sequence[CaseFiles], pictures: bool) -> int:
-    """How many channels the images have, by a sample: 1 or 3 of pictures, the length of a fourth axis of volumes.
+    """Number of channels of a sample of images: 1 or 3 for pictures, the length of the fourth axis for volumes.
 
     Raises:
         UserError: volumes have different numbers.

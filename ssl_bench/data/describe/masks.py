@@ -19,7 +19,7 @@ MOST_CLASSES = 255  # that a card may have
 
 
 def is_flat(path: Path) -> bool:
-    """Whether a picture has few enough grey levels for a mask; a JPEG's artefacts are forgiven."""
+    """Whether a picture has few enough grey levels for a mask; JPEG artefacts are tolerated."""
     levels, _ = _histogram(path)
     return bool((levels > 0).sum() <= MOST_LEVELS) or (_is_jpeg(path) and _is_black_and_white(levels))
 
@@ -34,7 +34,7 @@ def grey_levels(masks: Sequence[Path], advance: Callable[[int, int], None] | Non
     """The grey levels (of palette images: indices) in all masks, background first, and whether a card must name them.
 
     Raises:
-        UserError: more levels than a mask has, and not the black and white that a threshold parts.
+        UserError: too many levels for a mask, and not black and white that a threshold can separate.
     """
     total, palette = np.zeros(256, dtype=np.int64), False
     for path in _counted(masks, advance):

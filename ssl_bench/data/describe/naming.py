@@ -48,7 +48,7 @@ def data_files(folder: Path) -> tuple[list[Path], str]:
     for parent, folders, names in os.walk(folder, followlinks=True):
         for child in list(folders):
             real = (Path(parent) / child).resolve()
-            if child.startswith(".") or child == "__MACOSX" or real in seen:  # seen: a link back would go in circles
+            if child.startswith(".") or child == "__MACOSX" or real in seen:  # seen: a link to a parent loops
                 folders.remove(child)
             seen.add(real)
         found += [Path(parent) / name for name in names if not name.startswith(".") and _suffix(name)]
@@ -166,7 +166,7 @@ def _listed(patterns: Patterns) -> str:
 
 
 def sample_of(items: Sequence[Item]) -> Sequence[Item]:
-    """At most SAMPLE of the items, from all over."""
+    """At most SAMPLE of the items, evenly spaced."""
     return [items[i * len(items) // SAMPLE] for i in range(SAMPLE)] if len(items) > SAMPLE else items
 
 
