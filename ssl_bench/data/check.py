@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from ssl_bench.cards import Benchmark, Files, Volumes
-from ssl_bench.data.images import Case, CaseFiles, folder_of, list_cases, pair
-from ssl_bench.data.volumes import list_volumes, read_case
+from ssl_bench.data.images import CaseFiles, folder_of
+from ssl_bench.data.sources import decode, find_cases, missing_mask
 from ssl_bench.errors import UserError
 
 NEAR_DUPLICATE_BITS = 4  # of the 64 of a perceptual hash; an encoder's artefacts flip 0 to 2
@@ -66,11 +66,7 @@ def check(
     Raises:
         UserError: no folder of the card's layout exists.
     """
-    if benchmark.files is not None:
-        files: Files | Volumes = benchmark.files
-        cases = list_cases(benchmark, data_root)
-    else:
-        files, cases = list_volumes(benchmark, data_root)
+    files, cases = find_cases(benchmark, data_root)
     report = CheckReport(folder_of(cases), len(cases))
     if len(cases) != benchmark.cases:
         text = f"expected {benchmark.cases} cases, found {len(cases)}"
@@ -92,14 +88,11 @@ def check(
 
 def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _Seen:
     if case.mask is None and not files.masks_optional:
-        name = (files.masks or "").replace("{id}", case.id) + (".*" if isinstance(files, Files) else "")
-        return _Seen(case.id, error=f"{case.image}: its mask {name} is missing")
+        return _Seen(case.id, error=missing_mask(case, files))
     try:
-        read = _read(case, files, benchmark)
+        read, _ = decode(case, files, benchmark)
     except UserError as error:
         return _Seen(case.id, error=str(error))
-    except OSError as error:
-        return _Seen(case.id, error=f"{error.filename}: cannot be read: {error.strerror}")
     perceptual, sides = None, read.image.shape[-3:]
     if isinstance(files, Files):
         shown = read.image if read.image.shape[2] == 3 else read.image[..., 0]
@@ -112,14 +105,6 @@ def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _See
         content=hashlib.sha256(read.image.tobytes() + str(read.image.shape).encode()).hexdigest(),
         perceptual=perceptual,
     )
-
-
-def _read(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> Case:
-    channels = benchmark.channel_count
-    if isinstance(files, Volumes):
-        return read_case(case, files, len(benchmark.classes), channels=channels)
-    images = [path.read_bytes() for path in case.images]
-    return pair(case, images, None if case.mask is None else case.mask.read_bytes(), files, channels)
 
 
 def _doubles(cases: list[_Seen]) -> list[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -39,17 +40,10 @@ def find_source(benchmark: Benchmark, data_root: Path | None, allow_partial: boo
     """Return the source of a data set: its generator, or its folder below the data root."""
     if benchmark.generator is not None:
         return _Drawn(benchmark)
-    if benchmark.files is not None:
-        files: Files | Volumes = benchmark.files
-        cases = list_cases(benchmark, data_root)
-        mask_name = benchmark.files.masks + ".*"
-    else:
-        files, cases = list_volumes(benchmark, data_root)
-        mask_name = files.masks or files.images
+    files, cases = find_cases(benchmark, data_root)
     missing = [case for case in cases if case.mask is None]
     if missing and not files.masks_optional:
-        names = [(case.image, mask_name.replace("{id}", case.id)) for case in missing[:10]]
-        lines = [f"{image}: its mask {mask} is missing" for image, mask in names]
+        lines = [missing_mask(case, files) for case in missing[:10]]
         raise UserError("\n".join(lines) + (f"\n... and {len(missing) - 10} more" if len(missing) > 10 else ""))
     if len(missing) == len(cases):
         raise UserError(f"{folder_of(cases)}: no case has a mask")
@@ -61,21 +55,59 @@ def find_source(benchmark: Benchmark, data_root: Path | None, allow_partial: boo
     return _Folder(cases, files, benchmark)
 
 
+def find_cases(benchmark: Benchmark, data_root: Path | None) -> tuple[Files | Volumes, list[CaseFiles]]:
+    """Return the layout in which a data set lies below the data root, and its cases, ordered by id.
+
+    Raises:
+        UserError: no folder has the card's layout, or two files have one id.
+    """
+    if benchmark.files is not None:
+        return benchmark.files, list_cases(benchmark, data_root)
+    return list_volumes(benchmark, data_root)
+
+
+def missing_mask(case: CaseFiles, files: Files | Volumes) -> str:
+    """Name the mask that a case lacks."""
+    name = files.masks + ".*" if isinstance(files, Files) else files.masks or files.images
+    return f"{case.image}: its mask {name.replace('{id}', case.id)} is missing"
+
+
+def decode(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> tuple[Case, str]:
+    """Return a case in files, and the hash of its source bytes.
+
+    Raises:
+        UserError: a file cannot be read, or image and mask do not fit each other.
+    """
+    channels = benchmark.channel_count
+    try:
+        images = [path.read_bytes() for path in case.images]
+        mask = b"" if case.mask is None else case.mask.read_bytes()
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    digest = hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in (*images, mask))).hexdigest()
+    if isinstance(files, Files):
+        return pair(case, images, mask, files, channels), digest
+    read = dict(zip(case.images, images, strict=True)) | ({} if case.mask is None else {case.mask: mask})
+    return read_case(case, files, len(benchmark.classes), read.__getitem__, channels=channels), digest
+
+
 class _Folder:
     """A data set in files: fast to identify by names, sizes and times, slow to decode."""
 
     def __init__(self, cases: list[CaseFiles], files: Files | Volumes, benchmark: Benchmark) -> None:
-        self.cases, self.files, self.classes = cases, files, len(benchmark.classes)
-        self.channels = benchmark.channel_count
+        self.cases, self.files, self.benchmark = cases, files, benchmark
         if isinstance(files, Files):
             self.label_values: tuple[int, ...] = files.mask_values or GREY
             self.intensity: Intensity = "rgb"
             self.reading = f"mask {'' if files.mask_values else '> '}{files.mask_values or files.mask_threshold}"
         else:
-            self.label_values, self.intensity = files.mask_values or tuple(range(self.classes)), files.intensity
+            self.label_values, self.intensity = (
+                files.mask_values or tuple(range(len(benchmark.classes))),
+                files.intensity,
+            )
             self.reading = f"mask {self.label_values} intensity {files.intensity}"
-        if self.channels != CHANNELS[benchmark.dimensions]:
-            self.reading += f" channels {self.channels}"
+        if benchmark.channel_count != CHANNELS[benchmark.dimensions]:
+            self.reading += f" channels {benchmark.channel_count}"
 
     def state(self) -> str:
         """Identify the source files without reading them: a hash of paths, sizes and times of change."""
@@ -98,19 +130,8 @@ class _Folder:
         """Yield each case with the hash of its source bytes, decoding on several threads, a few cases ahead."""
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(self.cases), CHUNK):
-                yield from pool.map(self._decode, self.cases[start : start + CHUNK])
-
-    def _decode(self, case: CaseFiles) -> tuple[Case, str]:
-        try:
-            images = [path.read_bytes() for path in case.images]
-            mask = b"" if case.mask is None else case.mask.read_bytes()
-        except OSError as error:
-            raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
-        digest = hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in (*images, mask))).hexdigest()
-        if isinstance(self.files, Files):
-            return pair(case, images, mask, self.files, self.channels), digest
-        read = dict(zip(case.images, images, strict=True)) | ({} if case.mask is None else {case.mask: mask})
-        return read_case(case, self.files, self.classes, read.__getitem__, channels=self.channels), digest
+                decoding = partial(decode, files=self.files, benchmark=self.benchmark)
+                yield from pool.map(decoding, self.cases[start : start + CHUNK])
 
 
 class _Drawn:
