@@ -17,7 +17,7 @@ from ssl_bench.cards.protocol import (
     fields_that,
 )
 from ssl_bench.cards.request import Request
-from ssl_bench.cards.runspec import HARNESS, RUN_ID, RunSpec, training_fields
+from ssl_bench.cards.runspec import HARNESS, RUN_ID, RunSpec, includes_points, training_fields
 from ssl_bench.cards.settings import Divided, divide, dotted, parse_setting, protocol_keys
 from ssl_bench.cards.share import number_of, parse_share, share, share_of
 
@@ -61,6 +61,7 @@ __all__ = [
     "divide",
     "dotted",
     "fields_that",
+    "includes_points",
     "load_benchmark",
     "load_grid",
     "load_protocol",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tomllib
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -36,6 +38,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: not a TOML file: {error}") from None
+
+
+def content_hash(data: Any) -> str:
+    """SHA-256 of plain data as canonical JSON, in hexadecimal digits."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def parse_card(model: type[CardType], data: dict[str, Any], where: str, also: Sequence[str] = ()) -> CardType:

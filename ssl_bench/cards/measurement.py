@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field
 
 from ssl_bench.cards.benchmark import Benchmark
-from ssl_bench.cards.card import Card, Count, Positive
+from ssl_bench.cards.card import Card, Count, Positive, content_hash
 from ssl_bench.cards.metric import METRICS, DistanceUnit, MetricName, Metrics, UndefinedDistances, length_unit
 from ssl_bench.cards.protocol import (
     ImageProtocol,
@@ -18,6 +16,7 @@ from ssl_bench.cards.protocol import (
     ResolvedVolumeProtocol,
     Sides3D,
     VolumeProtocol,
+    fields_that,
 )
 from ssl_bench.errors import UserError
 
@@ -46,8 +45,7 @@ class Measurement(Card):
     @property
     def key(self) -> str:
         """Eight hexadecimal digits of SHA-256 over the canonical JSON: the name of its files in a run's folder."""
-        text = json.dumps(self.model_dump(mode="json", exclude_none=True), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        return content_hash(self.model_dump(mode="json", exclude_none=True))[:8]
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self | None:
@@ -88,6 +86,11 @@ class Measurement(Card):
         fields = (*SEEING, *METRICS[metric].parameters)
         return metric in other.metrics and all(getattr(self, name) == getattr(other, name) for name in fields)
 
+    def is_covered_by(self, made: Iterable[Measurement]) -> bool:
+        """Whether measurements that were made give the value of each metric."""
+        there = list(made)
+        return all(any(self.measures_like(own, metric) for own in there) for metric in self.metrics)
+
 
 def recorded_measurement(protocol: ResolvedImageProtocol | ResolvedVolumeProtocol) -> Measurement:
     """Return the measurement by which a run of an earlier version was scored: metrics had no parameters then."""
@@ -114,6 +117,4 @@ def measurement_of(protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmar
 
 def _fields(protocol: ImageProtocol | VolumeProtocol) -> dict[str, Any]:
     """The fields of a protocol that every measurement of its dimensions has."""
-    is_3d = isinstance(protocol, VolumeProtocol)
-    names = ["stride", "window_batch", "largest_component"] if is_3d else ["score_size"]
-    return {name: getattr(protocol, name) for name in names}
+    return {name: getattr(protocol, name) for name in fields_that("measures", type(protocol)) - {"metrics"}}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -11,7 +9,7 @@ from pydantic import Field
 
 from ssl_bench.atomic import WEIGHT_FILES
 from ssl_bench.cards.benchmark import CHANNELS, Intensity, Split
-from ssl_bench.cards.card import Card, Count
+from ssl_bench.cards.card import Card, Count, content_hash
 from ssl_bench.cards.metric import HEADLINE, METRICS
 from ssl_bench.cards.protocol import Protocol, ResolvedProtocol, fields_that
 
@@ -39,6 +37,11 @@ def training_fields(protocol: Protocol) -> dict[str, Any]:
     if not data["augmentation"]["extra"]:
         del data["augmentation"]["extra"]  # as in runs from before it was a field
     return data
+
+
+def includes_points(own: int | None, wanted: int | None) -> bool:
+    """Whether scores every `own` iterations include those every `wanted` iterations; None: no scores."""
+    return wanted is None or (own is not None and wanted % own == 0)
 
 
 class RunSpec(Card):
@@ -85,8 +88,7 @@ class RunSpec(Card):
     @property
     def hash(self) -> str:
         """Sixteen hexadecimal digits of SHA-256 over the canonical JSON of `identity`."""
-        text = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return content_hash(self.identity())[:16]
 
     @property
     def run_id(self) -> str:
@@ -96,7 +98,7 @@ class RunSpec(Card):
     def has_curves_of(self, other: RunSpec) -> bool:
         """Whether this run's curves have every point that `other` asks for: test and validation scores in training."""
         pairs = [(self._curves[letter], wanted) for letter, wanted in other._curves.items()]
-        return all(wanted is None or (own is not None and wanted % own == 0) for own, wanted in pairs)
+        return all(includes_points(own, wanted) for own, wanted in pairs)
 
     @property
     def _curves(self) -> dict[str, int | None]:

@@ -17,6 +17,7 @@ from ssl_bench.cards import (
     RunSpec,
     Split,
     VolumeProtocol,
+    includes_points,
     measurement_of,
     number_of,
     parse_share,
@@ -128,8 +129,9 @@ def choose_data(beginnings: Sequence[str], specs: Iterable[RunSpec], to_come: Co
 def select(runs: Sequence[Run], cells: Sequence[Wanted | None]) -> list[list[Run]]:
     """Return each cell's runs, one per seed, ordered by it; none for no cell.
 
-    Runs that differ in `score_every` alone trained alike. Of these the first choice is a run that scored as often as
-    the cell asks for, the second is a run with all scores of the cell, the third is the run that scored more often.
+    Runs that differ in `score_every` alone trained alike. Of these the first choice is a run with every point of the
+    cell's curve, the second a run with all scores of the cell, the third a run that scored exactly as often as the cell
+    asks for, the fourth the run that scored most often.
 
     Raises:
         UserError: runs on one data set are of different data or precision, which must never stand in one table.
@@ -157,10 +159,11 @@ def _has_encoder(run: Run) -> bool:
 def _one_per_seed(runs: Sequence[Run], cell: Wanted) -> list[Run]:
     score_every, measurement = cell.protocol.score_every, cell.measurement
 
-    def rank(run: Run) -> tuple[bool, bool, float, str]:
+    def rank(run: Run) -> tuple[bool, bool, bool, float, str]:
         own = run.spec.protocol.score_every
-        lacks_curve = score_every is not None and own != score_every
-        return lacks_curve, not run.is_scored(measurement), own or math.inf, run.path.name
+        is_other = score_every is not None and own != score_every
+        has_points = includes_points(own, score_every)
+        return not has_points, not run.is_scored(measurement), is_other, own or math.inf, run.path.name
 
     by_seed: dict[int, Run] = {}
     for run in sorted(runs, key=rank):

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ssl_bench.cards import Grid, Request, RunSpec, training_fields
+from ssl_bench.cards import Grid, Request, RunSpec, includes_points, training_fields
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Place, Target, aim, places, upper_line
 from ssl_bench.grids.match import DataChoice, select
@@ -67,7 +67,11 @@ def lacking(wanted: Mapping[str, Place], seeds: Sequence[int], runs: Sequence[Ru
     """
     places = list(wanted.values())
     there = [
-        {run.spec.seed: run for run in own if _has_points(run, place)}
+        {
+            run.spec.seed: run
+            for run in own
+            if includes_points(run.spec.protocol.score_every, place.wanted.protocol.score_every)
+        }
         for place, own in zip(places, select(runs, [place.wanted for place in places]), strict=True)
     ]
     return [
@@ -76,12 +80,6 @@ def lacking(wanted: Mapping[str, Place], seeds: Sequence[int], runs: Sequence[Ru
         for place, own in zip(places, there, strict=True)
         if seed not in own or not own[seed].is_scored(place.wanted.measurement)
     ]
-
-
-def _has_points(run: Run, place: Place) -> bool:
-    """Whether a run scored the test set in training as often as the place asks for."""
-    wanted, own = place.wanted.protocol.score_every, run.spec.protocol.score_every
-    return wanted is None or (own is not None and wanted % own == 0)
 
 
 def require_one_precision(wanted: Mapping[str, Place], specs: Sequence[RunSpec], runs: Sequence[Run]) -> None:

@@ -49,7 +49,7 @@ class Run:
 
     def is_scored(self, measurement: Measurement) -> bool:
         """Whether the run has scores by every metric of a measurement."""
-        return all(self.scored(measurement, metric) is not None for metric in measurement.metrics)
+        return measurement.is_covered_by(own.measurement for own in self.scores.values())
 
     def require_whole(self) -> None:
         """Read all scores of a finished run.

@@ -77,6 +77,17 @@ def test_of_two_that_trained_alike_the_scored_one_is_taken(store: Store) -> None
     assert "mt 5% 1" not in lacks_of(store, ("table", 4), seeds=(1,))
 
 
+def test_a_run_with_the_points_is_taken_before_one_with_the_scores_alone(store: Store) -> None:
+    asking = Target(protocol=MINI.protocol, settings={**MINI.settings, "score_every": 20})
+    write_run(store, "mt", 1, [0.5], settings={"score_every": 30})
+    write_run(store, "mt", 1, [0.5], settings={"score_every": 10}, metric="jaccard")
+    runs = store.runs()
+    lacks = lacking(wanted_runs([load_grid("table", "4")], asking, METHODS, runs), (1,), runs)
+    assert [lack.is_trained for lack in lacks if (lack.place.method, lack.place.column.labeled) == ("mt", "5%")] == [
+        True
+    ]
+
+
 def test_a_run_on_images_of_other_channels_is_another_cells(store: Store) -> None:
     spec = write_run(store, "mt", 1, [0.5])
     path = store.own_folder(spec).path / "run.json"
