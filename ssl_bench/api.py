@@ -35,7 +35,6 @@ from ssl_bench.arguments import (
     data_folder,
     different_seeds,
     front_door,
-    log_unreadable,
     make_launcher,
     paths,
     results_folder,
@@ -255,9 +254,7 @@ def reproduce(
     target = make_target(text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {})
     registry, store = load_methods(*folders), Store(results_folder(results_root))
     shown = shown_runs(grids, target, registry)
-    unreadable, console = list[str](), make_console(quiet=not progress)
-    runs = store.runs(unreadable, shown)
-    log_unreadable(unreadable)
+    runs, console = store.readable(shown), make_console(quiet=not progress)
     choice = choose_data(beginnings, (run.spec for run in runs), {name for name, _ in shown})
     chosen_runs = [run for run in runs if choice.includes(run.spec)]
     if choice.data_sets.difference(run.spec.benchmark for run in chosen_runs):
@@ -336,9 +333,8 @@ def report(
     folders, beginnings = paths(methods_dir), texts(data)
     grids = chosen_grids(text(table), text(figure), everything=everything)
     target = make_target(text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {})
-    methods, store, unreadable = load_methods(*folders), load_store(results_root), list[str]()
-    runs = store.runs(unreadable, shown_runs(grids, target, methods))
-    log_unreadable(unreadable)
+    methods, store = load_methods(*folders), load_store(results_root)
+    runs = store.readable(shown_runs(grids, target, methods))
     choice = choose_data(beginnings, (run.spec for run in runs))
     runs = [run for run in runs if choice.includes(run.spec)]
     view = ShownOptions(all_networks, costs, ",".join(beginnings) or None, tuple(same_place(store.root, folders)))
@@ -420,6 +416,7 @@ def status(results_root: PathLike | None = None, *, every: bool = False) -> Tabl
     """
     from ssl_bench.launch.launcher import queued
     from ssl_bench.reporting.runs import status_table
+    from ssl_bench.store import log_unreadable
 
     store, unreadable = load_store(results_root), list[str]()
     table = status_table(store.entries(unreadable), queued(store.root), every=every)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from ssl_bench.launch.contract import Launcher
 
-log = logging.getLogger("ssl_bench")
 PathLike = str | Path
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -101,9 +99,3 @@ def different_seeds(given: Sequence[int]) -> tuple[int, ...]:
     if isinstance(given, int) or not given or not all(isinstance(seed, int) and seed >= 0 for seed in given):
         raise UserError(f"--seeds: expected a sequence of whole numbers, found {given!r}")
     return tuple(dict.fromkeys(given))
-
-
-def log_unreadable(messages: Sequence[str]) -> None:
-    """Log the runs that cannot be read."""
-    for message in messages:
-        log.warning("left out: %s", message)

@@ -97,5 +97,10 @@ def toml_value(value: Any) -> str:
 def _inline(value: Any) -> str:
     """A value inside an inline table of TOML."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{json.dumps(str(key))} = {_inline(own)}" for key, own in value.items()) + "}"
-    return json.dumps(value)
+        return "{" + ", ".join(f"{quoted(str(key))} = {_inline(own)}" for key, own in value.items()) + "}"
+    return quoted(value)
+
+
+def quoted(value: Any) -> str:
+    """Write a value as TOML, whose strings and lists are JSON's as long as nothing is escaped to surrogates."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -56,3 +56,8 @@ def load_entry_points(group: str) -> None:
 def source_file(module: str) -> Path:
     """The file of an imported module."""
     return Path(str(sys.modules[module].__file__))
+
+
+def module_hash(module: str) -> str:
+    """SHA-256 of the file of an imported module."""
+    return hashlib.sha256(source_file(module).read_bytes()).hexdigest()

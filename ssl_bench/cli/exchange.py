@@ -30,12 +30,9 @@ def export_results(
 ) -> None:
     """Write finished runs (specifications, scores, curves, provenance) into one file."""
     from ssl_bench.api import load_store
-    from ssl_bench.arguments import log_unreadable
     from ssl_bench.store import export_runs
 
-    unreadable: list[str] = []
-    runs = load_store(results_root).runs(unreadable)
-    log_unreadable(unreadable)
+    runs = load_store(results_root).readable()
     runs = _named("--dataset", datasets, runs, lambda run: run.spec.benchmark)
     runs = _named("--methods", methods, runs, lambda run: run.spec.method)
     runs = _named("--protocol", protocols, runs, lambda run: run.spec.protocol.name)

@@ -87,7 +87,6 @@ def sweep(
     """Search hyperparameters and protocol fields. Each trial is an ordinary run. The same command continues a sweep."""
     if context.invoked_subcommand is not None:
         return
-    from ssl_bench.arguments import log_unreadable
     from ssl_bench.cards import load_benchmark
     from ssl_bench.launch.contract import LaunchOptions
     from ssl_bench.launch.launcher import choose_launcher, log_failures
@@ -136,9 +135,7 @@ def sweep(
         outcome = work(study, trials, planner.bound(defined), store, chosen.slots, display)
     finally:
         display.close()
-    unreadable: list[str] = []
-    _show(study.study, store.runs(unreadable)).print(console)
-    log_unreadable(unreadable)
+    _show(study.study, store.readable()).print(console)
     log_failures(outcome)
     exit_on_failures(outcome)
 
@@ -150,12 +147,9 @@ def show(
     results_root: ResultsOption = RESULTS,
 ) -> None:
     """Print a sweep's trials, the best first, and how much each parameter matters."""
-    unreadable: list[str] = []
     from ssl_bench.api import load_store
-    from ssl_bench.arguments import log_unreadable
 
-    _show(_load(name, storage, results_root), load_store(results_root).runs(unreadable)).print(make_console())
-    log_unreadable(unreadable)
+    _show(_load(name, storage, results_root), load_store(results_root).readable()).print(make_console())
 
 
 @sweep_app.command()

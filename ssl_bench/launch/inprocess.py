@@ -15,7 +15,7 @@ from ssl_bench.networks import find_network
 from ssl_bench.store import RunFolder, Store
 from ssl_bench.training.device import set_determinism
 from ssl_bench.training.job import Job
-from ssl_bench.training.provenance import provenance
+from ssl_bench.training.provenance import edited_files, provenance
 from ssl_bench.training.rescore import rescore
 from ssl_bench.training.stop import TIME_IS_UP, StopSignal
 from ssl_bench.training.train import train
@@ -91,11 +91,7 @@ def _run_one(
         is_finished = folder.is_finished
         if is_finished and folder.is_scored(job.measurement):
             outcome.already_finished += 1
-            before = (folder.read() or {})["provenance"]
-            edited = [
-                what for what in ("method", "network")
-                if before.get(f"{what}_source_sha256") != origin.get(f"{what}_source_sha256")
-            ]  # fmt: skip
+            edited = edited_files((folder.read() or {})["provenance"], origin)
             by = f", by another text of its {' and '.join(edited)}'s file" if edited else ""
             console.end_run(f"finished before{by}")
             return True

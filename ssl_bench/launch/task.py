@@ -48,7 +48,7 @@ class Task:
     log: Path
     spec: RunSpec | None = None
     measurement: Measurement | None = None
-    command: str = field(default_factory=lambda: typed_command())
+    command: str = field(default_factory=typed_command)
 
     def program(self, device: str) -> list[str]:
         """Arguments of the process that does the work on a device."""

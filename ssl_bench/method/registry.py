@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,7 +9,7 @@ from ssl_bench.cards import parse_card, protocol_keys
 from ssl_bench.errors import UserError
 from ssl_bench.folders import METHODS_DIR
 from ssl_bench.method.contract import Hyperparameters, SSLMethod
-from ssl_bench.plugins import import_file, load_entry_points, module_name, source_file
+from ssl_bench.plugins import import_file, load_entry_points, module_hash, module_name, source_file
 
 _REGISTRY: dict[str, type[SSLMethod]] = {}
 
@@ -67,4 +66,4 @@ def parse_hyperparameters(method: type[SSLMethod], values: dict[str, Any]) -> Hy
 
 def source_hash(method: type[SSLMethod]) -> str:
     """SHA-256 of the method's source file, for the run's provenance."""
-    return hashlib.sha256(source_file(method.__module__).read_bytes()).hexdigest()
+    return module_hash(method.__module__)

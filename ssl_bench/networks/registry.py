@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from torch import nn
 
 from ssl_bench.cards import ImageProtocol, VolumeProtocol
 from ssl_bench.errors import UserError
-from ssl_bench.plugins import load_entry_points, source_file
+from ssl_bench.plugins import load_entry_points, module_hash, source_file
 
 Form = ImageProtocol | VolumeProtocol
 ENTRY_POINTS = "ssl_bench.networks"
@@ -56,7 +55,7 @@ class NetworkEntry:
     @property
     def source(self) -> str:
         """SHA-256 of the file that registered the network."""
-        return hashlib.sha256(source_file(self.build.__module__).read_bytes()).hexdigest()
+        return module_hash(self.build.__module__)
 
     @property
     def is_built_in(self) -> bool:

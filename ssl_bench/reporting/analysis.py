@@ -5,12 +5,11 @@ A record per row, column and metric, as `statistics.csv` has it.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import NamedTuple
 
+from ssl_bench.atomic import csv_text
 from ssl_bench.cards import METRICS, Grid, Measurement, MetricName
 from ssl_bench.grids.aim import Place
 from ssl_bench.reporting.gather import Body
@@ -124,17 +123,13 @@ def family(records: Records, column: int, metric: MetricName) -> Records:
 
 def statistics_csv(grid: Grid, records: Iterable[Record]) -> str:
     """Return all records as CSV, one per row; undefined values are left empty."""
-    text = io.StringIO()
     header = [
         "exhibit", "dataset", "labeled", "column", "row", "method", "metric", "published", "published_source",
         "verdict", "verdict_reasons", "seeds", "cases", "undefined", "mean", "sd_over_seeds", "sd_over_cases",
         "ci95_low", "ci95_high",
         *(f"vs_{which}_{f.name}" for which in ("best", "baseline") for f in fields(Paired)), "runs",
     ]  # fmt: skip
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(_line(grid, one) for one in records)
-    return text.getvalue()
+    return csv_text(header, (_line(grid, one) for one in records))
 
 
 def statistics_table(grid: Grid, records: Iterable[Record]) -> Table:

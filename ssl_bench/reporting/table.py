@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import re
@@ -16,6 +15,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table as RichTable
+
+from ssl_bench.atomic import csv_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,9 +108,7 @@ class Table:
 
     def csv(self) -> str:
         """Comma-separated values, without title and notes."""
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([self.headings, *self.rows])
-        return text.getvalue()
+        return csv_text(self.headings, self.rows)
 
     def html(self) -> str:
         """A table element and its notes, for a page of one's own."""

@@ -6,7 +6,7 @@ from ssl_bench.store.pictures import Example, Moment, read_pictures, write_pictu
 from ssl_bench.store.run import Entry, Run
 from ssl_bench.store.run_folder import FORMAT, RunFolder, RunProgress, spec_of
 from ssl_bench.store.scores import Scores, scores_entry
-from ssl_bench.store.store import Store, find_run, load_run
+from ssl_bench.store.store import Store, find_run, load_run, log_unreadable
 
 __all__ = [
     "FORMAT",
@@ -25,6 +25,7 @@ __all__ = [
     "find_run",
     "import_runs",
     "load_run",
+    "log_unreadable",
     "read_pictures",
     "scores_entry",
     "spec_of",

@@ -23,7 +23,7 @@ from ssl_bench.store.convert import OLD_CASES, upgraded
 from ssl_bench.store.run import Run
 from ssl_bench.store.run_folder import FORMAT, RunFolder, cases_name
 from ssl_bench.store.scores import read_cases, read_scores
-from ssl_bench.store.store import Store
+from ssl_bench.store.store import Store, load_run
 
 MANIFEST = "manifest.json"
 
@@ -142,8 +142,7 @@ def _merge(store: Store, spec: RunSpec, contents: dict[str, bytes], result: Impo
 
 def _conflict(folder: RunFolder, here: dict[str, Any], there: dict[str, Any], contents: dict[str, bytes]) -> str:
     """Say why a run of the file is another training than the run of the same id here; empty where it is the same."""
-    for scores in read_scores(folder, here["scores"]).values():
-        scores.cases  # noqa: B018
+    load_run(folder.path).require_whole()
     common = [key for key in here["scores"] if key in there["scores"]]
     for key in common:
         if here["scores"][key]["cases_sha256"] != there["scores"][key]["cases_sha256"]:

@@ -7,18 +7,17 @@ import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from ssl_bench.atomic import write_bytes
+from ssl_bench.atomic import json_bytes, write_bytes
 from ssl_bench.cards import RunSpec, recorded_measurement
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.store.run_folder import FORMAT, RunFolder, cases_name
-from ssl_bench.store.scores import scores_entry
+from ssl_bench.store.scores import parse_cases, scores_entry
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +90,7 @@ def upgraded(record: Mapping[str, Any], cases: bytes | None, where: str) -> tupl
         new["result"] = result
         new["scores"] = {measurement.key: scores_entry(measurement, scores, cases, seconds, validation)}
         contents[cases_name(measurement.key)] = cases
-    contents["run.json"] = (json.dumps(new, indent=2, ensure_ascii=False) + "\n").encode()
+    contents["run.json"] = json_bytes(new)
     return spec, contents
 
 
@@ -117,11 +116,8 @@ def _convert(folder: Path, record: Mapping[str, Any]) -> None:
 
 def _damage(content: bytes, spec: RunSpec, scores: Mapping[str, Any]) -> str:
     """Why the summary does not follow from these cases; empty if it does."""
-    import pandas as pd
-
     try:
-        cases = pd.read_csv(BytesIO(content), dtype={"case": str}, keep_default_na=False, na_values=[""])
-        return _difference(cases, spec, scores)
+        return _difference(parse_cases(content), spec, scores)
     except (ValueError, KeyError, TypeError) as error:  # which pandas' errors of parsing are, too
         return f"cannot be read ({error})"
 

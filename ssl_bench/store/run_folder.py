@@ -164,8 +164,8 @@ class RunFolder:
     def is_scored(self, measurement: Measurement) -> bool:
         """Whether a finished run has been scored by every metric of a measurement."""
         entries = (self.read() or {}).get("scores", {})
-        there = [one for entry in entries.values() if (one := Measurement.read(entry["measurement"])) is not None]
-        return all(any(measurement.measures_like(own, metric) for own in there) for metric in measurement.metrics)
+        made = (Measurement.read(entry["measurement"]) for entry in entries.values())
+        return measurement.is_covered_by(own for own in made if own is not None)
 
     def finish(self, result: dict[str, Any], scores: Mapping[str, Any]) -> None:
         """Record that everything is written, and only then drop the checkpoint, which has no more use.

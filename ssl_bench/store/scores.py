@@ -103,8 +103,13 @@ def read_cases(content: bytes, sha256: str, where: str) -> pd.DataFrame:
     Raises:
         UserError: the content is different.
     """
-    import pandas as pd
-
     if hashlib.sha256(content).hexdigest() != sha256:
         raise UserError(f"{where}: not the file that was written: its SHA-256 is not the one in run.json")
+    return parse_cases(content)
+
+
+def parse_cases(content: bytes) -> pd.DataFrame:
+    """Return the table in a cases file without checking that the file is the one that was written."""
+    import pandas as pd
+
     return pd.read_csv(BytesIO(content), dtype={"case": str}, keep_default_na=False, na_values=[""])

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -92,22 +92,21 @@ class Store:
 
     def frame(self) -> pd.DataFrame:
         """Every run that can be read, a row each; see `ssl_bench.store.frames.frame_of_runs`."""
-        return frames.frame_of_runs(self._readable())
+        return frames.frame_of_runs(self.readable())
 
     def cases(self) -> pd.DataFrame:
         """Every case of every finished run; see `ssl_bench.store.frames.frame_of_cases`."""
-        return frames.frame_of_cases(self._readable())
+        return frames.frame_of_cases(self.readable())
 
     def curves(self) -> pd.DataFrame:
         """Every row of every training curve; see `ssl_bench.store.frames.frame_of_curves`."""
-        return frames.frame_of_curves(self._readable())
+        return frames.frame_of_curves(self.readable())
 
-    def _readable(self) -> list[Run]:
-        """Every run whose description can be read; the others are logged."""
+    def readable(self, of: Collection[tuple[str, str]] | None = None) -> list[Run]:
+        """Return the runs whose description can be read, as `runs`; the others are logged."""
         unreadable: list[str] = []
-        runs = self.runs(unreadable)
-        for message in unreadable:
-            log.warning("left out: %s", message)
+        runs = self.runs(unreadable, of)
+        log_unreadable(unreadable)
         return runs
 
     def _each(
@@ -184,6 +183,12 @@ class Store:
         return None if data is None else _as_run(path, data)
 
 
+def log_unreadable(messages: Sequence[str]) -> None:
+    """Log the runs that cannot be read."""
+    for message in messages:
+        log.warning("left out: %s", message)
+
+
 @contextmanager
 def _without_collection() -> Iterator[None]:
     """Disable the garbage collector, which would scan thousands of live objects repeatedly."""
@@ -207,7 +212,7 @@ def _as_run(path: Path, data: dict[str, Any]) -> Run:
         path=path,
         spec=spec,
         status=status,
-        iteration=iterations if status == "finished" else _reached(path, running=status == "running"),
+        iteration=_reached(path, status, iterations),
         iterations=iterations,
         error=data.get("error"),
         provenance=data["provenance"],
@@ -226,8 +231,7 @@ def _as_entry(path: Path, data: dict[str, Any]) -> Entry:
         return Entry(
             spec["benchmark"], spec["labeled"], spec["train_count"], spec["protocol"]["name"], spec["method"],
             spec["seed"], path.name, status,
-            iterations if status == "finished" else _reached(path, running=status == "running"),
-            iterations, data.get("error"), headline, path,
+            _reached(path, status, iterations), iterations, data.get("error"), headline, path,
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path / 'run.json'}: not a run of this version: {error!r}") from None
@@ -255,8 +259,10 @@ def _is_locked(path: Path) -> bool:
         return False
 
 
-def _reached(path: Path, *, running: bool) -> int:
-    progress = RunFolder(path).read_progress() if running else None
+def _reached(path: Path, status: Status, iterations: int) -> int:
+    if status == "finished":
+        return iterations
+    progress = RunFolder(path).read_progress() if status == "running" else None
     if progress is not None and progress.task == "training":
         return progress.done
     try:

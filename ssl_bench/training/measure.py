@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import nn
 
-from ssl_bench.atomic import write_bytes
+from ssl_bench.atomic import csv_text, write_bytes
 from ssl_bench.errors import InterruptedRunError
 from ssl_bench.method import SSLMethod
 from ssl_bench.scoring.scorer import Scorer, ScoreRow, summary
 from ssl_bench.store import RunFolder, scores_entry
 from ssl_bench.training.examples import Album
+from ssl_bench.training.job import Job
 from ssl_bench.training.stop import StopSignal
 from ssl_bench.training.waiting import Display
 
@@ -27,6 +27,14 @@ class Partial(Protocol):
 
     def save(self, rows: list[ScoreRow], *, at_once: bool) -> None:
         """Save the rows so far."""
+
+
+def scorers(job: Job, device: torch.device) -> tuple[Scorer, Scorer]:
+    """Return the scorers of a job's test cases and of its validation cases."""
+    test, validation = (
+        Scorer(job.dataset, ids, job.spec, job.measurement, device) for ids in (job.splits.test, job.splits.validation)
+    )
+    return test, validation
 
 
 def score_all(
@@ -86,11 +94,6 @@ def write_scores(
     provenance: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write the cases file of a measurement; returns its entry for run.json."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(scorer.header)
-    writer.writerows(rows)
-    content = text.getvalue().encode()
-    measurement = scorer.measurement
+    content, measurement = csv_text(scorer.header, rows).encode(), scorer.measurement
     write_bytes(folder.cases(measurement.key), content)
     return scores_entry(measurement, summary(rows, measurement.metrics), content, seconds, validation, provenance)

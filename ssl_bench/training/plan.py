@@ -77,7 +77,7 @@ def plan_runs(
     resolved = protocol.resolved(benchmark, len(train_ids), device.type)
     labeled = share_of(request.labeled, len(train_ids), "--labeled")
     _require_unlabeled(methods, labeled, len(train_ids), protocol)
-    jobs, measurement = [], measurement_of(protocol, benchmark)
+    jobs = []
     for seed in request.seeds:
         splits = draw_labeled(train_ids, test_ids, labeled, seed, masked=dataset.masked, first=split.labeled == "first")
         if resolved.validation is not None:

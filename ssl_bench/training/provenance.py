@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,15 @@ def provenance(method: type[SSLMethod], device: torch.device, network: NetworkEn
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in (*PACKAGES, *(() if network is None else network.packages))},
     }
+
+
+def edited_files(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Which of a run's files, "method" and "network", have another text now than in an earlier provenance.
+
+    A text that the earlier provenance does not name counts as the same.
+    """
+    keys = {what: f"{what}_source_sha256" for what in ("method", "network")}
+    return [what for what, key in keys.items() if before.get(key) not in (None, now.get(key))]
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

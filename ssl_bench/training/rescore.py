@@ -23,7 +23,7 @@ from ssl_bench.store import Run, RunFolder
 from ssl_bench.store.run_folder import now
 from ssl_bench.training.device import is_out_of_memory
 from ssl_bench.training.job import Job, method_of, trained_method
-from ssl_bench.training.measure import score_all, validated, write_scores
+from ssl_bench.training.measure import score_all, scorers, validated, write_scores
 from ssl_bench.training.stop import StopSignal
 from ssl_bench.training.waiting import Display
 
@@ -116,9 +116,7 @@ def rescore(
         UserError: the weights are not there or do not fit.
     """
     started = time.monotonic()
-    test, validation = (
-        Scorer(job.dataset, ids, job.spec, job.measurement, device) for ids in (job.splits.test, job.splits.validation)
-    )
+    test, validation = scorers(job, device)
     partial = PartialScores(folder.partial_cases(job.measurement.key), test)
     try:
         method = trained_method(folder, job.spec, job.method, job.hyper, device)

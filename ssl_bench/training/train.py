@@ -13,6 +13,7 @@ from ssl_bench.store import RunFolder
 from ssl_bench.training.device import is_out_of_memory, noting_nondeterminism
 from ssl_bench.training.finish import finish
 from ssl_bench.training.job import Job
+from ssl_bench.training.provenance import edited_files
 from ssl_bench.training.stop import StopSignal
 from ssl_bench.training.trainer import Trainer
 from ssl_bench.training.waiting import Display
@@ -54,10 +55,7 @@ def _require_same_source(folder: RunFolder, provenance: dict[str, Any]) -> None:
     """Refuse to continue a run with another version of its method's or network's file."""
     index = folder.checkpoint_index
     begun = (folder.read() or {}).get("provenance", {})
-    for what in ("method", "network"):
-        key = f"{what}_source_sha256"
-        if begun.get(key) in (None, provenance.get(key)):
-            continue
+    for what in edited_files(begun, provenance):
         advice = ", and raise the method's `version` if the change alters results" if what == "method" else ""
         raise UserError(
             f"{folder.path}: the {what}'s file has changed since this run began; delete {index} to train it from its "

@@ -14,14 +14,13 @@ from ssl_bench.data.batches import BatchStream, open_stream
 from ssl_bench.errors import InterruptedRunError, RunFailedError
 from ssl_bench.method import Batch, Progress
 from ssl_bench.ops import gaussian_ramp_up
-from ssl_bench.scoring.scorer import Scorer
 from ssl_bench.seeds import derive_seed
 from ssl_bench.store import RunFolder, write_pictures
 from ssl_bench.training.curves import Curves
 from ssl_bench.training.device import peak_memory
 from ssl_bench.training.interim_scores import Watch
 from ssl_bench.training.job import Job, build_method
-from ssl_bench.training.measure import score_all
+from ssl_bench.training.measure import score_all, scorers
 from ssl_bench.training.selection import Selection
 from ssl_bench.training.stop import StopSignal
 from ssl_bench.training.uncertainty_maps import moment_iterations, take_moments
@@ -54,10 +53,7 @@ class Trainer:
         self.seconds = 0.0
         self.memory_before: float | None = None  # peak of the processes that trained it earlier
         self.nondeterministic: set[str] = set()  # operations
-        self.test, self.validation = (
-            Scorer(job.dataset, ids, job.spec, job.measurement, device)
-            for ids in (job.splits.test, job.splits.validation)
-        )
+        self.test, self.validation = scorers(job, device)
         self.watches = [
             Watch(folder.validation_curve, self.validation, protocol.validate_every),
             Watch(folder.test_curve, self.test, protocol.score_every),

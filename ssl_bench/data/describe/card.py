@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ssl_bench.cards import CHANNELS, HDF5, METRICS, Benchmark, Files, Volumes, number_of, parse_share
+from ssl_bench.command import quoted
 from ssl_bench.data.describe.masks import grey_levels, is_flat, is_flat_volume, voxel_values
 from ssl_bench.data.describe.naming import (
     MASK_WORDS,
@@ -23,7 +24,6 @@ from ssl_bench.data.describe.naming import (
     find_pair,
     holding_both,
     patterns_of,
-    quoted,
     sample_of,
 )
 from ssl_bench.data.images import CaseFiles, list_cases

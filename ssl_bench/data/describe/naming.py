@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ssl_bench.cards import HDF5, Files
-from ssl_bench.command import quantity
+from ssl_bench.command import quantity, quoted
 from ssl_bench.data.volumes import NIFTI, read_array
 from ssl_bench.errors import UserError
 
@@ -168,8 +167,3 @@ def _listed(patterns: Patterns) -> str:
 def sample_of(items: Sequence[Item]) -> Sequence[Item]:
     """At most SAMPLE of the items, evenly spaced."""
     return [items[i * len(items) // SAMPLE] for i in range(SAMPLE)] if len(items) > SAMPLE else items
-
-
-def quoted(value: Any) -> str:
-    """Write a value as TOML, whose strings and lists are JSON's as long as nothing is escaped to surrogates."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
