@@ -122,7 +122,7 @@ def predict(
         output: the folder to write to.
         probabilities: write `<stem>_prob_<class>` too for each foreground class: the softmax, in 2D as grey levels
             (255 is 1), in 3D the windows' mean as float32.
-        uncertainty: write `<stem>_uncertainty` too, likewise: the softmax's entropy divided by ln K, 0 to 1.
+        uncertainty: write `<stem>_uncertainty` too, in the same format: the softmax's entropy divided by ln K, 0 to 1.
         overwrite: replace output files that exist.
         advance: told of (done, total).
 

@@ -56,7 +56,7 @@ def parse_card(model: type[CardType], data: dict[str, Any], where: str, also: Se
         model: the card's kind.
         data: the card's content.
         where: the prefix of the error messages.
-        also: keys that the kind has besides the model's, which were taken out of `data`.
+        also: further keys of the kind, which were taken out of `data`.
 
     Raises:
         UserError: the data is not a valid card of this kind.

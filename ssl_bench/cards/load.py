@@ -19,7 +19,7 @@ TABLES = {2: "2d", 3: "3d"}  # of a protocol's card, for what its two forms do n
 KINDS: tuple[Literal["datasets", "protocols"], ...] = ("datasets", "protocols")
 
 
-CARD_KEYS = ("extends", *TABLES.values())  # of a protocol's card, besides its fields
+CARD_KEYS = ("extends", *TABLES.values())  # of a protocol's card, apart from its fields
 
 
 def load_benchmark(name: str) -> Benchmark:

@@ -21,7 +21,7 @@ WORDS = ("name", "title", "note", "epochs")  # of a protocol, decide nothing; ep
 def training_fields(protocol: Protocol) -> dict[str, Any]:
     """Return the fields of a protocol that affect a training, as plain data.
 
-    Two resolved protocols with equal fields train alike.
+    Two resolved protocols with equal fields give the same training.
 
     The name of the split is left out, and a file with encoder weights is "file": what they hold stands in the run's
     `split`, `data_fingerprint` and `weights_fingerprint`. Without validation its fields are left out.

@@ -24,7 +24,7 @@ RGB = 3  # channels
 def weak_view(
     images: Tensor, masks: Tensor, settings: ImageAugmentation, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Flip and rotate each sample at random, its image and its mask alike: nearest neighbour, filled with zeros.
+    """Flip and rotate each sample at random, image and mask together: nearest neighbour, filled with zeros.
 
     Args:
         images: (B, C, H, W) uint8, H = W.

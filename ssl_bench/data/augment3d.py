@@ -25,7 +25,7 @@ def random_patches(
     settings: VolumeAugmentation,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Turn each volume in its x-y plane, flip it along x or y, and crop it at random, its image and its mask alike.
+    """Turn each volume in its x-y plane, flip it along x or y, and crop it at random. Image and mask get the same crop.
 
     A side that is shorter than the patch is padded with zeros, half of them (rounded down) before it. Only the crop is
     turned, which comes to the same as cropping the turned volume.

@@ -74,7 +74,7 @@ class BatchStream:
         return torch.Generator().manual_seed(derive_seed(self.seed, *purpose))
 
     def weak(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw the weak view of some images and, alike, of their masks."""
+        """Draw the weak view of some images, and the same view of their masks."""
         raise NotImplementedError
 
     def strong(self, images: Tensor, generator: torch.Generator) -> Tensor:

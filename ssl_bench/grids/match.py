@@ -129,9 +129,9 @@ def choose_data(beginnings: Sequence[str], specs: Iterable[RunSpec], to_come: Co
 def select(runs: Sequence[Run], cells: Sequence[Wanted | None]) -> list[list[Run]]:
     """Return each cell's runs, one per seed, ordered by it; none for no cell.
 
-    Runs that differ in `score_every` alone trained alike. Of these the first choice is a run with every point of the
-    cell's curve, the second a run with all scores of the cell, the third a run that scored exactly as often as the cell
-    asks for, the fourth the run that scored most often.
+    Runs that differ in `score_every` alone have the same training. Of these the first choice is a run with every point
+    of the cell's curve, the second a run with all scores of the cell, the third a run that scored exactly as often as
+    the cell asks for, the fourth the run that scored most often.
 
     Raises:
         UserError: runs on one data set are of different data or precision, which must never stand in one table.

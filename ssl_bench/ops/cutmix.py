@@ -57,7 +57,7 @@ def cutmix(like: Tensor, *, boxes: int, low: float, high: float) -> BoxMix:
         high: largest s, at most 1.
 
     Returns:
-        The mix, to be applied to images and labels alike.
+        The mix, for images and labels.
 
     """
     batch, _, *sides = like.shape

@@ -14,7 +14,7 @@ class RegionMix:
     Args:
         target: (B, N) int64, numbers in row-major order among R^d regions, R along each of the d spatial sides; one
             that is named twice has the same source both times.
-        source: (B, N) int64, likewise.
+        source: (B, N) int64, as `target`.
         r: R.
         dimensions: d.
 
@@ -62,7 +62,7 @@ def umix(
         order: see above.
 
     Returns:
-        The rearrangement, to be applied to images and labels alike.
+        The rearrangement, for images and labels.
 
     """
     regions1, regions2 = _region_means(uncertainty1, r), _region_means(uncertainty2, r)

@@ -270,7 +270,7 @@ def _wrapped(text: str, width: float, most: int | None = None) -> str:
 
 def _legend_columns(labels: Sequence[str]) -> int:
     """As many columns as fit beside each other, with rows about as long as each other."""
-    keys = 6.5 * SIZE / 72  # inches of a column besides its text: the sample of the line, and spaces
+    keys = 6.5 * SIZE / 72  # inches of a column apart from its text: the sample of the line, and spaces
     for columns in range(min(len(labels), 6), 1, -1):
         parts = np.array_split(np.array(labels, dtype=object), columns)  # a legend fills its columns in this way
         if sum(max(map(_width, part)) + keys for part in parts) <= WIDTH:

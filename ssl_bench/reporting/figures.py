@@ -60,7 +60,7 @@ def paper_figure(
         target: data set, shares, protocol and settings to show.
         runs: the store's runs.
         methods: the registry.
-        view: what is shown besides.
+        view: options of the figure.
 
     Raises:
         UserError: the target is wrong, or runs of different data or precision would stand in one figure.

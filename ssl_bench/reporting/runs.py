@@ -73,7 +73,7 @@ def scores_table(scored: Sequence[tuple[Run, Measurement]]) -> Table:
 def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: bool = False) -> Table:
     """List runs with where they stand; a failed one says why. Many finished ones are counted in groups.
 
-    Where runs would look alike, a last column names the settings that tell them apart.
+    If rows of several runs would be equal, a last column names the settings in which the runs differ.
 
     Args:
         entries: the store's.

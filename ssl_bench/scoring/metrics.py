@@ -69,7 +69,7 @@ def score_case(
 
     Args:
         prediction: (*spatial) bool.
-        truth: likewise.
+        truth: (*spatial) bool.
         measurement: the metrics, in the order of the result, and their parameters.
         spacing: distance in mm between neighbouring voxels along each axis; needed where distances are in mm.
 

@@ -27,7 +27,7 @@ Plan = Callable[[dict[str, Any]], list[Task]]  # a trial's parameters -> its run
 
 @dataclass
 class _Active:
-    """A trial at work: its runs in order, of which those before `at` are finished."""
+    """A trial at work with its runs in order. The runs before `at` are finished."""
 
     trial: Trial
     lock: FileLock
@@ -56,7 +56,7 @@ def work(
 
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint, and every trial is left to be taken again.
-        UserError: the study's storage cannot be reached any more; likewise.
+        UserError: the study's storage cannot be reached any more; runs and trials are left as above.
     """
     worker = _Worker(study, store, Pool(slots), console, Outcome())
     with StopSignal() as stop, worker.pool:

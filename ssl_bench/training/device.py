@@ -68,7 +68,7 @@ def keeping_torch_state() -> Iterator[None]:
 
 @contextmanager
 def noting_nondeterminism(operations: set[str]) -> Iterator[None]:
-    """Add the names of the operations that have no deterministic form on their device, of which torch only warns.
+    """Add the names of operations without a deterministic form on their device. Torch only warns of them.
 
     The warnings are shown once per run, whatever the user's filters.
     """

@@ -9,7 +9,7 @@ class Display(Protocol):
     """Shows how far a run is."""
 
     def start(self, task: str, done: int, total: int) -> None:
-        """Begin a task (training, scoring) of which `done` of `total` steps are done."""
+        """Begin a task (training, scoring); `done` of its `total` steps are done."""
 
     def step(self, text: str = "") -> None:
         """Count one step of the task; `text` is its latest loss."""

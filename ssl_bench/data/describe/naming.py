@@ -40,7 +40,7 @@ Item = TypeVar("Item")
 
 
 def data_files(folder: Path) -> tuple[list[Path], str]:
-    """Find the files of a data set, in order, and say of which of the KINDS all of them are."""
+    """Find the files of a data set, in order, and their kind, one of KINDS."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     found, seen = [], {folder}
