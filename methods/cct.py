@@ -62,10 +62,10 @@ class AuxiliaryDecoder(nn.Module):
 class CrossConsistencyTraining(SSLMethod):
     """Ouali et al. 2020 with the Dice loss of every method here on labelled images.
 
-    One network, and a decoder of its own weights for each of the K perturbed copies of its features; decoders that are
-    not the network's serve training alone. The paper's decoders read one feature map, the encoder's last. Those here
-    read finer ones too (skips), so every map that the encoder gives is perturbed, else the clean fine maps would show
-    what the coarse one hides; the image itself, which some encoders pass on, is not a feature and stays. Guided cutout
+    One network with K auxiliary decoders. Each has its own weights and reads one perturbed copy of the features; they
+    serve training alone. The paper's decoders read one feature map, the encoder's last. Those here read finer ones too
+    (skips), so every map that the encoder gives is perturbed, else the clean fine maps would show what the coarse one
+    hides; the image itself, which some encoders pass on, is not a feature and stays. Guided cutout
     cuts from the bounding box of all that is predicted foreground, the authors' code from each contour's.
     The distance has the protocol's lambda_max for its weight, as every unsupervised loss here; the authors' has 30,
     beside a cross-entropy. Memory and time grow with K: where 30 decoders do not fit, set smaller counts.
@@ -86,7 +86,7 @@ class CrossConsistencyTraining(SSLMethod):
 
     @classmethod
     def check(cls, hyper: CCTHyperparameters, protocol: Protocol) -> None:  # noqa: ARG003
-        """There must be a decoder, and a range of thresholds."""
+        """Raise UserError if there is no decoder or the range of thresholds is empty."""
         if not any(getattr(hyper, kind) for kind in PERTURBATIONS):
             raise UserError(f"cct: expected at least one decoder among {', '.join(PERTURBATIONS)}, found none")
         low, high = hyper.feature_dropout_low, hyper.feature_dropout_high
@@ -141,5 +141,5 @@ class CrossConsistencyTraining(SSLMethod):
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """The network; auxiliary decoders are no networks and are not scored."""
+        """The network alone. Auxiliary decoders are not scored."""
         return {"network": self.network}

@@ -113,7 +113,7 @@ class CMTv1(CollaborativeMeanTeacher):
 
 @register
 class CMTv2(CollaborativeMeanTeacher):
-    """STS with cross pseudo supervision alone; the teacher only follows, and is what is tested."""
+    """STS with cross pseudo supervision alone. The teacher follows the students, and is the tested network."""
 
     name = "cmtv2"
     title = "CMTv2"
@@ -156,7 +156,7 @@ class UCMT(CollaborativeMeanTeacher):
 
     @classmethod
     def check(cls, hyper: UMIXHyperparameters, protocol: Protocol) -> None:
-        """UMIX cuts the image into r regions a side, and needs 2k of them."""
+        """Raise UserError unless r divides every side of the image and there are at least 2k regions."""
         assert hyper.r != "auto"
         sides, regions = protocol.sides, hyper.r ** len(protocol.sides)
         if any(side % hyper.r for side in sides):

@@ -24,7 +24,7 @@ class UAMTHyperparameters(Hyperparameters):
 class UncertaintyAwareMeanTeacher(SSLMethod):
     """Yu et al. 2019 with the Dice loss of every method here on labelled images.
 
-    The passes differ by dropout, which is on in them whatever the protocol's teacher mode, and by noise on the images.
+    The passes differ by dropout, which is on in every teacher mode of the protocol, and by noise on the images.
     V-Net has no dropout here unless told: the noise alone then makes them differ, and `--set dropout=0.5` gives the
     authors' network. As in the authors' code the target is one more noisy pass, and the student is what is tested; the
     teacher is scored and stored too.
@@ -63,13 +63,13 @@ class UncertaintyAwareMeanTeacher(SSLMethod):
         return entropy(torch.stack(passes).mean(0))
 
     def noisy(self, images: Tensor) -> Tensor:
-        """Add clipped Gaussian noise, the same whatever the memory layout; on a CPU 8 times faster if contiguous."""
+        """Add clipped Gaussian noise, the same for every memory layout; on a CPU 8 times faster if contiguous."""
         limit = self.hyper.noise_limit
         noise = torch.randn_like(images, memory_format=torch.contiguous_format)
         return images + noise.mul_(self.hyper.noise).clamp_(-limit, limit)
 
     def threshold(self, progress: Progress, classes: int) -> float:
-        """Largest uncertainty of a certain pixel; it ramps up to ln K, the largest there is, over the run."""
+        """Largest uncertainty of a certain pixel; it ramps up to ln K, the largest possible entropy, over the run."""
         start = self.hyper.threshold_start
         return (start + (1 - start) * gaussian_ramp_up(progress.iteration, progress.iterations)) * math.log(classes)
 

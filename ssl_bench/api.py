@@ -1,7 +1,7 @@
-"""The front door for Python: what the command line does, as functions that return runs, tables and figures.
+"""The Python interface: functions that do the work of the commands and return runs, tables and figures.
 
 Every function is quiet unless `progress` is true. Notes and warnings go to the logger "ssl_bench". A mistake in an
-argument raises `UserError`, whose message calls an argument by its name on the command line.
+argument raises `UserError`, whose message names the argument as on the command line.
 
 A finished run is never trained again, and an unfinished one continues from its checkpoint, whether it was started from
 Python or from the command line.
@@ -318,7 +318,7 @@ def report(
         matplotlib figure.
 
     Raises:
-        UserError: an argument or a card is wrong, or runs that must not stand together would.
+        UserError: an argument or a card is wrong, or a table would mix runs that must not be compared.
 
     """
     from ssl_bench.cards import chosen_grids
@@ -343,7 +343,7 @@ def report(
         if grid.exhibit == "table":
             exhibits.append(paper_table(grid, target, runs, methods, view))
         else:
-            from ssl_bench.reporting.figures import paper_figure  # and with it all that draws, seconds of import
+            from ssl_bench.reporting.figures import paper_figure  # here, since its import takes seconds
 
             exhibits.append(paper_figure(grid, target, runs, methods, view))
     return Report(tuple(exhibits))
@@ -411,7 +411,7 @@ def status(results_root: PathLike | None = None, *, every: bool = False) -> Tabl
     The other arguments are described in `ssl_bench.api`.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: the folder does not exist.
 
     """
     from ssl_bench.launch.launcher import queued
@@ -428,7 +428,7 @@ def load_store(results_root: PathLike | None = None) -> Store:
     """Open the results store (see `ssl_bench.api`). Its `frame()`, `cases()` and `curves()` return DataFrames.
 
     Raises:
-        UserError: a folder was named and is not there.
+        UserError: the named folder does not exist.
 
     """
     from ssl_bench.store import Store

@@ -1,4 +1,4 @@
-"""Arguments of the front door: how they are read, and how a call is recorded."""
+"""Arguments of the Python interface: reads them and records calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 def front_door(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Record a call as the command of the runs that it trains, and leave torch's settings as they were (decorator)."""
+    """Record a call as the command of the runs that it trains, and restore torch's settings afterwards (decorator)."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
@@ -49,10 +49,10 @@ def make_launcher(
     slurm: str | Mapping[str, Any] | None,
     console: Console,
 ) -> Launcher:
-    """Return the launcher that these arguments ask for.
+    """Return the launcher that these arguments select.
 
     Raises:
-        UserError: an argument is wrong, or they do not go together.
+        UserError: an argument is wrong, or the arguments conflict.
     """
     from ssl_bench.launch.contract import LaunchOptions
     from ssl_bench.launch.launcher import choose_launcher
@@ -65,13 +65,13 @@ def make_launcher(
 
 
 def data_folder(given: PathLike | None) -> Path | None:
-    """The data root: as given, else of the environment, else none."""
+    """The data root: the given one, else the environment's, else None."""
     named = given if given is not None else os.environ.get("SSL_BENCH_DATA")
     return None if named is None else Path(named)
 
 
 def results_folder(given: PathLike | None) -> Path:
-    """The results root: as given, else of the environment, else `results`."""
+    """The results root: the given one, else the environment's, else `results`."""
     return Path(given if given is not None else os.environ.get("SSL_BENCH_RESULTS") or RESULTS)
 
 
@@ -91,10 +91,10 @@ def text(given: int | PathLike | None) -> str | None:
 
 
 def different_seeds(given: Sequence[int]) -> tuple[int, ...]:
-    """Seeds, each once.
+    """Seeds without duplicates.
 
     Raises:
-        UserError: there are none, or one is no whole number of at least 0.
+        UserError: there is no seed, or a seed is not a whole number of at least 0.
     """
     if isinstance(given, int) or not given or not all(isinstance(seed, int) and seed >= 0 for seed in given):
         raise UserError(f"--seeds: expected a sequence of whole numbers, found {given!r}")

@@ -1,4 +1,4 @@
-"""Writing files so that none is ever half-written: beside, flushed, and renamed."""
+"""Atomic writes: a file is written to a temporary file beside it, flushed and renamed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from ssl_bench.errors import UserError
 
-WEIGHT_FILES = (".pth", ".pt", ".safetensors")  # how a file of weights ends
+WEIGHT_FILES = (".pth", ".pt", ".safetensors")  # suffixes of weight files
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
@@ -34,10 +34,10 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 
 @contextmanager
 def writing(option: str, folder: Path) -> Iterator[None]:
-    """Make the folder that an option asks for, and answer for what cannot be written in it.
+    """Make the folder that an option names; a failed write in it becomes a UserError (context manager).
 
     Raises:
-        UserError: the folder cannot be made, or a file in it not be written.
+        UserError: the folder cannot be made, or a file in it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,10 +47,10 @@ def writing(option: str, folder: Path) -> Iterator[None]:
 
 
 def require_folder(option: str, folder: Path) -> None:
-    """Make the folder that an option asks for, before long work whose results go there.
+    """Make the folder that an option names, before long work that writes its results there.
 
     Raises:
-        UserError: it cannot be made, or no file in it.
+        UserError: the folder cannot be made, or a file in it cannot be written.
     """
     with writing(option, folder), tempfile.TemporaryFile(dir=folder):
         pass

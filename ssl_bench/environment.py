@@ -12,11 +12,11 @@ WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 def before_torch() -> None:
     """Set the variables that are not set. Call it before torch is imported; a second call changes nothing.
 
-    Where CUDA is already in use without the setting of cuBLAS, sums on a GPU may differ in their last bits from one run
-    to the next; that is logged.
+    If CUDA was used before the cuBLAS setting was made, sums on a GPU may differ in their last bits between runs. A
+    warning is logged.
     """
-    # Threads that spin for long starve each other as soon as another process wants a core: 3 times slower. Those that
-    # sleep at once take twice as long over small tensors. So: a fraction of a millisecond.
+    # Threads that spin for long are 3 times slower if another process needs a core. Threads that sleep at once take
+    # twice as long on small tensors. So they spin for a fraction of a millisecond.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     torch = sys.modules.get("torch")

@@ -1,8 +1,8 @@
-"""The errors that a user can cause or meet; the command line prints each as one clear message, never a traceback."""
+"""Errors that are shown to users. The command line prints each as one clear message, never a traceback."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, or its kind where it says nothing."""
+    """Return the first line of an error's message, or the error's class if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -11,11 +11,11 @@ class UserError(ValueError):
 
 
 class RunFailedError(Exception):
-    """A run that had begun cannot go on (a loss that is not finite, memory that ran out). Recorded as failed."""
+    """A run that had begun cannot continue (the loss is not finite, memory ran out). Recorded as failed."""
 
 
 class InterruptedRunError(Exception):
-    """A run was asked to stop and has written its checkpoint; `signal_number`: by Ctrl-C, SIGTERM, its time limit."""
+    """A run was stopped and has written its checkpoint. `signal_number` is of Ctrl-C, SIGTERM or the time limit."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"interrupted by signal {signal_number}")

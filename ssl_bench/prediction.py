@@ -111,10 +111,10 @@ def predict(
     """Write a mask for each image, at its own size and with the values of the run's data set.
 
     2D: `<stem>.png`, 8 bits. 3D: `<stem>.nii.gz` with the axes of the image's file and, where that is a NIfTI file, its
-    affine and header. Where two images have one stem, their folder's name goes before it.
+    affine and header. If two images have the same stem, their folder's name is put in front.
 
-    An image is predicted as in the run's scoring; only its neighbours in a batch, which may move the last bits of a
-    logit, can be others.
+    An image is predicted as in the run's scoring. Only the other images of its batch may differ, which may change the
+    last bits of a logit.
 
     Args:
         predictor: the network.
@@ -124,7 +124,7 @@ def predict(
             (255 is 1), in 3D the windows' mean as float32.
         uncertainty: write `<stem>_uncertainty` too, in the same format: the softmax's entropy divided by ln K, 0 to 1.
         overwrite: replace output files that exist.
-        advance: told of (done, total).
+        advance: called with (done, total).
 
     Returns:
         The masks, in the order of the images.
@@ -162,7 +162,7 @@ def _suffix(path: Path, dimensions: int) -> str:
 
 
 def _stems(images: Sequence[Path], dimensions: int) -> list[str]:
-    """Each image's name without its suffix, with its folder's name in front where others have the same."""
+    """Each image's name without its suffix, with its folder's name in front if several images have the same name."""
     stems = [path.name[: -len(_suffix(path, dimensions))] for path in images]
     count = Counter(stems)
     return [
@@ -209,7 +209,7 @@ def _read(path: Path, channels: int) -> np.ndarray:
 
 
 def _label_values(spec: RunSpec) -> np.ndarray:
-    """The value of each class in a mask, as small an integer type as NIfTI tools and PNG expect."""
+    """The value of each class in a mask, in the smallest type of uint8, int16 and int32 that fits (NIfTI, PNG)."""
     low, high = min(spec.label_values), max(spec.label_values)
     fitting = (t for t in (np.uint8, np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
     return np.array(spec.label_values, next(fitting))

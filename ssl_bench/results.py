@@ -1,4 +1,4 @@
-"""What the functions of the front door return."""
+"""Return types of the Python interface."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How the runs of `run` ended, the finished ones, and the table that compares them (None where none is finished).
+    """How the runs of `run` ended, the finished ones, and the table that compares them (None if no run is finished).
 
     `outcome.failures` names the runs that failed; each is logged as an error too.
     """
@@ -32,7 +32,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class ReproduceResult:
-    """The runs that `reproduce` found missing, and how they ended; `outcome` is None where it trained nothing."""
+    """The runs that `reproduce` found missing, and how they ended; `outcome` is None if nothing was trained."""
 
     missing: Table
     lacks: list[Lack]

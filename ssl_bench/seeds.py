@@ -1,4 +1,4 @@
-"""Random streams as functions of what they are for, so that no generator has a state that a resume could lose."""
+"""Random streams as functions of their purpose, so that no generator has a state that a resume could lose."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def derive_seed(*purpose: int | str) -> int:
-    """A 63-bit seed from the parts of a purpose, e.g. (run seed, "augment", iteration); equal parts, equal seed."""
+    """A 63-bit seed from the parts of a purpose, e.g. (run seed, "augment", iteration). Equal parts: equal seeds."""
     digest = hashlib.sha256("/".join(str(part) for part in purpose).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 

@@ -1,4 +1,4 @@
-"""The command line: parse, call the library, print. Heavy imports wait until a command needs them."""
+"""The command line: parse, call the library, print. Slow imports are made in the commands that need them."""
 
 from __future__ import annotations
 

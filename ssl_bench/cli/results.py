@@ -88,7 +88,7 @@ def report(
             shown.print(make_console())
     else:
         typer.echo(FORMATS[format](tables), nl=False)
-        if format == "csv":  # which has no place for notes
+        if format == "csv":  # CSV cannot hold notes
             say("\n".join(note for shown in tables for note in shown.notes))
 
 

@@ -1,4 +1,4 @@
-"""Aims a grid at a data set, shares and a protocol, and resolves its places."""
+"""Applies a data set, shares and a protocol to a grid, and resolves the grid's places."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def make_target(
     """Return the target of `report` and `reproduce`; 15% and 15.0% are one share.
 
     Raises:
-        UserError: shares were asked for and none was named, or one is malformed.
+        UserError: the list of shares is empty, or a share is malformed.
     """
     if labeled is not None and not labeled:
         raise UserError("--labeled: expected shares such as 5%, found none")
@@ -85,11 +85,11 @@ def shown(grids: Sequence[Grid], target: Target, methods: Mapping[str, type[SSLM
 def aim(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> Grid:
     """Return the grid with its columns on the data set and shares of the target.
 
-    A data set that the grid does not have takes the place of its first one, its own usual shares that of the grid's.
+    A data set that the grid does not have replaces the grid's first data set. Its usual shares replace the grid's.
 
     Raises:
-        UserError: a setting, of the target or of the grid's own, is of neither the protocol nor one of the methods that
-            it is for; or a method or the data set is unknown.
+        UserError: a setting of the target or the grid is neither a protocol field nor one of the methods it is for; or
+            a method or the data set is unknown.
     """
     _require_known(grid, target, methods)
     columns: list[Column] = []
@@ -125,9 +125,9 @@ def _require_known(grid: Grid, target: Target, methods: Mapping[str, type[SSLMet
 
 
 def _transferred(columns: Sequence[Column], benchmark: Benchmark, option: str) -> list[Column]:
-    """The columns on another data set, as many of its shares as there were and as it has.
+    """The columns on another data set: as many shares as the grid had, at most as many as the data set has.
 
-    The title of a column without settings goes, for what it names is the data set or the share that it had.
+    The title of a column without settings is removed, since it names the previous data set or share.
     """
     shares = dict(zip(dict.fromkeys(column.labeled for column in columns), benchmark.labeled, strict=False))
     return [
@@ -146,8 +146,8 @@ def _transferred(columns: Sequence[Column], benchmark: Benchmark, option: str) -
 def places(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> list[list[Place | None]]:
     """Return a list per row with a place per column of an aimed grid; None where the row has no method for the data.
 
-    A row's and a column's own settings go before the target's, and each setting goes to the protocol or to the methods
-    that know it.
+    The settings of a row and a column override the target's. Each setting goes to the protocol or to the methods that
+    have it.
 
     Raises:
         UserError: a card or a setting is wrong.
@@ -183,7 +183,7 @@ def _place(
     methods: Mapping[str, type[SSLMethod]],
     protocols: Protocols,
 ) -> Place | None:
-    """The place of a row and column; `protocols` are those that were read before."""
+    """The place of a row and column; `protocols` are the protocols that were already read."""
     if row.method is None or benchmark.dimensions not in row.dimensions:
         return None
     method = methods[row.method]

@@ -40,7 +40,7 @@ class Wanted:
     _trainings: dict[int, list[dict[str, Any]]] = field(default_factory=dict, compare=False, repr=False)
 
     def matches(self, run: Run) -> bool:
-        """Whether a finished run is this cell's, on whatever device it ran."""
+        """Whether a finished run belongs to this cell. The run's device does not matter."""
         spec = run.spec
         return (
             run.status == "finished"
@@ -56,12 +56,12 @@ class Wanted:
 
     @property
     def measurement(self) -> Measurement:
-        """How its runs are to be scored."""
+        """The measurement that the cell's runs need."""
         return measurement_of(self.protocol, self.benchmark)
 
     @property
     def identity(self) -> str:
-        """Two with equal texts want the same runs, scored in the same way."""
+        """A text that is equal for two cells if they need the same runs with the same scoring."""
         protocol = self.protocol
         return str((
             self.benchmark.name, self.labeled, self.method, sorted(self.hyperparameters.items()),
@@ -70,14 +70,14 @@ class Wanted:
         ))  # fmt: skip
 
     def trainings(self, train_count: int) -> list[dict[str, Any]]:
-        """Return the fields that decide a training, as a run on so many images has them: on a CPU, and on a GPU."""
+        """Return the fields that decide the training of a run on this number of images: on a CPU, and on a GPU."""
         if train_count not in self._trainings:
             resolved = [self.protocol.resolved(self.benchmark, train_count, device) for device in ("cpu", "cuda")]
             self._trainings[train_count] = [training_fields(protocol) for protocol in resolved]
         return self._trainings[train_count]
 
     def _is_split(self, name: str, split: Split) -> bool:
-        """Whether a run's split is the one asked for; of one in a file the content counts, not the name."""
+        """Whether a run's split is the requested one. A split file is compared by content, not by name."""
         wanted = self.protocol.split_of(self.benchmark)
         same_rule = split.model_dump(exclude={"file"}) == self.benchmark.splits[wanted].model_dump(exclude={"file"})
         return same_rule and (split.file is not None or name == wanted)
@@ -91,26 +91,26 @@ class Wanted:
 
 @dataclass(frozen=True)
 class DataChoice:
-    """Beginnings of data fingerprints, and names of the data sets among whose data they choose."""
+    """Beginnings of data fingerprints, and the names of the data sets that they apply to."""
 
     beginnings: tuple[str, ...] = ()
     data_sets: frozenset[str] = frozenset()
 
     def includes(self, spec: RunSpec) -> bool:
-        """Whether a run is of chosen data, or of a data set where nothing was chosen."""
+        """Whether a run's data was chosen. True for a data set that no beginning applies to."""
         return spec.benchmark not in self.data_sets or spec.data_fingerprint.startswith(self.beginnings)
 
 
 def choose_data(beginnings: Sequence[str], specs: Iterable[RunSpec], to_come: Collection[str] = ()) -> DataChoice:
-    """Find the data sets that beginnings of data fingerprints are of.
+    """Find the data sets whose data fingerprints have these beginnings.
 
     Args:
-        beginnings: what `--data` says.
+        beginnings: the values of `--data`.
         specs: of the runs to choose among.
-        to_come: names of the data sets that data of no such run may be of; which one can be told where there is one.
+        to_come: names of the data sets that a beginning without a run may apply to; it applies if there is one name.
 
     Raises:
-        UserError: no run has such data, and it cannot be told which data set's it will be.
+        UserError: no run has such data, and `to_come` is not exactly one name.
     """
     there = sorted({(spec.data_fingerprint, spec.benchmark) for spec in specs})
     data_sets = set[str]()
@@ -127,14 +127,14 @@ def choose_data(beginnings: Sequence[str], specs: Iterable[RunSpec], to_come: Co
 
 
 def select(runs: Sequence[Run], cells: Sequence[Wanted | None]) -> list[list[Run]]:
-    """Return each cell's runs, one per seed, ordered by it; none for no cell.
+    """Return each cell's runs, one per seed, ordered by seed. No runs for an empty place.
 
     Runs that differ in `score_every` alone have the same training. Of these the first choice is a run with every point
     of the cell's curve, the second a run with all scores of the cell, the third a run that scored exactly as often as
     the cell asks for, the fourth the run that scored most often.
 
     Raises:
-        UserError: runs on one data set are of different data or precision, which must never stand in one table.
+        UserError: runs on one data set differ in data or precision. One table must not mix these.
     """
     shelf: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
@@ -173,13 +173,13 @@ def _one_per_seed(runs: Sequence[Run], cell: Wanted) -> list[Run]:
 
 @cache
 def _fingerprint(path: Path) -> str:
-    """A file's, read once however many runs are looked at."""
+    """The fingerprint of a file. Each file is read only once."""
     return file_fingerprint(path)
 
 
 @cache
 def _count(share: str, train_count: int) -> int | None:
-    """The number of labelled images that a share is; None where there are not as many, or none at all."""
+    """The number of labelled images in a share. None if the data set has fewer images, or the number is 0."""
     count = number_of(parse_share(share, "--labeled"), train_count)
     return count if 1 <= count <= train_count else None
 

@@ -26,12 +26,12 @@ COSTLY = (
     "iterations",
     "precision",
     "compile",
-)  # fields of a protocol that decide what an iteration, or how many of them, cost
+)  # protocol fields that decide the cost or the number of iterations
 
 
 @dataclass(frozen=True)
 class Lack:
-    """A run that a grid wants and the store does not have finished, or not scored in the way that is wanted."""
+    """A run that a grid needs, and that is not finished in the store or not scored as requested."""
 
     place: Place
     seed: int
@@ -44,9 +44,9 @@ def wanted_runs(
     methods: Mapping[str, type[SSLMethod]],
     runs: Sequence[Run] = (),
 ) -> dict[str, Place]:
-    """Return one place for each different cell of the grids: a run that several of them show is wanted once.
+    """Return one place for each distinct cell of the grids. A run that several grids show is needed once.
 
-    An upper line is wanted whole where the store has some run of it, for there it is shown.
+    If the store has any run of an upper line, all its runs are needed, since the line is then shown.
     """
     found: dict[str, Place] = {}
     for grid in grids:
@@ -61,9 +61,9 @@ def wanted_runs(
 
 
 def lacking(wanted: Mapping[str, Place], seeds: Sequence[int], runs: Sequence[Run]) -> list[Lack]:
-    """Return what is missing, all of the first seed first.
+    """Return the missing runs, those of the first seed first.
 
-    Where test scores on the way are asked for (`score_every`), a run without them, or with others, is missing.
+    If test scores during training are requested (`score_every`), a run without scores at these iterations is missing.
     """
     places = list(wanted.values())
     there = [
@@ -83,15 +83,15 @@ def lacking(wanted: Mapping[str, Place], seeds: Sequence[int], runs: Sequence[Ru
 
 
 def require_one_precision(wanted: Mapping[str, Place], specs: Sequence[RunSpec], runs: Sequence[Run]) -> None:
-    """Refuse to train what no table could show beside the runs of these cells that are there.
+    """Refuse to train runs that no table could show beside the existing runs of these cells.
 
     Args:
         wanted: one place for each cell.
         specs: the runs that are about to be trained.
-        runs: the store's.
+        runs: all runs of the store.
 
     Raises:
-        UserError: runs on the same data are there in another precision.
+        UserError: runs on the same data exist in another precision.
     """
     found = select(runs, [place.wanted for place in wanted.values()])
     there = {(run.spec.data_fingerprint, run.spec.protocol.precision) for own in found for run in own}
@@ -106,10 +106,10 @@ def require_one_precision(wanted: Mapping[str, Place], specs: Sequence[RunSpec],
 
 
 def require_chosen_data(choice: DataChoice, specs: Sequence[RunSpec]) -> None:
-    """Refuse to train on other data than was chosen.
+    """Refuse to train on data that was not chosen.
 
     Raises:
-        UserError: a data set's data below the data root is not what was chosen of it.
+        UserError: the data below the data root is not the data chosen for its data set.
     """
     for spec in specs:
         if not choice.includes(spec):
@@ -120,7 +120,7 @@ def require_chosen_data(choice: DataChoice, specs: Sequence[RunSpec]) -> None:
 
 
 def requests(lacks: Sequence[Lack]) -> list[Request]:
-    """Join what differs in its method alone into one request each, in the order given."""
+    """Join runs that differ only in their method into one request each, in the given order."""
     groups: dict[tuple[object, ...], list[Lack]] = {}
     for lack in lacks:
         place = lack.place
@@ -148,8 +148,8 @@ def requests(lacks: Sequence[Lack]) -> list[Request]:
 def estimated_seconds(lack: Lack, runs: Sequence[Run]) -> float | None:
     """Estimate how long a missing run takes, from the times of finished runs. None if no similar run is finished.
 
-    That of the same cell with other seeds, else of its method on that data under the same protocol, else under one that
-    costs as much: of the same network, sides, batches, length and precision.
+    Similar runs are those of the same cell with other seeds, else of its method on that data under the same protocol,
+    else under a protocol of equal cost: the same network, sides, batches, length and precision.
     """
     place = lack.place
     finished = [

@@ -1,4 +1,4 @@
-"""The console that progress and tables are shown on."""
+"""The console for progress and tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from rich.console import Console
 
 
 def make_console(*, quiet: bool = False) -> Console:
-    """The terminal or the notebook, or 160 columns where the output goes elsewhere; a quiet one prints nothing."""
+    """Return a console for the terminal or notebook; other output has 160 columns. A quiet console prints nothing."""
     if quiet:
         return Console(quiet=True, force_terminal=False)
     console = Console()

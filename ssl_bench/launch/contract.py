@@ -1,4 +1,4 @@
-"""The contract of a launcher: it brings planned runs to their end, in this process, in others or on a cluster."""
+"""The contract of a launcher: it trains and scores runs, in this process, in other processes or on a cluster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LaunchOptions:
-    """Options of a command that trains, as given; a launcher reads those that it takes.
+    """Options of a command that trains, as given. A launcher reads the options that it takes.
 
     `console` shows progress. Messages go to the logger "ssl_bench".
     """
@@ -44,7 +44,7 @@ class PlannedRun:
 
 
 class Launcher(ABC):
-    """Brings planned runs to their end.
+    """Trains and scores planned runs.
 
     Attributes:
         device: kind of device that runs are planned for, which decides their precision.
@@ -118,7 +118,7 @@ def register_launcher(name: str, takes: Collection[str] = ()) -> Callable[[Launc
 
     Args:
         name: of the launcher.
-        takes: options that it takes, of `jobs`, `minutes` and `slurm`. Giving another one is an error of the user.
+        takes: options that it takes, of `jobs`, `minutes` and `slurm`. Giving another option is a user's error.
 
     Raises:
         UserError: the name is taken, or there is no such option.

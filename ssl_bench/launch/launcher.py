@@ -29,7 +29,7 @@ def choose_launcher(name: str, options: LaunchOptions) -> Launcher:
     """Return the launcher of this name, or that of a user's `.py` file.
 
     Raises:
-        UserError: there is none, it does not take one of the options, or the options do not go together.
+        UserError: no launcher has this name, it does not take one of the options, or the options conflict.
     """
     load_launchers()
     known = _from_file(Path(name)) if name.endswith(".py") else name
@@ -43,9 +43,9 @@ def choose_launcher(name: str, options: LaunchOptions) -> Launcher:
 
 
 def queued(results_root: Path) -> dict[str, str]:
-    """Return the runs that wait or run elsewhere by any launcher: their state by hash.
+    """Return the runs that wait or run elsewhere under any launcher: their state by hash.
 
-    A queue that cannot be read is logged, and hides nothing of the store.
+    A queue that cannot be read is logged and skipped; the store's runs are still listed.
     """
     load_launchers()
     found = dict[str, str]()
@@ -58,12 +58,12 @@ def queued(results_root: Path) -> dict[str, str]:
 
 
 def train(planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launcher, place: Sequence[str]) -> Outcome:
-    """Train the planned runs, and log where they will end early.
+    """Train the planned runs. Log notes on them first, and a stop at the time limit afterwards.
 
     Args:
-        planned: runs, each with the request that it is of.
-        store: where they go.
-        launcher: where they are trained.
+        planned: runs, each with its request.
+        store: the store that the runs are written to.
+        launcher: trains the runs.
         place: path options of the commands that train them elsewhere.
 
     Raises:
@@ -86,7 +86,7 @@ def train(planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launch
 
 
 def _trained_again(jobs: Sequence[Job], store: Store) -> list[str]:
-    """Say which finished runs are trained again for curves that only a training can give."""
+    """Describe the finished runs that must be trained again, since only training gives the requested curves."""
     again = sum(store.lacks_curves(job.spec) for job in jobs)
     if not again:
         return []

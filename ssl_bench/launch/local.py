@@ -13,12 +13,12 @@ from ssl_bench.launch.task import Outcome
 if TYPE_CHECKING:
     from ssl_bench.store import Store
 
-# What trains is imported where it is used: `status` imports every launcher to ask for its queue.
+# Training code is imported where it is used: `status` imports every launcher to read its queue.
 
 
 @register_launcher("local", takes=("jobs", "minutes"))
 class Local(Launcher):
-    """Trains on this machine, for at most `minutes` from now: in this process where it has one slot.
+    """Trains on this machine, for at most `minutes` from now: in this process if it has one slot.
 
     Raises:
         UserError: a device cannot be used, or devices are of several kinds.
@@ -55,7 +55,7 @@ class Local(Launcher):
 
 
 def _devices(text: str, jobs: int | None) -> list[str]:
-    """Devices by name; `auto` is one, or every GPU where several runs are wanted."""
+    """Devices by name. `auto` is one device, or every GPU if several runs at a time are requested."""
     import torch
 
     from ssl_bench.training.device import choose_device

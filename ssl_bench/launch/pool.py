@@ -16,7 +16,7 @@ from ssl_bench.launch.task import Outcome, Task
 from ssl_bench.store import Store
 from ssl_bench.training.stop import TIME_IS_UP, StopSignal
 
-TICK = 0.3  # seconds between two looks at the processes
+TICK = 0.3  # seconds between two polls of the processes
 
 
 class PoolConsole(Protocol):

@@ -24,7 +24,7 @@ from ssl_bench.store import Store
 
 log = logging.getLogger("ssl_bench")
 
-FOLDER = "slurm"  # of the results root: what was submitted, and submitit's own files
+FOLDER = "slurm"  # in the results root: records of submitted jobs, and submitit's files
 DAY = 24 * 60  # minutes that a job gets unless --slurm time=... says otherwise
 ENDLESS = 100_000  # times that a job may reach its time limit and be queued again
 _UNITS = {"m": 1, "h": 60, "d": 24 * 60}
@@ -59,11 +59,11 @@ class Slurm(Launcher):
     """Submits array jobs; `jobs` bounds how many of one run at a time, and is the number of workers of a sweep.
 
     Raises:
-        UserError: an option of `--slurm` is not known, or the device is none that a node has.
+        UserError: an option of `--slurm` is not known, or the device name is not valid on a node.
     """
 
     def __init__(self, options: LaunchOptions) -> None:
-        import torch  # here, since the process on the node that starts a task needs none
+        import torch  # here, since the process that starts a task on a node does not need torch
 
         self.options, self.at_once = parse_options(options.slurm or ""), options.jobs
         name = options.device if options.device != "auto" else ("cuda" if wants_gpu(self.options) else "cpu")
@@ -90,11 +90,11 @@ class Slurm(Launcher):
 
     @classmethod
     def queue(cls, results_root: Path) -> dict[str, str]:
-        """Return Slurm's state of every run that waits or runs there, by hash."""
+        """Return Slurm's state of every pending or running run, by hash."""
         return {submission.name: submission.state.lower() for submission in queue(results_root)}
 
     def submit_workers(self, sweep: str, folder: Path, words: Sequence[str], results_root: Path) -> None:
-        """Submit workers, as many as `jobs`, less those that are in the queue already."""
+        """Submit `jobs` workers, less those that are in the queue already."""
         tasks = [
             Task(f"{sweep}, worker {number}", tuple(words), folder / f"worker-{number}.log")
             for number in range(self.at_once or 1)
@@ -112,7 +112,7 @@ def parse_options(text: str) -> dict[str, Any]:
     """Read `partition=gpu,gpus=1,time=4h` as submitit's parameters.
 
     Raises:
-        UserError: a word is no KEY=VALUE, or its key or value cannot be meant.
+        UserError: a word is not KEY=VALUE, or its key or value is not valid.
     """
     options: dict[str, Any] = {}
     for word in filter(None, (part.strip() for part in text.split(","))):
@@ -148,9 +148,9 @@ class Command:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
-        """Run the task to its end; returns its exit code, and fails where that is not 0."""
+        """Run the task to its end; returns its exit code, and raises RuntimeError if that is not 0."""
         self._process = self.task.start(self.device)
-        before = signal.signal(signal.SIGTERM, self._stop)  # scancel: a checkpoint, then the end
+        before = signal.signal(signal.SIGTERM, self._stop)  # scancel: write a checkpoint, then exit
         code = self._process.wait()
         signal.signal(signal.SIGTERM, before)
         if code:
@@ -166,7 +166,7 @@ class Command:
 
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)
-            with suppress(ChildProcessError):  # it has ended, and `__call__` knows
+            with suppress(ChildProcessError):  # the process has ended, and `__call__` has seen that
                 os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         return DelayedSubmission(Command(self.task, self.device))
 
@@ -182,9 +182,9 @@ def submit(tasks: Sequence[Task], device: str, options: dict[str, Any], at_once:
     """Submit tasks as one array job; returns its id.
 
     Args:
-        tasks: a task of the array each.
+        tasks: one per job of the array.
         device: for `--device` on the nodes.
-        options: of `parse_options`.
+        options: the result of `parse_options`.
         at_once: how many may run at a time; None leaves that to the cluster.
         results_root: on a disk that the nodes share.
 
@@ -218,7 +218,7 @@ def _tidy(folder: Path) -> None:
     for pattern in ("*.pkl", ".submission_file_*.sh"):
         for remains in folder.glob(pattern):
             remains.unlink()
-    with suppress(OSError):  # not empty: earlier jobs are there
+    with suppress(OSError):  # not empty: it has files of earlier jobs
         folder.rmdir()
         folder.parent.rmdir()
 

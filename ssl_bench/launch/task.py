@@ -52,12 +52,12 @@ class Task:
 
     def program(self, device: str) -> list[str]:
         """Arguments of the process that does the work on a device."""
-        # -P: this package, and none that lies in the folder
+        # -P: import this package, not one in the working directory
         return [sys.executable, "-P", "-m", "ssl_bench", *self.words, "--device", device]
 
     @property
     def environment(self) -> dict[str, str]:
-        """Environment of that process: that of this one, and the command for the provenance."""
+        """Environment of that process: this process's environment, and the command for the provenance."""
         return {**os.environ, COMMAND: self.command}
 
     def start(self, device: str, threads: int | None = None) -> subprocess.Popen[bytes]:
@@ -88,7 +88,7 @@ class Task:
             raise UserError(f"{self.log}: cannot be written: {error.strerror}") from None
 
     def is_done(self, store: Store) -> bool:
-        """Whether the run is finished and has the scores that are wanted."""
+        """Whether the run is finished and has the requested scores."""
         assert self.spec is not None
         folder = store.folder(self.spec)
         return folder.is_finished and (self.measurement is None or folder.is_scored(self.measurement))
@@ -122,7 +122,7 @@ def run_task(request: Request, job: Job, place: Sequence[str], store: Store) -> 
     """
     known = (
         protocol_keys() | job.method.hyperparameters.model_fields.keys()
-    )  # others are of the request's other methods
+    )  # other settings belong to the request's other methods
     words = run_words(
         (job.spec.method,), request.benchmark.option, request.labeled, request.protocol, (job.spec.seed,),
         {key: value for key, value in request.settings.items() if key in known},

@@ -65,7 +65,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Update:
-    """One optimiser step's loss: each term with its name and weight, the latter already lambda's where it applies.
+    """One optimiser step's loss: each term with its name and weight. The weight includes lambda where it applies.
 
     `branches` are the logits (B, K, *spatial) of the two branches on the unlabelled images, whose disagreement and
     entropy Figure 1 plots; they are read without gradient.
@@ -84,7 +84,7 @@ class Hyperparameters(Card):
     """A method's own typed hyperparameters; subclass it with pydantic fields (name, type, default, description)."""
 
     def resolved(self, dimensions: int) -> Self:  # noqa: ARG002
-        """Return them with every `auto` replaced by what a run on 2D or 3D data takes; none has any by default."""
+        """Return them with every `auto` replaced by the value for 2D or 3D data. By default no field is `auto`."""
         return self
 
 
@@ -103,7 +103,7 @@ class CutMixHyperparameters(Hyperparameters):
 
 
 class Snapshot(NamedTuple):
-    """How a method that mixes images by their uncertainty sees a batch of images (Figure 5)."""
+    """The uncertainty and the mix of a batch of images, of a method that mixes by uncertainty (Figure 5)."""
 
     uncertainty: Tensor  # (B, *spatial), entropy in nats
     mixed: Tensor  # (B, C, *spatial), the images after the mix
@@ -145,10 +145,10 @@ class SSLMethod(nn.Module):
 
     @classmethod
     def check(cls, hyper: Any, protocol: Protocol) -> None:
-        """Raise UserError where hyperparameters and protocol do not fit each other; nothing to check by default."""
+        """Raise UserError where hyperparameters and protocol do not fit each other; by default there is no check."""
 
     def new_students(self) -> tuple[nn.Module, nn.Module]:
-        """Build two students, the second with the first one's weights where the protocol says `student_init = same`."""
+        """Build two students. With the protocol's `student_init = same`, the second has the first student's weights."""
         first, second = self._build_network(), self._build_network()
         if self.protocol.student_init == "same":
             second.load_state_dict(first.state_dict())
@@ -159,7 +159,7 @@ class SSLMethod(nn.Module):
         return self._build_network()
 
     def new_teacher(self, *students: nn.Module) -> ExponentialMovingAverage:
-        """Build the teacher that the protocol describes, to follow `students`."""
+        """Build the protocol's teacher, which follows `students`."""
         protocol, network = self.protocol, self._build_network()
         if protocol.teacher_start == "student1":
             network.load_state_dict(students[0].state_dict())
@@ -192,9 +192,9 @@ class SSLMethod(nn.Module):
         """Run after each optimiser step; teachers take their moving average here."""
 
     def snapshot(self, images: Tensor) -> Snapshot | None:  # noqa: ARG002
-        """Return how the method sees (B, C, *spatial), for Figure 5; None for one that mixes nothing by uncertainty.
+        """Return the snapshot of images (B, C, *spatial) for Figure 5; None if the method does not mix by uncertainty.
 
-        Called now and then in evaluation mode without gradient, and of no effect on training.
+        Called at intervals, in evaluation mode and without gradient. It has no effect on training.
         """
         return None
 
@@ -205,7 +205,7 @@ class SSLMethod(nn.Module):
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """Every network of the run by name; all are scored. Override it where a child is no network of its own."""
+        """Every network of the run by name; all are scored. Override this if a child module is not a network."""
         return dict(self.named_children())
 
     @property

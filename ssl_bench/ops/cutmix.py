@@ -57,7 +57,7 @@ def cutmix(like: Tensor, *, boxes: int, low: float, high: float) -> BoxMix:
         high: largest s, at most 1.
 
     Returns:
-        The mix, for images and labels.
+        The mix, to be applied to both images and labels.
 
     """
     batch, _, *sides = like.shape

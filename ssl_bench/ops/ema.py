@@ -18,7 +18,7 @@ class ExponentialMovingAverage(nn.Module):
         source: w_m, one weight per student, summing to 1.
         average_buffers: average the floating-point buffers (batch norm's running statistics) like the parameters and
             copy the integer ones from student 1; otherwise buffers stay the network's own.
-        always_eval: stay in evaluation mode whatever `train` is told.
+        always_eval: stay in evaluation mode; `train` has no effect.
 
     """
 
@@ -50,7 +50,7 @@ class ExponentialMovingAverage(nn.Module):
 
     @torch.no_grad()
     def follow(self, *students: nn.Module, iteration: int) -> None:
-        """Move towards the students; `iteration` is 0-based. Each tensor is read before any student changes again."""
+        """Update from the students; `iteration` is 0-based. Each tensor is read before any student changes again."""
         alpha = min(1 - 1 / (iteration + 1), self.decay) if self.warmup else self.decay
         _average(list(self.network.parameters()), [list(s.parameters()) for s in students], self.source, alpha)
         if not self.average_buffers:

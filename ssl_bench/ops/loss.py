@@ -30,7 +30,7 @@ def dice_loss(logits: Tensor, labels: Tensor, smooth: float) -> Tensor:
 def hard_labels(logits: Tensor) -> Tensor:
     """The largest class of logits or probabilities (B, K, *spatial), the first of equal ones: (B, *spatial) int64.
 
-    What argmax gives, 17 times faster on the CPU where the classes do not lie side by side in memory. No gradient.
+    Equal to argmax; 17 times faster on the CPU if the classes are not contiguous in memory. No gradient.
     """
     return logits.detach().max(1).indices
 

@@ -1,8 +1,8 @@
 """Perturbations of feature maps, as cross-consistency training makes them, and the switch of a network's dropout.
 
-A feature map is (B, C, *sides) in 2D or 3D, and every sample is perturbed by draws of its own. The few numbers that
-place a box or a threshold come from torch's generator on the CPU; noise as large as a feature map is drawn where the
-map lies, as dropout is, since drawing it on the CPU and copying it would take longer than the network.
+A feature map is (B, C, *sides) in 2D or 3D, and every sample has its own random draws. The few numbers that
+place a box or a threshold come from torch's generator on the CPU; noise as large as a feature map is drawn on
+the map's device, as dropout is, since drawing it on the CPU and copying it would take longer than the network.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def adversarial_noise(
 
 @contextmanager
 def dropout_switched(network: nn.Module, *, on: bool) -> Iterator[None]:
-    """Have a network's dropout modules drop, or not, whatever its mode; afterwards they are as they were."""
+    """Switch a network's dropout modules on or off in any mode of the network; restore them afterwards."""
     before = [(module, module.training) for module in network.modules() if isinstance(module, _DropoutNd)]
     try:
         for module, _ in before:

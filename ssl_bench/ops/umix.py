@@ -62,7 +62,7 @@ def umix(
         order: see above.
 
     Returns:
-        The rearrangement, for images and labels.
+        The rearrangement, to be applied to both images and labels.
 
     """
     regions1, regions2 = _region_means(uncertainty1, r), _region_means(uncertainty2, r)

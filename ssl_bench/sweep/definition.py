@@ -27,8 +27,8 @@ ORACLE = "ORACLE: this sweep looks at the test set; what it finds best says noth
 class Sweep:
     """The definition of a sweep. Two commands with equal definitions work on the same study.
 
-    `objective` is what trials are compared by: the validation images' score, the test set's, or nothing, where a grid
-    only trains what a table lays out. `first_run` is the hash of the first run that was planned: other data, weights,
+    `objective` is the score that trials are compared by: the validation images', the test set's, or none if a grid
+    only trains the runs of a table. `first_run` is the hash of the first run that was planned: other data, weights,
     precision or version of the method make another sweep.
     """
 
@@ -48,7 +48,7 @@ class Sweep:
 
     @property
     def definition(self) -> str:
-        """All of it as canonical JSON."""
+        """All fields as canonical JSON."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @property

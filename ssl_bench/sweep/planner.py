@@ -23,7 +23,7 @@ from ssl_bench.sweep.worker import Plan
 from ssl_bench.training.job import Job
 from ssl_bench.training.plan import plan_runs
 
-POINTS = 10  # of a validation curve, where a pruner needs one and the protocol has none
+POINTS = 10  # of a validation curve that a pruner needs and the protocol does not have
 
 
 @dataclass
@@ -74,10 +74,10 @@ def settle_sweep(
     metric: str | None,
     pruner: Pruner,
 ) -> Sweep:
-    """Define a sweep, filling in what the user left open; every value at its ends is planned once.
+    """Define a sweep with defaults for missing options. A grid's trials or a search's extremes are planned as a check.
 
     Raises:
-        UserError: anything that could not be run or would mean nothing, found before any training.
+        UserError: the sweep cannot run or has no meaning. This is found before any training.
     """
     parameters = parse_parameters(texts)
     _require_known(planner.method, parameters, settings)

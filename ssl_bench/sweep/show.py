@@ -34,7 +34,7 @@ def sweep_table(study: optuna.Study, runs: Mapping[str, Run]) -> Table:
 
     Args:
         study: made by `ssl-bench sweep`.
-        runs: the store's, by hash.
+        runs: the store's runs, by hash.
 
     """
     sweep = load_sweep(study)
@@ -68,7 +68,7 @@ def plot(study: optuna.Study, folder: Path) -> list[Path]:
     """Write Optuna's plots of a sweep as PNG and SVG.
 
     Raises:
-        UserError: the sweep compares nothing, too little of it has finished, or the folder cannot be written.
+        UserError: the sweep has no objective, too few trials have finished, or the folder cannot be written.
     """
     from optuna.visualization import matplotlib as plots
 
@@ -114,7 +114,7 @@ def plot(study: optuna.Study, folder: Path) -> list[Path]:
 
 
 def _figure(drawn: Any) -> Figure:
-    """The figure of one axis, or of the first of several."""
+    """The figure of an axis, or of the first of several axes."""
     while not hasattr(drawn, "figure"):
         drawn = drawn[0]
     figure: Figure = drawn.figure

@@ -90,7 +90,7 @@ def parse_parameters(texts: Sequence[str]) -> tuple[Parameter, ...]:
     """Read `--param` options.
 
     Raises:
-        UserError: there is none, one is named twice, or one cannot be read.
+        UserError: there is no parameter, a parameter is named twice, or a parameter cannot be read.
     """
     if not texts:
         raise UserError("--param: expected at least one NAME=VALUES, such as k=1..5 or r=4,8,16")
@@ -123,7 +123,7 @@ def combinations(parameters: Sequence[Parameter]) -> list[dict[str, Value]]:
 
 
 def extremes(parameters: Sequence[Parameter]) -> list[dict[str, Value]]:
-    """Combinations that show every value of a choice and both ends of a range, to find a wrong one before training."""
+    """Combinations with every value of a choice and both ends of a range, to find wrong values before training."""
     ends = [
         (parameter.name, parameter.values if isinstance(parameter, Choices) else (parameter.low, parameter.high))
         for parameter in parameters

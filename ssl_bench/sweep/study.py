@@ -26,7 +26,7 @@ FOLDER, DATABASE = "sweeps", "studies.db"  # of the results root
 DEFINITION = "ssl-bench"  # the study's attribute that holds its definition
 
 
-RETRIES = "retries"  # a trial's attribute: the number of the failed one that it tries again
+RETRIES = "retries"  # a trial's attribute: the number of the failed trial that it repeats
 
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -36,15 +36,15 @@ warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning
 
 
 def open_storage(url: str | None, results_root: Path) -> optuna.storages.BaseStorage:
-    """Open the place where studies are kept.
+    """Open the storage of studies.
 
     Args:
         url: None: an SQLite file in the results root; `journal:FILE`: a journal, for a disk that machines share; else
-            what Optuna takes (`postgresql://...`).
+            a URL that Optuna takes (`postgresql://...`).
         results_root: as above.
 
     Raises:
-        UserError: it cannot be opened.
+        UserError: the storage cannot be opened.
     """
     folder = results_root / FOLDER
     try:
@@ -64,7 +64,7 @@ def open_storage(url: str | None, results_root: Path) -> optuna.storages.BaseSto
     except Exception as error:  # of any driver that the URL names
         raise UserError(f"--storage: cannot be opened: {first_line(error)}") from None
     finally:
-        lock.release()  # two workers that make the same tables at once stumble over each other
+        lock.release()  # two workers that create the same tables at once can fail
 
 
 class Study:
@@ -98,12 +98,12 @@ class Study:
                 self.study.enqueue_trial(parameters_of(trial), user_attrs={RETRIES: trial.number})
 
     def take(self, most: int | None) -> tuple[Trial, FileLock] | None:
-        """Take a trial for this worker, with the lock that holds it: one that a dead worker left, else a new one.
+        """Take a trial for this worker, with its lock: a trial that a dead worker left, else a new trial.
 
-        None where nothing is left that nobody else is at.
+        None if every trial is finished or held by another worker.
 
         Args:
-            most: trials that the sweep may have; None for a grid, which has its own number.
+            most: trials that the sweep may have; None for a grid, whose number is fixed.
 
         """
         with self._alone():
@@ -117,7 +117,7 @@ class Study:
             self.study.sampler = _sampler(self.sweep, derive_seed(self.name, len(trials)) % 2**32)
             trial = self.study.ask()
             lock = self._lock(trial.number)
-            assert lock is not None  # nobody else knows of it
+            assert lock is not None  # no other worker knows this trial
             return trial, lock
 
     @contextmanager
@@ -135,10 +135,10 @@ class Study:
 
 
 def find_study(name: str | None, url: str | None, results_root: Path) -> optuna.Study:
-    """Open a sweep's study to look at it; the only one where no name is given.
+    """Open a sweep's study for reading. Without a name, open the only study.
 
     Raises:
-        UserError: there is none of that name, or several to choose from.
+        UserError: no study has that name, or no name is given and there are several studies.
     """
     if url is None and not (results_root / FOLDER / DATABASE).exists():
         raise UserError(f"--results-root: {results_root} has no sweeps yet (or they are elsewhere: --storage)")
@@ -156,7 +156,7 @@ def load_sweep(study: optuna.Study) -> dict[str, Any]:
     """Return a study's definition.
 
     Raises:
-        UserError: it is no sweep of this package.
+        UserError: the study is not a sweep of this package.
     """
     text = study.user_attrs.get(DEFINITION)
     if text is None:

@@ -1,4 +1,4 @@
-"""A worker of a sweep: takes trials, trains their runs in processes of their own, and tells Optuna how they went."""
+"""A worker of a sweep: takes trials, trains their runs in separate processes, and reports the results to Optuna."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Plan = Callable[[dict[str, Any]], list[Task]]  # a trial's parameters -> its run
 
 @dataclass
 class _Active:
-    """A trial at work with its runs in order. The runs before `at` are finished."""
+    """An active trial: its runs in order. The runs before `at` are finished."""
 
     trial: Trial
     lock: FileLock
@@ -47,16 +47,16 @@ def work(
     """Work on a study until every trial is finished or held by another worker.
 
     Args:
-        study: the sweep's.
+        study: the sweep's study.
         most: trials that the sweep may have; None for a grid.
         plan: gives a trial's runs.
-        store: where they are.
-        slots: a device per trial at a time.
+        store: holds the runs.
+        slots: devices, one per concurrent trial.
         console: shows the runs.
 
     Raises:
-        InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint, and every trial is left to be taken again.
-        UserError: the study's storage cannot be reached any more; runs and trials are left as above.
+        InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint, and every trial can be taken again.
+        UserError: the study's storage cannot be reached any more; checkpoints and trials as above.
     """
     worker = _Worker(study, store, Pool(slots), console, Outcome())
     with StopSignal() as stop, worker.pool:
@@ -93,7 +93,7 @@ class _Worker:
         parameters = {parameter.name: parameter.suggest(trial) for parameter in self.study.sweep.parameters}
         try:
             active.tasks = plan(parameters)
-        except UserError as error:  # values between the ends that were tried beforehand
+        except UserError as error:  # values between the ends of a range; the ends were checked before
             self.outcome.failures.append(f"trial {trial.number} ({parameters}): {error}")
             self.outcome.user_error = True
             self._fail(active, str(error))
@@ -105,7 +105,7 @@ class _Worker:
         self.advance(active)
 
     def advance(self, active: _Active) -> None:
-        """Start a trial's next run that is not finished, or tell Optuna the result."""
+        """Start a trial's next run that is not finished, or report the result to Optuna."""
         while active.at < len(active.tasks):
             if not active.task.is_done(self.store):
                 self.active[active.task] = active
@@ -182,9 +182,9 @@ class _Worker:
 
 
 def objective(study: Study, run: Run | None, measurement: Measurement | None) -> float | None:
-    """Return a finished run's validation score or test score; 0 where nothing is compared.
+    """Return a finished run's validation score or test score; 0 if the sweep has no objective.
 
-    None where a case has no value: without its hardest cases a run would look better than one that predicts there.
+    None if a case has no value: a mean without the hardest cases would favour runs that fail on them.
     """
     sweep = study.sweep
     if sweep.objective == "none":
