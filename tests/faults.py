@@ -25,7 +25,7 @@ from workplace import Workplace, contents, wait_for
 
 from ssl_bench.store import Store
 
-METHOD, SETTINGS = "ucmt", ("iterations=36", "log_every=7", "score_every=6")
+METHOD, SETTINGS = "ucmt", ("iterations=24", "log_every=7", "score_every=6")
 Fault = Callable[[Workplace, int], int]  # a fresh place and how often; returns how many were survived
 
 

@@ -29,6 +29,7 @@ from ssl_bench.training.plan import plan_runs
 ARTEFACTS = ("cases-*.csv", "curves.csv", "examples.npz", "weights.safetensors")
 FILES = {"run.json", "splits.json", "cases-61f57244.csv", *ARTEFACTS[1:], ".lock"}
 CPU = torch.device("cpu")
+UNDISTURBED: dict[tuple[tuple[str, ...], tuple[str, ...]], list[list[bytes]]] = {}  # by methods and settings
 SLOW = 120.0  # seconds for which a process is held at a point, longer than any test waits
 
 # Processes of the command line are forked from a server that has imported torch: a tenth of a second each, not seven.
@@ -152,10 +153,12 @@ class Workplace:
             process.join()
 
     def undisturbed(self, *methods: str, settings: tuple[str, ...] = ()) -> list[list[bytes]]:
-        """The bytes of the same runs, trained in this process without a stop."""
-        jobs, store = self.jobs(*methods, settings=settings), Store(self.folder / "undisturbed")
-        assert not run_all(jobs, store, CPU, Silent()).failures
-        return [contents(store.folder(job.spec).path) for job in jobs]
+        """The bytes of the same runs, trained in this process without a stop; once for all places."""
+        if (methods, settings) not in UNDISTURBED:
+            jobs, store = self.jobs(*methods, settings=settings), Store(self.folder / "undisturbed")
+            assert not run_all(jobs, store, CPU, Silent()).failures
+            UNDISTURBED[methods, settings] = [contents(store.folder(job.spec).path) for job in jobs]
+        return UNDISTURBED[methods, settings]
 
     def runs(self, *methods: str, settings: tuple[str, ...] = ()) -> list[Run]:
         found = [Store(self.results).find(job.spec) for job in self.jobs(*methods, settings=settings)]

@@ -13,7 +13,7 @@ from typing import Any
 
 import optuna
 import pytest
-from conftest import Call, CommandLine
+from conftest import Call
 from optuna.trial import TrialState
 
 from ssl_bench.errors import UserError
@@ -263,43 +263,44 @@ def test_a_sweep_is_found_by_name_or_alone(tmp_path: Path) -> None:
 DEMO = ["sweep", "--dataset", "demo", "--protocol", "tiny", "--iterations", "4"]
 
 
-def test_a_grid_from_the_command_to_the_papers_table(cli: CommandLine, tmp_path: Path) -> None:
-    done = cli(*DEMO, "--method", "ucmt", "--param", "k=1..2", "--param", "r=4,8", "--jobs", "2")
-    assert done.returncode == 0, done.stderr
+def test_a_grid_from_the_command_to_the_papers_table(call: Call, tmp_path: Path) -> None:
+    words = ["--method", "ucmt", "--param", "k=1", "--param", "r=4,8"]
+    code, out, err = call(*DEMO, *words, "--jobs", "2")
+    assert code == 0, err
     entries = Store(tmp_path / "results").entries()
-    assert [entry.status for entry in entries] == ["finished"] * 4
-    assert "Nothing is chosen" in done.stdout
-    table = cli("report", "--table", "5", "--dataset", "demo", "--protocol", "tiny", "--iterations", "4",
-                "--format", "csv")  # fmt: skip
-    cells = [row[1:6] for row in csv.reader(table.stdout.splitlines()) if row[0].startswith("UCMT")]
+    assert [entry.status for entry in entries] == ["finished"] * 2
+    assert "Nothing is chosen" in out
+    _, table, _ = call("report", "--table", "5", "--dataset", "demo", "--protocol", "tiny", "--iterations", "4",
+                       "--format", "csv")  # fmt: skip
+    cells = [row[1:6] for row in csv.reader(table.splitlines()) if row[0].startswith("UCMT")]
     assert [[cell != "no run" for cell in row] for row in cells] == [
-        [False] * 5, [True, True, False, False, False], [True, True, False, False, False],
+        [False] * 5, [True, *[False] * 4], [True, *[False] * 4],
     ]  # fmt: skip
     damaged = tmp_path / "results/runs/demo/mt/0123456789abcdef/run.json"
     damaged.parent.mkdir(parents=True)
     damaged.write_text("{")
-    again = cli(*DEMO, "--method", "ucmt", "--param", "k=1..2", "--param", "r=4,8")
-    assert again.returncode == 0
-    assert f"{damaged.relative_to(tmp_path)}: not a run's description" in again.stderr
-    assert "finished (" not in again.stdout  # nothing is trained twice
-    assert len(Store(tmp_path / "results").entries([])) == 4
+    code, out, err = call(*DEMO, *words)
+    assert code == 0
+    assert f"{damaged.relative_to(tmp_path)}: not a run's description" in err
+    assert "finished (" not in out  # nothing is trained twice
+    assert len(Store(tmp_path / "results").entries([])) == 2
 
 
-def test_a_search_sets_images_apart_and_prunes(cli: CommandLine, tmp_path: Path) -> None:
+def test_a_search_sets_images_apart_and_prunes(call: Call, tmp_path: Path) -> None:
     words = ["--method", "mt", "--labeled", "30", "--param", "lambda_max=0.01..1:log", "--sampler", "tpe", "--trials",
              "2", "--pruner", "median"]  # fmt: skip
-    done = cli(*DEMO, *words)
-    assert done.returncode == 0, done.stderr
-    assert "set apart for validation" in done.stderr
+    code, _, err = call(*DEMO, *words)
+    assert code == 0, err
+    assert "set apart for validation" in err
     runs = Store(tmp_path / "results").runs()
     assert len(runs) == 2
     for run in runs:
         assert run.spec.protocol.validation == "labeled"
         assert run.spec.protocol.validate_every == 1
         assert len(json.loads((run.path / "splits.json").read_text())["validation"]) == 6
-    shown = cli("sweep", "show")
-    assert shown.returncode == 0
-    assert "Compared on 6 validation cases." in shown.stdout
+    code, out, _ = call("sweep", "show")
+    assert code == 0
+    assert "Compared on 6 validation cases." in out
 
 
 UCMT = ["--method", "ucmt", "--dataset", "demo", "--param", "k=1..2"]

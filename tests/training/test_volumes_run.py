@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from conftest import CommandLine
+from conftest import Call
 from medpy.metric import binary as medpy
 from PIL import Image
 from safetensors.torch import load_file
@@ -222,23 +222,25 @@ def test_volumes_without_a_mask_are_unlabelled_images(organs: Path) -> None:
 # ------------------------------------------------------------------------------- a data set that nobody has seen yet
 
 
-def test_volumes_of_three_classes_go_from_init_to_predict(organs: Path, cli: CommandLine, tmp_path: Path) -> None:
+def test_volumes_of_three_classes_go_from_init_to_predict(organs: Path, call: Call, tmp_path: Path) -> None:
     card = ("--data-root", organs)
-    assert cli("data", "init", organs, "--output", "mine.toml").returncode == 0
-    assert cli("data", "check", "mine.toml", *card).returncode == 0
-    done = cli("run", "--methods", "mt", "--dataset", "mine.toml", *card, "--protocol", "tiny", "--labeled", "3")
-    assert done.returncode == 0, done.stderr
-    assert "class2" in done.stdout
+    assert call("data", "init", organs, "--output", "mine.toml")[0] == 0
+    assert call("data", "check", "mine.toml", *card)[0] == 0
+    code, out, err = call(
+        "run", "--methods", "mt", "--dataset", "mine.toml", *card, "--protocol", "tiny", "--labeled", "3"
+    )
+    assert code == 0, err
+    assert "class2" in out
     (run,) = (tmp_path / "results" / "runs" / "mine" / "mt").iterdir()
-    done = cli("predict", run.name[:8], organs / "images", "--output", "masks", "--uncertainty")
-    assert done.returncode == 0, done.stderr
+    code, _, err = call("predict", run.name[:8], organs / "images", "--output", "masks", "--uncertainty")
+    assert code == 0, err
     assert len(list((tmp_path / "masks").iterdir())) == 18
     mask = nib.load(tmp_path / "masks" / "c8.nii.gz")
     assert mask.shape == organ_case(8)[0].shape
     assert set(np.unique(np.asarray(mask.dataobj))) <= {0, 1, 2}
 
 
-def test_pictures_of_two_classes_go_from_init_to_predict(cli: CommandLine, tmp_path: Path) -> None:
+def test_pictures_of_two_classes_go_from_init_to_predict(call: Call, tmp_path: Path) -> None:
     for number in range(10):
         rng = np.random.default_rng(number)
         mask = np.zeros((40, 50), np.uint8)
@@ -248,12 +250,14 @@ def test_pictures_of_two_classes_go_from_init_to_predict(cli: CommandLine, tmp_p
             (tmp_path / "own" / folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(tmp_path / "own" / folder / f"p{number}.png")
     card = ("--data-root", tmp_path / "own")
-    assert cli("data", "init", tmp_path / "own", "--output", "mine.toml").returncode == 0
-    done = cli("run", "--methods", "cps", "--dataset", "mine.toml", *card, "--protocol", "tiny", "--labeled", "3")
-    assert done.returncode == 0, done.stderr
+    assert call("data", "init", tmp_path / "own", "--output", "mine.toml")[0] == 0
+    code, _, err = call(
+        "run", "--methods", "cps", "--dataset", "mine.toml", *card, "--protocol", "tiny", "--labeled", "3"
+    )
+    assert code == 0, err
     (run,) = (tmp_path / "results" / "runs" / "mine" / "cps").iterdir()
-    done = cli("predict", run, tmp_path / "own" / "photos" / "p3.png", "--output", "masks")
-    assert done.returncode == 0, done.stderr
+    code, _, err = call("predict", run, tmp_path / "own" / "photos" / "p3.png", "--output", "masks")
+    assert code == 0, err
     with Image.open(tmp_path / "masks" / "p3.png") as mask:
         assert mask.size == (50, 40)
         assert set(np.unique(np.asarray(mask))) <= {0, 255}
