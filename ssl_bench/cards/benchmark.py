@@ -224,8 +224,8 @@ class Benchmark(Card):
                 problems.append("images must contain {channel} if channels is a list of words, and only then")
         if self.files is not None and not names and self.channel_count not in (1, 3):
             problems.append(
-                f"channels: expected 1 or 3 in a 2D file, found {self.channels}; name the channels of other "
-                "numbers, with a file for each"
+                f"channels: expected 1 or 3 in a 2D file, found {self.channels}; for other numbers, list the "
+                "channels by name, each in its own file"
             )
         if self.generator is not None and self.channel_count != CHANNELS[self.dimensions]:
             problems.append(f"channels: expected {CHANNELS[self.dimensions]} with a generator, found {self.channels}")

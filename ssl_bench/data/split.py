@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ssl_bench.cards import Split, number_of, parse_share
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.seeds import shuffled
 
@@ -147,7 +148,7 @@ def _read(path: Path, ids: Sequence[str], masked: Container[str], allow_partial:
     absent = [name for name in table["id"] if name not in there]
     if absent and not allow_partial:
         raise UserError(
-            f"{path}: names {len(absent)} cases that the data set does not have, such as '{absent[0]}'; "
+            f"{path}: names {quantity(len(absent), 'case')} that the data set does not have, such as '{absent[0]}'; "
             "--allow-partial ignores them"
         )
     train_ids, test_ids = ([n for n in table["id"][table["part"] == part] if n in there] for part in ("train", "test"))

@@ -108,8 +108,8 @@ def import_runs(file: Path, store: Store) -> Imported:
             try:
                 conflict = _merge(store, spec, contents, result)
             except OSError as error:
-                counted = f"{quantity(result.added, 'run')} of {len(members)} added"
-                raise UserError(f"{store.root}: cannot be written: {error.strerror} (after {counted})") from None
+                counted = f"{result.added} of {quantity(len(members), 'run')} added"
+                raise UserError(f"{store.root}: cannot be written: {error.strerror} ({counted})") from None
             if conflict:
                 result.conflicts.append(f"runs/{folder} ({spec.label}): {conflict}")
     return result

@@ -104,7 +104,7 @@ def write_volumes(root: Path, names: tuple[str, ...] = (), channels: int = 2) ->
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"channels": 2}, "a 2D file has 1 or 3, found 2"),
+        ({"channels": 2}, "expected 1 or 3 in a 2D file, found 2"),
         ({"channels": ["a", "b"]}, "must contain {channel}"),
         ({"images": "images/{id}_{channel}", "channels": 3}, "must contain {channel}"),
         ({"images": "images/{id}_{channel}", "channels": ["a", "a"]}, "different words"),

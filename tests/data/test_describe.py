@@ -485,7 +485,7 @@ def a_split_of_others(root: Path) -> None:
         (empty, ["{root}: no images or volumes", ".png", ".nii.gz", ".h5"]),
         (mixed, ["one kind", "2D images and volumes", "12 .png", "1 .nii.gz"]),
         (images_alone, ["cannot tell", '"images/{id}" (6 files)']),
-        (two_channels, ["cannot tell", "imagesTr/{id}_0000.nii.gz", "imagesTr/{id}_0001.nii.gz", "labelsTr/{id}."]),
+        (two_channels, ["several pairs", "imagesTr/{id}_0000.nii.gz", "imagesTr/{id}_0001.nii.gz", "labelsTr/{id}."]),
         (a_second_mask, ["{root}/p9_mask_1.png", "looks like a mask without an image"]),
         (empty_masks, ["two or more values, found 0"]),
         (cut_outs, ["{root}/segmented", "at most 20 grey levels"]),
@@ -496,9 +496,9 @@ def a_split_of_others(root: Path) -> None:
         (one_mask_of_a_pair, ["cannot tell", '"images/{id}" (6 files)']),
         (a_label_missing, ["{root}/p9.h5", "label"]),
         (no_label_at_all, ["{root}/p1_10.h5", "label"]),
-        (two_hdf5_for_each_case, ["cannot tell", '"{id}/ct.h5" (6 files)', '"{id}/mri.h5" (6 files)']),
+        (two_hdf5_for_each_case, ["several groups", '"{id}/ct.h5" (6 files)', '"{id}/mri.h5" (6 files)']),
         (one_hdf5, ["{root}: expected two or more volumes"]),
-        (a_split_of_others, ["{root}/split.csv", "training cases"]),
+        (a_split_of_others, ["{root}/split.csv", "training case"]),
     ],
 )
 def test_what_it_cannot_tell_is_one_line(tmp_path: Path, put: Callable[[Path], None], words: list[str]) -> None:

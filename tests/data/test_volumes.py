@@ -213,8 +213,8 @@ def test_zscore_gives_zero_mean_and_unit_deviation(tmp_path: Path) -> None:
             np.zeros((4, 4, 5), np.uint8),
             r"the shape of its image, \(4, 4, 4\), found",
         ),
-        (volume(0, (4, 4, 4))[0], np.full((4, 4, 4), 7, np.uint8), "expected mask values 0, 1, 2, found 7 too"),
-        (volume(0, (4, 4, 4))[0], np.full((4, 4, 4), 0.5, np.float32), "expected mask values 0, 1, 2, found 0.5 too"),
+        (volume(0, (4, 4, 4))[0], np.full((4, 4, 4), 7, np.uint8), "expected mask values 0, 1, 2, found also 7"),
+        (volume(0, (4, 4, 4))[0], np.full((4, 4, 4), 0.5, np.float32), "expected mask values 0, 1, 2, found also 0.5"),
         (np.ones((4, 4, 4, 2), np.float32), np.zeros((4, 4, 4), np.uint8), "expected a volume of three axes"),
         (
             np.ones((4, 4, 4), np.complex64),
@@ -376,7 +376,10 @@ def test_a_split_file_says_who_trains_and_who_tests_in_its_order(tmp_path: Path)
         ("name,part\nc0,train\n", "expected the columns id and part, found name, part"),
         ("id,part\nc0,train\nc1,val\n", "part: expected train or test, found 'val'"),
         ("id,part\nc0,train\nc0,test\n", "case 'c0' is named twice"),
-        ("id,part\nc0,train\nc9,test\n", r"names 1 cases that the data set does not have, 'c9' first; --allow-partial"),
+        (
+            "id,part\nc0,train\nc9,test\n",
+            r"names 1 case that the data set does not have, such as 'c9'; --allow-partial",
+        ),
         ("id,part\nc0,train\nc2,test\n", "test case 'c2' has no mask"),
         ("id,part\nc0,train\n", "found 1 training cases and 0 test cases"),
     ],
@@ -407,7 +410,7 @@ def test_check_sees_what_is_wrong_with_volumes(tmp_path: Path) -> None:
     found = check(card(cases=5), tmp_path)
     kinds = [(finding.level, finding.kind) for finding in found.findings]
     assert kinds == [("error", "count"), ("error", "file"), ("error", "file"), ("warning", "empty mask")]
-    assert "found 9 too" in found.findings[1].text
+    assert "found also 9" in found.findings[1].text
     assert "labels/c2_seg.nii.gz is missing" in found.findings[2].text
     assert found.sizes == {(7, 6, 5), (7, 6, 8)}
 

@@ -191,7 +191,7 @@ def test_every_gpu_is_used_where_several_runs_are_wanted(monkeypatch: pytest.Mon
     [
         ("cloud", LaunchOptions(), "--launcher: expected local, slurm or a .py file; found 'cloud'"),
         ("cloud.py", LaunchOptions(), "--launcher: no file at "),
-        ("local", LaunchOptions("cpu,cpu"), "each once, found 'cpu,cpu'"),
+        ("local", LaunchOptions("cpu,cpu"), "expected different devices, separated by commas; found 'cpu,cpu'"),
         ("local", LaunchOptions(","), "expected different devices, separated by commas"),
         ("local", LaunchOptions("tpu"), "--device: expected auto, cpu or cuda, found 'tpu'"),
         ("local", LaunchOptions("cpu", slurm="gpus=1"), "--slurm: needs --launcher slurm"),

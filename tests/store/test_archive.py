@@ -216,7 +216,7 @@ def test_a_disk_that_is_full_is_named_and_not_the_file(
     monkeypatch.setattr(folder_module, "write_bytes", full)
     with pytest.raises(UserError) as refused:
         import_runs(tmp_path / "a.zip", there)
-    assert str(refused.value) == f"{there.root}: cannot be written: No space left on device (0 runs of 1 added before)"
+    assert str(refused.value) == f"{there.root}: cannot be written: No space left on device (0 of 1 run added)"
 
 
 def test_a_run_that_is_being_trained_is_left_alone(here: Store, there: Store, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_a_watched_run_is_enough_for_a_run_that_is_not(tmp_path: Path, monkeypat
     [
         (
             ["--set", "lambda_max=1"],
-            "error: --set lambda_max: expected one of metrics, score_size; lambda_max decides the",
+            "error: --set lambda_max: expected one of metrics, score_size; lambda_max affects the",
         ),
         (
             ["--set", "score_every=5"],
