@@ -107,7 +107,9 @@ def trained_method(
     method = build_method(spec, method_class, hyper, device, pretrained=False).eval()
     path = folder.weights
     if not path.exists():
-        raise UserError(f"{path}: no such file; the weights were deleted, or the export that was imported had none")
+        raise UserError(
+            f"{path}: no such file; it was deleted, or the run was imported from an export without --weights"
+        )
     try:
         method.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:

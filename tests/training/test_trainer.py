@@ -449,7 +449,7 @@ def test_operations_without_a_deterministic_form_are_named_in_every_run_that_use
     assert sum(message.startswith("put_ does not have") for message in shown) == 2  # it is said too
     (note,) = [line for line in origin(store.runs()) if " used operations " in line]
     assert note.startswith("mt used operations that have no deterministic form on CPU")
-    assert "(put_): the same seed trained again" in note
+    assert "(put_): training the same seed again" in note
 
 
 def test_auxiliary_decoders_are_counted_beside_the_networks(discs: Path, tmp_path: Path) -> None:
