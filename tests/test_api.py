@@ -155,7 +155,7 @@ def test_nothing_is_printed_unless_asked(trained: RunResult, home: Path, capfd: 
     assert tuple(capfd.readouterr()) == ("", "")
     ssl_bench.run("mt", **arguments, progress=True)
     printed = capfd.readouterr()
-    assert "already finished" in printed.out
+    assert "finished earlier" in printed.out
     assert "│ MT " in printed.out
     assert printed.err == ""
 

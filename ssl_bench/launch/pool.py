@@ -26,7 +26,7 @@ class PoolConsole(Protocol):
         """Show the active runs; called repeatedly."""
 
     def ended(self, task: Task, outcome: str, done: int, total: int) -> None:
-        """A run ended: finished, failed (with the reason), or already finished."""
+        """A run ended: finished, failed (with the reason), or finished earlier."""
 
 
 @dataclass
@@ -114,7 +114,7 @@ def run_pool(
                 if is_done:  # perhaps just now, by the process that released it
                     outcome.already_finished += 1
                     done += 1
-                    console.ended(task, "already finished", done, total)
+                    console.ended(task, "finished earlier", done, total)
                 else:
                     pool.start(task)
                 waiting.remove(task)

@@ -97,7 +97,7 @@ def test_a_comparison_from_the_command_to_the_papers_table(cli: CommandLine, dat
 
     code, out, err = call(*arguments)
     assert (code, err) == (0, "")
-    assert out.count("already finished") == 6
+    assert out.count("finished earlier") == 6
     assert out[out.index("kvasir, 2 of 8") :] == first.stdout[first.stdout.index("kvasir, 2 of 8") :]
 
     code, out, _ = call("status")

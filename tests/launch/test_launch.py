@@ -146,7 +146,7 @@ with FileLock(folder / ".lock"):
     outcome = run_pool([trains(store, tmp_path, spec) for spec in own], store, ["cpu"], listener)
     other.wait()
     assert (outcome.trained, outcome.already_finished, outcome.failures) == (1, 1, [])
-    assert listener.ends == [("seed 2", "finished"), ("seed 1", "already finished")]
+    assert listener.ends == [("seed 2", "finished"), ("seed 1", "finished earlier")]
 
 
 def test_a_signal_reaches_every_process_and_all_are_waited_for(

@@ -259,7 +259,7 @@ def test_an_edit_of_a_networks_file_is_told(folder: Path, call: Call) -> None:
     (folder / "plain.py").write_text(FILE + "# edited")
     code, out, err = call("run", *RUN, *words, "--seeds", "1,2")
     assert code == 0, err
-    assert "already finished; the file of its network has changed since" in out + err
+    assert "finished earlier; the file of its network has changed since" in out + err
     assert "The file of the network plain was edited between these runs." in origin(Store(Path("results")).runs())
 
 
