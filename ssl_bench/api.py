@@ -7,19 +7,19 @@ A finished run is never trained again, and an unfinished one continues from its 
 Python or from the command line.
 
 Arguments that several functions share:
-    dataset: a data set's card by name, or a .toml file.
-    labeled: labelled share of the training images ("5%") or their number (90).
-    protocol: a protocol's card by name, or a .toml file. None: that of the data set.
+    dataset: name of a built-in data set, or a .toml card.
+    labeled: labelled training images, as a share ("5%") or a number (90).
+    protocol: name of a built-in protocol, or a .toml card. None: the data set's.
     settings: protocol and method fields to override, such as `{"iterations": 300, "k": 3}`.
-    device: "auto", "cpu", "cuda", "cuda:1"; several between commas for several runs at a time.
-    jobs: runs at a time, each in its process. None: one, in this process.
-    minutes: stop after so many minutes. The same call continues from there.
+    device: "auto", "cpu", "cuda", "cuda:1"; several, separated by commas, train runs in parallel.
+    jobs: number of runs at a time, each in its own process. None: one, in this process.
+    minutes: stop after this many minutes. The same call continues from there.
     launcher: "local", "slurm", or a .py file with a launcher.
     slurm: options of the Slurm launcher, as `{"partition": "gpu", "gpus": 1, "time": "4h"}` or as a text.
     data_root: folder that holds the data sets. None: $SSL_BENCH_DATA.
     results_root: folder of the results store. None: $SSL_BENCH_RESULTS, or "results".
-    methods_dir: folder, or folders, of your method files.
-    allow_partial: go on with another number of cases than published.
+    methods_dir: folder, or folders, with your own methods, networks and metrics.
+    allow_partial: accept more or fewer cases than the published data set has.
     progress: show progress bars and tables.
 """
 
@@ -140,12 +140,12 @@ def score(
     methods_dir: PathLike | Sequence[PathLike] = (),
     progress: bool = False,
 ) -> RunResult:
-    """Score finished runs in another way, from their weights. Nothing is trained, and earlier scores stay.
+    """Score finished runs again, with other metrics or settings. Nothing is trained, and earlier scores are kept.
 
     Args:
-        runs: finished runs, their folders, or the beginnings of their ids; of one results root.
-        metrics: None: those of the data set's card.
-        settings: protocol fields that measure, such as `{"stride": [16, 16, 4]}`. The others are the run's own.
+        runs: finished runs, their folders, or the beginnings of their ids; all from one results root.
+        metrics: metrics to compute. None: those of the data set's card.
+        settings: protocol fields that only affect scoring, such as `{"stride": [16, 16, 4]}`. Others stay as they are.
         dataset: the card of the runs' data set. None: the built-in card with the data set's name.
 
     Returns:
@@ -214,17 +214,17 @@ def reproduce(
     allow_partial: bool = False,
     progress: bool = False,
 ) -> ReproduceResult:
-    """Train the runs that the paper's tables or figures lack: the first seed of everything, then the second, and so on.
+    """Train the runs that the paper's tables or figures lack: the first seed of every cell, then the second, and so on.
 
     Args:
-        table: number of one of the paper's tables, or a table of your own as a .toml file.
-        figure: number of one of the paper's figures, or a figure of your own as a .toml file.
+        table: number of a table of the paper, or a .toml file with your own table.
+        figure: number of a figure of the paper, or a .toml file with your own figure.
         everything: every table and figure. Exactly one of these three is given.
-        dataset: another data set than the paper's.
-        labeled: other labelled shares than the paper's.
-        seeds: wanted of every cell.
-        dry_run: find what is missing and train nothing.
-        data: beginnings of data fingerprints, where runs of one data set are of several.
+        dataset: use this data set only, whether or not it is the paper's.
+        labeled: labelled shares to use instead of the paper's.
+        seeds: of every cell.
+        dry_run: list the missing runs and train nothing.
+        data: use only runs whose data fingerprint begins with one of these.
         progress: print the missing runs before they are trained, and show bars.
 
     The other arguments are described in `ssl_bench.api`.
@@ -258,7 +258,7 @@ def reproduce(
     choice = choose_data(beginnings, (run.spec for run in runs), {name for name, _ in shown})
     chosen_runs = [run for run in runs if choice.includes(run.spec)]
     if choice.data_sets.difference(run.spec.benchmark for run in chosen_runs):
-        log.info("note: --data: no run that belongs here is of data %s yet", ",".join(beginnings))
+        log.info("note: --data %s: no matching run has this data yet", ",".join(beginnings))
     wanted = wanted_runs(grids, target, registry, chosen_runs)
     lacks = lacking(wanted, wanted_seeds, chosen_runs)
     missing = lack_table(lacks, len(wanted) * len(wanted_seeds), runs)
@@ -298,17 +298,17 @@ def report(
     results_root: PathLike | None = None,
     methods_dir: PathLike | Sequence[PathLike] = (),
 ) -> Report:
-    """Regenerate the paper's tables and figures from the results, published numbers beside measured ones.
+    """Regenerate the paper's tables and figures from the stored results, published numbers beside measured ones.
 
     Args:
-        table: number of one of the paper's tables, or a table of your own as a .toml file.
-        figure: number of one of the paper's figures, or a figure of your own as a .toml file.
+        table: number of a table of the paper, or a .toml file with your own table.
+        figure: number of a figure of the paper, or a .toml file with your own figure.
         everything: every table and figure. Exactly one of these three is given.
-        dataset: another data set than the paper's.
-        labeled: other labelled shares than the paper's.
-        protocol: whose runs to show. None: that of each data set.
-        data: beginnings of data fingerprints, where runs of one data set are of several.
-        all_networks: show the scores of the students too.
+        dataset: use this data set only, whether or not it is the paper's.
+        labeled: labelled shares to use instead of the paper's.
+        protocol: protocol whose runs are shown. None: that of each data set.
+        data: use only runs whose data fingerprint begins with one of these.
+        all_networks: also show the scores of the runs' other networks.
         costs: show parameters, updates, hours and peak memory.
 
     The other arguments are described in `ssl_bench.api`.
@@ -372,8 +372,8 @@ def predict(
         output: folder for the masks.
         network: another network of the run than the method's predictor.
         probabilities: write each foreground class's probability map too.
-        uncertainty: write the prediction's entropy (0 to 1) too.
-        overwrite: replace output files that exist.
+        uncertainty: also write the prediction's entropy (0 to 1).
+        overwrite: replace existing output files.
 
     The other arguments are described in `ssl_bench.api`.
 
@@ -406,7 +406,7 @@ def status(results_root: PathLike | None = None, *, every: bool = False) -> Tabl
     """List all runs with their state, any error, and the settings in which similar runs differ.
 
     Args:
-        every: list every run, however many.
+        every: list each finished run, even if there are many.
 
     The other arguments are described in `ssl_bench.api`.
 

@@ -97,5 +97,5 @@ def different_seeds(given: Sequence[int]) -> tuple[int, ...]:
         UserError: there is no seed, or a seed is not a whole number of at least 0.
     """
     if isinstance(given, int) or not given or not all(isinstance(seed, int) and seed >= 0 for seed in given):
-        raise UserError(f"--seeds: expected a sequence of whole numbers, found {given!r}")
+        raise UserError(f"--seeds: expected a sequence of whole numbers (0 or above), found {given!r}")
     return tuple(dict.fromkeys(given))

@@ -62,7 +62,7 @@ def load_predictor(
     """
     data = RunFolder(folder).read()
     if data is None or data["status"] != "finished":
-        raise UserError(f"{folder}: expected a finished run; `ssl-bench run` with the same options goes on with it")
+        raise UserError(f"{folder}: expected a finished run; `ssl-bench run` with its options continues it")
     spec = spec_of(folder, data)
     method_class, hyper = method_of(folder, spec, methods)
     method = trained_method(RunFolder(folder), spec, method_class, hyper, device)
@@ -193,7 +193,9 @@ def _scores(predictor: Predictor, images: Sequence[Path]) -> Iterator[Tensor]:
         yield from volume_scores(network, volumes, protocol, device)
         return
     if channels not in (1, 3):
-        raise UserError(f"predict: expected a run on images of 1 or 3 channels, found {channels}, in a file each")
+        raise UserError(
+            f"predict: expected a run on images of 1 or 3 channels in one file, found {channels} in separate files"
+        )
     for start in range(0, len(images), BATCH):
         pixels = [_read(path, channels) for path in images[start : start + BATCH]]
         squares = channels_first(np.stack([resize(one, protocol.augment_size) for one in pixels]))

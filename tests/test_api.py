@@ -155,7 +155,7 @@ def test_nothing_is_printed_unless_asked(trained: RunResult, home: Path, capfd: 
     assert tuple(capfd.readouterr()) == ("", "")
     ssl_bench.run("mt", **arguments, progress=True)
     printed = capfd.readouterr()
-    assert "finished before" in printed.out
+    assert "finished earlier" in printed.out
     assert "│ MT " in printed.out
     assert printed.err == ""
 
@@ -209,17 +209,17 @@ def test_a_failed_run_is_an_answer_and_logged(caplog: pytest.LogCaptureFixture, 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"methods": "nothing"}, "--methods: expected some of"),
+        ({"methods": "nothing"}, "--methods: expected one of"),
         ({"methods": []}, "--methods: expected at least one method"),
         ({"dataset": "nowhere"}, "nowhere"),
         ({"seeds": []}, "--seeds: expected a sequence of whole numbers"),
-        ({"seeds": 3}, "--seeds: expected a sequence of whole numbers, found 3"),
+        ({"seeds": 3}, "--seeds: expected a sequence of whole numbers (0 or above), found 3"),
         ({"seeds": [1.5]}, "--seeds: expected a sequence of whole numbers"),
         ({"settings": {"nonsense": 1}}, "--set nonsense: unknown key"),
         ({"jobs": 0}, "--jobs: expected more than 0, found 0"),
         ({"minutes": -1.0}, "--minutes: expected more than 0"),
         ({"launcher": "cloud"}, "--launcher: expected local, slurm or a .py file"),
-        ({"launcher": "slurm", "slurm": {"speed": 9}}, "--slurm: expected some of time, gpus"),
+        ({"launcher": "slurm", "slurm": {"speed": 9}}, "--slurm: expected one of time, gpus"),
         ({"slurm": {"gpus": 1}}, "--slurm: needs --launcher slurm"),
         ({"labeled": "0%"}, "--labeled"),
     ],

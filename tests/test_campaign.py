@@ -48,8 +48,8 @@ def test_it_stops_in_time_goes_on_and_exports_what_is_finished(data: Path, tmp_p
     words = ["--methods", "supervised,mt", "--seeds", "1", "--datasets", "cvc"]
     done = campaign(tmp_path, "--minutes", "0.4", *words, "--iterations", "100000")
     assert done.returncode == 1
-    assert "--minutes: the time is up, 0 of 2 runs are finished" in done.stdout
-    assert "nothing to export; the same command goes on from here" in done.stdout
+    assert "--minutes: time limit reached, 0 of 2 runs are finished" in done.stdout
+    assert "nothing to export; run the same command again to continue" in done.stdout
     done = campaign(tmp_path, "--minutes", "3", *words, "--iterations", "2")
     assert done.returncode == 0, done.stdout
     imported = import_runs(tmp_path / "campaign.zip", Store(tmp_path / "home"))
@@ -69,7 +69,7 @@ def test_a_run_that_cannot_go_on_is_no_refusal_of_its_data_set(tmp_path: Path) -
     ("words", "named"),
     [
         (("--minutes", "0.1"), "--minutes: expected more than"),
-        (("--minutes", "5", "--datasets", "la"), "--datasets: expected some of cvc, kvasir, isic; found la"),
+        (("--minutes", "5", "--datasets", "la"), "--datasets: expected one or more of cvc, kvasir, isic; found la"),
         (("--minutes", "5", "--methods", "mt,nope"), "supervised, uamt; found nope"),
         (("--minutes", "5", "--encoder-weights", "r50.pth"), "expected `imagenet` or a file, found r50.pth"),
         (("--minutes", "5", "--export", "x.tar"), "--export: expected a .zip file, found x.tar"),

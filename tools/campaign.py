@@ -68,7 +68,7 @@ def main() -> int:
         return 0
     bench("status", "--every", *place)
     if not has_finished(store):
-        print("no run is finished yet, so there is nothing to export; the same command goes on from here")
+        print("no run is finished yet, so there is nothing to export; run the same command again to continue")
         return 2 if set(codes) == {2} else 1
     shown = ["report", "--table", "4", "--dataset", "DATASET", "--labeled", "SHARE", "--protocol", arguments.protocol]
     print("after the import:", shlex.join(["ssl-bench", *shown, *settings]))
@@ -94,17 +94,17 @@ def parsed() -> argparse.Namespace:
         "--encoder-weights", help="ResNet50's, as a file or `imagenet`; without them EfficientNet-Lite0"
     )
     parser.add_argument(
-        "--allow-partial", action="store_true", help="go on with another number of cases than published"
+        "--allow-partial", action="store_true", help="accept more or fewer cases than the published data set has"
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the commands alone")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands only")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.datasets.split(",") if name not in SHARES]
     if unknown:
-        parser.error(f"--datasets: expected some of {', '.join(SHARES)}; found {', '.join(unknown)}")
+        parser.error(f"--datasets: expected one or more of {', '.join(SHARES)}; found {', '.join(unknown)}")
     known = load_methods()
     unknown = [name for name in arguments.methods.split(",") if name not in known]
     if unknown:
-        parser.error(f"--methods: expected some of {', '.join(known)}; found {', '.join(unknown)}")
+        parser.error(f"--methods: expected one or more of {', '.join(known)}; found {', '.join(unknown)}")
     weights = arguments.encoder_weights
     if weights not in (None, "imagenet") and not Path(weights).is_file():
         parser.error(f"--encoder-weights: expected `imagenet` or a file, found {weights}")

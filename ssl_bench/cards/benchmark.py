@@ -44,7 +44,7 @@ class Files(Card):
     masks: str = Field(description="path of a mask without its suffix; {id} is the case's id")
     mask_threshold: int = Field(127, ge=0, le=254, description="two classes: a mask pixel above this is foreground")
     mask_values: tuple[int, ...] | None = Field(
-        None, description="a mask pixel's grey level (or palette index) for each class; in the threshold's place"
+        None, description="a mask pixel's grey level (or palette index) for each class; replaces the threshold"
     )
     masks_optional: bool = Field(False, description="a case without a mask is an unlabelled training image")
 
@@ -102,10 +102,10 @@ class Split(Card):
     test: int | str | None = Field(None, description="number of test cases, or a share such as '20%'")
     seed: int = 0
     sequence_starts: tuple[int, ...] | None = Field(
-        None, description="first frame number of each video sequence; given, whole sequences are held out"
+        None, description="first frame number of each video sequence; if given, whole sequences are held out"
     )
     file: str | None = Field(
-        None, description="in the place of test: a CSV file with the columns id and part (train or test)"
+        None, description="instead of test: a CSV file with the columns id and part (train or test)"
     )
     labeled: Literal["random", "first"] = Field(
         "random", description="first: the labelled cases are the first of the training cases, whatever the seed"
@@ -166,7 +166,7 @@ class Benchmark(Card):
     labeled: tuple[str, ...] = Field(min_length=1, description="usual labelled shares; the first is the default")
     metrics: Metrics
     nsd_tolerance: Positive | None = Field(
-        None, description="surface distance that NSD accepts, in distance_unit; needed where nsd is measured"
+        None, description="surface distance that NSD accepts, in distance_unit; required by the metric nsd"
     )
     distance_unit: DistanceUnit = Field(
         "voxel", description="of distances and tolerances; mm needs files that have a spacing (NIfTI, NRRD, MHA)"
@@ -174,7 +174,7 @@ class Benchmark(Card):
     undefined_distances: UndefinedDistances = Field(
         "left-out", description="distance where one of two masks is empty: not averaged, or worst: the image's diagonal"
     )
-    protocol: str = Field("paper", description="the protocol that `run` takes when none is named")
+    protocol: str = Field("paper", description="the protocol that `run` uses by default")
     image_sides: Literal["varying"] | tuple[Count, Count] | None = Field(
         None, description="(H, W) of the published images, or varying; tells a copy of another size from the original"
     )
@@ -218,14 +218,17 @@ class Benchmark(Card):
         """Return the inconsistencies of `channels`, one sentence each."""
         problems, names = list[str](), self.channel_names
         if self.channels == () or len(set(names)) != len(names):
-            problems.append("channels must be a number, or different words")
+            problems.append("channels must be a number or a list of different words")
         for layout in (self.files, *self.volumes):
             if layout is not None and ("{channel}" in layout.images) != bool(names):
-                problems.append('{channel} in images and channels = ["...", ...] need each other')
+                problems.append("images must contain {channel} if channels is a list of words, and only then")
         if self.files is not None and not names and self.channel_count not in (1, 3):
-            problems.append(f"channels: a 2D file has 1 or 3, found {self.channels}; others need a file each, by name")
+            problems.append(
+                f"channels: expected 1 or 3 in a 2D file, found {self.channels}; for other numbers, list the "
+                "channels by name, each in its own file"
+            )
         if self.generator is not None and self.channel_count != CHANNELS[self.dimensions]:
-            problems.append(f"channels: the generator draws {CHANNELS[self.dimensions]}, found {self.channels}")
+            problems.append(f"channels: expected {CHANNELS[self.dimensions]} with a generator, found {self.channels}")
         return problems
 
     @field_validator("labeled")
@@ -243,9 +246,9 @@ class Benchmark(Card):
         if [self.files is None, not self.volumes, self.generator is None].count(False) != 1:
             problems.append("exactly one of [files], [[volumes]] and generator must be given")
         if self.files is not None and self.dimensions != 2:
-            problems.append("[files] is of 2D data sets; a 3D one has [[volumes]]")
+            problems.append("[files] needs dimensions = 2; a 3D data set has [[volumes]]")
         if self.volumes and self.dimensions != 3:
-            problems.append("[[volumes]] is of 3D data sets (dimensions = 3)")
+            problems.append("[[volumes]] needs dimensions = 3")
         for layout in (self.files, *self.volumes):
             values = None if layout is None else layout.mask_values
             if values is not None and (len(set(values)) != len(self.classes) or len(values) != len(self.classes)):

@@ -91,7 +91,7 @@ def problems(error: ValidationError, known: Sequence[str] = ()) -> list[str]:
         key = ".".join(str(part) for part in detail["loc"] if not _is_union_branch(part)) or "card"
         if detail["type"] == "extra_forbidden":
             near = _nearest(key, known)
-            lines.append(f"{key}: unknown key" + (f"; expected {near}?" if near else ""))
+            lines.append(f"{key}: unknown key" + (f"; did you mean {near}?" if near else ""))
         elif detail["type"] == "missing":
             missing.append(key)
         elif detail["loc"]:

@@ -21,7 +21,7 @@ class Column(Card):
 
     dataset: str
     labeled: str
-    title: str = Field("", description="the heading, where data set and share do not make one")
+    title: str = Field("", description="the heading; default: made from data set and share")
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -31,8 +31,8 @@ class Row(Card):
     title: str
     method: str | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
-    published: str = Field("", description="the method's name in results/published, where it is not the title")
-    network: str | None = Field(None, description="the network's name there, where the method has several rows")
+    published: str = Field("", description="the method's name in the published numbers; default: the title")
+    network: str | None = Field(None, description="the network's name there, if the method has several rows")
     dimensions: tuple[Literal[2, 3], ...] = (2, 3)
 
 
@@ -45,9 +45,13 @@ class Grid(Card):
     metrics: Metrics = (HEADLINE,)
     components: tuple[str, ...] = Field((), description="check marks, read from the method classes")
     comparisons: bool = Field(True, description="whether the rows compete with each other")
-    baseline: str | None = Field(None, description="the method that the others are compared with, besides the best")
-    upper_line: str | None = Field(None, description="the method that is shown with all labels, where it was run")
-    protocol: str | None = Field(None, description="whose runs it shows by default, instead of each data set's own")
+    baseline: str | None = Field(
+        None, description="the method that the others are compared with, in addition to the best"
+    )
+    upper_line: str | None = Field(None, description="the method that is also shown with all labels, if it was run")
+    protocol: str | None = Field(
+        None, description="the protocol whose runs are shown by default; none: that of each data set"
+    )
     columns: tuple[Column, ...] = Field(min_length=1)
     rows: tuple[Row, ...] = Field(min_length=1)
     _path: str = PrivateAttr("")
@@ -75,12 +79,12 @@ class Grid(Card):
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
         if self.baseline is not None and self.baseline not in {row.method for row in self.rows}:
-            raise ValueError(f"baseline '{self.baseline}' is no method of a row")
+            raise ValueError(f"baseline '{self.baseline}' is not the method of any row")
         for column in self.columns:
             parse_share(column.labeled, "labeled")
         shown = [(column.dataset, column.labeled) for column in self.columns]
         if self.kind == "shares" and len(set(shown)) < len(shown):
-            raise ValueError("kind 'shares' has a place for one column of each data set and share")
+            raise ValueError("kind 'shares' allows only one column for each data set and share")
         return self
 
 
@@ -94,7 +98,7 @@ def load_grid(exhibit: Exhibit, name: str) -> Grid:
         raise UserError(f"--{exhibit}: expected one of {known}, or a .toml file; found {found}")
     grid = parse_card(Grid, read_toml(path), str(path))
     if grid.exhibit != exhibit:
-        raise UserError(f"--{exhibit}: {path} is a {grid.exhibit} (kind = '{grid.kind}')")
+        raise UserError(f"--{exhibit}: expected a {exhibit}, found the {grid.exhibit} {path} (kind = '{grid.kind}')")
     if own:
         grid = grid.model_copy(update={"number": None})
         grid._path = name

@@ -68,7 +68,7 @@ def load_protocol(
     other = protocol_keys(5 - dimensions) - protocol_keys(dimensions)
     for key in overrides:
         if key in other:
-            raise UserError(f"--set {key}: this data set is {dimensions}D, and {key} is of {5 - dimensions}D protocols")
+            raise UserError(f"--set {key}: this data set is {dimensions}D, and {key} is a {5 - dimensions}D field")
     _lengthen(data, overrides)
     for key, value in overrides.items():
         _put(data, key, value)

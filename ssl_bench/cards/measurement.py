@@ -34,7 +34,7 @@ class Measurement(Card):
     metrics: Metrics
     score_size: Literal["original"] | Count | None = Field(None, description="2D: side at which masks are compared")
     stride: Sides3D | None = Field(None, description="3D: step from one window to the next, in voxels")
-    window_batch: Count | None = Field(None, description="3D: windows predicted at once; decides rounding alone")
+    window_batch: Count | None = Field(None, description="3D: windows predicted at once; affects rounding only")
     largest_component: bool | None = Field(None, description="3D: keep the largest component of each class")
     nsd_tolerance: Positive | None = Field(None, description="largest distance that NSD accepts, in distance_unit")
     distance_unit: DistanceUnit | None = Field(None, description="of distances and tolerances; None: voxel")

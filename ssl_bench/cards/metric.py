@@ -83,7 +83,7 @@ def _known(name: str) -> str:
 
 def _different(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
-        raise ValueError("expected different metrics")
+        raise ValueError("expected each metric once")
     return names
 
 

@@ -98,7 +98,7 @@ class Protocol(Card):
 
     # Length and optimiser (AdamW).
     epochs: Count | None = Field(None, description="passes over the training images, for a one-update method")
-    iterations: Count | None = Field(None, description="iterations of a one-update method; goes before epochs")
+    iterations: Count | None = Field(None, description="iterations of a one-update method; overrides epochs")
     learning_rate: Positive
     betas: tuple[Probability, Probability]
     weight_decay: float = Field(ge=0)
@@ -128,27 +128,29 @@ class Protocol(Card):
 
     # What is scored, and how often the curves have a row.
     select: Literal["last", "train-loss"] = Field(
-        description="train-loss: the whole epoch with the lowest last-step loss"
+        description="train-loss: the complete epoch with the lowest last-step loss"
     )
     log_every: Count = Field(json_schema_extra=OBSERVES)
     score_every: Count | None = Field(
         None,
         json_schema_extra=OBSERVES,
-        description="also score the predictor on the test set every so many iterations, to show what choosing a "
-        "checkpoint there would have claimed; nothing is chosen by it",
+        description="also score the predictor on the test set at this interval of iterations, to show what selecting a "
+        "checkpoint on it would have claimed; no checkpoint is selected by it",
     )
 
     # What a search for hyperparameters may look at; the test set never is.
     validation: Literal["labeled", "train"] | None = Field(
         None,
-        description="set images apart to score, and never train on them: labeled: some of the labelled ones; train: "
-        "some of the others, so that more masks are used than --labeled says",
+        description="hold out images for scoring and never train on them; labeled: some of the labelled images; train: "
+        "some of the other images, which uses more masks than --labeled says",
     )
     validation_share: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.2, description="of the labelled images, or of all training images"
+        0.2, description="held-out share of the labelled images, or of all training images"
     )
     validate_every: Count | None = Field(
-        None, json_schema_extra=OBSERVES, description="score the predictor on them every so many iterations"
+        None,
+        json_schema_extra=OBSERVES,
+        description="score the predictor on these images at this interval of iterations",
     )
 
     @property
@@ -168,10 +170,10 @@ class Protocol(Card):
             problems.append("one of epochs and iterations must be given")
         if self.teacher_mode == "eval" and self.teacher_buffers == "own":
             problems.append(
-                "teacher_mode 'eval' needs teacher_buffers 'ema': it has no forward passes of its own to learn from"
+                "teacher_mode 'eval' needs teacher_buffers 'ema', since a teacher in eval mode collects no statistics"
             )
         if self.validation is None and self.validate_every is not None:
-            problems.append("validate_every needs validation: labeled or train")
+            problems.append("validate_every needs validation = labeled or train")
         if abs(sum(self.teacher_source) - 1) > 1e-9:
             problems.append(f"teacher_source must sum to 1, found {sum(self.teacher_source)}")
         return problems
@@ -196,7 +198,9 @@ class Protocol(Card):
         split = next(iter(benchmark.splits)) if self.split == "default" else self.split
         if split not in benchmark.splits:
             known = ", ".join(benchmark.splits)
-            raise UserError(f"split = '{split}': {benchmark.name} has {known}; a split file's name ends in .csv")
+            raise UserError(
+                f"split = '{split}': expected one of {known} (the splits of {benchmark.name}) or a .csv file"
+            )
         return split
 
     def decisions(self, benchmark: Benchmark, train_count: int, device_type: str) -> dict[str, Any]:
@@ -224,7 +228,7 @@ class ImageProtocol(Protocol):
 
     dimensions: Literal[2] = 2
     image_size: Count = Field(description="side of the square image that the networks see, in pixels")
-    augment_size: Count = Field(description="side at which views are drawn before they are brought to image_size")
+    augment_size: Count = Field(description="side at which views are drawn before they are resized to image_size")
     score_size: Literal["original"] | Count = Field(
         json_schema_extra=MEASURES, description="side at which masks are compared"
     )
@@ -285,7 +289,7 @@ class VolumeProtocol(Protocol):
     )
     window_batch: Count = Field(json_schema_extra=MEASURES, description="windows predicted at once")
     largest_component: bool = Field(
-        json_schema_extra=MEASURES, description="keep each class's largest connected component alone"
+        json_schema_extra=MEASURES, description="keep only each class's largest connected component"
     )
 
     @property

@@ -45,7 +45,7 @@ def main() -> NoReturn:
         say("\n".join(f"error: {line}" for line in str(error).splitlines()))
         sys.exit(2)
     except InterruptedRunError as error:
-        say("interrupted: nothing is lost; the same command goes on from here")
+        say("interrupted: nothing is lost; run the same command again to continue")
         sys.exit(128 + error.signal_number)
     finally:
         log.removeHandler(handler)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ssl_bench.cli.common import DeviceOption, MethodsDirOption, ResultsOption, app
+from ssl_bench.cli.common import MethodsDirOption, ResultsOption, app
 from ssl_bench.command import RESULTS
 from ssl_bench.launch.console import make_console
 
@@ -25,7 +25,7 @@ def methods(methods_dir: MethodsDirOption = None) -> None:
 def benchmarks(
     card: Annotated[str | None, typer.Argument(help="Print this protocol's or data set's card in full.")] = None,
 ) -> None:
-    """List the data sets and protocols, or print one card with everything that it decides."""
+    """List the data sets and protocols, or print one card in full."""
     from ssl_bench.reporting.catalogue import card_text, datasets_table, protocols_table
 
     if card is not None:
@@ -38,27 +38,27 @@ def benchmarks(
 @app.command()
 def predict(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A finished run: its folder, or its hash or the beginning of it.")
+        str, typer.Argument(metavar="RUN", help="A finished run: its folder, its id, or the beginning of its id.")
     ],
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGES", help="2D images or 3D volumes, or folders of them.")
     ],
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for the masks.")],
     network: Annotated[
-        str | None, typer.Option("--network", help="Another network of the run than the method's predictor.")
+        str | None, typer.Option("--network", help="Network of the run to use instead of the method's predictor.")
     ] = None,
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Write each foreground class's probability map too.")
+        bool, typer.Option("--probabilities", help="Also write a probability map of each foreground class.")
     ] = False,
     uncertainty: Annotated[
-        bool, typer.Option("--uncertainty", help="Write the prediction's entropy (0 to 1) too.")
+        bool, typer.Option("--uncertainty", help="Also write the prediction's entropy (0 to 1).")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace output files that exist.")] = False,
-    device: DeviceOption = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")] = False,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     results_root: ResultsOption = RESULTS,
     methods_dir: MethodsDirOption = None,
 ) -> None:
-    """Write a finished run's masks for new images (PNG) and volumes (NIfTI), at their own sizes."""
+    """Predict masks for new images (PNG) or volumes (NIfTI) with a finished run, at their original sizes."""
     from ssl_bench import api
 
     masks = api.predict(

@@ -16,21 +16,24 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
     help="A reproducible benchmark of semi-supervised learning methods for medical image segmentation.",
 )  # fmt: skip
-data_app = typer.Typer(no_args_is_help=True, help="Check and prepare data sets.")
+data_app = typer.Typer(no_args_is_help=True, help="Check and prepare data sets, and describe your own.")
 app.add_typer(data_app, name="data")
-results_app = typer.Typer(no_args_is_help=True, help="Carry results from one machine to another.")
+results_app = typer.Typer(no_args_is_help=True, help="Export, import and convert results.")
 app.add_typer(results_app, name="results")
 
 sweep_app = typer.Typer(help="Search hyperparameters with Optuna.")
 app.add_typer(sweep_app, name="sweep")
 
-DatasetOption = Annotated[str, typer.Option("--dataset", help="A data set's card by name, or a .toml file.")]
-DatasetArgument = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's card by name, or a .toml file.")]
+DatasetOption = Annotated[str, typer.Option("--dataset", help="Name of a built-in data set, or a .toml card.")]
+DatasetArgument = Annotated[
+    str, typer.Argument(metavar="DATASET", help="Name of a built-in data set, or a .toml card.")
+]
 ProtocolOption = Annotated[
-    str | None, typer.Option("--protocol", help="A protocol's card by name, or a .toml file; default: the data set's.")
+    str | None,
+    typer.Option("--protocol", help="Name of a built-in protocol, or a .toml card; default: the data set's."),
 ]
 LabeledOption = Annotated[
-    str | None, typer.Option("--labeled", help="Labelled share of the training images (5%) or their number (90).")
+    str | None, typer.Option("--labeled", help="Labelled training images, as a share (5%) or a number (90).")
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -44,62 +47,71 @@ ResultsOption = Annotated[
 ]
 MethodsDirOption = Annotated[
     list[Path] | None,
-    typer.Option("--methods-dir", help="A folder of your own files: methods, networks, metrics; may be repeated."),
+    typer.Option("--methods-dir", help="Folder with your own methods, networks and metrics; may be repeated."),
 ]
 PartialOption = Annotated[
-    bool, typer.Option("--allow-partial", help="Go on with another number of cases than published.")
+    bool, typer.Option("--allow-partial", help="Accept more or fewer cases than the published data set has.")
 ]
 IterationsOption = Annotated[
     int | None,
-    typer.Option("--iterations", min=1, help="Iterations of a one-update method, in place of the protocol's."),
+    typer.Option(
+        "--iterations", min=1, help="Iterations of a method with one update per iteration; overrides the protocol."
+    ),
 ]
 TableOption = Annotated[
     str | None,
-    typer.Option("--table", help="Number of one of the paper's tables, or a table of your own as a .toml file."),
+    typer.Option("--table", help="Number of a table of the paper, or a .toml file with your own table."),
 ]
 FigureOption = Annotated[
-    str | None, typer.Option("--figure", help="Number of one of the paper's figures, or your own as a .toml file.")
+    str | None, typer.Option("--figure", help="Number of a figure of the paper, or a .toml file with your own figure.")
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Every table and figure.")]
 OtherDatasetOption = Annotated[
-    str | None, typer.Option("--dataset", help="Another data set than the paper's, by name or as a .toml file.")
+    str | None,
+    typer.Option("--dataset", help="Use this data set only, whether or not it is the paper's: a name or a .toml card."),
 ]
 SharesOption = Annotated[
-    str | None, typer.Option("--labeled", help="Other labelled shares than the paper's, separated by commas.")
+    str | None, typer.Option("--labeled", help="Labelled shares to use instead of the paper's, separated by commas.")
 ]
 DataOption = Annotated[
     str | None,
     typer.Option(
         "--data",
         metavar="FINGERPRINT",
-        help="The beginning of a data fingerprint, where runs of one data set are of several; of several data sets "
-        "between commas.",
+        help="Use only runs whose data fingerprint begins with this; needed if the runs of a data set have different "
+        "fingerprints. Separate several by commas.",
     ),
 ]
 SeedsOption = Annotated[str, typer.Option("--seeds", help="Seeds, separated by commas.")]
 DeviceOption = Annotated[
     str,
-    typer.Option("--device", help="auto, cpu, cuda, cuda:1, ...; several between commas for several runs at a time."),
+    typer.Option(
+        "--device", help="auto, cpu, cuda, cuda:1, ...; several, separated by commas, train runs in parallel."
+    ),
 ]
 JobsOption = Annotated[
     int | None,
-    typer.Option("--jobs", min=1, help="Runs at a time, each in a process of its own; devices are dealt out in turn."),
+    typer.Option(
+        "--jobs", min=1, help="Number of runs at a time, each in its own process; devices are assigned in turn."
+    ),
 ]
 MinutesOption = Annotated[
     float | None,
     typer.Option(
         "--minutes",
         min=0.01,
-        help="Stop after so many minutes; the same command goes on from there. On Slurm the limit is --slurm time=...",
+        help="Stop after this many minutes; the same command continues. With --launcher slurm, use --slurm time=...",
     ),
 ]
 LauncherOption = Annotated[
     str,
-    typer.Option("--launcher", help="local; slurm: an array job of the missing runs; or a .py file with your own."),
+    typer.Option("--launcher", help="local, slurm (an array job of the missing runs), or a .py file with your own."),
 ]
 SlurmOption = Annotated[
     str | None,
-    typer.Option("--slurm", metavar="KEY=VALUE,...", help="With --launcher slurm: partition=...,gpus=1,time=4h."),
+    typer.Option(
+        "--slurm", metavar="KEY=VALUE,...", help="Options of --launcher slurm, such as partition=...,gpus=1,time=4h."
+    ),
 ]
 
 

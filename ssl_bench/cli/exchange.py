@@ -19,12 +19,18 @@ if TYPE_CHECKING:
 @results_app.command("export")
 def export_results(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The .zip file to write.")],
-    datasets: Annotated[str | None, typer.Option("--dataset", help="Of these data sets alone.")] = None,
-    methods: Annotated[str | None, typer.Option("--methods", help="Of these methods alone.")] = None,
-    protocols: Annotated[str | None, typer.Option("--protocol", help="Of these protocols alone.")] = None,
-    weights: Annotated[bool, typer.Option("--weights", help="The networks' weights too.")] = False,
+    datasets: Annotated[
+        str | None, typer.Option("--dataset", help="Only runs on these data sets, separated by commas.")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option("--methods", help="Only runs of these methods, separated by commas.")
+    ] = None,
+    protocols: Annotated[
+        str | None, typer.Option("--protocol", help="Only runs under these protocols, separated by commas.")
+    ] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="Also export the networks' weights.")] = False,
     pictures: Annotated[
-        bool, typer.Option("--pictures", help="The pictures too; they show the data set's images.")
+        bool, typer.Option("--pictures", help="Also export the pictures; they show images of the data set.")
     ] = False,
     results_root: ResultsOption = RESULTS,
 ) -> None:
@@ -39,20 +45,20 @@ def export_results(
     count = export_runs(runs, file, weights=weights, pictures=pictures)
     typer.echo(f"{quantity(count, 'run')} written to {file} ({file.stat().st_size / 1e6:.1f} MB)")
     if count < len(runs):
-        say(f"not in it: {quantity(len(runs) - count, 'unfinished run')}")
+        say(f"not exported: {quantity(len(runs) - count, 'unfinished run')}")
 
 
 @results_app.command("import")
 def import_results(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What `results export` wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `results export` wrote.")],
     results_root: ResultsOption = RESULTS,
 ) -> None:
-    """Bring a file's runs into the results store. Nothing finished is overwritten; conflicts are named."""
+    """Add the runs of a file to the results store. No finished run is overwritten; conflicts are listed."""
     from ssl_bench.store import Store, import_runs
 
     imported = import_runs(file, Store(results_root))
     typer.echo(
-        f"{quantity(imported.added, 'run')} added, {imported.already} there before, "
+        f"{quantity(imported.added, 'run')} added, {imported.already} already present, "
         f"{quantity(len(imported.conflicts), 'conflict')}"
     )
     if imported.conflicts:
@@ -67,18 +73,20 @@ def convert_results(results_root: ResultsOption = RESULTS) -> None:
     from ssl_bench.store import convert_store
 
     found = convert_store(api.load_store(results_root).root)
-    typer.echo(f"{quantity(found.converted, 'run')} converted, {found.current} in the current format before")
+    typer.echo(f"{quantity(found.converted, 'run')} converted, {found.current} already in the current format")
     if found.left:
-        say("\n".join(f"left as it was: {reason}" for reason in found.left))
+        say("\n".join(f"not converted: {reason}" for reason in found.left))
         raise typer.Exit(1)
 
 
 def _named(option: str, text: str | None, runs: list[Run], name_of: Callable[[Run], str]) -> list[Run]:
-    """Keep the runs that an option names, where it names any."""
+    """Keep the runs that an option names, or all runs if it is not given."""
     if text is None:
         return runs
     known, wanted = sorted({name_of(run) for run in runs}), listed(text)
     for word in wanted:
         if word not in known:
-            raise UserError(f"{option}: expected some of {', '.join(known) or 'no runs at all'}; found '{word}'")
+            if not known:
+                raise UserError(f"{option} {word}: there are no runs to choose from yet")
+            raise UserError(f"{option}: expected one of {', '.join(known)}; found '{word}'")
     return [run for run in runs if name_of(run) in wanted]

@@ -37,29 +37,33 @@ def report(
     dataset: OtherDatasetOption = None,
     labeled: SharesOption = None,
     protocol: Annotated[
-        str | None, typer.Option("--protocol", help="Whose runs to show; default: the data set's.")
+        str | None, typer.Option("--protocol", help="Protocol whose runs are shown; default: the data set's.")
     ] = None,
     settings: SetOption = None,
     iterations: IterationsOption = None,
     data: DataOption = None,
-    all_networks: Annotated[bool, typer.Option("--all-networks", help="Show the students' scores too.")] = False,
+    all_networks: Annotated[
+        bool, typer.Option("--all-networks", help="Also show the scores of the runs' other networks.")
+    ] = False,
     costs: Annotated[bool, typer.Option("--costs", help="Show parameters, updates, hours and peak memory.")] = False,
     statistics: Annotated[
         bool, typer.Option("--statistics", help="Print intervals, tests and verdicts below the table.")
     ] = False,
     format: Annotated[  # noqa: A002
-        str, typer.Option("--format", help="How a table is printed: terminal, markdown, latex, csv, html or svg.")
+        str, typer.Option("--format", help="Format of the printed table: terminal, markdown, latex, csv, html or svg.")
     ] = "terminal",
     output: Annotated[
-        Path | None, typer.Option("--output", metavar="DIR", help="Write files of every format into this folder.")
+        Path | None,
+        typer.Option("--output", metavar="DIR", help="Write the tables and figures into this folder, in every format."),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="DIR", help="Write a site with a page per table, figure and run.")
+        Path | None,
+        typer.Option("--html", metavar="DIR", help="Write a website with a page for each table, figure and run."),
     ] = None,
     results_root: ResultsOption = RESULTS,
     methods_dir: MethodsDirOption = None,
 ) -> None:
-    """Regenerate the paper's tables and figures from the results, published beside measured."""
+    """Regenerate the paper's tables and figures from the stored results, published numbers beside measured."""
     from ssl_bench import api
     from ssl_bench.cards import chosen_grids
     from ssl_bench.reporting.report import Report
@@ -69,7 +73,7 @@ def report(
         raise UserError(f"--format: expected terminal, {', '.join(FORMATS)}; found '{format}'")
     grids = chosen_grids(table, figure, everything=all_of_them)
     if output is None and html is None and any(grid.exhibit == "figure" for grid in grids):
-        raise UserError("--output: figures are files; expected a folder for them (or --html DIR)")
+        raise UserError("--output: expected a folder, since figures are written to files (or give --html DIR)")
     found = api.report(
         table=table, figure=figure, everything=all_of_them, dataset=dataset, labeled=listed_shares(labeled),
         protocol=protocol, settings=parsed_settings(settings, iterations), data=listed(data or ""),
@@ -94,7 +98,7 @@ def report(
 
 @app.command()
 def status(
-    every: Annotated[bool, typer.Option("--every", help="List every run, however many.")] = False,
+    every: Annotated[bool, typer.Option("--every", help="List each finished run, even if there are many.")] = False,
     results_root: ResultsOption = RESULTS,
 ) -> None:
     """List all runs with their state, any error, and the settings in which similar runs differ."""

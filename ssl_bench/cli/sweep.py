@@ -40,9 +40,13 @@ if TYPE_CHECKING:
 
 StorageOption = Annotated[
     str | None,
-    typer.Option("--storage", envvar="SSL_BENCH_STORAGE", help="An Optuna URL, or journal:FILE; default: SQLite."),
+    typer.Option(
+        "--storage", envvar="SSL_BENCH_STORAGE", help="An Optuna URL or journal:FILE; default: an SQLite file."
+    ),
 ]
-NameArgument = Annotated[str | None, typer.Argument(metavar="NAME", help="The sweep's name; may be left out if one.")]
+NameArgument = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="Name of the sweep; optional if there is only one.")
+]
 
 
 @sweep_app.callback(invoke_without_command=True)
@@ -50,30 +54,38 @@ def sweep(
     context: typer.Context,
     method: Annotated[str | None, typer.Option("--method", help="The method; see `ssl-bench methods`.")] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="A data set's card by name, or a .toml file.")
+        str | None, typer.Option("--dataset", help="Name of a built-in data set, or a .toml card.")
     ] = None,
     parameters: Annotated[
         list[str] | None,
         typer.Option(
-            "--param", metavar="NAME=VALUES", help="k=1..5, r=4,8,16, lambda_max=0.01..1:log; may be repeated."
+            "--param",
+            metavar="NAME=VALUES",
+            help="Such as k=1..5, r=4,8,16 or lambda_max=0.01..1:log; may be repeated.",
         ),
     ] = None,
     sampler: Annotated[str, typer.Option("--sampler", help="grid (every combination), tpe or random.")] = "grid",
-    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials of a search, over all workers.")] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="Number of trials of a search, over all workers.")
+    ] = None,
     objective: Annotated[
         str | None,
         typer.Option(
-            "--objective", help="validation, test (marked as an oracle), or none (a grid without validation)."
+            "--objective", help="Scores that trials are compared by: validation, test (marked ORACLE) or none."
         ),
     ] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="Compared; default: the data set's first.")] = None,
-    pruner: Annotated[str, typer.Option("--pruner", help="none, median or halving, on the validation curve.")] = "none",
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="Metric that trials are compared by; default: the first one scored.")
+    ] = None,
+    pruner: Annotated[
+        str, typer.Option("--pruner", help="Stops poor trials by their validation curve: none, median or halving.")
+    ] = "none",
     labeled: LabeledOption = None,
     protocol: ProtocolOption = None,
     seeds: SeedsOption = "1",
     iterations: IterationsOption = None,
     settings: SetOption = None,
-    name: Annotated[str | None, typer.Option("--name", help="Default: made of what the sweep is.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the sweep; default: METHOD-DATASET-HASH.")] = None,
     storage: StorageOption = None,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
@@ -84,7 +96,7 @@ def sweep(
     methods_dir: MethodsDirOption = None,
     allow_partial: PartialOption = False,
 ) -> None:
-    """Search hyperparameters and protocol fields. Each trial is an ordinary run. The same command continues a sweep."""
+    """Search hyperparameters and protocol fields. A trial is one run per seed. The same command continues a sweep."""
     if context.invoked_subcommand is not None:
         return
     from ssl_bench.cards import load_benchmark
@@ -99,12 +111,18 @@ def sweep(
     from ssl_bench.sweep.worker import work
 
     if method is None or dataset is None:
-        raise UserError("sweep: --method and --dataset are needed (or: sweep show, sweep plot)")
+        raise UserError("sweep: expected --method and --dataset, or a subcommand (show, plot)")
     known_sampler = _one_of("--sampler", sampler)
     if (sampler == "grid") != (trials is None):
-        raise UserError(f"--trials: {'a grid has its own number' if trials else 'needed with --sampler ' + sampler}")
+        raise UserError(
+            f"--trials: expected a number with --sampler {sampler}, found none"
+            if trials is None
+            else "--trials: not allowed with --sampler grid, which tries every combination"
+        )
     if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise UserError(f"--name: expected letters, digits, '_', '.' and '-', found '{name}'")
+        raise UserError(
+            f"--name: expected letters, digits, '_', '.' and '-', starting with a letter or digit; found '{name}'"
+        )
     load_methods(*(methods_dir or []))
     benchmark = load_benchmark(dataset)
     console, store = make_console(), Store(results_root)
@@ -146,7 +164,7 @@ def show(
     storage: StorageOption = None,
     results_root: ResultsOption = RESULTS,
 ) -> None:
-    """Print a sweep's trials, the best first, and how much each parameter matters."""
+    """Print a sweep's trials, the best first, and the importance of each parameter."""
     from ssl_bench.api import load_store
 
     _show(_load(name, storage, results_root), load_store(results_root).readable()).print(make_console())
@@ -159,7 +177,7 @@ def plot(
     storage: StorageOption = None,
     results_root: ResultsOption = RESULTS,
 ) -> None:
-    """Write Optuna's plots of a sweep (PNG, SVG)."""
+    """Write Optuna's plots of a sweep as PNG and SVG."""
     from ssl_bench.sweep.show import plot as write_plots
 
     typer.echo("\n".join(map(str, write_plots(_load(name, storage, results_root), output))))

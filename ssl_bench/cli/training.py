@@ -80,7 +80,7 @@ def reproduce(
     seeds: SeedsOption = "1,2,3",
     iterations: IterationsOption = None,
     settings: SetOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what is missing and train nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the missing runs and train nothing.")] = False,
     data: DataOption = None,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
@@ -92,7 +92,7 @@ def reproduce(
     methods_dir: MethodsDirOption = None,
     allow_partial: PartialOption = False,
 ) -> None:
-    """Train what the paper's tables or figures still lack: the first seed of everything, then the second, ..."""
+    """Train the runs that the paper's tables or figures lack, the first seed of every cell first."""
     from ssl_bench import api
 
     result = api.reproduce(
@@ -109,17 +109,21 @@ def reproduce(
 def score(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Finished runs: their folders, or the beginnings of their ids."),
+        typer.Argument(metavar="RUN...", help="Finished runs: folders, ids, or the beginnings of ids."),
     ],
     metrics: Annotated[
-        str | None, typer.Option("--metrics", help="Metrics, separated by commas; default: those of the data set.")
+        str | None, typer.Option("--metrics", help="Metrics, separated by commas; default: the data set's.")
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A protocol field that measures (stride, score_size, ...)."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a protocol field that only affects scoring (stride, score_size, ...).",
+        ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="The card of the runs' data set, where it is not built in.")
+        str | None, typer.Option("--dataset", help="Card of the runs' data set, if it is not built in.")
     ] = None,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
@@ -127,7 +131,7 @@ def score(
     results_root: ResultsOption = RESULTS,
     methods_dir: MethodsDirOption = None,
 ) -> None:
-    """Score finished runs in another way, from their weights. Nothing is trained; earlier scores stay."""
+    """Score finished runs again, with other metrics or settings. Nothing is trained; earlier scores are kept."""
     from ssl_bench import api
 
     result = api.score(

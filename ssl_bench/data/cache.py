@@ -115,7 +115,9 @@ def _build(source: Source, folder: Path, size: int | None, benchmark: Benchmark,
         fingerprint.update(source.reading.encode())
         file.attrs["planes"], file.attrs["channels"] = planes, channels
     if not any_foreground:
-        raise UserError("every mask is empty: nothing to learn; see `ssl-bench data check`")
+        raise UserError(
+            f"{benchmark.name}: every mask is empty, so there is nothing to learn; see `ssl-bench data check`"
+        )
     path = _path(folder, fingerprint.hexdigest()[:16], size)
     write_bytes(path, buffer.getbuffer())
     write_bytes(path.with_suffix(".sha256"), hashlib.sha256(buffer.getbuffer()).hexdigest().encode())

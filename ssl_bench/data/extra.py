@@ -67,9 +67,7 @@ def chosen_extras(protocol: ImageProtocol | VolumeProtocol) -> list[tuple[Augmen
         entry = AUGMENTATIONS.get(name)
         if entry is None or protocol.dimensions not in entry.dimensions:
             known = [one.name for one in AUGMENTATIONS.values() if protocol.dimensions in one.dimensions]
-            raise UserError(
-                f"augmentation.extra: expected some of {', '.join(known) or 'none that is registered'} for "
-                f"{protocol.dimensions}D data; found '{name}'"
-            )
+            expected = f"expected one of {', '.join(known)}" if known else "no augmentation is registered"
+            raise UserError(f"augmentation.extra: {expected} for {protocol.dimensions}D data; found '{name}'")
         found.append((entry, parse_card(entry.settings, given, f"augmentation.extra.{name}")))
     return found

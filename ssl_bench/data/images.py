@@ -162,7 +162,7 @@ def class_numbers(values: np.ndarray, wanted: tuple[int, ...], path: Path) -> np
     unknown = [value for value in found.tolist() if float(value) not in place]
     if unknown:
         listed = ", ".join(f"{value:g}" for value in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        raise UserError(f"{path}: expected mask values {', '.join(map(str, wanted))}, found {listed} too")
+        raise UserError(f"{path}: expected mask values {', '.join(map(str, wanted))}, found also {listed}")
     numbers = np.array([place[float(value)] for value in found.tolist()], dtype=np.uint8)
     return numbers[inverse].reshape(values.shape)
 
@@ -190,7 +190,9 @@ def pair(case: CaseFiles, images: Sequence[bytes], mask_bytes: bytes | None, fil
 def require_root(benchmark: Benchmark, data_root: Path | None) -> Path:
     """Return the data root, which a data set in files requires."""
     if data_root is None:
-        raise UserError(f"--data-root: {benchmark.title} is read from files; name the folder, or set SSL_BENCH_DATA")
+        raise UserError(
+            f"--data-root: expected the folder that holds {benchmark.title}, found none; SSL_BENCH_DATA sets it too"
+        )
     if not data_root.is_dir():
         raise UserError(f"--data-root: no folder at {data_root}")
     return data_root
@@ -213,7 +215,7 @@ def _open(path: Path, content: bytes) -> Image.Image:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path}: not a readable image: {error}") from None
     if image.mode.startswith(("I", "F")) or ";16" in coded:
-        raise UserError(f"{path}: expected 8 bits a channel, found more")
+        raise UserError(f"{path}: expected 8 bits per channel, found more")
     return image
 
 
@@ -230,6 +232,6 @@ def _by_id(files: Iterable[tuple[str, Path]], kind: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for name, path in files:
         if name in found:
-            raise UserError(f"{path}: two {kind} have the id '{name}', the other is {found[name]}")
+            raise UserError(f"{path}: two {kind} have the id '{name}'; the other one is {found[name]}")
         found[name] = path
     return found

@@ -50,7 +50,7 @@ def find_source(benchmark: Benchmark, data_root: Path | None, allow_partial: boo
     if len(cases) != benchmark.cases and not allow_partial:
         raise UserError(
             f"{folder_of(cases)}: expected the {benchmark.cases} cases of {benchmark.title}, found {len(cases)}; "
-            "--allow-partial goes on with these"
+            "--allow-partial accepts these"
         )
     return _Folder(cases, files, benchmark)
 

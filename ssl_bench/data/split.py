@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ssl_bench.cards import Split, number_of, parse_share
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.seeds import shuffled
 
@@ -68,7 +69,8 @@ def split_cases(
     test_ids = [name for name in ids if groups[name] in held_out and name in masked]
     if not train_ids or not test_ids:
         raise UserError(
-            f"test = {split.test}: of {len(ids)} cases, {len(train_ids)} would train and {len(test_ids)} test"
+            f"test = {split.test}: expected training and test cases, found {len(train_ids)} training cases and "
+            f"{len(test_ids)} test cases among {len(ids)}"
         )
     return train_ids, test_ids
 
@@ -146,15 +148,18 @@ def _read(path: Path, ids: Sequence[str], masked: Container[str], allow_partial:
     absent = [name for name in table["id"] if name not in there]
     if absent and not allow_partial:
         raise UserError(
-            f"{path}: names {len(absent)} cases that the data set does not have, '{absent[0]}' first; "
-            "--allow-partial goes on without them"
+            f"{path}: names {quantity(len(absent), 'case')} that the data set does not have, such as '{absent[0]}'; "
+            "--allow-partial ignores them"
         )
     train_ids, test_ids = ([n for n in table["id"][table["part"] == part] if n in there] for part in ("train", "test"))
     unmasked = [name for name in test_ids if name not in masked]
     if unmasked:
         raise UserError(f"{path}: test case '{unmasked[0]}' has no mask")
     if not train_ids or not test_ids:
-        raise UserError(f"{path}: of {len(ids)} cases, {len(train_ids)} would train and {len(test_ids)} test")
+        raise UserError(
+            f"{path}: expected training and test cases, found {len(train_ids)} training cases and {len(test_ids)} test "
+            f"cases among {len(ids)}"
+        )
     return train_ids, test_ids
 
 

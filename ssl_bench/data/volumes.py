@@ -145,7 +145,7 @@ def read_array(path: Path, key: str, read: Read = Path.read_bytes, *, channels: 
     if array.ndim == 4:
         array, spacing = np.moveaxis(array, 3, 0), None if spacing is None else spacing[:3]
     if array.dtype.kind not in "biuf":
-        raise UserError(f"{path}: expected one number a voxel, found {array.dtype}")
+        raise UserError(f"{path}: expected one number per voxel, found {array.dtype}")
     return Volume(array, volume.orientation, spacing)
 
 
@@ -163,7 +163,9 @@ def _read_by_medpy(path: Path) -> Volume:
     with path.open("rb") as file:
         header = file.read(1 << 14).split(b"\n\n")[0].lower()
     if path.suffix.lower() == ".nrrd" and (b"data file:" in header or b"datafile:" in header):
-        raise UserError(f"{path}: expected the voxels in this file, found that they lie in another one")
+        raise UserError(
+            f"{path}: the voxel data is in a separate file, which is not supported; convert it to a single-file format"
+        )
     array, header = medpy.io.load(str(path))
     return Volume(array, spacing=tuple(map(float, header.get_voxel_spacing())))
 
@@ -176,7 +178,7 @@ def scaled(image: np.ndarray, intensity: str, path: Path) -> np.ndarray:
     """
     image = image.astype(np.float32)
     if not np.isfinite(image).all():
-        raise UserError(f"{path}: expected finite values, found some that are not")
+        raise UserError(f"{path}: expected finite values, found NaN or infinity")
     if intensity == "as-is":
         return image
     mean, deviation = image.mean(dtype=np.float64), image.std(dtype=np.float64)

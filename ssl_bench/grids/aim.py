@@ -88,8 +88,8 @@ def aim(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> G
     A data set that the grid does not have replaces the grid's first data set. Its usual shares replace the grid's.
 
     Raises:
-        UserError: a setting of the target or the grid is neither a protocol field nor one of the methods it is for; or
-            a method or the data set is unknown.
+        UserError: a setting of the target or the grid is neither a protocol field nor a hyperparameter of its methods,
+            or a method or the data set is unknown.
     """
     _require_known(grid, target, methods)
     columns: list[Column] = []
@@ -114,14 +114,18 @@ def _require_known(grid: Grid, target: Target, methods: Mapping[str, type[SSLMet
     own = [set(methods[row.method].hyperparameters.model_fields) if row.method else set() for row in grid.rows]
     fields = set().union(*own)
     for key in divide(target.settings, fields).unknown:
-        raise UserError(f"--set {key}: neither a protocol field nor one of the methods of {grid.name}")
+        raise UserError(f"--set {key}: neither a protocol field nor a hyperparameter of a method in {grid.name}")
     for row, known in zip(grid.rows, own, strict=True):
         for key in divide(row.settings, known).unknown:
-            raise UserError(f"{where}: row '{row.title}': {key} is neither a protocol field nor one of its method")
+            raise UserError(
+                f"{where}: row '{row.title}': {key} is neither a protocol field nor a hyperparameter of its method"
+            )
     for column in grid.columns:
         for key in divide(column.settings, fields).unknown:
             name = column.title or f"{column.dataset} {column.labeled}"
-            raise UserError(f"{where}: column '{name}': {key} is neither a protocol field nor one of a row's method")
+            raise UserError(
+                f"{where}: column '{name}': {key} is neither a protocol field nor a hyperparameter of a row's method"
+            )
 
 
 def _transferred(columns: Sequence[Column], benchmark: Benchmark, option: str) -> list[Column]:

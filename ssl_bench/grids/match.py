@@ -117,11 +117,10 @@ def choose_data(beginnings: Sequence[str], specs: Iterable[RunSpec], to_come: Co
     for beginning in beginnings:
         found = {name for fingerprint, name in there if fingerprint.startswith(beginning)}
         if not found and len(to_come) != 1:
-            known = (
-                ", ".join(f"{fingerprint} ({name})" for fingerprint, name in there)
-                or "a run's, of which there are none"
-            )
-            raise UserError(f"--data: expected the beginning of {known}; found '{beginning}'")
+            if not there:
+                raise UserError(f"--data {beginning}: there are no runs to choose from yet")
+            known = ", ".join(f"{fingerprint} ({name})" for fingerprint, name in there)
+            raise UserError(f"--data: expected the beginning of one of {known}; found '{beginning}'")
         data_sets |= found or set(to_come)
     return DataChoice(tuple(beginnings), frozenset(data_sets))
 
@@ -146,9 +145,10 @@ def select(runs: Sequence[Run], cells: Sequence[Wanted | None]) -> list[list[Run
     together = [run for own in chosen for run in own]
     for name in {run.spec.benchmark for run in together}:
         of_data = [run for run in together if run.spec.benchmark == name]
-        _require_one("data (--data FINGERPRINT chooses)", {run.spec.data_fingerprint for run in of_data})
-        _require_one("encoder weights", {str(run.spec.weights_fingerprint) for run in of_data if _has_encoder(run)})
-        _require_one("precision (--set precision=... chooses)", {run.spec.protocol.precision for run in of_data})
+        _require_one("data", "--data FINGERPRINT", {run.spec.data_fingerprint for run in of_data})
+        weights = {str(run.spec.weights_fingerprint) for run in of_data if _has_encoder(run)}
+        _require_one("encoder weights", "--set encoder_weights=FILE", weights)
+        _require_one("precision", "--set precision=...", {run.spec.protocol.precision for run in of_data})
     return [[] if cell is None else _one_per_seed(own, cell) for own, cell in zip(chosen, cells, strict=True)]
 
 
@@ -184,6 +184,8 @@ def _count(share: str, train_count: int) -> int | None:
     return count if 1 <= count <= train_count else None
 
 
-def _require_one(what: str, found: set[str]) -> None:
+def _require_one(what: str, option: str, found: set[str]) -> None:
     if len(found) > 1:
-        raise UserError(f"report: the runs differ in {what}: {', '.join(sorted(found))}")
+        raise UserError(
+            f"{option}: needed, as a table cannot mix runs with different {what}: {', '.join(sorted(found))}"
+        )

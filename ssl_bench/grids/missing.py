@@ -99,9 +99,9 @@ def require_one_precision(wanted: Mapping[str, Place], specs: Sequence[RunSpec],
         others = sorted(kind for data, kind in there if data == spec.data_fingerprint)
         if others and spec.protocol.precision not in others:
             raise UserError(
-                f"reproduce: runs on {spec.benchmark} are there in {others[0]}, and the missing ones would be in "
-                f"{spec.protocol.precision}, which no table shows together; --set precision={others[0]} goes on with "
-                f"those, --set precision={spec.protocol.precision} begins anew"
+                f"reproduce: the runs on {spec.benchmark} have precision {others[0]}, the missing ones would have "
+                f"{spec.protocol.precision}, and a table cannot mix them; --set precision={others[0]} completes the "
+                f"existing runs, --set precision={spec.protocol.precision} starts new ones"
             )
 
 
@@ -114,7 +114,7 @@ def require_chosen_data(choice: DataChoice, specs: Sequence[RunSpec]) -> None:
     for spec in specs:
         if not choice.includes(spec):
             raise UserError(
-                f"--data: expected the data of {spec.benchmark} below --data-root to begin with "
+                f"--data: expected {spec.benchmark} under --data-root to have a data fingerprint that begins with "
                 f"'{' or '.join(choice.beginnings)}'; found {spec.data_fingerprint}"
             )
 

@@ -95,7 +95,7 @@ class Launcher(ABC):
             UserError: this launcher runs no sweeps.
 
         """
-        raise UserError(f"sweep: {type(self).__name__} runs no sweeps; --launcher local does")
+        raise UserError(f"--launcher: {type(self).__name__} cannot run sweeps; use --launcher local")
 
 
 LauncherType = TypeVar("LauncherType", bound=type[Launcher])
@@ -131,7 +131,7 @@ def register_launcher(name: str, takes: Collection[str] = ()) -> Callable[[Launc
             raise UserError(f"launcher '{name}': {launcher.__module__} and {known} both define it")
         unknown = sorted(set(takes) - set(OPTIONS))
         if unknown:
-            raise UserError(f"launcher '{name}': takes: expected some of {', '.join(OPTIONS)}; found {unknown}")
+            raise UserError(f"launcher '{name}': takes: expected values from {', '.join(OPTIONS)}; found {unknown}")
         REGISTRY[name] = Entry(launcher, frozenset(takes))
         return launcher
 

@@ -31,7 +31,7 @@ class Console(Display, Protocol):
         """A run starts or continues."""
 
     def end_run(self, outcome: str) -> None:
-        """A run ended: finished, scored, failed (with the reason), or finished before."""
+        """A run ended: finished, scored, failed (with the reason), or finished earlier."""
 
 
 def run_all(
@@ -92,8 +92,8 @@ def _run_one(
         if is_finished and folder.is_scored(job.measurement):
             outcome.already_finished += 1
             edited = edited_files((folder.read() or {})["provenance"], origin)
-            by = f", by another text of its {' and '.join(edited)}'s file" if edited else ""
-            console.end_run(f"finished before{by}")
+            note = f"; the file of its {' and '.join(edited)} has changed since" if edited else ""
+            console.end_run(f"finished earlier{note}")
             return True
         try:
             (rescore if is_finished else train)(job, folder, device, stop, _Noting(console, folder), origin)

@@ -79,7 +79,7 @@ def train(planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launch
     if outcome.time_is_up:
         done = sum(store.folder(job.spec).is_finished for _, job in planned)
         log.info(
-            "--minutes: the time is up, %d of %d runs are finished; the same command goes on from here",
+            "--minutes: time limit reached, %d of %d runs are finished; run the same command again to continue",
             done, len(planned),
         )  # fmt: skip
     return outcome
@@ -91,7 +91,7 @@ def _trained_again(jobs: Sequence[Job], store: Store) -> list[str]:
     if not again:
         return []
     runs = quantity(again, "finished run")
-    return [f"score_every and validate_every need the training: {runs} without these curves will be trained again"]
+    return [f"{runs} without the curves of score_every or validate_every will be trained again"]
 
 
 def log_failures(outcome: Outcome) -> None:

@@ -64,7 +64,7 @@ def _devices(text: str, jobs: int | None) -> list[str]:
     if names == ["auto"] and (jobs or 1) > 1 and torch.cuda.device_count() > 1:
         names = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     if not names or len(set(names)) < len(names):
-        raise UserError(f"--device: expected devices between commas, each once, found '{text}'")
+        raise UserError(f"--device: expected different devices, separated by commas; found '{text}'")
     devices = [choose_device(name) for name in names]
     if len({device.type for device in devices}) > 1:
         raise UserError(f"--device: expected devices of one kind, found '{text}'")

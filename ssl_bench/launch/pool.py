@@ -26,7 +26,7 @@ class PoolConsole(Protocol):
         """Show the active runs; called repeatedly."""
 
     def ended(self, task: Task, outcome: str, done: int, total: int) -> None:
-        """A run ended: finished, failed (with the reason), or finished before."""
+        """A run ended: finished, failed (with the reason), or finished earlier."""
 
 
 @dataclass
@@ -114,7 +114,7 @@ def run_pool(
                 if is_done:  # perhaps just now, by the process that released it
                     outcome.already_finished += 1
                     done += 1
-                    console.ended(task, "finished before", done, total)
+                    console.ended(task, "finished earlier", done, total)
                 else:
                     pool.start(task)
                 waiting.remove(task)
@@ -130,7 +130,7 @@ def explain(task: Task, code: int, store: Store) -> str | None:
         return None
     run = store.find(task.spec)
     if code < 0:
-        return f"killed by {signal.Signals(-code).name}; the same command goes on from its last checkpoint"
+        return f"killed by {signal.Signals(-code).name}; the same command continues from its last checkpoint"
     if run is not None and run.error is not None:
         return run.error
     return f"{task.last_words() or 'ended'} (exit code {code}; see {task.log})"

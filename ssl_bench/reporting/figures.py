@@ -86,9 +86,9 @@ def _curves(found: Gathered) -> tuple[Figure, list[str]]:
         )
     ]
     remark = (
-        f"Disagreement and entropy: training batches of {where}, of the two branches on the views that each one sees, "
-        "averaged since the point before; bands are ± the sample standard deviation over seeds. Iterations are the "
-        "method's own: one that updates twice an iteration has half as many."
+        f"Disagreement and entropy of the two branches on training batches of {where}, each in the view that it sees, "
+        "averaged since the previous point; bands are ± the sample standard deviation over seeds. Iterations are the "
+        "method's own: a method with two updates per iteration has half as many."
     )
     return line_figure([*panels, *_share_panels(found)]), [remark]
 
@@ -171,9 +171,9 @@ def _examples(found: Gathered) -> tuple[Figure, list[str]]:
     drawn = [run for run in found.runs if run.examples]
     scored = dict.fromkeys(map(case_metric_title, drawn))
     remarks.append(
-        f"The cases are drawn by their ids, not chosen; a number is the case's {' or '.join(scored) or 'score'}, "
-        "a line the truth's border. "
-        "Of a volume the axial slice with the most ground truth is shown, its number is the whole volume's."
+        f"The cases are selected by their ids, not by their scores. Numbers are the case's "
+        f"{' or '.join(scored) or 'score'}; lines are the border of the ground truth. A volume is shown by the axial "
+        "slice with the most ground truth; its number is that of the whole volume."
     )
     return example_figure([row.title for row in found.grid.rows], examples), remarks
 
@@ -182,7 +182,7 @@ def _without_pictures(runs: Sequence[Run]) -> list[str]:
     """Report runs whose pictures are missing."""
     if not runs:
         return []
-    return [f"{quantity(len(runs), 'run')} without pictures: `results export` takes those along with --pictures alone."]
+    return [f"{quantity(len(runs), 'run')} without pictures: `results export` includes pictures only with --pictures."]
 
 
 def _rows_of(data: str, runs: Sequence[Run | None]) -> list[PicturedCase]:

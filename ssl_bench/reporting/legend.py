@@ -14,15 +14,15 @@ VERDICTS = {"above": "▲", "below": "▼", "inside": "="}
 
 
 SIGNIFICANT_NOTE = (
-    "Significant: p < 0.05, Holm-corrected, where other seeds and other cases could have been drawn (analysis of "
-    "variance with both random), of at least three seeds in common."
+    "Significant: p < 0.05, Holm-corrected, in an analysis of variance with random seeds and cases, from at least "
+    "three common seeds."
 )
 
 
 COSTS_NOTE = (
-    "Costs: parameters of all networks of a run, teachers and auxiliary decoders too; peak memory is the largest of "
-    "the row's runs (GPUs alone have one), the rest their mean; hours are those on the clock, whatever else the "
-    "machine did."
+    "Costs: parameters of all networks of a run, including teachers and auxiliary decoders. Peak memory (GPU only) is "
+    "the largest of the row's runs; the other numbers are means. Hours are wall-clock time and include other load on "
+    "the machine."
 )
 
 
@@ -33,8 +33,8 @@ NARROW = (
 
 
 FEW = (
-    "intervals and tests speak of these trained networks on other cases. Whether another training would come out alike "
-    "they cannot say; three seeds are the least for that, and their intervals are still too narrow."
+    "intervals and tests describe these trained networks on other cases, not another training. That needs at least "
+    "three seeds, and even their intervals are too narrow."
 )
 
 

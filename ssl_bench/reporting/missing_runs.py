@@ -32,13 +32,13 @@ def lack_table(lacks: Sequence[Lack], wanted: int, runs: Sequence[Run]) -> Table
         known, unknown = known + (each or 0) * len(own), unknown + (each is None) * len(own)
         time = "unknown" if each is None else f"{each * len(own) / 3600:.2f}"
         rows.append([*key, ", ".join(str(lack.seed) for lack in own), time])
-    notes = [f"{len(lacks)} of {wanted} runs are missing; {wanted - len(lacks)} are there."]
+    notes = [f"{len(lacks)} of {wanted} runs are missing; {wanted - len(lacks)} exist."]
     scores = sum(lack.is_trained for lack in lacks)
     if scores:
-        notes.append(f"{scores} of them are trained and lack scores alone, which need no training.")
+        notes.append(f"{scores} of them are already trained and only need scoring.")
     if len(lacks) > unknown:
-        notes.append(f"Estimated from finished runs like them, one after the other: {known / 3600:.2f} hours.")
+        notes.append(f"Estimated time, one run after the other: {known / 3600:.2f} hours (from similar finished runs).")
     if unknown:
-        notes.append(f"{unknown} of them cannot be estimated: no run like them has finished.")
+        notes.append(f"{unknown} of them cannot be estimated, since no similar run has finished.")
     header = ["Data set", "Labelled", "Protocol", "Method", "Settings", "Missing", "Seeds", "Hours"]
     return Table("Missing runs", header, rows, frozenset({"Hours"}), notes)

@@ -92,14 +92,14 @@ def _unlike(runs: Sequence[Run]) -> list[str]:
             notes.append(f"The rows differ in their seeds, and so in their labelled images{where}: {each}.")
     edited = [method for method, own in texts.items() if len(own) > 1]
     if edited:
-        notes.append(f"The file of {', '.join(edited)} was edited between these runs, its version not raised.")
+        notes.append(f"The file of {', '.join(edited)} was edited between these runs without raising its version.")
     rebuilt = [network for network, own in networks.items() if len(own) > 1]
     if rebuilt:
         notes.append(f"The file of the network {', '.join(rebuilt)} was edited between these runs.")
     moved = [run.path.name for run in runs if len({_machine(one) for one in _origins(run)}) > 1]
     if moved:
         notes.append(
-            f"Trained in parts on unlike machines or software, so not to be repeated bit for bit: {', '.join(moved)}."
+            f"Trained in parts on different machines or software, so not repeatable bit for bit: {', '.join(moved)}."
         )
     return notes
 
@@ -113,7 +113,7 @@ def _nondeterministic(runs: Sequence[Run]) -> list[str]:
         operations.setdefault((run.spec.method, devices), set()).update(used)
     return [
         f"{method} used operations that have no deterministic form on {device} ({', '.join(sorted(used))}): "
-        "the same seed trained again may give other numbers."
+        "training the same seed again may give different numbers."
         for (method, device), used in operations.items()
         if used
     ]
@@ -129,7 +129,7 @@ SEEDS = [1, 2, 3]  # of every command by default
 
 def damage_notes(damaged: Sequence[str]) -> list[str]:
     """Name the runs that are left out because their scores changed after they were written."""
-    return [f"Left out: {text}. Moved out of the store, the run is trained again." for text in damaged]
+    return [f"Left out: {text}. If it is moved out of the store, the run is trained again." for text in damaged]
 
 
 def missing_notes(grid: Grid, target: Target, body: Body, commands: Sequence[str], view: ShownOptions) -> list[str]:

@@ -17,10 +17,9 @@ HEADER = [
     "ORACLE: best of\ncheckpoints, seeds", "Inflation\nof both",
 ]  # fmt: skip
 NOTE = (
-    "ORACLE: of each run the best of the checkpoints that were scored on the test set on the way (score_every), and of "
-    "the seeds the best one. The test set chose these numbers: they say what such a choice claims, not what a method "
-    "is worth. Intervals are the method's own iterations: one that updates twice an iteration has half as many "
-    "checkpoints to choose from."
+    "ORACLE: the best checkpoint of each run, among those scored on the test set during training (score_every), and "
+    "the best seed. The test set selected these numbers: they show what such a selection claims, not how good a method "
+    "is. Checkpoints are at the method's own iterations: a method with two updates per iteration has half as many."
 )
 
 

@@ -104,9 +104,11 @@ def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: 
     begun = {entry.hash for entry in entries}
     waiting = sum(name not in begun for name in queued)
     if waiting:
-        notes.append(f"{waiting} more wait in the cluster's queue.")
+        notes.append(f"{quantity(waiting, 'more run')} in the cluster's queue.")
     if grouped:
-        notes.append("Finished runs are counted in groups, which differ in seeds and settings; --every lists each.")
+        notes.append(
+            "Finished runs are grouped; the runs of a group differ in seeds and settings. --every lists each run."
+        )
     headline = METRICS[HEADLINE].heading(2)  # a share, whose unit is the same in 2D and 3D
     header = ["Data set", "Labelled", "Protocol", "Method", "Seed", "Status", "Iteration", headline, "Run"]
     if any(row[-1] for row in rows):

@@ -47,7 +47,7 @@ def cell_scores(
     cases = tuple(sums[0].index)
     for (run, _), own in zip(found, sums, strict=True):
         if tuple(own.index) != cases:
-            raise UserError(f"{run.path}: other test cases than {found[0][0].path}")
+            raise UserError(f"{run.path}: expected the same test cases as {found[0][0].path}, found others")
     return CellScores(
         tuple(run.spec.seed for run, _ in found),
         cases,

@@ -108,7 +108,7 @@ def import_runs(file: Path, store: Store) -> Imported:
             try:
                 conflict = _merge(store, spec, contents, result)
             except OSError as error:
-                counted = f"{quantity(result.added, 'run')} of {len(members)} added before"
+                counted = f"{result.added} of {quantity(len(members), 'run')} added"
                 raise UserError(f"{store.root}: cannot be written: {error.strerror} ({counted})") from None
             if conflict:
                 result.conflicts.append(f"runs/{folder} ({spec.label}): {conflict}")
@@ -120,7 +120,7 @@ def _merge(store: Store, spec: RunSpec, contents: dict[str, bytes], result: Impo
     folder = store.own_folder(spec)
     with store.claim(spec, folder) as mine:
         if not mine:
-            return "is being trained here; left alone"
+            return "is being trained here; not imported"
         try:
             if not folder.is_finished:
                 folder.adopt(contents)
@@ -129,9 +129,9 @@ def _merge(store: Store, spec: RunSpec, contents: dict[str, bytes], result: Impo
             here, there = folder.read() or {}, json.loads(contents["run.json"])
             conflict = _conflict(folder, here, there, contents)
             if conflict:
-                return f"{conflict}; left alone"
+                return f"{conflict}; not imported"
         except UserError as error:
-            return f"is damaged here ({error}); left alone"
+            return f"is damaged here ({error}); not imported"
         result.already += 1
         folder.add_missing({name: content for name, content in contents.items() if name != "run.json"})
         for key, entry in there["scores"].items():
@@ -149,7 +149,7 @@ def _conflict(folder: RunFolder, here: dict[str, Any], there: dict[str, Any], co
             return f"has other scores here ({_headline(here)}) than in the file ({_headline(there)})"
     own_curves = folder.curves.read_bytes() if folder.curves.exists() else None
     if not common and (own_curves is None or own_curves != contents.get(folder.curves.name)):
-        return "is scored in other ways here and in the file, and cannot be shown to be the same training"
+        return "has no scores in common with the file, so it cannot be verified to be the same training"
     return ""
 
 
@@ -175,7 +175,7 @@ def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, dict[str, s
         except UserError:
             raise
         except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{file}: not an export that can be read: {error}") from None
+            raise UserError(f"{file}: cannot be read as an export: {error}") from None
         yield archive, members
 
 
@@ -207,11 +207,12 @@ def _require_replaceable(file: Path, digests: dict[str, str]) -> None:
         with _opened(file) as (_, members):
             held = {f"runs/{run}/{name}": digest for run, own in members.items() for name, digest in own.items()}
     except UserError as error:
-        raise UserError(f"{error}; it is not replaced, so expected another name") from None
+        raise UserError(f"{error}; it is not replaced, give another name") from None
     lost = sorted(name for name, digest in held.items() if digests.get(name) != digest)
     if lost:
         raise UserError(
-            f"{file}: holds what this export does not ({lost[0]}, {len(lost)} in all); expected another name"
+            f"{file}: holds {quantity(len(lost), 'file')} that this export lacks or changes, such as "
+            f"{lost[0]}; give another name"
         )
 
 

@@ -129,7 +129,7 @@ def _difference(cases: pd.DataFrame, spec: RunSpec, scores: Mapping[str, Any]) -
         found = own["case"].nunique()
         if found != spec.test_count or len(own) != found * classes:
             return (
-                f"expected the scores of {network} on {spec.test_count} cases, {classes} a case; "
+                f"expected the scores of {network} on {spec.test_count} cases, {classes} per case; "
                 f"found {len(own)} on {found}"
             )
         for metric, recorded in metrics.items():

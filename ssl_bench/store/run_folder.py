@@ -249,7 +249,7 @@ class RunFolder:
     def _begun(self) -> dict[str, Any]:
         data = self.read()
         if data is None:
-            raise UserError(f"{self.path / 'run.json'}: expected the run that was begun here, found nothing")
+            raise UserError(f"{self.path / 'run.json'}: expected the run that was started here, found no file")
         return data
 
 

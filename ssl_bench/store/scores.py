@@ -104,7 +104,7 @@ def read_cases(content: bytes, sha256: str, where: str) -> pd.DataFrame:
         UserError: the content is different.
     """
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise UserError(f"{where}: not the file that was written: its SHA-256 is not the one in run.json")
+        raise UserError(f"{where}: altered since it was written: its SHA-256 is not the one in run.json")
     return parse_cases(content)
 
 

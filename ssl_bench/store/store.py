@@ -145,7 +145,7 @@ class Store:
     def _old_runs(self, count: int) -> UserError:
         return UserError(
             f"--results-root: {self.root} holds {quantity(count, 'run')} of an earlier version; "
-            f"`ssl-bench results convert --results-root {self.root}` converts them, and trains nothing"
+            f"`ssl-bench results convert --results-root {self.root}` converts them without training"
         )
 
     @contextmanager

@@ -20,7 +20,7 @@ Objective = Literal["validation", "test", "none"]
 Pruner = Literal["none", "median", "halving"]
 
 
-ORACLE = "ORACLE: this sweep looks at the test set; what it finds best says nothing of other data"
+ORACLE = "ORACLE: this sweep selects on the test set; its best score says nothing about other data"
 
 
 @dataclass(frozen=True)

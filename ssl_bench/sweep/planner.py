@@ -86,27 +86,29 @@ def settle_sweep(
     if objective is None:
         objective = "none" if sampler == "grid" and first.spec.protocol.validation is None else "validation"
     if objective == "none" and sampler != "grid":
-        raise UserError(f"--objective: a search ({sampler}) needs something to compare by: validation or test")
+        raise UserError(f"--objective: expected validation or test with --sampler {sampler}, found none")
     if pruner != "none" and objective != "validation":
-        raise UserError("--pruner: prunes on the validation curve; it needs --objective validation")
+        raise UserError("--pruner: needs --objective validation, since it compares validation curves")
     if objective == "validation" and first.spec.protocol.validation is None:
         settings = {**settings, "validation": "labeled"}
         planner.remarks.append(
-            "a share of the labelled images is set apart for validation and not trained on: --set validation=labeled "
-            "(--set validation=train takes others, --set validation_share=0.2 says how many)"
+            "a share of the labelled images is held out for validation (--set validation=labeled); "
+            "--set validation=train holds out other images, --set validation_share=0.2 sets the share"
         )
     if pruner != "none" and first.spec.protocol.validate_every is None:
         every = max(1, first.iterations // POINTS)
         settings = {**settings, "validate_every": every}
-        planner.remarks.append(f"the pruner looks at the validation images every {every} iterations: validate_every")
+        planner.remarks.append(
+            f"validation images are scored every {every} iterations for the pruner (--set validate_every={every})"
+        )
     first = _planned(planner, settings, trials)[0]
     known = first.spec.protocol.metrics
     if metric is not None and metric not in known:
-        raise UserError(f"--metric: expected one of the scored {', '.join(known)}; found '{metric}'")
+        raise UserError(f"--metric: expected one of the scored metrics, {', '.join(known)}; found '{metric}'")
     chosen = metric or known[0]
     if pruner != "none" and not METRICS[chosen].always_defined:
         always = " or ".join(name for name, one in METRICS.items() if one.always_defined)
-        raise UserError(f"--pruner: expected a --metric that every prediction has ({always}), found '{chosen}'")
+        raise UserError(f"--pruner: expected a --metric that is always defined ({always}), found '{chosen}'")
     return Sweep(
         planner.method, planner.benchmark.option, planner.labeled, planner.protocol, settings, planner.seeds,
         parameters, sampler, objective, chosen, METRICS[chosen].larger_is_better, pruner, first.spec.hash,
@@ -140,9 +142,9 @@ def _require_known(method: str, parameters: Sequence[Parameter], settings: dict[
     unknown = divide({parameter.name: parameter for parameter in parameters}, fields).unknown
     for parameter in parameters:
         if parameter.name in settings:
-            raise UserError(f"--param {parameter.name}: is given by --set too")
+            raise UserError(f"--param {parameter.name}: also given by --set; expected one of them")
         if parameter.name in unknown:
             raise UserError(
-                f"--param {parameter.name}: expected a protocol field or one of {method}'s own "
+                f"--param {parameter.name}: expected a protocol field or a hyperparameter of {method} "
                 f"({', '.join(sorted(fields)) or 'none'})"
             )

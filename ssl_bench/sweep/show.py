@@ -74,10 +74,10 @@ def plot(study: optuna.Study, folder: Path) -> list[Path]:
 
     sweep = load_sweep(study)
     if sweep["objective"] == "none":
-        raise UserError(f"sweep '{study.study_name}' compares nothing: `ssl-bench report --table 5` lays a grid out")
+        raise UserError(f"sweep '{study.study_name}': plots need an objective; `ssl-bench sweep show` lists the trials")
     finished = [trial for trial in study.get_trials(deepcopy=False) if _done(trial)]
     if len(finished) < 2:
-        raise UserError(f"sweep '{study.study_name}': plots need 2 finished trials, found {len(finished)}")
+        raise UserError(f"sweep '{study.study_name}': plots need at least 2 finished trials, found {len(finished)}")
     names = [parameter["name"] for parameter in sweep["parameters"]]
     named: dict[str, Any] = {"target_name": f"{sweep['metric']}, {OBJECTIVES[sweep['objective']]}"}
     wanted: dict[str, Callable[[], Any]] = {
@@ -129,7 +129,10 @@ def _notes(sweep: Mapping[str, Any], trials: Sequence[FrozenTrial], runs: Mappin
     failed = [trial for trial in trials if trial.state == TrialState.FAIL]
     notes += [f"Trial {trial.number} failed: {trial.user_attrs.get('error', 'unknown')}" for trial in failed]
     if sweep["objective"] == "none":
-        return [*notes, "Nothing is chosen: these are all combinations, scored on the test set."]
+        return [
+            *notes,
+            "The sweep has no objective: it lists all combinations with their test scores and names no best one.",
+        ]
     if sweep["objective"] == "test":
         notes.append(ORACLE + ".")
     done = [trial for trial in trials if _done(trial)]
@@ -143,7 +146,7 @@ def _notes(sweep: Mapping[str, Any], trials: Sequence[FrozenTrial], runs: Mappin
         cases = sorted({(run.headline.validation or {})["cases"] for run in runs_of if run.status == "finished"})
         images = " and ".join(map(str, cases))
         notes.append(
-            f"Compared on {images} validation cases. Of the test set's scores this shows the best trial's alone: "
+            f"Compared on {images} validation cases. Test score, shown for the best trial only: "
             f"{_tested(best, runs, sweep['metric'])}."
         )
     return notes

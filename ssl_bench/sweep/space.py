@@ -110,13 +110,13 @@ def combinations(parameters: Sequence[Parameter]) -> list[dict[str, Value]]:
     for parameter in parameters:
         if isinstance(parameter, Reals):
             raise UserError(
-                f"--param {parameter.name}: a grid needs single values such as {parameter.name}="
-                f"{parameter.low:g},{parameter.high:g}; a range wants --sampler tpe or random"
+                f"--param {parameter.name}: a grid needs separate values, such as {parameter.name}="
+                f"{parameter.low:g},{parameter.high:g}; a range needs --sampler tpe or random"
             )
     finite = [parameter for parameter in parameters if not isinstance(parameter, Reals)]
     count = math.prod(p.high - p.low + 1 if isinstance(p, Integers) else len(p.values) for p in finite)
     if count > MOST:
-        raise UserError(f"--param: expected a grid of at most {MOST} trials, found one of {count}")
+        raise UserError(f"--param: expected a grid of at most {MOST} trials, found {count}")
     values = [parameter.values for parameter in finite]
     names = [parameter.name for parameter in parameters]
     return [dict(zip(names, combination, strict=True)) for combination in itertools.product(*values)]
@@ -141,7 +141,7 @@ def _parse(text: str) -> Parameter:
         return Choices(name, _different(text, tuple(_value(word.strip()) for word in values.split(","))))
     low, high, log = _number(text, match["low"]), _number(text, match["high"]), match["log"] is not None
     if low >= high:
-        raise UserError(f"--param: expected a range from small to large, found '{text}'")
+        raise UserError(f"--param: expected a range LOW..HIGH with LOW below HIGH, found '{text}'")
     if log and low <= 0:
         raise UserError(f"--param: a logarithmic range must be above 0, found '{text}'")
     if isinstance(low, int) and isinstance(high, int):
@@ -151,7 +151,7 @@ def _parse(text: str) -> Parameter:
 
 def _different(text: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
     if "" in values or len(set(values)) < len(values):
-        raise UserError(f"--param: expected different values between commas, found '{text}'")
+        raise UserError(f"--param: expected different values, separated by commas; found '{text}'")
     return values
 
 

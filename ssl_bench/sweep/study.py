@@ -83,7 +83,7 @@ class Study:
             if known is None:
                 self.study.set_user_attr(DEFINITION, sweep.definition)
             elif known != sweep.definition:
-                raise UserError(f"--name: sweep '{name}' is another one: {_difference(known, sweep.definition)}")
+                raise UserError(f"--name: sweep '{name}' exists and differs: {_difference(known, sweep.definition)}")
             self._enqueue()
 
     def _enqueue(self) -> None:
@@ -141,14 +141,15 @@ def find_study(name: str | None, url: str | None, results_root: Path) -> optuna.
         UserError: no study has that name, or no name is given and there are several studies.
     """
     if url is None and not (results_root / FOLDER / DATABASE).exists():
-        raise UserError(f"--results-root: {results_root} has no sweeps yet (or they are elsewhere: --storage)")
+        raise UserError(f"--results-root: {results_root} has no sweeps yet; --storage names another storage")
     storage = open_storage(url, results_root)
     names = [summary.study_name for summary in optuna.get_all_study_summaries(storage, include_best_trial=False)]
     if name is None and len(names) == 1:
         name = names[0]
     if name not in names:
         found = "none given" if name is None else f"found '{name}'"
-        raise UserError(f"sweep: expected one of {', '.join(sorted(names)) or 'no sweeps at all'}; {found}")
+        expected = f"expected one of {', '.join(sorted(names))}" if names else "the storage has no sweeps yet"
+        raise UserError(f"sweep: {expected}; {found}")
     return optuna.load_study(study_name=name, storage=storage)
 
 
@@ -183,8 +184,8 @@ def _difference(known: str, asked: str) -> str:
     before, now = json.loads(known), json.loads(asked)
     key = next((key for key in now if key != "first_run" and before.get(key) != now[key]), None)
     if key is None:
-        return "its data, encoder weights, precision or version of the method; leave --name out or give another one"
-    return f"its {key} is {before.get(key)!r}, here {now[key]!r}; leave --name out or give another one"
+        return "its data, encoder weights, precision or method version; leave out --name or give another one"
+    return f"its {key} is {before.get(key)!r}, here {now[key]!r}; leave out --name or give another one"
 
 
 def _sampler(sweep: Sweep, seed: int) -> optuna.samplers.BaseSampler:

@@ -73,7 +73,9 @@ def work(
                 console.show(list(worker.pool.active), worker.ended, worker.ended + len(worker.active))
                 time.sleep(TICK)
         except SQLAlchemyError as error:
-            raise UserError(f"--storage: {first_line(error)}; the same command goes on once it is back") from None
+            raise UserError(
+                f"--storage: {first_line(error)}; the same command continues once the storage is back"
+            ) from None
 
 
 @dataclass
@@ -114,7 +116,9 @@ class _Worker:
             active.at += 1
         values = [objective(self.study, self._find(task), task.measurement) for task in active.tasks]
         if None in values:
-            self._fail(active, f"{self.study.sweep.metric} is undefined for some cases: an empty prediction or truth")
+            self._fail(
+                active, f"{self.study.sweep.metric} is undefined for some cases (empty prediction or ground truth)"
+            )
         else:
             self._tell(active, value=statistics.fmean(value for value in values if value is not None))
 

@@ -86,7 +86,7 @@ def method_of(
         UserError: the method is not registered, or not in the run's version.
     """
     if spec.method not in methods:
-        raise UserError(f"{folder}: the run's method '{spec.method}' is not known; --methods-dir names its folder")
+        raise UserError(f"{folder}: unknown method '{spec.method}'; give its folder with --methods-dir")
     method_class = methods[spec.method]
     if method_class.version != spec.method_version:
         raise UserError(
@@ -107,7 +107,9 @@ def trained_method(
     method = build_method(spec, method_class, hyper, device, pretrained=False).eval()
     path = folder.weights
     if not path.exists():
-        raise UserError(f"{path}: no such file; the run was imported from an export without --weights, or lost them")
+        raise UserError(
+            f"{path}: no such file; it was deleted, or the run was imported from an export without --weights"
+        )
     try:
         method.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -59,7 +59,7 @@ def plan_runs(
     first_look = protocol.resolved(benchmark, 1, device.type)
     for method, hyper in zip(methods, hyperparameters, strict=True):
         if benchmark.dimensions not in method.dimensions:
-            raise UserError(f"--methods: {method.name} is not for {benchmark.dimensions}D data")
+            raise UserError(f"--methods: {method.name} does not support {benchmark.dimensions}D data")
         method.check(hyper, protocol)
     chosen_extras(first_look)
     _require_network(request, first_look, methods)
@@ -113,8 +113,8 @@ def short_ramps(jobs: Sequence[Job]) -> list[str]:
         if job.method.uses_unlabeled and job.rampup_length > job.iterations:
             reached = gaussian_ramp_up(job.iterations, job.rampup_length)
             lines[job.method.name] = (
-                f"{job.method.name}: lambda's ramp-up takes {job.rampup_length:.0f} iterations and the run has "
-                f"{job.iterations}, so that it ends at {reached:.2f} of lambda_max (--set rampup_epochs=run)"
+                f"{job.method.name}: lambda's ramp-up takes {job.rampup_length:.0f} iterations, but the run has "
+                f"{job.iterations} and ends at {reached:.2f} of lambda_max; --set rampup_epochs=run shortens it"
             )
     return list(lines.values())
 
@@ -128,7 +128,7 @@ def settle(
     for key in divided.unknown:
         raise UserError(
             f"--set {key}: unknown key; protocol fields are {', '.join(sorted(protocol_keys(dimensions)))}; "
-            f"fields of these methods: {', '.join(fields) or 'none'}"
+            f"hyperparameters of these methods are {', '.join(fields) or 'none'}"
         )
     card = load_protocol(protocol, divided.protocol, dimensions=dimensions)
     own = [divide(settings, method.hyperparameters.model_fields).method for method in methods]
@@ -146,7 +146,9 @@ def _methods(names: Sequence[str]) -> list[type[SSLMethod]]:
 def _require_unlabeled(methods: Sequence[type[SSLMethod]], labeled: int, train: int, protocol: Protocol) -> None:
     needy = [method.name for method in methods if method.uses_unlabeled]
     if labeled == train and protocol.unlabeled_pool == "unlabeled" and needy:
-        raise UserError(f"--labeled: all {train} training images leave no unlabelled one for {', '.join(needy)}")
+        raise UserError(
+            f"--labeled: all {train} training images are labelled, which leaves none unlabelled for {', '.join(needy)}"
+        )
 
 
 def _require_network(

@@ -56,11 +56,11 @@ def scoring_job(
     for key in settings:
         if key not in known:
             observed = key in fields_that("observes", type(spec.protocol))
-            why = "needs the training: `ssl-bench run` trains again" if observed else "decides the weights: another run"
+            why = "needs a new training with `ssl-bench run`" if observed else "affects the weights"
             raise UserError(f"--set {key}: expected one of {', '.join(sorted(known))}; {key} {why}")
     if dataset.fingerprint != spec.data_fingerprint:
         raise UserError(
-            f"{run.path}: expected the data that the run was trained on ({spec.data_fingerprint}) below --data-root, "
+            f"{run.path}: expected the data that the run was trained on ({spec.data_fingerprint}) under --data-root, "
             f"found {dataset.fingerprint}"
         )
     if benchmark.channel_count != spec.channel_count:
@@ -92,7 +92,9 @@ def scoring_jobs(
     jobs = []
     for run in runs:
         if dataset is None and run.spec.benchmark not in card_names("datasets"):
-            raise UserError(f"--dataset: expected the card of '{run.spec.benchmark}', the data set of {run.path}")
+            raise UserError(
+                f"--dataset: expected the card of '{run.spec.benchmark}', the data set of {run.path}, found none"
+            )
         benchmark = load_benchmark(dataset or run.spec.benchmark)
         if benchmark.name != run.spec.benchmark:
             raise UserError(f"--dataset: expected the card of '{run.spec.benchmark}', found that of '{benchmark.name}'")

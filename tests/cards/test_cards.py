@@ -267,7 +267,7 @@ def test_a_mistyped_extends_is_named_first(write_card: WriteCard) -> None:
         with pytest.raises(UserError) as caught:
             load_protocol(path)
         first, second = str(caught.value).splitlines()
-        assert first == f"{path}: extend: unknown key; expected extends?"
+        assert first == f"{path}: extend: unknown key; did you mean extends?"
         assert second.endswith(": missing")
 
 
@@ -574,7 +574,7 @@ def test_the_default_split_is_the_first_of_the_card() -> None:
 
 def test_an_unknown_split_is_an_error_that_lists_the_known_ones() -> None:
     protocol = load_protocol("paper", {"split": "by-patient"})
-    with pytest.raises(UserError, match=r"by-patient.*cvc has random, by-sequence"):
+    with pytest.raises(UserError, match=r"by-patient.*expected one of random, by-sequence"):
         protocol.resolved(load_benchmark("cvc"), 490, "cpu")
 
 

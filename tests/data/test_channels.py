@@ -104,9 +104,9 @@ def write_volumes(root: Path, names: tuple[str, ...] = (), channels: int = 2) ->
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"channels": 2}, "a 2D file has 1 or 3, found 2"),
-        ({"channels": ["a", "b"]}, "need each other"),
-        ({"images": "images/{id}_{channel}", "channels": 3}, "need each other"),
+        ({"channels": 2}, "expected 1 or 3 in a 2D file, found 2"),
+        ({"channels": ["a", "b"]}, "must contain {channel}"),
+        ({"images": "images/{id}_{channel}", "channels": 3}, "must contain {channel}"),
         ({"images": "images/{id}_{channel}", "channels": ["a", "a"]}, "different words"),
         ({"images": "images/{id}_{channel}", "channels": []}, "different words"),
         ({"channels": 0}, "channels"),
@@ -120,7 +120,7 @@ def test_channels_that_a_card_cannot_have_are_an_error(changes: dict[str, Any], 
 def test_a_generator_draws_its_own_number() -> None:
     drawn = {**COMMON, "generator": "demo"}
     assert parse_card(Benchmark, drawn, "card").channel_count == 3
-    with pytest.raises(UserError, match="the generator draws 3, found 1"):
+    with pytest.raises(UserError, match="expected 3 with a generator, found 1"):
         parse_card(Benchmark, {**drawn, "channels": 1}, "card")
 
 
@@ -377,7 +377,10 @@ def test_images_of_other_channels_are_trained_scored_shown_and_predicted(kind: s
     code, out, err = call("predict", str(run.path), data / "images", "--output", "out")
     if kind == "two files":
         assert code == 2
-        assert err == "error: predict: expected a run on images of 1 or 3 channels, found 2, in a file each\n"
+        assert (
+            err
+            == "error: predict: expected a run on images of 1 or 3 channels in one file, found 2 in separate files\n"
+        )
     else:
         assert code == 0, err
         assert len(list(Path("out").iterdir())) == COUNT

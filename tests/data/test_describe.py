@@ -245,7 +245,7 @@ def test_hdf5_slices_beside_the_volumes_are_not_taken_for_them(tmp_path: Path) -
             put_hdf5(root / f"slices/{name}_slice_{z}.h5", scan(i)[..., z], classes_of(i, (8, 20), 2))
     text = describe(root)
     assert cases_of(written(root, text), root) == expected(root, "{}.h5", "{}.h5", IDS)
-    assert '# Not used: 12 other files, "slices/' in text
+    assert '# Not used: 12 other files, such as "slices/' in text
 
 
 @pytest.mark.parametrize("dimensions", [2, 3])
@@ -345,7 +345,7 @@ def test_what_is_hidden_is_not_seen_and_what_is_over_is_said(tmp_path: Path) -> 
     (root / "labelsTr/again").symlink_to(root)
     text = describe(root)
     assert cases_of(written(root, text), root) == expected(root, "imagesTr/{}_0000.nii.gz", "labelsTr/{}.nii.gz", IDS)
-    assert '# Not used: 3 other files, "imagesTs/0_0000.nii.gz" first.' in text
+    assert '# Not used: 3 other files, such as "imagesTs/0_0000.nii.gz".' in text
 
 
 def test_linked_folders_are_followed(tmp_path: Path) -> None:
@@ -485,8 +485,8 @@ def a_split_of_others(root: Path) -> None:
         (empty, ["{root}: no images or volumes", ".png", ".nii.gz", ".h5"]),
         (mixed, ["one kind", "2D images and volumes", "12 .png", "1 .nii.gz"]),
         (images_alone, ["cannot tell", '"images/{id}" (6 files)']),
-        (two_channels, ["cannot tell", "imagesTr/{id}_0000.nii.gz", "imagesTr/{id}_0001.nii.gz", "labelsTr/{id}."]),
-        (a_second_mask, ["{root}/p9_mask_1.png", "belongs to no image"]),
+        (two_channels, ["several pairs", "imagesTr/{id}_0000.nii.gz", "imagesTr/{id}_0001.nii.gz", "labelsTr/{id}."]),
+        (a_second_mask, ["{root}/p9_mask_1.png", "looks like a mask without an image"]),
         (empty_masks, ["two or more values, found 0"]),
         (cut_outs, ["{root}/segmented", "at most 20 grey levels"]),
         (jpeg_of_three_classes, ["{root}/masks", "JPEG"]),
@@ -496,9 +496,9 @@ def a_split_of_others(root: Path) -> None:
         (one_mask_of_a_pair, ["cannot tell", '"images/{id}" (6 files)']),
         (a_label_missing, ["{root}/p9.h5", "label"]),
         (no_label_at_all, ["{root}/p1_10.h5", "label"]),
-        (two_hdf5_for_each_case, ["cannot tell", '"{id}/ct.h5" (6 files)', '"{id}/mri.h5" (6 files)']),
+        (two_hdf5_for_each_case, ["several groups", '"{id}/ct.h5" (6 files)', '"{id}/mri.h5" (6 files)']),
         (one_hdf5, ["{root}: expected two or more volumes"]),
-        (a_split_of_others, ["{root}/split.csv", "training cases"]),
+        (a_split_of_others, ["{root}/split.csv", "training case"]),
     ],
 )
 def test_what_it_cannot_tell_is_one_line(tmp_path: Path, put: Callable[[Path], None], words: list[str]) -> None:

@@ -90,7 +90,7 @@ def test_a_users_augmentation_is_one_file(folder: Path, call: Call) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("{blur2={}}", "augmentation.extra: expected some of noise for 2D data; found 'blur2'"),
+        ("{blur2={}}", "augmentation.extra: expected one of noise for 2D data; found 'blur2'"),
         ('{noise={sigma="x"}}', "augmentation.extra.noise: sigma: Input should be a valid number"),
         ("{noise={strength=1}}", "augmentation.extra.noise: strength: unknown key"),
     ],

@@ -95,7 +95,7 @@ def test_la_is_found_in_ua_mts_layout_and_in_the_challenges(tmp_path: Path) -> N
 def test_no_volumes_is_an_error_that_says_where_it_looked(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no volumes of Left Atrium 2018 found; .*mri_norm2\.h5.*lgemri"):
         list_volumes(load_benchmark("la"), tmp_path)
-    with pytest.raises(UserError, match="--data-root: Mine is read from files"):
+    with pytest.raises(UserError, match="--data-root: expected the folder that holds Mine"):
         list_volumes(card(), None)
 
 
@@ -213,13 +213,13 @@ def test_zscore_gives_zero_mean_and_unit_deviation(tmp_path: Path) -> None:
             np.zeros((4, 4, 5), np.uint8),
             r"the shape of its image, \(4, 4, 4\), found",
         ),
-        (volume(0, (4, 4, 4))[0], np.full((4, 4, 4), 7, np.uint8), "expected mask values 0, 1, 2, found 7 too"),
-        (volume(0, (4, 4, 4))[0], np.full((4, 4, 4), 0.5, np.float32), "expected mask values 0, 1, 2, found 0.5 too"),
+        (volume(0, (4, 4, 4))[0], np.full((4, 4, 4), 7, np.uint8), "expected mask values 0, 1, 2, found also 7"),
+        (volume(0, (4, 4, 4))[0], np.full((4, 4, 4), 0.5, np.float32), "expected mask values 0, 1, 2, found also 0.5"),
         (np.ones((4, 4, 4, 2), np.float32), np.zeros((4, 4, 4), np.uint8), "expected a volume of three axes"),
         (
             np.ones((4, 4, 4), np.complex64),
             np.zeros((4, 4, 4), np.uint8),
-            "expected one number a voxel, found complex64",
+            "expected one number per voxel, found complex64",
         ),
     ],
 )
@@ -259,7 +259,7 @@ def test_voxels_in_another_file_are_refused(tmp_path: Path) -> None:
         card(layout={"images": "{id}.mhd"})
     path = tmp_path / "i.nrrd"
     path.write_bytes(b"NRRD0004\ntype: float\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndata file: i.raw\n\n")
-    with pytest.raises(UserError, match="expected the voxels in this file"):
+    with pytest.raises(UserError, match="the voxel data is in a separate file"):
         read(path, None)
 
 
@@ -376,9 +376,12 @@ def test_a_split_file_says_who_trains_and_who_tests_in_its_order(tmp_path: Path)
         ("name,part\nc0,train\n", "expected the columns id and part, found name, part"),
         ("id,part\nc0,train\nc1,val\n", "part: expected train or test, found 'val'"),
         ("id,part\nc0,train\nc0,test\n", "case 'c0' is named twice"),
-        ("id,part\nc0,train\nc9,test\n", r"names 1 cases that the data set does not have, 'c9' first; --allow-partial"),
+        (
+            "id,part\nc0,train\nc9,test\n",
+            r"names 1 case that the data set does not have, such as 'c9'; --allow-partial",
+        ),
         ("id,part\nc0,train\nc2,test\n", "test case 'c2' has no mask"),
-        ("id,part\nc0,train\n", "1 would train and 0 test"),
+        ("id,part\nc0,train\n", "found 1 training cases and 0 test cases"),
     ],
 )
 def test_errors_of_a_split_file(text: str, message: str, tmp_path: Path) -> None:
@@ -407,7 +410,7 @@ def test_check_sees_what_is_wrong_with_volumes(tmp_path: Path) -> None:
     found = check(card(cases=5), tmp_path)
     kinds = [(finding.level, finding.kind) for finding in found.findings]
     assert kinds == [("error", "count"), ("error", "file"), ("error", "file"), ("warning", "empty mask")]
-    assert "found 9 too" in found.findings[1].text
+    assert "found also 9" in found.findings[1].text
     assert "labels/c2_seg.nii.gz is missing" in found.findings[2].text
     assert found.sizes == {(7, 6, 5), (7, 6, 8)}
 

@@ -175,7 +175,9 @@ def test_settings_go_to_the_methods_that_know_them_and_never_over_the_grids_own(
 
 
 def test_a_setting_that_nobody_knows_is_refused() -> None:
-    with pytest.raises(UserError, match=r"--set q: neither a protocol field nor one of the methods of Table 3"):
+    with pytest.raises(
+        UserError, match=r"--set q: neither a protocol field nor a hyperparameter of a method in Table 3"
+    ):
         aim(GRIDS["table 3"], Target(settings={"q": 1}), METHODS)
     with pytest.raises(UserError, match=r"--set k"):  # of UCMT, which Figure 4 has, and Table 4's methods know it too
         aim(GRIDS["table 4"].model_copy(update={"rows": GRIDS["table 4"].rows[:2]}), Target(settings={"k": 1}), METHODS)
@@ -221,7 +223,7 @@ def test_a_figure_of_shares_has_a_place_for_each_once(tmp_path: Path) -> None:
         columns = [{column}, {column.replace("64", "96")}]
         rows = [{{ title = "m", method = "mt" }}]
     """)
-    with pytest.raises(UserError, match="kind 'shares' has a place for one column of each data set and share"):
+    with pytest.raises(UserError, match="kind 'shares' allows only one column for each data set and share"):
         load_grid("figure", str(card))
 
 
@@ -254,7 +256,9 @@ rows = [{ title = "as it is", method = "mt" }, { title = "slow", method = "mt", 
     aimed = aim(grid, Target(), METHODS)
     assert (aimed.name, aimed.option) == (grid.name, grid.option)
     assert [place.wanted.protocol.ema_decay for (place,) in places(aimed, Target(), METHODS) if place] == [0.99, 0.999]
-    with pytest.raises(UserError, match=r"--figure: .*decays.toml is a table \(kind = 'table'\)"):
+    with pytest.raises(
+        UserError, match=r"--figure: expected a figure, found the table .*decays.toml \(kind = 'table'\)"
+    ):
         load_grid("figure", str(card))
     with pytest.raises(UserError, match=r"--table: .*; found no file nowhere.toml"):
         load_grid("table", "nowhere.toml")

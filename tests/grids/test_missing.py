@@ -161,7 +161,7 @@ def test_runs_of_another_precision_are_not_completed(store: Store) -> None:
     other = there.model_copy(update={"protocol": there.protocol.model_copy(update={"precision": "bf16"})})
     require_one_precision(wanted, [there.model_copy(update={"seed": 2})], store.runs())
     require_one_precision(wanted, [other.model_copy(update={"data_fingerprint": "another"})], store.runs())
-    with pytest.raises(UserError, match=r"there in fp32, and the missing ones would be in bf16.*precision=fp32"):
+    with pytest.raises(UserError, match=r"have precision fp32, the missing ones would have bf16.*precision=fp32"):
         require_one_precision(wanted, [other.model_copy(update={"seed": 2})], store.runs())
 
 
@@ -194,14 +194,16 @@ def test_data_that_the_store_does_not_hold_yet_can_be_chosen(call: Call) -> None
               labeled=2, train=24, settings={"iterations": 1})  # fmt: skip
     code, out, err = call(*words, "--dry-run", "--data", "zz")
     assert (code, "7 of 7 runs are missing" in out) == (0, True)
-    assert err == "note: --data: no run that belongs here is of data zz yet\n"
+    assert err == "note: --data zz: no matching run has this data yet\n"
     code, _, err = call(*words, "--data", "zz")
     assert code == 2
-    found = re.search(r"expected the data of demo below --data-root to begin with 'zz'; found (\w{16})$", err, re.M)
+    found = re.search(
+        r"expected demo under --data-root to have a data fingerprint that begins with 'zz'; found (\w{16})$", err, re.M
+    )
     assert found, err
     code, _, err = call(*words, "--data", "ffff")  # what the store has, where the data is other
     assert (code, len(err.splitlines())) == (2, 1)
-    assert f"to begin with 'ffff'; found {found[1]}" in err
+    assert f"begins with 'ffff'; found {found[1]}" in err
     code, out, _ = call(*words, "--data", found[1][:5])
     assert code == 0
     assert out.count("finished (") == 7
@@ -216,7 +218,7 @@ def test_chosen_data_chooses_among_the_runs_of_its_own_data_set(call: Call) -> N
                           labeled=labeled, train=train)  # fmt: skip
     words = ["--table", "2", "--protocol", "mini", "--labeled", "15%", "--set", 'metrics=["dsc"]']
     code, _, err = call("report", *words)
-    assert (code, "--data FINGERPRINT chooses" in err) == (2, True)
+    assert (code, "--data FINGERPRINT: needed" in err) == (2, True)
     code, out, _ = call("report", *words, "--data", "aa", "--format", "markdown")
     assert code == 0
     (row,) = (line for line in out.splitlines() if line.startswith("| MT"))
@@ -233,7 +235,7 @@ def test_chosen_data_chooses_among_the_runs_of_its_own_data_set(call: Call) -> N
     for command in ("report", "reproduce"):  # of neither data set, so that it could come for either
         code, _, err = call(command, *words, "--data", "zz")
         assert (code, len(err.splitlines())) == (2, 1)
-        assert "--data: expected the beginning of aaaaaaaaaaaaaaaa (kvasir), " in err
+        assert "--data: expected the beginning of one of aaaaaaaaaaaaaaaa (kvasir), " in err
     write_run(Store(Path("results")), "mt", 1, [0.5], fingerprint="e" * 16)
     code, _, err = call("reproduce", *words, "--data", "ee", "--dry-run")  # ISIC is not in the table
     assert (code, "found 'ee'" in err) == (2, True)
@@ -253,7 +255,7 @@ def test_chosen_data_chooses_among_the_runs_of_its_own_data_set(call: Call) -> N
         (["reproduce", "--table", "1", "--seeds", "one"], ["--seeds", "'one'"]),
         (["reproduce", "--table", "1", "--labeled", "many"], ["--labeled", "'many'"]),
         (["reproduce", "--table", "1", "--labeled", ","], ["--labeled", "','"]),
-        (["reproduce", "--table", "2", "--data", "zz"], ["--data", "there are none", "'zz'"]),
+        (["reproduce", "--table", "2", "--data", "zz"], ["--data zz: there are no runs to choose from yet"]),
         (["reproduce", "--table", "1", "--dataset", "nowhere.toml"], ["nowhere.toml"]),
         (["reproduce", "--table", "1", "--set", "nonsense=1"], ["--set nonsense", "Table 1"]),
         (["reproduce", "--table", "2", "--protocol", "mini", "--seeds", "1"], ["--data-root"]),

@@ -73,7 +73,7 @@ def test_a_file_is_a_launcher(nice: Path, call: Call, tmp_path: Path) -> None:
     assert Path("results/nice.json").read_text().startswith('["nice", "-n", "7", ')
     code, out, err = call("status")
     assert (code, err) == (0, "")
-    assert "1 more wait in the cluster's queue." in out
+    assert "1 more run in the cluster's queue." in out
     code, _, err = call(*DEMO, "--methods", "mt", "--launcher", "nice", "--jobs", "2")
     assert (code, err) == (2, "error: --jobs: needs --launcher local or slurm\n")
 
@@ -100,7 +100,7 @@ def test_an_entry_point_is_a_launcher(nice: Path, tmp_path: Path, monkeypatch: p
         ),
         (
             "from ssl_bench.launch.contract import register_launcher\nregister_launcher('x', ['gpus'])(object)",
-            "launcher 'x': takes: expected some of jobs, minutes, slurm; found ['gpus']",
+            "launcher 'x': takes: expected values from jobs, minutes, slurm; found ['gpus']",
         ),
     ],
 )
@@ -116,4 +116,4 @@ def test_a_sweep_needs_a_launcher_with_slots_or_workers(nice: Path, call: Call) 
     words = ["sweep", "--method", "mt", "--dataset", "demo", "--protocol", "tiny", "--param", "lambda_max=0.1,0.2"]
     code, _, err = call(*words, "--iterations", "2", "--device", "cpu", "--launcher", "nice_launcher.py")
     assert code == 2
-    assert "error: sweep: Nice runs no sweeps; --launcher local does" in err
+    assert "error: --launcher: Nice cannot run sweeps; use --launcher local" in err

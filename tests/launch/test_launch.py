@@ -109,7 +109,7 @@ def test_a_process_that_dies_costs_its_own_run_alone(store: Store, tmp_path: Pat
     outcome = run_pool(tasks, store, ["cpu"], Listener())
     assert outcome.trained == 1
     assert outcome.failures == [
-        "seed 1: killed by SIGKILL; the same command goes on from its last checkpoint",
+        "seed 1: killed by SIGKILL; the same command continues from its last checkpoint",
         f"seed 2: error: --data-root: no folder (exit code 2; see {tmp_path / 'log-2'})",
     ]
     assert outcome.user_error
@@ -146,7 +146,7 @@ with FileLock(folder / ".lock"):
     outcome = run_pool([trains(store, tmp_path, spec) for spec in own], store, ["cpu"], listener)
     other.wait()
     assert (outcome.trained, outcome.already_finished, outcome.failures) == (1, 1, [])
-    assert listener.ends == [("seed 2", "finished"), ("seed 1", "finished before")]
+    assert listener.ends == [("seed 2", "finished"), ("seed 1", "finished earlier")]
 
 
 def test_a_signal_reaches_every_process_and_all_are_waited_for(
@@ -191,15 +191,15 @@ def test_every_gpu_is_used_where_several_runs_are_wanted(monkeypatch: pytest.Mon
     [
         ("cloud", LaunchOptions(), "--launcher: expected local, slurm or a .py file; found 'cloud'"),
         ("cloud.py", LaunchOptions(), "--launcher: no file at "),
-        ("local", LaunchOptions("cpu,cpu"), "each once, found 'cpu,cpu'"),
-        ("local", LaunchOptions(","), "expected devices between commas"),
+        ("local", LaunchOptions("cpu,cpu"), "expected different devices, separated by commas; found 'cpu,cpu'"),
+        ("local", LaunchOptions(","), "expected different devices, separated by commas"),
         ("local", LaunchOptions("tpu"), "--device: expected auto, cpu or cuda, found 'tpu'"),
         ("local", LaunchOptions("cpu", slurm="gpus=1"), "--slurm: needs --launcher slurm"),
         ("slurm", LaunchOptions(minutes=5.0), "--minutes: needs --launcher local"),
         ("slurm", LaunchOptions("cuda:1"), "expected auto, cpu or cuda with --launcher slurm"),
-        ("slurm", LaunchOptions(slurm="gpu"), "--slurm: expected KEY=VALUE between commas, found 'gpu'"),
-        ("slurm", LaunchOptions(slurm="speed=9"), "--slurm: expected some of time, gpus, cpus"),
-        ("slurm", LaunchOptions(slurm="time=4"), "--slurm: time: expected such as 90m, 4h or 2d, found '4'"),
+        ("slurm", LaunchOptions(slurm="gpu"), "--slurm: expected KEY=VALUE pairs, separated by commas; found 'gpu'"),
+        ("slurm", LaunchOptions(slurm="speed=9"), "--slurm: expected one of time, gpus, cpus"),
+        ("slurm", LaunchOptions(slurm="time=4"), "--slurm: time: expected a time such as 90m, 4h or 2d, found '4'"),
         ("slurm", LaunchOptions(slurm="gpus=one"), "--slurm: gpus: expected a whole number, found 'one'"),
     ],
 )
@@ -285,7 +285,7 @@ def test_two_at_a_time_stopped_and_gone_on_with_are_the_bits_of_one_at_a_time(ca
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=120)
-    assert (process.returncode, err) == (143, "interrupted: nothing is lost; the same command goes on from here\n")
+    assert (process.returncode, err) == (143, "interrupted: nothing is lost; run the same command again to continue\n")
     states = {entry.method: entry.status for entry in Store(tmp_path / "results").entries()}
     assert states["mt"] == "interrupted"
     code, out, err = call(*words, "--jobs", "2")

@@ -487,7 +487,7 @@ def test_no_method_has_a_hyperparameter_of_a_protocols_name() -> None:
 def test_an_unknown_method_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(UserError) as caught:
         find_method("umct")
-    assert str(caught.value) == f"--methods: expected some of {', '.join(NAMES)}; found 'umct'"
+    assert str(caught.value) == f"--methods: expected one of {', '.join(NAMES)}; found 'umct'"
 
 
 def test_a_users_method_file_is_found(write_method: WriteMethod) -> None:
@@ -543,7 +543,7 @@ def test_a_users_method_cannot_replace_a_built_in_one(write_method: WriteMethod)
 
 
 def test_a_methods_dir_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--methods-dir: expected a folder of method files, found no .*absent"):
+    with pytest.raises(UserError, match=r"--methods-dir: expected a folder, found none at .*absent"):
         load_methods(tmp_path / "absent")
 
 

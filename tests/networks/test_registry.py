@@ -259,7 +259,7 @@ def test_an_edit_of_a_networks_file_is_told(folder: Path, call: Call) -> None:
     (folder / "plain.py").write_text(FILE + "# edited")
     code, out, err = call("run", *RUN, *words, "--seeds", "1,2")
     assert code == 0, err
-    assert "finished before, by another text of its network's file" in out + err
+    assert "finished earlier; the file of its network has changed since" in out + err
     assert "The file of the network plain was edited between these runs." in origin(Store(Path("results")).runs())
 
 
@@ -270,7 +270,7 @@ def test_the_guides_example_is_trained_in_processes_and_predicts(call: Call) -> 
     words = [*RUN, "--methods", "supervised,cct", "--set", "network=plain", "--set", "vat=1", "--jobs", "2"]
     code, _, err = call("run", *words)
     assert code == 2
-    assert "or one of a file in a --methods-dir; found 'plain'" in err
+    assert "or one of your own in a --methods-dir; found 'plain'" in err
     code, _, err = call("run", *words, "--methods-dir", "my_files")
     assert code == 0, err
     runs = Store(Path("results")).runs()

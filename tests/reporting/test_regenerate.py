@@ -382,7 +382,9 @@ def test_figure_4_says_which_score_its_numbers_are(tmp_path: Path) -> None:
     write_pictures(store.folder(spec).path / "examples.npz", [picture])
     target = Target(dataset="isic", labeled=("5%",), protocol="mini", settings={"metrics": ["95hd"]})
     found = paper_figure(load_grid("figure", "4"), target, store.runs(), METHODS, ShownOptions())
-    assert any("a number is the case's 95HD [px], a line the truth's border" in note for note in found.notes)
+    assert any(
+        "Numbers are the case's 95HD [px]; lines are the border of the ground truth" in note for note in found.notes
+    )
     assert "3.5" in [axis.get_xlabel() for axis in found.figure.axes]
 
 

@@ -236,7 +236,9 @@ def test_two_data_fingerprints_never_stand_in_one_table(store: Store) -> None:
         choice = choose_data([beginning], specs, to_come)
         table = table4([run for run in runs if choice.includes(run.spec)])
         assert measured(table) == dict.fromkeys(TITLES, "no run") | expected
-    with pytest.raises(UserError, match=r"^--data: expected the beginning of a1.* \(isic\), b2.* \(isic\); found 'c'$"):
+    with pytest.raises(
+        UserError, match=r"^--data: expected the beginning of one of a1.* \(isic\), b2.* \(isic\); found 'c'$"
+    ):
         choose_data(["a", "c"], specs)
 
 
@@ -319,7 +321,7 @@ def test_status_counts_many_finished_runs_and_lists_the_others(store: Store) -> 
         ["cps", "1", "interrupted, pending", "0/300", "", waits.hash],
         ["mt", "61 seeds", "finished", "", "1.00 to 61.00", "61 runs"],
     ]
-    assert table.notes[0] == "1 more wait in the cluster's queue."
+    assert table.notes[0] == "1 more run in the cluster's queue."
     assert len(status_table(store.entries(), {}, every=True).rows) == 62
 
 
@@ -421,7 +423,7 @@ def test_a_run_with_damaged_scores_is_left_out_and_named(store: Store) -> None:
     assert measured(shown)["MT"].startswith("60.00 ± 14.14")
     (note,) = [note for note in shown.notes if note.startswith("Left out")]
     assert note.startswith(
-        f"Left out: {damaged}: not the file that was written: its SHA-256 is not the one in run.json."
+        f"Left out: {damaged}: altered since it was written: its SHA-256 is not the one in run.json."
     )
 
 
@@ -540,7 +542,7 @@ def test_rows_of_one_method_that_differ_in_their_seeds_are_said_to(store: Store,
 
 def test_a_run_of_two_machines_is_named_with_both(store: Store) -> None:
     whole, parted = (write_run(store, "mt", seed, [0.5]) for seed in (1, 2))
-    note = "in parts on unlike machines"
+    note = "in parts on different machines"
     assert not [line for line in table4(store).notes if note in line]
     path = store.folder(parted).path / "run.json"
     record = json.loads(path.read_text())

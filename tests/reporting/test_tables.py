@@ -162,7 +162,7 @@ def test_a_mark_needs_cases_and_seeds_to_agree(store: Store) -> None:
         for method, score in (("mt", 0.5), ("cps", 0.9)):
             write_run(store, method, seed, [score + seed / 1000 + case / 1000 for case in range(30)])
     found = report(store)
-    assert "where other seeds and other cases could have been drawn" in " ".join(found.tables[0].notes)
+    assert "in an analysis of variance with random seeds and cases" in " ".join(found.tables[0].notes)
     column = found.tables[0].headings.index("DSC [%] measured")
     marked = {row[0]: str(row[column]).endswith("*") for row in found.tables[0].rows}
     assert marked["MT"]

@@ -93,7 +93,7 @@ def test_only_finished_runs_leave(here: Store, tmp_path: Path) -> None:
 def test_an_export_replaces_a_smaller_one_alone(here: Store, there: Store, tmp_path: Path) -> None:
     file, run = tmp_path / "a.zip", finished(here)
     file.write_text("a table of mine")
-    with pytest.raises(UserError, match=r"a\.zip: not an export that can be read.*expected another name"):
+    with pytest.raises(UserError, match=r"a\.zip: cannot be read as an export.*give another name"):
         export_runs([run], file)
     assert file.read_text() == "a table of mine"
     file.unlink()
@@ -102,13 +102,15 @@ def test_an_export_replaces_a_smaller_one_alone(here: Store, there: Store, tmp_p
     assert export_runs(here.runs(), file, weights=True) == 2
     before = file.read_bytes()
     assert export_runs(here.runs(), file, weights=True) == 2
-    with pytest.raises(UserError, match=r"holds what this export does not .*weights\.safetensors.*another name"):
+    with pytest.raises(
+        UserError, match=r"that this export lacks or changes, such as .*weights\.safetensors; give another name"
+    ):
         export_runs(here.runs(), file)
-    with pytest.raises(UserError, match=r"holds what this export does not .*runs/isic/cps/"):
+    with pytest.raises(UserError, match=r"that this export lacks or changes, such as .*runs/isic/cps/"):
         export_runs([run], file, weights=True)
     again = write_run(there, "cps", 2, [0.75, 0.25])  # the same run, trained with other scores
     assert again.hash in {run.spec.hash for run in here.runs()}
-    with pytest.raises(UserError, match=r"holds what this export does not .*runs/isic/cps/"):
+    with pytest.raises(UserError, match=r"that this export lacks or changes, such as .*runs/isic/cps/"):
         export_runs([*there.runs(), run], file, weights=True)
     assert file.read_bytes() == before
 
@@ -134,7 +136,7 @@ def test_other_scores_of_the_same_run_are_a_conflict(here: Store, there: Store, 
     outcome = import_runs(tmp_path / "a.zip", there)
     assert (outcome.added, outcome.already) == (1, 0)  # the other run came in all the same
     (conflict,) = outcome.conflicts
-    assert "has other scores here (dsc 0.5) than in the file (dsc 0.625); left alone" in conflict
+    assert "has other scores here (dsc 0.5) than in the file (dsc 0.625); not imported" in conflict
     assert cases_file(there.folder(spec).path).read_bytes() == cases
     assert not (there.folder(spec).path / "weights.safetensors").exists()
 
@@ -171,7 +173,7 @@ def test_damaged_scores_do_not_travel(here: Store, there: Store, tmp_path: Path)
     cases.write_text(cases.read_text().replace("0.75", "0.25"))
     with pytest.raises(
         UserError,
-        match=r"cases-[0-9a-f]{8}\.csv: not the file that was written: its SHA-256 is not the one in run\.json",
+        match=r"cases-[0-9a-f]{8}\.csv: altered since it was written: its SHA-256 is not the one in run\.json",
     ):
         export_runs(here.runs(), tmp_path / "b.zip")
     content = cases.read_bytes()
@@ -180,7 +182,7 @@ def test_damaged_scores_do_not_travel(here: Store, there: Store, tmp_path: Path)
     (name,) = [name for name in manifest["files"] if cases.name in name]
     manifest["files"][name] = hashlib.sha256(content).hexdigest()
     changed = rewrite(tmp_path / "a.zip", cases=content, manifest_json=json.dumps(manifest).encode())
-    with pytest.raises(UserError, match=r"changed\.zip: runs/isic/mt/.*/cases-.*\.csv: not the file that was written"):
+    with pytest.raises(UserError, match=r"changed\.zip: runs/isic/mt/.*/cases-.*\.csv: altered since it was written"):
         import_runs(changed, there)
     assert not there.root.exists()
 
@@ -214,7 +216,7 @@ def test_a_disk_that_is_full_is_named_and_not_the_file(
     monkeypatch.setattr(folder_module, "write_bytes", full)
     with pytest.raises(UserError) as refused:
         import_runs(tmp_path / "a.zip", there)
-    assert str(refused.value) == f"{there.root}: cannot be written: No space left on device (0 runs of 1 added before)"
+    assert str(refused.value) == f"{there.root}: cannot be written: No space left on device (0 of 1 run added)"
 
 
 def test_a_run_that_is_being_trained_is_left_alone(here: Store, there: Store, tmp_path: Path) -> None:
@@ -223,7 +225,7 @@ def test_a_run_that_is_being_trained_is_left_alone(here: Store, there: Store, tm
     with there.claim(run.spec):
         outcome = import_runs(tmp_path / "a.zip", there)
     assert outcome.added == 0
-    assert outcome.conflicts[0].endswith("is being trained here; left alone")
+    assert outcome.conflicts[0].endswith("is being trained here; not imported")
 
 
 @pytest.mark.parametrize(
@@ -232,9 +234,9 @@ def test_a_run_that_is_being_trained_is_left_alone(here: Store, there: Store, tm
         ({"cases": b"network,case,class,dsc\n"}, r"cases-\w+\.csv is damaged"),
         ({"cases": None}, "its manifest and its contents differ"),
         ({"manifest_json": None}, "found no manifest.json"),
-        ({"manifest_json": b"{"}, "not an export that can be read"),
+        ({"manifest_json": b"{"}, "cannot be read as an export"),
         ({"manifest_json": b'{"format": 99, "files": {}}'}, "expected format 2, found 99"),
-        ({"manifest_json": b"[]"}, "not an export that can be read"),
+        ({"manifest_json": b"[]"}, "cannot be read as an export"),
     ],
 )
 def test_a_damaged_file_changes_nothing(
@@ -274,16 +276,16 @@ def test_the_commands(here: Store, there: Store, call: Call, tmp_path: Path) -> 
     write_run(here, "cps", 1, [0.5], benchmark=KVASIR, labeled=120, train=800)
     write_run(here, "cps", 2, [0.5], benchmark=KVASIR, labeled=120, train=800, status="interrupted")
     code, out, err = call("results", "export", "all.zip", "--results-root", here.root)
-    assert (code, err) == (0, "not in it: 1 unfinished run\n")
+    assert (code, err) == (0, "not exported: 1 unfinished run\n")
     assert out.startswith("2 runs written to all.zip")
     code, out, _ = call("results", "import", "all.zip", "--results-root", there.root)
-    assert (code, out) == (0, "2 runs added, 0 there before, 0 conflicts\n")
+    assert (code, out) == (0, "2 runs added, 0 already present, 0 conflicts\n")
     code, out, _ = call("results", "import", "all.zip", "--results-root", there.root)
-    assert (code, out) == (0, "0 runs added, 2 there before, 0 conflicts\n")
+    assert (code, out) == (0, "0 runs added, 2 already present, 0 conflicts\n")
     code, out, _ = call("results", "export", "some.zip", "--dataset", "kvasir", "--results-root", there.root)
     assert (code, out.startswith("1 run written")) == (0, True)
     code, _, err = call("results", "export", "no.zip", "--methods", "mt,nope", "--results-root", there.root)
-    assert (code, err) == (2, "error: --methods: expected some of cps, mt; found 'nope'\n")
+    assert (code, err) == (2, "error: --methods: expected one of cps, mt; found 'nope'\n")
     code, _, err = call("results", "import", "nowhere.zip", "--results-root", there.root)
     assert code == 2
-    assert err.startswith("error: nowhere.zip: not an export that can be read")
+    assert err.startswith("error: nowhere.zip: cannot be read as an export")

@@ -144,13 +144,13 @@ def test_commands_on_an_old_store_say_in_one_line_how_to_convert_it(tmp_path: Pa
         write_old_run(store, seed=seed)
     line = (
         "error: --results-root: results holds 2 runs of an earlier version; "
-        "`ssl-bench results convert --results-root results` converts them, and trains nothing\n"
+        "`ssl-bench results convert --results-root results` converts them without training\n"
     )
     for command in ("status", "report --table 4 --protocol mini", "results export x.zip"):
         code, _, err = call(*command.split(), "--results-root", "results")
         assert (code, err) == (2, line)
     code, out, err = call("results", "convert", "--results-root", "results")
-    assert (code, out, err) == (0, "2 runs converted, 0 in the current format before\n", "")
+    assert (code, out, err) == (0, "2 runs converted, 0 already in the current format\n", "")
     assert call("status")[0] == 0
 
 

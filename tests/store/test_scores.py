@@ -41,7 +41,7 @@ def test_scores_that_are_not_those_that_were_written_are_refused(run: Run, chang
     path.write_text(changed)
     with pytest.raises(UserError) as refused:
         run.require_whole()
-    assert str(refused.value) == f"{path}: not the file that was written: its SHA-256 is not the one in run.json"
+    assert str(refused.value) == f"{path}: altered since it was written: its SHA-256 is not the one in run.json"
 
 
 def test_a_run_without_its_scores_is_refused(run: Run) -> None:

@@ -89,7 +89,7 @@ def test_what_fails_costs_its_own_trial(tmp_path: Path) -> None:
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] + 3 * [TrialState.FAIL]
     assert [trial.user_attrs.get("error") for trial in trials] == [
         None, f"ended (exit code 1; see {tmp_path / 'log-2'})",
-        "dsc is undefined for some cases: an empty prediction or truth", "k is too large",
+        "dsc is undefined for some cases (empty prediction or ground truth)", "k is too large",
     ]  # fmt: skip
     assert outcome.user_error  # of k = 99
     assert len(outcome.failures) == 2

@@ -129,7 +129,7 @@ def test_points_of_a_curve_need_the_training_and_it_is_said(finished: Run, caplo
     with caplog.at_level("INFO", logger="ssl_bench"):
         result = ssl_bench.run(**RUN, settings=settings(score_every=1))
     assert result.outcome.trained == 1
-    assert "score_every and validate_every need the training: 1 finished run without these curves" in caplog.text
+    assert "1 finished run without the curves of score_every or validate_every" in caplog.text
     own, watched = Store(Path("results")).runs()
     assert (own.path.name, watched.path.name) == (own.spec.hash, f"{own.spec.hash}-s1")
     assert files(own) == before
@@ -151,7 +151,7 @@ def test_a_watched_run_is_enough_for_a_run_that_is_not(tmp_path: Path, monkeypat
     [
         (
             ["--set", "lambda_max=1"],
-            "error: --set lambda_max: expected one of metrics, score_size; lambda_max decides the",
+            "error: --set lambda_max: expected one of metrics, score_size; lambda_max affects the",
         ),
         (
             ["--set", "score_every=5"],
@@ -225,7 +225,7 @@ def test_a_new_metric_on_the_card_is_scored_by_reproduce_and_nothing_is_trained(
     second = ssl_bench.reproduce(**ask)
     assert second.outcome is not None
     assert (second.outcome.trained, second.outcome.scored, second.outcome.failures) == (0, 2, [])
-    assert "2 of them are trained and lack scores alone" in " ".join(second.missing.notes)
+    assert "2 of them are already trained and only need scoring" in " ".join(second.missing.notes)
     shown = ssl_bench.report(table="table.toml", settings={"iterations": 2}).tables[0].markdown()
     assert "NSD [%]" in shown
     assert "not scored" not in shown

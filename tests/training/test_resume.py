@@ -124,7 +124,7 @@ def test_a_signal_writes_the_checkpoint_and_the_same_command_goes_on(number: int
     assert code == 128 + number
     assert len(err.splitlines()) == 1
     assert err.startswith("interrupted: ")
-    assert "the same command goes on" in err
+    assert "run the same command again" in err
     assert "┃" not in out  # no table of runs that are not there
     (run,) = workplace.runs("supervised", settings=settings)
     assert run.status == "interrupted"
@@ -208,7 +208,7 @@ def test_a_finished_run_is_not_trained_again(workplace: Workplace) -> None:
     before = snapshot(workplace.results)
     code, out, _ = workplace.finish(workplace.start("mt", held="training"))
     assert code == 0
-    assert "finished before" in out
+    assert "finished earlier" in out
     assert "finished (" not in out
     assert "Table" not in out
     assert "│ MT " in out
@@ -223,7 +223,7 @@ def test_two_commands_at_once_train_each_run_once(workplace: Workplace) -> None:
     for method in methods:
         lines = [line for _, out, _ in ended for line in out.splitlines() if f"] {method} ·" in line]
         assert sum("finished (" in line for line in lines) == 1, lines
-        assert sum("finished before" in line for line in lines) == 1, lines
+        assert sum("finished earlier" in line for line in lines) == 1, lines
     for _, out, _ in ended:
         assert all(f"│ {title} " in out for title in ("MT", "UCMT", "Supervised"))
     runs = workplace.runs(*methods)

@@ -85,7 +85,7 @@ def test_the_command_says_that_the_time_is_up_and_ends_well(
     begun = time.monotonic()
     code, _, err = call(*arguments(workplace, "--minutes", *limit))
     assert code == 0
-    assert "--minutes: the time is up, 0 of 2 runs are finished; the same command goes on from here" in err
+    assert "--minutes: time limit reached, 0 of 2 runs are finished; run the same command again to continue" in err
     assert time.monotonic() - begun < 60
     code, out, _ = call("status", "--results-root", workplace.results, "--every")
     assert code == 0

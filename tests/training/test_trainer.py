@@ -403,9 +403,7 @@ def test_a_ramp_up_that_the_run_does_not_reach_the_end_of_is_said(discs: Path) -
     assert [job.rampup_length for job in short] == [15, 15, 15]
     (line,) = short_ramps(short)  # UCMT has ten iterations
     reached = math.exp(-5 * (1 - 10 / 15) ** 2)
-    assert line.startswith(
-        f"ucmt: lambda's ramp-up takes 15 iterations and the run has 10, so that it ends at {reached:.2f}"
-    )
+    assert line.startswith(f"ucmt: lambda's ramp-up takes 15 iterations, but the run has 10 and ends at {reached:.2f}")
     assert short_ramps(plan(discs, "mt", "ucmt", iterations=20)) == []
 
 
@@ -451,7 +449,7 @@ def test_operations_without_a_deterministic_form_are_named_in_every_run_that_use
     assert sum(message.startswith("put_ does not have") for message in shown) == 2  # it is said too
     (note,) = [line for line in origin(store.runs()) if " used operations " in line]
     assert note.startswith("mt used operations that have no deterministic form on CPU")
-    assert "(put_): the same seed trained again" in note
+    assert "(put_): training the same seed again" in note
 
 
 def test_auxiliary_decoders_are_counted_beside_the_networks(discs: Path, tmp_path: Path) -> None:

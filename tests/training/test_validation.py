@@ -154,7 +154,7 @@ def test_what_does_not_hang_together_is_said(call: Call, discs: Path) -> None:
     words = ["run", "--methods", "mt", "--dataset", "kvasir", "--labeled", "6", "--protocol", "tiny", "--allow-partial"]
     words += ["--data-root", str(discs)]
     code, _, err = call(*words, "--set", "validate_every=3")
-    assert (code, "validate_every needs validation: labeled or train" in err) == (2, True)
+    assert (code, "validate_every needs validation = labeled or train" in err) == (2, True)
     code, _, err = call(*words, "--set", "validation=test")
     assert (code, "validation" in err) == (2, True)
     code, _, err = call(*words, "--set", "validation=labeled", "--set", "validation_share=0.95")

@@ -56,7 +56,7 @@ def describe(folder: Path, name: str | None = None, advance: Callable[[int, int]
     _hold_no_stray_masks(unmasked, flat)
     values, told = (grey_levels if kind == "2D images" else voxel_values)(masks, advance)
     if len(values) < 2:
-        raise UserError(f"{folder}: expected masks with two or more values, found {values[0]} alone")
+        raise UserError(f"{folder}: expected masks with two or more values, found {values[0]} only")
     found = {"masks_optional": bool(unmasked), "mask_values": tuple(values) if told else None}
     used = {case.image for case in cases}.union(masks)
     rest = [path for path in paths if path not in used]
@@ -93,7 +93,7 @@ def _hold_no_stray_masks(unmasked: Sequence[CaseFiles], flat: IsFlat) -> None:
     sample = sample_of(unmasked)
     if named or (sample and all(flat(case.image) for case in sample)):
         stray = (named or sample)[0].image
-        raise UserError(f"{stray}: has no mask and looks like one that belongs to no image; move such files away")
+        raise UserError(f"{stray}: looks like a mask without an image; move such files out of the folder")
 
 
 def _is_normalised(path: Path) -> bool:
@@ -153,7 +153,7 @@ def _labeled_shares(folder: Path, cases: Sequence[CaseFiles], train_ids: set[str
     if train_ids is not None:
         train, drawable = len(train_ids & ids), len(train_ids & masked)
         if not drawable:
-            raise UserError(f"{folder / 'split.csv'}: expected training cases that have a mask here, found none")
+            raise UserError(f"{folder / 'split.csv'}: expected at least one training case with a mask, found none")
     numbers = [number_of(parse_share(share, "labeled"), train) for share in LABELED]
     if all(1 <= number <= drawable for number in numbers):
         return list(LABELED)
@@ -177,7 +177,7 @@ def _card(
     lines = [f"# Found {len(cases)} {what} as {quoted(layout.images)} and {masks} masks{at}."]
     lines.append(f"# Mask values: {', '.join(map(str, values[:30]))}{', ...' if len(values) > 30 else ''}.")
     if rest:
-        lines.append(f"# Not used: {len(rest)} other files, {quoted(rest[0].relative_to(folder).as_posix())} first.")
+        lines.append(f"# Not used: {len(rest)} other files, such as {quoted(rest[0].relative_to(folder).as_posix())}.")
     split_file = folder / "split.csv"
     train_ids = _train_ids(split_file)
     if split_file.is_file() and train_ids is None:

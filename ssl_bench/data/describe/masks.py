@@ -47,7 +47,7 @@ def grey_levels(masks: Sequence[Path], advance: Callable[[int, int], None] | Non
         third = between.sum() > 0.002 * total.sum() and np.convolve(between, [1] * 32).max() > 0.7 * between.sum()
         if palette or third or not _is_black_and_white(total) or not total[128:].any():
             raise UserError(
-                f"{masks[0].parent}: expected masks of at most {MOST_LEVELS} grey levels (as JPEG: black and white), "
+                f"{masks[0].parent}: expected masks of at most {MOST_LEVELS} grey levels (JPEG: black and white only), "
                 f"found {len(values)}"
             )
         return list(GREY), False  # the card's threshold clears the artefacts away
@@ -60,7 +60,9 @@ def voxel_values(masks: Sequence[Path], advance: Callable[[int, int], None] | No
     for path in _counted(masks, advance):
         found.update(np.unique(read_array(path, "label").array).tolist())
         if len(found) > MOST_CLASSES or any(value != int(value) for value in found):
-            raise UserError(f"{path}: expected whole numbers, at most {MOST_CLASSES} in all masks, found other values")
+            raise UserError(
+                f"{path}: expected at most {MOST_CLASSES} different whole numbers in all masks, found others"
+            )
     values = sorted(map(int, found), key=lambda value: (value != 0, value))
     return values, values != list(range(len(values)))
 
@@ -70,7 +72,7 @@ def _histogram(path: Path) -> tuple[np.ndarray, str]:
     try:
         with Image.open(path) as image:
             if image.mode.startswith(("I", "F")):
-                raise UserError(f"{path}: expected 8 bits a channel, found more")
+                raise UserError(f"{path}: expected 8 bits per channel, found more")
             levels = (image if image.mode in ("L", "P") else image.convert("L")).histogram()
             return np.array(levels), image.mode
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:

@@ -124,7 +124,9 @@ def find_pair(folder: Path, patterns: Patterns, flat: IsFlat) -> tuple[str, str]
         return chosen[0]
     if chosen:
         listed = "; ".join(f"images {quoted(images)} with masks {quoted(masks)}" for images, masks in chosen[:6])
-        raise UserError(f"{folder}: cannot tell which files are the images and masks: {listed}; move the others away")
+        raise UserError(
+            f"{folder}: several pairs of images and masks fit: {listed}; move all but one out of the folder"
+        )
     raise UserError(f"{folder}: cannot tell images from masks; found {_listed(patterns)}")
 
 
@@ -150,8 +152,10 @@ def holding_both(folder: Path, patterns: Patterns) -> str:
     if len(chosen) == 1:
         return next(iter(chosen))
     if chosen:
-        raise UserError(f"{folder}: cannot tell which to take of {_listed(chosen)}; move the others away")
-    raise UserError([*problems, f"{folder}: expected two or more volumes named alike, found none"][0])
+        raise UserError(
+            f"{folder}: several groups of volumes fit: {_listed(chosen)}; move all but one out of the folder"
+        )
+    raise UserError([*problems, f"{folder}: expected two or more volumes with similar names, found none"][0])
 
 
 def _listed(patterns: Patterns) -> str:
@@ -161,7 +165,7 @@ def _listed(patterns: Patterns) -> str:
         if not covered.issuperset(files.values()) and len(said) < 8:
             said.append(f"{quoted(pattern)} ({quantity(len(files), 'file')})")
             covered.update(files.values())
-    return ", ".join(said) or "no two files that are named alike"
+    return ", ".join(said) or "no two files with similar names"
 
 
 def sample_of(items: Sequence[Item]) -> Sequence[Item]:
