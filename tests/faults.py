@@ -260,7 +260,7 @@ def _listing(folder: Path) -> dict[str, tuple[int, int]]:
 FAULTS: dict[str, tuple[Fault, int, float]] = {
     "SIGKILL at random moments": (killed, 1, 1.0),
     "SIGKILL at the worst moments": (held_and_killed, 1, 0.134),
-    "disk full": (disk_full, 2, 0.5),
+    "disk full": (disk_full, 1, 0.5),
     "results folder read-only": (read_only, 1, 0.1),
     "checkpoint cut short": (cut_checkpoint, 1, 0.2),
     "cache damaged": (spoilt_cache, 2, 0.2),
