@@ -14,6 +14,10 @@ class RunFailedError(Exception):
     """A run that had begun cannot continue (the loss is not finite, memory ran out). Recorded as failed."""
 
 
+class MethodError(RunFailedError, UserError):
+    """A method breaks its contract. The message names its file and line. Recorded as failed; exit code 2."""
+
+
 class InterruptedRunError(Exception):
     """A run was stopped and has written its checkpoint. `signal_number` is of Ctrl-C, SIGTERM or the time limit."""
 

@@ -15,6 +15,7 @@ from ssl_bench.networks import find_network
 from ssl_bench.store import RunFolder, Store
 from ssl_bench.training.device import set_determinism
 from ssl_bench.training.job import Job
+from ssl_bench.training.method_check import place_of
 from ssl_bench.training.provenance import edited_files, provenance
 from ssl_bench.training.rescore import rescore
 from ssl_bench.training.stop import TIME_IS_UP, StopSignal
@@ -105,7 +106,8 @@ def _run_one(
         except InterruptedRunError:
             raise
         except Exception as error:  # an error in one run or in a user's method must not stop the others
-            reason = f"{type(error).__name__}: {error}"
+            place = place_of(error, job.method)
+            reason = f"{place}: {type(error).__name__}: {error}".removeprefix(": ")
             if not is_finished:
                 folder.crash(reason, traceback.format_exc())
             outcome.failures.append(f"{job.spec.label}: {reason}; see {folder.traceback}")

@@ -8,7 +8,7 @@ import torch
 
 from ssl_bench.atomic import write_json
 from ssl_bench.cards import ImageProtocol
-from ssl_bench.errors import RunFailedError, UserError, first_line
+from ssl_bench.errors import MethodError, RunFailedError, UserError, first_line
 from ssl_bench.store import RunFolder
 from ssl_bench.training.device import is_out_of_memory, noting_nondeterminism
 from ssl_bench.training.finish import finish
@@ -27,6 +27,7 @@ def train(
     Raises:
         InterruptedRunError: `stop` was set; the checkpoint is written.
         RunFailedError: a loss is not finite, or memory ran out; recorded in the run's folder.
+        MethodError: the method breaks its contract; recorded alike.
         UserError: the checkpoint is damaged, or the weights cannot be had.
     """
     try:
@@ -47,6 +48,9 @@ def train(
         if not is_out_of_memory(error):
             raise
         raise _failed(folder, f"out of memory: {first_line(error)}; {_lower(job)}") from error
+    except MethodError as error:
+        folder.fail(str(error))
+        raise
     except RunFailedError as error:
         raise _failed(folder, str(error)) from error
 

@@ -21,6 +21,7 @@ from ssl_bench.training.device import peak_memory
 from ssl_bench.training.interim_scores import Watch
 from ssl_bench.training.job import Job, build_method
 from ssl_bench.training.measure import score_all, scorers
+from ssl_bench.training.method_check import UpdateCheck, check_logits, check_networks
 from ssl_bench.training.selection import Selection
 from ssl_bench.training.stop import StopSignal
 from ssl_bench.training.uncertainty_maps import moment_iterations, take_moments
@@ -43,6 +44,7 @@ class Trainer:
         protocol = job.spec.protocol
         self.job, self.folder, self.device, self.protocol = job, folder, device, protocol
         self.method = build_method(job.spec, job.method, job.hyper, device)
+        check_networks(self.method)
         parameters = [p for p in self.method.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             parameters, lr=protocol.learning_rate, betas=protocol.betas, weight_decay=protocol.weight_decay, fused=True
@@ -62,6 +64,8 @@ class Trainer:
     def run(self, stop: StopSignal, display: Display) -> None:
         """Train from the current iteration to the last, and write a checkpoint at the end, before scoring."""
         stream = self.open_stream()
+        if self.iteration == 0:
+            check_logits(self.method, stream.batch(0), len(self.job.spec.classes))
         display.start("training", self.iteration, self.job.iterations)
         self.method.train()
         written = time.monotonic()
@@ -105,20 +109,20 @@ class Trainer:
 
     def _updates(self, batch: Batch, progress: Progress) -> Iterator[Tensor]:
         """Step the optimiser for each of the method's updates; yields their losses without gradient."""
-        generator = self.method.updates(batch, progress)
+        updates = UpdateCheck(self.method, batch, progress)
         row = self.curves.open_row(progress)
         while True:
             # no cache: a weight first cast under no_grad, as for UCMT's uncertainty, may stay without its gradient
             half = self.protocol.precision == "bf16"
             with torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
-                update = next(generator, None)
-                total = update.total if update is not None else None
-            if update is None or total is None:
+                following = updates.following()
+            if following is None:
                 break
+            update, total = following
             self.optimizer.zero_grad(set_to_none=True)
             total.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
-            self.method.after_update(progress)
+            updates.close(progress)
             row.add(update, total.detach())
             yield total.detach()
         try:

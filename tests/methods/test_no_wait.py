@@ -82,15 +82,16 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(name: str, dimensions: int, data: Path, folder: Path) -> tuple[Trainer, BatchStream]:
-    """A run on the meta device at its first iteration, and its batches."""
+    """A run on the meta device after its first iteration, where values are checked, and its batches."""
     benchmark = load_benchmark({2: "kvasir", 3: "demo3d"}[dimensions])
-    settings = {"log_every": 2} | (ONE_OF_EACH if name == "cct" else {})
+    settings = {"log_every": 3} | (ONE_OF_EACH if name == "cct" else {})
     request = Request(benchmark, (name,), "2", "tiny", settings, (1,))
     (job,) = plan_runs(request, torch.device("cpu"), data, allow_partial=True, advance=None)
     run = Store(folder).folder(job.spec)
     run.path.mkdir(parents=True)
     trainer = Trainer(job, run, META)
     trainer.method.train()
+    trainer.iteration = 1
     assert all(tensor.device == META for tensor in tree_leaves(trainer.method.state_dict()))
     return trainer, trainer.open_stream()
 

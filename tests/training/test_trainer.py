@@ -741,7 +741,7 @@ def test_a_fault_of_a_method_costs_its_own_run_alone(discs: Path, tmp_path: Path
     assert faulty is not None
     assert other is not None
     assert (faulty.status, other.status) == ("failed", "finished")
-    assert faulty.error == "ZeroDivisionError: division by zero"
+    assert faulty.error == f"{tmp_path}/methods/faulty.py:18: ZeroDivisionError: division by zero"
     assert "progress.iteration - 3" in (faulty.path / "traceback.txt").read_text()
 
 
