@@ -128,6 +128,7 @@ class UpdateCheck:
 
     def _check_first(self, update: Update, total: Tensor) -> None:
         if not bool(total.isfinite()):
+            values = [(name, weight, value.item()) for name, (weight, value) in update.terms.items()]
             terms = ", ".join(
                 f"{weight:g} * {value.item():g} ({name})" for name, (weight, value) in update.terms.items()
             )

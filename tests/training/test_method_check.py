@@ -128,7 +128,7 @@ def updates(self, batch, progress):
     x = self.network(batch.unlabeled.student1)[:, :, ::2]
     yield Update({"s": (1.0, self.loss(batch))}, branches=(x, x))
 """,
-        "`branches`: expected logits of shape (2, 2, 32, 32) (images, classes, sides), found a tensor of shape (2, 2, 16",
+        "`branches`: expected logits of shape (2, 2, 32, 32) (images, classes, sides), found a tensor of shape",
     ),
     "a teacher with a gradient": (
         BY_HAND.replace("GRADIENT", "True"),
