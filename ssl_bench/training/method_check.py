@@ -128,11 +128,8 @@ class UpdateCheck:
 
     def _check_first(self, update: Update, total: Tensor) -> None:
         if not bool(total.isfinite()):
-            values = [(name, weight, value.item()) for name, (weight, value) in update.terms.items()]
-            terms = ", ".join(
-                f"{weight:g} * {value.item():g} ({name})" for name, (weight, value) in update.terms.items()
-            )
-            self._refuse(f"the loss is not finite before any training: {total.item():g} = {terms}")
+            terms = [f"{weight:g} * {value.item():g} ({name})" for name, (weight, value) in update.terms.items()]
+            self._refuse(f"the loss is not finite before any training: {total.item():g} = {' + '.join(terms)}")
         if update.branches is not None:
             classes = update.branches[0].shape[1]
             for logits in update.branches:
