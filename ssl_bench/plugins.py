@@ -6,17 +6,45 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ssl_bench.errors import UserError
 
+Registry = Callable[[], dict[str, Any]]
+_REGISTRIES: list[tuple[Registry, Callable[[str, Any], str]]] = []
+_TEXTS: dict[str, bytes] = {}  # of the imported files, by module
+
+
+def keep_track(registry: Registry, module_of: Callable[[str, Any], str]) -> None:
+    """Let an edited file replace its entries in a registry.
+
+    Args:
+        registry: returns the entries by name.
+        module_of: returns the module that defined an entry, from its name and the entry.
+
+    """
+    _REGISTRIES.append((registry, module_of))
+
 
 def import_file(path: Path, name: str) -> None:
-    """Import a file as the module `name`.
+    """Import a file as the module `name`, once for each of its texts: an edited file replaces what it registered.
 
     Raises:
         UserError: it cannot be imported.
     """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    if _TEXTS.get(name) == text:
+        return
+    for registry, module_of in _REGISTRIES:
+        entries = registry()
+        for entry in [key for key, value in entries.items() if module_of(key, value) == name]:
+            del entries[entry]
+    _TEXTS.pop(name, None)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
@@ -28,6 +56,7 @@ def import_file(path: Path, name: str) -> None:
         raise
     except Exception as error:
         raise UserError(f"{path}: {path.stem} cannot be imported: {type(error).__name__}: {error}") from error
+    _TEXTS[name] = text
 
 
 def module_name(path: Path) -> str:
@@ -59,5 +88,5 @@ def source_file(module: str) -> Path:
 
 
 def module_hash(module: str) -> str:
-    """SHA-256 of the file of an imported module."""
-    return hashlib.sha256(source_file(module).read_bytes()).hexdigest()
+    """SHA-256 of the file of an imported module, as it was imported."""
+    return hashlib.sha256(_TEXTS.get(module) or source_file(module).read_bytes()).hexdigest()

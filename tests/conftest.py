@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from ssl_bench import cli as cli_module
+from ssl_bench import plugins
 from ssl_bench.method import registry as registry_module
 from ssl_bench.networks import registry as networks_module
 
@@ -92,7 +93,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
     """Run `ssl-bench ARGS` in this process and an empty folder; returns exit code, stdout and stderr."""
     monkeypatch.setenv("GOMP_SPINCOUNT", "1000")  # main sets it where it is not
     monkeypatch.setattr(registry_module, "_REGISTRY", dict(registry_module._REGISTRY))
-    monkeypatch.setattr(registry_module, "_LOADED", set(registry_module._LOADED))
+    monkeypatch.setattr(plugins, "_TEXTS", dict(plugins._TEXTS))
     monkeypatch.setattr(networks_module, "_REGISTRY", dict(networks_module._REGISTRY))
     monkeypatch.chdir(tmp_path)
 

@@ -19,6 +19,7 @@ from handwritten import cases_file, summary_of, write_run
 from PIL import Image
 
 import ssl_bench
+from ssl_bench import plugins
 from ssl_bench.command import call_words, called_as, typed_command
 from ssl_bench.environment import before_torch
 from ssl_bench.method import registry as registry_module
@@ -32,7 +33,7 @@ SHORT: dict[str, Any] = {"dataset": "demo", "protocol": "tiny", "settings": {"it
 @pytest.fixture(autouse=True)
 def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry_module, "_REGISTRY", dict(registry_module._REGISTRY))
-    monkeypatch.setattr(registry_module, "_LOADED", set(registry_module._LOADED))
+    monkeypatch.setattr(plugins, "_TEXTS", dict(plugins._TEXTS))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)
 

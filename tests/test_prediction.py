@@ -18,6 +18,7 @@ from handwritten import cases_of
 from PIL import Image
 
 from ssl_bench import cli as cli_module
+from ssl_bench import plugins
 from ssl_bench.cards import Request, load_benchmark
 from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import load_methods
@@ -165,7 +166,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def call(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
     """Run `ssl-bench predict ARGS` in this process, an empty folder and the store of `home`; code, stdout, stderr."""
     monkeypatch.setattr(registry_module, "_REGISTRY", dict(registry_module._REGISTRY))
-    monkeypatch.setattr(registry_module, "_LOADED", set(registry_module._LOADED))
+    monkeypatch.setattr(plugins, "_TEXTS", dict(plugins._TEXTS))
     monkeypatch.setenv("SSL_BENCH_RESULTS", str(home / "results"))
     monkeypatch.setenv("GOMP_SPINCOUNT", "1000")  # main sets it where it is not
     (tmp_path / "here").mkdir()

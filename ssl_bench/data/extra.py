@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ssl_bench.cards import Card, ImageProtocol, VolumeProtocol, parse_card
 from ssl_bench.errors import UserError
+from ssl_bench.plugins import keep_track
 
 Apply = Callable[[Tensor, Any, torch.Generator], Tensor]
 
@@ -31,6 +32,7 @@ class Augmentation:
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {}
+keep_track(lambda: AUGMENTATIONS, lambda _, augmentation: augmentation.apply.__module__)
 
 
 def register_augmentation(

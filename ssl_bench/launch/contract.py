@@ -12,6 +12,7 @@ from rich.console import Console
 
 from ssl_bench.errors import UserError
 from ssl_bench.launch.console import make_console
+from ssl_bench.plugins import keep_track
 
 if TYPE_CHECKING:
     import torch
@@ -111,6 +112,7 @@ class Entry:
 
 
 REGISTRY: dict[str, Entry] = {}
+keep_track(lambda: REGISTRY, lambda _, entry: entry.launcher.__module__)
 
 
 def register_launcher(name: str, takes: Collection[str] = ()) -> Callable[[LauncherType], LauncherType]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 BUILT_IN = ("local", "slurm")  # files of this folder that register a launcher; light to import, for `status`
 ENTRY_POINTS = "ssl_bench.launchers"
 log = logging.getLogger("ssl_bench")
-_FILES: dict[Path, str] = {}  # users' files that were imported, with the name that each registered
 
 
 def choose_launcher(name: str, options: LaunchOptions) -> Launcher:
@@ -112,15 +111,12 @@ def load_launchers() -> None:
 
 
 def _from_file(path: Path) -> str:
-    """Import a user's file once; returns the name of its launcher."""
+    """Import a user's file; returns the name of its launcher."""
     place = path.resolve()
-    if place not in _FILES:
-        before = set(REGISTRY)
-        if not place.is_file():
-            raise UserError(f"--launcher: no file at {path}")
-        import_file(place, module_name(place))
-        new = sorted(set(REGISTRY) - before)
-        if len(new) != 1:
-            raise UserError(f"--launcher: expected one registered launcher in {path}, found {', '.join(new) or 'none'}")
-        _FILES[place] = new[0]
-    return _FILES[place]
+    if not place.is_file():
+        raise UserError(f"--launcher: no file at {path}")
+    import_file(place, module_name(place))
+    own = sorted(name for name, entry in REGISTRY.items() if entry.launcher.__module__ == module_name(place))
+    if len(own) != 1:
+        raise UserError(f"--launcher: expected one registered launcher in {path}, found {', '.join(own) or 'none'}")
+    return own[0]

@@ -9,12 +9,12 @@ from ssl_bench.cards import parse_card, protocol_keys
 from ssl_bench.errors import UserError
 from ssl_bench.folders import METHODS_DIR
 from ssl_bench.method.contract import Hyperparameters, SSLMethod
-from ssl_bench.plugins import import_file, load_entry_points, module_hash, module_name, source_file
+from ssl_bench.plugins import import_file, keep_track, load_entry_points, module_hash, module_name, source_file
 
 _REGISTRY: dict[str, type[SSLMethod]] = {}
 
 
-_LOADED: set[Path] = set()
+keep_track(lambda: _REGISTRY, lambda _, method: method.__module__)
 
 
 MethodType = TypeVar("MethodType", bound=SSLMethod)
@@ -45,9 +45,8 @@ def load_methods(*extra_folders: Path) -> dict[str, type[SSLMethod]]:
         if not folder.is_dir():
             raise UserError(f"--methods-dir: expected a folder, found none at {folder}")
         for path in sorted(folder.resolve().glob("*.py")):
-            if path not in _LOADED and not path.name.startswith("_"):
+            if not path.name.startswith("_"):
                 import_file(path, f"ssl_bench.methods.{path.stem}" if path.parent == METHODS_DIR else module_name(path))
-                _LOADED.add(path)
     load_entry_points("ssl_bench.methods")
     return dict(_REGISTRY)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from ssl_bench.cards import ImageProtocol, VolumeProtocol
 from ssl_bench.errors import UserError
-from ssl_bench.plugins import load_entry_points, module_hash, source_file
+from ssl_bench.plugins import keep_track, load_entry_points, module_hash, source_file
 
 Form = ImageProtocol | VolumeProtocol
 ENTRY_POINTS = "ssl_bench.networks"
@@ -66,6 +66,7 @@ class NetworkEntry:
 Families = dict[str, Callable[[str, int], NetworkEntry]]
 _REGISTRY: dict[str, NetworkEntry] = {}
 _FAMILIES: Families = {}
+keep_track(lambda: _REGISTRY, lambda _, entry: entry.build.__module__)
 
 
 def register_network(

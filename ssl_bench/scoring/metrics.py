@@ -12,6 +12,7 @@ from skimage.measure import label
 
 from ssl_bench.cards import METRICS, Measurement, Metric
 from ssl_bench.errors import UserError
+from ssl_bench.plugins import keep_track
 
 Spacing = tuple[float, ...]  # mm along each axis
 Function = Callable[["Masks"], float | None]
@@ -200,3 +201,7 @@ def _distances(surface: np.ndarray, other: np.ndarray, spacing: Spacing | None) 
         steps = steps * np.array(spacing)[:, None]
     distances: np.ndarray = np.sqrt((steps**2).sum(0))
     return distances
+
+
+keep_track(lambda: METRICS, lambda name, _: FUNCTIONS[name].__module__)
+keep_track(lambda: FUNCTIONS, lambda _, function: function.__module__)

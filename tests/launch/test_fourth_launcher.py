@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Call
 
+from ssl_bench import plugins
 from ssl_bench.launch import contract, launcher
 from ssl_bench.launch.contract import LaunchOptions
 from ssl_bench.launch.launcher import choose_launcher
@@ -48,7 +49,7 @@ DEMO = ["run", "--dataset", "demo", "--protocol", "tiny", "--iterations", "2", "
 def _registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test registers is forgotten after it."""
     launcher.load_launchers()
-    monkeypatch.setattr(launcher, "_FILES", {})
+    monkeypatch.setattr(plugins, "_TEXTS", dict(plugins._TEXTS))
     before = dict(contract.REGISTRY)
     yield
     contract.REGISTRY.clear()

@@ -29,6 +29,7 @@ from laboratory import (
 )
 from torch import Tensor, nn
 
+from ssl_bench import plugins
 from ssl_bench.cards import Protocol, load_protocol
 from ssl_bench.errors import UserError
 from ssl_bench.method import (
@@ -419,7 +420,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, type[SSLMeth
     """A copy of the registry that a test may spoil."""
     copy = dict(registry_module._REGISTRY)
     monkeypatch.setattr(registry_module, "_REGISTRY", copy)
-    monkeypatch.setattr(registry_module, "_LOADED", set(registry_module._LOADED))
+    monkeypatch.setattr(plugins, "_TEXTS", dict(plugins._TEXTS))
     before = set(sys.modules)
     yield copy
     for name in set(sys.modules) - before:

@@ -16,10 +16,10 @@ from conftest import REPOSITORY, Call
 from PIL import Image
 from torch import nn
 
+from ssl_bench import plugins
 from ssl_bench.cards import ImageProtocol, VolumeProtocol, load_protocol
 from ssl_bench.errors import RunFailedError, UserError
 from ssl_bench.method import find_method, load_methods
-from ssl_bench.method import registry as methods_module
 from ssl_bench.networks import build_network, find_network, require_sides, weights
 from ssl_bench.networks import registry as module
 from ssl_bench.reporting.notes import origin
@@ -238,7 +238,7 @@ def test_a_method_that_needs_parts_says_so_at_planning(call: Call) -> None:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a network in one file, which is registered during the test alone."""
     monkeypatch.setattr(module, "_REGISTRY", dict(module._REGISTRY))
-    monkeypatch.setattr(methods_module, "_LOADED", set(methods_module._LOADED))
+    monkeypatch.setattr(plugins, "_TEXTS", dict(plugins._TEXTS))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "plain.py").write_text(FILE)
     return tmp_path / "mine"

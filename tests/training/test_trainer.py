@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn.functional import interpolate
 
+from ssl_bench import plugins
 from ssl_bench.cards import Request, load_benchmark, load_protocol
 from ssl_bench.data import batches as stream_module
 from ssl_bench.errors import InterruptedRunError, UserError
@@ -77,7 +78,7 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Methods that a test adds are gone after it."""
     monkeypatch.setattr(registry_module, "_REGISTRY", dict(registry_module._REGISTRY))
-    monkeypatch.setattr(registry_module, "_LOADED", set(registry_module._LOADED))
+    monkeypatch.setattr(plugins, "_TEXTS", dict(plugins._TEXTS))
 
 
 def plan(data: Path, *methods: str, labeled: str = "2", seeds: tuple[int, ...] = (1,), **settings: Any) -> list[Job]:
@@ -756,6 +757,8 @@ def test_a_run_does_not_go_on_with_another_text_of_its_method(
     assert run_all([job], store, CPU, Recorder()).failures  # a division by zero at iteration 4, after checkpoints
     file = tmp_path / "methods" / "edited.py"
     file.write_text(file.read_text() + "# mended\n")
+    load_methods(file.parent)
+    (job,) = plan(discs, "edited")
     outcome = run_all([job], store, CPU, Recorder())
     assert outcome.user_error
     assert "the method's file has changed" in outcome.failures[0]
