@@ -359,6 +359,7 @@ def predict(
     probabilities: bool = False,
     uncertainty: bool = False,
     overwrite: bool = False,
+    exif_orientation: str = "refuse",
     device: str = "auto",
     results_root: PathLike | None = None,
     methods_dir: PathLike | Sequence[PathLike] = (),
@@ -374,6 +375,8 @@ def predict(
         probabilities: write each foreground class's probability map too.
         uncertainty: also write the prediction's entropy (0 to 1).
         overwrite: replace existing output files.
+        exif_orientation: of 2D images: "apply" turns them as viewers do, "ignore" reads them as stored, "refuse" is an
+            error.
 
     The other arguments are described in `ssl_bench.api`.
 
@@ -397,7 +400,7 @@ def predict(
     with counted(make_console(quiet=not progress), "predicting") as advance:
         written = prediction.predict(
             predictor, found, Path(output), probabilities=probabilities, uncertainty=uncertainty, overwrite=overwrite,
-            advance=advance,
+            exif_orientation=exif_orientation, advance=advance,
         )  # fmt: skip
     return Masks(written, predictor.name, folder, predictor.spec.label)
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import nibabel
 import numpy as np
@@ -19,10 +19,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ssl_bench.atomic import require_folder, write_bytes, writing
-from ssl_bench.cards import VOLUME_SUFFIXES, ImageProtocol, RunSpec, VolumeProtocol
+from ssl_bench.cards import VOLUME_SUFFIXES, ExifOrientation, Files, ImageProtocol, RunSpec, VolumeProtocol
 from ssl_bench.data.batches import channels_first
 from ssl_bench.data.dataset import resize
-from ssl_bench.data.images import natural, read_image
+from ssl_bench.data.images import natural
+from ssl_bench.data.pictures import read_image
 from ssl_bench.data.volumes import NIFTI, read_channels
 from ssl_bench.errors import UserError
 from ssl_bench.method import SSLMethod
@@ -33,7 +34,7 @@ from ssl_bench.training.device import set_determinism
 from ssl_bench.training.job import method_of, trained_method
 
 SUFFIXES = {
-    2: (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"),
+    2: Files.model_fields["image_suffixes"].default,
     3: VOLUME_SUFFIXES,
 }
 ENDING = {2: ".png", 3: ".nii.gz"}
@@ -106,6 +107,7 @@ def predict(
     probabilities: bool = False,
     uncertainty: bool = False,
     overwrite: bool = False,
+    exif_orientation: str = "refuse",
     advance: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Write a mask for each image, at its own size and with the values of the run's data set.
@@ -124,6 +126,8 @@ def predict(
             (255 is 1), in 3D the windows' mean as float32.
         uncertainty: write `<stem>_uncertainty` too, in the same format: the softmax's entropy divided by ln K, 0 to 1.
         overwrite: replace output files that exist.
+        exif_orientation: 2D images with an EXIF orientation are turned as viewers show them (apply), read as stored
+            (ignore) or refused; a mask has the sides of its image as it is read.
         advance: called with (done, total).
 
     Returns:
@@ -133,6 +137,9 @@ def predict(
         UserError: two outputs or an image and an output are one file, an output exists or cannot be written, or an
             image cannot be read. All but the last two are found before anything is written.
     """
+    if exif_orientation not in get_args(ExifOrientation):
+        expected = ", ".join(get_args(ExifOrientation))
+        raise UserError(f"--exif-orientation: expected one of {expected}; found '{exif_orientation}'")
     set_determinism()
     spec = predictor.spec
     labels = [re.sub(r"[^\w.-]+", "-", label) for label in spec.classes[1:] if probabilities]
@@ -141,7 +148,8 @@ def predict(
     targets = [[output / f"{stem}{ending}{ENDING[spec.protocol.dimensions]}" for ending in endings] for stem in stems]
     require_folder("--output", output)
     _require_free([path for paths in targets for path in paths], images, overwrite)
-    for done, (image, paths, scores) in enumerate(zip(images, targets, _scores(predictor, images), strict=True), 1):
+    scored = _scores(predictor, images, exif_orientation)
+    for done, (image, paths, scores) in enumerate(zip(images, targets, scored, strict=True), 1):
         probability = scores.softmax(0) if isinstance(spec.protocol, ImageProtocol) else scores
         maps = [_label_values(spec)[class_map(scores, spec.protocol)]]
         maps += [one.cpu().numpy() for one in probability[1:] if probabilities]
@@ -184,7 +192,7 @@ def _require_free(targets: Sequence[Path], images: Sequence[Path], overwrite: bo
             raise UserError(f"--output: {path} exists; --overwrite replaces such files")
 
 
-def _scores(predictor: Predictor, images: Sequence[Path]) -> Iterator[Tensor]:
+def _scores(predictor: Predictor, images: Sequence[Path], exif: str) -> Iterator[Tensor]:
     """Yield each image's logits (K, H, W) or each volume's mean softmax (K, X, Y, Z), canonical axes."""
     spec, network, device = predictor.spec, predictor.network, predictor.device
     protocol, channels = spec.protocol, spec.channel_count
@@ -197,15 +205,15 @@ def _scores(predictor: Predictor, images: Sequence[Path]) -> Iterator[Tensor]:
             f"predict: expected a run on images of 1 or 3 channels in one file, found {channels} in separate files"
         )
     for start in range(0, len(images), BATCH):
-        pixels = [_read(path, channels) for path in images[start : start + BATCH]]
+        pixels = [_read(path, channels, exif) for path in images[start : start + BATCH]]
         squares = channels_first(np.stack([resize(one, protocol.augment_size) for one in pixels]))
         sizes = [(one.shape[0], one.shape[1]) for one in pixels]
         yield from image_scores(network, squares, sizes, protocol, device)
 
 
-def _read(path: Path, channels: int) -> np.ndarray:
+def _read(path: Path, channels: int, exif: str) -> np.ndarray:
     try:
-        return read_image(path, path.read_bytes(), channels)
+        return read_image(path, path.read_bytes(), channels, exif)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 

@@ -1,6 +1,17 @@
 """Cards and the definition of a run: data sets, protocols, metrics, tables, and the run's identity."""
 
-from ssl_bench.cards.benchmark import CHANNELS, GREY, HDF5, VOLUME_SUFFIXES, Benchmark, Files, Intensity, Split, Volumes
+from ssl_bench.cards.benchmark import (
+    CHANNELS,
+    GREY,
+    HDF5,
+    VOLUME_SUFFIXES,
+    Benchmark,
+    ExifOrientation,
+    Files,
+    Intensity,
+    Split,
+    Volumes,
+)
 from ssl_bench.cards.card import Card, parse_card, read_toml
 from ssl_bench.cards.grid import Column, Grid, Row, all_grids, chosen_grids, load_grid
 from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
@@ -37,6 +48,7 @@ __all__ = [
     "Column",
     "DistanceUnit",
     "Divided",
+    "ExifOrientation",
     "Files",
     "Grid",
     "ImageAugmentation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,9 @@ from ssl_bench.cards.card import Card, Count, Positive
 from ssl_bench.cards.metric import METRICS, DistanceUnit, MetricName, Metrics, UndefinedDistances
 from ssl_bench.cards.share import parse_share
 from ssl_bench.errors import UserError
+
+ExifOrientation = Literal["refuse", "apply", "ignore"]
+
 
 Intensity = Literal["as-is", "zscore", "rgb"]  # how intensities are read; rgb: 8 bits a channel
 
@@ -40,13 +44,36 @@ class Files(Card):
         description="path of an image without its suffix, relative to the root; {id} is the case's id, {channel} one "
         "of the card's channels"
     )
-    image_suffixes: tuple[str, ...] = Field((".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"), min_length=1)
+    image_suffixes: tuple[str, ...] = Field((".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif"), min_length=1)
     masks: str = Field(description="path of a mask without its suffix; {id} is the case's id")
     mask_threshold: int = Field(127, ge=0, le=254, description="two classes: a mask pixel above this is foreground")
     mask_values: tuple[int, ...] | None = Field(
         None, description="a mask pixel's grey level (or palette index) for each class; replaces the threshold"
     )
+    mask_colors: tuple[str, ...] | None = Field(
+        None, description="a mask pixel's colour (#rrggbb) for each class; replaces the threshold"
+    )
+    mask_suffixes: tuple[str, ...] | None = Field(None, description="suffixes of masks; default: image_suffixes")
+    exif_orientation: ExifOrientation = Field(
+        "refuse", description="of images and masks: apply: turn as viewers do; ignore: read as stored; refuse: an error"
+    )
     masks_optional: bool = Field(False, description="a case without a mask is an unlabelled training image")
+
+    @field_validator("mask_colors")
+    @classmethod
+    def _are_colors(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is None:
+            return None
+        lower = tuple(color.lower() for color in value)
+        if not all(re.fullmatch("#[0-9a-f]{6}", color) for color in lower):
+            raise ValueError('expected colours such as "#ff0000"')
+        return lower
+
+    @model_validator(mode="after")
+    def _read_in_one_way(self) -> Self:
+        if self.mask_colors is not None and self.mask_values is not None:
+            raise ValueError("mask_values and mask_colors exclude each other")
+        return self
 
     @field_validator("images", "masks")
     @classmethod
@@ -276,9 +303,10 @@ class Benchmark(Card):
         if self.volumes and self.dimensions != 3:
             problems.append("[[volumes]] needs dimensions = 3")
         for layout in (self.files, *self.volumes):
-            values = None if layout is None else layout.mask_values
-            if values is not None and (len(set(values)) != len(self.classes) or len(values) != len(self.classes)):
-                problems.append(f"mask_values must be {len(self.classes)} different values, one for each class")
+            for key in ("mask_values", "mask_colors"):
+                values = getattr(layout, key, None)
+                if values is not None and not len(set(values)) == len(values) == len(self.classes):
+                    problems.append(f"{key} must be {len(self.classes)} different values, one for each class")
         problems += self._problems_of_channels()
         if self.group is not None and any(split.sequence_starts for split in self.splits.values()):
             problems.append("group must not be given if a split has sequence_starts, which are groups, too")
@@ -286,8 +314,8 @@ class Benchmark(Card):
             problems.append("distance_unit 'mm' needs [[volumes]] in a format that has a spacing: NIfTI, NRRD or MHA")
         for metric, name in self.missing_parameters(self.metrics):
             problems.append(f"{name} must be given, since metrics has {metric}")
-        if self.files is not None and self.files.mask_values is None and len(self.classes) > 2:
-            problems.append("files.mask_values must be given for more than two classes")
+        if self.files is not None and not (self.files.mask_values or self.files.mask_colors) and len(self.classes) > 2:
+            problems.append("files.mask_values or files.mask_colors must be given for more than two classes")
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -54,6 +54,9 @@ def predict(
         bool, typer.Option("--uncertainty", help="Also write the prediction's entropy (0 to 1).")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")] = False,
+    exif_orientation: Annotated[
+        str, typer.Option("--exif-orientation", help="Of 2D images: apply, ignore or refuse an EXIF orientation.")
+    ] = "refuse",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     results_root: ResultsOption = RESULTS,
     methods_dir: MethodsDirOption = None,
@@ -63,6 +66,7 @@ def predict(
 
     masks = api.predict(
         run, images, output, network=network, probabilities=probabilities, uncertainty=uncertainty,
-        overwrite=overwrite, device=device, results_root=results_root, methods_dir=methods_dir or (), progress=True,
+        overwrite=overwrite, exif_orientation=exif_orientation, device=device, results_root=results_root,
+        methods_dir=methods_dir or (), progress=True,
     )  # fmt: skip
     typer.echo(f"{len(masks.paths)} masks in {output}, by network {masks.network} of {masks.label} ({masks.run})")

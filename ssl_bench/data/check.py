@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +20,7 @@ from ssl_bench.command import quantity
 from ssl_bench.data.groups import groups_of
 from ssl_bench.data.images import CaseFiles, folder_of
 from ssl_bench.data.leaks import Sides, equal_pairs, near_pairs, sides_of, splits_between, straddling_groups
+from ssl_bench.data.pictures import Palettes, exif_orientation
 from ssl_bench.data.sources import decode, find_cases, missing_mask
 from ssl_bench.errors import UserError
 
@@ -63,6 +64,9 @@ class _Seen:
     foreground: float | None = None
     content: str = ""
     perceptual: int | None = None
+    mask: Path | None = None
+    palette: Mapping[int, str] = field(default_factory=dict)
+    turned: bool = False
 
 
 def check(
@@ -85,6 +89,7 @@ def check(
             if advance is not None:
                 advance(i + 1, len(cases))
     readable = [one for one in seen if one.error is None]
+    report.findings += _turned(readable) + _palettes(readable)
     report.sizes = {one.size for one in readable}
     report.findings += [Finding("error", "file", one.error) for one in seen if one.error is not None]
     names = [one.id for one in readable]
@@ -121,7 +126,30 @@ def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _See
         foreground=None if read.mask is None else float((read.mask > 0).mean()),
         content=hashlib.sha256(read.image.tobytes() + str(read.image.shape).encode()).hexdigest(),
         perceptual=perceptual,
+        mask=case.mask,
+        palette=read.palette,
+        turned=isinstance(files, Files) and any(exif_orientation(path) != 1 for path in case.images),
     )
+
+
+def _turned(cases: Sequence[_Seen]) -> list[Finding]:
+    """The number of images with an EXIF orientation; the card says how they are read."""
+    turned = [case.id for case in cases if case.turned]
+    if not turned:
+        return []
+    text = f"{quantity(len(turned), 'image')}, such as {turned[0]}; exif_orientation in the card says how they are read"
+    return [Finding("warning", "EXIF orientation", text)]
+
+
+def _palettes(cases: Sequence[_Seen]) -> list[Finding]:
+    """The first mask whose palette contradicts another one's."""
+    palettes = Palettes()
+    try:
+        for case in cases:
+            palettes.note(case.mask, case.palette)
+    except UserError as error:
+        return [Finding("error", "palette", str(error))]
+    return []
 
 
 def _sides(benchmark: Benchmark, cases: list[_Seen], complete: bool) -> tuple[Sides, list[Finding]]:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import glob
-import io
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ssl_bench.cards import Benchmark, Files
+from ssl_bench.data.pictures import palette_colors, read_image, read_mask
 from ssl_bench.errors import UserError
 
 
@@ -41,13 +40,14 @@ class Case:
 
     2D: image (H, W, C) uint8, mask (H, W). 3D: image (X, Y, Z) float32, or (C, X, Y, Z) of several channels, and mask
     (X, Y, Z). Masks are class numbers, uint8. `spacing` is the distance between neighbouring voxels along each axis in
-    mm; None where the format has none.
+    mm; None where the format has none. `palette` is the colour of each palette index of a mask that is read by index.
     """
 
     id: str
     image: np.ndarray
     mask: np.ndarray | None
     spacing: tuple[float, ...] | None = None
+    palette: Mapping[int, str] = field(default_factory=dict)
 
 
 def list_cases(benchmark: Benchmark, data_root: Path | None) -> list[CaseFiles]:
@@ -60,10 +60,10 @@ def list_cases(benchmark: Benchmark, data_root: Path | None) -> list[CaseFiles]:
     assert files is not None, "only a 2D data set in files has them"
     root = _locate(files, benchmark, require_root(benchmark, data_root))
     images, *others = [
-        _by_id(named(root, pattern, files.image_suffixes), "images")
+        _by_id(named(root, pattern, files.image_suffixes), "images", "image_suffixes")
         for pattern in channel_patterns(files.images, benchmark.channel_names)
     ]
-    masks = _by_id(named(root, files.masks, files.image_suffixes), "masks")
+    masks = _by_id(named(root, files.masks, files.mask_suffixes or files.image_suffixes), "masks", "mask_suffixes")
     return pair_up(images, masks, others)
 
 
@@ -124,53 +124,10 @@ def named(folder: Path, pattern: str, suffixes: Sequence[str] = ("",)) -> list[t
     return found
 
 
-def read_image(path: Path, content: bytes, channels: int = 3) -> np.ndarray:
-    """Decode an image to (H, W, 3) uint8 RGB, or for `channels` 1 to (H, W, 1) grey.
-
-    Raises:
-        UserError: not an image, truncated, or with more than 8 bits a channel.
-    """
-    with _open(path, content) as image:
-        return np.asarray(image.convert("RGB")) if channels == 3 else np.asarray(image.convert("L"))[..., None]
-
-
-def read_mask(path: Path, content: bytes, files: Files) -> np.ndarray:
-    """Decode a mask to class numbers (H, W) uint8: by the card's `mask_values`, or grey levels above its threshold.
-
-    Raises:
-        UserError: as `read_image`; a value that is no class's; or no pixel above 1 but some above 0 (a 0/1 mask under a
-            0..255 threshold).
-    """
-    with _open(path, content) as image:
-        if files.mask_values is not None:
-            values = np.asarray(image if image.mode in ("L", "P") else image.convert("L"))  # P: palette indices
-            return class_numbers(values, files.mask_values, path)
-        grey = np.asarray(image.convert("L"))
-    if files.mask_threshold > 0 and grey.max(initial=0) == 1:
-        raise UserError(f"{path}: expected mask values up to 255 (threshold {files.mask_threshold}), found 0 and 1")
-    return (grey > files.mask_threshold).astype(np.uint8)
-
-
-def class_numbers(values: np.ndarray, wanted: tuple[int, ...], path: Path) -> np.ndarray:
-    """Replace each value of a mask by the number of its class, uint8: the value's place in `wanted`.
-
-    Raises:
-        UserError: a value that is not in `wanted`.
-    """
-    found, inverse = np.unique(values, return_inverse=True)
-    place = {float(value): number for number, value in enumerate(wanted)}
-    unknown = [value for value in found.tolist() if float(value) not in place]
-    if unknown:
-        listed = ", ".join(f"{value:g}" for value in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        raise UserError(f"{path}: expected mask values {', '.join(map(str, wanted))}, found also {listed}")
-    numbers = np.array([place[float(value)] for value in found.tolist()], dtype=np.uint8)
-    return numbers[inverse].reshape(values.shape)
-
-
 def pair(case: CaseFiles, images: Sequence[bytes], mask_bytes: bytes | None, files: Files, channels: int = 3) -> Case:
     """Decode a case and check that its image (or its channels' images) and mask have the same size."""
     planes = [
-        read_image(path, content, channels if len(images) == 1 else 1)
+        read_image(path, content, channels if len(images) == 1 else 1, files.exif_orientation)
         for path, content in zip(case.images, images, strict=True)
     ]
     for path, plane in zip(case.images, planes, strict=True):
@@ -184,7 +141,7 @@ def pair(case: CaseFiles, images: Sequence[bytes], mask_bytes: bytes | None, fil
     if image.shape[:2] != mask.shape:
         expected, found = _size(image), _size(mask)
         raise UserError(f"{case.mask}: expected the size of its image, {expected} pixels, found {found}")
-    return Case(case.id, image, mask)
+    return Case(case.id, image, mask, palette=palette_colors(case.mask, mask_bytes) if files.mask_values else {})
 
 
 def require_root(benchmark: Benchmark, data_root: Path | None) -> Path:
@@ -207,18 +164,6 @@ def _size(pixels: np.ndarray) -> str:
     return f"{pixels.shape[1]}x{pixels.shape[0]}"
 
 
-def _open(path: Path, content: bytes) -> Image.Image:
-    try:
-        image = Image.open(io.BytesIO(content))
-        coded = str(getattr(image, "tile", ""))  # how the file codes its pixels; loading forgets it
-        image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: not a readable image: {error}") from None
-    if image.mode.startswith(("I", "F")) or ";16" in coded:
-        raise UserError(f"{path}: expected 8 bits per channel, found more")
-    return image
-
-
 def _locate(files: Files, benchmark: Benchmark, data_root: Path) -> Path:
     candidates = [data_root / root for root in files.roots]
     for candidate in candidates:
@@ -228,10 +173,13 @@ def _locate(files: Files, benchmark: Benchmark, data_root: Path) -> Path:
     raise UserError(f"--data-root: no images of {benchmark.title} found; looked for {tried}")
 
 
-def _by_id(files: Iterable[tuple[str, Path]], kind: str) -> dict[str, Path]:
+def _by_id(files: Iterable[tuple[str, Path]], kind: str, suffixes: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for name, path in files:
         if name in found:
-            raise UserError(f"{path}: two {kind} have the id '{name}'; the other one is {found[name]}")
+            raise UserError(
+                f"{path}: two {kind} have the id '{name}'; the other one is {found[name]}; if they differ in their "
+                f"suffix, {suffixes} in the card's [files] chooses one"
+            )
         found[name] = path
     return found

@@ -14,6 +14,7 @@ import numpy as np
 from ssl_bench.cards import CHANNELS, GREY, Benchmark, Files, Intensity, Volumes
 from ssl_bench.data import demo, demo3d
 from ssl_bench.data.images import Case, CaseFiles, folder_of, list_cases, pair
+from ssl_bench.data.pictures import Palettes
 from ssl_bench.data.volumes import list_volumes, read_case
 from ssl_bench.errors import UserError
 
@@ -100,6 +101,11 @@ class _Folder:
             self.label_values: tuple[int, ...] = files.mask_values or GREY
             self.intensity: Intensity = "rgb"
             self.reading = f"mask {'' if files.mask_values else '> '}{files.mask_values or files.mask_threshold}"
+            if files.mask_colors:
+                self.label_values = GREY if len(files.mask_colors) == 2 else tuple(range(len(files.mask_colors)))
+                self.reading = f"mask {files.mask_colors}"
+            if files.exif_orientation != "refuse":
+                self.reading += f" exif {files.exif_orientation}"
         else:
             self.label_values, self.intensity = (
                 files.mask_values or tuple(range(len(benchmark.classes))),
@@ -128,10 +134,14 @@ class _Folder:
 
     def decoded(self) -> Iterator[tuple[Case, str]]:
         """Yield each case with the hash of its source bytes, decoding on several threads, a few cases ahead."""
+        palettes = Palettes()
         with ThreadPoolExecutor() as pool:
             for start in range(0, len(self.cases), CHUNK):
                 decoding = partial(decode, files=self.files, benchmark=self.benchmark)
-                yield from pool.map(decoding, self.cases[start : start + CHUNK])
+                chunk = self.cases[start : start + CHUNK]
+                for files, (case, digest) in zip(chunk, pool.map(decoding, chunk), strict=True):
+                    palettes.note(files.mask, case.palette)
+                    yield case, digest
 
 
 class _Drawn:

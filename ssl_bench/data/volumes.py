@@ -13,7 +13,8 @@ import nibabel as nib
 import numpy as np
 
 from ssl_bench.cards import HDF5, Benchmark, Volumes
-from ssl_bench.data.images import Case, CaseFiles, channel_patterns, class_numbers, named, pair_up, require_root
+from ssl_bench.data.images import Case, CaseFiles, channel_patterns, named, pair_up, require_root
+from ssl_bench.data.pictures import class_numbers
 from ssl_bench.errors import UserError, first_line
 
 NIFTI = (".nii", ".nii.gz")

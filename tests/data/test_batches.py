@@ -198,13 +198,17 @@ class Spy(SSLMethod):
 
     def __init__(self, setup: Any, hyper: Hyperparameters) -> None:
         super().__init__(setup, hyper)
-        self.network = nn.Linear(1, 1)
+        self.network = nn.Conv2d(3, 2, 1)
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         self.batches.append(batch)
         if progress.iteration == 40:
             raise Seen
         yield Update({"nothing": (1.0, self.network.weight.sum())})
+
+    @property
+    def predictor(self) -> nn.Module:
+        return self.network
 
 
 class NumberedDataset:

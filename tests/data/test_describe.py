@@ -18,7 +18,8 @@ from PIL import Image
 from ssl_bench.cards import Benchmark, load_benchmark, share_of
 from ssl_bench.cli.data import data_init
 from ssl_bench.data.describe.card import card_name, describe
-from ssl_bench.data.images import CaseFiles, list_cases, read_mask
+from ssl_bench.data.images import CaseFiles, list_cases
+from ssl_bench.data.pictures import read_mask
 from ssl_bench.data.split import draw_labeled, split_cases
 from ssl_bench.data.volumes import list_volumes, read_case
 from ssl_bench.errors import UserError

@@ -13,8 +13,9 @@ from conftest import draw_case, write_dataset
 from PIL import Image
 
 from ssl_bench.cards import Benchmark, Files, load_benchmark
-from ssl_bench.data import images as reading
-from ssl_bench.data.images import CaseFiles, list_cases, pair, read_image
+from ssl_bench.data import pictures
+from ssl_bench.data.images import CaseFiles, list_cases, pair
+from ssl_bench.data.pictures import read_image
 from ssl_bench.errors import UserError
 
 HERE = Path("folder/case.img")
@@ -38,7 +39,7 @@ def put(path: Path, pixels: np.ndarray) -> Path:
 
 def read_mask(path: Path, content: bytes, threshold: int) -> np.ndarray:
     """By a threshold."""
-    return reading.read_mask(path, content, Files(roots=(".",), images="{id}", masks="{id}", mask_threshold=threshold))
+    return pictures.read_mask(path, content, Files(roots=(".",), images="{id}", masks="{id}", mask_threshold=threshold))
 
 
 def put_case(root: Path, layout: str, name: str, image_suffix: str = ".png", mask_suffix: str = ".png") -> CaseFiles:
@@ -351,7 +352,7 @@ def test_masks_decode_alike_from_every_colour_model() -> None:
 def test_a_mask_of_0_and_1_is_refused_rather_than_read_as_empty(threshold: int) -> None:
     _, disc = draw_case(2, (30, 24))
     content = encoded(Image.fromarray((disc > 0).astype(np.uint8)))
-    with pytest.raises(UserError, match=f"{HERE}.*255.*found 0 and 1"):
+    with pytest.raises(UserError, match=f"{HERE}.*mask_threshold = {threshold}, found 0 and 1"):
         read_mask(HERE, content, threshold)
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ssl_bench.cards import CHANNELS, HDF5, METRICS, Benchmark, Files, Volumes, number_of, parse_share
 from ssl_bench.command import quoted
-from ssl_bench.data.describe.masks import grey_levels, is_flat, is_flat_volume, voxel_values
+from ssl_bench.data.describe.masks import is_flat, is_flat_volume, picture_values, voxel_values
 from ssl_bench.data.describe.naming import (
     MASK_WORDS,
     IsFlat,
@@ -54,10 +54,10 @@ def describe(folder: Path, name: str | None = None, advance: Callable[[int, int]
     masks = [case.mask for case in cases if case.mask is not None]
     unmasked = [case for case in cases if case.mask is None]
     _hold_no_stray_masks(unmasked, flat)
-    values, told = (grey_levels if kind == "2D images" else voxel_values)(masks, advance)
+    values, fields = (picture_values if kind == "2D images" else voxel_values)(masks, advance)
     if len(values) < 2:
         raise UserError(f"{folder}: expected masks with two or more values, found {values[0]} only")
-    found = {"masks_optional": bool(unmasked), "mask_values": tuple(values) if told else None}
+    found = {"masks_optional": bool(unmasked), **fields}
     used = {case.image for case in cases}.union(masks)
     rest = [path for path in paths if path not in used]
     return _card(folder, name or folder.name, layout.model_copy(update=found), cases, values, rest)
@@ -165,7 +165,12 @@ def _test_cases(masked: int) -> int:
 
 
 def _card(
-    folder: Path, name: str, layout: Files | Volumes, cases: Sequence[CaseFiles], values: list[int], rest: list[Path]
+    folder: Path,
+    name: str,
+    layout: Files | Volumes,
+    cases: Sequence[CaseFiles],
+    values: list[int] | list[str],
+    rest: list[Path],
 ) -> str:
     """Write the card: what was found as its first comment, then the fields in the order of the package's own cards."""
     two = isinstance(layout, Files)

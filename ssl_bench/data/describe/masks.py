@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ssl_bench.cards import GREY
+from ssl_bench.data.pictures import Palettes, palette_colors, used_colors
 from ssl_bench.data.volumes import read_array
 from ssl_bench.errors import UserError
 
 MOST_LEVELS = 20  # a file with more different values is no mask
+MOST_COLORS = 256  # of one file that is read by colour
 
 
 MOST_CLASSES = 255  # that a card may have
@@ -30,32 +34,67 @@ def is_flat_volume(path: Path) -> bool:
     return len(values) <= MOST_LEVELS and bool((values == np.rint(values)).all())
 
 
-def grey_levels(masks: Sequence[Path], advance: Callable[[int, int], None] | None) -> tuple[list[int], bool]:
-    """The grey levels (of palette images: indices) in all masks, background first, and whether a card must name them.
+Values = tuple[list[int] | list[str], dict[str, Any]]  # what masks hold, background first; fields that a card needs
+
+
+def picture_values(masks: Sequence[Path], advance: Callable[[int, int], None] | None) -> Values:
+    """The grey levels in all masks; palette indices where every palette gives an index the same colour; or colours.
+
+    Two colours are classes as a viewer shows them: black is the background.
 
     Raises:
-        UserError: too many levels for a mask, and not black and white that a threshold can separate.
+        UserError: too many levels or colours for a mask, and not black and white that a threshold can separate.
     """
-    total, palette = np.zeros(256, dtype=np.int64), False
+    total, colors, palettes = np.zeros(256, dtype=np.int64), Counter[str](), Palettes()
+    is_palette, by_color = False, False
+    indices: dict[int, str] = {}
     for path in _counted(masks, advance):
+        content = path.read_bytes()
         levels, mode = _histogram(path)
         total += levels
-        palette |= mode == "P"
+        is_palette |= mode == "P"
+        if mode == "P" or (mode not in ("1", "L", "LA") and not _is_jpeg(path)):
+            found = used_colors(path, content, MOST_COLORS)
+            if found is None:
+                raise UserError(f"{path}: expected a mask of at most {MOST_LEVELS} grey levels or colours, found more")
+            colors.update(found)
+            by_color |= mode != "P" and any(len({color[1:3], color[3:5], color[5:7]}) > 1 for color in found)
+            indices |= palette_colors(path, content)
+            try:
+                palettes.note(path, palette_colors(path, content))
+            except UserError:
+                by_color = True
+    black = "#000000"
+    if is_palette and not by_color and len(indices) == 2:
+        by_color = indices[max(indices)] == black
+    if by_color:
+        return _as_colors(masks, colors)
     values = [int(value) for value in np.flatnonzero(total)]
     if len(values) > MOST_LEVELS or (len(values) > 2 and any(map(_is_jpeg, masks))):
         between = total[32:224]  # artefacts are few and of all levels; a third class has one
         third = between.sum() > 0.002 * total.sum() and np.convolve(between, [1] * 32).max() > 0.7 * between.sum()
-        if palette or third or not _is_black_and_white(total) or not total[128:].any():
+        if is_palette or third or not _is_black_and_white(total) or not total[128:].any():
             raise UserError(
                 f"{masks[0].parent}: expected masks of at most {MOST_LEVELS} grey levels (JPEG: black and white only), "
                 f"found {len(values)}"
             )
-        return list(GREY), False  # the card's threshold clears the artefacts away
-    return values, palette or values != list(GREY)
+        return list(GREY), {}  # the card's threshold clears the artefacts away
+    return values, {"mask_values": tuple(values)} if is_palette or values != list(GREY) else {}
 
 
-def voxel_values(masks: Sequence[Path], advance: Callable[[int, int], None] | None) -> tuple[list[int], bool]:
-    """The values in all masks, background first, and whether a card must name them (they are not 0, 1, ...)."""
+def _as_colors(masks: Sequence[Path], colors: Counter[str]) -> Values:
+    """Colours, black or else the most frequent one first. Black and white need no field: a threshold reads them."""
+    if len(colors) > MOST_LEVELS:
+        raise UserError(f"{masks[0].parent}: expected masks of at most {MOST_LEVELS} colours, found {len(colors)}")
+    if set(colors) == {"#000000", "#ffffff"}:
+        return list(GREY), {}
+    first = "#000000" if "#000000" in colors else colors.most_common(1)[0][0]
+    ordered = [first, *sorted(color for color in colors if color != first)]
+    return ordered, {"mask_colors": tuple(ordered)}
+
+
+def voxel_values(masks: Sequence[Path], advance: Callable[[int, int], None] | None) -> Values:
+    """The values in all masks, background first; a card names them if they are not 0, 1, ..."""
     found: set[float] = set()
     for path in _counted(masks, advance):
         found.update(np.unique(read_array(path, "label").array).tolist())
@@ -64,7 +103,7 @@ def voxel_values(masks: Sequence[Path], advance: Callable[[int, int], None] | No
                 f"{path}: expected at most {MOST_CLASSES} different whole numbers in all masks, found others"
             )
     values = sorted(map(int, found), key=lambda value: (value != 0, value))
-    return values, values != list(range(len(values)))
+    return values, {"mask_values": tuple(values)} if values != list(range(len(values))) else {}
 
 
 def _histogram(path: Path) -> tuple[np.ndarray, str]:

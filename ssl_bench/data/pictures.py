@@ -1,0 +1,204 @@
+"""Reading one 2D file: an image's pixels, a mask's classes, and what would make either ambiguous."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ssl_bench.cards import Files
+from ssl_bench.errors import UserError, first_line
+
+ORIENTATION = 274  # EXIF tag
+NOISE = 16  # grey levels by which JPEG may change a mask of one level
+SATURATION = 32  # difference between a pixel's channels above which a mask is coloured
+
+
+def read_image(path: Path, content: bytes, channels: int = 3, exif: str = "refuse") -> np.ndarray:
+    """Decode an image to (H, W, 3) uint8 RGB, or for `channels` 1 to (H, W, 1) grey.
+
+    Raises:
+        UserError: not an image, truncated, of several pages, with more than 8 bits a channel, or with an EXIF
+            orientation that is to be refused.
+    """
+    image = open_picture(path, content, exif)
+    return np.asarray(image.convert("RGB")) if channels == 3 else np.asarray(image.convert("L"))[..., None]
+
+
+def read_mask(path: Path, content: bytes, files: Files) -> np.ndarray:
+    """Decode a mask to class numbers (H, W) uint8: by the card's colours, its values, or grey levels above a threshold.
+
+    Raises:
+        UserError: as `read_image`; the file is transparent; a colour or value is no class's; colours where the card
+            names grey levels; or levels that all lie on one side of the threshold.
+    """
+    image = open_picture(path, content, files.exif_orientation)
+    _require_opaque(path, image)
+    if files.mask_colors is not None:
+        return _by_color(path, image, files.mask_colors)
+    if files.mask_values is not None and image.mode == "P":
+        return class_numbers(np.asarray(image), files.mask_values, path)  # indices
+    _require_grey(path, image)
+    grey = np.asarray(image.convert("L"))
+    if files.mask_values is not None:
+        return class_numbers(grey, files.mask_values, path)
+    _require_two_sides(path, grey, files.mask_threshold, noise=NOISE if image.format in ("JPEG", "MPO") else 0)
+    return (grey > files.mask_threshold).astype(np.uint8)
+
+
+def class_numbers(values: np.ndarray, wanted: tuple[int, ...], path: Path) -> np.ndarray:
+    """Replace each value of a mask by the number of its class, uint8: the value's place in `wanted`.
+
+    Raises:
+        UserError: a value that is not in `wanted`.
+    """
+    found, inverse = np.unique(values, return_inverse=True)
+    place = {float(value): number for number, value in enumerate(wanted)}
+    unknown = [value for value in found.tolist() if float(value) not in place]
+    if unknown:
+        listed = ", ".join(f"{value:g}" for value in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        raise UserError(f"{path}: expected mask values {', '.join(map(str, wanted))}, found also {listed}")
+    numbers = np.array([place[float(value)] for value in found.tolist()], dtype=np.uint8)
+    return numbers[inverse].reshape(values.shape)
+
+
+def palette_colors(path: Path, content: bytes) -> dict[int, str]:
+    """Return the colour (#rrggbb) of each palette index that a picture uses; empty for one without a palette."""
+    image = open_picture(path, content, "ignore")
+    if image.mode != "P":
+        return {}
+    colors = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    indices, first = np.unique(np.asarray(image), return_index=True)
+    return {int(index): hex_color(colors[place]) for index, place in zip(indices, first, strict=True)}
+
+
+class Palettes:
+    """The colours of palette indices over a data set's masks: an index has one meaning if it has one colour."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[str, Path]] = {}
+
+    def note(self, path: Path | None, colors: Mapping[int, str]) -> None:
+        """Compare a mask's palette with those of the masks before it.
+
+        Raises:
+            UserError: an index has another colour.
+        """
+        for index, color in colors.items():
+            assert path is not None, "only a mask has a palette"
+            known, where = self._seen.setdefault(index, (color, path))
+            if known != color:
+                raise UserError(
+                    f"{path}: palette index {index} is {color}, but {known} in {where}; indices name classes only if "
+                    "all palettes agree: give mask_colors instead of mask_values"
+                )
+
+
+def used_colors(path: Path, content: bytes, most: int) -> dict[str, int] | None:
+    """Return the colours of a picture as #rrggbb with their numbers of pixels; None if there are more than `most`."""
+    image = open_picture(path, content, "ignore").convert("RGB")
+    colors = image.getcolors(most)
+    return None if colors is None else {hex_color(color): count for count, color in colors}
+
+
+def hex_color(color: object) -> str:
+    """Return a colour of three channels as #rrggbb."""
+    red, green, blue = (int(value) for value in color)  # type: ignore[attr-defined]
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def exif_orientation(path: Path) -> int:
+    """Return the EXIF orientation of a picture: 1 if it has none or needs no turn, else 2 to 8."""
+    with Image.open(path) as image:
+        return _orientation(image)
+
+
+def is_colored(image: Image.Image) -> bool:
+    """Whether more than a thousandth of the pixels have channels that differ much."""
+    if image.mode in ("1", "L", "LA"):
+        return False
+    rgb = np.asarray(image.convert("RGB")).astype(np.int16)
+    return bool((np.ptp(rgb, axis=2) > SATURATION).mean() > 0.001)
+
+
+def open_picture(path: Path, content: bytes, exif: str) -> Image.Image:
+    """Decode a picture of one page, turned by its EXIF orientation if `exif` is "apply".
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    try:
+        image = Image.open(io.BytesIO(content))
+        coded = str(getattr(image, "tile", ""))  # how the file codes its pixels; loading forgets it
+        pages = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))  # MPO: a photograph and previews
+        image.load()
+        turn = _orientation(image)
+    except Exception as error:  # Pillow raises various exceptions for a damaged file
+        raise UserError(f"{path}: not a readable image: {first_line(error)}") from None
+    if pages > 1:
+        raise UserError(f"{path}: expected one page, found {pages}; save each page as a file of its own")
+    if image.mode.startswith(("I", "F")) or ";16" in coded:
+        raise UserError(f"{path}: expected 8 bits per channel, found more")
+    if turn != 1 and exif == "refuse":
+        raise UserError(
+            f"{path}: has EXIF orientation {turn}, so viewers show it turned; expected exif_orientation = apply or "
+            "ignore to say how it is read (a field of the card's [files]; an option of predict)"
+        )
+    if turn != 1 and exif == "apply":
+        turned = ImageOps.exif_transpose(image)
+        turned.format = image.format
+        return turned
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":
+        return 1  # Pillow turns it
+    value = image.getexif().get(ORIENTATION, 1)
+    return value if value in range(2, 9) else 1
+
+
+def _require_opaque(path: Path, image: Image.Image) -> None:
+    if "A" not in image.mode and "transparency" not in image.info:
+        return
+    alpha = np.asarray(image.convert("RGBA"))[..., 3]
+    if alpha.min(initial=255) != 255:
+        raise UserError(f"{path}: expected an opaque mask, found transparent pixels; flatten it onto its background")
+
+
+def _require_grey(path: Path, image: Image.Image) -> None:
+    if is_colored(image):
+        colors = image.convert("RGB").getcolors(1 << 24) or []
+        common = ", ".join(hex_color(color) for _, color in sorted(colors, reverse=True)[:4])
+        raise UserError(f"{path}: expected grey levels, found colours ({common}); mask_colors gives classes by colour")
+
+
+def _require_two_sides(path: Path, grey: np.ndarray, threshold: int, noise: int) -> None:
+    """Refuse levels that differ and lie on one side of the threshold: one class would vanish. Level 0 alone is empty.
+
+    Levels up to `noise` apart count as one level.
+    """
+    low, high = int(grey.min(initial=255)), int(grey.max(initial=0))
+    below, above = noise < high <= threshold, 0 < threshold < low and high - low > noise
+    if below or above:
+        levels = np.unique(grey)
+        found = " and ".join(map(str, levels)) if len(levels) <= 2 else f"levels from {low} to {high}"
+        raise UserError(
+            f"{path}: expected mask levels on both sides of mask_threshold = {threshold}, found {found}; mask_values "
+            "names levels of classes"
+        )
+
+
+def _by_color(path: Path, image: Image.Image, colors: tuple[str, ...]) -> np.ndarray:
+    """Return the class number of each pixel's colour (H, W) uint8."""
+    rgb = np.asarray(image.convert("RGB")).astype(np.int64)
+    codes = (rgb[..., 0] << 16) + (rgb[..., 1] << 8) + rgb[..., 2]
+    wanted = [int(color[1:], 16) for color in colors]
+    unknown = np.setdiff1d(codes, wanted)
+    if unknown.size:
+        listed = ", ".join(f"#{code:06x}" for code in unknown[:5].tolist()) + (", ..." if unknown.size > 5 else "")
+        raise UserError(f"{path}: expected mask colours {', '.join(colors)}, found also {listed}")
+    return class_numbers(codes, tuple(wanted), path)
