@@ -73,8 +73,9 @@ class RunSpec(Card):
         data["classes"] = len(self.classes)  # their names are words, too
         if self.channels is None:
             del data["channels"]
-        if self.group is None:
-            del data["group"], data["train_groups"]
+        for name in ("group", "train_groups"):
+            if data[name] is None:
+                del data[name]  # as in runs from before there were groups
         data["protocol"] = training_fields(self.protocol)
         if self.weights_fingerprint is not None:
             del data["protocol"]["encoder_weights"]  # the fingerprint is more specific

@@ -95,7 +95,7 @@ def check(
     names = [one.id for one in readable]
     try:
         groups = dict(zip(names, groups_of(benchmark, names), strict=True))
-        sides, unsplit = _sides(benchmark, readable, complete=not report.findings)
+        sides, unsplit = _sides(benchmark, readable, complete=not report.errors)
     except UserError as error:
         groups, sides, unsplit = dict(zip(names, names, strict=True)), {}, [Finding("error", "group", str(error))]
     report.groups = None if len(set(groups.values())) == len(names) else len(set(groups.values()))

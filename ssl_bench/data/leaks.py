@@ -52,7 +52,7 @@ def straddling_groups(groups: Mapping[str, str], sides: Sides) -> list[str]:
     """Return a line for each split that has groups in training and in test."""
     lines, whole = [], len(set(groups.values()))
     for split, (train, test) in sides.items():
-        torn = straddling(groups, sorted(train), sorted(test))
+        torn = straddling(groups, [name for name in groups if name in train], list(test))
         if torn:
             tested = len({groups[name] for name in test})
             named = ", ".join(torn[:NAMED]) + (", ..." if len(torn) > NAMED else "")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
 import pytest
+from conftest import REPOSITORY
 
-from ssl_bench.cards import Benchmark, Split, load_benchmark
+from ssl_bench.cards import Benchmark, RunSpec, Split, load_benchmark
 from ssl_bench.data.groups import card_groups, groups_of, straddling
 from ssl_bench.data.split import draw_labeled, set_apart, split_cases
 from ssl_bench.errors import UserError
@@ -204,3 +206,34 @@ def test_validation_that_leaves_no_group_to_train_on_is_refused() -> None:
     splits = draw_labeled(ACDC, ["t"], 1, 1, masked=ACDC, first=True, groups=groups)
     with pytest.raises(UserError, match="1 of 1 groups"):
         set_apart(splits, "labeled", 0.2, 1, masked=ACDC)
+
+
+# ----------------------------------------------------------------------------------------------------------- identity
+
+
+MEASURED = sorted(REPOSITORY.glob("results/measured*/runs/*/*/*/run.json"))
+
+
+def test_runs_from_before_there_were_groups_keep_their_names_and_splits() -> None:
+    """Of each data set's measured runs: the hash, the card's split, the labelled draw."""
+    assert len(MEASURED) > 100
+    for path in MEASURED:
+        spec = RunSpec.read(json.loads(path.read_text())["spec"])
+        assert path.parent.name == spec.run_id
+        assert "group" not in spec.identity()
+        assert spec.group == load_benchmark(spec.benchmark).group_rule is None
+        parts = path.with_name("splits.json")
+        if parts.exists():
+            recorded = {name: tuple(ids) for name, ids in json.loads(parts.read_text()).items()}
+            train = sorted(recorded["labeled"] + recorded["unlabeled"])
+            first = spec.split.labeled == "first"
+            if not first and spec.protocol.validation is None:
+                drawn = draw_labeled(train, (), spec.labeled, spec.seed, masked=train, first=False)
+                assert set(drawn.labeled) == set(recorded["labeled"])
+
+
+def test_a_rule_of_groups_makes_another_run() -> None:
+    spec = RunSpec.read(json.loads(MEASURED[0].read_text())["spec"])
+    grouped = spec.model_copy(update={"group": "{group}_*", "train_groups": 5})
+    assert grouped.hash not in {spec.hash, grouped.model_copy(update={"group": "{group}-*"}).hash}
+    assert (spec.train_units, grouped.train_units) == (spec.train_count, 5)
