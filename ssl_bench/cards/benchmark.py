@@ -31,6 +31,9 @@ CHANNELS = {2: 3, 3: 1}  # default number of channels by the image's dimensions
 HDF5 = (".h5", ".hdf5")  # has no spacing, unlike the other volume formats
 
 
+OPEN_END = re.compile(r"\*\?*\{group\}|\{group\}\?*\*")  # nothing says where the group's name begins or ends
+
+
 VOLUME_SUFFIXES = (*HDF5, ".nii", ".nii.gz", ".nrrd", ".mha")
 
 
@@ -282,6 +285,8 @@ class Benchmark(Card):
     def _names_groups(cls, value: str | None) -> str | None:
         if value is not None and value.count("{group}") != (0 if value.endswith(".csv") else 1):
             raise ValueError("must contain {group} once, the place of the group's name in an id, or end in .csv")
+        if value is not None and OPEN_END.search(value):
+            raise ValueError("must have text between {group} and *, which says where the group's name ends")
         return value
 
     @field_validator("labeled")

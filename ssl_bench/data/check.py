@@ -171,7 +171,7 @@ def _doubles(cases: list[_Seen], groups: dict[str, str], sides: Sides) -> tuple[
     contents = {case.id: case.content for case in cases}
     near = near_pairs({case.id: case.perceptual for case in cases if case.perceptual is not None}, contents)
     straddling, others, inside = list[Finding](), list[Finding](), Counter[str]()
-    for pair in (*equal_pairs(contents), *near):
+    for pair in (*equal_pairs(contents, sides), *near):
         kind = "duplicate" if pair.bits is None else "near-duplicate"
         splits = splits_between(pair, sides)
         if splits:

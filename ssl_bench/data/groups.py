@@ -61,7 +61,10 @@ def sequence_of(split: Split, name: str) -> str:
 
 def _matched(pattern: str, ids: Sequence[str]) -> list[str]:
     """The part of each id at {group}."""
-    expression = re.compile(_expression(pattern), re.DOTALL)
+    try:
+        expression = re.compile(_expression(pattern), re.DOTALL)
+    except re.error as error:
+        raise UserError(f"group = '{pattern}': not a pattern: {error}") from None
     matches = [expression.fullmatch(name) for name in ids]
     strays = [name for name, match in zip(ids, matches, strict=True) if match is None]
     if strays:
@@ -77,9 +80,15 @@ def _expression(pattern: str) -> str:
     pieces = re.split(r"(\{group\}|\*|\?|\[[^\[\]]+\])", pattern)
     known = {"{group}": "(.+?)", "*": ".*", "?": "."}
     return "".join(
-        known.get(piece) or (f"[{re.escape(piece[1:-1])}]" if piece.startswith("[") else re.escape(piece))
-        for piece in pieces
+        known.get(piece) or (_one_of(piece) if piece.startswith("[") else re.escape(piece)) for piece in pieces
     )
+
+
+def _one_of(piece: str) -> str:
+    """[LR], [0-9] or [!0-9] as a regular expression."""
+    characters = piece[1:-1]
+    negated = len(characters) > 1 and characters[0] == "!"
+    return f"[{'^' * negated}{re.escape(characters[negated:]).replace(chr(92) + '-', '-')}]"
 
 
 def _listed(path: Path, ids: Sequence[str]) -> list[str]:
@@ -90,10 +99,11 @@ def _listed(path: Path, ids: Sequence[str]) -> list[str]:
         raise UserError(f"{path}: the file of groups cannot be read: {error}") from None
     if list(table.columns) != ["id", "group"]:
         raise UserError(f"{path}: expected the columns id and group, found {', '.join(map(str, table.columns))}")
+    table["group"] = table["group"].str.strip()
     twice = table["id"][table["id"].duplicated()]
     if len(twice):
         raise UserError(f"{path}: case '{twice.iloc[0]}' is named twice")
-    unnamed = table["id"][table["group"].str.strip() == ""]
+    unnamed = table["id"][table["group"] == ""]
     if len(unnamed):
         raise UserError(f"{path}: case '{unnamed.iloc[0]}': expected the name of its group, found nothing")
     found = dict(zip(table["id"], table["group"], strict=True))

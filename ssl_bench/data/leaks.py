@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,11 +71,26 @@ def splits_between(pair: Alike, sides: Sides) -> list[str]:
     ]  # fmt: skip
 
 
-def equal_pairs(contents: Mapping[str, str]) -> list[Alike]:
-    """Pair each case with the first case of the same pixels; `contents` is id -> hash of the pixels."""
+def equal_pairs(contents: Mapping[str, str], sides: Sides) -> list[Alike]:
+    """Pair each case with the first case of the same pixels, and each test case with the first such training case.
+
+    `contents` is id -> hash of the pixels.
+    """
+    place = {name: i for i, name in enumerate(contents)}
+    pairs = _with_the_first(contents, contents, contents)
+    for train, test in sides.values():
+        pairs += _with_the_first(contents, [name for name in contents if name in train], test)
+    ordered = {(min(pair, key=place.__getitem__), max(pair, key=place.__getitem__)) for pair in pairs}
+    return [Alike(*pair, None) for pair in sorted(ordered, key=lambda pair: (place[pair[1]], place[pair[0]]))]
+
+
+def _with_the_first(contents: Mapping[str, str], pool: Iterable[str], names: Iterable[str]) -> list[tuple[str, str]]:
+    """Pair each of `names` with the first other case of `pool` that has the same pixels."""
     first: dict[str, str] = {}
-    twins = ((first.setdefault(content, name), name) for name, content in contents.items())
-    return [Alike(twin, name, None) for twin, name in twins if twin != name]
+    for name in pool:
+        first.setdefault(contents[name], name)
+    twins = ((first.get(contents[name], name), name) for name in names)
+    return [(twin, name) for twin, name in twins if twin != name]
 
 
 def near_pairs(perceptual: Mapping[str, int], contents: Mapping[str, str]) -> list[Alike]:

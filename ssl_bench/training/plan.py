@@ -24,10 +24,11 @@ from ssl_bench.cards import (
     share_of,
     with_split_file,
 )
+from ssl_bench.command import quantity
 from ssl_bench.data.cache import Advance, prepare
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.extra import chosen_extras
-from ssl_bench.data.groups import card_groups
+from ssl_bench.data.groups import card_groups, straddling
 from ssl_bench.data.split import draw_labeled, set_apart, split_cases
 from ssl_bench.errors import UserError
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
@@ -126,6 +127,22 @@ def short_ramps(jobs: Sequence[Job]) -> list[str]:
                 f"{job.method.name}: lambda's ramp-up takes {job.rampup_length:.0f} iterations, but the run has "
                 f"{job.iterations} and ends at {reached:.2f} of lambda_max; --set rampup_epochs=run shortens it"
             )
+    return list(lines.values())
+
+
+def parted_groups(jobs: Sequence[Job]) -> list[str]:
+    """Say which split files have cases of one group in training and in test."""
+    lines = {}
+    for job in jobs:
+        splits, groups = job.splits, job.splits.groups
+        if groups is not None:
+            train = (*splits.labeled, *splits.unlabeled, *splits.validation)
+            parted = straddling(groups, train, splits.test)
+            if parted:
+                lines[job.spec.split.file] = (
+                    f"{job.spec.split.file}: {quantity(len(parted), 'group')}, such as {parted[0]}, in training and in "
+                    f"test; the scores may be too good"
+                )
     return list(lines.values())
 
 

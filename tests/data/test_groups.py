@@ -43,6 +43,9 @@ def partition(ids: list[str], groups: list[str]) -> set[frozenset[str]]:
         ("{group}", ["a.b", "a+b"], ["a.b", "a+b"]),
         ("a.{group}", ["a.b"], ["b"]),  # a point is a point
         ("{group}/frame*", ["p1/frame1", "p1/frame2"], ["p1", "p1"]),
+        ("{group}[0-9]x", ["a7x", "b75x"], ["a", "b7"]),  # a range
+        ("{group}[!0-9]*", ["12a", "3^4"], ["12", "3"]),
+        ("{group}[a.-]*", ["1-2", "3.a"], ["1", "3"]),
     ],
 )
 def test_a_pattern_names_the_group_of_each_id(pattern: str, ids: list[str], expected: list[str]) -> None:
@@ -64,6 +67,20 @@ def test_a_pattern_without_one_place_for_the_group_is_refused(pattern: str, tmp_
         load_benchmark(str(path))
 
 
+@pytest.mark.parametrize("pattern", ["patient{group}*", "*{group}", "*?{group}_*", "a{group}?*"])
+def test_a_group_whose_end_is_open_is_refused(pattern: str) -> None:
+    """Else patient{group}* would name patients 1 and 10 alike, by the first digit."""
+    data = load_benchmark("kvasir").model_dump() | {"group": pattern}
+    with pytest.raises(ValueError, match="where the group's name ends"):
+        Benchmark.model_validate(data)
+
+
+@pytest.mark.parametrize("pattern", ["[z-a]{group}", "{group}_[9-0]"])
+def test_what_is_no_pattern_is_refused(pattern: str) -> None:
+    with pytest.raises(UserError, match="not a pattern"):
+        groups_of(card(pattern), ["a_1"])
+
+
 def with_file(tmp_path: Path, content: str) -> Benchmark:
     (tmp_path / "groups.csv").write_text(content)
     text = (Path(__file__).parents[2] / "benchmarks/datasets/kvasir.toml").read_text()
@@ -74,6 +91,8 @@ def with_file(tmp_path: Path, content: str) -> Benchmark:
 def test_a_file_names_the_group_of_each_id(tmp_path: Path) -> None:
     benchmark = with_file(tmp_path, "id,group\nb,lesion 2\na,lesion 1\nc,007\nelsewhere,x\n")
     assert groups_of(benchmark, ["a", "b", "c"]) == ["lesion 1", "lesion 2", "007"]
+    spaced = with_file(tmp_path, "id,group\na, p1\nb,p1 \nc,p1\n")
+    assert set(groups_of(spaced, ["a", "b", "c"])) == {"p1"}  # else spaces would part a group
     other = with_file(tmp_path, "id,group\nb,lesion 2\na,lesion 1\nc,lesion 1\n")
     assert benchmark.group_rule != other.group_rule  # the content counts
 

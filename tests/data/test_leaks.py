@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -12,7 +13,11 @@ from PIL import Image, ImageEnhance
 
 from ssl_bench.cards import load_benchmark
 from ssl_bench.data.check import check
+from ssl_bench.data.describe.card import describe
 from ssl_bench.data.describe.grouping import propose_group
+from ssl_bench.data.groups import card_groups
+from ssl_bench.data.leaks import equal_pairs, splits_between
+from ssl_bench.data.split import split_cases
 from ssl_bench.store import Store
 
 FRAMES = [f"patient{patient:03d}_frame{frame:02d}" for patient in range(1, 11) for frame in (1, 2, 7)]
@@ -112,6 +117,52 @@ def test_what_a_split_file_parts_comes_first_and_floods_are_summed_up(call: Call
     assert out.count("look alike") == 3
     assert "and 17 more; --every lists them" in out
     assert call("data", "check", "mine.toml", "--data-root", root, "--every")[1].count("look alike") == 20
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_no_copy_in_training_and_in_test_is_missed(seed: int) -> None:
+    """Against all pairs; the first copy may be in neither part."""
+    random = Random(seed)
+    names = [f"n{i}" for i in range(20)]
+    contents = {name: str(random.randint(0, 6)) for name in names}
+    parts = {name: random.choice(["train", "test", "neither"]) for name in names}
+    train, test = ({name for name in names if parts[name] == part} for part in ("train", "test"))
+    pairs = equal_pairs(contents, {"file": (train, test)})
+    assert len({(pair.first, pair.second) for pair in pairs}) == len(pairs)
+    assert all(contents[pair.first] == contents[pair.second] and pair.first != pair.second for pair in pairs)
+    found = {
+        name for pair in pairs if splits_between(pair, {"file": (train, test)}) for name in (pair.first, pair.second)
+    }
+    assert found & test == {name for name in test if any(contents[name] == contents[other] for other in train)}
+    assert {pair.second for pair in equal_pairs(contents, {})} == {
+        name for i, name in enumerate(names) if contents[name] in [contents[other] for other in names[:i]]
+    }
+
+
+def test_few_patients_are_kept_whole_by_the_proposed_card(tmp_path: Path) -> None:
+    ids = [name for name in FRAMES if name < "patient005" and not name.endswith("07")]  # 4 patients of 2 cases
+    root = put(tmp_path / "own", ids)
+    path = tmp_path / "few.toml"
+    path.write_text(describe(root))
+    benchmark = load_benchmark(str(path))
+    assert (benchmark.group, benchmark.splits["random"].test, benchmark.labeled) == ("patient{group}_*", 2, ("1",))
+    assert check(benchmark, root).findings == []
+    train, test = split_cases(benchmark.splits["random"], ids, ids, masked=ids, groups=card_groups(benchmark, ids))
+    assert (len(train), len(test)) == (6, 2)
+
+
+def test_a_run_says_that_its_split_file_parts_groups(call: Call, tmp_path: Path) -> None:
+    root = put(tmp_path / "own", FRAMES)
+    assert call("data", "init", root, "--output", "mine.toml")[0] == 0
+    rows = "".join(f"{name},{'test' if name in FRAMES[:4] else 'train'}\n" for name in FRAMES)
+    (tmp_path / "parts.csv").write_text("id,part\n" + rows)
+    words = ("--dataset", "mine.toml", "--data-root", root, "--protocol", "tiny", "--labeled", "3")
+    code, out, err = call("run", "--methods", "supervised", *words, "--set", "split=parts.csv")
+    assert code == 0, err
+    assert "1 group, such as 002, in training and in test" in " ".join((out + err).split())
+    code, out, err = call("run", "--methods", "supervised", *words)
+    assert code == 0, err
+    assert "in training and in test" not in " ".join((out + err).split())
 
 
 def test_ids_without_a_group_are_an_error_of_check(tmp_path: Path) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Container, Sequence
+from dataclasses import dataclass
 
 from ssl_bench.cards import Benchmark, Split
+from ssl_bench.command import quoted
 from ssl_bench.data.groups import groups_of
+from ssl_bench.data.images import CaseFiles
 from ssl_bench.data.split import split_cases
 from ssl_bench.errors import UserError
 
@@ -16,6 +20,46 @@ TEXT, NUMBER = "[*?[\\]{}]", "[0-9]+"
 NAMED_WHOLE = re.compile(rf"^((?:.*[^a-z])?(?:{WHOLE})[-_ ]?){NUMBER}([-_ /.]).+$", re.IGNORECASE)
 NAMED_PART = re.compile(rf"^.+?([-_ /.](?:{PART})[-_ ]?){NUMBER}(?:[-_ /.].*)?$", re.IGNORECASE)
 EYE = re.compile(r"^(.*?)[0-9]+([-_ ]?)([LR]|OD|OS|left|right)$")
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """What a card says about groups.
+
+    `group` is its rule, None if names suggest none; `in_training` the number of training groups and how many of them
+    have a mask; `test` the drawn split's test set; `comment` the lines of the card's first comment.
+    """
+
+    group: str | None
+    in_training: tuple[int, int] | None
+    test: str | int
+    comment: tuple[str, ...] = ()
+
+
+def find_grouping(cases: Sequence[CaseFiles], test: str | int, train_ids: set[str] | None) -> Grouping:
+    """Propose the groups of a new card. The test set is one group where every group is too large for `test`.
+
+    Args:
+        cases: of the data set.
+        test: the test set of a card without groups.
+        train_ids: training cases of the split's file, where there is one.
+    """
+    ids = [case.id for case in cases]
+    proposed = propose_group(ids)
+    if proposed is None:
+        return Grouping(None, None, test)
+    pattern, count = proposed
+    found = f"# Groups: the names suggest {count} groups of {len(ids)} cases, by group = {quoted(pattern)}."
+    masked = {case.id for case in cases if case.mask is not None}
+    for share in (test, smallest_group(pattern, ids, masked)):
+        in_training = training_groups(pattern, ids, masked, Split.model_validate({"test": share}), train_ids)
+        if in_training[1] > 1:
+            kept = (
+                "# Splits keep a group whole, and labelled counts groups. Remove it if the names mean something else."
+            )
+            return Grouping(pattern, in_training, share, (found, kept))
+    few = "# They are too few for whole groups in training and in test, so splits may part them."
+    return Grouping(None, None, test, (found, few))
 
 
 def propose_group(ids: Sequence[str]) -> tuple[str, int] | None:
@@ -52,6 +96,12 @@ def training_groups(
         return 0, 0
     train = drawn if train_ids is None else [name for name in ids if name in train_ids]
     return len({groups[name] for name in train}), len({groups[name] for name in train if name in masked})
+
+
+def smallest_group(pattern: str, ids: Sequence[str], masked: Container[str]) -> int:
+    """Return the number of cases with a mask of the smallest group that has any."""
+    groups = groups_of(Benchmark.model_construct(group=pattern, splits={}), ids)
+    return min(Counter(group for name, group in zip(ids, groups, strict=True) if name in masked).values())
 
 
 def _by_whole(ids: Sequence[str]) -> list[str]:
