@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from ssl_bench.cards import Benchmark, Files, Volumes
-from ssl_bench.command import quantity
+from ssl_bench.command import quantity, quoted
+from ssl_bench.data.describe.grouping import propose_group
 from ssl_bench.data.groups import groups_of
 from ssl_bench.data.images import CaseFiles, folder_of
 from ssl_bench.data.leaks import Sides, equal_pairs, near_pairs, sides_of, splits_between, straddling_groups
@@ -100,7 +101,8 @@ def check(
         groups, sides, unsplit = dict(zip(names, names, strict=True)), {}, [Finding("error", "group", str(error))]
     report.groups = None if len(set(groups.values())) == len(names) else len(set(groups.values()))
     straddling, doubles = _doubles(readable, groups, sides)
-    torn = [Finding("warning", "group in training and test", line) for line in straddling_groups(groups, sides)]
+    parted = [*straddling_groups(groups, sides), *_suggested(benchmark, names, sides)]
+    torn = [Finding("warning", "group in training and test", line) for line in parted]
     report.findings = [*torn, *straddling, *report.findings, *unsplit]
     report.findings += [Finding("warning", "empty mask", one.id) for one in readable if one.foreground == 0]
     report.findings += [Finding("warning", "full mask", one.id) for one in readable if one.foreground == 1]
@@ -161,6 +163,18 @@ def _sides(benchmark: Benchmark, cases: list[_Seen], complete: bool) -> tuple[Si
         return sides_of(benchmark, [case.id for case in cases], [case.content for case in cases], masked), []
     except UserError as error:
         return {}, [Finding("error", "split", str(error))] if complete else []
+
+
+def _suggested(benchmark: Benchmark, names: list[str], sides: Sides) -> list[str]:
+    """A line for each split that parts groups which the names suggest, on a card that says nothing about groups."""
+    says = benchmark.group is not None or any(split.sequence_starts for split in benchmark.splits.values())
+    proposed = None if says or not names else propose_group(names)
+    if proposed is None:
+        return []
+    pattern, _ = proposed
+    groups = dict(zip(names, groups_of(benchmark.model_copy(update={"group": pattern}), names), strict=True))
+    advice = f"the names suggest group = {quoted(pattern)} on the card"
+    return [f"{line}; {advice}" for line in straddling_groups(groups, sides)]
 
 
 def _doubles(cases: list[_Seen], groups: dict[str, str], sides: Sides) -> tuple[list[Finding], list[Finding]]:

@@ -165,6 +165,19 @@ def test_a_run_says_that_its_split_file_parts_groups(call: Call, tmp_path: Path)
     assert "in training and in test" not in " ".join((out + err).split())
 
 
+def test_a_card_without_groups_is_told_which_the_names_suggest(tmp_path: Path) -> None:
+    root = put(tmp_path / "own", FRAMES)
+    benchmark = load_benchmark("kvasir").model_copy(update={"cases": 30})
+    train, test = split_cases(benchmark.splits["random"], FRAMES, FRAMES, masked=FRAMES)
+    both = {name[7:10] for name in train} & {name[7:10] for name in test}
+    (finding,) = check(benchmark, root).findings
+    assert (finding.level, finding.kind) == ("warning", "group in training and test")
+    assert f"split random: {len(both)} of 10 groups" in finding.text
+    assert 'the names suggest group = "patient{group}_*"' in finding.text
+    assert check(benchmark.model_copy(update={"group": "patient{group}_*"}), root).findings == []
+    assert check(benchmark.model_copy(update={"group": "{group}"}), root).findings == []  # a card may say that none is
+
+
 def test_ids_without_a_group_are_an_error_of_check(tmp_path: Path) -> None:
     root = put(tmp_path / "own", FRAMES)
     benchmark = load_benchmark("kvasir").model_copy(update={"cases": 30, "group": "case{group}_*"})
