@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -164,11 +164,7 @@ class Split(Card):
         if self.file is None:
             return self
         path = folder / self.file
-        try:
-            fingerprint = file_fingerprint(path)
-        except OSError as error:
-            raise UserError(f"{path}: the split file cannot be read: {error.strerror}") from None
-        return self.model_copy(update={"file": str(path), "fingerprint": fingerprint})
+        return self.model_copy(update={"file": str(path), "fingerprint": _fingerprint(path, "split file")})
 
 
 class Benchmark(Card):
@@ -201,6 +197,12 @@ class Benchmark(Card):
     undefined_distances: UndefinedDistances = Field(
         "left-out", description="distance where one of two masks is empty: not averaged, or worst: the image's diagonal"
     )
+    group: str | None = Field(
+        None,
+        description="which patient, video or lesion a case is of: a pattern of the ids with {group}, or a CSV file "
+        "with the columns id and group; splits and draws keep groups whole, and labelled shares count groups",
+    )
+    group_fingerprint: str | None = Field(None, description="hash of that file; filled in when the card is read")
     protocol: str = Field("paper", description="the protocol that `run` uses by default")
     image_sides: Literal["varying"] | tuple[Count, Count] | None = Field(
         None, description="(H, W) of the published images, or varying; tells a copy of another size from the original"
@@ -226,6 +228,23 @@ class Benchmark(Card):
         if isinstance(self.channels, int):
             return self.channels
         return len(self.channel_names) or CHANNELS[self.dimensions]
+
+    @property
+    def group_rule(self) -> str | None:
+        """The rule of the groups as runs record it: the pattern, or the hash of the CSV file."""
+        return f"csv {self.group_fingerprint}" if self.group_fingerprint else self.group
+
+    def located(self, folder: Path) -> Benchmark:
+        """Return the card with its files' full paths and hashes; `folder` is the card's folder.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        found: dict[str, Any] = {"splits": {key: split.located(folder) for key, split in self.splits.items()}}
+        if self.group is not None and self.group.endswith(".csv"):
+            path = folder / self.group
+            found |= {"group": str(path), "group_fingerprint": _fingerprint(path, "file of groups")}
+        return self.model_copy(update=found)
 
     def heading(self, metric: MetricName) -> str:
         """Return a metric's title with the unit in which it is measured on this data set."""
@@ -258,6 +277,13 @@ class Benchmark(Card):
             problems.append(f"channels: expected {CHANNELS[self.dimensions]} with a generator, found {self.channels}")
         return problems
 
+    @field_validator("group")
+    @classmethod
+    def _names_groups(cls, value: str | None) -> str | None:
+        if value is not None and value.count("{group}") != (0 if value.endswith(".csv") else 1):
+            raise ValueError("must contain {group} once, the place of the group's name in an id, or end in .csv")
+        return value
+
     @field_validator("labeled")
     @classmethod
     def _are_shares(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -282,6 +308,8 @@ class Benchmark(Card):
                 if values is not None and not len(set(values)) == len(values) == len(self.classes):
                     problems.append(f"{key} must be {len(self.classes)} different values, one for each class")
         problems += self._problems_of_channels()
+        if self.group is not None and any(split.sequence_starts for split in self.splits.values()):
+            problems.append("group must not be given if a split has sequence_starts, which are groups, too")
         if self.distance_unit == "mm" and not self._has_spacing:
             problems.append("distance_unit 'mm' needs [[volumes]] in a format that has a spacing: NIfTI, NRRD or MHA")
         for metric, name in self.missing_parameters(self.metrics):
@@ -291,6 +319,13 @@ class Benchmark(Card):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def _fingerprint(path: Path, what: str) -> str:
+    try:
+        return file_fingerprint(path)
+    except OSError as error:
+        raise UserError(f"{path}: the {what} cannot be read: {error.strerror}") from None
 
 
 def _require_pattern(value: str) -> None:

@@ -25,9 +25,7 @@ CARD_KEYS = ("extends", *TABLES.values())  # of a protocol's card, apart from it
 def load_benchmark(name: str) -> Benchmark:
     """Read a data set's card by name (benchmarks/datasets/NAME.toml) or by path (a name that ends in .toml)."""
     path = _card_path("datasets", name, "--dataset")
-    benchmark = parse_card(Benchmark, read_toml(path), str(path))
-    splits = {key: split.located(path.parent) for key, split in benchmark.splits.items()}
-    benchmark = benchmark.model_copy(update={"splits": splits})
+    benchmark = parse_card(Benchmark, read_toml(path), str(path)).located(path.parent)
     benchmark._option = name
     return benchmark
 

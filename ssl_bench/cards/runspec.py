@@ -56,7 +56,9 @@ class RunSpec(Card):
     data_fingerprint: str = Field(description="hash of the source files' contents and ids")
     train_count: Count
     test_count: Count
-    labeled: Count = Field(description="number of labelled training images")
+    group: str | None = Field(None, description="the card's rule of groups, where it has one")
+    train_groups: Count | None = Field(None, description="number of groups in training, where the card has groups")
+    labeled: Count = Field(description="number of labelled training images, or groups where the card has groups")
     protocol: ResolvedProtocol
     weights_fingerprint: str | None = Field(None, description="hash of the encoder's weight file, where it is a file")
     method: str
@@ -71,6 +73,9 @@ class RunSpec(Card):
         data["classes"] = len(self.classes)  # their names are words, too
         if self.channels is None:
             del data["channels"]
+        for name in ("group", "train_groups"):
+            if data[name] is None:
+                del data[name]  # as in runs from before there were groups
         data["protocol"] = training_fields(self.protocol)
         if self.weights_fingerprint is not None:
             del data["protocol"]["encoder_weights"]  # the fingerprint is more specific
@@ -84,6 +89,11 @@ class RunSpec(Card):
     def channel_count(self) -> int:
         """How many channels an image has."""
         return self.channels or CHANNELS[self.protocol.dimensions]
+
+    @property
+    def train_units(self) -> int:
+        """The whole that `labeled` is a part of: training groups, or training images on a card without groups."""
+        return self.train_groups or self.train_count
 
     @property
     def hash(self) -> str:
@@ -119,5 +129,5 @@ class RunSpec(Card):
     @property
     def label(self) -> str:
         """A short, readable name."""
-        data = f"{self.benchmark} {self.labeled}/{self.train_count}"
+        data = f"{self.benchmark} {self.labeled}/{self.train_units}"
         return f"{self.method} · {data} · {self.protocol.name} · seed {self.seed}"

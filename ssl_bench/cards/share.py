@@ -29,8 +29,10 @@ def number_of(share: Fraction | int, whole: int) -> int:
     return math.floor(share * whole) if isinstance(share, Fraction) else share
 
 
-def share_of(value: int | str, whole: int, option: str) -> int:
+def share_of(value: int | str, whole: int, option: str, unit: str = "image") -> int:
     """Return the number of cases that a share of `whole` is: floor(fraction x whole), or the count itself.
+
+    `unit` is what the error messages call one of the whole.
 
     Raises:
         UserError: the share is malformed, leaves no case, or asks for more than there are.
@@ -39,10 +41,11 @@ def share_of(value: int | str, whole: int, option: str) -> int:
     number = number_of(share, whole)
     if number < 1:
         raise UserError(
-            f"{option}: '{value}' of {whole} training images leaves no labelled image; give at least {_least(whole)}"
+            f"{option}: '{value}' of {whole} training {unit}s leaves no labelled {unit}; give at least {_least(whole)}"
         )
     if number > whole:
-        raise UserError(f"{option}: expected at most {whole} cases, found {number}")
+        what = "cases" if unit == "image" else f"{unit}s"
+        raise UserError(f"{option}: expected at most {whole} {what}, found {number}")
     return number
 
 

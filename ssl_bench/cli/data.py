@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,9 +23,20 @@ from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.launch.console import make_console
 
+if TYPE_CHECKING:
+    from ssl_bench.data.check import Finding
+
+LISTED = 3  # findings of a kind that `data check` lists
+
 
 @data_app.command("check")
-def data_check(dataset: DatasetArgument, data_root: DataRootOption = None) -> None:
+def data_check(
+    dataset: DatasetArgument,
+    data_root: DataRootOption = None,
+    every: Annotated[
+        bool, typer.Option("--every", help=f"List every finding, not the first {LISTED} of each kind.")
+    ] = False,
+) -> None:
     """Check a data set: count its cases; find missing, unreadable, mismatched, empty and duplicate files."""
     from ssl_bench.cards import load_benchmark
     from ssl_bench.data.check import check
@@ -42,9 +54,12 @@ def data_check(dataset: DatasetArgument, data_root: DataRootOption = None) -> No
         found = check(benchmark, data_root, advance)
     sides = list(zip(*found.sizes, strict=True))
     sizes = f", {times(map(min, sides))} to {times(map(max, sides))}" if sides else ""
-    console.print(f"{benchmark.title}: {found.cases} cases in {found.folder}{sizes}", highlight=False, soft_wrap=True)
-    for finding in found.findings:
-        console.print(f"{finding.level}: {finding.kind}: {finding.text}", highlight=False, markup=False, soft_wrap=True)
+    grouped = "" if found.groups is None else f" of {quantity(found.groups, 'group')}"
+    console.print(
+        f"{benchmark.title}: {found.cases} cases{grouped} in {found.folder}{sizes}", highlight=False, soft_wrap=True
+    )
+    for line in _lines(found.findings, every):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     counts = ((found.errors, "error"), (len(found.findings) - found.errors, "warning"))
     kinds = Counter(finding.kind for finding in found.findings)
     console.print(
@@ -54,6 +69,19 @@ def data_check(dataset: DatasetArgument, data_root: DataRootOption = None) -> No
     )  # fmt: skip
     if found.errors:
         raise typer.Exit(2)
+
+
+def _lines(findings: Sequence[Finding], every: bool) -> list[str]:
+    """One line for each finding, or for the first LISTED of each kind, and how many more there are."""
+    lines = []
+    for kind in dict.fromkeys((finding.level, finding.kind) for finding in findings):
+        own = [finding.text for finding in findings if (finding.level, finding.kind) == kind]
+        # one more is listed rather than counted
+        shown = own if every or len(own) == LISTED + 1 else own[:LISTED]
+        lines += [f"{kind[0]}: {kind[1]}: {text}" for text in shown]
+        if len(own) > len(shown):
+            lines.append(f"{kind[0]}: {kind[1]}: and {len(own) - len(shown)} more; --every lists them")
+    return lines
 
 
 @data_app.command("prepare")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,12 +17,12 @@ from PIL import Image
 
 from ssl_bench.cards import Benchmark, Files, Volumes
 from ssl_bench.command import quantity
+from ssl_bench.data.groups import groups_of
 from ssl_bench.data.images import CaseFiles, folder_of
+from ssl_bench.data.leaks import Sides, equal_pairs, near_pairs, sides_of, splits_between, straddling_groups
 from ssl_bench.data.pictures import Palettes, exif_orientation
 from ssl_bench.data.sources import decode, find_cases, missing_mask
 from ssl_bench.errors import UserError
-
-NEAR_DUPLICATE_BITS = 4  # of the 64 of a perceptual hash; an encoder's artefacts flip 0 to 2
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,17 @@ class Finding:
 
 @dataclass
 class CheckReport:
-    """Result of `check`: number of cases, their location and sizes, and the findings."""
+    """Result of `check`: number of cases, their location and sizes, and the findings.
+
+    The findings begin with what stands in training and in test. `groups` is their number, where groups have several
+    cases.
+    """
 
     folder: Path
     cases: int
     sizes: set[tuple[int, ...]] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
+    groups: int | None = None
 
     @property
     def errors(self) -> int:
@@ -86,9 +92,19 @@ def check(
     report.findings += _turned(readable) + _palettes(readable)
     report.sizes = {one.size for one in readable}
     report.findings += [Finding("error", "file", one.error) for one in seen if one.error is not None]
+    names = [one.id for one in readable]
+    try:
+        groups = dict(zip(names, groups_of(benchmark, names), strict=True))
+        sides, unsplit = _sides(benchmark, readable, complete=not report.errors)
+    except UserError as error:
+        groups, sides, unsplit = dict(zip(names, names, strict=True)), {}, [Finding("error", "group", str(error))]
+    report.groups = None if len(set(groups.values())) == len(names) else len(set(groups.values()))
+    straddling, doubles = _doubles(readable, groups, sides)
+    torn = [Finding("warning", "group in training and test", line) for line in straddling_groups(groups, sides)]
+    report.findings = [*torn, *straddling, *report.findings, *unsplit]
     report.findings += [Finding("warning", "empty mask", one.id) for one in readable if one.foreground == 0]
     report.findings += [Finding("warning", "full mask", one.id) for one in readable if one.foreground == 1]
-    report.findings += _doubles(readable)
+    report.findings += doubles
     return report
 
 
@@ -136,23 +152,34 @@ def _palettes(cases: Sequence[_Seen]) -> list[Finding]:
     return []
 
 
-def _doubles(cases: list[_Seen]) -> list[Finding]:
-    """Pairs with the same pixels, and (2D) whose perceptual hashes differ in at most NEAR_DUPLICATE_BITS bits."""
-    findings: list[Finding] = []
-    first: dict[str, _Seen] = {}
-    for case in cases:
-        twin = first.setdefault(case.content, case)
-        if twin is not case:
-            findings.append(Finding("warning", "duplicate", f"{twin.id} and {case.id} have the same pixels"))
-    cases = [case for case in cases if case.perceptual is not None]
-    hashes = np.array([case.perceptual for case in cases], dtype=np.uint64)
-    for i, case in enumerate(cases):
-        distances = np.bitwise_count(hashes[i + 1 :] ^ hashes[i])
-        for j in np.flatnonzero(distances <= NEAR_DUPLICATE_BITS):
-            other = cases[i + 1 + int(j)]
-            if other.content != case.content:
-                text = (
-                    f"{case.id} and {other.id} look alike (perceptual hashes differ in {int(distances[j])} of 64 bits)"
-                )
-                findings.append(Finding("warning", "near-duplicate", text))
-    return findings
+def _sides(benchmark: Benchmark, cases: list[_Seen], complete: bool) -> tuple[Sides, list[Finding]]:
+    """The sides of the card's splits. A split that cannot be made is a finding, if every case is there."""
+    if not cases:
+        return {}, []
+    masked = {case.id for case in cases if case.foreground is not None}
+    try:
+        return sides_of(benchmark, [case.id for case in cases], [case.content for case in cases], masked), []
+    except UserError as error:
+        return {}, [Finding("error", "split", str(error))] if complete else []
+
+
+def _doubles(cases: list[_Seen], groups: dict[str, str], sides: Sides) -> tuple[list[Finding], list[Finding]]:
+    """Pairs that have the same pixels or (2D) look alike: those in training and test of a split, then the others.
+
+    Pairs inside a group of several cases are one finding that counts them.
+    """
+    contents = {case.id: case.content for case in cases}
+    near = near_pairs({case.id: case.perceptual for case in cases if case.perceptual is not None}, contents)
+    straddling, others, inside = list[Finding](), list[Finding](), Counter[str]()
+    for pair in (*equal_pairs(contents), *near):
+        kind = "duplicate" if pair.bits is None else "near-duplicate"
+        splits = splits_between(pair, sides)
+        if splits:
+            text = f"{pair.text}; one trains, one tests (split {', '.join(splits)})"
+            straddling.append(Finding("warning", f"{kind} in training and test", text))
+        elif groups[pair.first] == groups[pair.second]:
+            inside[kind] += 1
+        else:
+            others.append(Finding("warning", kind, pair.text))
+    counted = (f"{quantity(count, 'pair')} of cases of one group" for count in inside.values())
+    return straddling, others + [Finding("warning", kind, text) for kind, text in zip(inside, counted, strict=True)]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from ssl_bench.cards import Split, number_of, parse_share
 from ssl_bench.command import quantity
+from ssl_bench.data.groups import sequence_of
 from ssl_bench.errors import UserError
 from ssl_bench.seeds import shuffled
 
@@ -24,14 +25,23 @@ class Splits:
     unlabeled: tuple[str, ...]
     test: tuple[str, ...]
     validation: tuple[str, ...] = ()
+    groups: Mapping[str, str] | None = None  # id -> group, on a card with groups
 
-    def as_dict(self) -> dict[str, list[str]]:
-        """Plain lists for splits.json. `validation` is left out if it is empty."""
-        return {name: list(ids) for name, ids in asdict(self).items() if ids or name != "validation"}
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for splits.json. `validation` is left out if it is empty, `groups` if the card has none."""
+        parts = {name: getattr(self, name) for name in ("labeled", "unlabeled", "test", "validation")}
+        plain: dict[str, Any] = {name: list(ids) for name, ids in parts.items() if ids or name != "validation"}
+        return plain if self.groups is None else {**plain, "groups": dict(self.groups)}
 
 
 def split_cases(
-    split: Split, ids: Sequence[str], contents: Sequence[str], *, masked: Container[str], allow_partial: bool = False
+    split: Split,
+    ids: Sequence[str],
+    contents: Sequence[str],
+    *,
+    masked: Container[str],
+    allow_partial: bool = False,
+    groups: Mapping[str, str] | None = None,
 ) -> tuple[list[str], list[str]]:
     """Divide cases into training and test ids, each in the order of `ids` (of the split's file, where it has one).
 
@@ -40,12 +50,16 @@ def split_cases(
     numbers). Train and test therefore never share an image. Cases without a mask train, unless their group is held out:
     then they are in neither part.
 
+    With `groups`, the cases of one group are kept together, too, and a group is held out only if this brings the test
+    set nearer to its number of cases. A split's file is followed as it is.
+
     Args:
         split: the card's rule.
         ids: case ids.
         contents: a hash of each case's pixels.
         masked: ids of the cases that have a mask.
         allow_partial: leave out cases that the split's file names but the data set lacks.
+        groups: id -> group, on a card with groups.
 
     Raises:
         UserError: the rule leaves no training or no test case, an id is no frame number, or the split's file is wrong.
@@ -53,48 +67,75 @@ def split_cases(
     if split.file is not None:
         return _read(Path(split.file), ids, masked, allow_partial)
     assert split.test is not None
-    groups = _groups(split, ids, contents)
-    members: dict[str, list[str]] = {}
-    for name in ids:
-        if name in masked:
-            members.setdefault(groups[name], []).append(name)
-    wanted = number_of(parse_share(split.test, "test"), sum(map(len, members.values())))
-    held_out, count = set(), 0
-    for group in shuffled(members, "test", split.seed):
-        if count >= wanted:
-            break
-        held_out.add(group)
-        count += len(members[group])
-    train_ids = [name for name in ids if groups[name] not in held_out]
-    test_ids = [name for name in ids if groups[name] in held_out and name in masked]
+    kept_whole = _groups(split, ids, contents, groups)
+    sizes = Counter(kept_whole[name] for name in ids if name in masked)
+    wanted = number_of(parse_share(split.test, "test"), sizes.total())
+    held_out = _held_out(sizes, wanted, split.seed, nearest=groups is not None)
+    train_ids = [name for name in ids if kept_whole[name] not in held_out]
+    test_ids = [name for name in ids if kept_whole[name] in held_out and name in masked]
     if not train_ids or not test_ids:
+        whole = "" if groups is None else (
+            f"; {quantity(len(sizes), 'group')} of {min(sizes.values(), default=0)} to "
+            f"{max(sizes.values(), default=0)} cases are kept whole, and test asks for {wanted}"
+        )  # fmt: skip
         raise UserError(
             f"test = {split.test}: expected training and test cases, found {len(train_ids)} training cases and "
-            f"{len(test_ids)} test cases among {len(ids)}"
+            f"{len(test_ids)} test cases among {len(ids)}{whole}"
         )
     return train_ids, test_ids
 
 
+def _held_out(sizes: Mapping[str, int], wanted: int, seed: int, *, nearest: bool) -> set[str]:
+    """Choose groups for the test set, in an order drawn by the seed.
+
+    Args:
+        sizes: number of cases with a mask of each group.
+        wanted: number of test cases.
+        seed: the card's.
+        nearest: take a group if the number of cases comes nearer to `wanted`, not until it is reached.
+    """
+    chosen, count = set[str](), 0
+    for group in shuffled(sizes, "test", seed):
+        if count >= wanted:
+            break
+        if not nearest or abs(count + sizes[group] - wanted) < wanted - count:
+            chosen.add(group)
+            count += sizes[group]
+    return chosen
+
+
 def draw_labeled(
-    train_ids: Sequence[str], test_ids: Sequence[str], labeled: int, seed: int, *, masked: Container[str], first: bool
+    train_ids: Sequence[str],
+    test_ids: Sequence[str],
+    labeled: int,
+    seed: int,
+    *,
+    masked: Container[str],
+    first: bool,
+    groups: Mapping[str, str] | None = None,
 ) -> Splits:
     """Draw `labeled` training images, of those with a mask, by the run's seed; a smaller draw lies inside a larger one.
 
-    With `first` they are the first of `train_ids`, whatever the seed.
+    With `first` they are the first of `train_ids`, whatever the seed. With `groups`, groups are drawn instead of
+    images: every image of a drawn group that has a mask is labelled.
 
     Raises:
         UserError: fewer of them have a mask.
     """
-    candidates = [name for name in train_ids if name in masked]
+    unit = _units(train_ids, groups)
+    candidates = list(dict.fromkeys(unit[name] for name in train_ids if name in masked))
     if labeled > len(candidates):
+        what = "training cases" if groups is None else "training groups"
         raise UserError(
-            f"--labeled: {labeled} of {len(train_ids)} training cases, but only {len(candidates)} of them have a mask"
+            f"--labeled: {labeled} of {len(set(unit.values()))} {what}, but only {len(candidates)} of them have a mask"
         )
-    chosen = set((candidates if first else shuffled(candidates, "labeled", seed))[:labeled])
+    drawn = set((candidates if first else shuffled(candidates, "labeled", seed))[:labeled])
+    chosen = {name for name in train_ids if unit[name] in drawn and name in masked}
     return Splits(
         labeled=tuple(name for name in train_ids if name in chosen),
         unlabeled=tuple(name for name in train_ids if name not in chosen),
         test=tuple(test_ids),
+        groups=groups,
     )
 
 
@@ -102,6 +143,9 @@ def set_apart(
     splits: Splits, source: Literal["labeled", "train"], share: float, seed: int, *, masked: Container[str]
 ) -> Splits:
     """Take images for validation, drawn by the run's seed, out of what is trained on.
+
+    Where the splits have groups, groups are drawn and counted instead of images. An image without a mask whose group is
+    drawn is left out.
 
     Args:
         splits: without validation.
@@ -113,21 +157,30 @@ def set_apart(
     Raises:
         UserError: nothing would be left to train on.
     """
-    pool = [name for name in (splits.labeled if source == "labeled" else splits.unlabeled) if name in masked]
-    whole = len(splits.labeled) if source == "labeled" else len(splits.labeled) + len(splits.unlabeled)
-    count = max(1, round(share * whole))
+    trained = (*splits.labeled, *splits.unlabeled)
+    unit = _units(trained, splits.groups)
+    labeled = {unit[name] for name in splits.labeled}
+    from_labeled = source == "labeled"
+    pool = {unit[name] for name in trained if name in masked and (unit[name] in labeled) == from_labeled}
+    count = max(1, round(share * (len(labeled) if from_labeled else len(set(unit.values())))))
     if count >= len(pool):
+        what = "images" if splits.groups is None else "groups"
         raise UserError(
-            f"validation = '{source}', validation_share = {share:g}: {count} of {len(pool)} images with a mask would "
+            f"validation = '{source}', validation_share = {share:g}: {count} of {len(pool)} {what} with a mask would "
             "leave none to train on"
         )
-    chosen = set(shuffled(pool, "validation", seed)[:count])
-    return Splits(
-        labeled=tuple(name for name in splits.labeled if name not in chosen),
-        unlabeled=tuple(name for name in splits.unlabeled if name not in chosen),
-        test=splits.test,
-        validation=tuple(name for name in (*splits.labeled, *splits.unlabeled) if name in chosen),
+    drawn = set(shuffled(pool, "validation", seed)[:count])
+    return replace(
+        splits,
+        labeled=tuple(name for name in splits.labeled if unit[name] not in drawn),
+        unlabeled=tuple(name for name in splits.unlabeled if unit[name] not in drawn),
+        validation=tuple(name for name in trained if unit[name] in drawn and name in masked),
     )
+
+
+def _units(ids: Sequence[str], groups: Mapping[str, str] | None) -> dict[str, str]:
+    """What is drawn, by case: its group, or the case itself."""
+    return {name: name if groups is None else groups[name] for name in ids}
 
 
 def _read(path: Path, ids: Sequence[str], masked: Container[str], allow_partial: bool) -> tuple[list[str], list[str]]:
@@ -163,9 +216,11 @@ def _read(path: Path, ids: Sequence[str], masked: Container[str], allow_partial:
     return train_ids, test_ids
 
 
-def _groups(split: Split, ids: Sequence[str], contents: Sequence[str]) -> dict[str, str]:
-    """Name each case's group by one of its members or its sequence."""
-    group = {name: _sequence(split, name) if split.sequence_starts else name for name in ids}
+def _groups(
+    split: Split, ids: Sequence[str], contents: Sequence[str], groups: Mapping[str, str] | None
+) -> dict[str, str]:
+    """Name what each case is kept together with: its group, its sequence, or a case of the same content."""
+    group = {name: sequence_of(split, name) for name in ids} if split.sequence_starts else _units(ids, groups)
     first_with: dict[str, str] = {}
     for name, content in zip(ids, contents, strict=True):
         twin = first_with.setdefault(content, name)
@@ -173,11 +228,3 @@ def _groups(split: Split, ids: Sequence[str], contents: Sequence[str]) -> dict[s
             mine, theirs = group[name], group[twin]
             group = {case: theirs if key == mine else key for case, key in group.items()}
     return group
-
-
-def _sequence(split: Split, name: str) -> str:
-    assert split.sequence_starts is not None
-    if not (name.isascii() and name.isdigit()):
-        raise UserError(f"case '{name}': a split by sequence needs frame numbers as ids")
-    number = int(np.searchsorted(split.sequence_starts, int(name), side="right"))
-    return f"sequence {number}"

@@ -48,7 +48,8 @@ class Wanted:
             == (self.benchmark.name, self.method, self.method_version)
             and spec.hyperparameters == dict(self.hyperparameters)
             and spec.channel_count == self.benchmark.channel_count
-            and spec.labeled == _count(self.labeled, spec.train_count)
+            and spec.group == self.benchmark.group_rule
+            and spec.labeled == _count(self.labeled, spec.train_units)
             and training_fields(spec.protocol) in self.trainings(spec.train_count)
             and self._is_split(spec.protocol.split, spec.split)
             and self._has_the_weights(spec.weights_fingerprint)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_bench.atomic import WEIGHT_FILES
-from ssl_bench.cards import Grid, MetricName
+from ssl_bench.cards import Grid, MetricName, RunSpec
 from ssl_bench.command import quantity, run_words, setting_words
 from ssl_bench.store import Run
 
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from ssl_bench.reporting.gather import Body, ShownOptions
 
 CASES = {2: "images", 3: "volumes"}
+
+
+def labeled_of(spec: RunSpec, word: str = "") -> str:
+    """Say how many images, volumes or groups of how many are labelled, such as "3 of 70 training groups"."""
+    what = "groups" if spec.train_groups else CASES[spec.protocol.dimensions]
+    return f"{spec.labeled} of {spec.train_units} {word}{what}"
 
 
 def origin(runs: Sequence[Run]) -> list[str]:
@@ -32,8 +38,7 @@ def origin(runs: Sequence[Run]) -> list[str]:
     data: dict[str, dict[str, None]] = {}
     for run in runs:
         spec = run.spec
-        cases = CASES[spec.protocol.dimensions]
-        share = f"{spec.labeled} of {spec.train_count} training {cases} labelled, {spec.test_count} tested"
+        share = f"{labeled_of(spec, 'training ')} labelled, {spec.test_count} tested"
         data.setdefault(f"{spec.benchmark} (data {spec.data_fingerprint})", {})[share] = None
     return [
         f"Measured: mean over test cases, ± sample standard deviation over seeds ({', '.join(map(str, seeds))}).",

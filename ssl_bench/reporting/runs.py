@@ -9,7 +9,7 @@ from typing import Any
 from ssl_bench.cards import HEADLINE, METRICS, Measurement, dotted
 from ssl_bench.command import quantity, toml_value
 from ssl_bench.errors import UserError
-from ssl_bench.reporting.notes import CASES, origin
+from ssl_bench.reporting.notes import labeled_of, origin
 from ssl_bench.reporting.scores import cell_scores, mean_and_deviation, undefined
 from ssl_bench.reporting.table import Table
 from ssl_bench.store import Entry, Run, RunFolder, spec_of
@@ -29,7 +29,7 @@ def comparison_table(runs: Sequence[Run], titles: Mapping[str, str], measurement
 
     """
     spec = runs[0].spec
-    metrics, dimensions = measurement.metrics, spec.protocol.dimensions
+    metrics = measurement.metrics
     headings = [measurement.heading(metric) for metric in metrics]
     rows, notes = [], []
     for method in dict.fromkeys(run.spec.method for run in runs):
@@ -47,7 +47,7 @@ def comparison_table(runs: Sequence[Run], titles: Mapping[str, str], measurement
     columns = [*headings, "Seeds", "Training [min]"]
     note = spec.protocol.note
     remarks = [remark for metric in metrics for remark in measurement.remarks(metric)]
-    labeled = f"{spec.labeled} of {spec.train_count} {CASES[dimensions]} labelled"
+    labeled = f"{labeled_of(spec)} labelled"
     return Table(
         f"{spec.benchmark}, {labeled}, protocol {spec.protocol.name}",
         ["Method", "Network scored", *columns], rows, frozenset(columns),

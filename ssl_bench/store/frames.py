@@ -30,7 +30,7 @@ def frame_of_runs(runs: Sequence[Run]) -> pd.DataFrame:
     identity = ["benchmark", "method", "labeled", "train_count", "protocol", "seed", "hash", "status"]
     rows = [
         [
-            run.spec.benchmark, run.spec.method, run.spec.labeled, run.spec.train_count, run.spec.protocol.name,
+            run.spec.benchmark, run.spec.method, run.spec.labeled, run.spec.train_units, run.spec.protocol.name,
             run.spec.seed, run.path.name, run.status, *(_means(run).get(metric) for metric in metrics),
             *(own.get(key) for key in differing),
         ]

@@ -85,7 +85,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Entry:
-    """A run in brief: `hash` is its name in the store, `headline` its predictor's mean HEADLINE, where measured."""
+    """A run in brief: `hash` is its name in the store, `headline` its predictor's mean HEADLINE, where measured.
+
+    `labeled` and `train_count` are numbers of groups where the card has groups.
+    """
 
     benchmark: str
     labeled: int

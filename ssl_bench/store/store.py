@@ -228,8 +228,9 @@ def _as_entry(path: Path, data: dict[str, Any]) -> Entry:
         first = next(iter(data.get("scores", {}).values()), None)
         networks = {} if first is None or result is None else first["networks"][result["predictor"]]
         headline = networks.get(HEADLINE, {}).get("mean")
+        units = spec.get("train_groups") or spec["train_count"]
         return Entry(
-            spec["benchmark"], spec["labeled"], spec["train_count"], spec["protocol"]["name"], spec["method"],
+            spec["benchmark"], spec["labeled"], units, spec["protocol"]["name"], spec["method"],
             spec["seed"], path.name, status,
             _reached(path, status, iterations), iterations, data.get("error"), headline, path,
         )  # fmt: skip

@@ -29,6 +29,7 @@ from ssl_bench.cards import (
 from ssl_bench.data.cache import Advance, prepare
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.extra import chosen_extras
+from ssl_bench.data.groups import card_groups
 from ssl_bench.data.split import draw_labeled, set_apart, split_cases
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
@@ -73,17 +74,24 @@ def plan_runs(
         prepared[key] = prepare(benchmark, data_root, key[1], allow_partial=allow_partial, advance=advance)
     dataset, channels = prepared[key], benchmark.channel_count
     split = benchmark.splits[first_look.split]
+    groups = card_groups(benchmark, dataset.ids)
     train_ids, test_ids = split_cases(
-        split, dataset.ids, dataset.contents, masked=dataset.masked, allow_partial=allow_partial
+        split, dataset.ids, dataset.contents, masked=dataset.masked, allow_partial=allow_partial, groups=groups
     )
     if measurement.distance_unit == "mm":
         dataset.spacings(test_ids)  # a file without one ends it here
     resolved = protocol.resolved(benchmark, len(train_ids), device.type)
-    labeled = share_of(request.labeled, len(train_ids), "--labeled")
-    _require_unlabeled(methods, labeled, len(train_ids), protocol)
+    train_groups = None if groups is None else len({groups[name] for name in train_ids})
+    units = train_groups or len(train_ids)
+    labeled = share_of(request.labeled, units, "--labeled", "image" if groups is None else "group")
+    if groups is None or dataset.masked.issuperset(train_ids):  # else a labelled group has unlabelled images, too
+        _require_unlabeled(methods, labeled, units, "images" if groups is None else "groups", protocol)
     jobs = []
     for seed in request.seeds:
-        splits = draw_labeled(train_ids, test_ids, labeled, seed, masked=dataset.masked, first=split.labeled == "first")
+        splits = draw_labeled(
+            train_ids, test_ids, labeled, seed,
+            masked=dataset.masked, first=split.labeled == "first", groups=groups,
+        )  # fmt: skip
         if resolved.validation is not None:
             splits = set_apart(splits, resolved.validation, resolved.validation_share, seed, masked=dataset.masked)
         for method, hyper in zip(methods, hyperparameters, strict=True):
@@ -97,6 +105,8 @@ def plan_runs(
                 data_fingerprint=dataset.fingerprint,
                 train_count=len(train_ids),
                 test_count=len(test_ids),
+                group=benchmark.group_rule,
+                train_groups=train_groups,
                 labeled=labeled,
                 protocol=resolved,
                 weights_fingerprint=fingerprint,
@@ -147,11 +157,13 @@ def _methods(names: Sequence[str]) -> list[type[SSLMethod]]:
     return [find_method(name) for name in dict.fromkeys(names)]
 
 
-def _require_unlabeled(methods: Sequence[type[SSLMethod]], labeled: int, train: int, protocol: Protocol) -> None:
+def _require_unlabeled(
+    methods: Sequence[type[SSLMethod]], labeled: int, train: int, what: str, protocol: Protocol
+) -> None:
     needy = [method.name for method in methods if method.uses_unlabeled]
     if labeled == train and protocol.unlabeled_pool == "unlabeled" and needy:
         raise UserError(
-            f"--labeled: all {train} training images are labelled, which leaves none unlabelled for {', '.join(needy)}"
+            f"--labeled: all {train} training {what} are labelled, which leaves none unlabelled for {', '.join(needy)}"
         )
 
 

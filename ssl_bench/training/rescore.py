@@ -166,6 +166,7 @@ class PartialScores:
 def _splits(folder: RunFolder) -> Splits:
     try:
         data = json.loads(folder.splits.read_text(encoding="utf-8"))
-        return Splits(**{name: tuple(ids) for name, ids in data.items()})
+        groups = data.pop("groups", None)
+        return Splits(**{name: tuple(ids) for name, ids in data.items()}, groups=groups)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{folder.splits}: cannot be read: {error}") from None

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ssl_bench.cards import CHANNELS, HDF5, METRICS, Benchmark, Files, Volumes, number_of, parse_share
+from ssl_bench.cards import CHANNELS, HDF5, METRICS, Benchmark, Files, Split, Volumes, number_of, parse_share
 from ssl_bench.command import quoted
+from ssl_bench.data.describe.grouping import propose_group, training_groups
 from ssl_bench.data.describe.masks import is_flat, is_flat_volume, picture_values, voxel_values
 from ssl_bench.data.describe.naming import (
     MASK_WORDS,
@@ -138,8 +139,12 @@ def _train_ids(split_file: Path) -> set[str] | None:
         return {row["id"] for row in rows if row["part"] == "train"} if rows.fieldnames == ["id", "part"] else None
 
 
-def _labeled_shares(folder: Path, cases: Sequence[CaseFiles], train_ids: set[str] | None) -> list[str]:
-    """The usual labelled shares where all of them can be drawn, else numbers of cases that can.
+def _labeled_shares(
+    folder: Path, cases: Sequence[CaseFiles], train_ids: set[str] | None, in_training: tuple[int, int] | None
+) -> list[str]:
+    """The usual labelled shares where all of them can be drawn, else numbers of cases, or groups, that can.
+
+    `in_training` is the number of training groups, and of those with a mask, where the card has groups.
 
     Raises:
         UserError: fewer than two cases have a mask, or none of those that the split's file has for training.
@@ -154,10 +159,31 @@ def _labeled_shares(folder: Path, cases: Sequence[CaseFiles], train_ids: set[str
         train, drawable = len(train_ids & ids), len(train_ids & masked)
         if not drawable:
             raise UserError(f"{folder / 'split.csv'}: expected at least one training case with a mask, found none")
+    if in_training is not None:
+        train, drawable = in_training
     numbers = [number_of(parse_share(share, "labeled"), train) for share in LABELED]
     if all(1 <= number <= drawable for number in numbers):
         return list(LABELED)
     return list(dict.fromkeys(str(min(max(number, 1), drawable)) for number in numbers))
+
+
+def _grouped(
+    cases: Sequence[CaseFiles], test: str | int, train_ids: set[str] | None
+) -> tuple[str | None, tuple[int, int] | None, list[str]]:
+    """The card's `group`, if names suggest one; its numbers of groups in training; and the comment about it."""
+    ids = [case.id for case in cases]
+    proposed = propose_group(ids)
+    if proposed is None:
+        return None, None, []
+    pattern, count = proposed
+    found = f"# Groups: the names suggest {count} groups of {len(ids)} cases, by group = {quoted(pattern)}"
+    masked = {case.id for case in cases if case.mask is not None}
+    in_training = training_groups(pattern, ids, masked, Split.model_validate({"test": test}), train_ids)
+    if in_training[1] < 2:
+        few = "# They are too few for whole groups in training and in test, so splits may part them."
+        return None, None, [f"{found}.", few]
+    kept = "# Splits keep a group whole, and labelled counts groups. Remove it if the names mean something else."
+    return pattern, in_training, [f"{found}.", kept]
 
 
 def _test_cases(masked: int) -> int:
@@ -187,6 +213,9 @@ def _card(
     train_ids = _train_ids(split_file)
     if split_file.is_file() and train_ids is None:
         lines.append("# Not used: split.csv, whose columns are not id and part.")
+    test = TEST if masks >= 5 else _test_cases(masks)
+    group, in_training, comment = _grouped(cases, test, train_ids)
+    lines += comment
     names = ["foreground"] if len(values) == 2 else [f"class{number}" for number in range(1, len(values))]
     fields: dict[str, Any] = {
         "name": card_name(name),
@@ -195,7 +224,8 @@ def _card(
         **({} if channels == CHANNELS[2 if two else 3] else {"channels": channels}),
         "classes": ["background", *names],
         "cases": len(cases),
-        "labeled": _labeled_shares(folder, cases, train_ids),
+        "labeled": _labeled_shares(folder, cases, train_ids, in_training),
+        **({} if group is None else {"group": group}),
         "metrics": [name for name, metric in METRICS.items() if (2 if two else 3) in metric.suggested_for],
         **({"distance_unit": "mm"} if not two and not layout.images.lower().endswith(HDF5) else {}),
         "protocol": "paper",
@@ -206,6 +236,7 @@ def _card(
     comments = {
         "channels": "grey images stay grey" if two else "of each image's fourth axis",
         "classes": "one name for each mask value, in their order; edit them as you like",
+        "group": "one patient, video or lesion each",
         "source": "fill in these three: where the data set is from, what it may be used for, what to cite",
         "masks_optional": f"{unmasked} of {len(cases)} have no mask: they are unlabelled",
     }
@@ -215,7 +246,7 @@ def _card(
     tables = {"": fields, "[files]" if two else "[[volumes]]": place}
     if train_ids is not None:
         tables["[splits.file]"] = {"file": str(split_file)}
-    tables["[splits.random]"] = {"test": TEST if masks >= 5 else _test_cases(masks), "seed": 0}
+    tables["[splits.random]"] = {"test": test, "seed": 0}
     for heading, table in tables.items():
         lines += ["", heading] if heading else [""]
         for key, value in table.items():

@@ -1,0 +1,77 @@
+"""Which cases the names of a data set put into one group, such as frames of a patient or eyes of a child."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Sequence
+
+from ssl_bench.cards import Benchmark, Split
+from ssl_bench.data.groups import groups_of
+from ssl_bench.data.split import split_cases
+from ssl_bench.errors import UserError
+
+WHOLE = r"patient|pat|subject|subj|sub|case|child|person|video|vid|seq|sequence|lesion|study|scan|volume|vol"
+PART = r"frame|slice|img|image|view|visit|time|phase|eye|crop|patch|tile"
+TEXT, NUMBER = "[*?[\\]{}]", "[0-9]+"
+NAMED_WHOLE = re.compile(rf"^((?:.*[^a-z])?(?:{WHOLE})[-_ ]?){NUMBER}([-_ /.]).+$", re.IGNORECASE)
+NAMED_PART = re.compile(rf"^.+?([-_ /.](?:{PART})[-_ ]?){NUMBER}(?:[-_ /.].*)?$", re.IGNORECASE)
+EYE = re.compile(r"^(.*?)[0-9]+([-_ ]?)([LR]|OD|OS|left|right)$")
+
+
+def propose_group(ids: Sequence[str]) -> tuple[str, int] | None:
+    """Return a pattern for the card's `group` and the number of its groups; None if the names suggest none.
+
+    Every id must match the pattern, and some group must have several cases.
+    """
+    for pattern in dict.fromkeys((*_by_whole(ids), *_by_part(ids), *_by_eye(ids))):
+        try:
+            found = len(set(groups_of(Benchmark.model_construct(group=pattern, splits={}), ids)))
+        except UserError:
+            continue
+        if 2 <= found < len(ids):
+            return pattern, found
+    return None
+
+
+def training_groups(
+    pattern: str, ids: Sequence[str], masked: Container[str], split: Split, train_ids: Container[str] | None
+) -> tuple[int, int]:
+    """Return how many groups are in training, and how many of these have a mask; 0 and 0 if there are no two sides.
+
+    Args:
+        pattern: the card's `group`.
+        ids: case ids.
+        masked: ids of the cases that have a mask.
+        split: the drawn split; copies of one image, which share a side, are not known here.
+        train_ids: of the split's file, which then counts instead.
+    """
+    groups = dict(zip(ids, groups_of(Benchmark.model_construct(group=pattern, splits={}), ids), strict=True))
+    try:
+        drawn, _ = split_cases(split, ids, ids, masked=masked, groups=groups)
+    except UserError:
+        return 0, 0
+    train = drawn if train_ids is None else [name for name in ids if name in train_ids]
+    return len({groups[name] for name in train}), len({groups[name] for name in train if name in masked})
+
+
+def _by_whole(ids: Sequence[str]) -> list[str]:
+    """patient001_frame01 gives patient{group}_*."""
+    match = NAMED_WHOLE.match(ids[0])
+    return [] if match is None or re.search(TEXT, match[1]) else [f"{match[1]}{{group}}{match[2]}*"]
+
+
+def _by_part(ids: Sequence[str]) -> list[str]:
+    """x7_slice_3 gives {group}_slice_*."""
+    match = NAMED_PART.match(ids[0])
+    return [] if match is None else [f"{{group}}{match[1]}*"]
+
+
+def _by_eye(ids: Sequence[str]) -> list[str]:
+    """Image_01L and Image_01R give Image_{group}[LR]."""
+    matches = [match for name in ids if (match := EYE.match(name))]
+    if len(matches) < len(ids) or re.search(TEXT, matches[0][1]):
+        return []
+    head, gap, _ = matches[0].groups()
+    ends = {match[3] for match in matches}
+    known = {"[LR]": {"L", "R"}, "O[DS]": {"OD", "OS"}, "*": {"left", "right"}}
+    return [f"{head}{{group}}{gap}{end}" for end, both in known.items() if ends == both and (gap or end != "*")]

@@ -1,0 +1,106 @@
+"""Groups: which patient, video or lesion each case belongs to, by the card's `group`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ssl_bench.cards import Benchmark, Split
+from ssl_bench.errors import UserError
+
+
+def groups_of(benchmark: Benchmark, ids: Sequence[str]) -> list[str]:
+    """Name the group of each case, in the order of `ids`.
+
+    The rule is the card's `group`. Without it, a card with `sequence_starts` groups frames by video sequence. On any
+    other card each case is its own group, named by its id.
+
+    Raises:
+        UserError: an id does not match the pattern, is missing in the file or is no frame number, or the file is wrong.
+    """
+    if benchmark.group is not None:
+        if benchmark.group.endswith(".csv"):
+            return _listed(Path(benchmark.group), ids)
+        return _matched(benchmark.group, ids)
+    starts = (split for split in benchmark.splits.values() if split.sequence_starts)
+    split = next(starts, None)
+    return list(ids) if split is None else [sequence_of(split, name) for name in ids]
+
+
+def card_groups(benchmark: Benchmark, ids: Sequence[str]) -> dict[str, str] | None:
+    """Return id -> group for a card with `group`, whose groups every split and draw keeps whole; else None.
+
+    Raises:
+        UserError: as in `groups_of`.
+    """
+    return None if benchmark.group is None else dict(zip(ids, groups_of(benchmark, ids), strict=True))
+
+
+def straddling(groups: Mapping[str, str], train_ids: Sequence[str], test_ids: Sequence[str]) -> list[str]:
+    """Name the groups that have cases in training and in test, in the order of `train_ids`."""
+    tested = {groups[name] for name in test_ids}
+    return [name for name in dict.fromkeys(groups[name] for name in train_ids) if name in tested]
+
+
+def sequence_of(split: Split, name: str) -> str:
+    """Name the video sequence of a frame; its id is the frame's number.
+
+    Raises:
+        UserError: the id is no number.
+    """
+    assert split.sequence_starts is not None
+    if not (name.isascii() and name.isdigit()):
+        raise UserError(f"case '{name}': a split by sequence needs frame numbers as ids")
+    number = int(np.searchsorted(split.sequence_starts, int(name), side="right"))
+    return f"sequence {number}"
+
+
+def _matched(pattern: str, ids: Sequence[str]) -> list[str]:
+    """The part of each id at {group}."""
+    expression = re.compile(_expression(pattern), re.DOTALL)
+    matches = [expression.fullmatch(name) for name in ids]
+    strays = [name for name, match in zip(ids, matches, strict=True) if match is None]
+    if strays:
+        raise UserError(
+            f"group = '{pattern}': expected every case's id to match, found {len(strays)} of {len(ids)} that do not, "
+            f"such as '{strays[0]}'"
+        )
+    return [match[1] for match in matches if match is not None]
+
+
+def _expression(pattern: str) -> str:
+    """The pattern as a regular expression; {group} is its only capture and takes as little text as possible."""
+    pieces = re.split(r"(\{group\}|\*|\?|\[[^\[\]]+\])", pattern)
+    known = {"{group}": "(.+?)", "*": ".*", "?": "."}
+    return "".join(
+        known.get(piece) or (f"[{re.escape(piece[1:-1])}]" if piece.startswith("[") else re.escape(piece))
+        for piece in pieces
+    )
+
+
+def _listed(path: Path, ids: Sequence[str]) -> list[str]:
+    """The group of each id in a CSV file with the columns id and group; further ids in it are ignored."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: the file of groups cannot be read: {error}") from None
+    if list(table.columns) != ["id", "group"]:
+        raise UserError(f"{path}: expected the columns id and group, found {', '.join(map(str, table.columns))}")
+    twice = table["id"][table["id"].duplicated()]
+    if len(twice):
+        raise UserError(f"{path}: case '{twice.iloc[0]}' is named twice")
+    unnamed = table["id"][table["group"].str.strip() == ""]
+    if len(unnamed):
+        raise UserError(f"{path}: case '{unnamed.iloc[0]}': expected the name of its group, found nothing")
+    found = dict(zip(table["id"], table["group"], strict=True))
+    strays = [name for name in ids if name not in found]
+    if strays:
+        raise UserError(
+            f"{path}: expected a group for every case, found none for {len(strays)} of {len(ids)}, such as "
+            f"'{strays[0]}'"
+        )
+    return [found[name] for name in ids]
