@@ -56,6 +56,7 @@ class _Seen:
     foreground: float | None = None
     content: str = ""
     perceptual: int | None = None
+    was_turned: bool = False
 
 
 def check(
@@ -82,7 +83,7 @@ def check(
     report.findings += [Finding("error", "file", one.error) for one in seen if one.error is not None]
     report.findings += [Finding("warning", "empty mask", one.id) for one in readable if one.foreground == 0]
     report.findings += [Finding("warning", "full mask", one.id) for one in readable if one.foreground == 1]
-    report.findings += _doubles(readable)
+    report.findings += _turned(readable) + _doubles(readable)
     return report
 
 
@@ -104,7 +105,20 @@ def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _See
         foreground=None if read.mask is None else float((read.mask > 0).mean()),
         content=hashlib.sha256(read.image.tobytes() + str(read.image.shape).encode()).hexdigest(),
         perceptual=perceptual,
+        was_turned=read.was_turned,
     )
+
+
+def _turned(cases: list[_Seen]) -> list[Finding]:
+    """Say once that versions which did not turn NRRD and MHA files read these cases on other axes."""
+    turned = [case.id for case in cases if case.was_turned]
+    if not turned:
+        return []
+    text = (
+        f"{len(turned)} of {len(cases)} cases, such as {turned[0]}, are NRRD or MHA files whose axes are not right, "
+        "anterior, superior; earlier versions did not turn them, so train runs from those versions again"
+    )
+    return [Finding("warning", "axes", text)]
 
 
 def _doubles(cases: list[_Seen]) -> list[Finding]:

@@ -6,6 +6,7 @@ import glob
 import io
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +42,14 @@ class Case:
 
     2D: image (H, W, C) uint8, mask (H, W). 3D: image (X, Y, Z) float32, or (C, X, Y, Z) of several channels, and mask
     (X, Y, Z). Masks are class numbers, uint8. `spacing` is the distance between neighbouring voxels along each axis in
-    mm; None where the format has none.
+    mm; None where the format has none. `was_turned` is whether earlier versions gave other axes: see `Volume`.
     """
 
     id: str
     image: np.ndarray
     mask: np.ndarray | None
     spacing: tuple[float, ...] | None = None
+    was_turned: bool = False
 
 
 def list_cases(benchmark: Benchmark, data_root: Path | None) -> list[CaseFiles]:
@@ -82,19 +84,37 @@ def pair_up(
         masks: by id.
         others: the other channels' files.
 
+    Ids are compared in one Unicode normal form (NFC). A case has its id as in the name of the image.
+
     Raises:
-        UserError: an image lacks a channel.
+        UserError: an image lacks a channel, or two files have ids that differ in their normal forms alone.
     """
     among = set(masks.values())
     cases = [name for name in images if images[name] not in among]
+    _composed({name: images[name] for name in cases})
+    masks, others = _composed(masks), [_composed(channel) for channel in others]
     for name in cases:
-        if not all(name in channel for channel in others):
-            found = 1 + sum(name in channel for channel in others)
-            raise UserError(f"{images[name]}: expected {1 + len(others)} channels of case '{name}', found {found}")
+        found = [channel.get(_nfc(name)) for channel in others]
+        if None in found:
+            count = 1 + len(found) - found.count(None)
+            raise UserError(f"{images[name]}: expected {1 + len(others)} channels of case '{name}', found {count}")
     return [
-        CaseFiles(name, images[name], masks.get(name), tuple(channel[name] for channel in others))
+        CaseFiles(name, images[name], masks.get(_nfc(name)), tuple(channel[_nfc(name)] for channel in others))
         for name in sorted(cases, key=natural)
     ]
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _composed(files: Mapping[str, Path]) -> dict[str, Path]:
+    """Return files by id in the normal form NFC.
+
+    Raises:
+        UserError: two files have the same id in this form.
+    """
+    return _by_id(((_nfc(name), path) for name, path in files.items()), "files")
 
 
 def folder_of(cases: Sequence[CaseFiles]) -> Path:
@@ -107,21 +127,29 @@ def named(folder: Path, pattern: str, suffixes: Sequence[str] = ("",)) -> list[t
 
     Args:
         folder: where to look.
-        pattern: relative path in which {id} stands for the case's id, the same wherever it stands.
+        pattern: relative path in which {id} stands for the case's id, the same wherever it stands. It may have another
+            Unicode normal form than the names of the files.
         suffixes: what may follow, in small or capital letters.
 
     """
     first, *others = pattern.split("{id}")
     ends = "|".join(map(re.escape, suffixes))
     text = re.escape(first) + "(?P<id>[^/.][^/]*)" + "(?P=id)".join(map(re.escape, others))
-    wanted = re.compile(f"{text}(?i:{ends})")
+    wanted, composed = (re.compile(f"{form}(?i:{ends})") for form in (text, _nfc(text)))
     found = []
-    broad = "*".join(glob.escape(part) for part in (first, *others)).rstrip("*") + "*"
+    broad = "*".join(map(_broad, (first, *others))).rstrip("*") + "*"
     for path in sorted(folder.glob(broad)):
-        match = wanted.fullmatch(path.relative_to(folder).as_posix())
+        name = path.relative_to(folder).as_posix()
+        match = wanted.fullmatch(name) or composed.fullmatch(_nfc(name))
         if match:
             found.append((match["id"], path))
     return found
+
+
+def _broad(part: str) -> str:
+    """Return a glob pattern of a part of a path, in which accented letters have either Unicode normal form."""
+    decomposed = unicodedata.normalize("NFD", part)
+    return "*".join(map(glob.escape, re.split(r"[^/]?[^/\x00-\x7f]+", decomposed)))
 
 
 def read_image(path: Path, content: bytes, channels: int = 3) -> np.ndarray:
@@ -159,12 +187,17 @@ def class_numbers(values: np.ndarray, wanted: tuple[int, ...], path: Path) -> np
     """
     found, inverse = np.unique(values, return_inverse=True)
     place = {float(value): number for number, value in enumerate(wanted)}
-    unknown = [value for value in found.tolist() if float(value) not in place]
+    unknown = [value for value in found if float(value) not in place]
     if unknown:
-        listed = ", ".join(f"{value:g}" for value in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        listed = ", ".join(map(digits, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
         raise UserError(f"{path}: expected mask values {', '.join(map(str, wanted))}, found also {listed}")
     numbers = np.array([place[float(value)] for value in found.tolist()], dtype=np.uint8)
     return numbers[inverse].reshape(values.shape)
+
+
+def digits(value: np.floating | np.integer) -> str:
+    """Write a number with as many digits as tell it from its neighbours in its type."""
+    return np.format_float_positional(value, trim="-")
 
 
 def pair(case: CaseFiles, images: Sequence[bytes], mask_bytes: bytes | None, files: Files, channels: int = 3) -> Case:
