@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,10 @@ from ssl_bench.errors import UserError, first_line
 
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".mha")  # read by SimpleITK
+ELSEWHERE = {  # what a header says whose voxels are in a separate file
+    ".nrrd": re.compile(rb"\A(?:.+\r?\n)*?data ?file:", re.IGNORECASE),
+    ".mha": re.compile(rb"^ElementDataFile\s*=\s*(?!LOCAL)\S", re.IGNORECASE | re.MULTILINE),
+}
 Read = Callable[[Path], bytes]
 
 
@@ -125,12 +130,16 @@ def _read_by_itk(path: Path) -> Volume:
     import SimpleITK
 
     with path.open("rb") as file:
-        header = file.read(1 << 14).split(b"\n\n")[0].lower()
-    if path.suffix.lower() == ".nrrd" and (b"data file:" in header or b"datafile:" in header):
+        header = file.read(1 << 14)
+    if ELSEWHERE[path.suffix.lower()].search(header):
         raise UserError(
             f"{path}: the voxel data is in a separate file, which is not supported; convert it to a single-file format"
         )
-    image = medpy.io.load(str(path))[1].get_sitkimage()
+    try:
+        image = medpy.io.load(str(path))[1].get_sitkimage()
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ")
+        raise UserError(f"{path}: not a readable volume: {reason}") from None
     array = SimpleITK.GetArrayViewFromImage(image).copy().T  # (X, Y, Z, ...), and before them the components
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.moveaxis(array, 0, -1)

@@ -393,7 +393,7 @@ def test_data_init_refuses_labels_that_are_not_whole_in_one_line(value: float, s
 # ------------------------------------------------------------------------------------------------ Unicode in names
 
 
-@pytest.mark.parametrize(("card", "image", "mask"), itertools.product(("NFC", "NFD"), repeat=3))
+@pytest.mark.parametrize(("card", "image", "mask"), list(itertools.product(("NFC", "NFD"), repeat=3)))
 def test_names_match_in_either_unicode_normal_form(card: str, image: str, mask: str, tmp_path: Path) -> None:
     wanted = [
         unicodedata.normalize(form, text)

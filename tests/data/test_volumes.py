@@ -261,6 +261,10 @@ def test_voxels_in_another_file_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"NRRD0004\ntype: float\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndata file: i.raw\n\n")
     with pytest.raises(UserError, match="the voxel data is in a separate file"):
         read(path, None)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(volume(0)[0]), str(tmp_path / "x.mhd"))
+    (tmp_path / "x.mhd").rename(tmp_path / "x.mha")
+    with pytest.raises(UserError, match=r"x\.mha: the voxel data is in a separate file"):
+        read(tmp_path / "x.mha", None)
 
 
 @pytest.mark.parametrize(
