@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-import nibabel
 import numpy as np
 import torch
 from PIL import Image
@@ -22,9 +21,11 @@ from ssl_bench.atomic import require_folder, write_bytes, writing
 from ssl_bench.cards import VOLUME_SUFFIXES, ExifOrientation, Files, ImageProtocol, RunSpec, VolumeProtocol
 from ssl_bench.data.batches import channels_first
 from ssl_bench.data.dataset import resize
+from ssl_bench.data.geometry import turned_back
 from ssl_bench.data.images import natural
 from ssl_bench.data.pictures import read_image
-from ssl_bench.data.volumes import NIFTI, read_channels
+from ssl_bench.data.volume_files import nifti_space
+from ssl_bench.data.volumes import read_channels
 from ssl_bench.errors import UserError
 from ssl_bench.method import SSLMethod
 from ssl_bench.ops import entropy
@@ -38,7 +39,6 @@ SUFFIXES = {
     3: VOLUME_SUFFIXES,
 }
 ENDING = {2: ".png", 3: ".nii.gz"}
-nib: Any = nibabel  # most of its functions have no types
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ def predict(
 ) -> list[Path]:
     """Write a mask for each image, at its own size and with the values of the run's data set.
 
-    2D: `<stem>.png`, 8 bits. 3D: `<stem>.nii.gz` with the axes of the image's file and, where that is a NIfTI file, its
-    affine and header. If two images have the same stem, their folder's name is put in front.
+    2D: `<stem>.png`, 8 bits. 3D: `<stem>.nii.gz` with the axes and affine of the image's file, and the
+    header of a NIfTI file. If two images have the same stem, their folder's name is put in front.
 
     An image is predicted as in the run's scoring. Only the other images of its batch may differ, which may change the
     last bits of a logit.
@@ -234,20 +234,13 @@ def _png(pixels: np.ndarray) -> bytes:
 
 
 def _nifti(voxels: np.ndarray, image: Path) -> bytes:
-    """Encode a mask or map (X, Y, Z) on canonical axes as .nii.gz with the axes, affine and header of its image.
+    """Encode a mask or map (X, Y, Z) on canonical axes as .nii.gz with the axes and affine of its image.
 
-    An image that is not NIfTI has the identity as affine. The window of grey values to show is the image's alone.
+    The header is that of a NIfTI image. The window of grey values to show is the image's alone.
     """
-    affine, header = np.eye(4), nib.Nifti1Header()
-    if image.name.lower().endswith(NIFTI):
-        source = nib.nifti1.load(image)
-        affine, header = source.affine, source.header.copy()
-        to_file = nib.orientations.ornt_transform(
-            nib.orientations.axcodes2ornt("RAS"), nib.orientations.io_orientation(affine)
-        )
-        voxels = nib.orientations.apply_orientation(voxels, to_file)
+    kind, affine, header = nifti_space(image)
     header.set_data_dtype(voxels.dtype)
     header.set_slope_inter(1, 0)
     header["cal_min"], header["cal_max"] = 0, 0
-    encoded = nib.Nifti1Image(voxels, affine, header).to_bytes()
+    encoded = kind(turned_back(voxels, affine), affine, header).to_bytes()
     return gzip.compress(encoded, compresslevel=1, mtime=0)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import json
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 from conftest import write_dataset
 from handwritten import cases_of
@@ -331,21 +335,60 @@ def test_hdf5_and_nrrd_volumes_become_nifti_masks_named_after_their_folders(home
     folders = [home / "hearts/p0", home / "hearts/p1"]
     run = run_of(home, "hearts")
     image = draw_volume(1)[0]
-    medpy.io.save(image, "mri.nrrd")
+    medpy.io.save(image[::-1, ::-1], "mri.nrrd")  # its axes are LPS
     succeed(call(run.path, *folders, "mri.nrrd"))
     names = ["mri.nii.gz", "p0_mri_norm2.nii.gz", "p1_mri_norm2.nii.gz"]
     assert sorted(path.name for path in Path("out").iterdir()) == names
     masks = {name: nib.load(f"out/{name}") for name in names}
-    for mask in masks.values():
-        assert np.array_equal(mask.affine, np.eye(4))
+    for name, mask in masks.items():
+        assert np.array_equal(mask.affine, np.diag([-1, -1, 1, 1]) if name == "mri.nii.gz" else np.eye(4))
         assert (mask.shape, mask.get_data_dtype()) == ((18, 20, 16), np.uint8)
         assert set(np.unique(mask.dataobj)) == {0, 1}
-    assert np.array_equal(masks["mri.nii.gz"].dataobj, masks["p1_mri_norm2.nii.gz"].dataobj)
-    assert not np.array_equal(masks["mri.nii.gz"].dataobj, masks["p0_mri_norm2.nii.gz"].dataobj)
+    turned = np.asarray(masks["mri.nii.gz"].dataobj)[::-1, ::-1]
+    assert np.array_equal(turned, masks["p1_mri_norm2.nii.gz"].dataobj)
+    assert not np.array_equal(turned, masks["p0_mri_norm2.nii.gz"].dataobj)
     expected, truth = cases_of(run).set_index("case")["dsc"], draw_volume(int(test_cases(run)[0][1:]))[1] // 2
     succeed(call(run.path, home / f"hearts/{test_cases(run)[0]}", "--overwrite"))
     mask = voxels_of(Path("out/mri_norm2.nii.gz"))
     assert dsc(mask == 1, truth == 1) == pytest.approx(expected[test_cases(run)[0]], abs=1e-12)
+
+
+@pytest.mark.parametrize("suffix", ["nrrd", "mha", "nii", "nii.gz"])
+def test_a_mask_overlays_its_image_in_simpleitk(suffix: str, home: Path, call: Call) -> None:
+    image = SimpleITK.GetImageFromArray(np.ascontiguousarray(draw_volume(7)[0].T))
+    image.SetSpacing((0.8, 0.9, 1.5))
+    image.SetOrigin((5, -70, 110))
+    image.SetDirection((-0.96, 0.28, 0, -0.28, -0.96, 0, 0, 0, 1))  # near RAS
+    names = ("RAS", "LPS", "LAS", "SRP", "IAL")
+    for axes in names:
+        SimpleITK.WriteImage(SimpleITK.DICOMOrient(image, axes), f"{axes}.{suffix}")
+    succeed(call(run_of(home, "boxes").path, *(f"{axes}.{suffix}" for axes in names), "--uncertainty"))
+    expected = SimpleITK.ReadImage("out/RAS.nii.gz")
+    assert len(np.unique(SimpleITK.GetArrayFromImage(expected))) > 1
+    for axes in names:
+        stored, mask = SimpleITK.ReadImage(f"{axes}.{suffix}"), SimpleITK.ReadImage(f"out/{axes}.nii.gz")
+        assert mask.GetSize() == stored.GetSize()
+        for index in itertools.product(*map(range, mask.GetSize())):
+            place = mask.TransformIndexToPhysicalPoint(index)
+            assert place == pytest.approx(stored.TransformIndexToPhysicalPoint(index), abs=1e-3)
+            assert mask[index] == expected[expected.TransformPhysicalPointToIndex(place)]
+        entropies = SimpleITK.ReadImage(f"out/{axes}_uncertainty.nii.gz")
+        assert entropies.GetDirection() == pytest.approx(stored.GetDirection(), abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_the_content_of_a_nifti_file_says_how_it_is_read(kind: Any, home: Path, call: Call) -> None:
+    write_nifti(Path("x.nii.gz"), draw_volume(7)[0], "PSL")
+    plain = nib.load("x.nii.gz")
+    content = kind(np.asarray(plain.dataobj)[..., None, None], plain.affine).to_bytes()
+    Path("packed.nii").write_bytes(gzip.compress(content))
+    Path("plain.nii.gz").write_bytes(content)
+    succeed(call(run_of(home, "boxes").path, "x.nii.gz", "packed.nii", "plain.nii.gz"))
+    for name in ("packed", "plain"):
+        mask = nib.load(f"out/{name}.nii.gz")
+        assert isinstance(mask, kind)
+        assert np.array_equal(mask.affine, plain.affine)
+        assert np.array_equal(mask.dataobj, nib.load("out/x.nii.gz").dataobj)
 
 
 # ---------------------------------------------------------------------------------- probabilities and uncertainty

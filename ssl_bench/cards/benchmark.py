@@ -88,8 +88,8 @@ class Files(Card):
 class Volumes(Card):
     """Paths of a 3D data set's files and how their intensities are read; the suffix gives the format.
 
-    HDF5 (`.h5`: keys image and label), NIfTI (`.nii`, `.nii.gz`, brought to the closest canonical axes), and whatever
-    medpy reads (`.nrrd`, `.mha`).
+    HDF5 (`.h5`: keys image and label), NIfTI (`.nii`, `.nii.gz`), NRRD (`.nrrd`) and MetaImage (`.mha`). All but HDF5
+    are brought to the closest canonical axes: right, anterior, superior.
     """
 
     roots: tuple[str, ...] = Field(

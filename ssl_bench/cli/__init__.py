@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
+import os
 import sys
-from typing import NoReturn
+from contextlib import suppress
+from typing import Annotated, NoReturn
 
+import typer
+
+from ssl_bench import __version__
 from ssl_bench.cli import catalogue, data, exchange, results, sweep, training  # noqa: F401
 from ssl_bench.cli.common import app, say
 from ssl_bench.command import called_as, command_line
@@ -25,6 +32,22 @@ ORDER = (
 app.registered_commands.sort(key=lambda command: ORDER.index(getattr(command.callback, "__name__", "")))
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"ssl-bench {__version__}")
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version and exit.")
+]
+
+
+@app.callback()
+def root(version: VersionOption = False) -> None:
+    """A reproducible benchmark of semi-supervised learning methods for medical image segmentation."""
+
+
 class _ToStderr(logging.Handler):
     """Prints log messages to stderr, one on a line."""
 
@@ -34,6 +57,27 @@ class _ToStderr(logging.Handler):
 
 def main() -> NoReturn:
     """Entry point: a user's mistake is one clear message and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a sign that the terminal cannot show
+    try:
+        _run()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EPIPE) or error.filename is not None:
+            raise
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's own flush succeeds
+        say(f"error: the output cannot be written: {error.strerror}")
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _run() -> None:
+    """Run the command and write out what it printed.
+
+    Raises:
+        OSError: the output cannot be written.
+    """
     before_torch()
     log, handler = logging.getLogger("ssl_bench"), _ToStderr(logging.INFO)
     log.addHandler(handler)
@@ -49,4 +93,4 @@ def main() -> NoReturn:
         sys.exit(128 + error.signal_number)
     finally:
         log.removeHandler(handler)
-    sys.exit(0)
+        sys.stdout.flush()

@@ -21,7 +21,7 @@ from ssl_bench.data.dataset import Dataset, resize
 from ssl_bench.data.sources import Source, find_source
 from ssl_bench.errors import UserError
 
-LAYOUT = 4  # increase when the file format changes, so that old files are not used
+LAYOUT = 5  # increase when the file format or the reading changes, so that old files are not used
 
 
 Advance = Callable[[int, int], None]  # (done, total)

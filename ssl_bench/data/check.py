@@ -68,6 +68,7 @@ class _Seen:
     mask: Path | None = None
     palette: Mapping[int, str] = field(default_factory=dict)
     turned: bool = False
+    was_turned: bool = False
 
 
 def check(
@@ -90,7 +91,7 @@ def check(
             if advance is not None:
                 advance(i + 1, len(cases))
     readable = [one for one in seen if one.error is None]
-    report.findings += _turned(readable) + _palettes(readable)
+    report.findings += _exif(readable) + _palettes(readable) + _turned(readable)
     report.sizes = {one.size for one in readable}
     report.findings += [Finding("error", "file", one.error) for one in seen if one.error is not None]
     names = [one.id for one in readable]
@@ -131,10 +132,11 @@ def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _See
         mask=case.mask,
         palette=read.palette,
         turned=isinstance(files, Files) and any(exif_orientation(path) != 1 for path in case.images),
+        was_turned=read.was_turned,
     )
 
 
-def _turned(cases: Sequence[_Seen]) -> list[Finding]:
+def _exif(cases: Sequence[_Seen]) -> list[Finding]:
     """The number of images with an EXIF orientation; the card says how they are read."""
     turned = [case.id for case in cases if case.turned]
     if not turned:
@@ -152,6 +154,18 @@ def _palettes(cases: Sequence[_Seen]) -> list[Finding]:
     except UserError as error:
         return [Finding("error", "palette", str(error))]
     return []
+
+
+def _turned(cases: list[_Seen]) -> list[Finding]:
+    """Say once that versions which did not turn NRRD and MHA files read these cases on other axes."""
+    turned = [case.id for case in cases if case.was_turned]
+    if not turned:
+        return []
+    text = (
+        f"{len(turned)} of {len(cases)} cases, such as {turned[0]}, are NRRD or MHA files whose axes are not right, "
+        "anterior, superior; earlier versions did not turn them, so train runs from those versions again"
+    )
+    return [Finding("warning", "axes", text)]
 
 
 def _sides(benchmark: Benchmark, cases: list[_Seen], complete: bool) -> tuple[Sides, list[Finding]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,8 @@ class Case:
 
     2D: image (H, W, C) uint8, mask (H, W). 3D: image (X, Y, Z) float32, or (C, X, Y, Z) of several channels, and mask
     (X, Y, Z). Masks are class numbers, uint8. `spacing` is the distance between neighbouring voxels along each axis in
-    mm; None where the format has none. `palette` is the colour of each palette index of a mask that is read by index.
+    mm; None where the format has none. `palette` is the colour of each palette index of a mask that is read by index;
+    `was_turned` is whether earlier versions gave other axes: see `Volume`.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Case:
     mask: np.ndarray | None
     spacing: tuple[float, ...] | None = None
     palette: Mapping[int, str] = field(default_factory=dict)
+    was_turned: bool = False
 
 
 def list_cases(benchmark: Benchmark, data_root: Path | None) -> list[CaseFiles]:
@@ -82,19 +85,37 @@ def pair_up(
         masks: by id.
         others: the other channels' files.
 
+    Ids are compared in one Unicode normal form (NFC). A case has its id as in the name of the image.
+
     Raises:
-        UserError: an image lacks a channel.
+        UserError: an image lacks a channel, or two files have ids that differ in their normal forms alone.
     """
     among = set(masks.values())
     cases = [name for name in images if images[name] not in among]
+    _composed({name: images[name] for name in cases})
+    masks, others = _composed(masks), [_composed(channel) for channel in others]
     for name in cases:
-        if not all(name in channel for channel in others):
-            found = 1 + sum(name in channel for channel in others)
-            raise UserError(f"{images[name]}: expected {1 + len(others)} channels of case '{name}', found {found}")
+        found = [channel.get(_nfc(name)) for channel in others]
+        if None in found:
+            count = 1 + len(found) - found.count(None)
+            raise UserError(f"{images[name]}: expected {1 + len(others)} channels of case '{name}', found {count}")
     return [
-        CaseFiles(name, images[name], masks.get(name), tuple(channel[name] for channel in others))
+        CaseFiles(name, images[name], masks.get(_nfc(name)), tuple(channel[_nfc(name)] for channel in others))
         for name in sorted(cases, key=natural)
     ]
+
+
+def _nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _composed(files: Mapping[str, Path]) -> dict[str, Path]:
+    """Return files by id in the normal form NFC.
+
+    Raises:
+        UserError: two files have the same id in this form.
+    """
+    return _by_id(((_nfc(name), path) for name, path in files.items()), "files")
 
 
 def folder_of(cases: Sequence[CaseFiles]) -> Path:
@@ -107,21 +128,29 @@ def named(folder: Path, pattern: str, suffixes: Sequence[str] = ("",)) -> list[t
 
     Args:
         folder: where to look.
-        pattern: relative path in which {id} stands for the case's id, the same wherever it stands.
+        pattern: relative path in which {id} stands for the case's id, the same wherever it stands. It may have another
+            Unicode normal form than the names of the files.
         suffixes: what may follow, in small or capital letters.
 
     """
     first, *others = pattern.split("{id}")
     ends = "|".join(map(re.escape, suffixes))
     text = re.escape(first) + "(?P<id>[^/.][^/]*)" + "(?P=id)".join(map(re.escape, others))
-    wanted = re.compile(f"{text}(?i:{ends})")
+    wanted, composed = (re.compile(f"{form}(?i:{ends})") for form in (text, _nfc(text)))
     found = []
-    broad = "*".join(glob.escape(part) for part in (first, *others)).rstrip("*") + "*"
+    broad = "*".join(map(_broad, (first, *others))).rstrip("*") + "*"
     for path in sorted(folder.glob(broad)):
-        match = wanted.fullmatch(path.relative_to(folder).as_posix())
+        name = path.relative_to(folder).as_posix()
+        match = wanted.fullmatch(name) or composed.fullmatch(_nfc(name))
         if match:
             found.append((match["id"], path))
     return found
+
+
+def _broad(part: str) -> str:
+    """Return a glob pattern of a part of a path, in which accented letters have either Unicode normal form."""
+    decomposed = unicodedata.normalize("NFD", part)
+    return "*".join(map(glob.escape, re.split(r"[^/]?[^/\x00-\x7f]+", decomposed)))
 
 
 def pair(case: CaseFiles, images: Sequence[bytes], mask_bytes: bytes | None, files: Files, channels: int = 3) -> Case:
@@ -173,13 +202,11 @@ def _locate(files: Files, benchmark: Benchmark, data_root: Path) -> Path:
     raise UserError(f"--data-root: no images of {benchmark.title} found; looked for {tried}")
 
 
-def _by_id(files: Iterable[tuple[str, Path]], kind: str, suffixes: str) -> dict[str, Path]:
+def _by_id(files: Iterable[tuple[str, Path]], kind: str, suffixes: str = "") -> dict[str, Path]:
     found: dict[str, Path] = {}
     for name, path in files:
         if name in found:
-            raise UserError(
-                f"{path}: two {kind} have the id '{name}'; the other one is {found[name]}; if they differ in their "
-                f"suffix, {suffixes} in the card's [files] chooses one"
-            )
+            hint = f"; if they differ in their suffix, {suffixes} in the card's [files] chooses one" if suffixes else ""
+            raise UserError(f"{path}: two {kind} have the id '{name}'; the other one is {found[name]}{hint}")
         found[name] = path
     return found

@@ -57,12 +57,17 @@ def class_numbers(values: np.ndarray, wanted: tuple[int, ...], path: Path) -> np
     """
     found, inverse = np.unique(values, return_inverse=True)
     place = {float(value): number for number, value in enumerate(wanted)}
-    unknown = [value for value in found.tolist() if float(value) not in place]
+    unknown = [value for value in found if float(value) not in place]
     if unknown:
-        listed = ", ".join(f"{value:g}" for value in unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        listed = ", ".join(map(digits, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
         raise UserError(f"{path}: expected mask values {', '.join(map(str, wanted))}, found also {listed}")
     numbers = np.array([place[float(value)] for value in found.tolist()], dtype=np.uint8)
     return numbers[inverse].reshape(values.shape)
+
+
+def digits(value: np.floating | np.integer) -> str:
+    """Write a number with as many digits as tell it from its neighbours in its type."""
+    return np.format_float_positional(value, trim="-")
 
 
 def palette_colors(path: Path, content: bytes) -> dict[int, str]:

@@ -15,6 +15,7 @@ from ssl_bench.cards import CHANNELS, GREY, Benchmark, Files, Intensity, Volumes
 from ssl_bench.data import demo, demo3d
 from ssl_bench.data.images import Case, CaseFiles, folder_of, list_cases, pair
 from ssl_bench.data.pictures import Palettes
+from ssl_bench.data.volume_files import ITK
 from ssl_bench.data.volumes import list_volumes, read_case
 from ssl_bench.errors import UserError
 
@@ -112,6 +113,8 @@ class _Folder:
                 files.intensity,
             )
             self.reading = f"mask {self.label_values} intensity {files.intensity}"
+            if any(str(pattern).lower().endswith(ITK) for pattern in (files.images, files.masks)):
+                self.reading += " axes RAS"  # which versions without these words did not turn to
         if benchmark.channel_count != CHANNELS[benchmark.dimensions]:
             self.reading += f" channels {benchmark.channel_count}"
 

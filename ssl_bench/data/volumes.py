@@ -1,24 +1,21 @@
-"""Reading a 3D data set: which files there are, and one case's voxels from HDF5, NIfTI or what medpy reads."""
+"""Reading a 3D data set: which files there are, and one case's image and mask on one grid."""
 
 from __future__ import annotations
 
-import gzip
-import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-import h5py
-import nibabel as nib
 import numpy as np
 
-from ssl_bench.cards import HDF5, Benchmark, Volumes
+from ssl_bench.cards import Benchmark, Volumes
+from ssl_bench.data.geometry import difference, turned
 from ssl_bench.data.images import Case, CaseFiles, channel_patterns, named, pair_up, require_root
 from ssl_bench.data.pictures import class_numbers
-from ssl_bench.errors import UserError, first_line
+from ssl_bench.data.volume_files import Read, Volume, read_array
+from ssl_bench.errors import UserError
 
-NIFTI = (".nii", ".nii.gz")
-Read = Callable[[Path], bytes]
+WHOLE = 1e-3  # a label this close to a whole number is that number; NIfTI's scaling is in floating point
 
 
 def list_volumes(benchmark: Benchmark, data_root: Path | None) -> tuple[Volumes, list[CaseFiles]]:
@@ -49,23 +46,18 @@ def read_case(
     An image of several channels is (C, X, Y, Z). `read` gives a file's bytes.
 
     Raises:
-        UserError: a file is unreadable, not 3D or not finite, image and mask differ in shape or orientation, or the
-            mask has a value that is no class's.
+        UserError: a file is unreadable, not 3D or not finite, image and mask differ in shape or geometry, or the mask
+            has a value that is no class's.
     """
     image = read_channels(case.images, channels, layout.intensity, read)
     intensities = image.array[0] if channels == 1 else image.array
     if case.mask is None:
-        return Case(case.id, intensities, None, image.spacing)
+        return Case(case.id, intensities, None, image.spacing, was_turned=image.turned_since)
     mask = read_array(case.mask, "label", read)
-    sides = image.array.shape[1:]
-    if mask.array.shape != sides:
-        raise UserError(f"{case.mask}: expected the shape of its image, {sides}, found {mask.array.shape}")
-    if mask.orientation != image.orientation:
-        raise UserError(
-            f"{case.mask}: expected the orientation of its image, {image.orientation}, found {mask.orientation}"
-        )
+    labels = near_whole(aligned(mask, image, case.mask, case.image, "its image"))
     wanted = layout.mask_values or tuple(range(classes))
-    return Case(case.id, intensities, class_numbers(mask.array, wanted, case.mask), image.spacing)
+    was_turned = image.turned_since or mask.turned_since
+    return Case(case.id, intensities, class_numbers(labels, wanted, case.mask), image.spacing, was_turned=was_turned)
 
 
 def read_channels(
@@ -81,94 +73,68 @@ def read_channels(
         key: names the image in an HDF5 file.
 
     Raises:
-        UserError: a file is unreadable or has another shape or orientation than expected.
+        UserError: a file is unreadable or has another shape than expected, or lies elsewhere than the first channel.
     """
     one_file = len(paths) == 1
     found = [read_array(path, key, read, channels=channels if one_file else 1) for path in paths]
     first = found[0]
-    for path, volume in zip(paths, found, strict=True):
-        if (volume.array.shape, volume.orientation) != (first.array.shape, first.orientation):
-            expected = f"{first.array.shape} {first.orientation}".strip()
-            other = f"{volume.array.shape} {volume.orientation}".strip()
-            raise UserError(
-                f"{path}: expected the shape and orientation of the first channel, {expected}; found {other}"
-            )
-    arrays = list(first.array) if one_file and channels > 1 else [volume.array for volume in found]
+    others = zip(paths[1:], found[1:], strict=True)
+    arrays = [first.array] + [aligned(one, first, path, paths[0], "the first channel") for path, one in others]
+    if one_file and channels > 1:
+        arrays = list(first.array)
     files = [paths[0]] * channels if one_file else paths
     voxels = np.stack([scaled(array, intensity, path) for array, path in zip(arrays, files, strict=True)])
-    return Volume(voxels, first.orientation, first.spacing)
+    return replace(first, array=voxels, turned_since=any(one.turned_since for one in found))
 
 
-@dataclass(frozen=True)
-class Volume:
-    """A file's voxels, the orientation in which the file has them, and their spacing.
+def aligned(volume: Volume, reference: Volume, path: Path, reference_path: Path, whose: str) -> np.ndarray:
+    """Return a volume's array (X, Y, Z) with its voxels where the reference has them.
 
-    `array` is (X, Y, Z), or (C, X, Y, Z) where channels were asked for.
+    Where one of the two files has no orientation and position, their axes in the files and their spacings must agree.
 
-    `spacing` is the distance between neighbouring voxels along each axis of `array`, in mm; None in an HDF5 file.
+    Args:
+        volume: of one channel.
+        reference: whose grid is expected.
+        path: of the volume.
+        reference_path: of the reference.
+        whose: what the reference is to the volume, such as "its image".
+
+    Raises:
+        UserError: the volume has another shape or lies elsewhere.
     """
-
-    array: np.ndarray
-    orientation: str = ""
-    spacing: tuple[float, ...] | None = None
-
-
-def read_array(path: Path, key: str, read: Read = Path.read_bytes, *, channels: int | None = 1) -> Volume:
-    """Read a volume; `key` names it in an HDF5 file.
-
-    A NIfTI volume is brought to the closest canonical axes (right, anterior, superior). `read` gives a file's bytes.
-    `channels` is the expected length of a fourth axis, which becomes the first; where it is 1, there may be no fourth
-    axis, and it is left out. None takes what the file has.
-    """
-    try:
-        if path.name.lower().endswith(HDF5):
-            with h5py.File(io.BytesIO(read(path))) as file:
-                volume = Volume(np.asarray(file[key]))
-        elif path.name.lower().endswith(NIFTI):
-            content = read(path)
-            if path.name.lower().endswith(".gz"):
-                content = gzip.decompress(content)  # at once, which holds its checksum
-            volume = _from_nifti(nib.nifti1.Nifti1Image.from_bytes(content))
-        else:
-            volume = _read_by_medpy(path)
-    except UserError:
-        raise
-    except Exception as error:  # libraries raise various exceptions for a damaged file
-        reason = first_line(error)
-        raise UserError(f"{path}: not a readable volume: {reason}") from None
-    array, spacing = volume.array, volume.spacing
-    if array.ndim == 4 and array.shape[3] == 1:
-        array, spacing = array[..., 0], None if spacing is None else spacing[:3]
-    found = array.shape[3] if array.ndim == 4 else 1
-    if array.ndim not in (3, 4) or channels not in (None, found):
-        wanted = "" if channels in (None, 1) else f" and {channels} channels on a fourth"
-        raise UserError(f"{path}: expected a volume of three axes{wanted}, found shape {array.shape}")
-    if array.ndim == 4:
-        array, spacing = np.moveaxis(array, 3, 0), None if spacing is None else spacing[:3]
-    if array.dtype.kind not in "biuf":
-        raise UserError(f"{path}: expected one number per voxel, found {array.dtype}")
-    return Volume(array, volume.orientation, spacing)
+    array, affine = volume.array, volume.affine
+    if affine is not None and reference.affine is not None:
+        array, affine = turned(array, affine, onto=reference.affine)
+    shape = reference.array.shape[-3:]
+    if array.shape != shape:
+        raise UserError(f"{path}: expected the shape of {whose}, {shape}, found {array.shape}")
+    if affine is not None and reference.affine is not None:
+        differing = difference(affine, reference.affine, shape)
+    else:
+        differing = _unlike(volume, reference)
+    if differing:
+        raise UserError(f"{path}: expected the geometry of {whose}, {reference_path}: {differing}")
+    return array
 
 
-def _from_nifti(image: nib.nifti1.Nifti1Image) -> Volume:
-    """Bring an image to the closest canonical axes, its spacing with them and in mm."""
-    canonical = nib.funcs.as_closest_canonical(image)
-    scale = {"meter": 1000.0, "micron": 0.001}.get(image.header.get_xyzt_units()[0], 1.0)
-    sizes = tuple(float(scale * size) for size in nib.affines.voxel_sizes(canonical.affine))
-    return Volume(np.asarray(canonical.dataobj), "".join(map(str, nib.orientations.aff2axcodes(image.affine))), sizes)
+def _unlike(volume: Volume, reference: Volume) -> str:
+    """Describe how the axes or the spacing of a volume differ from another's, of which one has no position."""
+    if volume.stored != reference.stored:
+        without = "this file has" if volume.affine is None else "that file has"
+        return f"axes {reference.stored}, found {volume.stored}; {without} no orientation and position"
+    if volume.spacing and reference.spacing and not np.allclose(volume.spacing, reference.spacing, rtol=1e-3, atol=0):
+        expected, found = (", ".join(f"{side:g}" for side in one.spacing or ()) for one in (reference, volume))
+        return f"voxels of ({expected}) mm, found ({found})"
+    return ""
 
 
-def _read_by_medpy(path: Path) -> Volume:
-    import medpy.io  # here, since SimpleITK is slow to import
-
-    with path.open("rb") as file:
-        header = file.read(1 << 14).split(b"\n\n")[0].lower()
-    if path.suffix.lower() == ".nrrd" and (b"data file:" in header or b"datafile:" in header):
-        raise UserError(
-            f"{path}: the voxel data is in a separate file, which is not supported; convert it to a single-file format"
-        )
-    array, header = medpy.io.load(str(path))
-    return Volume(array, spacing=tuple(map(float, header.get_voxel_spacing())))
+def near_whole(labels: np.ndarray) -> np.ndarray:
+    """Round the labels that are within `WHOLE` of a whole number; the others, NaN among them, stay as they are."""
+    if labels.dtype.kind != "f":
+        return labels
+    nearest = np.rint(labels)
+    with np.errstate(invalid="ignore"):  # infinity
+        return np.where(abs(labels - nearest) <= WHOLE, nearest, labels)
 
 
 def scaled(image: np.ndarray, intensity: str, path: Path) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ssl_bench.cards import (
     CHANNELS,
@@ -30,11 +32,13 @@ from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.extra import chosen_extras
 from ssl_bench.data.groups import card_groups, straddling
 from ssl_bench.data.split import draw_labeled, set_apart, split_cases
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UserError, first_line
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
 from ssl_bench.networks import build_network, find_network, require_sides, weights_fingerprint
 from ssl_bench.ops import gaussian_ramp_up
 from ssl_bench.training.job import Job
+
+log = logging.getLogger(__name__)
 
 
 def plan_runs(
@@ -199,4 +203,29 @@ def _require_network(
             f"network = '{entry.name}': expected a network with encoder, decoder and segmentation_head, which "
             f"{', '.join(needy)} needs; found one without"
         )
-    build_network(protocol, channels=request.benchmark.channel_count, classes=len(request.benchmark.classes))
+    network = build_network(protocol, channels=request.benchmark.channel_count, classes=len(request.benchmark.classes))
+    uses_both = any(method.uses_unlabeled for method in methods)
+    if protocol.labeled_batch == 1 or (uses_both and protocol.unlabeled_batch == 1):
+        _require_batches_of_one(network, protocol, request.benchmark.channel_count)
+
+
+def _require_batches_of_one(network: nn.Module, protocol: ImageProtocol | VolumeProtocol, channels: int) -> None:
+    """Check that a network trains on one image: batch norm over a feature map of one pixel needs two.
+
+    Raises:
+        UserError: it does not.
+    """
+    image = torch.empty(1, channels, *protocol.sides, device="meta")
+    try:
+        network.to("meta").train()(image)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            f"--set labeled_batch, unlabeled_batch: expected at least 2 for network = '{protocol.network}', whose "
+            f"batch norm cannot train on one image ({first_line(error)}); found 1"
+        ) from None
+    except NotImplementedError:
+        log.info(
+            "note: network '%s' cannot be tried without values; a batch of one may fail in training", protocol.network
+        )

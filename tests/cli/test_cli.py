@@ -14,7 +14,7 @@ from conftest import REPOSITORY, Call, CommandLine, write_dataset
 from handwritten import cases_file
 from PIL import Image
 
-from ssl_bench import BENCHMARKS_DIR
+from ssl_bench import BENCHMARKS_DIR, __version__
 from ssl_bench.cards import card_names
 
 METHODS = [
@@ -455,3 +455,41 @@ def test_data_is_checked_and_prepared(call: Call, data: Path) -> None:
     assert (code, err) == (0, "")
     assert "9 cases at 40x40" in out
     assert Path(out.split(": ")[-1].strip()).is_file()
+
+
+# ------------------------------------------------------------------------------------------------------------ output
+
+
+def test_the_version_is_printed(call: Call) -> None:
+    assert call("--version") == (0, f"ssl-bench {__version__}\n", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_output_that_cannot_be_written_is_one_line_and_no_success() -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "ssl_bench", "methods"], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (1, "error: the output cannot be written: No space left on device\n")
+
+
+def test_a_terminal_that_lacks_a_sign_is_no_error() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "ssl_bench", "benchmarks", "kvasir"], capture_output=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.isascii()
+
+
+# ------------------------------------------------------------------------------------------------------ batch of one
+
+
+@pytest.mark.parametrize("key", ["labeled_batch", "unlabeled_batch"])
+def test_a_batch_of_one_that_batch_norm_cannot_take_is_refused_at_planning(key: str, call: Call) -> None:
+    words = ["run", "--methods", "mt", "--dataset", "demo", "--protocol", "tiny", "--device", "cpu"]
+    code, _, err = call(*words, "--set", f"{key}=1")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "expected at least 2 for network = 'deeplabv3plus', whose batch norm cannot train on one image" in err
+    assert call(*words, "--set", f"{key}=1", "--set", "network=unet-small", "--iterations", "2")[0] == 0

@@ -236,7 +236,7 @@ def test_another_number_of_channels_than_the_cards_is_named(said: int, found: in
 def test_channels_of_different_shapes_are_named(tmp_path: Path) -> None:
     data = write_volumes(tmp_path, ("t1", "t2"))
     save_volume(np.zeros((3, 4, 5), np.float32), data / "images" / "1_t2.nii.gz")
-    with pytest.raises(UserError, match=r"1_t2\.nii\.gz: expected the shape and orientation of the first channel"):
+    with pytest.raises(UserError, match=r"1_t2\.nii\.gz: expected the shape of the first channel, .*, found"):
         prepare(volume_card("images/{id}_{channel}.nii.gz", channels=["t1", "t2"]), data, None)
 
 

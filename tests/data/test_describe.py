@@ -55,7 +55,7 @@ def put_volume(path: Path, voxels: np.ndarray) -> None:
     if path.name.endswith((".nii", ".nii.gz")):
         nib.save(nib.Nifti1Image(voxels, np.eye(4)), path)
     else:
-        medpy.io.save(voxels, str(path))
+        medpy.io.save(voxels[::-1, ::-1], str(path))  # its axes are left, posterior, superior
 
 
 def put_hdf5(path: Path, image: np.ndarray, label: np.ndarray | None) -> None:

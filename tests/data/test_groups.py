@@ -234,7 +234,7 @@ MEASURED = sorted(REPOSITORY.glob("results/measured*/runs/*/*/*/run.json"))
 
 
 def test_runs_from_before_there_were_groups_keep_their_names_and_splits() -> None:
-    """Of each data set's measured runs: the hash, the card's split, the labelled draw."""
+    """Of each data set's measured runs: the hash, the test set, the labelled draw."""
     assert len(MEASURED) > 100
     for path in MEASURED:
         spec = RunSpec.read(json.loads(path.read_text())["spec"])
@@ -245,8 +245,10 @@ def test_runs_from_before_there_were_groups_keep_their_names_and_splits() -> Non
         if parts.exists():
             recorded = {name: tuple(ids) for name, ids in json.loads(parts.read_text()).items()}
             train = sorted(recorded["labeled"] + recorded["unlabeled"])
-            first = spec.split.labeled == "first"
-            if not first and spec.protocol.validation is None:
+            ids = sorted((*train, *recorded["test"], *recorded.get("validation", ())))
+            if spec.split.test is not None:
+                assert set(split_cases(spec.split, ids, ids, masked=ids)[1]) == set(recorded["test"])
+            if spec.split.labeled == "random" and spec.protocol.validation is None:
                 drawn = draw_labeled(train, (), spec.labeled, spec.seed, masked=train, first=False)
                 assert set(drawn.labeled) == set(recorded["labeled"])
 

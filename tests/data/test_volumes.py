@@ -115,7 +115,7 @@ def test_an_hdf5_file_holds_image_and_label(tmp_path: Path) -> None:
 
 def test_nrrd_is_read_in_the_order_x_y_z(tmp_path: Path) -> None:
     image, mask = volume(2)
-    for name, array in (("i.nrrd", image), ("m.nrrd", mask)):
+    for name, array in (("i.nrrd", image[::-1, ::-1]), ("m.nrrd", mask[::-1, ::-1])):  # ITK's axes are LPS
         SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array.transpose(2, 1, 0)), str(tmp_path / name))
     case = read(tmp_path / "i.nrrd", tmp_path / "m.nrrd")
     assert np.array_equal(case.image, image)
@@ -158,7 +158,7 @@ def test_a_spacing_is_brought_to_mm(unit: str, factor: float, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("suffix", ["nrrd", "mha"])
-def test_a_spacing_is_read_by_medpy_in_the_order_x_y_z(suffix: str, tmp_path: Path) -> None:
+def test_a_spacing_is_read_by_simpleitk_in_the_order_x_y_z(suffix: str, tmp_path: Path) -> None:
     for name, array in zip("im", volume(2), strict=True):
         written = SimpleITK.GetImageFromArray(array.transpose(2, 1, 0))
         written.SetSpacing((0.5, 1.25, 3.0))
@@ -188,11 +188,11 @@ def test_no_spacing_in_the_file_is_an_error_where_one_is_needed(tmp_path: Path) 
         dataset.spacings(("c1",))
 
 
-def test_a_mask_in_another_orientation_than_its_image_is_refused(tmp_path: Path) -> None:
+def test_a_mask_on_the_other_side_than_its_image_is_refused(tmp_path: Path) -> None:
     image, mask = volume(4, (6, 6, 6))
     image_path = put(tmp_path / "i.nii.gz", image)
     mask_path = put(tmp_path / "m.nii.gz", mask, np.diag([-1.0, 1.5, 2.0, 1.0]))
-    with pytest.raises(UserError, match=r"m\.nii\.gz: expected the orientation of its image, RAS, found LAS"):
+    with pytest.raises(UserError, match=r"m\.nii\.gz: expected the geometry of its image, .*i\.nii\.gz: the first"):
         read(image_path, mask_path)
 
 
@@ -261,6 +261,10 @@ def test_voxels_in_another_file_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"NRRD0004\ntype: float\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndata file: i.raw\n\n")
     with pytest.raises(UserError, match="the voxel data is in a separate file"):
         read(path, None)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(volume(0)[0]), str(tmp_path / "x.mhd"))
+    (tmp_path / "x.mhd").rename(tmp_path / "x.mha")
+    with pytest.raises(UserError, match=r"x\.mha: the voxel data is in a separate file"):
+        read(tmp_path / "x.mha", None)
 
 
 @pytest.mark.parametrize(

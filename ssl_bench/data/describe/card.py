@@ -28,7 +28,8 @@ from ssl_bench.data.describe.naming import (
     sample_of,
 )
 from ssl_bench.data.images import CaseFiles, list_cases
-from ssl_bench.data.volumes import list_volumes, read_array
+from ssl_bench.data.volume_files import read_array
+from ssl_bench.data.volumes import list_volumes
 from ssl_bench.errors import UserError
 
 TEST, LABELED = "20%", ("10%", "20%")

@@ -11,8 +11,9 @@ import numpy as np
 from PIL import Image
 
 from ssl_bench.cards import GREY
-from ssl_bench.data.pictures import Palettes, palette_colors, used_colors
-from ssl_bench.data.volumes import read_array
+from ssl_bench.data.pictures import Palettes, digits, palette_colors, used_colors
+from ssl_bench.data.volume_files import read_array
+from ssl_bench.data.volumes import near_whole
 from ssl_bench.errors import UserError
 
 MOST_LEVELS = 20  # a file with more different values is no mask
@@ -30,7 +31,7 @@ def is_flat(path: Path) -> bool:
 
 def is_flat_volume(path: Path) -> bool:
     """Whether a volume has few values, all of them whole numbers, as masks do."""
-    values = np.unique(read_array(path, "label", channels=None).array)
+    values = np.unique(near_whole(read_array(path, "label", channels=None).array))
     return len(values) <= MOST_LEVELS and bool((values == np.rint(values)).all())
 
 
@@ -97,10 +98,13 @@ def voxel_values(masks: Sequence[Path], advance: Callable[[int, int], None] | No
     """The values in all masks, background first; a card names them if they are not 0, 1, ..."""
     found: set[float] = set()
     for path in _counted(masks, advance):
-        found.update(np.unique(read_array(path, "label").array).tolist())
-        if len(found) > MOST_CLASSES or any(value != int(value) for value in found):
+        labels = np.unique(near_whole(read_array(path, "label").array))
+        found.update(labels.tolist())
+        unusable = labels[~np.isfinite(labels) | (labels != np.rint(labels))]
+        if len(found) > MOST_CLASSES or len(unusable):
+            others = digits(unusable[0]) if len(unusable) else str(len(found))
             raise UserError(
-                f"{path}: expected at most {MOST_CLASSES} different whole numbers in all masks, found others"
+                f"{path}: expected at most {MOST_CLASSES} different whole numbers in all masks, found {others}"
             )
     values = sorted(map(int, found), key=lambda value: (value != 0, value))
     return values, {"mask_values": tuple(values)} if values != list(range(len(values))) else {}

@@ -12,13 +12,13 @@ from typing import TypeVar
 
 from ssl_bench.cards import HDF5, Files
 from ssl_bench.command import quantity, quoted
-from ssl_bench.data.volumes import NIFTI, read_array
+from ssl_bench.data.volume_files import ITK, NIFTI, read_array
 from ssl_bench.errors import UserError
 
 PICTURES: tuple[str, ...] = Files.model_fields["image_suffixes"].default
 
 
-KINDS = {"2D images": PICTURES, "HDF5 volumes": HDF5, "volumes": (*NIFTI, ".nrrd", ".mha")}
+KINDS = {"2D images": PICTURES, "HDF5 volumes": HDF5, "volumes": (*NIFTI, *ITK)}
 
 
 MOST_PATTERNS = 200  # that are compared with each other: those with the most files
