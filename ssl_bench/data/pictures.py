@@ -13,8 +13,7 @@ from ssl_bench.cards import Files
 from ssl_bench.errors import UserError, first_line
 
 ORIENTATION = 274  # EXIF tag
-NOISE = 16  # grey levels by which JPEG may change a mask of one level
-SATURATION = 32  # difference between a pixel's channels above which a mask is coloured
+SATURATION = 32  # difference between the channels of a pixel that JPEG may make of grey
 
 
 def read_image(path: Path, content: bytes, channels: int = 3, exif: str = "refuse") -> np.ndarray:
@@ -45,7 +44,7 @@ def read_mask(path: Path, content: bytes, files: Files) -> np.ndarray:
     grey = np.asarray(image.convert("L"))
     if files.mask_values is not None:
         return class_numbers(grey, files.mask_values, path)
-    _require_two_sides(path, grey, files.mask_threshold, noise=NOISE if image.format in ("JPEG", "MPO") else 0)
+    _require_two_sides(path, grey, files.mask_threshold)
     return (grey > files.mask_threshold).astype(np.uint8)
 
 
@@ -122,11 +121,14 @@ def exif_orientation(path: Path) -> int:
 
 
 def is_colored(image: Image.Image) -> bool:
-    """Whether more than a thousandth of the pixels have channels that differ much."""
+    """Whether a pixel's channels differ; in a JPEG file, those of more than a thousandth of the pixels, and by much."""
     if image.mode in ("1", "L", "LA"):
         return False
     rgb = np.asarray(image.convert("RGB")).astype(np.int16)
-    return bool((np.ptp(rgb, axis=2) > SATURATION).mean() > 0.001)
+    difference = np.ptp(rgb, axis=2)
+    if image.format in ("JPEG", "MPO"):
+        return bool((difference > SATURATION).mean() > 0.001)
+    return bool(difference.any())
 
 
 def open_picture(path: Path, content: bytes, exif: str) -> Image.Image:
@@ -181,13 +183,10 @@ def _require_grey(path: Path, image: Image.Image) -> None:
         raise UserError(f"{path}: expected grey levels, found colours ({common}); mask_colors gives classes by colour")
 
 
-def _require_two_sides(path: Path, grey: np.ndarray, threshold: int, noise: int) -> None:
-    """Refuse levels that differ and lie on one side of the threshold: one class would vanish. Level 0 alone is empty.
-
-    Levels up to `noise` apart count as one level.
-    """
+def _require_two_sides(path: Path, grey: np.ndarray, threshold: int) -> None:
+    """Refuse levels that differ and lie on one side of the threshold: a class would vanish. Level 0 alone is empty."""
     low, high = int(grey.min(initial=255)), int(grey.max(initial=0))
-    below, above = noise < high <= threshold, 0 < threshold < low and high - low > noise
+    below, above = 0 < high <= threshold, 0 < threshold < low < high
     if below or above:
         levels = np.unique(grey)
         found = " and ".join(map(str, levels)) if len(levels) <= 2 else f"levels from {low} to {high}"

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ssl_bench.cards import GREY
-from ssl_bench.data.pictures import Palettes, digits, palette_colors, used_colors
+from ssl_bench.data.pictures import Palettes, digits, open_picture, palette_colors, used_colors
 from ssl_bench.data.volume_files import read_array
 from ssl_bench.data.volumes import near_whole
 from ssl_bench.errors import UserError
@@ -113,13 +112,10 @@ def voxel_values(masks: Sequence[Path], advance: Callable[[int, int], None] | No
 def _histogram(path: Path) -> tuple[np.ndarray, str]:
     """How many pixels have each of the 256 levels, as masks are read: palette indices or grey; and the file's mode."""
     try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):
-                raise UserError(f"{path}: expected 8 bits per channel, found more")
-            levels = (image if image.mode in ("L", "P") else image.convert("L")).histogram()
-            return np.array(levels), image.mode
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: not a readable image: {error}") from None
+        image = open_picture(path, path.read_bytes(), "ignore")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    return np.array((image if image.mode in ("L", "P") else image.convert("L")).histogram()), image.mode
 
 
 def _is_jpeg(path: Path) -> bool:
