@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from handwritten import cases_file, summary_of, write_run
 from PIL import Image
 
@@ -34,7 +35,6 @@ from ssl_bench.reporting.tables import TableReport, paper_table
 from ssl_bench.store import Example, Run, Store, write_pictures
 from ssl_bench.training.plan import plan_runs
 
-pytestmark = pytest.mark.xdist_group("regenerate")  # one process trains the store
 METHODS = load_methods()
 ITERATIONS = 8
 DEMO = Target(dataset="demo", protocol="tiny", settings={"iterations": ITERATIONS})
@@ -60,19 +60,23 @@ def train(store: Store, methods: str, labeled: str, seeds: tuple[int, ...] = (1,
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    folder = tmp_path_factory.mktemp("regenerate")
+def store(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Store:
+    """One store for all processes of a test run."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if hasattr(request.config, "workerinput") else own) / "regenerate"
     store = Store(folder / "results")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SSL_BENCH_CACHE", str(folder / "cache"))
-        train(store, "supervised,mt,cps,cmtv1,cmtv2,cmtv3,ucmt", "5%", (1, 2))
-        train(store, "cct,ucmt-cutmix", "5%")
-        train(store, "mt,cps,ucmt,ucmt-cutmix", "10%")
-        train(store, "supervised", "100%")
-        train(store, "ucmt", "5%", network="unet-small")
-        train(store, "ucmt", "5%", k=1, r=4)
-        train(store, "mt", "5%", score_every=3)
-        train(store, "uamt,mt,ucmt", "10%", dataset="demo3d")
+    with FileLock(str(folder) + ".lock"), pytest.MonkeyPatch.context() as patch:
+        if not (folder / "done").exists():
+            patch.setenv("SSL_BENCH_CACHE", str(folder / "cache"))
+            train(store, "supervised,mt,cps,cmtv1,cmtv2,cmtv3,ucmt", "5%", (1, 2))
+            train(store, "cct,ucmt-cutmix", "5%")
+            train(store, "mt,cps,ucmt,ucmt-cutmix", "10%")
+            train(store, "supervised", "100%")
+            train(store, "ucmt", "5%", network="unet-small")
+            train(store, "ucmt", "5%", k=1, r=4)
+            train(store, "mt", "5%", score_every=3)
+            train(store, "uamt,mt,ucmt", "10%", dataset="demo3d")
+            (folder / "done").touch()
     return store
 
 
