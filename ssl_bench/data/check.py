@@ -67,7 +67,7 @@ class _Seen:
     perceptual: int | None = None
     mask: Path | None = None
     palette: Mapping[int, str] = field(default_factory=dict)
-    turned: bool = False
+    has_exif: bool = False
     was_turned: bool = False
 
 
@@ -131,14 +131,19 @@ def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _See
         perceptual=perceptual,
         mask=case.mask,
         palette=read.palette,
-        turned=isinstance(files, Files) and any(exif_orientation(path) != 1 for path in case.images),
+        has_exif=isinstance(files, Files) and _has_exif(case, files),
         was_turned=read.was_turned,
     )
 
 
+def _has_exif(case: CaseFiles, files: Files) -> bool:
+    """Whether an image has an EXIF orientation; one that was to be refused has not been decoded."""
+    return files.exif_orientation != "refuse" and any(exif_orientation(path) != 1 for path in case.images)
+
+
 def _exif(cases: Sequence[_Seen]) -> list[Finding]:
     """The number of images with an EXIF orientation; the card says how they are read."""
-    turned = [case.id for case in cases if case.turned]
+    turned = [case.id for case in cases if case.has_exif]
     if not turned:
         return []
     text = f"{quantity(len(turned), 'image')}, such as {turned[0]}; exif_orientation in the card says how they are read"

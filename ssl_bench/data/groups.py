@@ -91,18 +91,28 @@ def _one_of(piece: str) -> str:
     return f"[{'^' * negated}{re.escape(characters[negated:]).replace(chr(92) + '-', '-')}]"
 
 
-def _listed(path: Path, ids: Sequence[str]) -> list[str]:
-    """The group of each id in a CSV file with the columns id and group; further ids in it are ignored."""
+def read_ids(path: Path, column: str, what: str) -> pd.DataFrame:
+    """Read a CSV file with the columns id and `column`, as text; an id stands in it once. `what` names the file.
+
+    Raises:
+        UserError: the file cannot be read, has other columns or names a case twice.
+    """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: the file of groups cannot be read: {error}") from None
-    if list(table.columns) != ["id", "group"]:
-        raise UserError(f"{path}: expected the columns id and group, found {', '.join(map(str, table.columns))}")
-    table["group"] = table["group"].str.strip()
+        raise UserError(f"{path}: the {what} cannot be read: {error}") from None
+    if list(table.columns) != ["id", column]:
+        raise UserError(f"{path}: expected the columns id and {column}, found {', '.join(map(str, table.columns))}")
     twice = table["id"][table["id"].duplicated()]
     if len(twice):
         raise UserError(f"{path}: case '{twice.iloc[0]}' is named twice")
+    return table
+
+
+def _listed(path: Path, ids: Sequence[str]) -> list[str]:
+    """The group of each id in a CSV file with the columns id and group; further ids in it are ignored."""
+    table = read_ids(path, "group", "file of groups")
+    table["group"] = table["group"].str.strip()
     unnamed = table["id"][table["group"] == ""]
     if len(unnamed):
         raise UserError(f"{path}: case '{unnamed.iloc[0]}': expected the name of its group, found nothing")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl_bench.cards import Benchmark, Files
-from ssl_bench.data.pictures import palette_colors, read_image, read_mask
+from ssl_bench.data.pictures import read_image, read_mask
 from ssl_bench.errors import UserError
 
 
@@ -166,11 +166,11 @@ def pair(case: CaseFiles, images: Sequence[bytes], mask_bytes: bytes | None, fil
     image = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
     if case.mask is None or mask_bytes is None:
         return Case(case.id, image, None)
-    mask = read_mask(case.mask, mask_bytes, files)
+    mask, palette = read_mask(case.mask, mask_bytes, files)
     if image.shape[:2] != mask.shape:
         expected, found = _size(image), _size(mask)
         raise UserError(f"{case.mask}: expected the size of its image, {expected} pixels, found {found}")
-    return Case(case.id, image, mask, palette=palette_colors(case.mask, mask_bytes) if files.mask_values else {})
+    return Case(case.id, image, mask, palette=palette)
 
 
 def require_root(benchmark: Benchmark, data_root: Path | None) -> Path:

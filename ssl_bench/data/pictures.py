@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -27,8 +28,10 @@ def read_image(path: Path, content: bytes, channels: int = 3, exif: str = "refus
     return np.asarray(image.convert("RGB")) if channels == 3 else np.asarray(image.convert("L"))[..., None]
 
 
-def read_mask(path: Path, content: bytes, files: Files) -> np.ndarray:
+def read_mask(path: Path, content: bytes, files: Files) -> tuple[np.ndarray, dict[int, str]]:
     """Decode a mask to class numbers (H, W) uint8: by the card's colours, its values, or grey levels above a threshold.
+
+    The second value is the mask's palette if the mask is read by index (see `palette_colors`), else empty.
 
     Raises:
         UserError: as `read_image`; the file is transparent; a colour or value is no class's; colours where the card
@@ -37,19 +40,32 @@ def read_mask(path: Path, content: bytes, files: Files) -> np.ndarray:
     image = open_picture(path, content, files.exif_orientation)
     _require_opaque(path, image)
     if files.mask_colors is not None:
-        return _by_color(path, image, files.mask_colors)
+        return _by_color(path, image, files.mask_colors), {}
     if files.mask_values is not None and image.mode == "P":
-        return class_numbers(np.asarray(image), files.mask_values, path)  # indices
+        return class_numbers(np.asarray(image), files.mask_values, path), palette_colors(image)
     _require_grey(path, image)
     grey = np.asarray(image.convert("L"))
     if files.mask_values is not None:
-        return class_numbers(grey, files.mask_values, path)
+        return class_numbers(grey, files.mask_values, path), {}
     _require_two_sides(path, grey, files.mask_threshold)
-    return (grey > files.mask_threshold).astype(np.uint8)
+    return (grey > files.mask_threshold).astype(np.uint8), {}
 
 
-def class_numbers(values: np.ndarray, wanted: tuple[int, ...], path: Path) -> np.ndarray:
+def digits(value: np.floating | np.integer | int) -> str:
+    """Write a number with as many digits as tell it from its neighbours in its type."""
+    return np.format_float_positional(value, trim="-")
+
+
+def class_numbers(
+    values: np.ndarray,
+    wanted: tuple[int, ...],
+    path: Path,
+    what: str = "values",
+    write: Callable[[Any], str] = digits,
+) -> np.ndarray:
     """Replace each value of a mask by the number of its class, uint8: the value's place in `wanted`.
+
+    `what` is what the error message calls the values, and `write` gives one of them as text.
 
     Raises:
         UserError: a value that is not in `wanted`.
@@ -58,20 +74,14 @@ def class_numbers(values: np.ndarray, wanted: tuple[int, ...], path: Path) -> np
     place = {float(value): number for number, value in enumerate(wanted)}
     unknown = [value for value in found if float(value) not in place]
     if unknown:
-        listed = ", ".join(map(digits, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-        raise UserError(f"{path}: expected mask values {', '.join(map(str, wanted))}, found also {listed}")
+        listed = ", ".join(map(write, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+        raise UserError(f"{path}: expected mask {what} {', '.join(map(write, wanted))}, found also {listed}")
     numbers = np.array([place[float(value)] for value in found.tolist()], dtype=np.uint8)
     return numbers[inverse].reshape(values.shape)
 
 
-def digits(value: np.floating | np.integer) -> str:
-    """Write a number with as many digits as tell it from its neighbours in its type."""
-    return np.format_float_positional(value, trim="-")
-
-
-def palette_colors(path: Path, content: bytes) -> dict[int, str]:
+def palette_colors(image: Image.Image) -> dict[int, str]:
     """Return the colour (#rrggbb) of each palette index that a picture uses; empty for one without a palette."""
-    image = open_picture(path, content, "ignore")
     if image.mode != "P":
         return {}
     colors = np.asarray(image.convert("RGB")).reshape(-1, 3)
@@ -101,10 +111,9 @@ class Palettes:
                 )
 
 
-def used_colors(path: Path, content: bytes, most: int) -> dict[str, int] | None:
+def used_colors(image: Image.Image, most: int) -> dict[str, int] | None:
     """Return the colours of a picture as #rrggbb with their numbers of pixels; None if there are more than `most`."""
-    image = open_picture(path, content, "ignore").convert("RGB")
-    colors = image.getcolors(most)
+    colors = image.convert("RGB").getcolors(most)
     return None if colors is None else {hex_color(color): count for count, color in colors}
 
 
@@ -200,9 +209,5 @@ def _by_color(path: Path, image: Image.Image, colors: tuple[str, ...]) -> np.nda
     """Return the class number of each pixel's colour (H, W) uint8."""
     rgb = np.asarray(image.convert("RGB")).astype(np.int64)
     codes = (rgb[..., 0] << 16) + (rgb[..., 1] << 8) + rgb[..., 2]
-    wanted = [int(color[1:], 16) for color in colors]
-    unknown = np.setdiff1d(codes, wanted)
-    if unknown.size:
-        listed = ", ".join(f"#{code:06x}" for code in unknown[:5].tolist()) + (", ..." if unknown.size > 5 else "")
-        raise UserError(f"{path}: expected mask colours {', '.join(colors)}, found also {listed}")
-    return class_numbers(codes, tuple(wanted), path)
+    wanted = tuple(int(color[1:], 16) for color in colors)
+    return class_numbers(codes, wanted, path, "colours", lambda code: f"#{int(code):06x}")

@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
-
 from ssl_bench.cards import Split, number_of, parse_share
 from ssl_bench.command import quantity
-from ssl_bench.data.groups import sequence_of
+from ssl_bench.data.groups import read_ids, sequence_of
 from ssl_bench.errors import UserError
 from ssl_bench.seeds import shuffled
 
@@ -185,18 +183,10 @@ def _units(ids: Sequence[str], groups: Mapping[str, str] | None) -> dict[str, st
 
 def _read(path: Path, ids: Sequence[str], masked: Container[str], allow_partial: bool) -> tuple[list[str], list[str]]:
     """Read a split file; cases that it does not name are in neither part."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: the split file cannot be read: {error}") from None
-    if list(table.columns) != ["id", "part"]:
-        raise UserError(f"{path}: expected the columns id and part, found {', '.join(table.columns)}")
+    table = read_ids(path, "part", "split file")
     wrong = sorted(set(table["part"]) - {"train", "test"})
     if wrong:
         raise UserError(f"{path}: part: expected train or test, found '{wrong[0]}'")
-    twice = table["id"][table["id"].duplicated()]
-    if len(twice):
-        raise UserError(f"{path}: case '{twice.iloc[0]}' is named twice")
     there = set(ids)
     absent = [name for name in table["id"] if name not in there]
     if absent and not allow_partial:

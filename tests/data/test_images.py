@@ -39,7 +39,9 @@ def put(path: Path, pixels: np.ndarray) -> Path:
 
 def read_mask(path: Path, content: bytes, threshold: int) -> np.ndarray:
     """By a threshold."""
-    return pictures.read_mask(path, content, Files(roots=(".",), images="{id}", masks="{id}", mask_threshold=threshold))
+    return pictures.read_mask(
+        path, content, Files(roots=(".",), images="{id}", masks="{id}", mask_threshold=threshold)
+    )[0]
 
 
 def put_case(root: Path, layout: str, name: str, image_suffix: str = ".png", mask_suffix: str = ".png") -> CaseFiles:

@@ -10,10 +10,11 @@ from conftest import Call
 from PIL import Image
 
 from ssl_bench.cards import Benchmark, Files
+from ssl_bench.data import pictures
 from ssl_bench.data.cache import prepare
 from ssl_bench.data.check import check
 from ssl_bench.data.describe.card import describe
-from ssl_bench.data.pictures import Palettes, palette_colors, read_image, read_mask
+from ssl_bench.data.pictures import Palettes, palette_colors, read_image
 from ssl_bench.errors import UserError
 from ssl_bench.store import Store
 
@@ -34,6 +35,11 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 def files(**fields: Any) -> Files:
     return Files.model_validate({"roots": ["."], "images": "images/{id}", "masks": "masks/{id}", **fields})
+
+
+def read_mask(path: Path, content: bytes, files: Files) -> np.ndarray:
+    """The class numbers alone."""
+    return pictures.read_mask(path, content, files)[0]
 
 
 def palette(indices: np.ndarray, *colors: tuple[int, int, int]) -> Image.Image:
@@ -85,7 +91,7 @@ def test_a_white_lesion_is_the_lesion_whatever_its_index(tmp_path: Path) -> None
     (tmp_path / "card.toml").write_text(text)
     content = (root / "masks/p0.png").read_bytes()
     assert np.array_equal(read_mask(HERE, content, files()), DISC)
-    assert palette_colors(HERE, content) == {0: "#ffffff", 1: "#000000"}
+    assert palette_colors(Image.open(io.BytesIO(content))) == {0: "#ffffff", 1: "#000000"}
 
 
 def test_an_index_counts_only_where_every_palette_gives_it_one_colour(tmp_path: Path) -> None:
@@ -110,7 +116,7 @@ def test_palettes_that_agree_are_read_by_index() -> None:
     content = encoded(palette(numbers, *colors))
     assert np.array_equal(read_mask(HERE, content, files(mask_values=[0, 1, 2])), numbers)
     both = Palettes()
-    both.note(HERE, palette_colors(HERE, content))
+    both.note(HERE, palette_colors(Image.open(io.BytesIO(content))))
     both.note(HERE, {2: "#008200"})
     with pytest.raises(UserError, match="index 2 is #008201, but #008200"):
         both.note(HERE, {2: "#008201"})

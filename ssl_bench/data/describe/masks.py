@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ssl_bench.cards import GREY
 from ssl_bench.data.pictures import Palettes, digits, open_picture, palette_colors, used_colors
@@ -24,7 +25,7 @@ MOST_CLASSES = 255  # that a card may have
 
 def is_flat(path: Path) -> bool:
     """Whether a picture has few enough grey levels for a mask; JPEG artefacts are tolerated."""
-    levels, _ = _histogram(path)
+    levels = _histogram(_opened(path))
     return bool((levels > 0).sum() <= MOST_LEVELS) or (_is_jpeg(path) and _is_black_and_white(levels))
 
 
@@ -49,19 +50,19 @@ def picture_values(masks: Sequence[Path], advance: Callable[[int, int], None] | 
     is_palette, by_color = False, False
     indices: dict[int, str] = {}
     for path in _counted(masks, advance):
-        content = path.read_bytes()
-        levels, mode = _histogram(path)
-        total += levels
+        image = _opened(path)
+        mode = image.mode
+        total += _histogram(image)
         is_palette |= mode == "P"
         if mode == "P" or (mode not in ("1", "L", "LA") and not _is_jpeg(path)):
-            found = used_colors(path, content, MOST_COLORS)
+            found = used_colors(image, MOST_COLORS)
             if found is None:
                 raise UserError(f"{path}: expected a mask of at most {MOST_LEVELS} grey levels or colours, found more")
             colors.update(found)
             by_color |= mode != "P" and any(len({color[1:3], color[3:5], color[5:7]}) > 1 for color in found)
-            indices |= palette_colors(path, content)
+            indices |= (own := palette_colors(image))
             try:
-                palettes.note(path, palette_colors(path, content))
+                palettes.note(path, own)
             except UserError:
                 by_color = True
     black = "#000000"
@@ -109,13 +110,16 @@ def voxel_values(masks: Sequence[Path], advance: Callable[[int, int], None] | No
     return values, {"mask_values": tuple(values)} if values != list(range(len(values))) else {}
 
 
-def _histogram(path: Path) -> tuple[np.ndarray, str]:
-    """How many pixels have each of the 256 levels, as masks are read: palette indices or grey; and the file's mode."""
+def _opened(path: Path) -> Image.Image:
     try:
-        image = open_picture(path, path.read_bytes(), "ignore")
+        return open_picture(path, path.read_bytes(), "ignore")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    return np.array((image if image.mode in ("L", "P") else image.convert("L")).histogram()), image.mode
+
+
+def _histogram(image: Image.Image) -> np.ndarray:
+    """How many pixels have each of the 256 levels, as masks are read: palette indices or grey."""
+    return np.array((image if image.mode in ("L", "P") else image.convert("L")).histogram())
 
 
 def _is_jpeg(path: Path) -> bool:
