@@ -17,7 +17,7 @@ NAMED = 3  # groups that a line names
 
 
 @dataclass(frozen=True)
-class Alike:
+class SimilarPair:
     """Two cases with the same pixels (`bits` is None), or whose perceptual hashes differ in a few bits."""
 
     first: str
@@ -63,7 +63,7 @@ def straddling_groups(groups: Mapping[str, str], sides: Sides) -> list[str]:
     return lines
 
 
-def splits_between(pair: Alike, sides: Sides) -> list[str]:
+def splits_between(pair: SimilarPair, sides: Sides) -> list[str]:
     """Name the splits that have one of two cases in training and the other in test."""
     return [
         split for split, (train, test) in sides.items()
@@ -71,7 +71,7 @@ def splits_between(pair: Alike, sides: Sides) -> list[str]:
     ]  # fmt: skip
 
 
-def equal_pairs(contents: Mapping[str, str], sides: Sides) -> list[Alike]:
+def equal_pairs(contents: Mapping[str, str], sides: Sides) -> list[SimilarPair]:
     """Pair each case with the first case of the same pixels, and each test case with the first such training case.
 
     `contents` is id -> hash of the pixels.
@@ -81,7 +81,7 @@ def equal_pairs(contents: Mapping[str, str], sides: Sides) -> list[Alike]:
     for train, test in sides.values():
         pairs += _with_the_first(contents, [name for name in contents if name in train], test)
     ordered = {(min(pair, key=place.__getitem__), max(pair, key=place.__getitem__)) for pair in pairs}
-    return [Alike(*pair, None) for pair in sorted(ordered, key=lambda pair: (place[pair[1]], place[pair[0]]))]
+    return [SimilarPair(*pair, None) for pair in sorted(ordered, key=lambda pair: (place[pair[1]], place[pair[0]]))]
 
 
 def _with_the_first(contents: Mapping[str, str], pool: Iterable[str], names: Iterable[str]) -> list[tuple[str, str]]:
@@ -93,7 +93,7 @@ def _with_the_first(contents: Mapping[str, str], pool: Iterable[str], names: Ite
     return [(twin, name) for twin, name in twins if twin != name]
 
 
-def near_pairs(perceptual: Mapping[str, int], contents: Mapping[str, str]) -> list[Alike]:
+def near_pairs(perceptual: Mapping[str, int], contents: Mapping[str, str]) -> list[SimilarPair]:
     """Pairs of other pixels whose perceptual hashes differ in at most NEAR_DUPLICATE_BITS bits."""
     names, pairs = list(perceptual), []
     hashes = np.array([perceptual[name] for name in names], dtype=np.uint64)
@@ -102,5 +102,5 @@ def near_pairs(perceptual: Mapping[str, int], contents: Mapping[str, str]) -> li
         for j in np.flatnonzero(distances <= NEAR_DUPLICATE_BITS):
             other = names[i + 1 + int(j)]
             if contents[other] != contents[name]:
-                pairs.append(Alike(name, other, int(distances[j])))
+                pairs.append(SimilarPair(name, other, int(distances[j])))
     return pairs

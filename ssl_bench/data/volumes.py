@@ -118,7 +118,7 @@ def aligned(volume: Volume, reference: Volume, path: Path, reference_path: Path,
 
 
 def _unlike(volume: Volume, reference: Volume) -> str:
-    """Describe how the axes or the spacing of a volume differ from another's, of which one has no position."""
+    """Describe how axes or spacings of two volumes differ if one of them has no position."""
     if volume.stored != reference.stored:
         without = "this file has" if volume.affine is None else "that file has"
         return f"axes {reference.stored}, found {volume.stored}; {without} no orientation and position"

@@ -27,7 +27,7 @@ def train(
     Raises:
         InterruptedRunError: `stop` was set; the checkpoint is written.
         RunFailedError: a loss is not finite, or memory ran out; recorded in the run's folder.
-        MethodError: the method breaks its contract; recorded alike.
+        MethodError: the method breaks its contract; recorded in the same way.
         UserError: the checkpoint is damaged, or the weights cannot be had.
     """
     try:
