@@ -25,9 +25,13 @@ torch.set_num_threads(1)  # pytest-xdist has one process per core
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or fills the user's cache; all tests of a worker share one."""
-    monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+def _own_cache(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test reads or fills the user's cache; all tests of a test run share one."""
+    own = tmp_path_factory.getbasetemp()
+    folder = own.parent if hasattr(request.config, "workerinput") else own
+    monkeypatch.setenv("SSL_BENCH_CACHE", str(folder / "cache"))
     monkeypatch.delenv("SSL_BENCH_RESULTS", raising=False)
     monkeypatch.delenv("SSL_BENCH_DATA", raising=False)
 

@@ -6,7 +6,6 @@ import inspect
 from functools import partial
 from typing import Any
 
-import segmentation_models_pytorch as smp
 from torch import nn
 
 from ssl_bench.cards import ImageProtocol
@@ -24,7 +23,7 @@ UNBUILDABLE = (
 @register_network(
     "deeplabv3plus",
     dimensions=(2,),
-    divisor=lambda protocol: _stride("DeepLabV3Plus", protocol),
+    divisor=lambda protocol: _output_stride(protocol),
     parts=True,
     takes_encoder=True,
 )
@@ -58,15 +57,21 @@ def find(name: str, dimensions: int) -> NetworkEntry:
     return NetworkEntry(f"smp:{name}", build, (2,), divisor, parts=name not in WITHOUT_PARTS, takes_encoder=True)
 
 
+def _output_stride(protocol: Form) -> int:
+    assert isinstance(protocol, ImageProtocol)
+    return protocol.output_stride
+
+
 def _architectures() -> dict[str, Any]:
+    import segmentation_models_pytorch as smp  # here, since it takes two seconds to import
+
     return {one.__name__: one for one in smp.MODEL_ARCHITECTURES_MAPPING.values()}
 
 
 def _stride(name: str, protocol: Form) -> int:
     """The divisor of sides: the encoder's stride, which the architecture's number of levels limits."""
-    assert isinstance(protocol, ImageProtocol)
     taken = inspect.signature(_architectures()[name].__init__).parameters
-    stride: int = protocol.output_stride if "encoder_output_stride" in taken else WHOLE
+    stride = _output_stride(protocol) if "encoder_output_stride" in taken else WHOLE
     levels: int = taken["encoder_depth"].default
     return min(stride, 1 << levels)
 

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from ssl_bench.atomic import WEIGHT_FILES, file_fingerprint
@@ -102,7 +101,7 @@ def _state(protocol: ImageProtocol, depth: int) -> dict[str, Tensor]:
 
 @lru_cache(maxsize=2)
 def _hub_state(encoder: str, depth: int) -> dict[str, Tensor]:
-    import segmentation_models_pytorch as smp  # here, since it is slow to import and only this way needs it
+    import segmentation_models_pytorch as smp  # here, since it takes two seconds to import
 
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; the last error is reported
     named = True if encoder.startswith("tu-") else "imagenet"  # what smp wants for timm's encoders
@@ -150,5 +149,7 @@ def _fitted(weight: Tensor, own: Tensor) -> Tensor:
     reads_rgb = weight.ndim == own.ndim == 4 and weight.shape[1] == 3 != own.shape[1]
     if not reads_rgb or (weight.shape[0], *weight.shape[2:]) != (own.shape[0], *own.shape[2:]):
         return weight
+    from timm.models import adapt_input_conv  # here, since it takes two seconds to import
+
     fitted: Tensor = adapt_input_conv(own.shape[1], weight)
     return fitted

@@ -275,7 +275,7 @@ def test_without_slurm_the_launcher_says_so(call: Call, monkeypatch: pytest.Monk
 
 
 def test_two_at_a_time_stopped_and_gone_on_with_are_the_bits_of_one_at_a_time(call: Call, tmp_path: Path) -> None:
-    words = [*DEMO, "--methods", "supervised,mt", "--iterations", "40"]
+    words = [*DEMO, "--methods", "supervised,mt", "--iterations", "16"]
     assert call(*words, "--results-root", "alone")[0] == 0
     command = [sys.executable, "-m", "ssl_bench", *words, "--jobs", "2"]
     process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -295,7 +295,7 @@ def test_two_at_a_time_stopped_and_gone_on_with_are_the_bits_of_one_at_a_time(ca
         there = tmp_path / "results" / path.relative_to(tmp_path / "alone")
         assert there.read_bytes() == path.read_bytes()
         run = Store(tmp_path / "results").runs(of={("demo", path.parents[1].name)})[0]
-        assert run.provenance["command"].endswith("--methods supervised,mt --iterations 40 --jobs 2")  # as it was typed
+        assert run.provenance["command"].endswith("--methods supervised,mt --iterations 16 --jobs 2")  # as it was typed
         assert (there.parent / "log.txt").read_text().startswith("$ ssl-bench run --methods ")
 
 

@@ -9,13 +9,14 @@ import statistics
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from handwritten import cases_file, summary_of, write_run
 from PIL import Image
 
@@ -49,34 +50,43 @@ class Silent:
 
 
 def train(store: Store, methods: str, labeled: str, seeds: tuple[int, ...] = (1,), **settings: Any) -> None:
-    benchmark = load_benchmark(settings.pop("dataset", "demo"))
+    benchmark = load_benchmark(settings.get("dataset", "demo"))
     iterations = ITERATIONS if benchmark.name == "demo" else 2
+    protocol = {key: value for key, value in settings.items() if key != "dataset"}
     request = Request(
-        benchmark, tuple(methods.split(",")), labeled, "tiny", {"iterations": iterations, **settings}, seeds
+        benchmark, tuple(methods.split(",")), labeled, "tiny", {"iterations": iterations, **protocol}, seeds
     )
     jobs = plan_runs(request, torch.device("cpu"), None, allow_partial=False, advance=None)
     outcome = run_all(jobs, store, torch.device("cpu"), Silent())
     assert not outcome.failures
 
 
+#: What is trained for the store: methods, share of labels, seeds, settings.
+TRAINED: tuple[tuple[str, str, tuple[int, ...], dict[str, Any]], ...] = (
+    ("supervised,mt,cps,cmtv1", "5%", (1, 2), {}),
+    ("cmtv2,cmtv3,ucmt", "5%", (1, 2), {}),
+    ("cct,ucmt-cutmix", "5%", (1,), {}),
+    ("uamt,mt,ucmt", "10%", (1,), {"dataset": "demo3d"}),
+    ("mt,cps,ucmt,ucmt-cutmix", "10%", (1,), {}),
+    ("ucmt", "5%", (1,), {"network": "unet-small"}),
+    ("ucmt", "5%", (1,), {"k": 1, "r": 4}),
+    ("mt", "5%", (1,), {"score_every": 3}),
+    ("supervised", "100%", (1,), {}),
+)
+
+
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Store:
-    """One store for all processes of a test run."""
+    """One store for all processes of a test run, which share its trainings."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if hasattr(request.config, "workerinput") else own) / "regenerate"
     store = Store(folder / "results")
-    with FileLock(str(folder) + ".lock"), pytest.MonkeyPatch.context() as patch:
-        if not (folder / "done").exists():
-            patch.setenv("SSL_BENCH_CACHE", str(folder / "cache"))
-            train(store, "supervised,mt,cps,cmtv1,cmtv2,cmtv3,ucmt", "5%", (1, 2))
-            train(store, "cct,ucmt-cutmix", "5%")
-            train(store, "mt,cps,ucmt,ucmt-cutmix", "10%")
-            train(store, "supervised", "100%")
-            train(store, "ucmt", "5%", network="unet-small")
-            train(store, "ucmt", "5%", k=1, r=4)
-            train(store, "mt", "5%", score_every=3)
-            train(store, "uamt,mt,ucmt", "10%", dataset="demo3d")
-            (folder / "done").touch()
+    for patience in (0, -1):  # first whatever no other process trains, then wait for the others
+        for number, (methods, labeled, seeds, settings) in enumerate(TRAINED):
+            with suppress(Timeout), FileLock(folder.parent / f"regenerate-{number}.lock", timeout=patience):
+                if not (done := folder / f"done-{number}").exists():
+                    train(store, methods, labeled, seeds, **settings)
+                    done.touch()
     return store
 
 
@@ -153,13 +163,14 @@ def check_format(path: Path) -> None:
 def test_the_site_has_a_page_for_every_exhibit_and_every_run_behind_one_and_the_same_bytes_twice(
     runs: list[Run], tmp_path: Path
 ) -> None:
-    reports = regenerate(runs, only=("Table 3", "Table 4", "Figure 1"))
+    few = [run for run in runs if run.spec.benchmark == "demo3d" or (run.spec.method, run.spec.seed) == ("mt", 2)]
+    reports = regenerate(few, only=("Table 3", "Figure 1"))
     for folder in ("a", "b"):
         write_html(reports, tmp_path / folder)
     shown = {run.path.name: run for report in reports for run in report.runs}
     assert {path.stem for path in (tmp_path / "a/runs").glob("*.html")} >= set(shown)
     names = {path.name for path in (tmp_path / "a").glob("*.html")}
-    assert names >= {"index.html", "table-3.html", "table-4.html", "figure-1.html"}
+    assert names >= {"index.html", "table-3.html", "figure-1.html"}
     for path in (tmp_path / "a").rglob("*"):
         if path.is_file():
             assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
@@ -175,7 +186,7 @@ def test_the_site_has_a_page_for_every_exhibit_and_every_run_behind_one_and_the_
         ):
             assert word in page
         assert f"{naive_mean(run):.2f}" in page
-    links = re.findall(r'href="(runs/[0-9a-f]+\.html)"', (tmp_path / "a/table-4.html").read_text())
+    links = re.findall(r'href="(runs/[0-9a-f]+\.html)"', (tmp_path / "a/table-3.html").read_text())
     assert links
     assert all((tmp_path / "a" / link).is_file() for link in links)
 
