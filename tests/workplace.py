@@ -36,9 +36,12 @@ SLOW = 120.0  # seconds for which a process is held at a point, longer than any 
 FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(
     [
-        "ssl_bench.launch.inprocess", "ssl_bench.training.plan", "ssl_bench.cli", "medpy.metric.binary",
+        "ssl_bench.launch.inprocess",
+        "ssl_bench.training.plan",
+        "ssl_bench.cli",
+        "medpy.metric.binary",
         "segmentation_models_pytorch",
-    ]  # fmt: skip
+    ]
 )
 
 
