@@ -34,6 +34,9 @@ HDF5 = (".h5", ".hdf5")  # has no spacing, unlike the other volume formats
 OPEN_END = re.compile(r"\*\?*\{group\}|\{group\}\?*\*")  # nothing says where the group's name begins or ends
 
 
+NEXT_TO_IT = re.compile(r"\*\?*\{(id|folder)\}|\{(id|folder)\}\?*\*|\*\*")  # nothing says where one of two ends
+
+
 VOLUME_SUFFIXES = (*HDF5, ".nii", ".nii.gz", ".nrrd", ".mha")
 
 
@@ -45,7 +48,7 @@ class Files(Card):
     )
     images: str = Field(
         description="path of an image without its suffix, relative to the root; {id} is the case's id, {channel} one "
-        "of the card's channels"
+        "of the card's channels; {folder} a folder that comes before the id; *, ? and [...] are wildcards"
     )
     image_suffixes: tuple[str, ...] = Field((".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif"), min_length=1)
     masks: str = Field(description="path of a mask without its suffix; {id} is the case's id")
@@ -61,6 +64,8 @@ class Files(Card):
         "refuse", description="of images and masks: apply: turn as viewers do; ignore: read as stored; refuse: an error"
     )
     masks_optional: bool = Field(False, description="a case without a mask is an unlabelled training image")
+    masks_united: bool = Field(False, description="an image may have several masks, which are united")
+    exclude: tuple[str, ...] = Field((), description="patterns of files that are neither images nor masks")
 
     @field_validator("mask_colors")
     @classmethod
@@ -76,6 +81,7 @@ class Files(Card):
     def _read_in_one_way(self) -> Self:
         if self.mask_colors is not None and self.mask_values is not None:
             raise ValueError("mask_values and mask_colors exclude each other")
+        _require_same_folder(self.images, self.masks)
         return self
 
     @field_validator("images", "masks")
@@ -97,7 +103,7 @@ class Volumes(Card):
     )
     images: str = Field(
         description="path of an image, relative to the root; {id} is the case's id, wherever it stands; {channel} one "
-        "of the card's channels"
+        "of the card's channels; {folder} a folder that comes before the id; *, ? and [...] are wildcards"
     )
     masks: str | None = Field(
         None, description="path of a mask; {id} is the case's id; absent: in the image's own HDF5 file"
@@ -107,6 +113,8 @@ class Volumes(Card):
     )
     mask_values: tuple[int, ...] | None = Field(None, description="a mask voxel's value per class; default 0, 1, ...")
     masks_optional: bool = Field(False, description="a case without a mask is an unlabelled training volume")
+    masks_united: bool = Field(False, description="an image may have several masks, which are united")
+    exclude: tuple[str, ...] = Field((), description="patterns of files that are neither images nor masks")
 
     @field_validator("images", "masks")
     @classmethod
@@ -123,6 +131,7 @@ class Volumes(Card):
             raise ValueError("masks must be given: only an HDF5 file holds image and label in one")
         if self.masks is None and self.masks_optional:
             raise ValueError("masks_optional needs masks in files of their own")
+        _require_same_folder(self.images, self.masks)
         return self
 
 
@@ -136,6 +145,11 @@ class Split(Card):
     )
     file: str | None = Field(
         None, description="instead of test: a CSV file with the columns id and part (train or test)"
+    )
+    parts: dict[Literal["train", "test"], tuple[str, ...]] | None = Field(
+        None,
+        description="instead of test: patterns of the ids of each part, such as {train = ['train/*'], test = "
+        "['test/*']}; other cases are left out",
     )
     labeled: Literal["random", "first"] = Field(
         "random", description="first: the labelled cases are the first of the training cases, whatever the seed"
@@ -158,8 +172,10 @@ class Split(Card):
 
     @model_validator(mode="after")
     def _has_one_rule(self) -> Self:
-        if (self.test is None) == (self.file is None):
-            raise ValueError("exactly one of test and file must be given")
+        if [self.test, self.file, self.parts].count(None) != 2:
+            raise ValueError("exactly one of test, file and parts must be given")
+        if self.parts is not None and not (self.parts.get("train") and self.parts.get("test")):
+            raise ValueError("parts must have patterns for train and for test")
         return self
 
     def located(self, folder: Path) -> Split:
@@ -336,5 +352,12 @@ def _fingerprint(path: Path, what: str) -> str:
 def _require_pattern(value: str) -> None:
     if "{id}" not in value:
         raise ValueError("must contain {id}, the place of the case's id")
+    if NEXT_TO_IT.search(value):
+        raise ValueError("must have text between * and {id}, {folder} or another *")
     if Path(value).is_absolute() or ".." in Path(value).parts:
         raise ValueError("must be a path below the data set's folder")
+
+
+def _require_same_folder(images: str, masks: str | None) -> None:
+    if masks is not None and ("{folder}" in images) != ("{folder}" in masks):
+        raise ValueError("images and masks must both contain {folder}, or neither")

@@ -76,6 +76,8 @@ class RunSpec(Card):
         for name in ("group", "train_groups"):
             if data[name] is None:
                 del data[name]  # as in runs from before there were groups
+        if self.split.parts is None:
+            del data["split"]["parts"]  # as in runs from before there were parts
         data["protocol"] = training_fields(self.protocol)
         if self.weights_fingerprint is not None:
             del data["protocol"]["encoder_weights"]  # the fingerprint is more specific

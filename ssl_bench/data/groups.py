@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ssl_bench.cards import Benchmark, Split
+from ssl_bench.data.patterns import one_of
 from ssl_bench.errors import UserError
 
 
@@ -62,7 +63,7 @@ def sequence_of(split: Split, name: str) -> str:
 def _matched(pattern: str, ids: Sequence[str]) -> list[str]:
     """The part of each id at {group}."""
     try:
-        expression = re.compile(_expression(pattern), re.DOTALL)
+        expression = re.compile(expression_of(pattern), re.DOTALL)
     except re.error as error:
         raise UserError(f"group = '{pattern}': not a pattern: {error}") from None
     matches = [expression.fullmatch(name) for name in ids]
@@ -75,20 +76,13 @@ def _matched(pattern: str, ids: Sequence[str]) -> list[str]:
     return [match[1] for match in matches if match is not None]
 
 
-def _expression(pattern: str) -> str:
-    """The pattern as a regular expression; {group} is its only capture and takes as little text as possible."""
+def expression_of(pattern: str) -> str:
+    """Return a pattern of ids as a regular expression; {group} is its only capture, as little text as possible."""
     pieces = re.split(r"(\{group\}|\*|\?|\[[^\[\]]+\])", pattern)
     known = {"{group}": "(.+?)", "*": ".*", "?": "."}
     return "".join(
-        known.get(piece) or (_one_of(piece) if piece.startswith("[") else re.escape(piece)) for piece in pieces
+        known.get(piece) or (one_of(piece) if piece.startswith("[") else re.escape(piece)) for piece in pieces
     )
-
-
-def _one_of(piece: str) -> str:
-    """[LR], [0-9] or [!0-9] as a regular expression."""
-    characters = piece[1:-1]
-    negated = len(characters) > 1 and characters[0] == "!"
-    return f"[{'^' * negated}{re.escape(characters[negated:]).replace(chr(92) + '-', '-')}]"
 
 
 def read_ids(path: Path, column: str, what: str) -> pd.DataFrame:

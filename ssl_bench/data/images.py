@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ssl_bench.cards import Benchmark, Files
-from ssl_bench.data.pictures import read_image, read_mask
+from ssl_bench.data.patterns import named, nfc
+from ssl_bench.data.pictures import Palettes, read_image, read_mask, united
 from ssl_bench.errors import UserError
 
 
@@ -22,17 +21,24 @@ class CaseFiles:
     """One case's files; `mask` is None where it is missing.
 
     `image` holds the image, or its first channel if each channel has a file; `others` are the other channels' files.
+    `more_masks` are those that are united with `mask`.
     """
 
     id: str
     image: Path
     mask: Path | None
     others: tuple[Path, ...] = ()
+    more_masks: tuple[Path, ...] = ()
 
     @property
     def images(self) -> tuple[Path, ...]:
         """The files of the image."""
         return (self.image, *self.others)
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """The files of the mask."""
+        return () if self.mask is None else (self.mask, *self.more_masks)
 
 
 @dataclass(frozen=True)
@@ -62,17 +68,49 @@ def list_cases(benchmark: Benchmark, data_root: Path | None) -> list[CaseFiles]:
     files = benchmark.files
     assert files is not None, "only a 2D data set in files has them"
     root = _locate(files, benchmark, require_root(benchmark, data_root))
-    images, *others = [
-        _by_id(named(root, pattern, files.image_suffixes), "images", "image_suffixes")
+    masks = named(root, files.masks, files.mask_suffixes or files.image_suffixes, files.exclude)
+    channels = [
+        named(root, pattern, files.image_suffixes, files.exclude)
         for pattern in channel_patterns(files.images, benchmark.channel_names)
     ]
-    masks = _by_id(named(root, files.masks, files.mask_suffixes or files.image_suffixes), "masks", "mask_suffixes")
-    return pair_up(images, masks, others)
+    return pair_files(channels, masks, files.masks_united, ("image_suffixes", "mask_suffixes"))
 
 
 def channel_patterns(pattern: str, channels: Sequence[str]) -> list[str]:
     """The pattern of each channel's files, or of the image files if an image is one file."""
     return [pattern.replace("{channel}", channel) for channel in channels] or [pattern]
+
+
+def pair_files(
+    channels: Sequence[Sequence[tuple[str, Path]]],
+    masks: Sequence[tuple[str, Path]],
+    united: bool,
+    suffixes: tuple[str, str] = ("", ""),
+) -> list[CaseFiles]:
+    """List the cases of files with ids, ordered by id; a mask is no image, even if the images' pattern fits it.
+
+    Args:
+        channels: each channel's files, or the images if an image is one file.
+        masks: files of masks.
+        united: several masks may have one id.
+        suffixes: the card's fields that choose one of several suffixes of images and of masks.
+
+    Raises:
+        UserError: as in `pair_up`, or two images or (without `united`) two masks have one id.
+    """
+    among = {path for _, path in masks}
+    images, *others = [
+        _by_id(((name, path) for name, path in files if path not in among), "images", suffixes[0]) for files in channels
+    ]
+    all_masks: dict[str, list[Path]] = {}
+    for name, path in masks:
+        all_masks.setdefault(name, []).append(path)
+    first = {name: paths[0] for name, paths in all_masks.items()} if united else _by_id(masks, "masks", suffixes[1])
+    cases = pair_up(images, first, others)
+    if not united:
+        return cases
+    more = {paths[0]: tuple(paths[1:]) for paths in all_masks.values()}
+    return [case if case.mask is None else replace(case, more_masks=more[case.mask]) for case in cases]
 
 
 def pair_up(
@@ -95,18 +133,14 @@ def pair_up(
     _composed({name: images[name] for name in cases})
     masks, others = _composed(masks), [_composed(channel) for channel in others]
     for name in cases:
-        found = [channel.get(_nfc(name)) for channel in others]
+        found = [channel.get(nfc(name)) for channel in others]
         if None in found:
             count = 1 + len(found) - found.count(None)
             raise UserError(f"{images[name]}: expected {1 + len(others)} channels of case '{name}', found {count}")
     return [
-        CaseFiles(name, images[name], masks.get(_nfc(name)), tuple(channel[_nfc(name)] for channel in others))
+        CaseFiles(name, images[name], masks.get(nfc(name)), tuple(channel[nfc(name)] for channel in others))
         for name in sorted(cases, key=natural)
     ]
-
-
-def _nfc(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
 
 
 def _composed(files: Mapping[str, Path]) -> dict[str, Path]:
@@ -115,7 +149,7 @@ def _composed(files: Mapping[str, Path]) -> dict[str, Path]:
     Raises:
         UserError: two files have the same id in this form.
     """
-    return _by_id(((_nfc(name), path) for name, path in files.items()), "files")
+    return _by_id(((nfc(name), path) for name, path in files.items()), "files")
 
 
 def folder_of(cases: Sequence[CaseFiles]) -> Path:
@@ -123,38 +157,8 @@ def folder_of(cases: Sequence[CaseFiles]) -> Path:
     return Path(os.path.commonpath([case.image.parent for case in cases]))
 
 
-def named(folder: Path, pattern: str, suffixes: Sequence[str] = ("",)) -> list[tuple[str, Path]]:
-    """Find the files of a pattern with their ids, ordered by path; what is hidden does not count.
-
-    Args:
-        folder: where to look.
-        pattern: relative path in which {id} stands for the case's id, the same wherever it stands. It may have another
-            Unicode normal form than the names of the files.
-        suffixes: what may follow, in small or capital letters.
-
-    """
-    first, *others = pattern.split("{id}")
-    ends = "|".join(map(re.escape, suffixes))
-    text = re.escape(first) + "(?P<id>[^/.][^/]*)" + "(?P=id)".join(map(re.escape, others))
-    wanted, composed = (re.compile(f"{form}(?i:{ends})") for form in (text, _nfc(text)))
-    found = []
-    broad = "*".join(map(_broad, (first, *others))).rstrip("*") + "*"
-    for path in sorted(folder.glob(broad)):
-        name = path.relative_to(folder).as_posix()
-        match = wanted.fullmatch(name) or composed.fullmatch(_nfc(name))
-        if match:
-            found.append((match["id"], path))
-    return found
-
-
-def _broad(part: str) -> str:
-    """Return a glob pattern of a part of a path, in which accented letters have either Unicode normal form."""
-    decomposed = unicodedata.normalize("NFD", part)
-    return "*".join(map(glob.escape, re.split(r"[^/]?[^/\x00-\x7f]+", decomposed)))
-
-
-def pair(case: CaseFiles, images: Sequence[bytes], mask_bytes: bytes | None, files: Files, channels: int = 3) -> Case:
-    """Decode a case and check that its image (or its channels' images) and mask have the same size."""
+def pair(case: CaseFiles, images: Sequence[bytes], masks: Sequence[bytes], files: Files, channels: int = 3) -> Case:
+    """Decode a case and check that its image (or its channels' images) and its masks have the same size."""
     planes = [
         read_image(path, content, channels if len(images) == 1 else 1, files.exif_orientation)
         for path, content in zip(case.images, images, strict=True)
@@ -164,13 +168,17 @@ def pair(case: CaseFiles, images: Sequence[bytes], mask_bytes: bytes | None, fil
             expected, found = _size(planes[0]), _size(plane)
             raise UserError(f"{path}: expected the size of the first channel, {expected} pixels, found {found}")
     image = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
-    if case.mask is None or mask_bytes is None:
+    if case.mask is None:
         return Case(case.id, image, None)
-    mask, palette = read_mask(case.mask, mask_bytes, files)
-    if image.shape[:2] != mask.shape:
-        expected, found = _size(image), _size(mask)
-        raise UserError(f"{case.mask}: expected the size of its image, {expected} pixels, found {found}")
-    return Case(case.id, image, mask, palette=palette)
+    palettes, numbers = Palettes(), []
+    for path, content in zip(case.masks, masks, strict=True):
+        mask, palette = read_mask(path, content, files)
+        palettes.note(path, palette)
+        if image.shape[:2] != mask.shape:
+            expected, found = _size(image), _size(mask)
+            raise UserError(f"{path}: expected the size of its image, {expected} pixels, found {found}")
+        numbers.append(mask)
+    return Case(case.id, image, united(numbers, case.masks), palette=palettes.colors)
 
 
 def require_root(benchmark: Benchmark, data_root: Path | None) -> Path:
@@ -196,7 +204,8 @@ def _size(pixels: np.ndarray) -> str:
 def _locate(files: Files, benchmark: Benchmark, data_root: Path) -> Path:
     candidates = [data_root / root for root in files.roots]
     for candidate in candidates:
-        if named(candidate, channel_patterns(files.images, benchmark.channel_names)[0], files.image_suffixes):
+        pattern = channel_patterns(files.images, benchmark.channel_names)[0]
+        if named(candidate, pattern, files.image_suffixes, files.exclude):
             return candidate
     tried = ", ".join(str(candidate / files.images) + ".*" for candidate in candidates)
     raise UserError(f"--data-root: no images of {benchmark.title} found; looked for {tried}")
@@ -207,6 +216,7 @@ def _by_id(files: Iterable[tuple[str, Path]], kind: str, suffixes: str = "") -> 
     for name, path in files:
         if name in found:
             hint = f"; if they differ in their suffix, {suffixes} in the card's [files] chooses one" if suffixes else ""
+            hint += "; masks_united on the card unites several masks of an image" if kind == "masks" else ""
             raise UserError(f"{path}: two {kind} have the id '{name}'; the other one is {found[name]}{hint}")
         found[name] = path
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,11 @@ class Palettes:
     def __init__(self) -> None:
         self._seen: dict[int, tuple[str, Path]] = {}
 
+    @property
+    def colors(self) -> dict[int, str]:
+        """The colour of each index."""
+        return {index: color for index, (color, _) in self._seen.items()}
+
     def note(self, path: Path | None, colors: Mapping[int, str]) -> None:
         """Compare a mask's palette with those of the masks before it.
 
@@ -109,6 +114,23 @@ class Palettes:
                     f"{path}: palette index {index} is {color}, but {known} in {where}; indices name classes only if "
                     "all palettes agree: give mask_colors instead of mask_values"
                 )
+
+
+def united(masks: Sequence[np.ndarray], paths: Sequence[Path]) -> np.ndarray:
+    """Unite the masks of one image, class numbers of one shape: a pixel has the class that any of them gives it.
+
+    Raises:
+        UserError: two masks have different shapes or give a pixel two classes.
+    """
+    result = masks[0]
+    for mask, path in zip(masks[1:], paths[1:], strict=True):
+        if mask.shape != result.shape:
+            raise UserError(f"{path}: expected the shape of {paths[0]}, {result.shape}, found {mask.shape}")
+        torn = int(((mask != result) & (mask > 0) & (result > 0)).sum())
+        if torn:
+            raise UserError(f"{path}: expected masks of one image that agree, found {torn} pixels of two classes")
+        result = np.maximum(result, mask)
+    return result
 
 
 def used_colors(image: Image.Image, most: int) -> dict[str, int] | None:

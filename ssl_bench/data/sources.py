@@ -14,6 +14,7 @@ import numpy as np
 from ssl_bench.cards import CHANNELS, GREY, Benchmark, Files, Intensity, Volumes
 from ssl_bench.data import demo, demo3d
 from ssl_bench.data.images import Case, CaseFiles, folder_of, list_cases, pair
+from ssl_bench.data.patterns import filled_in
 from ssl_bench.data.pictures import Palettes
 from ssl_bench.data.volume_files import ITK
 from ssl_bench.data.volumes import list_volumes, read_case
@@ -71,7 +72,7 @@ def find_cases(benchmark: Benchmark, data_root: Path | None) -> tuple[Files | Vo
 def missing_mask(case: CaseFiles, files: Files | Volumes) -> str:
     """Name the mask that a case lacks."""
     name = files.masks + ".*" if isinstance(files, Files) else files.masks or files.images
-    return f"{case.image}: its mask {name.replace('{id}', case.id)} is missing"
+    return f"{case.image}: its mask {filled_in(name, case.id)} is missing"
 
 
 def decode(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> tuple[Case, str]:
@@ -83,13 +84,14 @@ def decode(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> tup
     channels = benchmark.channel_count
     try:
         images = [path.read_bytes() for path in case.images]
-        mask = b"" if case.mask is None else case.mask.read_bytes()
+        masks = [path.read_bytes() for path in case.masks]
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    digest = hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in (*images, mask))).hexdigest()
+    contents = (*images, *(masks or [b""]))
+    digest = hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in contents)).hexdigest()
     if isinstance(files, Files):
-        return pair(case, images, mask, files, channels), digest
-    read = dict(zip(case.images, images, strict=True)) | ({} if case.mask is None else {case.mask: mask})
+        return pair(case, images, masks, files, channels), digest
+    read = dict(zip((*case.images, *case.masks), (*images, *masks), strict=True))
     return read_case(case, files, len(benchmark.classes), read.__getitem__, channels=channels), digest
 
 
@@ -122,9 +124,7 @@ class _Folder:
         """Identify the source files without reading them: a hash of paths, sizes and times of change."""
         digest = hashlib.sha256(self.reading.encode())
         for case in self.cases:
-            for path in (*case.images, case.mask):
-                if path is None:
-                    continue
+            for path in (*case.images, *case.masks):
                 try:
                     stat = path.stat()
                 except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any, Literal
 
 from ssl_bench.cards import Split, number_of, parse_share
 from ssl_bench.command import quantity
-from ssl_bench.data.groups import read_ids, sequence_of
+from ssl_bench.data.groups import expression_of, read_ids, sequence_of
 from ssl_bench.errors import UserError
 from ssl_bench.seeds import shuffled
 
@@ -49,7 +50,7 @@ def split_cases(
     then they are in neither part.
 
     With `groups`, the cases of one group are kept together, too, and a group is held out only if this brings the test
-    set nearer to its number of cases. A split's file is followed as it is.
+    set nearer to its number of cases. A split's file and its parts are followed as they are.
 
     Args:
         split: the card's rule.
@@ -64,6 +65,8 @@ def split_cases(
     """
     if split.file is not None:
         return _read(Path(split.file), ids, masked, allow_partial)
+    if split.parts is not None:
+        return _by_parts(split.parts, ids, masked)
     assert split.test is not None
     kept_whole = _groups(split, ids, contents, groups)
     sizes = Counter(kept_whole[name] for name in ids if name in masked)
@@ -204,6 +207,28 @@ def _read(path: Path, ids: Sequence[str], masked: Container[str], allow_partial:
             f"cases among {len(ids)}"
         )
     return train_ids, test_ids
+
+
+def _by_parts(
+    parts: Mapping[Literal["train", "test"], Sequence[str]], ids: Sequence[str], masked: Container[str]
+) -> tuple[list[str], list[str]]:
+    """The cases whose ids fit the patterns of each part; every pattern must fit one."""
+    found: dict[str, list[str]] = {}
+    for part, patterns in parts.items():
+        fitting = set[str]()
+        for pattern in patterns:
+            own = {name for name in ids if re.fullmatch(expression_of(pattern), name, re.DOTALL)}
+            if not own:
+                raise UserError(f"parts: {part} = '{pattern}': expected cases, found none among {len(ids)}")
+            fitting |= own
+        found[part] = [name for name in ids if name in fitting]
+    both = [name for name in found["train"] if name in set(found["test"])]
+    if both:
+        raise UserError(f"parts: case '{both[0]}' is in train and in test")
+    unmasked = [name for name in found["test"] if name not in masked]
+    if unmasked:
+        raise UserError(f"parts: test case '{unmasked[0]}' has no mask")
+    return found["train"], found["test"]
 
 
 def _groups(

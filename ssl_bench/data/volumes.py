@@ -10,8 +10,9 @@ import numpy as np
 
 from ssl_bench.cards import Benchmark, Volumes
 from ssl_bench.data.geometry import difference, turned
-from ssl_bench.data.images import Case, CaseFiles, channel_patterns, named, pair_up, require_root
-from ssl_bench.data.pictures import class_numbers
+from ssl_bench.data.images import Case, CaseFiles, channel_patterns, pair_files, require_root
+from ssl_bench.data.patterns import named
+from ssl_bench.data.pictures import class_numbers, united
 from ssl_bench.data.volume_files import Read, Volume, read_array
 from ssl_bench.errors import UserError
 
@@ -29,11 +30,12 @@ def list_volumes(benchmark: Benchmark, data_root: Path | None) -> tuple[Volumes,
     for layout in benchmark.volumes:
         for folder in (root / name for name in layout.roots):
             patterns = channel_patterns(layout.images, benchmark.channel_names)
-            images, *others = [dict(named(folder, pattern)) for pattern in patterns]
-            if images and layout.masks is None:
-                return layout, [replace(case, mask=case.image) for case in pair_up(images, {}, others)]
-            if images:
-                return layout, pair_up(images, dict(named(folder, str(layout.masks))), others)
+            channels = [named(folder, pattern, exclude=layout.exclude) for pattern in patterns]
+            if channels[0] and layout.masks is None:
+                return layout, [replace(case, mask=case.image) for case in pair_files(channels, (), united=False)]
+            if channels[0]:
+                masks = named(folder, str(layout.masks), exclude=layout.exclude)
+                return layout, pair_files(channels, masks, layout.masks_united)
             tried.append(str(folder / layout.images))
     raise UserError(f"--data-root: no volumes of {benchmark.title} found; looked for {', '.join(tried)}")
 
@@ -53,11 +55,14 @@ def read_case(
     intensities = image.array[0] if channels == 1 else image.array
     if case.mask is None:
         return Case(case.id, intensities, None, image.spacing, was_turned=image.turned_since)
-    mask = read_array(case.mask, "label", read)
-    labels = near_whole(aligned(mask, image, case.mask, case.image, "its image"))
     wanted = layout.mask_values or tuple(range(classes))
-    was_turned = image.turned_since or mask.turned_since
-    return Case(case.id, intensities, class_numbers(labels, wanted, case.mask), image.spacing, was_turned=was_turned)
+    masks = [read_array(path, "label", read) for path in case.masks]
+    numbers = [
+        class_numbers(near_whole(aligned(mask, image, path, case.image, "its image")), wanted, path)
+        for mask, path in zip(masks, case.masks, strict=True)
+    ]
+    was_turned = image.turned_since or any(mask.turned_since for mask in masks)
+    return Case(case.id, intensities, united(numbers, case.masks), image.spacing, was_turned=was_turned)
 
 
 def read_channels(

@@ -135,7 +135,7 @@ def short_ramps(jobs: Sequence[Job]) -> list[str]:
 
 
 def parted_groups(jobs: Sequence[Job]) -> list[str]:
-    """Say which split files have cases of one group in training and in test."""
+    """Say which splits have cases of one group in training and in test: a file's or a list of parts."""
     lines = {}
     for job in jobs:
         splits, groups = job.splits, job.splits.groups
@@ -143,8 +143,9 @@ def parted_groups(jobs: Sequence[Job]) -> list[str]:
             train = (*splits.labeled, *splits.unlabeled, *splits.validation)
             parted = straddling(groups, train, splits.test)
             if parted:
-                lines[job.spec.split.file] = (
-                    f"{job.spec.split.file}: {quantity(len(parted), 'group')}, such as {parted[0]}, in training and in "
+                name = job.spec.split.file or f"split {job.spec.protocol.split}"
+                lines[name] = (
+                    f"{name}: {quantity(len(parted), 'group')}, such as {parted[0]}, in training and in "
                     f"test; the scores may be too good"
                 )
     return list(lines.values())

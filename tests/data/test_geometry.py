@@ -19,7 +19,8 @@ from ssl_bench.cards import Benchmark, Measurement, Volumes, parse_card
 from ssl_bench.data.cache import prepare
 from ssl_bench.data.check import check
 from ssl_bench.data.describe.masks import voxel_values
-from ssl_bench.data.images import Case, CaseFiles, named, pair_up
+from ssl_bench.data.images import Case, CaseFiles, pair_up
+from ssl_bench.data.patterns import named
 from ssl_bench.data.volume_files import read_array
 from ssl_bench.data.volumes import read_case, read_channels
 from ssl_bench.errors import UserError

@@ -99,7 +99,7 @@ def test_cvc_is_read_in_each_format_that_it_is_passed_around_in(
     assert case.mask is not None
     files = load_benchmark("cvc").files
     assert files is not None
-    pixels = pair(case, [case.image.read_bytes()], case.mask.read_bytes(), files)
+    pixels = pair(case, [case.image.read_bytes()], [case.mask.read_bytes()], files)
     image, mask = draw_case(0, (20, 16))
     assert pixels.image.shape == image.shape
     if image_suffix != ".jpg":
@@ -210,7 +210,7 @@ def test_a_few_real_cases_decode_to_images_with_something_to_segment(real_data: 
     assert files is not None
     for case in list_cases(load_benchmark(name), real_data)[::200]:
         assert case.mask is not None
-        pixels = pair(case, [case.image.read_bytes()], case.mask.read_bytes(), files)
+        pixels = pair(case, [case.image.read_bytes()], [case.mask.read_bytes()], files)
         assert pixels.image.std() > 5
         assert 0 < pixels.mask.mean() < 1
 
@@ -375,5 +375,5 @@ def test_a_mask_of_another_size_than_its_image_is_refused(tmp_path: Path) -> Non
     files = load_benchmark("kvasir").files
     assert files is not None
     with pytest.raises(UserError, match=r"20x16.*16x20") as caught:
-        pair(case, [case.image.read_bytes()], case.mask.read_bytes(), files)
+        pair(case, [case.image.read_bytes()], [case.mask.read_bytes()], files)
     assert str(case.mask) in str(caught.value)

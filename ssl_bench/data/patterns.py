@@ -1,0 +1,106 @@
+"""Patterns of paths on a card: which files of a folder they name, and the id of each."""
+
+from __future__ import annotations
+
+import glob
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+PIECES = re.compile(r"(\{id\}|\{folder\}|\*|\?|\[!?[^\]/]+\])")
+WILDCARD = re.compile(r"\*|\?|\[!?[^\]/]+\]")
+
+
+def named(
+    folder: Path, pattern: str, suffixes: Sequence[str] = ("",), exclude: Sequence[str] = ()
+) -> list[tuple[str, Path]]:
+    """Find the files of a pattern with their ids, ordered by path; what is hidden does not count.
+
+    Args:
+        folder: where to look.
+        pattern: relative path in which {id} stands for the case's id and {folder} for the first part of it, both the
+            same wherever they stand. `*` is any text in one folder's or file's name, `?` one character, `[LR]` one of
+            these. From left to right, each of them takes as little text as possible. The pattern may have another
+            Unicode normal form than the names of the files.
+        suffixes: what may follow, in small or capital letters.
+        exclude: patterns of files that do not count (see `is_excluded`).
+
+    """
+    ends = "|".join(map(re.escape, suffixes))
+    wanted, composed = (re.compile(f"{_expression(form)}(?i:{ends})") for form in (pattern, nfc(pattern)))
+    found = []
+    for path in sorted(folder.glob(_broad(pattern))):
+        name = path.relative_to(folder).as_posix()
+        match = wanted.fullmatch(name) or composed.fullmatch(nfc(name))
+        if match and not is_excluded(name, exclude):
+            groups = match.groupdict()
+            found.append((f"{groups['folder']}/{groups['id']}" if "folder" in groups else groups["id"], path))
+    return found
+
+
+def is_excluded(name: str, exclude: Sequence[str]) -> bool:
+    """Whether a relative path fits one of the patterns; a pattern without / is compared with the file's name."""
+    return any(
+        re.fullmatch(_expression(nfc(pattern)), nfc(name if "/" in pattern else name.rpartition("/")[2]))
+        for pattern in exclude
+    )
+
+
+def filled_in(pattern: str, name: str) -> str:
+    """Put a case's id into a pattern."""
+    folder, _, rest = name.partition("/") if "{folder}" in pattern else ("", "", name)
+    return pattern.replace("{folder}", folder).replace("{id}", rest)
+
+
+def literal(text: str) -> str:
+    """Return a pattern of this text alone: what would be a wildcard is put into brackets."""
+    return re.sub(r"[*?[]", r"[\g<0>]", text)
+
+
+def has_wildcards(pattern: str) -> bool:
+    """Whether a pattern has a part that stands for several texts, apart from {id}, {folder} and {channel}."""
+    return WILDCARD.search(pattern) is not None
+
+
+def nfc(text: str) -> str:
+    """Return a text in the Unicode normal form NFC."""
+    return unicodedata.normalize("NFC", text)
+
+
+def one_of(piece: str) -> str:
+    """[LR], [0-9] or [!0-9] as a regular expression."""
+    characters = piece[1:-1]
+    negated = len(characters) > 1 and characters[0] == "!"
+    return f"[{'^' * negated}{re.escape(characters[negated:]).replace(chr(92) + '-', '-')}]"
+
+
+def _expression(pattern: str) -> str:
+    """The pattern as a regular expression with the groups id and folder."""
+    least = "?" if has_wildcards(pattern) else ""
+    text, seen = "", set[str]()
+    for piece in PIECES.split(pattern):
+        shown = "(?!\\.)" if not text or text.endswith("/") else ""  # names that begin with . are hidden
+        if piece in ("{id}", "{folder}"):
+            name = piece[1:-1]
+            text += f"(?P={name})" if name in seen else f"(?P<{name}>[^/.][^/]*{least})"
+            seen.add(name)
+        elif piece in ("*", "?"):
+            text += shown + ("[^/]*?" if piece == "*" else "[^/]")
+        elif WILDCARD.fullmatch(piece):
+            text += f"{shown}(?!/){one_of(piece)}"
+        else:
+            text += re.escape(piece)
+    return text
+
+
+def _broad(pattern: str) -> str:
+    """Return a glob pattern of at least a pattern's files, in which accented letters have either normal form."""
+    parts = PIECES.split(pattern)
+    broad = "*".join(_either_form(part) for part in parts[::2])
+    return re.sub(r"\*{2,}", "*", broad + "*")
+
+
+def _either_form(part: str) -> str:
+    decomposed = unicodedata.normalize("NFD", part)
+    return "*".join(map(glob.escape, re.split(r"[^/]?[^/\x00-\x7f]+", decomposed)))
