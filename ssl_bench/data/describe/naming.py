@@ -12,6 +12,8 @@ from typing import TypeVar
 
 from ssl_bench.cards import HDF5, Files
 from ssl_bench.command import quantity, quoted
+from ssl_bench.data.describe.folders import VAGUEST, Form, forms_of, vagueness
+from ssl_bench.data.patterns import literal
 from ssl_bench.data.volume_files import ITK, NIFTI, read_array
 from ssl_bench.errors import UserError
 
@@ -68,31 +70,52 @@ def _suffix(name: str) -> str:
 
 
 def patterns_of(folder: Path, paths: list[Path], pictures: bool) -> Patterns:
-    """Group files by the patterns that they follow: paths that differ in the id alone.
+    """Group files by the patterns that they follow: paths that differ in the id alone, or in folders, too.
 
     It is the name or a part of it, or a whole folder and wherever that stands again; of pictures, the pattern has no
-    suffix.
+    suffix. A pattern that gives two files one id is left out, unless they differ in their suffix alone.
     """
     found: Patterns = defaultdict(dict)
-    for path in paths:
-        text = path.relative_to(folder).as_posix()
-        end_of_stem = len(text) - len(_suffix(path.name))
-        spans = set(_parts_of_name(text, text.rfind("/") + 1, end_of_stem))
-        text = text[:end_of_stem] if pictures else text
-        for name in {match[1] for match in re.finditer("([^/]+)/", text)}:
-            again = re.compile(rf"(?<![^\W_]){re.escape(name)}(?![^\W_])")  # as a word of its own
-            found[again.sub("{id}", text)][name] = path
-        for start, end in spans:
-            found[f"{text[:start]}{{id}}{text[end:]}"][text[start:end]] = path
-    several = {pattern: files for pattern, files in found.items() if len(files) > 1}
-    ranked = sorted(several, key=lambda pattern: (-len(several[pattern]), len(pattern), pattern))
-    return {pattern: several[pattern] for pattern in ranked[:MOST_PATTERNS]}
+    unclear = set[str]()
+    inside = {path: path.relative_to(folder).as_posix().rpartition("/") for path in paths}
+    forms = forms_of({parent for parent, _, _ in inside.values()})
+    for path, (parent, _, name) in inside.items():
+        stem, suffix = name[: len(name) - len(_suffix(name))], _suffix(name) and name[-len(_suffix(name)) :]
+        ending = "" if pictures else literal(suffix)
+        for form in forms[parent]:
+            for pattern, id_ in _patterns_of_file(form, parent, stem):
+                text, name = pattern + ending, f"{form.word}/{id_}" if form.word else id_
+                other = found[text].setdefault(name, path)
+                if other.parent != path.parent or (other != path and not pictures):
+                    unclear.add(text)
+    several = {pattern: files for pattern, files in found.items() if len(files) > 1 and pattern not in unclear}
+    ranked = sorted(several, key=lambda key: (-len(several[key]), vagueness(key, several[key]), len(key), key))
+    different = {frozenset(several[key].items()): key for key in reversed(ranked)}  # of equal ones the first is kept
+    return {pattern: several[pattern] for pattern in [*reversed(different.values())][:MOST_PATTERNS]}
 
 
-def _parts_of_name(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _patterns_of_file(form: Form, parent: str, stem: str) -> set[tuple[str, str]]:
+    """The patterns of a file in a folder of this form, without suffix, and the id that each gives it."""
+    found = {
+        (form.text + literal(stem[:start]) + "{id}" + literal(stem[end:]), stem[start:end])
+        for start, end in _parts_of_name(stem)
+    }
+    if form.is_part:
+        again = re.compile(rf"(?<![^\W_]){re.escape(form.word)}(?![^\W_])")
+        for start, end in set(_parts_of_name(stem)):
+            ends = (again.sub("{folder}", literal(text)) for text in (stem[:start], stem[end:]))
+            found.add((form.text + "{id}".join(ends), stem[start:end]))
+    text = form.text + literal(stem)
+    for name in set(parent.split("/")) & set(form.text.split("/")) - {""}:
+        again = re.compile(rf"(?<![^\W_]){re.escape(literal(name))}(?![^\W_])")  # as a word of its own
+        found.add((again.sub("{id}", text), name))
+    return found
+
+
+def _parts_of_name(stem: str) -> Iterator[tuple[int, int]]:
     """Spans in which an id may stand: the whole stem, or from one word, number or sign in it to another."""
-    yield start, end
-    words = [match.span() for match in re.compile(r"\d+|[^\W\d_]+|[^\w\s.-]").finditer(text, start, end)]
+    yield 0, len(stem)
+    words = [match.span() for match in re.compile(r"\d+|[^\W\d_]+|[^\w\s.-]").finditer(stem)]
     for i, (first, _) in enumerate(words):
         yield from ((first, last) for _, last in words[i:])
 
@@ -102,12 +125,12 @@ def find_pair(folder: Path, patterns: Patterns, flat: IsFlat) -> tuple[str, str]
     pairs = []
     for one, other in combinations(patterns, 2):
         shared = len(patterns[one].keys() & patterns[other].keys())
-        if shared > 1:
-            length = len(one) + len(other)
-            pairs += [(-shared, length, one, other), (-shared, length, other, one)]
+        if shared > 1 and not patterns[one].items() & patterns[other].items():
+            vague, length = sum(vagueness(key, patterns[key]) for key in (one, other)), len(one) + len(other)
+            pairs += [(-shared, vague, length, one, other), (-shared, vague, length, other, one)]
     best: dict[frozenset[tuple[Path, Path]], tuple[str, str]] = {}  # one pair for each pairing of the same files
     most = 0
-    for shared, _, images, masks in sorted(pairs):
+    for shared, _, _, images, masks in sorted(pairs):
         if -shared < most:
             break
         ids = sorted(patterns[images].keys() & patterns[masks].keys())
@@ -141,6 +164,8 @@ def holding_both(folder: Path, patterns: Patterns) -> str:
     """Choose the HDF5 files that hold image and label: the largest group of them."""
     problems, chosen = list[str](), dict[str, dict[str, Path]]()
     for pattern, files in patterns.items():
+        if vagueness(pattern, files) == VAGUEST:  # a folder may be a case
+            continue
         if any(len(files) < len(other) or {*files.values()} & {*other.values()} for other in chosen.values()):
             continue  # of patterns for the same files the shortest came first
         try:
@@ -161,7 +186,7 @@ def holding_both(folder: Path, patterns: Patterns) -> str:
 def _listed(patterns: Patterns) -> str:
     """Describe the paths of files by a few patterns."""
     said, covered = list[str](), set[Path]()
-    for pattern, files in patterns.items():
+    for pattern, files in sorted(patterns.items(), key=lambda item: "*" in item[0] or "{folder}" in item[0]):
         if not covered.issuperset(files.values()) and len(said) < 8:
             said.append(f"{quoted(pattern)} ({quantity(len(files), 'file')})")
             covered.update(files.values())
