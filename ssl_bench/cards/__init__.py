@@ -11,6 +11,7 @@ from ssl_bench.cards.benchmark import (
     Intensity,
     Split,
     Volumes,
+    members_of,
 )
 from ssl_bench.cards.card import Card, parse_card, read_toml
 from ssl_bench.cards.grid import Column, Grid, Row, all_grids, chosen_grids, load_grid
@@ -78,6 +79,7 @@ __all__ = [
     "load_grid",
     "load_protocol",
     "measurement_of",
+    "members_of",
     "number_of",
     "parse_card",
     "parse_setting",

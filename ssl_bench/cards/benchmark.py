@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -40,6 +40,9 @@ NEXT_TO_IT = re.compile(r"\*\?*\{(id|folder)\}|\{(id|folder)\}\?*\*|\*\*")  # no
 VOLUME_SUFFIXES = (*HDF5, ".nii", ".nii.gz", ".nrrd", ".mha")
 
 
+Value = TypeVar("Value", int, str)
+
+
 class Files(Card):
     """Paths of a 2D data set's files in its published layout."""
 
@@ -53,11 +56,15 @@ class Files(Card):
     image_suffixes: tuple[str, ...] = Field((".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif"), min_length=1)
     masks: str = Field(description="path of a mask without its suffix; {id} is the case's id")
     mask_threshold: int = Field(127, ge=0, le=254, description="two classes: a mask pixel above this is foreground")
-    mask_values: tuple[int, ...] | None = Field(
-        None, description="a mask pixel's grey level (or palette index) for each class; replaces the threshold"
+    mask_values: tuple[int | tuple[int, ...], ...] | None = Field(
+        None,
+        description="a mask pixel's grey level (or palette index) for each class, or a list of those that are one "
+        "class; replaces the threshold",
     )
-    mask_colors: tuple[str, ...] | None = Field(
-        None, description="a mask pixel's colour (#rrggbb) for each class; replaces the threshold"
+    mask_colors: tuple[str | tuple[str, ...], ...] | None = Field(
+        None,
+        description="a mask pixel's colour (#rrggbb) for each class, or a list of those that are one class; replaces "
+        "the threshold",
     )
     mask_suffixes: tuple[str, ...] | None = Field(None, description="suffixes of masks; default: image_suffixes")
     exif_orientation: ExifOrientation = Field(
@@ -69,13 +76,12 @@ class Files(Card):
 
     @field_validator("mask_colors")
     @classmethod
-    def _are_colors(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _are_colors(cls, value: tuple[str | tuple[str, ...], ...] | None) -> tuple[str | tuple[str, ...], ...] | None:
         if value is None:
             return None
-        lower = tuple(color.lower() for color in value)
-        if not all(re.fullmatch("#[0-9a-f]{6}", color) for color in lower):
+        if not all(re.fullmatch("#[0-9a-f]{6}", color.lower()) for own in members_of(value) for color in own):
             raise ValueError('expected colours such as "#ff0000"')
-        return lower
+        return tuple(one.lower() if isinstance(one, str) else tuple(map(str.lower, one)) for one in value)
 
     @model_validator(mode="after")
     def _read_in_one_way(self) -> Self:
@@ -111,7 +117,9 @@ class Volumes(Card):
     intensity: Literal["as-is", "zscore"] = Field(
         "zscore", description="zscore: each volume is brought to zero mean and unit standard deviation"
     )
-    mask_values: tuple[int, ...] | None = Field(None, description="a mask voxel's value per class; default 0, 1, ...")
+    mask_values: tuple[int | tuple[int, ...], ...] | None = Field(
+        None, description="a mask voxel's value per class, or a list of those that are one class; default 0, 1, ..."
+    )
     masks_optional: bool = Field(False, description="a case without a mask is an unlabelled training volume")
     masks_united: bool = Field(False, description="an image may have several masks, which are united")
     exclude: tuple[str, ...] = Field((), description="patterns of files that are neither images nor masks")
@@ -325,8 +333,11 @@ class Benchmark(Card):
             problems.append("[[volumes]] needs dimensions = 3")
         for layout in (self.files, *self.volumes):
             for key in ("mask_values", "mask_colors"):
-                values = getattr(layout, key, None)
-                if values is not None and not len(set(values)) == len(values) == len(self.classes):
+                values: Any = getattr(layout, key, None)
+                if values is None:
+                    continue
+                single = [value for own in members_of(values) for value in own]
+                if len(values) != len(self.classes) or len(set(single)) != len(single) or () in values:
                     problems.append(f"{key} must be {len(self.classes)} different values, one for each class")
         problems += self._problems_of_channels()
         if self.group is not None and any(split.sequence_starts for split in self.splits.values()):
@@ -340,6 +351,11 @@ class Benchmark(Card):
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+
+def members_of(classes: Sequence[Value | tuple[Value, ...]]) -> list[tuple[Value, ...]]:
+    """Return the values in masks that each class has, from a card's mask_values or mask_colors."""
+    return [one if isinstance(one, tuple) else (one,) for one in classes]
 
 
 def _fingerprint(path: Path, what: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from ssl_bench.cards import Files
+from ssl_bench.cards import Files, members_of
 from ssl_bench.errors import UserError, first_line
 
 ORIENTATION = 274  # EXIF tag
@@ -58,24 +58,26 @@ def digits(value: np.floating | np.integer | int) -> str:
 
 def class_numbers(
     values: np.ndarray,
-    wanted: tuple[int, ...],
+    wanted: Sequence[int | tuple[int, ...]],
     path: Path,
     what: str = "values",
     write: Callable[[Any], str] = digits,
 ) -> np.ndarray:
     """Replace each value of a mask by the number of its class, uint8: the value's place in `wanted`.
 
+    Several values of `wanted` in a tuple are one class.
     `what` is what the error message calls the values, and `write` gives one of them as text.
 
     Raises:
         UserError: a value that is not in `wanted`.
     """
     found, inverse = np.unique(values, return_inverse=True)
-    place = {float(value): number for number, value in enumerate(wanted)}
+    place = {float(value): number for number, own in enumerate(members_of(wanted)) for value in own}
     unknown = [value for value in found if float(value) not in place]
     if unknown:
         listed = ", ".join(map(write, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-        raise UserError(f"{path}: expected mask {what} {', '.join(map(write, wanted))}, found also {listed}")
+        expected = ", ".join(write(value) for own in members_of(wanted) for value in own)
+        raise UserError(f"{path}: expected mask {what} {expected}, found also {listed}")
     numbers = np.array([place[float(value)] for value in found.tolist()], dtype=np.uint8)
     return numbers[inverse].reshape(values.shape)
 
@@ -227,9 +229,9 @@ def _require_two_sides(path: Path, grey: np.ndarray, threshold: int) -> None:
         )
 
 
-def _by_color(path: Path, image: Image.Image, colors: tuple[str, ...]) -> np.ndarray:
+def _by_color(path: Path, image: Image.Image, colors: Sequence[str | tuple[str, ...]]) -> np.ndarray:
     """Return the class number of each pixel's colour (H, W) uint8."""
     rgb = np.asarray(image.convert("RGB")).astype(np.int64)
     codes = (rgb[..., 0] << 16) + (rgb[..., 1] << 8) + rgb[..., 2]
-    wanted = tuple(int(color[1:], 16) for color in colors)
+    wanted = [tuple(int(color[1:], 16) for color in own) for own in members_of(colors)]
     return class_numbers(codes, wanted, path, "colours", lambda code: f"#{int(code):06x}")

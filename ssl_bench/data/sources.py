@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ssl_bench.cards import CHANNELS, GREY, Benchmark, Files, Intensity, Volumes
+from ssl_bench.cards import CHANNELS, GREY, Benchmark, Files, Intensity, Volumes, members_of
 from ssl_bench.data import demo, demo3d
 from ssl_bench.data.images import Case, CaseFiles, folder_of, list_cases, pair
 from ssl_bench.data.patterns import filled_in
@@ -95,13 +95,18 @@ def decode(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> tup
     return read_case(case, files, len(benchmark.classes), read.__getitem__, channels=channels), digest
 
 
+def _first_values(classes: Sequence[int | tuple[int, ...]]) -> tuple[int, ...]:
+    """The value that `predict` writes for each class: the first of a list."""
+    return tuple(own[0] for own in members_of(classes))
+
+
 class _Folder:
     """A data set in files: fast to identify by names, sizes and times, slow to decode."""
 
     def __init__(self, cases: list[CaseFiles], files: Files | Volumes, benchmark: Benchmark) -> None:
         self.cases, self.files, self.benchmark = cases, files, benchmark
         if isinstance(files, Files):
-            self.label_values: tuple[int, ...] = files.mask_values or GREY
+            self.label_values: tuple[int, ...] = _first_values(files.mask_values or GREY)
             self.intensity: Intensity = "rgb"
             self.reading = f"mask {'' if files.mask_values else '> '}{files.mask_values or files.mask_threshold}"
             if files.mask_colors:
@@ -110,11 +115,9 @@ class _Folder:
             if files.exif_orientation != "refuse":
                 self.reading += f" exif {files.exif_orientation}"
         else:
-            self.label_values, self.intensity = (
-                files.mask_values or tuple(range(len(benchmark.classes))),
-                files.intensity,
-            )
-            self.reading = f"mask {self.label_values} intensity {files.intensity}"
+            values = files.mask_values or tuple(range(len(benchmark.classes)))
+            self.label_values, self.intensity = _first_values(values), files.intensity
+            self.reading = f"mask {values} intensity {files.intensity}"
             if any(str(pattern).lower().endswith(ITK) for pattern in (files.images, files.masks)):
                 self.reading += " axes RAS"  # which versions without these words did not turn to
         if benchmark.channel_count != CHANNELS[benchmark.dimensions]:
