@@ -90,14 +90,14 @@ def setting_words(settings: Mapping[str, Any]) -> list[str]:
 def toml_value(value: Any) -> str:
     """A setting's value as `--set` reads it."""
     return (
-        _inline(value) if isinstance(value, Mapping) else str(value).lower() if isinstance(value, bool) else str(value)
+        written(value) if isinstance(value, Mapping) else str(value).lower() if isinstance(value, bool) else str(value)
     )
 
 
-def _inline(value: Any) -> str:
-    """A value inside an inline table of TOML."""
+def written(value: Any) -> str:
+    """Write a value as TOML, a mapping as an inline table."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{quoted(str(key))} = {_inline(own)}" for key, own in value.items()) + "}"
+        return "{" + ", ".join(f"{quoted(str(key))} = {written(own)}" for key, own in value.items()) + "}"
     return quoted(value)
 
 

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import math
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from ssl_bench.cards import CHANNELS, HDF5, METRICS, Benchmark, Files, Volumes, number_of, parse_share
-from ssl_bench.command import quoted
-from ssl_bench.data.describe.grouping import find_grouping
+from ssl_bench.cards import CHANNELS, HDF5, METRICS, Files, Volumes
+from ssl_bench.command import quoted, written
+from ssl_bench.data.describe.dataset_json import FILE
+from ssl_bench.data.describe.layout import Found, find_layout
 from ssl_bench.data.describe.masks import is_flat, is_flat_volume, picture_values, voxel_values
-from ssl_bench.data.describe.naming import (
-    MASK_WORDS,
-    IsFlat,
-    data_files,
-    find_pair,
-    holding_both,
-    patterns_of,
-    sample_of,
-)
-from ssl_bench.data.images import CaseFiles, list_cases
+from ssl_bench.data.describe.naming import data_files, sample_of
+from ssl_bench.data.describe.splits import find_splits
+from ssl_bench.data.images import CaseFiles
 from ssl_bench.data.volume_files import read_array
-from ssl_bench.data.volumes import list_volumes
 from ssl_bench.errors import UserError
-
-TEST, LABELED = "20%", ("10%", "20%")
 
 
 def describe(folder: Path, name: str | None = None, advance: Callable[[int, int], None] | None = None) -> str:
@@ -51,57 +41,24 @@ def describe(folder: Path, name: str | None = None, advance: Callable[[int, int]
     """
     folder = folder.resolve()
     paths, kind = data_files(folder)
-    flat = functools.cache(is_flat if kind == "2D images" else is_flat_volume)
-    layout, cases = _layout(folder, paths, kind, flat)
-    masks = [case.mask for case in cases if case.mask is not None]
-    unmasked = [case for case in cases if case.mask is None]
-    _hold_no_stray_masks(unmasked, flat)
-    values, fields = (picture_values if kind == "2D images" else voxel_values)(masks, advance)
-    if len(values) < 2:
+    found = find_layout(folder, paths, kind, functools.cache(is_flat if kind == "2D images" else is_flat_volume))
+    masks = [path for case in found.cases for path in case.masks]
+    values, fields, said = (picture_values if kind == "2D images" else voxel_values)(masks, advance)
+    if found.labels is not None:
+        fields = _described(found.labels, values, folder, kind == "2D images")
+    elif len(values) < 2:
         raise UserError(f"{folder}: expected masks with two or more values, found {values[0]} only")
-    found = {"masks_optional": bool(unmasked), **fields}
-    used = {case.image for case in cases}.union(masks)
+    fields["masks_optional"] = any(case.mask is None for case in found.cases)
+    used = {path for case in found.cases for path in (*case.images, *case.masks)}
     rest = [path for path in paths if path not in used]
-    return _card(folder, name or folder.name, layout.model_copy(update=found), cases, values, rest)
+    found = replace(found, layout=found.layout.model_copy(update=fields), said=(*found.said, *said))
+    return _card(folder, name or folder.name, found, values, rest)
 
 
 def card_name(text: str) -> str:
     """Convert a name to a valid card name: lower case letters, digits, - and _."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-_") or "dataset"
-
-
-def _layout(folder: Path, paths: list[Path], kind: str, flat: IsFlat) -> tuple[Files | Volumes, list[CaseFiles]]:
-    """Say where images and masks lie, and list the cases that the card's reader finds there."""
-    pictures = kind == "2D images"
-    patterns = patterns_of(folder, paths, pictures)
-    if kind == "HDF5 volumes":
-        images, masks = holding_both(folder, patterns), None
-    else:
-        images, masks = find_pair(folder, patterns, flat)
-    if pictures:
-        files = Files.model_validate({"roots": ["."], "images": images, "masks": masks})
-        return files, list_cases(Benchmark.model_construct(title=folder.name, files=files), folder)
-    layout = Volumes.model_validate({"roots": ["."], "images": images, "masks": masks})
-    _, cases = list_volumes(Benchmark.model_construct(title=folder.name, volumes=(layout,)), folder)
-    if masks is None and all(_is_normalised(case.image) for case in sample_of(cases)):
-        layout = layout.model_copy(update={"intensity": "as-is"})
-    return layout, cases
-
-
-def _hold_no_stray_masks(unmasked: Sequence[CaseFiles], flat: IsFlat) -> None:
-    """Raise UserError if an apparent unlabelled image is a mask, such as a second mask of a case."""
-    named = [case for case in unmasked if MASK_WORDS.search(case.id) and flat(case.image)]
-    sample = sample_of(unmasked)
-    if named or (sample and all(flat(case.image) for case in sample)):
-        stray = (named or sample)[0].image
-        raise UserError(f"{stray}: looks like a mask without an image; move such files out of the folder")
-
-
-def _is_normalised(path: Path) -> bool:
-    image = read_array(path, "image", channels=None).array
-    channels = [image] if image.ndim == 3 else list(image)
-    return all(abs(one.mean(dtype=np.float64)) < 0.05 and abs(one.std(dtype=np.float64) - 1) < 0.05 for one in channels)
 
 
 def _channels(cases: Sequence[CaseFiles], pictures: bool) -> int:
@@ -131,92 +88,41 @@ def _is_grey(path: Path) -> bool:
         raise UserError(f"{path}: not a readable image: {error}") from None
 
 
-def _train_ids(split_file: Path) -> set[str] | None:
-    """The training cases of a split file. None if the file does not exist or its columns are not id and part."""
-    if not split_file.is_file():
-        return None
-    with split_file.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        rows = csv.DictReader(file)
-        return {row["id"] for row in rows if row["part"] == "train"} if rows.fieldnames == ["id", "part"] else None
-
-
-def _labeled_shares(
-    folder: Path, cases: Sequence[CaseFiles], train_ids: set[str] | None, in_training: tuple[int, int] | None
-) -> list[str]:
-    """The usual labelled shares where all of them can be drawn, else numbers of cases, or groups, that can.
-
-    `in_training` is the number of training groups, and of those with a mask, where the card has groups.
-
-    Raises:
-        UserError: fewer than two cases have a mask, or none of those that the split's file has for training.
-    """
-    ids = {case.id for case in cases}
-    masked = {case.id for case in cases if case.mask is not None}
-    if len(masked) < 2:
-        raise UserError(f"{folder}: expected two or more cases with a mask, to train and to test, found {len(masked)}")
-    test = _test_cases(len(masked))
-    train, drawable = len(ids) - test, len(masked) - test
-    if train_ids is not None:
-        train, drawable = len(train_ids & ids), len(train_ids & masked)
-        if not drawable:
-            raise UserError(f"{folder / 'split.csv'}: expected at least one training case with a mask, found none")
-    if in_training is not None:
-        train, drawable = in_training
-    numbers = [number_of(parse_share(share, "labeled"), train) for share in LABELED]
-    if all(1 <= number <= drawable for number in numbers):
-        return list(LABELED)
-    return list(dict.fromkeys(str(min(max(number, 1), drawable)) for number in numbers))
-
-
-def _test_cases(masked: int) -> int:
-    return max(1, number_of(parse_share(TEST, "test"), masked))
-
-
-def _card(
-    folder: Path,
-    name: str,
-    layout: Files | Volumes,
-    cases: Sequence[CaseFiles],
-    values: list[int] | list[str],
-    rest: list[Path],
-) -> str:
+def _card(folder: Path, name: str, found: Found, values: list[int] | list[str], rest: list[Path]) -> str:
     """Write the card: what was found as its first comment, then the fields in the order of the package's own cards."""
+    layout, cases = found.layout, found.cases
     two = isinstance(layout, Files)
-    channels = _channels(cases, two)
+    channels = found.fields.get("channels") or _channels(cases, two)
     unmasked = sum(case.mask is None for case in cases)
-    masks = len(cases) - unmasked
     what = "2D images" if two else "3D volumes"
     at = " in the same files" if layout.masks is None else f" as {quoted(layout.masks)}"
-    lines = [f"# Found {len(cases)} {what} as {quoted(layout.images)} and {masks} masks{at}."]
+    lines = [f"# Found {len(cases)} {what} as {quoted(layout.images)} and {len(cases) - unmasked} masks{at}."]
     lines.append(f"# Mask values: {', '.join(map(str, values[:30]))}{', ...' if len(values) > 30 else ''}.")
+    lines += found.said
     if rest:
         lines.append(f"# Not used: {len(rest)} other files, such as {quoted(rest[0].relative_to(folder).as_posix())}.")
-    split_file = folder / "split.csv"
-    train_ids = _train_ids(split_file)
-    if split_file.is_file() and train_ids is None:
-        lines.append("# Not used: split.csv, whose columns are not id and part.")
-    test = TEST if masks >= 5 else _test_cases(masks)
-    grouping = find_grouping(cases, test, train_ids)
-    lines += grouping.comment
     names = ["foreground"] if len(values) == 2 else [f"class{number}" for number in range(1, len(values))]
+    splits = find_splits(folder, cases)
+    lines += splits.comment
+    group = splits.grouping.group
     fields: dict[str, Any] = {
         "name": card_name(name),
-        "title": folder.name,
+        "title": found.fields.get("title", folder.name),
         "dimensions": 2 if two else 3,
         **({} if channels == CHANNELS[2 if two else 3] else {"channels": channels}),
-        "classes": ["background", *names],
+        "classes": list(found.labels) if found.labels else ["background", *names],
         "cases": len(cases),
-        "labeled": _labeled_shares(folder, cases, train_ids, grouping.in_training),
-        **({} if grouping.group is None else {"group": grouping.group}),
+        "labeled": splits.labeled,
+        **({} if group is None else {"group": group}),
         "metrics": [name for name, metric in METRICS.items() if (2 if two else 3) in metric.suggested_for],
         **({"distance_unit": "mm"} if not two and not layout.images.lower().endswith(HDF5) else {}),
         "protocol": "paper",
-        "source": "unknown",
-        "license": "unknown",
-        "citation": "unknown",
+        **{key: found.fields.get(key, "unknown") for key in ("source", "license", "citation")},
     }
     comments = {
-        "channels": "grey images stay grey" if two else "of each image's fourth axis",
+        "channels": "a file each"
+        if isinstance(channels, list)
+        else ("grey images stay grey" if two else "of each image's fourth axis"),
         "classes": "one name for each mask value, in their order; edit them as you like",
         "group": "one patient, video or lesion each",
         "source": "fill in these three: where the data set is from, what it may be used for, what to cite",
@@ -225,12 +131,23 @@ def _card(
     place = layout.model_dump(exclude_defaults=True)
     if isinstance(layout, Volumes):
         place["intensity"] = layout.intensity
-    tables = {"": fields, "[files]" if two else "[[volumes]]": place}
-    if train_ids is not None:
-        tables["[splits.file]"] = {"file": str(split_file)}
-    tables["[splits.random]"] = {"test": grouping.test, "seed": 0}
+    tables = {"": fields, "[files]" if two else "[[volumes]]": place, **splits.tables}
     for heading, table in tables.items():
         lines += ["", heading] if heading else [""]
         for key, value in table.items():
-            lines.append(f"{key} = {quoted(value)}" + (f"  # {comments[key]}" if key in comments else ""))
+            lines.append(f"{key} = {written(value)}" + (f"  # {comments[key]}" if key in comments else ""))
     return "\n".join(lines) + "\n"
+
+
+def _described(labels: dict[str, int], values: list[int] | list[str], folder: Path, pictures: bool) -> dict[str, Any]:
+    """The card's fields for classes that dataset.json names.
+
+    Raises:
+        UserError: a mask has a value that is none of them.
+    """
+    wanted = tuple(labels.values())
+    unknown = [value for value in values if value not in wanted]
+    if unknown:
+        expected = ", ".join(map(str, wanted))
+        raise UserError(f"{folder / FILE}: labels: names the values {expected}; the masks have {unknown[0]}, too")
+    return {"mask_values": wanted} if pictures or wanted != tuple(range(len(wanted))) else {}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from ssl_bench.command import quoted
 from ssl_bench.data.patterns import literal
 
 DEEPEST = 5  # folders within each other that may differ
@@ -65,28 +66,29 @@ def vagueness(pattern: str, ids: Iterable[str]) -> int:
     return 2 * pattern.count("*")
 
 
-def parts_of(ids: Sequence[str], masked: set[str]) -> tuple[dict[str, list[str]], str] | None:
-    """Propose the parts of a split by the beginnings of ids, such as train/ or testA_; and say what was left out.
+def parts_of(ids: Sequence[str], masked: set[str]) -> tuple[dict[str, list[str]], str, set[str]] | None:
+    """Propose the parts of a split by the beginnings of ids, such as train/ or testA_.
 
-    None unless every id begins with such a word, some for training and some for the test, and every test case has a
-    mask. Cases for validation test where there are none for the test.
+    The second value says what becomes of cases for validation: they are left out, or test where there are none for the
+    test. The third are the ids of the training cases.
+
+    None unless every id begins with such a word, every test case has a mask, and a training case has one.
     """
-    beginnings: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    cases: dict[str, dict[str, list[str]]] = {part: {} for part in SIDES}
     for name in ids:
-        match = next(((part, found) for part, words in SIDES.items() if (found := words.match(name))), None)
+        match = next(((part, found[0]) for part, words in SIDES.items() if (found := words.match(name))), None)
         if match is None:
             return None
-        pattern = literal(match[1][0]) + "*"
-        if pattern not in beginnings[match[0]]:
-            beginnings[match[0]].append(pattern)
-    train, validation, test = (beginnings[part] for part in ("train", "validation", "test"))
-    said = f"{', '.join(validation)} is left out; add it to train to train on it" if validation else ""
+        cases[match[0]].setdefault(match[1] + "*", []).append(name)
+    train, validation, test = cases["train"], cases["validation"], cases["test"]
+    left_out = ", ".join(map(quoted, validation))
+    said = f"{left_out} is left out, unless you add it to train" if validation else ""
     if not test:
-        test, said = validation, "no part is named test, so validation tests"
-    tested = tuple(pattern[:-1].replace("[[]", "[") for pattern in test)
-    if not train or not test or any(name.startswith(tested) and name not in masked for name in ids):
+        test, said = validation, "No part is named test, so the one for validation tests"
+    train_ids, test_ids = ({name for own in part.values() for name in own} for part in (train, test))
+    if not train_ids & masked or not test_ids or not test_ids <= masked:
         return None
-    return {"train": train, "test": test}, said
+    return {"train": [*train], "test": [*test]}, said, train_ids
 
 
 def _rank(text: str, forms: Iterable[Form]) -> tuple[int, int, str]:

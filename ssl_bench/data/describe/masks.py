@@ -17,6 +17,8 @@ from ssl_bench.data.volumes import near_whole
 from ssl_bench.errors import UserError
 
 MOST_LEVELS = 20  # a file with more different values is no mask
+MOST_OBJECTS = 128  # that the masks of one image number
+FEWEST_COUNTS = 4  # different numbers of objects that tell them from classes
 MOST_COLORS = 256  # of one file that is read by colour
 
 
@@ -25,8 +27,11 @@ MOST_CLASSES = 255  # that a card may have
 
 def is_flat(path: Path) -> bool:
     """Whether a picture has few enough grey levels for a mask; JPEG artefacts are tolerated."""
-    levels = _histogram(_opened(path))
-    return bool((levels > 0).sum() <= MOST_LEVELS) or (_is_jpeg(path) and _is_black_and_white(levels))
+    image = _opened(path)
+    levels = _histogram(image)
+    if bool((levels > 0).sum() <= MOST_LEVELS) or (_is_jpeg(path) and _is_black_and_white(levels)):
+        return True
+    return _count_objects(image, levels) is not None
 
 
 def is_flat_volume(path: Path) -> bool:
@@ -35,7 +40,8 @@ def is_flat_volume(path: Path) -> bool:
     return len(values) <= MOST_LEVELS and bool((values == np.rint(values)).all())
 
 
-Values = tuple[list[int] | list[str], dict[str, Any]]  # what masks hold, background first; fields that a card needs
+# what masks hold, background first; fields that a card needs; lines of its first comment
+Values = tuple[list[int] | list[str], dict[str, Any], tuple[str, ...]]
 
 
 def picture_values(masks: Sequence[Path], advance: Callable[[int, int], None] | None) -> Values:
@@ -49,10 +55,12 @@ def picture_values(masks: Sequence[Path], advance: Callable[[int, int], None] | 
     total, colors, palettes = np.zeros(256, dtype=np.int64), Counter[str](), Palettes()
     is_palette, by_color = False, False
     indices: dict[int, str] = {}
+    objects = set[int | None]()
     for path in _counted(masks, advance):
         image = _opened(path)
         mode = image.mode
-        total += _histogram(image)
+        total += (levels := _histogram(image))
+        objects.add(None if None in objects else _count_objects(image, levels))
         is_palette |= mode == "P"
         if mode == "P" or (mode not in ("1", "L", "LA") and not _is_jpeg(path)):
             found = used_colors(image, MOST_COLORS)
@@ -71,6 +79,9 @@ def picture_values(masks: Sequence[Path], advance: Callable[[int, int], None] | 
     if by_color:
         return _as_colors(masks, colors)
     values = [int(value) for value in np.flatnonzero(total)]
+    numbers = [count for count in objects if count is not None]
+    if None not in objects and len(numbers) >= FEWEST_COUNTS and max(numbers) > 2 * len(GREY):
+        return _as_objects(max(numbers), is_palette)
     if len(values) > MOST_LEVELS or (len(values) > 2 and any(map(_is_jpeg, masks))):
         between = total[32:224]  # artefacts are few and of all levels; a third class has one
         third = between.sum() > 0.002 * total.sum() and np.convolve(between, [1] * 32).max() > 0.7 * between.sum()
@@ -79,8 +90,31 @@ def picture_values(masks: Sequence[Path], advance: Callable[[int, int], None] | 
                 f"{masks[0].parent}: expected masks of at most {MOST_LEVELS} grey levels (JPEG: black and white only), "
                 f"found {len(values)}"
             )
-        return list(GREY), {}  # the card's threshold clears the artefacts away
-    return values, {"mask_values": tuple(values)} if is_palette or values != list(GREY) else {}
+        return list(GREY), {}, ()  # the card's threshold clears the artefacts away
+    return values, {"mask_values": tuple(values)} if is_palette or values != list(GREY) else {}, ()
+
+
+def _count_objects(image: Image.Image, levels: np.ndarray) -> int | None:
+    """Count the objects of a mask that numbers them: its levels are 0, 1, ..., n, each in one piece; else None."""
+    last = int(np.flatnonzero(levels)[-1])
+    if image.mode not in ("L", "P") or last >= MOST_OBJECTS or (levels[1 : last + 1] == 0).any():
+        return None
+    if last < 2:
+        return last
+    from skimage.measure import label  # here, since it is slow to import
+
+    return last if label(np.asarray(image), background=0, connectivity=2).max() == last else None
+
+
+def _as_objects(most: int, is_palette: bool) -> Values:
+    """Objects that are numbered, such as glands, are one class."""
+    said = f"# The masks number objects, up to {most} of one image: any value above 0 is the foreground."
+    fields = {"mask_values": (0, tuple(range(1, most + 1)))} if is_palette else {"mask_threshold": 0}
+    return (
+        ["0", f"1 to {most}"],
+        fields,
+        (said, "# If the numbers are classes, give mask_values instead, one for each class."),
+    )
 
 
 def _as_colors(masks: Sequence[Path], colors: Counter[str]) -> Values:
@@ -88,10 +122,10 @@ def _as_colors(masks: Sequence[Path], colors: Counter[str]) -> Values:
     if len(colors) > MOST_LEVELS:
         raise UserError(f"{masks[0].parent}: expected masks of at most {MOST_LEVELS} colours, found {len(colors)}")
     if set(colors) == {"#000000", "#ffffff"}:
-        return list(GREY), {}
+        return list(GREY), {}, ()
     first = "#000000" if "#000000" in colors else colors.most_common(1)[0][0]
     ordered = [first, *sorted(color for color in colors if color != first)]
-    return ordered, {"mask_colors": tuple(ordered)}
+    return ordered, {"mask_colors": tuple(ordered)}, ()
 
 
 def voxel_values(masks: Sequence[Path], advance: Callable[[int, int], None] | None) -> Values:
@@ -107,7 +141,7 @@ def voxel_values(masks: Sequence[Path], advance: Callable[[int, int], None] | No
                 f"{path}: expected at most {MOST_CLASSES} different whole numbers in all masks, found {others}"
             )
     values = sorted(map(int, found), key=lambda value: (value != 0, value))
-    return values, {"mask_values": tuple(values)} if values != list(range(len(values))) else {}
+    return values, {"mask_values": tuple(values)} if values != list(range(len(values))) else {}, ()
 
 
 def _opened(path: Path) -> Image.Image:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from ssl_bench.cards import HDF5, Files
 from ssl_bench.command import quantity, quoted
+from ssl_bench.data.describe.choice import Pair, are_views, is_named_mask, preferred
 from ssl_bench.data.describe.folders import VAGUEST, Form, forms_of, vagueness
 from ssl_bench.data.patterns import literal
 from ssl_bench.data.volume_files import ITK, NIFTI, read_array
@@ -27,9 +28,6 @@ MOST_PATTERNS = 200  # that are compared with each other: those with the most fi
 
 
 SAMPLE = 5  # files that are read to tell images from masks
-
-
-MASK_WORDS = re.compile(r"mask|(?<!un)label|seg|truth|annot|(?<![a-z])gt(?![a-z])", re.IGNORECASE)
 
 
 Patterns = dict[str, dict[str, Path]]  # "masks/{id}_mask" -> id -> file
@@ -120,15 +118,19 @@ def _parts_of_name(stem: str) -> Iterator[tuple[int, int]]:
         yield from ((first, last) for _, last in words[i:])
 
 
-def find_pair(folder: Path, patterns: Patterns, flat: IsFlat) -> tuple[str, str]:
-    """Choose the patterns of images and of masks: of those that can be a pair, the two that share the most ids."""
+def find_pair(folder: Path, patterns: Patterns, flat: IsFlat) -> tuple[str, str, list[str]]:
+    """Choose the patterns of images and of masks: of those that can be a pair, the two that share the most ids.
+
+    The third value are the masks of pairs with the same images that were left out.
+    """
     pairs = []
     for one, other in combinations(patterns, 2):
         shared = len(patterns[one].keys() & patterns[other].keys())
         if shared > 1 and not patterns[one].items() & patterns[other].items():
             vague, length = sum(vagueness(key, patterns[key]) for key in (one, other)), len(one) + len(other)
             pairs += [(-shared, vague, length, one, other), (-shared, vague, length, other, one)]
-    best: dict[frozenset[tuple[Path, Path]], tuple[str, str]] = {}  # one pair for each pairing of the same files
+    best: dict[frozenset[tuple[Path, Path]], Pair] = {}  # one pair for each pairing of the same files
+    views: dict[frozenset[tuple[Path, Path]], Pair] = {}
     most = 0
     for shared, _, _, images, masks in sorted(pairs):
         if -shared < most:
@@ -136,28 +138,27 @@ def find_pair(folder: Path, patterns: Patterns, flat: IsFlat) -> tuple[str, str]
         ids = sorted(patterns[images].keys() & patterns[masks].keys())
         few = [{flat(patterns[pattern][name]) for name in sample_of(ids)} for pattern in (images, masks)]
         undecided = few not in ([{False}, {True}], [{True}, {False}])
-        if few == [{False}, {True}] or (undecided and _is_named_mask(masks, images)):
+        if few == [{False}, {True}] or (undecided and is_named_mask(masks, images)):
             files = frozenset((patterns[images][name], patterns[masks][name]) for name in ids)
+            if "." not in masks and are_views([patterns[masks][name] for name in sample_of(ids)]):
+                views.setdefault(files, (images, masks))
+                continue
             most = -shared
             best.setdefault(files, (images, masks))  # shorter patterns, whose ids are longer, come first
-    chosen = list(best.values())
-    if len(chosen) > 1:
-        chosen = [(images, masks) for images, masks in chosen if _is_named_mask(masks, images)] or chosen
+    candidates = list((best or views).values())
+    chosen = preferred(candidates)
     if len(chosen) == 1:
-        return chosen[0]
+        own = {*patterns[chosen[0][0]].values()}
+        left_out = [
+            masks for images, masks in candidates if own & {*patterns[images].values()} and masks != chosen[0][1]
+        ]
+        return *chosen[0], left_out
     if chosen:
         listed = "; ".join(f"images {quoted(images)} with masks {quoted(masks)}" for images, masks in chosen[:6])
         raise UserError(
             f"{folder}: several pairs of images and masks fit: {listed}; move all but one out of the folder"
         )
     raise UserError(f"{folder}: cannot tell images from masks; found {_listed(patterns)}")
-
-
-def _is_named_mask(masks: str, images: str) -> bool:
-    """Whether the first pattern has a word for masks that the second lacks."""
-    own, others = masks.split("/"), images.split("/")
-    says = [any(MASK_WORDS.search(part) for part in a if part not in b) for a, b in ((own, others), (others, own))]
-    return says == [True, False]
 
 
 def holding_both(folder: Path, patterns: Patterns) -> str:

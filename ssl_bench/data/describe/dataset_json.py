@@ -1,0 +1,129 @@
+"""The dataset.json of nnU-Net (versions 1 and 2) and of the Medical Segmentation Decathlon."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ssl_bench.cards import VOLUME_SUFFIXES, Files, Volumes
+from ssl_bench.errors import UserError
+
+FILE = "dataset.json"
+SUFFIXES = (*Files.model_fields["image_suffixes"].default, *VOLUME_SUFFIXES)
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a dataset.json says.
+
+    Attributes:
+        path: of the file.
+        labels: class name -> value in masks, background first.
+        channels: their names; a file each in nnU-Net's layout, on a fourth axis in the Decathlon's.
+        ending: suffix of the files.
+        count: number of training cases; None where it is not said.
+        fields: title, source and license for the card, where they are said.
+    """
+
+    path: Path
+    labels: dict[str, int]
+    channels: tuple[str, ...]
+    ending: str
+    count: int | None
+    fields: dict[str, str]
+
+
+def read_description(folder: Path) -> Description | None:
+    """Read the dataset.json in a folder; None if there is none, or it is not of this kind.
+
+    Raises:
+        UserError: labels are regions of several values, or are not whole numbers from 0; or the files' format is not
+            supported.
+    """
+    path = folder / FILE
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    channels = data.get("channel_names", data.get("modality")) if isinstance(data, dict) else None
+    if not isinstance(channels, dict) or not isinstance(data.get("labels"), dict):
+        return None
+    ending = _ending(path, data)
+    said = {
+        "title": data.get("name"),
+        "source": data.get("reference"),
+        "license": data.get("licence", data.get("license")),
+    }
+    return Description(
+        path=path,
+        labels=_labels(path, data["labels"]),
+        channels=tuple(str(channels[key]) for key in sorted(channels, key=int)),
+        ending=ending,
+        count=data.get("numTraining") if isinstance(data.get("numTraining"), int) else None,
+        fields={key: text.strip() for key, text in said.items() if isinstance(text, str) and text.strip()},
+    )
+
+
+def layout_of(found: Description, folder: Path) -> tuple[Files | Volumes, dict[str, Any], str]:
+    """Return the layout, the fields of the card that it needs, and a line about test images without labels."""
+    images = sorted((folder / "imagesTr").glob(f"[!.]*{found.ending}"))
+    numbered = [path for path in images if path.name.endswith(f"_0000{found.ending}")]
+    pictures = found.ending in Files.model_fields["image_suffixes"].default
+    suffix = "" if pictures else found.ending
+    fields: dict[str, Any] = {}
+    if not numbered:  # the Decathlon's: all channels in one file
+        name = "{id}"
+        if len(found.channels) > 1:
+            fields["channels"] = len(found.channels)
+    elif (
+        len(found.channels) > 1
+        and (images_of := numbered[0].name[: -len(f"_0000{found.ending}")])
+        and (folder / "imagesTr" / f"{images_of}_0001{found.ending}").exists()
+    ):
+        name, fields["channels"] = "{id}_{channel}", [f"{number:04d}" for number in range(len(found.channels))]
+    else:
+        name = "{id}_0000"
+    place = {"roots": ["."], "images": f"imagesTr/{name}{suffix}", "masks": f"labelsTr/{{id}}{suffix}"}
+    if pictures:
+        place["image_suffixes"] = [found.ending]
+    tests = len(list((folder / "imagesTs").glob(f"[!.]*{found.ending}")))
+    both = json.dumps(f"images*/{name}{suffix}")
+    said = f"# Not used: the {tests} files of imagesTs; images = {both} and masks_optional = true make them unlabelled."
+    return (Files if pictures else Volumes).model_validate(place), fields, said if tests else ""
+
+
+def _ending(path: Path, data: Mapping[str, Any]) -> str:
+    """The suffix of the files: as said, or (version 1, Decathlon) as that of the first training image."""
+    training = data.get("training") or [{}]
+    first = str(training[0].get("image", "")) if isinstance(training[0], dict) else str(training[0])
+    ending = str(data.get("file_ending") or next((one for one in SUFFIXES if first.lower().endswith(one)), ".nii.gz"))
+    if ending not in SUFFIXES:
+        raise UserError(f"{path}: file_ending: expected one of {', '.join(SUFFIXES)}; found {ending!r}")
+    return ending
+
+
+def _labels(path: Path, labels: Mapping[str, Any]) -> dict[str, int]:
+    """Class names with their values, in either direction of the file; the background is 0."""
+    by_value = all(key.isdigit() for key in labels)
+    pairs = [(str(value), key) if by_value else (key, value) for key, value in labels.items()]
+    for name, value in pairs:
+        if isinstance(value, list):
+            raise UserError(
+                f"{path}: labels: '{name}' is a region of several values, {value}, and may overlap others; a card has "
+                "one class for each value"
+            )
+        if name == "ignore":
+            raise UserError(f"{path}: labels: 'ignore' is not supported here; write the card by hand")
+        if not str(value).isdigit():
+            raise UserError(f"{path}: labels: expected a whole number for '{name}', found {value!r}")
+    found = dict(sorted(((name, int(value)) for name, value in pairs), key=lambda pair: pair[1]))
+    if len(found) < 2 or 0 not in found.values() or len(set(found.values())) < len(labels):
+        raise UserError(
+            f"{path}: labels: expected two or more classes of different values from 0, found {dict(labels)}"
+        )
+    return found

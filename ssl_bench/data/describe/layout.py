@@ -1,0 +1,175 @@
+"""Where images and masks of a data set lie, and what stands beside them: second masks, 4D files, other suffixes."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssl_bench.cards import Benchmark, Files, Volumes
+from ssl_bench.command import quantity, quoted
+from ssl_bench.data.describe.choice import MASK_WORDS
+from ssl_bench.data.describe.dataset_json import layout_of, read_description
+from ssl_bench.data.describe.naming import IsFlat, find_pair, holding_both, patterns_of, sample_of
+from ssl_bench.data.images import CaseFiles, list_cases
+from ssl_bench.data.patterns import literal, named
+from ssl_bench.data.volume_files import read_array
+from ssl_bench.data.volumes import list_volumes
+from ssl_bench.errors import UserError
+
+BEST_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")  # lossless ones first
+
+
+@dataclass(frozen=True)
+class Found:
+    """The layout of a data set.
+
+    Attributes:
+        layout: a card's [files] or [[volumes]].
+        cases: that the card's reader finds.
+        said: lines of the card's first comment.
+        fields: of the card, as a description in the folder has them.
+        labels: class name -> value in masks, where a description names them.
+    """
+
+    layout: Files | Volumes
+    cases: list[CaseFiles]
+    said: tuple[str, ...] = ()
+    fields: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, int] | None = None
+
+
+def find_layout(folder: Path, paths: list[Path], kind: str, flat: IsFlat) -> Found:
+    """Say where images and masks lie, and list the cases that the card's reader finds there."""
+    described = read_description(folder)
+    if described is not None:
+        layout, fields, tests = layout_of(described, folder)
+        cases = cases_of(layout, folder, fields.get("channels"))
+        lines = [f"# Described by {described.path.name}: channels {', '.join(described.channels)}.", tests]
+        if described.count not in (None, len(cases)):
+            lines.append(f"# It has numTraining = {described.count}; there are {len(cases)} cases.")
+        return Found(layout, cases, tuple(filter(None, lines)), {**described.fields, **fields}, described.labels)
+    patterns = patterns_of(folder, paths, kind == "2D images")
+    if kind == "HDF5 volumes":
+        layout = Volumes.model_validate({"roots": ["."], "images": holding_both(folder, patterns)})
+        cases = cases_of(layout, folder)
+        if all(_is_normalised(case.image) for case in sample_of(cases)):
+            layout = layout.model_copy(update={"intensity": "as-is"})
+        return Found(layout, cases)
+    images, masks, others = find_pair(folder, patterns, flat)
+    place = {"roots": ["."], "images": images, "masks": masks}
+    if kind == "2D images":
+        files, said = _chosen_suffixes(Files.model_validate(place), folder)
+        found = _with_second_masks(_without(others, files, folder), folder, flat)
+    else:
+        found, said = _without_series(_without(others, Volumes.model_validate(place), folder), folder), ()
+    hold_no_stray_masks([case for case in found.cases if case.mask is None], flat)
+    return replace(found, said=(*said, *found.said))
+
+
+def cases_of(layout: Files | Volumes, folder: Path, channels: Any = None) -> list[CaseFiles]:
+    """List the cases of a layout in a folder."""
+    words = tuple(channels) if isinstance(channels, list) else channels
+    if isinstance(layout, Files):
+        return list_cases(Benchmark.model_construct(title=folder.name, channels=words, files=layout), folder)
+    return list_volumes(Benchmark.model_construct(title=folder.name, channels=words, volumes=(layout,)), folder)[1]
+
+
+def hold_no_stray_masks(unmasked: Sequence[CaseFiles], flat: IsFlat) -> None:
+    """Raise UserError if an apparent unlabelled image is a mask, such as a second mask of a case."""
+    named_so = [case for case in unmasked if MASK_WORDS.search(case.id) and flat(case.image)]
+    sample = sample_of(unmasked)
+    if named_so or (sample and all(flat(case.image) for case in sample)):
+        stray = (named_so or sample)[0].image
+        raise UserError(f"{stray}: looks like a mask without an image; move such files out of the folder")
+
+
+def _without(others: Sequence[str], layout: Files | Volumes, folder: Path) -> Found:
+    """Exclude the masks of the pairs that were not chosen where they would be images without a mask."""
+    if not others:
+        return Found(layout, cases_of(layout, folder))
+    said = (f"# Not used: {', '.join(map(quoted, others))}, which fit the images, too.",)
+    suffixes = layout.image_suffixes if isinstance(layout, Files) else ("",)
+    rejected = {path for pattern in others for _, path in named(folder, pattern, suffixes)}
+    wild = [re.sub(r"\{\w+\}", "*", pattern.rpartition("/")[2]) for pattern in others]
+    ends = tuple(f"{pattern}.*" if isinstance(layout, Files) else pattern for pattern in wild)
+    if any(case.image in rejected for case in cases_of(layout, folder)):
+        layout = layout.model_copy(update={"exclude": ends})
+    return Found(layout, cases_of(layout, folder), said)
+
+
+def _chosen_suffixes(files: Files, folder: Path) -> tuple[Files, tuple[str, ...]]:
+    """Choose one suffix where an id has several files: the best one that every id has."""
+    chosen: dict[str, tuple[str, ...]] = {}
+    said = []
+    masks = {path for _, path in named(folder, files.masks, files.image_suffixes)}
+    for key, pattern in (("image_suffixes", files.images), ("mask_suffixes", files.masks)):
+        by_id: dict[str, set[str]] = defaultdict(set)
+        for name, path in named(folder, pattern, files.image_suffixes):
+            if key == "mask_suffixes" or path not in masks:
+                by_id[name].add(path.suffix.lower())
+        if any(len(own) > 1 for own in by_id.values()):
+            common = set.intersection(*by_id.values())
+            best = next((suffix for suffix in BEST_SUFFIXES if suffix in common), None)
+            if best is not None:
+                chosen[key] = (best,)
+                several = ", ".join(sorted(set.union(*by_id.values())))
+                said.append(f"# {pattern} is there as {several}; {key} chooses {best}.")
+    if "image_suffixes" in chosen and "mask_suffixes" not in chosen:
+        chosen["mask_suffixes"] = files.image_suffixes
+    return files.model_copy(update=chosen), tuple(said)
+
+
+def _with_second_masks(found: Found, folder: Path, flat: IsFlat) -> Found:
+    """Unite the masks of an image where files that seem to be images without a mask are further masks (BUSI)."""
+    layout = found.layout
+    strays = {
+        case.image for case in found.cases if case.mask is None and MASK_WORDS.search(case.id) and flat(case.image)
+    }
+    if not strays or str(layout.masks).endswith("{id}"):
+        return found
+    united = layout.model_copy(update={"masks": f"{layout.masks}*", "masks_united": True})
+    cases = cases_of(united, folder)
+    several = [case for case in cases if case.more_masks]
+    if strays != {path for case in several for path in case.more_masks}:
+        return found
+    said = f"# Several masks of an image are united: {quantity(len(several), 'image')}, such as {several[0].id}."
+    return Found(united, cases, (*found.said, said))
+
+
+def _without_series(found: Found, folder: Path) -> Found:
+    """Exclude files of another number of axes than the images with a mask, such as series over time (ACDC)."""
+    masked, unmasked = ([case for case in found.cases if (case.mask is None) == bare] for bare in (False, True))
+    ending = _common_ending([case.id for case in unmasked])
+    if not masked or not ending or any(case.id.endswith(ending) for case in masked):
+        return found
+    axes = [{_axes(case.image) for case in sample_of(cases)} for cases in (masked, unmasked)]
+    if axes[0] & axes[1]:
+        return found
+    suffix = str(found.layout.images).rpartition("{id}")[2]
+    layout = found.layout.model_copy(update={"exclude": (*found.layout.exclude, f"*{literal(ending)}{suffix}")})
+    cases = cases_of(layout, folder)
+    said = f"# Not used: {quantity(len(unmasked), 'file')} such as {unmasked[0].image.name}, of another number of axes."
+    return Found(layout, cases, (*found.said, said))
+
+
+def _common_ending(names: Sequence[str]) -> str:
+    """The longest end of all names that begins with a sign: _4d of p1_4d and p11_4d."""
+    first = names[0] if len(names) > 1 else ""
+    ends = (first[match.start() :] for match in re.finditer(r"[-_ .]", first))
+    return next((end for end in ends if all(name.endswith(end) for name in names)), "")
+
+
+def _axes(path: Path) -> tuple[int, ...]:
+    return read_array(path, "image", channels=None).array.shape[:-3]
+
+
+def _is_normalised(path: Path) -> bool:
+    image = read_array(path, "image", channels=None).array
+    channels = [image] if image.ndim == 3 else list(image)
+    return all(abs(one.mean(dtype=np.float64)) < 0.05 and abs(one.std(dtype=np.float64) - 1) < 0.05 for one in channels)

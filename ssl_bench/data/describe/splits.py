@@ -1,0 +1,93 @@
+"""How a new card splits its cases, and the labelled shares that can be drawn."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssl_bench.cards import number_of, parse_share
+from ssl_bench.command import quoted
+from ssl_bench.data.describe.folders import parts_of
+from ssl_bench.data.describe.grouping import Grouping, find_grouping
+from ssl_bench.data.images import CaseFiles
+from ssl_bench.errors import UserError
+
+TEST, LABELED = "20%", ("10%", "20%")
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """What a card says about splits: tables of TOML by heading, groups, labelled shares, and lines of the comment."""
+
+    tables: dict[str, dict[str, object]]
+    grouping: Grouping
+    labeled: list[str]
+    comment: tuple[str, ...]
+
+
+def find_splits(folder: Path, cases: Sequence[CaseFiles]) -> Splitting:
+    """Propose splits: `split.csv` in the folder, or else the parts that the ids name; and one that is drawn.
+
+    Raises:
+        UserError: too few cases have a mask to train and to test.
+    """
+    ids = [case.id for case in cases]
+    masked = {case.id for case in cases if case.mask is not None}
+    split_file, comment, tables = folder / "split.csv", list[str](), dict[str, dict[str, object]]()
+    train_ids = _train_ids(split_file)
+    if train_ids is not None:
+        tables["[splits.file]"] = {"file": str(split_file)}
+    elif split_file.is_file():
+        comment.append("# Not used: split.csv, whose columns are not id and part.")
+    named = parts_of(ids, masked) if train_ids is None else None
+    if named is not None:
+        parts, said, train_ids = named
+        listed = ", ".join(f"{part} = {quoted(patterns)}" for part, patterns in parts.items())
+        comment.append(f"# Split by the ids: {listed}." + (f" {said}." if said else ""))
+        tables["[splits.parts]"] = {"parts": parts}
+    test = TEST if len(masked) >= 5 else _test_cases(len(masked))
+    grouping = find_grouping(cases, test, train_ids)
+    tables["[splits.random]"] = {"test": grouping.test, "seed": 0}
+    labeled = _labeled_shares(folder, set(ids), masked, train_ids, grouping.in_training)
+    return Splitting(tables, grouping, labeled, (*comment, *grouping.comment))
+
+
+def _train_ids(split_file: Path) -> set[str] | None:
+    """The training cases of a split file. None if the file does not exist or its columns are not id and part."""
+    if not split_file.is_file():
+        return None
+    with split_file.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = csv.DictReader(file)
+        return {row["id"] for row in rows if row["part"] == "train"} if rows.fieldnames == ["id", "part"] else None
+
+
+def _labeled_shares(
+    folder: Path, ids: set[str], masked: set[str], train_ids: set[str] | None, in_training: tuple[int, int] | None
+) -> list[str]:
+    """The usual labelled shares where all of them can be drawn, else numbers of cases, or groups, that can.
+
+    `in_training` is the number of training groups, and of those with a mask, where the card has groups.
+
+    Raises:
+        UserError: fewer than two cases have a mask, or none of those that the split's file has for training.
+    """
+    if len(masked) < 2:
+        raise UserError(f"{folder}: expected two or more cases with a mask, to train and to test, found {len(masked)}")
+    test = _test_cases(len(masked))
+    train, drawable = len(ids) - test, len(masked) - test
+    if train_ids is not None:
+        train, drawable = len(train_ids & ids), len(train_ids & masked)
+        if not drawable:
+            raise UserError(f"{folder / 'split.csv'}: expected at least one training case with a mask, found none")
+    if in_training is not None:
+        train, drawable = in_training
+    numbers = [number_of(parse_share(share, "labeled"), train) for share in LABELED]
+    if all(1 <= number <= drawable for number in numbers):
+        return list(LABELED)
+    return list(dict.fromkeys(str(min(max(number, 1), drawable)) for number in numbers))
+
+
+def _test_cases(masked: int) -> int:
+    return max(1, number_of(parse_share(TEST, "test"), masked))
