@@ -116,23 +116,24 @@ def chase(root: Path) -> Truth:
     return truth
 
 
-def nnunet(root: Path, ending: str = ".nii.gz") -> Truth:
-    """Two channels, a file each; test images have no labels."""
+def nnunet(root: Path, channels: tuple[str, ...] = ("CT",), ending: str = ".nii.gz") -> Truth:
+    """A file for each channel; test images have no labels."""
     truth = Truth()
     for number in range(1, 7):
         name = f"liver_{number:03d}"
         part = "Tr" if number < 6 else "Ts"
         numbers = organs(number, 3)
-        for channel in (0, 1):
+        for channel in range(len(channels)):
             volume(root / f"images{part}" / f"{name}_{channel:04d}{ending}", scan(10 * number + channel))
         if part == "Tr":
             volume(root / "labelsTr" / f"{name}{ending}", numbers)
             truth[name] = canonical(numbers)
-    (root / "dataset.json").write_text(json.dumps({
-        "channel_names": {"0": "CT", "1": "T1"}, "labels": {"background": 0, "liver": 1, "tumour": 2},
-        "numTraining": 5, "file_ending": ending, "name": "Livers", "licence": "CC-BY-SA 4.0",
-        "reference": "https://example.org/livers",
-    }))  # fmt: skip
+    described = {
+        "channel_names": {str(number): name for number, name in enumerate(channels)},
+        "labels": {"background": 0, "liver": 1, "tumour": 2}, "numTraining": 5, "file_ending": ending,
+        "name": "Livers", "licence": "CC-BY-SA 4.0", "reference": "https://example.org/livers",
+    }  # fmt: skip
+    (root / "dataset.json").write_text(json.dumps(described))
     return truth
 
 

@@ -416,9 +416,9 @@ def two_channels(root: Path) -> None:
     put_volumes(root, "imagesTr/{}_0001.nii.gz", "labelsTr/{}.nii.gz", IDS, [0, 1])
 
 
-def a_second_mask(root: Path) -> None:
+def a_label_beside(root: Path) -> None:
     put_pictures(root, "{}.png", "{}_mask.png", IDS, [0, 255])
-    put_picture(root / "p9_mask_1.png", 255 * classes_of(0, (24, 20), 2))
+    put_picture(root / "p9_label.png", 255 * classes_of(0, (24, 20), 2))
 
 
 def empty_masks(root: Path) -> None:
@@ -487,7 +487,7 @@ def a_split_of_others(root: Path) -> None:
         (mixed, ["one kind", "2D images and volumes", "12 .png", "1 .nii.gz"]),
         (images_alone, ["cannot tell", '"images/{id}" (6 files)']),
         (two_channels, ["several pairs", "imagesTr/{id}_0000.nii.gz", "imagesTr/{id}_0001.nii.gz", "labelsTr/{id}."]),
-        (a_second_mask, ["{root}/p9_mask_1.png", "looks like a mask without an image"]),
+        (a_label_beside, ["{root}/p9_label.png", "looks like a mask without an image"]),
         (empty_masks, ["two or more values, found 0"]),
         (cut_outs, ["{root}/segmented", "at most 20 grey levels"]),
         (jpeg_of_three_classes, ["{root}/masks", "JPEG"]),

@@ -1,0 +1,170 @@
+"""Known data sets as they are downloaded: `data init` finds all their cases, which train and predict without a copy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import layouts
+import nibabel as nib
+import numpy as np
+import pytest
+from conftest import Call
+from layouts import LAYOUTS, Truth
+from PIL import Image
+
+from ssl_bench.cards import Benchmark, load_benchmark
+from ssl_bench.data.check import check
+from ssl_bench.data.describe.card import describe
+from ssl_bench.data.leaks import sides_of
+from ssl_bench.data.sources import find_source
+from ssl_bench.errors import UserError
+from ssl_bench.store import Store
+
+NEW = {  # a file that `predict` reads, and the fields of the card that matter
+    "acdc": ("testing/patient101/patient101_frame01.nii.gz", {"group": "*/patient{group}_*"}),
+    "busi": ("Dataset_BUSI_with_GT/benign/benign (4).png", {}),
+    "drive": ("test/images/01_test.tif", {}),
+    "chase": ("Image_01L.jpg", {"group": "Image_{group}[LR]"}),
+    "nnunet": ("imagesTs/liver_006_0000.nii.gz", {"classes": ("background", "liver", "tumour"), "title": "Livers"}),
+    "msd": ("imagesTs/hippocampus_006.nii.gz", {"classes": ("background", "Anterior", "Posterior")}),
+    "glas": ("testA_1.bmp", {}),
+    "polypgen": ("data_C2/images_C2/102OLCV1_100H0002.jpg", {}),
+}
+PARTS = {"acdc": ("training/", "testing/"), "drive": ("training/", "test/"), "glas": ("train_", "test")}
+
+
+def put(root: Path, name: str) -> Truth:
+    root.mkdir()
+    return LAYOUTS[name](root)
+
+
+def card_of(root: Path) -> Benchmark:
+    path = root.parent / "card.toml"
+    path.write_text(describe(root), encoding="utf-8")
+    return load_benchmark(str(path))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_case_is_found_with_its_mask(tmp_path: Path, name: str) -> None:
+    truth = put(tmp_path / "data", name)
+    benchmark = card_of(tmp_path / "data")
+    found = {case.id: case.mask for case, _ in find_source(benchmark, tmp_path / "data", False).decoded()}
+    assert found.keys() == truth.keys()
+    for case, mask in truth.items():
+        assert np.array_equal(found[case], mask), case
+    assert {field: getattr(benchmark, field) for field in NEW[name][1]} == NEW[name][1]
+    report = check(benchmark, tmp_path / "data")
+    assert (report.cases, [finding for finding in report.findings if finding.level == "error"]) == (len(truth), [])
+    train, test = sides_of(benchmark, list(truth), list(truth), set(truth))[next(iter(benchmark.splits))]
+    if name in PARTS:
+        assert next(iter(benchmark.splits)) == "parts"
+        assert train == {case for case in truth if case.startswith(PARTS[name][0])}
+        assert test == {case for case in truth if case.startswith(PARTS[name][1])}
+        assert train | test == set(truth)
+    else:
+        assert list(benchmark.splits) == ["random"]
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_it_trains_and_predicts(tmp_path: Path, call: Call, name: str) -> None:
+    put(tmp_path / "data", name)
+    new = tmp_path / "data" / NEW[name][0]
+    code, _, err = call("data", "init", "data", "--output", "mine.toml")
+    assert code == 0, err
+    code, out, err = call("data", "check", "mine.toml", "--data-root", "data")
+    assert code == 0, out + err
+    words = ["--iterations", "2", "--labeled", "2", "--device", "cpu", "--protocol", "tiny", "--data-root", "data"]
+    words += ["--set", "stride=[16,16,16]"] if new.name.endswith(".nii.gz") else []
+    code, _, err = call("run", "--methods", "mt", "--dataset", "mine.toml", *words)
+    assert code == 0, err
+    (run,) = Store(Path("results")).runs()
+    code, _, err = call("predict", run.path, new, "--output", "masks", "--device", "cpu")
+    assert code == 0, err
+    (written,) = Path("masks").iterdir()
+    if new.name.endswith(".nii.gz"):
+        mask, image = nib.load(written), nib.load(new)
+        assert np.allclose(mask.affine, image.affine)
+        assert mask.shape == image.shape
+        assert set(np.unique(mask.dataobj)) <= set(run.spec.label_values)
+    else:
+        with Image.open(written) as mask, Image.open(new) as image:
+            assert mask.size == image.size
+            assert set(np.unique(np.asarray(mask))) <= set(run.spec.label_values)
+
+
+def test_what_is_beside_the_masks_is_said(tmp_path: Path) -> None:
+    said = {
+        "acdc": ["Not used: 5 files such as patient101_4d.nii.gz, of another number of axes", 'train = ["training/*"]'],
+        "busi": ["Several masks of an image are united: 1 image, such as benign (4)"],
+        "chase": ['Not used: "{id}_2ndHO", which fit the images, too'],
+        "glas": ["The masks number objects, up to 11 of one image: any value above 0 is the foreground"],
+        "msd": ["Not used: the 1 files of imagesTs", 'images = "images*/{id}.nii.gz"'],
+    }
+    for name, lines in said.items():
+        put(tmp_path / name, name)
+        comment = describe(tmp_path / name).partition("\n\n")[0]
+        assert [line for line in lines if line not in comment] == []
+        assert "._" not in comment
+
+
+def test_drive_without_masks_of_its_test_images(tmp_path: Path) -> None:
+    """The fields of view, which all images have, are no masks."""
+    truth = layouts.drive(tmp_path / "data", tested=False)
+    benchmark = card_of(tmp_path / "data")
+    assert benchmark.files is not None
+    assert benchmark.files.masks == "training/1st_manual/{id}_manual1"
+    found = {case.id: case.mask.tolist() for case, _ in find_source(benchmark, tmp_path / "data", False).decoded()}
+    assert found == {name: mask.tolist() for name, mask in truth.items()}
+
+
+def test_several_channels_by_dataset_json(tmp_path: Path) -> None:
+    truth = layouts.nnunet(tmp_path / "a" / "data", ("CT", "T1"))
+    benchmark = card_of(tmp_path / "a" / "data")
+    assert benchmark.channels == ("0000", "0001")
+    for case, _ in find_source(benchmark, tmp_path / "a" / "data", False).decoded():
+        number = int(case.id[-3:])
+        for channel in (0, 1):
+            voxels = layouts.canonical(layouts.scan(10 * number + channel)).astype(np.float64)
+            assert np.allclose(case.image[channel], (voxels - voxels.mean()) / voxels.std(), atol=1e-5)
+        assert np.array_equal(case.mask, truth[case.id])
+    layouts.msd(tmp_path / "b" / "data", channels=2)
+    benchmark = card_of(tmp_path / "b" / "data")
+    assert (benchmark.channels, benchmark.license, benchmark.source) == (2, "CC-BY-SA 4.0", "Vanderbilt University")
+    for case, _ in find_source(benchmark, tmp_path / "b" / "data", False).decoded():
+        voxels = layouts.scan(int(case.id[-3:]), 2)[::-1, ::-1].astype(np.float64)
+        for channel in (0, 1):
+            own = voxels[..., channel]
+            assert np.allclose(case.image[channel], (own - own.mean()) / own.std(), atol=1e-5)
+
+
+def test_test_images_are_unlabelled_if_the_card_asks(tmp_path: Path) -> None:
+    layouts.msd(tmp_path / "data")
+    text = describe(tmp_path / "data")
+    text = text.replace('images = "imagesTr/', 'masks_optional = true\nimages = "images*/').replace(
+        "cases = 5", "cases = 6"
+    )
+    (tmp_path / "card.toml").write_text(text)
+    benchmark = load_benchmark(str(tmp_path / "card.toml"))
+    masked = {case.id: case.mask is not None for case, _ in find_source(benchmark, tmp_path / "data", False).decoded()}
+    assert masked == {f"hippocampus_{number:03d}": number < 6 for number in range(1, 7)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": {"background": 0, "whole": [1, 2]}}, r"'whole' is a region of several values, \[1, 2\]"),
+        ({"labels": {"background": 0, "liver": 1}}, r"dataset.json: labels: names the values 0, 1; the masks have 2"),
+        ({"labels": {"liver": 1, "tumour": 2}}, r"labels: expected two or more classes of different values from 0"),
+        ({"labels": {"background": 0, "liver": "x"}}, r"labels: expected a whole number for 'liver', found 'x'"),
+        ({"labels": {"background": 0, "liver": 1, "ignore": 2}}, r"labels: 'ignore' is not supported"),
+        ({"file_ending": ".dcm"}, r"file_ending: expected one of .*; found '.dcm'"),
+    ],
+)
+def test_a_dataset_json_that_a_card_cannot_say_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    layouts.nnunet(tmp_path)
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UserError, match=message):
+        describe(tmp_path)
