@@ -14,7 +14,7 @@ from ssl_bench.cards import HDF5, Files
 from ssl_bench.command import quantity, quoted
 from ssl_bench.data.describe.choice import Pair, are_views, is_named_mask, preferred
 from ssl_bench.data.describe.folders import VAGUEST, Form, forms_of, vagueness
-from ssl_bench.data.patterns import literal
+from ssl_bench.data.patterns import has_wildcards, literal
 from ssl_bench.data.volume_files import ITK, NIFTI, read_array
 from ssl_bench.errors import UserError
 
@@ -84,7 +84,7 @@ def patterns_of(folder: Path, paths: list[Path], pictures: bool) -> Patterns:
             for pattern, id_ in _patterns_of_file(form, parent, stem):
                 text, name = pattern + ending, f"{form.word}/{id_}" if form.word else id_
                 other = found[text].setdefault(name, path)
-                if other.parent != path.parent or (other != path and not pictures):
+                if other is not path and (not pictures or inside[other][0] != parent):
                     unclear.add(text)
     several = {pattern: files for pattern, files in found.items() if len(files) > 1 and pattern not in unclear}
     ranked = sorted(several, key=lambda key: (-len(several[key]), vagueness(key, several[key]), len(key), key))
@@ -94,8 +94,9 @@ def patterns_of(folder: Path, paths: list[Path], pictures: bool) -> Patterns:
 
 def _patterns_of_file(form: Form, parent: str, stem: str) -> set[tuple[str, str]]:
     """The patterns of a file in a folder of this form, without suffix, and the id that each gives it."""
+    escaped = literal if has_wildcards(stem) or "[" in stem else str
     found = {
-        (form.text + literal(stem[:start]) + "{id}" + literal(stem[end:]), stem[start:end])
+        (form.text + escaped(stem[:start]) + "{id}" + escaped(stem[end:]), stem[start:end])
         for start, end in _parts_of_name(stem)
     }
     if form.is_part:
