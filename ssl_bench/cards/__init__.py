@@ -1,6 +1,7 @@
 """Cards and the definition of a run: data sets, protocols, metrics, tables, and the run's identity."""
 
 from ssl_bench.cards.benchmark import (
+    ARRAYS,
     CHANNELS,
     GREY,
     HDF5,
@@ -34,6 +35,7 @@ from ssl_bench.cards.settings import Divided, divide, dotted, parse_setting, pro
 from ssl_bench.cards.share import number_of, parse_share, share, share_of
 
 __all__ = [
+    "ARRAYS",
     "CHANNELS",
     "GREY",
     "HARNESS",

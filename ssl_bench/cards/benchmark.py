@@ -31,6 +31,9 @@ CHANNELS = {2: 3, 3: 1}  # default number of channels by the image's dimensions
 HDF5 = (".h5", ".hdf5")  # has no spacing, unlike the other volume formats
 
 
+ARRAYS = (*HDF5, ".npz")  # of 2D images and masks
+
+
 OPEN_END = re.compile(r"\*\?*\{group\}|\{group\}\?*\*")  # nothing says where the group's name begins or ends
 
 
@@ -54,7 +57,15 @@ class Files(Card):
         "of the card's channels; {folder} a folder that comes before the id; *, ? and [...] are wildcards"
     )
     image_suffixes: tuple[str, ...] = Field((".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif"), min_length=1)
-    masks: str = Field(description="path of a mask without its suffix; {id} is the case's id")
+    masks: str | None = Field(
+        None,
+        description="path of a mask without its suffix; {id} is the case's id; absent: in the image's own array file",
+    )
+    image_key: str = Field("image", description="the image's name in an HDF5 or NPZ file")
+    mask_key: str = Field("label", description="the mask's name in an HDF5 or NPZ file")
+    intensity_range: tuple[float, float] | None = Field(
+        None, description="HDF5 and NPZ: the values that are black and white; absent: 8 bits, as they are"
+    )
     mask_threshold: int = Field(127, ge=0, le=254, description="two classes: a mask pixel above this is foreground")
     mask_values: tuple[int | tuple[int, ...], ...] | None = Field(
         None,
@@ -87,13 +98,20 @@ class Files(Card):
     def _read_in_one_way(self) -> Self:
         if self.mask_colors is not None and self.mask_values is not None:
             raise ValueError("mask_values and mask_colors exclude each other")
+        if self.masks is None and not all(suffix.lower().endswith(ARRAYS) for suffix in self.image_suffixes):
+            raise ValueError("masks must be given: only an HDF5 or NPZ file holds image and label in one")
+        if self.masks is None and self.masks_optional:
+            raise ValueError("masks_optional needs masks in files of their own")
+        if self.intensity_range is not None and self.intensity_range[0] >= self.intensity_range[1]:
+            raise ValueError("intensity_range must be increasing")
         _require_same_folder(self.images, self.masks)
         return self
 
     @field_validator("images", "masks")
     @classmethod
-    def _is_a_pattern(cls, value: str) -> str:
-        _require_pattern(value)
+    def _is_a_pattern(cls, value: str | None) -> str | None:
+        if value is not None:
+            _require_pattern(value)
         return value
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from ssl_bench.cards import Benchmark, Files, Volumes
 from ssl_bench.command import quantity, quoted
+from ssl_bench.data.arrays import holds_arrays
 from ssl_bench.data.describe.grouping import propose_group
 from ssl_bench.data.groups import groups_of
 from ssl_bench.data.images import CaseFiles, folder_of
@@ -138,7 +139,9 @@ def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _See
 
 def _has_exif(case: CaseFiles, files: Files) -> bool:
     """Whether an image has an EXIF orientation; one that was to be refused has not been decoded."""
-    return files.exif_orientation != "refuse" and any(exif_orientation(path) != 1 for path in case.images)
+    return files.exif_orientation != "refuse" and any(
+        exif_orientation(path) != 1 for path in case.images if not holds_arrays(path)
+    )
 
 
 def _exif(cases: Sequence[_Seen]) -> list[Finding]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl_bench.cards import Benchmark, Files
+from ssl_bench.data.arrays import holds_arrays, read_array_image, read_array_mask
 from ssl_bench.data.patterns import named, nfc
 from ssl_bench.data.pictures import Palettes, read_image, read_mask, united
 from ssl_bench.errors import UserError
@@ -68,12 +69,15 @@ def list_cases(benchmark: Benchmark, data_root: Path | None) -> list[CaseFiles]:
     files = benchmark.files
     assert files is not None, "only a 2D data set in files has them"
     root = _locate(files, benchmark, require_root(benchmark, data_root))
-    masks = named(root, files.masks, files.mask_suffixes or files.image_suffixes, files.exclude)
     channels = [
         named(root, pattern, files.image_suffixes, files.exclude)
         for pattern in channel_patterns(files.images, benchmark.channel_names)
     ]
-    return pair_files(channels, masks, files.masks_united, ("image_suffixes", "mask_suffixes"))
+    suffixes = "image_suffixes", "mask_suffixes"
+    if files.masks is None:
+        return [replace(case, mask=case.image) for case in pair_files(channels, (), False, suffixes)]
+    masks = named(root, files.masks, files.mask_suffixes or files.image_suffixes, files.exclude)
+    return pair_files(channels, masks, files.masks_united, suffixes)
 
 
 def channel_patterns(pattern: str, channels: Sequence[str]) -> list[str]:
@@ -160,7 +164,7 @@ def folder_of(cases: Sequence[CaseFiles]) -> Path:
 def pair(case: CaseFiles, images: Sequence[bytes], masks: Sequence[bytes], files: Files, channels: int = 3) -> Case:
     """Decode a case and check that its image (or its channels' images) and its masks have the same size."""
     planes = [
-        read_image(path, content, channels if len(images) == 1 else 1, files.exif_orientation)
+        _read_image(path, content, channels if len(images) == 1 else 1, files)
         for path, content in zip(case.images, images, strict=True)
     ]
     for path, plane in zip(case.images, planes, strict=True):
@@ -172,13 +176,21 @@ def pair(case: CaseFiles, images: Sequence[bytes], masks: Sequence[bytes], files
         return Case(case.id, image, None)
     palettes, numbers = Palettes(), []
     for path, content in zip(case.masks, masks, strict=True):
-        mask, palette = read_mask(path, content, files)
+        mask, palette = (
+            (read_array_mask(path, content, files), {}) if holds_arrays(path) else read_mask(path, content, files)
+        )
         palettes.note(path, palette)
         if image.shape[:2] != mask.shape:
             expected, found = _size(image), _size(mask)
             raise UserError(f"{path}: expected the size of its image, {expected} pixels, found {found}")
         numbers.append(mask)
     return Case(case.id, image, united(numbers, case.masks), palette=palettes.colors)
+
+
+def _read_image(path: Path, content: bytes, channels: int, files: Files) -> np.ndarray:
+    if holds_arrays(path):
+        return read_array_image(path, content, files, channels)
+    return read_image(path, content, channels, files.exif_orientation)
 
 
 def require_root(benchmark: Benchmark, data_root: Path | None) -> Path:

@@ -14,6 +14,7 @@ from ssl_bench.cards import Files, members_of
 from ssl_bench.errors import UserError, first_line
 
 ORIENTATION = 274  # EXIF tag
+WHOLE = 1e-3  # a label this close to a whole number is that number; NIfTI's scaling is in floating point
 SATURATION = 32  # difference between the channels of a pixel that JPEG may make of grey
 
 
@@ -47,13 +48,22 @@ def read_mask(path: Path, content: bytes, files: Files) -> tuple[np.ndarray, dic
     grey = np.asarray(image.convert("L"))
     if files.mask_values is not None:
         return class_numbers(grey, files.mask_values, path), {}
-    _require_two_sides(path, grey, files.mask_threshold)
+    require_two_sides(path, grey, files.mask_threshold)
     return (grey > files.mask_threshold).astype(np.uint8), {}
 
 
 def digits(value: np.floating | np.integer | int) -> str:
     """Write a number with as many digits as tell it from its neighbours in its type."""
     return np.format_float_positional(value, trim="-")
+
+
+def near_whole(labels: np.ndarray) -> np.ndarray:
+    """Round the labels that are within `WHOLE` of a whole number; the others, NaN among them, stay as they are."""
+    if labels.dtype.kind != "f":
+        return labels
+    nearest = np.rint(labels)
+    with np.errstate(invalid="ignore"):  # infinity
+        return np.where(abs(labels - nearest) <= WHOLE, nearest, labels)
 
 
 def class_numbers(
@@ -216,8 +226,8 @@ def _require_grey(path: Path, image: Image.Image) -> None:
         raise UserError(f"{path}: expected grey levels, found colours ({common}); mask_colors gives classes by colour")
 
 
-def _require_two_sides(path: Path, grey: np.ndarray, threshold: int) -> None:
-    """Refuse levels that differ and lie on one side of the threshold: a class would vanish. Level 0 alone is empty."""
+def require_two_sides(path: Path, grey: np.ndarray, threshold: int) -> None:
+    """Raise UserError for levels that differ and lie on one side of the threshold. Level 0 alone is an empty mask."""
     low, high = int(grey.min(initial=255)), int(grey.max(initial=0))
     below, above = 0 < high <= threshold, 0 < threshold < low < high
     if below or above:

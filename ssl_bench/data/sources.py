@@ -71,7 +71,7 @@ def find_cases(benchmark: Benchmark, data_root: Path | None) -> tuple[Files | Vo
 
 def missing_mask(case: CaseFiles, files: Files | Volumes) -> str:
     """Name the mask that a case lacks."""
-    name = files.masks + ".*" if isinstance(files, Files) else files.masks or files.images
+    name = (files.masks or files.images) + (".*" if isinstance(files, Files) else "")
     return f"{case.image}: its mask {filled_in(name, case.id)} is missing"
 
 
@@ -112,6 +112,10 @@ class _Folder:
             if files.mask_colors:
                 self.label_values = GREY if len(files.mask_colors) == 2 else tuple(range(len(files.mask_colors)))
                 self.reading = f"mask {files.mask_colors}"
+            if files.intensity_range is not None:
+                self.reading += f" range {files.intensity_range}"
+            if (files.image_key, files.mask_key) != ("image", "label"):
+                self.reading += f" keys {files.image_key} {files.mask_key}"
             if files.exif_orientation != "refuse":
                 self.reading += f" exif {files.exif_orientation}"
         else:

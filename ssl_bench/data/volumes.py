@@ -12,11 +12,9 @@ from ssl_bench.cards import Benchmark, Volumes
 from ssl_bench.data.geometry import difference, turned
 from ssl_bench.data.images import Case, CaseFiles, channel_patterns, pair_files, require_root
 from ssl_bench.data.patterns import named
-from ssl_bench.data.pictures import class_numbers, united
+from ssl_bench.data.pictures import class_numbers, near_whole, united
 from ssl_bench.data.volume_files import Read, Volume, read_array
 from ssl_bench.errors import UserError
-
-WHOLE = 1e-3  # a label this close to a whole number is that number; NIfTI's scaling is in floating point
 
 
 def list_volumes(benchmark: Benchmark, data_root: Path | None) -> tuple[Volumes, list[CaseFiles]]:
@@ -131,15 +129,6 @@ def _unlike(volume: Volume, reference: Volume) -> str:
         expected, found = (", ".join(f"{side:g}" for side in one.spacing or ()) for one in (reference, volume))
         return f"voxels of ({expected}) mm, found ({found})"
     return ""
-
-
-def near_whole(labels: np.ndarray) -> np.ndarray:
-    """Round the labels that are within `WHOLE` of a whole number; the others, NaN among them, stay as they are."""
-    if labels.dtype.kind != "f":
-        return labels
-    nearest = np.rint(labels)
-    with np.errstate(invalid="ignore"):  # infinity
-        return np.where(abs(labels - nearest) <= WHOLE, nearest, labels)
 
 
 def scaled(image: np.ndarray, intensity: str, path: Path) -> np.ndarray:

@@ -15,9 +15,17 @@ from PIL import Image
 
 from ssl_bench.cards import CHANNELS, HDF5, METRICS, Files, Volumes
 from ssl_bench.command import quoted, written
+from ssl_bench.data.describe.arrays import array_values
 from ssl_bench.data.describe.dataset_json import FILE
 from ssl_bench.data.describe.layout import Found, find_layout
-from ssl_bench.data.describe.masks import is_flat, is_flat_volume, picture_values, voxel_values
+from ssl_bench.data.describe.masks import (
+    Advance,
+    Values,
+    is_flat,
+    is_flat_volume,
+    picture_values,
+    voxel_values,
+)
 from ssl_bench.data.describe.naming import data_files, sample_of
 from ssl_bench.data.describe.splits import find_splits
 from ssl_bench.data.images import CaseFiles
@@ -43,7 +51,7 @@ def describe(folder: Path, name: str | None = None, advance: Callable[[int, int]
     paths, kind = data_files(folder)
     found = find_layout(folder, paths, kind, functools.cache(is_flat if kind == "2D images" else is_flat_volume))
     masks = [path for case in found.cases for path in case.masks]
-    values, fields, said = (picture_values if kind == "2D images" else voxel_values)(masks, advance)
+    values, fields, said = _values(found.layout, kind)(masks, advance)
     if found.labels is not None:
         fields = _described(found.labels, values, folder, kind == "2D images")
     elif len(values) < 2:
@@ -53,6 +61,13 @@ def describe(folder: Path, name: str | None = None, advance: Callable[[int, int]
     rest = [path for path in paths if path not in used]
     found = replace(found, layout=found.layout.model_copy(update=fields), said=(*found.said, *said))
     return _card(folder, name or folder.name, found, values, rest)
+
+
+def _values(layout: Files | Volumes, kind: str) -> Callable[[Sequence[Path], Advance], Values]:
+    """The reader of the values of all masks."""
+    if kind == "2D images":
+        return picture_values
+    return functools.partial(array_values, layout=layout) if isinstance(layout, Files) else voxel_values
 
 
 def card_name(text: str) -> str:

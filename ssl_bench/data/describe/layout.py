@@ -13,9 +13,10 @@ import numpy as np
 
 from ssl_bench.cards import Benchmark, Files, Volumes
 from ssl_bench.command import quantity, quoted
+from ssl_bench.data.describe.arrays import find_arrays
 from ssl_bench.data.describe.choice import MASK_WORDS
 from ssl_bench.data.describe.dataset_json import layout_of, read_description
-from ssl_bench.data.describe.naming import IsFlat, find_pair, holding_both, patterns_of, sample_of
+from ssl_bench.data.describe.naming import IsFlat, Patterns, find_pair, holding_both, patterns_of, sample_of
 from ssl_bench.data.images import CaseFiles, list_cases
 from ssl_bench.data.patterns import literal, named
 from ssl_bench.data.volume_files import read_array
@@ -55,12 +56,8 @@ def find_layout(folder: Path, paths: list[Path], kind: str, flat: IsFlat) -> Fou
             lines.append(f"# It has numTraining = {described.count}; there are {len(cases)} cases.")
         return Found(layout, cases, tuple(filter(None, lines)), {**described.fields, **fields}, described.labels)
     patterns = patterns_of(folder, paths, kind == "2D images")
-    if kind == "HDF5 volumes":
-        layout = Volumes.model_validate({"roots": ["."], "images": holding_both(folder, patterns)})
-        cases = cases_of(layout, folder)
-        if all(_is_normalised(case.image) for case in sample_of(cases)):
-            layout = layout.model_copy(update={"intensity": "as-is"})
-        return Found(layout, cases)
+    if kind in ("HDF5 volumes", "NPZ arrays"):
+        return _in_arrays(folder, paths, patterns)
     images, masks, others = find_pair(folder, patterns, flat)
     place = {"roots": ["."], "images": images, "masks": masks}
     if kind == "2D images":
@@ -70,6 +67,21 @@ def find_layout(folder: Path, paths: list[Path], kind: str, flat: IsFlat) -> Fou
         found, said = _without_series(_without(others, Volumes.model_validate(place), folder), folder), ()
     hold_no_stray_masks([case for case in found.cases if case.mask is None], flat)
     return replace(found, said=(*said, *found.said))
+
+
+def _in_arrays(folder: Path, paths: list[Path], patterns: Patterns) -> Found:
+    """Volumes that hold image and label, or else 2D arrays that do."""
+    try:
+        layout = Volumes.model_validate({"roots": ["."], "images": holding_both(folder, patterns)})
+    except UserError:
+        files = find_arrays(folder, paths)
+        if files is None:
+            raise
+        return Found(files, cases_of(files, folder), fields={"channels": 1})
+    cases = cases_of(layout, folder)
+    if all(_is_normalised(case.image) for case in sample_of(cases)):
+        layout = layout.model_copy(update={"intensity": "as-is"})
+    return Found(layout, cases)
 
 
 def cases_of(layout: Files | Volumes, folder: Path, channels: Any = None) -> list[CaseFiles]:
@@ -107,8 +119,8 @@ def _chosen_suffixes(files: Files, folder: Path) -> tuple[Files, tuple[str, ...]
     """Choose one suffix where an id has several files: the best one that every id has."""
     chosen: dict[str, tuple[str, ...]] = {}
     said = []
-    masks = {path for _, path in named(folder, files.masks, files.image_suffixes)}
-    for key, pattern in (("image_suffixes", files.images), ("mask_suffixes", files.masks)):
+    masks = {path for _, path in named(folder, str(files.masks), files.image_suffixes)}
+    for key, pattern in (("image_suffixes", files.images), ("mask_suffixes", str(files.masks))):
         by_id: dict[str, set[str]] = defaultdict(set)
         for name, path in named(folder, pattern, files.image_suffixes):
             if key == "mask_suffixes" or path not in masks:

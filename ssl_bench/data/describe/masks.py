@@ -11,9 +11,8 @@ import numpy as np
 from PIL import Image
 
 from ssl_bench.cards import GREY
-from ssl_bench.data.pictures import Palettes, digits, open_picture, palette_colors, used_colors
+from ssl_bench.data.pictures import Palettes, digits, near_whole, open_picture, palette_colors, used_colors
 from ssl_bench.data.volume_files import read_array
-from ssl_bench.data.volumes import near_whole
 from ssl_bench.errors import UserError
 
 MOST_LEVELS = 20  # a file with more different values is no mask
@@ -40,11 +39,12 @@ def is_flat_volume(path: Path) -> bool:
     return len(values) <= MOST_LEVELS and bool((values == np.rint(values)).all())
 
 
+Advance = Callable[[int, int], None] | None  # called with (done, total) after each mask
 # what masks hold, background first; fields that a card needs; lines of its first comment
 Values = tuple[list[int] | list[str], dict[str, Any], tuple[str, ...]]
 
 
-def picture_values(masks: Sequence[Path], advance: Callable[[int, int], None] | None) -> Values:
+def picture_values(masks: Sequence[Path], advance: Advance) -> Values:
     """The grey levels in all masks; palette indices where every palette gives an index the same colour; or colours.
 
     Two colours are classes as a viewer shows them: black is the background.
@@ -128,11 +128,21 @@ def _as_colors(masks: Sequence[Path], colors: Counter[str]) -> Values:
     return ordered, {"mask_colors": tuple(ordered)}, ()
 
 
-def voxel_values(masks: Sequence[Path], advance: Callable[[int, int], None] | None) -> Values:
+def voxel_values(masks: Sequence[Path], advance: Advance) -> Values:
     """The values in all masks, background first; a card names them if they are not 0, 1, ..."""
+    values = whole_numbers(masks, lambda path: read_array(path, "label").array, advance)
+    return values, {"mask_values": tuple(values)} if values != list(range(len(values))) else {}, ()
+
+
+def whole_numbers(masks: Sequence[Path], read: Callable[[Path], np.ndarray], advance: Advance) -> list[int]:
+    """The different labels of all masks, 0 first.
+
+    Raises:
+        UserError: a label is no whole number, or there are too many for classes.
+    """
     found: set[float] = set()
     for path in _counted(masks, advance):
-        labels = np.unique(near_whole(read_array(path, "label").array))
+        labels = np.unique(near_whole(read(path)))
         found.update(labels.tolist())
         unusable = labels[~np.isfinite(labels) | (labels != np.rint(labels))]
         if len(found) > MOST_CLASSES or len(unusable):
@@ -140,8 +150,7 @@ def voxel_values(masks: Sequence[Path], advance: Callable[[int, int], None] | No
             raise UserError(
                 f"{path}: expected at most {MOST_CLASSES} different whole numbers in all masks, found {others}"
             )
-    values = sorted(map(int, found), key=lambda value: (value != 0, value))
-    return values, {"mask_values": tuple(values)} if values != list(range(len(values))) else {}, ()
+    return sorted(map(int, found), key=lambda value: (value != 0, value))
 
 
 def _opened(path: Path) -> Image.Image:
@@ -165,7 +174,7 @@ def _is_black_and_white(levels: np.ndarray) -> bool:
     return bool(levels[:32].sum() + levels[224:].sum() >= 0.95 * levels.sum())
 
 
-def _counted(paths: Sequence[Path], advance: Callable[[int, int], None] | None) -> Iterator[Path]:
+def _counted(paths: Sequence[Path], advance: Advance) -> Iterator[Path]:
     for i, path in enumerate(paths):
         yield path
         if advance is not None:

@@ -21,7 +21,7 @@ from ssl_bench.errors import UserError
 PICTURES: tuple[str, ...] = Files.model_fields["image_suffixes"].default
 
 
-KINDS = {"2D images": PICTURES, "HDF5 volumes": HDF5, "volumes": (*NIFTI, *ITK)}
+KINDS = {"2D images": PICTURES, "HDF5 volumes": HDF5, "NPZ arrays": (".npz",), "volumes": (*NIFTI, *ITK)}
 
 
 MOST_PATTERNS = 200  # that are compared with each other: those with the most files

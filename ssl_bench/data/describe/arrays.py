@@ -1,0 +1,52 @@
+"""2D arrays in HDF5 and NPZ files: which files hold an image and a label, and the values of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssl_bench.cards import Files
+from ssl_bench.data.arrays import read_array_2d
+from ssl_bench.data.describe.masks import Advance, Values, whole_numbers
+from ssl_bench.data.describe.naming import patterns_of, sample_of
+from ssl_bench.errors import UserError
+
+
+def find_arrays(folder: Path, paths: list[Path]) -> Files | None:
+    """Return the layout of the largest group of files that hold a 2D image and its label; None if there is none."""
+    for pattern, files in patterns_of(folder, paths, pictures=True).items():
+        if all(map(_is_slice, sample_of(list(files.values())))):
+            suffixes = sorted({path.suffix.lower() for path in files.values()})
+            return Files.model_validate({"roots": ["."], "images": pattern, "image_suffixes": suffixes})
+    return None
+
+
+def array_values(masks: Sequence[Path], advance: Advance, layout: Files) -> Values:
+    """The values in all labels, and the range of all images: [0, 1] or [0, 255] where they lie in it."""
+    low, high, is_8_bits = np.inf, -np.inf, True
+
+    def label(path: Path) -> np.ndarray:
+        nonlocal low, high, is_8_bits
+        content = path.read_bytes()
+        image = read_array_2d(path, content, layout.image_key)
+        low, high = min(low, float(image.min())), max(high, float(image.max()))
+        is_8_bits &= image.dtype == np.uint8
+        return read_array_2d(path, content, layout.mask_key)
+
+    values = whole_numbers(masks, label, advance)
+    fields: dict[str, Any] = {"mask_values": tuple(values)}
+    if not is_8_bits:
+        common = [ends for ends in ((0.0, 1.0), (0.0, 255.0)) if ends[0] <= low and high <= ends[1]]
+        fields["intensity_range"] = (common or [(low, high)])[0]
+    return values, fields, ()
+
+
+def _is_slice(path: Path) -> bool:
+    try:
+        content = path.read_bytes()
+        return [read_array_2d(path, content, key).ndim for key in ("image", "label")] == [2, 2]
+    except (OSError, UserError):
+        return False
