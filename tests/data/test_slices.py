@@ -334,3 +334,27 @@ def test_a_method_for_volumes_alone_is_not_for_slices(monkeypatch: pytest.Monkey
     monkeypatch.setattr(load_methods()["mt"], "dimensions", (3,))
     with pytest.raises(UserError, match=r"^--methods: mt does not support 2D data$"):
         plan(load_benchmark("demo-slices"), None, "10%")
+
+
+# ---------------------------------------------------------------------------------------------------------------- acdc
+
+
+def test_acdc_counts_labelled_slices_as_its_literature_does(real_data: Path) -> None:
+    for patients, slices in ((3, 68), (7, 136), (14, 256)):
+        job = plan(load_benchmark("acdc"), real_data, str(patients))
+        assert job.dataset.count_images(job.splits.labeled) == slices
+        assert job.splits.labeled[0] == "patient099_frame01"
+    assert len(job.splits.test) == 20  # of the 40 that the data set has
+
+
+def test_acdc_splits_whole_patients(real_data: Path) -> None:
+    job = plan(load_benchmark("acdc"), real_data, "3", split="ssl4mis-random")
+    groups = job.splits.groups or {}
+    assert len({groups[name] for name in job.splits.labeled}) == 3
+    assert not {groups[name] for name in job.splits.test} & {groups[name] for name in job.splits.unlabeled}
+    first = plan(load_benchmark("acdc"), real_data, "3").splits
+    assert {groups[name] for name in job.splits.labeled} != {groups[name] for name in first.labeled}
+    table = Path(str(load_benchmark("acdc").splits["ssl4mis"].file)).read_text().split()[1:]
+    parts = [row.split(",") for row in table]
+    assert [sum(part == one for _, part in parts) for one in ("train", "test")] == [70, 20]
+    assert len({name for name, _ in parts}) == 90
