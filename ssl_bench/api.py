@@ -396,7 +396,7 @@ def predict(
     named = str(run.path if isinstance(run, Run) else run)
     folder, methods = find_run(named, results_folder(results_root)), load_methods(*paths(methods_dir))
     predictor = prediction.load_predictor(folder, methods, choose_device(device), network)
-    found = prediction.list_images(paths(images), predictor.spec.protocol.dimensions)
+    found = prediction.list_images(paths(images), predictor.spec.dimensions)
     with counted(make_console(quiet=not progress), "predicting") as advance:
         written = prediction.predict(
             predictor, found, Path(output), probabilities=probabilities, uncertainty=uncertainty, overwrite=overwrite,

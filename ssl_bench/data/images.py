@@ -23,6 +23,7 @@ class CaseFiles:
 
     `image` holds the image, or its first channel if each channel has a file; `others` are the other channels' files.
     `more_masks` are those that are united with `mask`.
+    `is_stack` says that they are the slices of a volume instead, in order, each with its image and mask.
     """
 
     id: str
@@ -30,6 +31,7 @@ class CaseFiles:
     mask: Path | None
     others: tuple[Path, ...] = ()
     more_masks: tuple[Path, ...] = ()
+    is_stack: bool = False
 
     @property
     def images(self) -> tuple[Path, ...]:

@@ -21,7 +21,7 @@ CASES = {2: "images", 3: "volumes"}
 
 def labeled_of(spec: RunSpec, word: str = "") -> str:
     """Say how many images, volumes or groups of how many are labelled, such as "3 of 70 training groups"."""
-    what = "groups" if spec.train_groups else CASES[spec.protocol.dimensions]
+    what = "groups" if spec.train_groups else CASES[spec.dimensions]
     return f"{spec.labeled} of {spec.train_units} {word}{what}"
 
 
