@@ -46,7 +46,7 @@ OPEN_END = re.compile(r"\*\?*\{group\}|\{group\}\?*\*")  # nothing says where th
 NEXT_TO_IT = re.compile(r"\*\?*\{(id|folder)\}|\{(id|folder)\}\?*\*|\*\*")  # nothing says where one of two ends
 
 
-VOLUME_SUFFIXES = (*HDF5, ".nii", ".nii.gz", ".nrrd", ".mha")
+VOLUME_SUFFIXES = (*HDF5, ".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 
 
 Value = TypeVar("Value", int, str)
@@ -124,8 +124,8 @@ class Files(Card):
 class Volumes(Card):
     """Paths of a 3D data set's files and how their intensities are read; the suffix gives the format.
 
-    HDF5 (`.h5`: keys image and label), NIfTI (`.nii`, `.nii.gz`), NRRD (`.nrrd`) and MetaImage (`.mha`). All but HDF5
-    are brought to the closest canonical axes: right, anterior, superior.
+    HDF5 (`.h5`: keys image and label), NIfTI (`.nii`, `.nii.gz`), NRRD (`.nrrd`) and MetaImage (`.mha`; `.mhd` with its
+    voxels in a file beside it). All but HDF5 are brought to the closest canonical axes: right, anterior, superior.
     """
 
     roots: tuple[str, ...] = Field(
@@ -180,7 +180,7 @@ class Volumes(Card):
     def _is_a_pattern(cls, value: str | None) -> str | None:
         if value is not None:
             _require_pattern(value)
-            if not value.lower().endswith(VOLUME_SUFFIXES):  # files whose voxels lie in another one are not among them
+            if not value.lower().endswith(VOLUME_SUFFIXES):
                 raise ValueError(f"must end in one of {', '.join(VOLUME_SUFFIXES)}")
         return value
 

@@ -16,7 +16,7 @@ from ssl_bench.data import demo, demo3d
 from ssl_bench.data.images import Case, CaseFiles, folder_of, list_cases, pair
 from ssl_bench.data.patterns import filled_in
 from ssl_bench.data.pictures import Palettes
-from ssl_bench.data.volume_files import ITK
+from ssl_bench.data.volume_files import ITK, voxel_file
 from ssl_bench.data.volumes import list_volumes, read_case
 from ssl_bench.errors import UserError
 
@@ -91,9 +91,10 @@ def decode(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> tup
     try:
         images = [path.read_bytes() for path in case.images]
         masks = [path.read_bytes() for path in case.masks]
+        beside = [path.read_bytes() for path in _beside(case)]
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    contents = (*images, *(masks or [b""]))
+    contents = (*images, *(masks or [b""]), *beside)
     digest = hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in contents)).hexdigest()
     if isinstance(files, Files):
         return pair(case, images, masks, files, channels), digest
@@ -101,6 +102,11 @@ def decode(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> tup
         files = files.model_copy(update={"intensity": "as-is"})  # 8 bits are made of the intensities in the files
     read = dict(zip((*case.images, *case.masks), (*images, *masks), strict=True))
     return read_case(case, files, len(benchmark.classes), read.__getitem__, channels=channels), digest
+
+
+def _beside(case: CaseFiles) -> list[Path]:
+    """The files that hold the voxels of a case's `.mhd` headers."""
+    return [beside for path in (*case.images, *case.masks) if (beside := voxel_file(path)) is not None]
 
 
 def _first_values(classes: Sequence[int | tuple[int, ...]]) -> tuple[int, ...]:
@@ -146,7 +152,7 @@ class _Folder:
         """Identify the source files without reading them: a hash of paths, sizes and times of change."""
         digest = hashlib.sha256(self.reading.encode())
         for case in self.cases:
-            for path in (*case.images, *case.masks):
+            for path in (*case.images, *case.masks, *_beside(case)):
                 try:
                     stat = path.stat()
                 except OSError as error:

@@ -18,7 +18,7 @@ from ssl_bench.data.geometry import affine_of, axes_of, is_regular, nib, sides_o
 from ssl_bench.errors import UserError, first_line
 
 NIFTI = (".nii", ".nii.gz")
-ITK = (".nrrd", ".mha")  # read by SimpleITK
+ITK = (".nrrd", ".mha", ".mhd")  # read by SimpleITK
 ELSEWHERE = {  # what a header says whose voxels are in a separate file
     ".nrrd": re.compile(rb"\A(?:.+\r?\n)*?data ?file:", re.IGNORECASE),
     ".mha": re.compile(rb"^ElementDataFile\s*=\s*(?!LOCAL)\S", re.IGNORECASE | re.MULTILINE),
@@ -107,6 +107,28 @@ def read_plane(path: Path, key: str, read: Read = Path.read_bytes) -> np.ndarray
     return array
 
 
+def voxel_file(path: Path) -> Path | None:
+    """Return the file beside a MetaImage header (`.mhd`) that holds its voxels; None for a file that holds its own.
+
+    Raises:
+        UserError: the header cannot be read or names no file in its folder.
+    """
+    if path.suffix.lower() != ".mhd":
+        return None
+    try:
+        with path.open("rb") as file:
+            named = re.search(rb"^ElementDataFile\s*=[ \t]*([^\r\n]*)", file.read(1 << 14), re.MULTILINE)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    name = named[1].decode(errors="replace").strip() if named else ""
+    if name == "LOCAL":
+        return None
+    beside = path.parent / name
+    if not name or Path(name).name != name or not beside.is_file():
+        raise UserError(f"{path}: expected the name of a file beside it as ElementDataFile, found '{name}'")
+    return beside
+
+
 def nifti_image(content: bytes) -> Any:
     """Return the nibabel image in the bytes of a NIfTI-1 or NIfTI-2 file, compressed by gzip or not.
 
@@ -152,7 +174,9 @@ def _read_by_itk(path: Path) -> Volume:
 
     with path.open("rb") as file:
         header = file.read(1 << 14)
-    if ELSEWHERE[path.suffix.lower()].search(header):
+    voxel_file(path)
+    elsewhere = ELSEWHERE.get(path.suffix.lower())
+    if elsewhere is not None and elsewhere.search(header):
         raise UserError(
             f"{path}: the voxel data is in a separate file, which is not supported; convert it to a single-file format"
         )
@@ -167,7 +191,7 @@ def _read_by_itk(path: Path) -> Volume:
     if image.GetDimension() < 3:
         return Volume(array)
     volume = _canonical(array, _affine_by_itk(image), path)
-    return replace(volume, turned_since=volume.stored != "RAS")
+    return replace(volume, turned_since=volume.stored != "RAS" and path.suffix.lower() != ".mhd")
 
 
 def _itk_reader(path: Path) -> Any:

@@ -10,6 +10,7 @@ import h5py
 import layouts
 import numpy as np
 import pytest
+import SimpleITK
 import torch
 from layouts import box, organs, photo, picture, scan, volume
 
@@ -126,3 +127,17 @@ def test_isic_2017_trains_and_tests_on_the_challenges_parts(tmp_path: Path) -> N
     assert set(job.splits.test) == {f"Test_v2/ISIC_{number:07d}" for number in range(200, 204)}
     assert len(job.splits.labeled) + len(job.splits.unlabeled) == 4
     assert all(name.startswith("Training/") for name in job.splits.labeled)
+
+
+@pytest.mark.parametrize("folder", ["promise12/training_data", "promise12/TrainingData_Part1"])
+def test_promise12_as_downloaded(folder: str, tmp_path: Path) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    for seed in range(12):
+        for name, voxels in ((f"Case{seed:02d}", scan(seed)), (f"Case{seed:02d}_segmentation", organs(seed, 2))):
+            image = SimpleITK.GetImageFromArray(voxels.T)
+            image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+            SimpleITK.WriteImage(image, str(tmp_path / folder / f"{name}.mhd"))
+    job = plan(load_benchmark("promise12"), tmp_path, "1")
+    assert (len(job.splits.test), job.spec.train_slices) == (10, 2 * 4)
+    (truth,) = job.dataset.truths(["Case07"])
+    assert (truth == organs(7, 2)).all()

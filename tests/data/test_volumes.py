@@ -254,9 +254,44 @@ def test_a_damaged_or_empty_nifti_file_is_refused_by_name(tmp_path: Path) -> Non
         read(tmp_path / "i.nii", None)
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_header_with_its_voxels_beside_is_read_and_identified_with_them(compressed: bool, tmp_path: Path) -> None:
+    files = Volumes(roots=(".",), images="{id}.mhd", masks="{id}_segmentation.mhd")
+    made = load_benchmark("demo3d").model_copy(
+        update={"name": "own", "generator": None, "cases": 2, "volumes": (files,)}
+    )
+    arrays = {}
+    for number in (0, 1):
+        image, mask = volume(number, (16, 17, 18), 2)
+        for name, array in ((f"Case{number}", image), (f"Case{number}_segmentation", mask)):
+            written = SimpleITK.GetImageFromArray(array.T)
+            written.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))  # right and anterior, as ITK counts to left and back
+            written.SetSpacing((0.5, 0.625, 3.0))
+            SimpleITK.WriteImage(written, str(tmp_path / f"{name}.mhd"), compressed)
+        arrays[f"Case{number}"] = image, mask
+    dataset = prepare(made, tmp_path, None)
+    for name, found, truth in zip(dataset.ids, dataset.volumes(dataset.ids), dataset.truths(dataset.ids), strict=True):
+        image, mask = arrays[name]
+        expected = (image - image.mean(dtype=np.float64)) / image.std(dtype=np.float64)
+        np.testing.assert_allclose(found[0], expected, atol=1e-5)
+        assert (truth == mask).all()
+    assert dataset.spacings(dataset.ids)[0] == (0.5, 0.625, 3.0)
+    beside = next(path for path in tmp_path.glob("Case0.*raw"))
+    other = SimpleITK.GetImageFromArray(2 * arrays["Case0"][0].T + np.arange(16, dtype=np.float32))
+    SimpleITK.WriteImage(other, str(tmp_path / "other.mhd"), compressed)
+    beside.write_bytes(next(tmp_path.glob("other.*raw")).read_bytes())
+    for path in tmp_path.glob("other.*"):
+        path.unlink()
+    changed = prepare(made, tmp_path, None)
+    assert changed.fingerprint != dataset.fingerprint
+    beside.unlink()
+    with pytest.raises(UserError, match=r"Case0\.mhd: expected the name of a file beside it as ElementDataFile, found"):
+        prepare(made, tmp_path, None)
+
+
 def test_voxels_in_another_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="must end in one of"):
-        card(layout={"images": "{id}.mhd"})
+        card(layout={"images": "{id}.img"})
     path = tmp_path / "i.nrrd"
     path.write_bytes(b"NRRD0004\ntype: float\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndata file: i.raw\n\n")
     with pytest.raises(UserError, match="the voxel data is in a separate file"):
