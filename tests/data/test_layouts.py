@@ -23,7 +23,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.store import Store
 
 NEW = {  # a file that `predict` reads, and the fields of the card that matter
-    "acdc": ("testing/patient101/patient101_frame01.nii.gz", {"group": "*/patient{group}_*"}),
+    "acdc": ("testing/patient101/patient101_frame01.nii.gz", {"group": "{group}_frame*"}),
     "busi": ("Dataset_BUSI_with_GT/benign/benign (4).png", {}),
     "drive": ("test/images/01_test.tif", {}),
     "chase": ("Image_01L.jpg", {"group": "Image_{group}[LR]"}),
