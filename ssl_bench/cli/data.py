@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.launch.console import make_console
 
 if TYPE_CHECKING:
+    from ssl_bench.cards import Benchmark
     from ssl_bench.data.check import Finding
 
 LISTED = 3  # findings of a kind that `data check` lists
@@ -33,17 +34,21 @@ LISTED = 3  # findings of a kind that `data check` lists
 def data_check(
     dataset: DatasetArgument,
     data_root: DataRootOption = None,
+    settings: SetOption = None,
     every: Annotated[
         bool, typer.Option("--every", help=f"List every finding, not the first {LISTED} of each kind.")
     ] = False,
 ) -> None:
-    """Check a data set: count its cases; find missing, unreadable, mismatched, empty and duplicate files."""
+    """Check a data set: count its cases; find missing, unreadable, mismatched, empty and duplicate files.
+
+    `--set split=NAME` or `--set split=FILE.csv` checks this split alone.
+    """
     from ssl_bench.cards import load_benchmark
     from ssl_bench.data.check import check
     from ssl_bench.launch.progress import counted
     from ssl_bench.reporting.catalogue import times
 
-    benchmark = load_benchmark(dataset)
+    benchmark = _with_one_split(load_benchmark(dataset), parsed_settings(settings, None))
     console = make_console()
     if benchmark.generator is not None:
         console.print(
@@ -69,6 +74,22 @@ def data_check(
     )  # fmt: skip
     if found.errors:
         raise typer.Exit(2)
+
+
+def _with_one_split(benchmark: Benchmark, settings: dict[str, Any]) -> Benchmark:
+    """Return the card with the split of `--set split=NAME` or FILE.csv alone; without settings, the whole card."""
+    from ssl_bench.cards import with_split_file
+
+    others = [key for key in settings if key != "split"]
+    if others:
+        raise UserError(f"--set {others[0]}: expected split, the only setting of data check")
+    if not settings:
+        return benchmark
+    name = str(settings["split"])
+    found = with_split_file(benchmark, name)
+    if name not in found.splits:
+        raise UserError(f"--set split: expected one of {', '.join(found.splits)} or a .csv file; found '{name}'")
+    return found.model_copy(update={"splits": {name: found.splits[name]}})
 
 
 def _lines(findings: Sequence[Finding], every: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from ssl_bench.cards import Benchmark, Files, Volumes
+from ssl_bench.cards import Benchmark, Files, Volumes, members_of
 from ssl_bench.command import quantity, quoted
 from ssl_bench.data.arrays import holds_arrays
 from ssl_bench.data.describe.grouping import propose_group
@@ -68,7 +69,7 @@ class _Seen:
     perceptual: int | None = None
     mask: Path | None = None
     palette: Mapping[int, str] = field(default_factory=dict)
-    has_exif: bool = False
+    exif: tuple[Path, ...] = ()
     was_turned: bool = False
 
 
@@ -91,8 +92,10 @@ def check(
             seen.append(one)
             if advance is not None:
                 advance(i + 1, len(cases))
-    readable = [one for one in seen if one.error is None]
-    report.findings += _exif(readable) + _palettes(readable) + _turned(readable)
+    readable = [one for one in seen if one.error is None and one.content]
+    report.findings += (
+        _exif(seen, files) + _palettes(readable) + _white_backgrounds(readable, files) + _turned(readable)
+    )
     report.sizes = {one.size for one in readable}
     report.findings += [Finding("error", "file", one.error) for one in seen if one.error is not None]
     names = [one.id for one in readable]
@@ -115,6 +118,9 @@ def check(
 def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _Seen:
     if case.mask is None and not files.masks_optional:
         return _Seen(case.id, error=missing_mask(case, files))
+    exif = _with_exif(case) if isinstance(files, Files) else ()
+    if exif and isinstance(files, Files) and files.exif_orientation == "refuse":
+        return _Seen(case.id, mask=case.mask, exif=exif)
     try:
         read, _ = decode(case, files, benchmark)
     except UserError as error:
@@ -132,25 +138,52 @@ def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _See
         perceptual=perceptual,
         mask=case.mask,
         palette=read.palette,
-        has_exif=isinstance(files, Files) and _has_exif(case, files),
+        exif=exif,
         was_turned=read.was_turned,
     )
 
 
-def _has_exif(case: CaseFiles, files: Files) -> bool:
-    """Whether an image has an EXIF orientation; one that was to be refused has not been decoded."""
-    return files.exif_orientation != "refuse" and any(
-        exif_orientation(path) != 1 for path in case.images if not holds_arrays(path)
-    )
+def _with_exif(case: CaseFiles) -> tuple[Path, ...]:
+    """The pictures of a case that have an EXIF orientation; a file that cannot be read is reported elsewhere."""
+    found = []
+    for path in {*case.images, *case.masks}:
+        with contextlib.suppress(Exception):  # Pillow raises various exceptions for a damaged file
+            if not holds_arrays(path) and exif_orientation(path) != 1:
+                found.append(path)
+    return tuple(sorted(found))
 
 
-def _exif(cases: Sequence[_Seen]) -> list[Finding]:
-    """The number of images with an EXIF orientation; the card says how they are read."""
-    turned = [case.id for case in cases if case.has_exif]
-    if not turned:
+def _exif(cases: Sequence[_Seen], files: Files | Volumes) -> list[Finding]:
+    """The number of images and masks with an EXIF orientation: an error where the card does not say what it means."""
+    turned = [path for case in cases for path in case.exif]
+    if not turned or not isinstance(files, Files):
         return []
-    text = f"{quantity(len(turned), 'image')}, such as {turned[0]}; exif_orientation in the card says how they are read"
-    return [Finding("warning", "EXIF orientation", text)]
+    masks = len({case.mask for case in cases} & set(turned))
+    counts = [quantity(count, word) for count, word in ((len(turned) - masks, "image"), (masks, "mask")) if count]
+    found = f"{' and '.join(counts)}, such as {turned[0].name}"
+    if files.exif_orientation == "refuse":
+        text = f"{found}; exif_orientation = apply (as viewers show them) or ignore is missing on the card"
+        return [Finding("error", "EXIF orientation", text)]
+    return [Finding("warning", "EXIF orientation", f"{found}; exif_orientation = {files.exif_orientation} on the card")]
+
+
+def _white_backgrounds(cases: Sequence[_Seen], files: Files | Volumes) -> list[Finding]:
+    """Say if palettes show the background white and the foreground black, as in masks whose classes are exchanged."""
+    if not isinstance(files, Files) or files.mask_values is None or len(files.mask_values) != 2:
+        return []
+    background, foreground = members_of(files.mask_values)
+    white = [
+        case.id for case in cases
+        if {case.palette.get(value) for value in background} == {"#ffffff"}
+        and {case.palette.get(value) for value in foreground} <= {"#000000", None}
+    ]  # fmt: skip
+    if not white:
+        return []
+    text = (
+        f"{quantity(len(white), 'mask')}, such as that of {white[0]}: viewers show palette index {background[0]}, the "
+        "background of mask_values, white; without mask_values, white is the foreground"
+    )
+    return [Finding("warning", "white background", text)]
 
 
 def _palettes(cases: Sequence[_Seen]) -> list[Finding]:
@@ -177,14 +210,18 @@ def _turned(cases: list[_Seen]) -> list[Finding]:
 
 
 def _sides(benchmark: Benchmark, cases: list[_Seen], complete: bool) -> tuple[Sides, list[Finding]]:
-    """The sides of the card's splits. A split that cannot be made is a finding, if every case is there."""
+    """The sides of the card's splits. Each split that cannot be made is a finding, if every case is there."""
     if not cases:
         return {}, []
     masked = {case.id for case in cases if case.foreground is not None}
-    try:
-        return sides_of(benchmark, [case.id for case in cases], [case.content for case in cases], masked), []
-    except UserError as error:
-        return {}, [Finding("error", "split", str(error))] if complete else []
+    ids, contents = [case.id for case in cases], [case.content for case in cases]
+    sides, findings = Sides(), list[Finding]()
+    for name, split in benchmark.splits.items():
+        try:
+            sides |= sides_of(benchmark.model_copy(update={"splits": {name: split}}), ids, contents, masked)
+        except UserError as error:
+            findings.append(Finding("error", "split", str(error) if split.file else f"split {name}: {error}"))
+    return sides, findings if complete else []
 
 
 def _suggested(benchmark: Benchmark, names: list[str], sides: Sides) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from ssl_bench.cards import Benchmark, Files
 from ssl_bench.data.arrays import holds_arrays, read_array_image, read_array_mask
 from ssl_bench.data.patterns import named, nfc
-from ssl_bench.data.pictures import Palettes, read_image, read_mask, united
+from ssl_bench.data.pictures import Palettes, exif_orientation, read_image, read_mask, united
 from ssl_bench.errors import UserError
 
 
@@ -184,9 +184,15 @@ def pair(case: CaseFiles, images: Sequence[bytes], masks: Sequence[bytes], files
         palettes.note(path, palette)
         if image.shape[:2] != mask.shape:
             expected, found = _size(image), _size(mask)
-            raise UserError(f"{path}: expected the size of its image, {expected} pixels, found {found}")
+            raise UserError(f"{path}: expected the size of its image, {expected} pixels, found {found}{_turn(case)}")
         numbers.append(mask)
     return Case(case.id, image, united(numbers, case.masks), palette=palettes.colors)
+
+
+def _turn(case: CaseFiles) -> str:
+    """What an error about sizes says of an image with an EXIF orientation."""
+    turn = 1 if holds_arrays(case.image) else exif_orientation(case.image)
+    return "" if turn == 1 else f"; the image has EXIF orientation {turn}: exif_orientation on the card may be wrong"
 
 
 def _read_image(path: Path, content: bytes, channels: int, files: Files) -> np.ndarray:

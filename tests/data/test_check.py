@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY, Call
 from PIL import Image, ImageEnhance
 
-from ssl_bench.cards import Benchmark, load_benchmark
+from ssl_bench.cards import Benchmark, Split, load_benchmark
 from ssl_bench.data.check import Finding, check
 from ssl_bench.errors import UserError
 
@@ -189,3 +191,84 @@ def test_a_check_writes_nothing(folder: Path) -> None:
 def test_no_folder_of_the_layout_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--data-root"):
         check(card(6), tmp_path)
+
+
+# --------------------------------------------------------------------------------------- orientations, palettes, splits
+
+
+def with_files(cases: int, **fields: Any) -> Benchmark:
+    benchmark = card(cases)
+    assert benchmark.files is not None
+    return benchmark.model_copy(update={"files": benchmark.files.model_copy(update=fields)})
+
+
+def test_orientations_that_are_not_said_are_one_error(folder: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    for name in "abc":
+        photograph(ord(name)).save(folder / "images" / f"{name}.png", exif=exif)
+    disc_of((96, 80)).save(folder / "masks" / "f.png", exif=exif)
+    (finding,) = check(card(6), folder).findings
+    assert (finding.level, finding.kind) == ("error", "EXIF orientation")
+    assert finding.text.startswith("3 images and 1 mask, such as a.png; exif_orientation = apply")
+    (finding,) = check(with_files(6, exif_orientation="ignore"), folder).findings
+    assert finding == Finding(
+        "warning", "EXIF orientation", "3 images and 1 mask, such as a.png; exif_orientation = ignore on the card"
+    )
+
+
+def test_an_error_about_sizes_names_the_orientation(folder: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    photograph(9, (80, 96)).save(folder / "images" / "a.png", exif=exif)  # viewers show 96x80, the size of its mask
+    report = check(with_files(6, exif_orientation="ignore"), folder)
+    (error,) = [finding.text for finding in report.findings if finding.level == "error"]
+    assert error.endswith(
+        "a.png: expected the size of its image, 80x96 pixels, found 96x80; the image has EXIF orientation 6: "
+        "exif_orientation on the card may be wrong"
+    )
+    assert check(with_files(6, exif_orientation="apply"), folder).errors == 0
+
+
+@pytest.mark.parametrize(("colors", "warned"), [([255, 255, 255, 0, 0, 0], True), ([0, 0, 0, 255, 255, 255], False)])
+def test_a_background_that_viewers_show_white_is_said(folder: Path, colors: list[int], warned: bool) -> None:
+    for name in "abcdef":
+        mask = Image.fromarray((np.asarray(disc_of((96, 80))) > 0).astype(np.uint8), mode="P")
+        mask.putpalette(colors)
+        mask.save(folder / "masks" / f"{name}.png")
+    report = check(with_files(6, mask_values=(0, 1)), folder)
+    assert report.errors == 0
+    said = [finding.text for finding in report.findings if finding.kind == "white background"]
+    assert [text.partition(":")[0] for text in said] == ["6 masks, such as that of a"] * warned
+
+
+def test_a_split_that_cannot_be_made_leaves_the_others(folder: Path) -> None:
+    put(folder, "g", photograph(0))  # the pixels of a
+    (folder / "two.csv").write_text("id,part\na,train\ng,test\n")
+    splits = {
+        "wrong": Split.model_validate({"parts": {"train": ["x*"], "test": ["a"]}}),
+        "leaky": Split.model_validate({"file": str(folder / "two.csv")}),
+    }
+    findings = check(card(7).model_copy(update={"splits": splits}), folder).findings
+    assert Finding("error", "split", "split wrong: parts: train = 'x*': expected cases, found none among 7") in findings
+    (leak,) = [finding.text for finding in findings if finding.kind == "duplicate in training and test"]
+    assert leak == "a and g have the same pixels; one trains, one tests (split leaky)"
+
+
+def test_a_split_of_the_command_line_is_checked(folder: Path, call: Call) -> None:
+    put(folder, "g", photograph(0))
+    (folder / "two.csv").write_text("id,part\na,train\ng,test\n")
+    (folder / "wrong.csv").write_text("id,part\na,train\nz,test\n")
+    text = (REPOSITORY / "benchmarks" / "datasets" / "kvasir.toml").read_text().replace("cases = 1000", "cases = 7")
+    (folder / "card.toml").write_text(text)
+    words = ("data", "check", folder / "card.toml", "--data-root", folder, "--set")
+    code, out, _ = call(*words, f"split={folder / 'two.csv'}")
+    assert code == 0
+    assert f"one trains, one tests (split {folder / 'two.csv'})" in out
+    code, out, _ = call(*words, f"split={folder / 'wrong.csv'}")
+    assert code == 2
+    assert "expected training and test cases, found 1 training cases and 0 test cases" in out
+    assert call(*words, "split=no")[::2] == (
+        2, "error: --set split: expected one of random or a .csv file; found 'no'\n"
+    )  # fmt: skip
+    assert call(*words, "seed=1")[::2] == (2, "error: --set seed: expected split, the only setting of data check\n")

@@ -23,7 +23,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.store import Store
 
 NEW = {  # a file that `predict` reads, and the fields of the card that matter
-    "acdc": ("testing/patient101/patient101_frame01.nii.gz", {"group": "*/patient{group}_*"}),
+    "acdc": ("testing/patient101/patient101_frame01.nii.gz", {"group": "{group}_frame*"}),
     "busi": ("Dataset_BUSI_with_GT/benign/benign (4).png", {}),
     "drive": ("test/images/01_test.tif", {}),
     "chase": ("Image_01L.jpg", {"group": "Image_{group}[LR]"}),
@@ -167,4 +167,53 @@ def test_a_dataset_json_that_a_card_cannot_say_is_refused(tmp_path: Path, change
     path = tmp_path / "dataset.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(UserError, match=message):
+        describe(tmp_path)
+
+
+# ------------------------------------------------------------------------------------------- what stands beside images
+
+
+@pytest.mark.parametrize(("fits", "way"), [("turned", "apply"), ("stored", "ignore"), ("both", None)])
+def test_sizes_of_masks_say_how_an_exif_orientation_is_meant(tmp_path: Path, fits: str, way: str | None) -> None:
+    root = tmp_path / "data"
+    exif = Image.Exif()
+    exif[274] = 6  # viewers turn it by a quarter
+    height, width = (32, 32) if fits == "both" else (20, 32)
+    for number in range(6):
+        pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        mask = np.zeros((width, height) if fits == "turned" else (height, width), np.uint8)
+        mask[3:9, 4 : 10 + number] = 255
+        layouts.picture(
+            root / "images" / f"{number}.jpg", pixels, quality=95, exif=exif if number % 2 else Image.Exif()
+        )
+        shown = mask if number % 2 else np.resize(mask, (height, width))
+        layouts.picture(root / "masks" / f"{number}.png", shown)
+    text = describe(root)
+    benchmark = card_of(root)
+    assert benchmark.files is not None
+    assert "3 images, such as 1.jpg, have an EXIF orientation" in text
+    assert benchmark.files.exif_orientation == (way or "refuse")
+    assert bool(check(benchmark, root).errors) == (way is None)
+
+
+def test_masks_that_are_there_twice_and_formats_that_are_not_read(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for number in range(5):
+        layouts.picture(root / "images" / f"{number}.png", layouts.photo(number))
+        for suffix in (".bmp", ".jpg"):
+            layouts.picture(root / "masks" / f"{number}{suffix}", 255 * layouts.box(number))
+    (root / "a.webp").touch()
+    (root / "b.dcm").touch()
+    text = describe(root)
+    assert 'mask_suffixes = [".bmp"]' in text
+    assert "masks/{id} is there as .bmp, .jpg; mask_suffixes chooses .bmp" in text
+    assert "# Not read, in formats that are not supported: 1 .dcm, 1 .webp." in text
+    found = [case.mask.tolist() for case, _ in find_source(card_of(root), root, False).decoded()]
+    assert found == [layouts.box(number).tolist() for number in range(5)]
+
+
+def test_a_folder_of_other_formats_names_them(tmp_path: Path) -> None:
+    for name in ("a.dcm", "b.dcm", "c.txt"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"no images or volumes found; looked for .*; found 2 .dcm, 1 .txt"):
         describe(tmp_path)

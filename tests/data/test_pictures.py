@@ -285,8 +285,8 @@ def test_a_data_set_says_how_orientation_is_read(tmp_path: Path) -> None:
         shown, drawn = images[0, 0] > 50, masks[0] > 0
         assert ((shown & drawn).sum() > 0.9 * (shown | drawn).sum()) == fits
     (finding,) = [one for one in check(card(exif_orientation="apply"), root).findings if one.kind == "EXIF orientation"]
-    assert finding.text == "2 images, such as p0; exif_orientation in the card says how they are read"
-    assert check(card(), root).errors == 2
+    assert finding.text == "2 images, such as p0.png; exif_orientation = apply on the card"
+    assert check(card(), root).errors == 1
 
 
 def test_predict_turns_or_refuses_and_reads_one_page(call: Call, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def describe(folder: Path, name: str | None = None, advance: Callable[[int, int]
             lie, or a file is unreadable.
     """
     folder = folder.resolve()
-    paths, kind = data_files(folder)
+    paths, kind, unread = data_files(folder)
     found = find_layout(folder, paths, kind, functools.cache(is_flat if kind == "2D images" else is_flat_volume))
     masks = [path for case in found.cases for path in case.masks]
     values, fields, said = _values(found.layout, kind)(masks, advance)
@@ -59,6 +59,8 @@ def describe(folder: Path, name: str | None = None, advance: Callable[[int, int]
     fields["masks_optional"] = any(case.mask is None for case in found.cases)
     used = {path for case in found.cases for path in (*case.images, *case.masks)}
     rest = [path for path in paths if path not in used]
+    listed = ", ".join(f"{count} {suffix}" for suffix, count in unread.items())
+    said += (f"# Not read, in formats that are not supported: {listed}.",) if unread else ()
     found = replace(found, layout=found.layout.model_copy(update=fields), said=(*found.said, *said))
     return _card(folder, name or folder.name, found, values, rest)
 

@@ -67,10 +67,11 @@ def propose_group(ids: Sequence[str]) -> tuple[str, int] | None:
 
     Every id must match the pattern, and some group must have several cases.
     """
-    in_folders = all("/" in name for name in ids)  # the names of which say nothing about groups
-    names = [name.partition("/")[2] for name in ids] if in_folders else ids
-    for found_pattern in dict.fromkeys((*_by_whole(names), *_by_part(names), *_by_eye(names))):
-        pattern = ("*/" if in_folders and not found_pattern.startswith("{group}") else "") + found_pattern
+    patterns = [*_by_whole(ids), *_by_part(ids), *_by_eye(ids)]
+    if all("/" in name for name in ids):  # folders may differ where the rest is alike
+        names = [name.partition("/")[2] for name in ids]
+        patterns += [f"*/{pattern}" for pattern in (*_by_whole(names), *_by_eye(names))]
+    for pattern in dict.fromkeys(patterns):
         try:
             found = len(set(groups_of(Benchmark.model_construct(group=pattern, splits={}), ids)))
         except UserError:

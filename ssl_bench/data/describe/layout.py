@@ -17,6 +17,7 @@ from ssl_bench.data.describe.arrays import find_arrays
 from ssl_bench.data.describe.choice import MASK_WORDS
 from ssl_bench.data.describe.dataset_json import layout_of, read_description
 from ssl_bench.data.describe.naming import IsFlat, Patterns, find_pair, holding_both, patterns_of, sample_of
+from ssl_bench.data.describe.orientation import propose_orientation
 from ssl_bench.data.images import CaseFiles, list_cases
 from ssl_bench.data.patterns import literal, named
 from ssl_bench.data.volume_files import read_array
@@ -66,7 +67,8 @@ def find_layout(folder: Path, paths: list[Path], kind: str, flat: IsFlat) -> Fou
     else:
         found, said = _without_series(_without(others, Volumes.model_validate(place), folder), folder), ()
     hold_no_stray_masks([case for case in found.cases if case.mask is None], flat)
-    return replace(found, said=(*said, *found.said))
+    found = replace(found, said=(*said, *found.said))
+    return _with_orientation(found) if kind == "2D images" else found
 
 
 def _in_arrays(folder: Path, paths: list[Path], patterns: Patterns) -> Found:
@@ -135,6 +137,12 @@ def _chosen_suffixes(files: Files, folder: Path) -> tuple[Files, tuple[str, ...]
     if "image_suffixes" in chosen and "mask_suffixes" not in chosen:
         chosen["mask_suffixes"] = files.image_suffixes
     return files.model_copy(update=chosen), tuple(said)
+
+
+def _with_orientation(found: Found) -> Found:
+    way, line = propose_orientation(found.cases)
+    layout = found.layout if way is None else found.layout.model_copy(update={"exif_orientation": way})
+    return replace(found, layout=layout, said=(*found.said, *filter(None, [line])))
 
 
 def _with_second_masks(found: Found, folder: Path, flat: IsFlat) -> Found:

@@ -24,6 +24,12 @@ PICTURES: tuple[str, ...] = Files.model_fields["image_suffixes"].default
 KINDS = {"2D images": PICTURES, "HDF5 volumes": HDF5, "NPZ arrays": (".npz",), "volumes": (*NIFTI, *ITK)}
 
 
+# formats of images and volumes that are not read
+UNREAD = (
+    ".webp", ".heic", ".avif", ".jp2", ".ppm", ".pgm", ".svs", ".dcm", ".ima", ".mhd", ".hdr", ".img", ".npy", ".mat",
+)  # fmt: skip
+
+
 MOST_PATTERNS = 200  # that are compared with each other: those with the most files
 
 
@@ -39,27 +45,35 @@ IsFlat = Callable[[Path], bool]  # whether a file has few enough values for a ma
 Item = TypeVar("Item")
 
 
-def data_files(folder: Path) -> tuple[list[Path], str]:
-    """Find the files of a data set, in order, and their kind, one of KINDS."""
+def data_files(folder: Path) -> tuple[list[Path], str, dict[str, int]]:
+    """Find the files of a data set, in order, and their kind, one of KINDS.
+
+    The third value counts files by suffix whose formats of images or volumes are not read.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    found, seen = [], {folder}
+    found, seen, unread = [], {folder}, Counter[str]()
     for parent, folders, names in os.walk(folder, followlinks=True):
         for child in list(folders):
             real = (Path(parent) / child).resolve()
             if child.startswith(".") or child == "__MACOSX" or real in seen:  # seen: a link to a parent loops
                 folders.remove(child)
             seen.add(real)
-        found += [Path(parent) / name for name in names if not name.startswith(".") and _suffix(name)]
+        shown = [name for name in names if not name.startswith(".")]
+        found += [Path(parent) / name for name in shown if _suffix(name)]
+        unread.update(Path(name).suffix.lower() for name in shown if not _suffix(name))
     suffixes = Counter(_suffix(path.name) for path in found)
     kinds = [kind for kind, known in KINDS.items() if any(suffix in suffixes for suffix in known)]
     if not kinds:
         looked_for = ", ".join(suffix for known in KINDS.values() for suffix in known)
-        raise UserError(f"{folder}: no images or volumes found; looked for {looked_for}")
+        others = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common(5) if suffix)
+        raise UserError(
+            f"{folder}: no images or volumes found; looked for {looked_for}" + (f"; found {others}" if others else "")
+        )
     if len(kinds) > 1:
         counts = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common())
         raise UserError(f"{folder}: expected files of one kind, found {' and '.join(kinds)} ({counts})")
-    return sorted(found), kinds[0]
+    return sorted(found), kinds[0], {suffix: count for suffix, count in sorted(unread.items()) if suffix in UNREAD}
 
 
 def _suffix(name: str) -> str:
