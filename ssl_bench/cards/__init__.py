@@ -13,6 +13,7 @@ from ssl_bench.cards.benchmark import (
     Volumes,
 )
 from ssl_bench.cards.card import Card, parse_card, read_toml
+from ssl_bench.cards.download import Archive, Download
 from ssl_bench.cards.grid import Column, Grid, Row, all_grids, chosen_grids, load_grid
 from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
 from ssl_bench.cards.measurement import SEEING, Measurement, measurement_of, recorded_measurement
@@ -43,11 +44,13 @@ __all__ = [
     "RUN_ID",
     "SEEING",
     "VOLUME_SUFFIXES",
+    "Archive",
     "Benchmark",
     "Card",
     "Column",
     "DistanceUnit",
     "Divided",
+    "Download",
     "ExifOrientation",
     "Files",
     "Grid",
