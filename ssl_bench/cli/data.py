@@ -22,7 +22,7 @@ from ssl_bench.cli.common import (
 )
 from ssl_bench.command import quantity
 from ssl_bench.errors import InterruptedRunError, UserError
-from ssl_bench.launch.console import make_console
+from ssl_bench.launch.console import make_console, transferred
 
 if TYPE_CHECKING:
     from ssl_bench.data.check import Finding
@@ -37,7 +37,6 @@ def data_download(dataset: DatasetArgument, data_root: DataRootOption = None) ->
     """Download a data set to the data root (default: data), or print how to get it if a login or a form is needed."""
     from ssl_bench.cards import load_benchmark
     from ssl_bench.data.download import download, existing, require_archives
-    from ssl_bench.launch.progress import transferred
 
     benchmark, root = load_benchmark(dataset), data_root or DATA
     check = f"ssl-bench data check {shlex.join([dataset, '--data-root', str(root)])}"

@@ -88,11 +88,11 @@ class _Download:
                 problem = "the connection was cut"
             except requests.RequestException as error:
                 raise UserError(f"{url}: cannot be fetched: {first_line(error)}") from None
-            fruitless = 1 if self._size() > most else fruitless + 1
+            fruitless = 0 if self._size() > most else fruitless + 1
             most = max(most, self._size())
             if fruitless == TRIES:
                 raise UserError(f"{url}: {problem}{self._what_next(most)}")
-            time.sleep(WAIT * fruitless)
+            time.sleep(WAIT * max(1, fruitless))
         self.note.unlink(missing_ok=True)
         self.partial.replace(output_file)
 
@@ -128,9 +128,9 @@ class _Download:
         with self.partial.open("ab") as file:
             for chunk in answer.iter_content(CHUNK):
                 file.write(chunk)
+                file.flush()  # so that a killed process loses one chunk at most
                 done += len(chunk)
                 self.advance(self.archive.name, done, total)
-            file.flush()
             os.fsync(file.fileno())
         if total is not None and done < total:
             raise _CutError("the connection was cut")

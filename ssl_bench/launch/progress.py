@@ -10,14 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
 from rich.progress import Task as RichTask
 from rich.text import Text
@@ -172,22 +170,5 @@ def counted(console: Console, what: str) -> Iterator[Callable[[int, int], None]]
             if not tasks:
                 tasks.append(bar.add_task(escape(what), total=total))
             bar.update(tasks[0], completed=done)
-
-        yield advance
-
-
-@contextmanager
-def transferred(console: Console) -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show a bar for each (name, bytes done, all bytes); all bytes may be unknown."""
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-        console=console, transient=True,
-    ) as bars:  # fmt: skip
-        tasks: dict[str, TaskID] = {}
-
-        def advance(name: str, done: int, total: int | None) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(escape(name), total=total)
-            bars.update(tasks[name], completed=done, total=total)
 
         yield advance
