@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
 
+import nibabel
 import numpy as np
 import pytest
 from conftest import REPOSITORY, Call, write_dataset
@@ -26,7 +27,8 @@ from PIL import Image
 
 from ssl_bench.cards import Archive, Download, card_names, load_benchmark
 from ssl_bench.data import fetch as fetching
-from ssl_bench.errors import UserError
+from ssl_bench.data.download import download
+from ssl_bench.data.sources import decode, find_cases
 
 CASES = ["a", "b", "c"]
 
@@ -611,14 +613,76 @@ def test_every_card_says_how_to_get_its_data(name: str) -> None:
     assert roots[0].split("/")[0] == benchmark.download.unpack_to
 
 
-@pytest.mark.parametrize("name", ["cvc", "la"])
+@pytest.mark.parametrize(
+    ("name", "task", "channels", "labels"),
+    [
+        ("hippocampus", "Task04_Hippocampus", 1, 3),
+        ("heart", "Task02_Heart", 1, 2),
+        ("prostate", "Task05_Prostate", 2, 3),
+        ("spleen", "Task09_Spleen", 1, 2),
+    ],
+)
+def test_a_task_of_the_decathlon_arrives_in_the_layout_of_its_card(
+    server: Server, tmp_path: Path, name: str, task: str, channels: int, labels: int
+) -> None:
+    rng, files, drawn = np.random.default_rng(0), {}, {}
+    for number in (3, 11):
+        case = f"{name}_{number:02d}"
+        sides = (7, 6, 5) if channels == 1 else (7, 6, 5, channels)
+        drawn[case] = rng.normal(size=sides).astype(np.float32), rng.integers(0, labels, sides[:3]).astype(np.uint8)
+        for kind, array in zip(("imagesTr", "labelsTr"), drawn[case], strict=True):
+            files[f"{task}/{kind}/{case}.nii.gz"] = nibabel.Nifti1Image(array, np.diag([2.0, 1, 1, 1])).to_bytes()
+            files[f"{task}/{kind}/._{case}.nii.gz"] = b"a file of macOS"
+    files |= {f"{task}/imagesTs/{name}_99.nii.gz": b"", f"{task}/dataset.json": b"{}"}
+    server.files["/task.tar"] = tarred(files)
+    published = load_benchmark(f"msd-{name}")
+    assert published.download is not None
+    archive = published.download.archives[0]
+    assert archive.url == f"https://msd-for-monai.s3-us-west-2.amazonaws.com/{task}.tar"
+    local = published.download.model_copy(update={"archives": (Archive(url=f"{server.url}/task.tar"),)})
+    card = published.model_copy(update={"cases": 2, "download": local})
+    done = download(card, tmp_path / "data", lambda *_: None)
+    assert (done.cases, done.folder) == (2, tmp_path / "data" / f"msd-{name}" / task / "imagesTr")
+    layout, cases = find_cases(card, tmp_path / "data")
+    assert [case.id for case in cases] == list(drawn)
+    for found in cases:
+        read, _ = decode(found, layout, card)
+        image, mask = drawn[found.id]
+        assert np.array_equal(read.mask, mask)
+        assert read.spacing == (2.0, 1.0, 1.0)
+        planes = [image] if channels == 1 else np.moveaxis(image, 3, 0)
+        expected = np.stack([(plane - plane.mean()) / plane.std() for plane in planes])
+        assert np.allclose(read.image, expected[0] if channels == 1 else expected, atol=1e-5)
+
+
+def test_glas_is_read_as_published_every_numbered_gland_is_foreground(tmp_path: Path) -> None:
+    folder = tmp_path / "glas" / "Warwick QU Dataset (Released 2016_07_08)"
+    folder.mkdir(parents=True)
+    glands = np.zeros((6, 9), np.uint8)
+    glands[1:3, 2:5], glands[4, 6:] = 1, 2
+    for name in ("train_1", "testA_1", "testB_2"):
+        Image.fromarray(np.full((6, 9, 3), 200, np.uint8)).save(folder / f"{name}.bmp")
+        Image.fromarray(glands).save(folder / f"{name}_anno.bmp")
+    (folder / "Grade.csv").write_text("name,patient ID, grade (GlaS)\n")
+    card = load_benchmark("glas")
+    layout, cases = find_cases(card, tmp_path)
+    assert [case.id for case in cases] == ["testA_1", "testB_2", "train_1"]
+    read, _ = decode(cases[0], layout, card)
+    assert read.mask is not None
+    assert np.array_equal(read.mask > 0, glands > 0)
+    parts = dict(line.split(",") for line in Path(str(card.splits["challenge"].file)).read_text().split()[1:])
+    assert [sum(name.startswith(part) for name in parts) for part in ("train_", "testA_", "testB_")] == [85, 60, 20]
+    assert all((parts[name] == "train") == name.startswith("train_") for name in parts)
+
+
+@pytest.mark.parametrize("name", ["cvc", "glas", "la"])
 def test_a_data_set_behind_a_page_prints_what_to_do(call: Call, name: str) -> None:
     code, out, err = call("data", "download", name, "--data-root", "my data")
-    download = load_benchmark(name).download
-    assert download is not None
+    wanted = load_benchmark(name).download
+    assert wanted is not None
     assert (code, err) == (2, "")
-    assert str(download.instructions) in out
-    assert f"Page: {download.page}" in out
+    assert str(wanted.instructions) in out
+    assert f"Page: {wanted.page}" in out
     assert f"Unpack to: my data/{name}" in out
     assert f"Then: ssl-bench data check {name} --data-root 'my data'" in out
     assert not Path("my data").exists()
@@ -669,7 +733,3 @@ def test_a_download_has_archives_or_instructions() -> None:
         Download(page="p", unpack_to="x", instructions="i", archives=(archive,))
     with pytest.raises(ValueError, match="different names"):
         Download(page="p", unpack_to="x", archives=(archive, Archive(url="https://b.org/x.zip")))
-
-
-def test_the_error_is_a_user_error() -> None:
-    assert issubclass(UserError, ValueError)
