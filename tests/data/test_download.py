@@ -41,7 +41,7 @@ class Server:
         self.cuts: list[int] = []  # the connection ends after so many bytes of each of the next answers
         self.hold_after: int | None = None  # bytes after which an answer waits until `let_go`
         self.held, self.let_go = Event(), Event()
-        self.ranges, self.lengths = True, True
+        self.ranges, self.lengths, self.shift = True, True, 0  # an answer to a Range may begin elsewhere
         self.state, self.kind, self.tag = 200, "application/zip", '"version 1"'
         self.states: list[int] = []  # of the next answers
         self.asked: list[tuple[str, str | None]] = []  # path and Range of each request
@@ -76,7 +76,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 return
             start = 0
             if server.ranges and asked and self.headers.get("If-Range") == server.tag:
-                start = int(asked.removeprefix("bytes=").rstrip("-"))
+                start = int(asked.removeprefix("bytes=").rstrip("-")) + server.shift
                 self.send_response(206)
                 self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
             else:
@@ -292,7 +292,8 @@ def test_a_cut_connection_continues_where_it_ended(
     assert ranges[0] is None
     starts = [int(re.sub("[^0-9]", "", str(asked))) for asked in ranges[1:]]
     assert len(starts) == 3
-    assert 0 < starts[0] <= 3000 < starts[2] <= 3000 + 2000 + 4096
+    assert [start > 0 for start in np.diff([0, *starts])] == [True] * 3  # an attempt from the start would end earlier
+    assert starts[0] <= 3000 < starts[2] <= 3000 + 2000 + 4096
 
 
 def test_the_next_command_continues_after_too_many_cuts(
@@ -333,6 +334,36 @@ def test_a_file_that_changed_on_the_server_is_not_mixed_with_the_old_one(
     server.tag, server.files["/set.zip"] = '"version 2"', zipped({"Kvasir-SEG/README": b"2" * 999, **files})
     assert get(call, card)[0] == 0
     assert contents(Path("data/tiny")) == {"Kvasir-SEG/README": b"2" * 999, **files}
+
+
+def test_a_file_that_came_whole_before_a_kill_is_not_asked_for_again(
+    call: Call, server: Server, card: Path, files: dict[str, bytes]
+) -> None:
+    staging, content = Path("data/.download-tiny"), server.files["/set.zip"]
+    staging.mkdir(parents=True)
+    (staging / "set.zip.partial").write_bytes(content)
+    note = {"url": f"{server.url}/set.zip", "validator": server.tag, "total": len(content)}
+    (staging / "set.zip.partial.json").write_text(json.dumps(note))
+    assert get(call, card)[0] == 0
+    assert_arrived(Path("data"), files)
+    assert server.asked == []
+
+
+def test_an_answer_that_begins_elsewhere_is_refused(call: Call, server: Server, card: Path) -> None:
+    server.cuts, server.shift = [3000], 1
+    assert_refused(get(call, card), "/set.zip", "expected the bytes from", "the server sends 'bytes")
+    assert not Path("data/tiny").exists()
+
+
+def test_progress_without_a_terminal_is_a_line_now_and_then(
+    call: Call, server: Server, card: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssl_bench.launch.console.LINE_SECONDS", -1.0)
+    size = len(server.files["/set.zip"])
+    code, out, _ = get(call, card)
+    assert code == 0
+    assert f"set.zip: {size} of {size} bytes" in out
+    assert "unpacking set.zip: " in out
 
 
 def test_a_busy_server_is_asked_again(call: Call, server: Server, card: Path, files: dict[str, bytes]) -> None:
@@ -438,7 +469,7 @@ def test_a_missing_file_a_web_page_and_no_server_are_one_line_each(call: Call, s
     content = server.files.pop("/set.zip")
     assert_refused(get(call, card), "404", "https://example.org/tiny")
     server.files["/set.zip"], server.kind = b"<!doctype html><p>Log in", "text/html; charset=utf-8"
-    assert_refused(get(call, card), "a web page")
+    assert_refused(get(call, card), "a web page", "the address may have changed")
     server.kind = "application/octet-stream"
     assert_refused(get(call, card), "a web page")
     server.states = [503] * 9
@@ -538,7 +569,7 @@ def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarIn
     return info
 
 
-OUTSIDE = ["../evil.txt", "/evil.txt", "images/../../evil.txt", "..\\evil.txt", "C:/evil.txt", "C:evil.txt"]
+OUTSIDE = ["../evil.txt", "absolute", "images/../../evil.txt", "..\\evil.txt", "C:/evil.txt", "C:evil.txt"]
 
 
 @pytest.mark.parametrize("name", OUTSIDE)
@@ -546,12 +577,12 @@ OUTSIDE = ["../evil.txt", "/evil.txt", "images/../../evil.txt", "..\\evil.txt", 
 def test_a_member_outside_the_folder_is_refused_by_name(
     call: Call, server: Server, tmp_path: Path, files: dict[str, bytes], name: str, kind: str
 ) -> None:
+    name = f"{tmp_path}/evil.txt" if name == "absolute" else name
     hostile = {**files, name: b"evil"}
     server.files[f"/set.{kind}"] = zipped(hostile) if kind == "zip" else tarred(hostile)
     card = write_card(tmp_path, f'url = "{server.url}/set.{kind}"')
     assert_refused(get(call, card), f"found '{name}'")
     assert not list(tmp_path.rglob("evil*"))
-    assert not Path("/evil.txt").exists()
     assert not Path("data/tiny").exists()
 
 
