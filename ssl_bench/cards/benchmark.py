@@ -23,6 +23,12 @@ ExifOrientation = Literal["refuse", "apply", "ignore"]
 Intensity = Literal["as-is", "zscore", "rgb"]  # how intensities are read; rgb: 8 bits a channel
 
 
+SliceWindow = Literal["percentiles", "range"] | tuple[float, float]  # what of a volume's intensities 8 bits show
+
+
+Axes = Literal["xyz", "zyx"]  # of the arrays in HDF5 files, which do not name them
+
+
 GREY = (0, 255)  # background and foreground in a mask of two classes whose card names no values
 
 
@@ -108,6 +114,33 @@ class Volumes(Card):
     )
     mask_values: tuple[int, ...] | None = Field(None, description="a mask voxel's value per class; default 0, 1, ...")
     masks_optional: bool = Field(False, description="a case without a mask is an unlabelled training volume")
+    axes: Axes = Field("xyz", description="order of the axes of arrays in HDF5 files; zyx: the slices first")
+    slice_files: str | None = Field(
+        None,
+        description="path of an HDF5 file with one slice along z, image and label; {id} is the case's id, {slice} the "
+        "slice's number; for cases whose volume is no file of its own",
+    )
+    slice_window: SliceWindow = Field(
+        "percentiles",
+        description="on a card with slices: the intensities that become 0 and 255, those outside are clipped; "
+        "percentiles: each volume's 0.5th and 99.5th; range: its smallest and largest",
+    )
+
+    @field_validator("slice_window")
+    @classmethod
+    def _increases(cls, value: SliceWindow) -> SliceWindow:
+        if not isinstance(value, str) and value[0] >= value[1]:
+            raise ValueError("must be two intensities, the lower one first")
+        return value
+
+    @field_validator("slice_files")
+    @classmethod
+    def _is_a_pattern_of_slices(cls, value: str | None) -> str | None:
+        if value is not None:
+            _require_pattern(value)
+            if value.count("{slice}") != 1 or value.count("{id}") != 1:
+                raise ValueError("must contain {id} and {slice} once each")
+        return value
 
     @field_validator("images", "masks")
     @classmethod
@@ -124,6 +157,8 @@ class Volumes(Card):
             raise ValueError("masks must be given: only an HDF5 file holds image and label in one")
         if self.masks is None and self.masks_optional:
             raise ValueError("masks_optional needs masks in files of their own")
+        if self.slice_files is not None and (self.masks is not None or not self.slice_files.lower().endswith(HDF5)):
+            raise ValueError("slice_files must be HDF5 files beside HDF5 files of volumes, without masks")
         return self
 
 
@@ -176,7 +211,10 @@ class Benchmark(Card):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     title: str
-    dimensions: Literal[2, 3] = 2
+    dimensions: Literal[2, 3] = Field(2, description="of the data and of what is scored")
+    slices: bool = Field(
+        False, description="3D: 2D networks train on the slices along z; whole volumes are split, counted and scored"
+    )
     channels: Count | tuple[str, ...] | None = Field(
         None,
         description="of an image: their number (2D files: 1 is grey, 3 RGB; volumes: the length of a fourth axis), or "
@@ -221,6 +259,11 @@ class Benchmark(Card):
     def option(self) -> str:
         """The value of `--dataset`: the name of a built-in card, or the path of the card's file."""
         return self._option or self.name
+
+    @property
+    def network_dimensions(self) -> Literal[2, 3]:
+        """The dimensions of the images that networks see: 2 for volumes trained by slices."""
+        return 2 if self.slices else self.dimensions
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -309,6 +352,8 @@ class Benchmark(Card):
             problems.append("[files] needs dimensions = 2; a 3D data set has [[volumes]]")
         if self.volumes and self.dimensions != 3:
             problems.append("[[volumes]] needs dimensions = 3")
+        if self.slices and self.dimensions != 3:
+            problems.append("slices needs dimensions = 3; a 2D data set has no slices")
         for layout in (self.files, *self.volumes):
             for key in ("mask_values", "mask_colors"):
                 values = getattr(layout, key, None)

@@ -142,7 +142,7 @@ def data_prepare(
 
     benchmark = load_benchmark(dataset)
     card = load_protocol(
-        protocol or benchmark.protocol, parsed_settings(settings, None), dimensions=benchmark.dimensions
+        protocol or benchmark.protocol, parsed_settings(settings, None), dimensions=benchmark.network_dimensions
     )
     with counted(make_console(), f"preparing {benchmark.title}") as advance:
         done = prepare(benchmark, data_root, card.stored_size, allow_partial=allow_partial, advance=advance)

@@ -706,7 +706,7 @@ def test_glas_is_read_as_published_every_numbered_gland_is_foreground(tmp_path: 
     assert all((parts[name] == "train") == name.startswith("train_") for name in parts)
 
 
-@pytest.mark.parametrize("name", ["cvc", "glas", "la"])
+@pytest.mark.parametrize("name", ["acdc", "cvc", "glas", "la"])
 def test_a_data_set_behind_a_page_prints_what_to_do(call: Call, name: str) -> None:
     code, out, err = call("data", "download", name, "--data-root", "my data")
     wanted = load_benchmark(name).download
