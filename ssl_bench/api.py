@@ -119,7 +119,7 @@ def run(
     outcome = train([(request, job) for job in planned], store, chosen, place)
     runs = [found for job in planned if (found := store.find(job.spec)) is not None and found.status == "finished"]
     titles = {name: method.title for name, method in registry.items()}
-    table = comparison_table(runs, titles, planned[0].measurement) if runs else None
+    table = comparison_table(runs, titles, planned[0].measurement, request.settings) if runs else None
     if table is not None:
         table.print(console)
     log_failures(outcome)

@@ -17,6 +17,7 @@ from ssl_bench.cards.benchmark import (
     members_of,
 )
 from ssl_bench.cards.card import Card, parse_card, read_toml
+from ssl_bench.cards.download import Archive, Download
 from ssl_bench.cards.grid import Column, Grid, Row, all_grids, chosen_grids, load_grid
 from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
 from ssl_bench.cards.measurement import SEEING, Measurement, measurement_of, recorded_measurement
@@ -48,12 +49,14 @@ __all__ = [
     "RUN_ID",
     "SEEING",
     "VOLUME_SUFFIXES",
+    "Archive",
     "Axes",
     "Benchmark",
     "Card",
     "Column",
     "DistanceUnit",
     "Divided",
+    "Download",
     "ExifOrientation",
     "Files",
     "Grid",

@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from ssl_bench.atomic import file_fingerprint
 from ssl_bench.cards.card import Card, Count, Positive
+from ssl_bench.cards.download import Download
 from ssl_bench.cards.metric import METRICS, DistanceUnit, MetricName, Metrics, UndefinedDistances
 from ssl_bench.cards.share import parse_share
 from ssl_bench.errors import UserError
@@ -290,6 +291,7 @@ class Benchmark(Card):
     image_sides: Literal["varying"] | tuple[Count, Count] | None = Field(
         None, description="(H, W) of the published images, or varying; tells a copy of another size from the original"
     )
+    download: Download | None = Field(None, description="how to get the files; `data download` follows it")
     source: str
     license: str
     citation: str
