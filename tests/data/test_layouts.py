@@ -170,6 +170,31 @@ def test_a_dataset_json_that_a_card_cannot_say_is_refused(tmp_path: Path, change
         describe(tmp_path)
 
 
+def test_numbered_objects_with_a_palette_are_one_class(tmp_path: Path) -> None:
+    truth = layouts.glas(tmp_path / "data")
+    palette = np.random.default_rng(0).integers(0, 256, 768).tolist()
+    for path in (tmp_path / "data").glob("*_anno.bmp"):
+        mask = Image.fromarray(np.asarray(Image.open(path)), mode="P")
+        mask.putpalette(palette)
+        mask.save(path)
+    benchmark = card_of(tmp_path / "data")
+    assert benchmark.files is not None
+    assert benchmark.files.mask_values == (0, tuple(range(1, 12)))
+    found = {case.id: case.mask.tolist() for case, _ in find_source(benchmark, tmp_path / "data", False).decoded()}
+    assert found == {name: mask.tolist() for name, mask in truth.items()}
+
+
+def test_classes_that_images_have_a_part_of_are_no_objects(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for number in range(8):
+        mask = np.zeros((32, 32), np.uint8)
+        for value in range(1, 2 + number % 4):
+            mask[2:12, 7 * value - 5 : 7 * value] = value
+        layouts.picture(root / "images" / f"{number}.png", layouts.photo(number))
+        layouts.picture(root / "masks" / f"{number}.png", mask)
+    assert "mask_values = [0, 1, 2, 3, 4]" in describe(root)
+
+
 # ------------------------------------------------------------------------------------------- what stands beside images
 
 
