@@ -159,6 +159,7 @@ def test_test_images_are_unlabelled_if_the_card_asks(tmp_path: Path) -> None:
         ({"labels": {"liver": 1, "tumour": 2}}, r"labels: expected two or more classes of different values from 0"),
         ({"labels": {"background": 0, "liver": "x"}}, r"labels: expected a whole number for 'liver', found 'x'"),
         ({"labels": {"background": 0, "liver": 1, "ignore": 2}}, r"labels: 'ignore' is not supported"),
+        ({"channel_names": {"CT": "0"}}, r"dataset.json: expected the channels 0, 1, ..., found CT"),
         ({"file_ending": ".dcm"}, r"file_ending: expected one of .*; found '.dcm'"),
     ],
 )
