@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,30 @@ def test_a_dataset_json_that_a_card_cannot_say_is_refused(tmp_path: Path, change
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(UserError, match=message):
         describe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folders", "parts", "said"),
+    [
+        (("train", "val", "test"), {"train": ("train/*",), "test": ("test/*",)}, '"val/*" is left out'),
+        (("Training", "Validation"), {"train": ("Training/*",), "test": ("Validation/*",)}, "No part is named test"),
+        (("a", "b"), None, None),
+    ],
+)
+def test_folders_with_the_same_names_are_the_split(
+    tmp_path: Path, folders: tuple[str, ...], parts: dict[str, tuple[str, ...]] | None, said: str | None
+) -> None:
+    root, truth = tmp_path / "data", Truth()
+    for seed, (folder, number) in enumerate(itertools.product(folders, "1234")):
+        layouts.picture(root / folder / "images" / f"{number}.png", layouts.photo(seed))
+        layouts.picture(root / folder / "masks" / f"{number}.png", 255 * layouts.box(seed))
+        truth[f"{folder}/{number}"] = layouts.box(seed)
+    benchmark = card_of(root)
+    found = {case.id: case.mask.tolist() for case, _ in find_source(benchmark, root, False).decoded()}
+    assert found == {name: mask.tolist() for name, mask in truth.items()}
+    assert benchmark.splits["parts"].parts == parts if parts else "parts" not in benchmark.splits
+    assert said is None or said in describe(root)
+    assert check(benchmark, root).errors == 0
 
 
 def test_numbered_objects_with_a_palette_are_one_class(tmp_path: Path) -> None:
