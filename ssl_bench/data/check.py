@@ -22,7 +22,7 @@ from ssl_bench.data.arrays import holds_arrays
 from ssl_bench.data.describe.grouping import propose_group
 from ssl_bench.data.groups import groups_of
 from ssl_bench.data.images import CaseFiles, folder_of
-from ssl_bench.data.leaks import Sides, equal_pairs, near_pairs, sides_of, splits_between, straddling_groups
+from ssl_bench.data.leaks import Sides, equal_pairs, near_pairs, sides_of, splits_between, straddling_groups, thumbnail
 from ssl_bench.data.pictures import Palettes, exif_orientation
 from ssl_bench.data.sources import decode, find_cases, missing_mask
 from ssl_bench.errors import UserError
@@ -67,6 +67,7 @@ class _Seen:
     foreground: float | None = None
     content: str = ""
     perceptual: int | None = None
+    thumbnail: np.ndarray = field(default_factory=lambda: np.zeros(0))
     mask: Path | None = None
     palette: Mapping[int, str] = field(default_factory=dict)
     exif: tuple[Path, ...] = ()
@@ -125,10 +126,10 @@ def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _See
         read, _ = decode(case, files, benchmark)
     except UserError as error:
         return _Seen(case.id, error=str(error))
-    perceptual, sides = None, read.image.shape[-3:]
+    perceptual, small, sides = None, np.zeros(0), read.image.shape[-3:]
     if isinstance(files, Files):
         shown = read.image if read.image.shape[2] == 3 else read.image[..., 0]
-        bits = imagehash.phash(Image.fromarray(shown)).hash.flatten()
+        bits, small = imagehash.phash(Image.fromarray(shown)).hash.flatten(), thumbnail(Image.fromarray(shown))
         perceptual, sides = int.from_bytes(np.packbits(bits).tobytes(), "big"), read.image.shape[1::-1]
     return _Seen(
         case.id,
@@ -136,6 +137,7 @@ def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _See
         foreground=None if read.mask is None else float((read.mask > 0).mean()),
         content=hashlib.sha256(read.image.tobytes() + str(read.image.shape).encode()).hexdigest(),
         perceptual=perceptual,
+        thumbnail=small,
         mask=case.mask,
         palette=read.palette,
         exif=exif,
@@ -242,7 +244,8 @@ def _doubles(cases: list[_Seen], groups: dict[str, str], sides: Sides) -> tuple[
     Pairs inside a group of several cases are one finding that counts them.
     """
     contents = {case.id: case.content for case in cases}
-    near = near_pairs({case.id: case.perceptual for case in cases if case.perceptual is not None}, contents)
+    hashes = {case.id: case.perceptual for case in cases if case.perceptual is not None}
+    near = near_pairs(hashes, {case.id: case.thumbnail for case in cases}, contents, groups)
     straddling, others, inside = list[Finding](), list[Finding](), Counter[str]()
     for pair in (*equal_pairs(contents, sides), *near):
         kind = "duplicate" if pair.bits is None else "near-duplicate"

@@ -12,7 +12,7 @@ import numpy as np
 
 from ssl_bench.cards import Benchmark, Files
 from ssl_bench.data.arrays import holds_arrays, read_array_image, read_array_mask
-from ssl_bench.data.patterns import named, nfc
+from ssl_bench.data.patterns import literal, named, nfc
 from ssl_bench.data.pictures import Palettes, exif_orientation, read_image, read_mask, united
 from ssl_bench.errors import UserError
 
@@ -84,7 +84,7 @@ def list_cases(benchmark: Benchmark, data_root: Path | None) -> list[CaseFiles]:
 
 def channel_patterns(pattern: str, channels: Sequence[str]) -> list[str]:
     """The pattern of each channel's files, or of the image files if an image is one file."""
-    return [pattern.replace("{channel}", channel) for channel in channels] or [pattern]
+    return [pattern.replace("{channel}", literal(channel)) for channel in channels] or [pattern]
 
 
 def pair_files(

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from ssl_bench.cards import Benchmark
 from ssl_bench.command import quantity
@@ -13,6 +14,9 @@ from ssl_bench.data.groups import card_groups, straddling
 from ssl_bench.data.split import split_cases
 
 NEAR_DUPLICATE_BITS = 4  # of the 64 of a perceptual hash; an encoder's artefacts flip 0 to 2
+NEAR = 0.4  # of the usual distance of two images; pairs that only their hashes call alike are at 0.45 and more
+SAME = 0.05  # distance of thumbnails of one image, encoded anew
+SAMPLE = 2000  # cases that the usual distance is taken from
 NAMED = 3  # groups that a line names
 
 
@@ -93,14 +97,51 @@ def _with_the_first(contents: Mapping[str, str], pool: Iterable[str], names: Ite
     return [(twin, name) for twin, name in twins if twin != name]
 
 
-def near_pairs(perceptual: Mapping[str, int], contents: Mapping[str, str]) -> list[SimilarPair]:
-    """Pairs of other pixels whose perceptual hashes differ in at most NEAR_DUPLICATE_BITS bits."""
+def near_pairs(
+    perceptual: Mapping[str, int],
+    thumbnails: Mapping[str, np.ndarray],
+    contents: Mapping[str, str],
+    groups: Mapping[str, str],
+) -> list[SimilarPair]:
+    """Pairs of other pixels that look alike, compared with how much the data set's images differ.
+
+    Their perceptual hashes differ in at most NEAR_DUPLICATE_BITS bits, and their thumbnails by at most NEAR of what is
+    usual between images of different groups. Hashes alone call many images of a uniform data set alike.
+
+    Args:
+        perceptual: id -> hash.
+        thumbnails: id -> `thumbnail` of the image.
+        contents: id -> hash of the pixels.
+        groups: id -> group.
+    """
     names, pairs = list(perceptual), []
     hashes = np.array([perceptual[name] for name in names], dtype=np.uint64)
+    most = max(SAME, NEAR * _usual_distance(names, thumbnails, groups))
     for i, name in enumerate(names):
         distances = np.bitwise_count(hashes[i + 1 :] ^ hashes[i])
         for j in np.flatnonzero(distances <= NEAR_DUPLICATE_BITS):
             other = names[i + 1 + int(j)]
-            if contents[other] != contents[name]:
+            is_near = np.linalg.norm(thumbnails[name] - thumbnails[other]) <= most
+            if is_near and contents[other] != contents[name]:
                 pairs.append(SimilarPair(name, other, int(distances[j])))
     return pairs
+
+
+def thumbnail(image: Image.Image) -> np.ndarray:
+    """Return a picture as a unit vector of 16 x 16 grey levels that brightness and contrast do not change."""
+    grey: np.ndarray = np.array(image.convert("L").resize((16, 16), Image.Resampling.BOX), np.float32).ravel()
+    grey -= grey.mean()
+    length = float(np.linalg.norm(grey))
+    result: np.ndarray = grey / np.float32(length or 1)
+    return result
+
+
+def _usual_distance(names: Sequence[str], thumbnails: Mapping[str, np.ndarray], groups: Mapping[str, str]) -> float:
+    """The median distance of the thumbnails of two cases of different groups, over a sample of the cases."""
+    some = names[:: 1 + len(names) // SAMPLE]
+    if len(some) < 2:
+        return 0.0
+    vectors, own = np.stack([thumbnails[name] for name in some]), np.array([groups[name] for name in some])
+    squares = 2 * np.clip(1 - vectors @ vectors.T, 0, None)
+    apart = squares[np.triu(own[:, None] != own, 1)]
+    return float(np.sqrt(np.median(apart))) if len(apart) else 0.0

@@ -77,7 +77,7 @@ def one_of(piece: str) -> str:
 
 def _expression(pattern: str) -> str:
     """The pattern as a regular expression with the groups id and folder."""
-    least = "?" if has_wildcards(pattern) else ""
+    least = "?" if has_wildcards(pattern) or "{folder}" in pattern else ""
     text, seen = "", set[str]()
     for piece in PIECES.split(pattern):
         shown = "(?!\\.)" if not text or text.endswith("/") else ""  # names that begin with . are hidden

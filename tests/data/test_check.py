@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
 
+import imagehash
 import numpy as np
 import pytest
 from conftest import REPOSITORY, Call
@@ -159,6 +161,22 @@ def test_unlike_images_are_not_called_near_duplicates(tmp_path: Path) -> None:
     for seed in range(60):
         put(tmp_path, f"case{seed}", photograph(seed))
     assert check(card(60), tmp_path).findings == []
+
+
+def test_a_uniform_data_set_is_compared_with_its_own_spread(tmp_path: Path) -> None:
+    """Variations of one scene, as of slices of one organ: hashes call many pairs alike, of which one is a copy."""
+    scene, images = np.asarray(photograph(0), float), []
+    for seed in range(1, 31):
+        varied = scene + 0.12 * (np.asarray(photograph(seed), float) - 128)
+        images.append(Image.fromarray(varied.clip(0, 255).astype(np.uint8)))
+    images.append(ImageEnhance.Brightness(images[7]).enhance(1.03))
+    for number, image in enumerate(images):
+        put(tmp_path, f"case{number}", image)
+    hashes = [imagehash.phash(image) for image in images]
+    assert sum(one - other <= 4 for one, other in itertools.combinations(hashes, 2)) > 30
+    (finding,) = check(card(31), tmp_path).findings
+    assert finding.kind == "near-duplicate"
+    assert "case7 and case30 look alike" in finding.text
 
 
 def test_everything_is_found_in_one_pass(folder: Path) -> None:

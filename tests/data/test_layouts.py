@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,7 @@ def test_test_images_are_unlabelled_if_the_card_asks(tmp_path: Path) -> None:
         ({"labels": {"liver": 1, "tumour": 2}}, r"labels: expected two or more classes of different values from 0"),
         ({"labels": {"background": 0, "liver": "x"}}, r"labels: expected a whole number for 'liver', found 'x'"),
         ({"labels": {"background": 0, "liver": 1, "ignore": 2}}, r"labels: 'ignore' is not supported"),
+        ({"channel_names": {"CT": "0"}}, r"dataset.json: expected the channels 0, 1, ..., found CT"),
         ({"file_ending": ".dcm"}, r"file_ending: expected one of .*; found '.dcm'"),
     ],
 )
@@ -168,6 +170,55 @@ def test_a_dataset_json_that_a_card_cannot_say_is_refused(tmp_path: Path, change
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(UserError, match=message):
         describe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folders", "parts", "said"),
+    [
+        (("train", "val", "test"), {"train": ("train/*",), "test": ("test/*",)}, '"val/*" is left out'),
+        (("Training", "Validation"), {"train": ("Training/*",), "test": ("Validation/*",)}, "No part is named test"),
+        (("a", "b"), None, None),
+    ],
+)
+def test_folders_with_the_same_names_are_the_split(
+    tmp_path: Path, folders: tuple[str, ...], parts: dict[str, tuple[str, ...]] | None, said: str | None
+) -> None:
+    root, truth = tmp_path / "data", Truth()
+    for seed, (folder, number) in enumerate(itertools.product(folders, "1234")):
+        layouts.picture(root / folder / "images" / f"{number}.png", layouts.photo(seed))
+        layouts.picture(root / folder / "masks" / f"{number}.png", 255 * layouts.box(seed))
+        truth[f"{folder}/{number}"] = layouts.box(seed)
+    benchmark = card_of(root)
+    found = {case.id: case.mask.tolist() for case, _ in find_source(benchmark, root, False).decoded()}
+    assert found == {name: mask.tolist() for name, mask in truth.items()}
+    assert benchmark.splits["parts"].parts == parts if parts else "parts" not in benchmark.splits
+    assert said is None or said in describe(root)
+    assert check(benchmark, root).errors == 0
+
+
+def test_numbered_objects_with_a_palette_are_one_class(tmp_path: Path) -> None:
+    truth = layouts.glas(tmp_path / "data")
+    palette = np.random.default_rng(0).integers(0, 256, 768).tolist()
+    for path in (tmp_path / "data").glob("*_anno.bmp"):
+        mask = Image.fromarray(np.asarray(Image.open(path)), mode="P")
+        mask.putpalette(palette)
+        mask.save(path)
+    benchmark = card_of(tmp_path / "data")
+    assert benchmark.files is not None
+    assert benchmark.files.mask_values == (0, tuple(range(1, 12)))
+    found = {case.id: case.mask.tolist() for case, _ in find_source(benchmark, tmp_path / "data", False).decoded()}
+    assert found == {name: mask.tolist() for name, mask in truth.items()}
+
+
+def test_classes_that_images_have_a_part_of_are_no_objects(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    for number in range(8):
+        mask = np.zeros((32, 32), np.uint8)
+        for value in range(1, 2 + number % 4):
+            mask[2:12, 7 * value - 5 : 7 * value] = value
+        layouts.picture(root / "images" / f"{number}.png", layouts.photo(number))
+        layouts.picture(root / "masks" / f"{number}.png", mask)
+    assert "mask_values = [0, 1, 2, 3, 4]" in describe(root)
 
 
 # ------------------------------------------------------------------------------------------- what stands beside images

@@ -67,6 +67,12 @@ def test_wildcards_name_what_a_shell_names(tmp_path: Path, pattern: str, ids: li
     assert [name for name, _ in found] == ids
 
 
+def test_a_folder_in_a_name_takes_as_little_as_possible(tmp_path: Path) -> None:
+    touch(tmp_path, "a_b_c.png", "train/train_1.png", "test/train_2.png")
+    assert [name for name, _ in named(tmp_path, "{folder}_{id}.png")] == ["a/b_c"]
+    assert [name for name, _ in named(tmp_path, "{folder}/{folder}_{id}.png")] == ["train/1"]
+
+
 def test_brackets_of_a_name_are_written_in_brackets(tmp_path: Path) -> None:
     touch(tmp_path, "set [a]*?/1.png", "set a/2.png")
     assert [name for name, _ in named(tmp_path, literal("set [a]*?") + "/{id}.png")] == ["1"]

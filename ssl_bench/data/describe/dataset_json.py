@@ -51,8 +51,10 @@ def read_description(folder: Path) -> Description | None:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     channels = data.get("channel_names", data.get("modality")) if isinstance(data, dict) else None
-    if not isinstance(channels, dict) or not isinstance(data.get("labels"), dict):
+    if not isinstance(channels, dict) or not isinstance(data.get("labels"), dict) or not (folder / "imagesTr").is_dir():
         return None
+    if {*channels} != set(map(str, range(len(channels)))):
+        raise UserError(f"{path}: expected the channels 0, 1, ..., found {', '.join(channels) or 'none'}")
     ending = _ending(path, data)
     said = {
         "title": data.get("name"),
@@ -99,7 +101,8 @@ def layout_of(found: Description, folder: Path) -> tuple[Files | Volumes, dict[s
 
 def _ending(path: Path, data: Mapping[str, Any]) -> str:
     """The suffix of the files: as said, or (version 1, Decathlon) as that of the first training image."""
-    training = data.get("training") or [{}]
+    training = data.get("training")
+    training = training if isinstance(training, list) and training else [""]
     first = str(training[0].get("image", "")) if isinstance(training[0], dict) else str(training[0])
     ending = str(data.get("file_ending") or next((one for one in SUFFIXES if first.lower().endswith(one)), ".nii.gz"))
     if ending not in SUFFIXES:

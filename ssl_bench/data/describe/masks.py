@@ -17,7 +17,8 @@ from ssl_bench.errors import UserError
 
 MOST_LEVELS = 20  # a file with more different values is no mask
 MOST_OBJECTS = 128  # that the masks of one image number
-FEWEST_COUNTS = 4  # different numbers of objects that tell them from classes
+FEWEST_OBJECTS = 8  # of one image, and
+FEWEST_COUNTS = 4  # different numbers of objects tell objects from classes
 MOST_COLORS = 256  # of one file that is read by colour
 
 
@@ -80,7 +81,7 @@ def picture_values(masks: Sequence[Path], advance: Advance) -> Values:
         return _as_colors(masks, colors)
     values = [int(value) for value in np.flatnonzero(total)]
     numbers = [count for count in objects if count is not None]
-    if None not in objects and len(numbers) >= FEWEST_COUNTS and max(numbers) > 2 * len(GREY):
+    if None not in objects and len(numbers) >= FEWEST_COUNTS and max(numbers) >= FEWEST_OBJECTS:
         return _as_objects(max(numbers), is_palette)
     if len(values) > MOST_LEVELS or (len(values) > 2 and any(map(_is_jpeg, masks))):
         between = total[32:224]  # artefacts are few and of all levels; a third class has one
