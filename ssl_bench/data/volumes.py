@@ -57,7 +57,8 @@ def read_case(
     labels = near_whole(aligned(mask, image, case.mask, case.image, "its image"))
     wanted = layout.mask_values or tuple(range(classes))
     was_turned = image.turned_since or mask.turned_since
-    return Case(case.id, intensities, class_numbers(labels, wanted, case.mask), image.spacing, was_turned=was_turned)
+    numbers = class_numbers(labels, wanted, case.mask, ignored=layout.ignore)
+    return Case(case.id, intensities, numbers, image.spacing, was_turned=was_turned)
 
 
 def read_channels(

@@ -12,6 +12,8 @@ from torch import nn
 
 from ssl_bench.cards import Measurement, MetricName, RunSpec, VolumeProtocol
 from ssl_bench.data.dataset import Dataset, resize
+from ssl_bench.errors import UserError
+from ssl_bench.ops import IGNORED
 from ssl_bench.scoring.inference import BATCH, class_map, image_scores, volume_scores
 from ssl_bench.scoring.metrics import Spacing, score_case
 
@@ -82,11 +84,18 @@ class Scorer:
         return networks * len(self.ids) + cases // BATCH * BATCH
 
     def rows(self, one: Prediction) -> list[ScoreRow]:
-        """Score a prediction: a row for each foreground class."""
+        """Score a prediction: a row for each foreground class.
+
+        Raises:
+            UserError: the truth has no pixel of a known class.
+        """
+        known = one.truth != IGNORED
+        if not known.any():
+            raise UserError(f"{one.case}: expected a pixel with a known class to score, found ignored ones alone")
         spacing = self.spacings.get(one.case)
         rows: list[ScoreRow] = []
         for number, label in enumerate(self.spec.classes[1:], start=1):
-            values = score_case(one.mask == number, one.truth == number, self.measurement, spacing)
+            values = score_case((one.mask == number) & known, one.truth == number, self.measurement, spacing)
             rows.append((one.network, one.case, label, *values))
         return rows
 
