@@ -68,7 +68,7 @@ def plan_runs(
             raise UserError(f"--methods: {method.name} does not support {benchmark.dimensions}D data")
         if benchmark.ignores and not method.handles_ignored:
             raise UserError(
-                f"--methods: {method.name} does not support masks with ignored pixels, which the card's `ignore` names; "
+                f"--methods: {method.name} does not support masks with ignored pixels (`ignore` on the card); "
                 "its file says handles_ignored = True once it leaves them out"
             )
         method.check(hyper, protocol)
