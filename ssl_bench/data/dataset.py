@@ -87,7 +87,7 @@ class Dataset:
         return [tuple(map(float, spacing)) for spacing in spacings]
 
     def truths(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
-        """Yield the masks of some cases at their original sizes, (H, W) or (X, Y, Z) uint8 class numbers."""
+        """Yield the masks of some cases at their original sizes, (H, W) or (X, Y, Z) uint8 class numbers or IGNORED."""
         with h5py.File(self.path) as file:
             ends, shapes, bits = file["truth_end"][:], file["shape"][:], file["truth_bits"]
             planes = int(file.attrs["planes"]) + self.ignores

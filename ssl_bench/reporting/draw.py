@@ -28,7 +28,7 @@ COLOURS = seaborn.color_palette("colorblind", 8).as_hex()
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 TRUTH = "#d55e00"  # vermilion: seen on black and on white, by colour-blind eyes too
-UNKNOWN = "#808080"  # mid grey
+UNKNOWN = "#808080"  # ignored pixels
 CLASSES = ("#000000", "#ffffff", *islice(cycle([COLOURS[i] for i in (0, 2, 4, 7, 6)]), 254))  # none like the border
 STYLE: dict[Any, Any] = {
     "font.size": SIZE, "axes.titlesize": SIZE, "axes.labelsize": SIZE, "xtick.labelsize": 7, "ytick.labelsize": 7,
@@ -60,7 +60,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class PicturedCase:
-    """A case as Figure 4 shows it: image (h, w[, 3]) uint8, masks (h, w) of class numbers; None where not run."""
+    """A case as Figure 4 shows it: image (h, w[, 3]) uint8, masks (h, w) of class numbers (truth: or IGNORED); None where not run."""
 
     label: str
     image: np.ndarray
@@ -115,7 +115,7 @@ def line_figure(panels: Sequence[Panel]) -> Figure:
 def example_figure(methods: Sequence[str], examples: Sequence[PicturedCase]) -> Figure:
     """Draw a row per case: the image, each method's mask with the truth's border on it and its score, the truth.
 
-    Ignored pixels are hatched in the masks, and grey in the truth.
+    Ignored pixels are hatched, and grey in the truth.
     """
     with _style():
         titles = ["Image", *methods, "Ground truth"]
@@ -138,7 +138,10 @@ def example_figure(methods: Sequence[str], examples: Sequence[PicturedCase]) -> 
                     axis.contour(truth == label, levels=[0.5], colors=TRUTH, linewidths=0.7)
                 _hatch(axis, ignored)
             _show_mask(row[-1], truth, top)
-            _hatch(row[-1], ignored, fill=UNKNOWN)
+            if ignored.any():
+                shown = np.ma.masked_where(~ignored, ignored)
+                row[-1].imshow(shown, cmap=ListedColormap([UNKNOWN]), interpolation="nearest")
+            _hatch(row[-1], ignored, "#000000")
         return figure
 
 
@@ -298,15 +301,16 @@ def _show_mask(axis: Axes, mask: np.ndarray, top: int) -> None:
     axis.imshow(mask, cmap=colours, vmin=-0.5, vmax=top + 0.5, interpolation="nearest")
 
 
-def _hatch(axis: Axes, ignored: np.ndarray, fill: str = "none") -> None:
-    """Hatch the pixels of `ignored` (h, w) bool."""
-    if ignored.any():
-        height, width = ignored.shape
-        axis.set(autoscale_on=False)
-        sides = np.arange(width + 1) - 0.5, np.arange(height + 1) - 0.5
-        shown = np.ma.masked_where(~ignored, np.zeros(ignored.shape))
-        colours = ListedColormap([fill])
-        axis.pcolor(*sides, shown, cmap=colours, hatch="//////", edgecolor=UNKNOWN, linewidth=0)
+def _hatch(axis: Axes, ignored: np.ndarray, colour: str = UNKNOWN) -> None:
+    """Hatch the pixels of `ignored` (h, w) bool, over what the axis shows."""
+    if not ignored.any():
+        return
+    axis.set(autoscale_on=False)
+    height, width = ignored.shape
+    padded = np.pad(ignored.astype(float), 1, mode="edge")  # a contour ends at the centres of the outer pixels
+    places = np.arange(-1, width + 1), np.arange(-1, height + 1)
+    areas = axis.contourf(*places, padded, levels=[0.5, 1.5], colors=["none"], hatches=["//////"])
+    areas.set(edgecolor=colour, linewidth=0)
 
 
 def _say_no_run(axis: Axes) -> None:

@@ -21,7 +21,7 @@ ScoreRow = tuple[str, str, str, *tuple[float | None, ...]]  # network, case, cla
 
 
 class Prediction(NamedTuple):
-    """A network's prediction for one case; both masks are class numbers (*spatial) uint8."""
+    """A network's prediction for one case; both masks are class numbers (*spatial) uint8, the truth with IGNORED."""
 
     network: str
     case: str
