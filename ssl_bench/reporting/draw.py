@@ -60,7 +60,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class PicturedCase:
-    """A case as Figure 4 shows it: image (h, w[, 3]) uint8, masks (h, w) of class numbers (truth: or IGNORED); None where not run."""
+    """A case as Figure 4 shows it: image (h, w[, 3]) uint8, masks (h, w) of class numbers; None where not run.
+
+    The truth can have IGNORED pixels.
+    """
 
     label: str
     image: np.ndarray
