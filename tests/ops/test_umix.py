@@ -240,9 +240,9 @@ def test_fewer_than_2k_regions_are_an_error(sides: tuple[int, ...], r: int, k: i
 
 
 def naive_known_umix(
-    image: np.ndarray, v1: np.ndarray, v2: np.ndarray, known: np.ndarray, k: int, r: int
+    image: np.ndarray, v1: np.ndarray, v2: np.ndarray, known: np.ndarray, k: int, r: int, order: Order
 ) -> np.ndarray:
-    """Mix one sample simultaneously: means over known pixels, regions without any take no part."""
+    """Mix one sample: means over known pixels, regions without any take no part."""
     regions = boxes(r, v1.shape)
     usable = [j for j, box in enumerate(regions) if known[box].any()]
     ranked = []
@@ -250,16 +250,23 @@ def naive_known_umix(
         means = {j: float(np.mean(v[regions[j]][known[regions[j]]], dtype=np.float64)) for j in usable}
         ranked.append((sorted(usable, key=lambda j: -means[j])[:k], sorted(usable, key=lambda j: means[j])[:k]))
     (uncertain1, certain1), (uncertain2, certain2) = ranked
-    sources = dict(zip(uncertain2, certain1, strict=True)) | dict(zip(uncertain1, certain2, strict=True))
     mixed = image.copy()
+    if order == "in-place":
+        for targets, chosen in ((uncertain1, certain2), (uncertain2, certain1)):
+            contents = [mixed[(slice(None), *regions[source])].copy() for source in chosen]
+            for target, pixels in zip(targets, contents, strict=True):
+                mixed[(slice(None), *regions[target])] = pixels
+        return mixed
+    sources = dict(zip(uncertain2, certain1, strict=True)) | dict(zip(uncertain1, certain2, strict=True))
     for target, source in sources.items():
         mixed[(slice(None), *regions[target])] = image[(slice(None), *regions[source])]
     return mixed
 
 
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.8, 1.0])
 @pytest.mark.parametrize(("r", "sides"), [(4, (8, 12)), (2, (4, 6, 4))])
-def test_regions_are_ranked_by_their_known_pixels(r: int, sides: tuple[int, ...], share: float) -> None:
+def test_regions_are_ranked_by_their_known_pixels(r: int, sides: tuple[int, ...], share: float, order: Order) -> None:
     """`share` of the regions has no known pixel; a third of the others' pixels is ignored too."""
     for seed in range(5):
         images, labels, v1, v2 = random_case(sides, seed)
@@ -270,9 +277,9 @@ def test_regions_are_ranked_by_their_known_pixels(r: int, sides: tuple[int, ...]
                 sample[box] &= rng.random() >= share
         mask = torch.from_numpy(known)
         noise = torch.randn(v1.shape) * ~mask * 100  # what ignored pixels hold has no effect
-        mix = umix(v1 + noise, v2 - noise, k=2, r=r, order="simultaneous", known=mask)
+        mix = umix(v1 + noise, v2 - noise, k=2, r=r, order=order, known=mask)
         for b in range(len(images)):
-            plan = v1[b].numpy(), v2[b].numpy(), known[b], 2, r
+            plan = v1[b].numpy(), v2[b].numpy(), known[b], 2, r, order
             np.testing.assert_array_equal(mix(images)[b].numpy(), naive_known_umix(images[b].numpy(), *plan))
             np.testing.assert_array_equal(mix(labels)[b].numpy(), naive_known_umix(labels[b].numpy()[None], *plan)[0])
 
