@@ -119,7 +119,7 @@ def run(
     outcome = train([(request, job) for job in planned], store, chosen, place)
     runs = [found for job in planned if (found := store.find(job.spec)) is not None and found.status == "finished"]
     titles = {name: method.title for name, method in registry.items()}
-    table = comparison_table(runs, titles, planned[0].measurement) if runs else None
+    table = comparison_table(runs, titles, planned[0].measurement, request.settings) if runs else None
     if table is not None:
         table.print(console)
     log_failures(outcome)
@@ -396,7 +396,7 @@ def predict(
     named = str(run.path if isinstance(run, Run) else run)
     folder, methods = find_run(named, results_folder(results_root)), load_methods(*paths(methods_dir))
     predictor = prediction.load_predictor(folder, methods, choose_device(device), network)
-    found = prediction.list_images(paths(images), predictor.spec.protocol.dimensions)
+    found = prediction.list_images(paths(images), predictor.spec.dimensions)
     with counted(make_console(quiet=not progress), "predicting") as advance:
         written = prediction.predict(
             predictor, found, Path(output), probabilities=probabilities, uncertainty=uncertainty, overwrite=overwrite,

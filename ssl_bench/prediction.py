@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import get_args
 
@@ -24,6 +25,7 @@ from ssl_bench.data.dataset import resize
 from ssl_bench.data.geometry import turned_back
 from ssl_bench.data.images import natural
 from ssl_bench.data.pictures import read_image
+from ssl_bench.data.slices import to_bytes, to_slices
 from ssl_bench.data.volume_files import nifti_space
 from ssl_bench.data.volumes import read_channels
 from ssl_bench.errors import UserError
@@ -144,8 +146,8 @@ def predict(
     spec = predictor.spec
     labels = [re.sub(r"[^\w.-]+", "-", label) for label in spec.classes[1:] if probabilities]
     endings = ["", *(f"_prob_{label}" for label in labels), *(["_uncertainty"] if uncertainty else [])]
-    stems = _stems(images, spec.protocol.dimensions)
-    targets = [[output / f"{stem}{ending}{ENDING[spec.protocol.dimensions]}" for ending in endings] for stem in stems]
+    stems = _stems(images, spec.dimensions)
+    targets = [[output / f"{stem}{ending}{ENDING[spec.dimensions]}" for ending in endings] for stem in stems]
     require_folder("--output", output)
     _require_free([path for paths in targets for path in paths], images, overwrite)
     scored = _scores(predictor, images, exif_orientation)
@@ -156,7 +158,7 @@ def predict(
         if uncertainty:
             maps.append((entropy(probability[None])[0] / math.log(len(probability))).cpu().numpy())
         for path, pixels in zip(paths, maps, strict=True):
-            content = _png(pixels) if isinstance(spec.protocol, ImageProtocol) else _nifti(pixels, image)
+            content = _png(pixels) if spec.dimensions == 2 else _nifti(pixels, image)
             with writing("--output", output):
                 write_bytes(path, content)
         if advance is not None:
@@ -193,12 +195,20 @@ def _require_free(targets: Sequence[Path], images: Sequence[Path], overwrite: bo
 
 
 def _scores(predictor: Predictor, images: Sequence[Path], exif: str) -> Iterator[Tensor]:
-    """Yield each image's logits (K, H, W) or each volume's mean softmax (K, X, Y, Z), canonical axes."""
+    """Yield each image's logits (K, H, W), or of each volume on canonical axes the logits or the mean softmax.
+
+    A volume's are (K, X, Y, Z): logits where the network sees slices, else the mean softmax.
+    """
     spec, network, device = predictor.spec, predictor.network, predictor.device
     protocol, channels = spec.protocol, spec.channel_count
     if isinstance(protocol, VolumeProtocol):
-        volumes = (read_channels([path], channels, spec.intensity).array for path in images)
+        volumes = (read_channels([path], channels, spec.intensity, axes=spec.axes or "xyz").array for path in images)
         yield from volume_scores(network, volumes, protocol, device)
+        return
+    if spec.slice_window is not None:
+        for path in images:
+            volume = read_channels([path], channels, "as-is", axes=spec.axes or "xyz").array
+            yield _by_slices(predictor, to_slices(to_bytes(volume, spec.slice_window, path)), protocol)
         return
     if channels not in (1, 3):
         raise UserError(
@@ -209,6 +219,14 @@ def _scores(predictor: Predictor, images: Sequence[Path], exif: str) -> Iterator
         squares = channels_first(np.stack([resize(one, protocol.augment_size) for one in pixels]))
         sizes = [(one.shape[0], one.shape[1]) for one in pixels]
         yield from image_scores(network, squares, sizes, protocol, device)
+
+
+def _by_slices(predictor: Predictor, slices: np.ndarray, protocol: ImageProtocol) -> Tensor:
+    """The logits (K, X, Y, Z) of slices (Z, Y, X, C) uint8."""
+    squares = channels_first(np.stack([resize(one, protocol.augment_size) for one in slices]))
+    sizes = repeat(slices.shape[1:3], len(slices))
+    logits = image_scores(predictor.network, squares, sizes, protocol, predictor.device)
+    return torch.stack([one.mT for one in logits], dim=-1)
 
 
 def _read(path: Path, channels: int, exif: str) -> np.ndarray:

@@ -137,7 +137,10 @@ def write_pixels(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the data sets discs, cells, boxes (NIfTI) and hearts (HDF5) and, in results, a run of each."""
+    """A folder with data sets and, in results, a run of each.
+
+    discs and cells are 2D, boxes NIfTI files, layers the same by slices, and hearts HDF5 files.
+    """
     home = tmp_path_factory.mktemp("home")
     write_dataset(home / "discs", "kvasir", [f"c{number}" for number in range(10)])
     write_pixels(home / "cells")
@@ -146,9 +149,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_nifti(home / f"boxes/case{index}.nii.gz", image, axes)
         write_nifti(home / f"boxes/masks/case{index}.nii.gz", VALUES.astype(np.int16)[labels], axes)
         write_h5(home / f"hearts/p{index}/mri_norm2.h5", image, labels // 2)
-    layouts = {"cells": (2, THREE, PIXELS), "boxes": (3, THREE, NIFTI), "hearts": (3, '["background", "heart"]', HDF5)}
+    shutil.copytree(home / "boxes", home / "layers")
+    layouts = {
+        "cells": (2, THREE, PIXELS), "boxes": (3, THREE, NIFTI), "layers": (3, THREE, NIFTI),
+        "hearts": (3, '["background", "heart"]', HDF5),
+    }  # fmt: skip
     for name, (dimensions, classes, layout) in layouts.items():
         text = CARD.format(name=name, dimensions=dimensions, classes=classes, layout=layout)
+        if name == "layers":
+            text = text.replace("dimensions = 3", "dimensions = 3\nslices = true")
         (home / f"{name}.toml").write_text(text)
     pictures = {"iterations": 12, "learning_rate": 1e-2, "ema_decay": 0.5, "aspp_dropout": 0.0}
     volumes = {"iterations": 30, "learning_rate": 1e-2, "filters": 4, "stride": (8, 8, 8), "largest_component": False}
@@ -157,6 +166,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("SSL_BENCH_CACHE", str(home / "cache"))
         for name, method, settings in (
             ("discs", "mt", pictures), ("cells", "supervised", pictures), ("boxes", "supervised", volumes),
+            ("layers", "supervised", pictures | {"iterations": 40}),
             ("hearts", "supervised", volumes | {"iterations": 12}),
         ):  # fmt: skip
             card = load_benchmark(str(home / f"{name}.toml") if name in layouts else "kvasir")
@@ -248,8 +258,11 @@ def test_masks_of_the_test_images_have_the_runs_scores(network: str | None, home
     assert all(word in out for word in (scored, "mt", "kvasir", str(run.path)))
 
 
-def test_masks_of_the_test_volumes_have_the_runs_scores_on_the_axes_of_their_files(home: Path, call: Call) -> None:
-    run = run_of(home, "boxes")
+@pytest.mark.parametrize("data", ["boxes", "layers"])
+def test_masks_of_the_test_volumes_have_the_runs_scores_on_the_axes_of_their_files(
+    data: str, home: Path, call: Call
+) -> None:
+    run = run_of(home, data)
     ids = test_cases(run)
     succeed(call(run.path, *(home / f"boxes/{name}.nii.gz" for name in ids)))
     expected = cases_of(run).set_index(["case", "class"])["dsc"]
@@ -459,7 +472,7 @@ def test_no_run_and_several_runs_are_refused(home: Path, call: Call) -> None:
     image = home / "cells/images/0.png"
     assert_refused(call("0123456789abcdef0", image), "RUN", str(home / "results"), "0123456789abcdef0", "none")
     assert_refused(call(home, image), "RUN", str(home), "none")
-    assert_refused(call("", image), "RUN", "4 runs", str(run_of(home, "kvasir").path))
+    assert_refused(call("", image), "RUN", "5 runs", str(run_of(home, "kvasir").path))
 
 
 def tampered(home: Path, dataset: str, **changes: object) -> Path:

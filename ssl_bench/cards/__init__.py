@@ -5,14 +5,17 @@ from ssl_bench.cards.benchmark import (
     GREY,
     HDF5,
     VOLUME_SUFFIXES,
+    Axes,
     Benchmark,
     ExifOrientation,
     Files,
     Intensity,
+    SliceWindow,
     Split,
     Volumes,
 )
 from ssl_bench.cards.card import Card, parse_card, read_toml
+from ssl_bench.cards.download import Archive, Download
 from ssl_bench.cards.grid import Column, Grid, Row, all_grids, chosen_grids, load_grid
 from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
 from ssl_bench.cards.measurement import SEEING, Measurement, measurement_of, recorded_measurement
@@ -43,11 +46,14 @@ __all__ = [
     "RUN_ID",
     "SEEING",
     "VOLUME_SUFFIXES",
+    "Archive",
+    "Axes",
     "Benchmark",
     "Card",
     "Column",
     "DistanceUnit",
     "Divided",
+    "Download",
     "ExifOrientation",
     "Files",
     "Grid",
@@ -61,6 +67,7 @@ __all__ = [
     "Request",
     "Row",
     "RunSpec",
+    "SliceWindow",
     "Split",
     "Views",
     "VolumeAugmentation",

@@ -12,6 +12,7 @@ from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from ssl_bench.atomic import file_fingerprint
 from ssl_bench.cards.card import Card, Count, Positive
+from ssl_bench.cards.download import Download
 from ssl_bench.cards.metric import METRICS, DistanceUnit, MetricName, Metrics, UndefinedDistances
 from ssl_bench.cards.share import parse_share
 from ssl_bench.errors import UserError
@@ -20,6 +21,12 @@ ExifOrientation = Literal["refuse", "apply", "ignore"]
 
 
 Intensity = Literal["as-is", "zscore", "rgb"]  # how intensities are read; rgb: 8 bits a channel
+
+
+SliceWindow = Literal["percentiles", "range"] | tuple[float, float]  # what of a volume's intensities 8 bits show
+
+
+Axes = Literal["xyz", "zyx"]  # of the arrays in HDF5 files, which do not name them
 
 
 GREY = (0, 255)  # background and foreground in a mask of two classes whose card names no values
@@ -122,6 +129,33 @@ class Volumes(Card):
         None, description="a mask voxel's value where the class is not known; left out of supervised losses and scores"
     )
     masks_optional: bool = Field(False, description="a case without a mask is an unlabelled training volume")
+    axes: Axes = Field("xyz", description="order of the axes of arrays in HDF5 files; zyx: the slices first")
+    slice_files: str | None = Field(
+        None,
+        description="path of an HDF5 file with one slice along z, image and label; {id} is the case's id, {slice} the "
+        "slice's number; for cases whose volume is no file of its own",
+    )
+    slice_window: SliceWindow = Field(
+        "percentiles",
+        description="on a card with slices: the intensities that become 0 and 255, those outside are clipped; "
+        "percentiles: each volume's 0.5th and 99.5th; range: its smallest and largest",
+    )
+
+    @field_validator("slice_window")
+    @classmethod
+    def _increases(cls, value: SliceWindow) -> SliceWindow:
+        if not isinstance(value, str) and value[0] >= value[1]:
+            raise ValueError("must be two intensities, the lower one first")
+        return value
+
+    @field_validator("slice_files")
+    @classmethod
+    def _is_a_pattern_of_slices(cls, value: str | None) -> str | None:
+        if value is not None:
+            _require_pattern(value)
+            if value.count("{slice}") != 1 or value.count("{id}") != 1:
+                raise ValueError("must contain {id} and {slice} once each")
+        return value
 
     @field_validator("images", "masks")
     @classmethod
@@ -138,6 +172,8 @@ class Volumes(Card):
             raise ValueError("masks must be given: only an HDF5 file holds image and label in one")
         if self.masks is None and self.masks_optional:
             raise ValueError("masks_optional needs masks in files of their own")
+        if self.slice_files is not None and (self.masks is not None or not self.slice_files.lower().endswith(HDF5)):
+            raise ValueError("slice_files must be HDF5 files beside HDF5 files of volumes, without masks")
         return self
 
 
@@ -190,7 +226,10 @@ class Benchmark(Card):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     title: str
-    dimensions: Literal[2, 3] = 2
+    dimensions: Literal[2, 3] = Field(2, description="of the data and of what is scored")
+    slices: bool = Field(
+        False, description="3D: 2D networks train on the slices along z; whole volumes are split, counted and scored"
+    )
     channels: Count | tuple[str, ...] | None = Field(
         None,
         description="of an image: their number (2D files: 1 is grey, 3 RGB; volumes: the length of a fourth axis), or "
@@ -225,6 +264,7 @@ class Benchmark(Card):
     image_sides: Literal["varying"] | tuple[Count, Count] | None = Field(
         None, description="(H, W) of the published images, or varying; tells a copy of another size from the original"
     )
+    download: Download | None = Field(None, description="how to get the files; `data download` follows it")
     source: str
     license: str
     citation: str
@@ -234,6 +274,11 @@ class Benchmark(Card):
     def option(self) -> str:
         """The value of `--dataset`: the name of a built-in card, or the path of the card's file."""
         return self._option or self.name
+
+    @property
+    def network_dimensions(self) -> Literal[2, 3]:
+        """The dimensions of the images that networks see: 2 for volumes trained by slices."""
+        return 2 if self.slices else self.dimensions
 
     @property
     def channel_names(self) -> tuple[str, ...]:
@@ -346,6 +391,8 @@ class Benchmark(Card):
             problems.append("[files] needs dimensions = 2; a 3D data set has [[volumes]]")
         if self.volumes and self.dimensions != 3:
             problems.append("[[volumes]] needs dimensions = 3")
+        if self.slices and self.dimensions != 3:
+            problems.append("slices needs dimensions = 3; a 2D data set has no slices")
         for layout in (self.files, *self.volumes):
             for key in ("mask_values", "mask_colors"):
                 values = getattr(layout, key, None)

@@ -36,6 +36,7 @@ class Measurement(Card):
     stride: Sides3D | None = Field(None, description="3D: step from one window to the next, in voxels")
     window_batch: Count | None = Field(None, description="3D: windows predicted at once; affects rounding only")
     largest_component: bool | None = Field(None, description="3D: keep the largest component of each class")
+    slices: Literal[True] | None = Field(None, description="2D networks: a case is a volume, put together from slices")
     nsd_tolerance: Positive | None = Field(None, description="largest distance that NSD accepts, in distance_unit")
     distance_unit: DistanceUnit | None = Field(None, description="of distances and tolerances; None: voxel")
     undefined_distances: UndefinedDistances | None = Field(
@@ -74,7 +75,7 @@ class Measurement(Card):
 
     @property
     def _dimensions(self) -> int:
-        return 3 if self.score_size is None else 2
+        return 3 if self.slices or self.score_size is None else 2
 
     def applied_to(self, protocol: ImageProtocol | VolumeProtocol) -> ImageProtocol | VolumeProtocol:
         """Return the protocol with this measurement's fields."""
@@ -112,7 +113,13 @@ def measurement_of(protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmar
     parameters = dict.fromkeys(name for metric in metrics for name in METRICS[metric].parameters)
     given = {name: getattr(benchmark, name) for name in parameters}
     changed = {name: value for name, value in given.items() if value != Benchmark.model_fields[name].default}
-    return Measurement.model_validate({"metrics": metrics} | _fields(protocol) | changed)
+    sliced = {"slices": True} if benchmark.slices else {}
+    if benchmark.slices and benchmark.distance_unit == "mm" and getattr(protocol, "score_size", None) != "original":
+        raise UserError(
+            f"--set score_size: expected original on {benchmark.option}, whose distances are in mm, found "
+            f"{getattr(protocol, 'score_size', None)}"
+        )
+    return Measurement.model_validate({"metrics": metrics} | _fields(protocol) | sliced | changed)
 
 
 def _fields(protocol: ImageProtocol | VolumeProtocol) -> dict[str, Any]:

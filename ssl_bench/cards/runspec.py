@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from ssl_bench.atomic import WEIGHT_FILES
-from ssl_bench.cards.benchmark import CHANNELS, Intensity, Split
+from ssl_bench.cards.benchmark import CHANNELS, Axes, Intensity, SliceWindow, Split
 from ssl_bench.cards.card import Card, Count, content_hash
 from ssl_bench.cards.metric import HEADLINE, METRICS
 from ssl_bench.cards.protocol import Protocol, ResolvedProtocol, fields_that
@@ -58,6 +58,9 @@ class RunSpec(Card):
     test_count: Count
     group: str | None = Field(None, description="the card's rule of groups, where it has one")
     train_groups: Count | None = Field(None, description="number of groups in training, where the card has groups")
+    train_slices: Count | None = Field(None, description="number of slices in training, where volumes train by slices")
+    slice_window: SliceWindow | None = Field(None, description="the layout's, where volumes train by slices")
+    axes: Axes | None = Field(None, description="the layout's, where it is not xyz")
     labeled: Count = Field(description="number of labelled training images, or groups where the card has groups")
     protocol: ResolvedProtocol
     weights_fingerprint: str | None = Field(None, description="hash of the encoder's weight file, where it is a file")
@@ -73,9 +76,9 @@ class RunSpec(Card):
         data["classes"] = len(self.classes)  # their names are words, too
         if self.channels is None:
             del data["channels"]
-        for name in ("group", "train_groups"):
+        for name in ("group", "train_groups", "train_slices", "slice_window", "axes"):
             if data[name] is None:
-                del data[name]  # as in runs from before there were groups
+                del data[name]  # as in runs from before these were fields
         data["protocol"] = training_fields(self.protocol)
         if self.weights_fingerprint is not None:
             del data["protocol"]["encoder_weights"]  # the fingerprint is more specific
@@ -88,7 +91,17 @@ class RunSpec(Card):
     @property
     def channel_count(self) -> int:
         """How many channels an image has."""
-        return self.channels or CHANNELS[self.protocol.dimensions]
+        return self.channels or CHANNELS[self.dimensions]
+
+    @property
+    def dimensions(self) -> int:
+        """The dimensions of the data and of what is scored: 3 for volumes trained by slices."""
+        return 3 if self.slice_window is not None else self.protocol.dimensions
+
+    @property
+    def train_images(self) -> int:
+        """How many training images an epoch passes over: slices, where volumes train by slices."""
+        return self.train_slices or self.train_count
 
     @property
     def train_units(self) -> int:

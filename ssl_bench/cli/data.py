@@ -1,8 +1,9 @@
-"""Commands on data sets: `data check`, `data prepare`, `data init`."""
+"""Commands on data sets: `data download`, `data check`, `data prepare`, `data init`."""
 
 from __future__ import annotations
 
 import shlex
+import signal
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,13 +21,55 @@ from ssl_bench.cli.common import (
     parsed_settings,
 )
 from ssl_bench.command import quantity
-from ssl_bench.errors import UserError
-from ssl_bench.launch.console import make_console
+from ssl_bench.errors import InterruptedRunError, UserError
+from ssl_bench.launch.console import make_console, transferred
 
 if TYPE_CHECKING:
     from ssl_bench.data.check import Finding
+    from ssl_bench.data.download import Received
 
+DATA = Path("data")  # where `data download` puts data sets if no data root is named
 LISTED = 3  # findings of a kind that `data check` lists
+
+
+@data_app.command("download")
+def data_download(dataset: DatasetArgument, data_root: DataRootOption = None) -> None:
+    """Download a data set to the data root (default: data), or print how to get it if a login or a form is needed."""
+    from ssl_bench.cards import load_benchmark
+    from ssl_bench.data.download import download, existing, require_archives
+
+    benchmark, root = load_benchmark(dataset), data_root or DATA
+    check = f"ssl-bench data check {shlex.join([dataset, '--data-root', str(root)])}"
+    wanted = benchmark.download
+    if wanted is not None and wanted.instructions is not None and existing(benchmark, root) is None:
+        typer.echo(
+            f"{benchmark.title} cannot be downloaded by a program. {wanted.instructions}\n"
+            f"Page: {wanted.page}\nLicence: {benchmark.license}\nUnpack to: {root / wanted.unpack_to}\n"
+            f"Then: {check}"
+        )
+        raise typer.Exit(2)
+    found = existing(benchmark, root) if benchmark.generator is None else None
+    if found is None:
+        page = require_archives(benchmark).page
+        typer.echo(f"{benchmark.title}, from {page}\nLicence: {benchmark.license}")
+        try:
+            with transferred(make_console()) as advance:
+                found = download(benchmark, root, advance)
+        except KeyboardInterrupt:
+            raise InterruptedRunError(signal.SIGINT) from None
+    said = "" if found.archives else "already there: "
+    typer.echo(f"{said}{found.cases} cases in {found.folder}")
+    for line in map(_said_of, found.archives):
+        typer.echo(line)
+    typer.echo(f"Next:\n  {check}")
+
+
+def _said_of(received: Received) -> str:
+    """Say what came, and how far it could be checked."""
+    source = received.checked_against
+    checked = f"equal to the checksum of {source}" if source else "no checksum is published to compare it with"
+    earlier = f"; NOTE: differs from the last download, {received.earlier}" if received.earlier else ""
+    return f"{received.url}: {received.bytes} bytes, SHA-256 {received.sha256}, {checked}{earlier}"
 
 
 @data_app.command("check")
@@ -101,7 +144,7 @@ def data_prepare(
 
     benchmark = load_benchmark(dataset)
     card = load_protocol(
-        protocol or benchmark.protocol, parsed_settings(settings, None), dimensions=benchmark.dimensions
+        protocol or benchmark.protocol, parsed_settings(settings, None), dimensions=benchmark.network_dimensions
     )
     with counted(make_console(), f"preparing {benchmark.title}") as advance:
         done = prepare(benchmark, data_root, card.stored_size, allow_partial=allow_partial, advance=advance)

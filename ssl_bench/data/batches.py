@@ -203,8 +203,9 @@ def open_stream(
 ) -> BatchStream:
     """Bring a run's training images to the device; `unlabeled` says whether the method uses those without labels."""
     ids = splits.labeled + splits.unlabeled if unlabeled else splits.labeled
-    labeled = list(range(len(splits.labeled)))
-    pool = list(range(0 if protocol.unlabeled_pool == "all" else len(labeled), len(ids))) if unlabeled else []
+    count = len if isinstance(protocol, VolumeProtocol) else dataset.count_images
+    labeled = list(range(count(splits.labeled)))
+    pool = list(range(0 if protocol.unlabeled_pool == "all" else len(labeled), count(ids))) if unlabeled else []
     if isinstance(protocol, VolumeProtocol):
         images = [torch.from_numpy(image).to(device) for image in dataset.volumes(ids)]
         masks = [torch.from_numpy(mask).to(device) for mask in dataset.truths(ids)]

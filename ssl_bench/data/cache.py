@@ -18,6 +18,7 @@ from filelock import FileLock
 from ssl_bench.atomic import write_bytes, write_json
 from ssl_bench.cards import Benchmark
 from ssl_bench.data.dataset import Dataset, resize
+from ssl_bench.data.slices import to_bytes, to_slices
 from ssl_bench.data.sources import Source, find_source
 from ssl_bench.errors import UserError
 from ssl_bench.ops import IGNORED
@@ -47,7 +48,8 @@ def prepare(
     Args:
         benchmark: the card.
         data_root: where the published folders lie; not needed for a drawn data set.
-        size: 2D: side of the square that images (antialiased bilinear) and masks (nearest) are resized to; 3D: None.
+        size: for 2D networks: side of the square that images (antialiased bilinear) and masks (nearest) are resized to,
+            slices of volumes among them; for 3D networks None.
         allow_partial: accept another number of cases than the card's.
         advance: called with the progress while decoding.
 
@@ -80,10 +82,14 @@ def _build(source: Source, folder: Path, size: int | None, benchmark: Benchmark,
     buffer = io.BytesIO()
     count, planes, channels = len(source), (len(benchmark.classes) - 1).bit_length(), benchmark.channel_count
     fingerprint = hashlib.sha256()
-    ids, contents, masked, shapes, spacings, truth_ends, voxel_ends = [], [], [], [], [], [], []
-    any_foreground = False
+    ids, contents, masked, shapes, spacings, truth_ends, voxel_ends, image_ends = [], [], [], [], [], [], [], []
+    any_foreground, sliced = False, source.slice_window is not None
     with h5py.File(buffer, "w") as file:
-        if size is not None:
+        if sliced and size is not None:
+            for name, last in (("image", (channels,)), ("mask", ())):
+                one = (size, size, *last)
+                file.create_dataset(name, (0, *one), "u1", chunks=(1, *one), maxshape=(None, *one))
+        elif size is not None:
             image_rows = file.create_dataset(
                 "image", (count, size, size, channels), "u1", chunks=(1, size, size, channels)
             )
@@ -92,9 +98,15 @@ def _build(source: Source, folder: Path, size: int | None, benchmark: Benchmark,
             voxels = file.create_dataset("voxel", (0,), "f4", maxshape=(None,), chunks=(1 << 20,))
         bits = file.create_dataset("truth_bits", (0,), "u1", maxshape=(None,), chunks=(1 << 16,), compression="gzip")
         for i, (case, digest) in enumerate(source.decoded()):
-            sides = case.image.shape[:2] if size is not None else case.image.shape[-3:]
+            sides = case.image.shape[:2] if size is not None and not sliced else case.image.shape[-3:]
             mask = np.zeros(sides, np.uint8) if case.mask is None else case.mask
-            if size is not None:
+            if size is not None and source.slice_window is not None:
+                pixels = to_slices(to_bytes(case.image, source.slice_window, case.id))
+                _append(file["image"], np.stack([resize(one, size) for one in pixels]))
+                resized = [resize(one, size, nearest=True) for one in to_slices(mask)]
+                image_ends.append(_append(file["mask"], np.stack(resized)))
+                spacings.append(case.spacing or (math.nan,) * 3)
+            elif size is not None:
                 image_rows[i] = resize(case.image, size)
                 mask_rows[i] = resize(mask, size, nearest=True)
             else:
@@ -111,6 +123,8 @@ def _build(source: Source, folder: Path, size: int | None, benchmark: Benchmark,
                 advance(i + 1, count)
         file["shape"], file["truth_end"] = np.array(shapes, np.int64), np.array(truth_ends, np.int64)
         file["voxel_end"] = np.array(voxel_ends, np.int64)
+        if sliced:
+            file["image_end"] = np.array(image_ends, np.int64)
         file["spacing"] = np.array(spacings, np.float64)
         file["id"], file["content"], file["masked"] = ids, contents, masked
         fingerprint.update(source.reading.encode())
@@ -140,8 +154,10 @@ def _open(folder: Path, index: Path, size: int | None, source: Source) -> Datase
     with h5py.File(path) as file:
         ids, contents = (tuple(value.decode() for value in file[name][:]) for name in ("id", "content"))
         masked = frozenset(name for name, has_mask in zip(ids, file["masked"][:], strict=True) if has_mask)
-        ignores = "ignores" in file.attrs
-        return Dataset(path, fingerprint, ids, contents, masked, source.label_values, source.intensity, ignores)
+        return Dataset(
+            path, fingerprint, ids, contents, masked, source.label_values, source.intensity, source.slice_window,
+            source.axes, "ignores" in file.attrs,
+        )  # fmt: skip
 
 
 def _path(folder: Path, fingerprint: str, size: int | None) -> Path:
@@ -149,11 +165,11 @@ def _path(folder: Path, fingerprint: str, size: int | None) -> Path:
 
 
 def _append(rows: h5py.Dataset, values: np.ndarray) -> int:
-    """Append to a one-dimensional data set; returns its new length."""
+    """Append rows to a data set; returns its new length."""
     start = int(rows.shape[0])
-    rows.resize((start + values.size,))
+    rows.resize(start + len(values), axis=0)
     rows[start:] = values
-    return start + values.size
+    return start + len(values)
 
 
 def _to_planes(mask: np.ndarray, planes: int, ignores: bool = False) -> np.ndarray:

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from ssl_bench.cards import Intensity
+from ssl_bench.cards import Axes, Intensity, SliceWindow
 from ssl_bench.errors import UserError
 from ssl_bench.ops import IGNORED
 
@@ -22,7 +22,8 @@ class Dataset:
     """A prepared data set, open on its cache file.
 
     `fingerprint` is a hash of all source files' contents and ids; `contents` a hash of each image's pixels; `masked`
-    the ids of the cases that have a mask. `label_values` and `intensity` say how the source files were read.
+    the ids of the cases that have a mask. `label_values`, `intensity`, `slice_window` and `axes` say how the source
+    files were read. A 2D case has one image; a volume that is cut into slices has one for each slice along z.
     `ignores`: pixels of masks can be IGNORED.
     """
 
@@ -33,15 +34,17 @@ class Dataset:
     masked: frozenset[str]
     label_values: tuple[int, ...]
     intensity: Intensity
+    slice_window: SliceWindow | None = None
+    axes: Axes = "xyz"
     ignores: bool = False
 
     def arrays(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return images (N, C, size, size) and masks (N, size, size), both uint8, of some 2D cases in their order.
+        """Return images (N, C, size, size) and masks (N, size, size), both uint8, of some cases in their order.
 
         A missing mask is all background.
         """
-        rows = np.array(self._rows(ids), dtype=int)
         with h5py.File(self.path) as file:
+            rows = np.array([row for rows in self._images(file, ids) for row in rows], dtype=int)
             _, size, _, channels = file["image"].shape
             images = np.empty((len(rows), channels, size, size), dtype=np.uint8)
             masks = np.empty((len(rows), size, size), dtype=np.uint8)
@@ -54,16 +57,29 @@ class Dataset:
         return images, masks
 
     def images(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
-        """Yield the images of a few 2D cases, (size, size, C) uint8, without reading all others."""
+        """Yield the image of a few cases, of a volume the middle slice: (size, size, C) uint8."""
         with h5py.File(self.path) as file:
-            for row in self._rows(ids):
-                yield file["image"][row]
+            for rows in self._images(file, ids):
+                yield file["image"][rows[len(rows) // 2]]
+
+    def stacks(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
+        """Yield all images of some cases: (images, size, size, C) uint8."""
+        with h5py.File(self.path) as file:
+            for rows in self._images(file, ids):
+                yield file["image"][rows.start : rows.stop]
+
+    def count_images(self, ids: Sequence[str]) -> int:
+        """How many images some cases have."""
+        with h5py.File(self.path) as file:
+            return sum(map(len, self._images(file, ids)))
 
     def truth_sizes(self, ids: Sequence[str]) -> list[tuple[int, int]]:
-        """Return (H, W) of the original masks of some 2D cases."""
+        """Return (H, W) of the original masks of some 2D cases, or of the slices of volumes."""
         with h5py.File(self.path) as file:
-            sizes = file["shape"][:]
-        return [(int(sizes[row, 0]), int(sizes[row, 1])) for row in self._rows(ids)]
+            sizes = file["shape"][:][self._rows(ids)]
+        if self.slice_window is not None:
+            sizes = sizes[:, 1::-1]  # of (X, Y, Z)
+        return [(int(height), int(width)) for height, width in sizes]
 
     def sides(self, ids: Sequence[str]) -> dict[str, list[int]]:
         """Return the smallest and the largest length of each axis of some cases' original masks."""
@@ -105,6 +121,14 @@ class Dataset:
             for i in self._rows(ids):
                 start = 0 if i == 0 else int(ends[i - 1])
                 yield voxels[start : int(ends[i])].reshape([channels, *(int(side) for side in shapes[i])])
+
+    def _images(self, file: h5py.File, ids: Sequence[str]) -> list[range]:
+        """The rows of each case's images."""
+        rows = self._rows(ids)
+        if self.slice_window is None:
+            return [range(row, row + 1) for row in rows]
+        ends = [0, *map(int, file["image_end"][:])]
+        return [range(ends[row], ends[row + 1]) for row in rows]
 
     def _rows(self, ids: Sequence[str]) -> list[int]:
         place = {name: i for i, name in enumerate(self.ids)}

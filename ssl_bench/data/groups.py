@@ -91,21 +91,28 @@ def _one_of(piece: str) -> str:
     return f"[{'^' * negated}{re.escape(characters[negated:]).replace(chr(92) + '-', '-')}]"
 
 
-def read_ids(path: Path, column: str, what: str) -> pd.DataFrame:
-    """Read a CSV file with the columns id and `column`, as text; an id stands in it once. `what` names the file.
+def read_ids(path: Path, column: str, what: str, keys: Sequence[str] = ("id",)) -> pd.DataFrame:
+    """Read a CSV file as text whose first column is a key, which stands in it once.
+
+    Args:
+        path: the file.
+        column: name of the second column.
+        what: names the file in messages.
+        keys: names that the first column may have.
 
     Raises:
-        UserError: the file cannot be read, has other columns or names a case twice.
+        UserError: the file cannot be read, has other columns or names a case or group twice.
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: the {what} cannot be read: {error}") from None
-    if list(table.columns) != ["id", column]:
-        raise UserError(f"{path}: expected the columns id and {column}, found {', '.join(map(str, table.columns))}")
-    twice = table["id"][table["id"].duplicated()]
+    found = list(map(str, table.columns))
+    if found not in [[key, column] for key in keys]:
+        raise UserError(f"{path}: expected the columns {' or '.join(keys)} and {column}, found {', '.join(found)}")
+    twice = table[found[0]][table[found[0]].duplicated()]
     if len(twice):
-        raise UserError(f"{path}: case '{twice.iloc[0]}' is named twice")
+        raise UserError(f"{path}: {'case' if found[0] == 'id' else found[0]} '{twice.iloc[0]}' is named twice")
     return table
 
 

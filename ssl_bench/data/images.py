@@ -22,12 +22,14 @@ class CaseFiles:
     """One case's files; `mask` is None where it is missing.
 
     `image` holds the image, or its first channel if each channel has a file; `others` are the other channels' files.
+    `is_stack` says that they are the slices of a volume instead, in order, each with its image and mask.
     """
 
     id: str
     image: Path
     mask: Path | None
     others: tuple[Path, ...] = ()
+    is_stack: bool = False
 
     @property
     def images(self) -> tuple[Path, ...]:

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ssl_bench.cards import CHANNELS, GREY, Benchmark, Files, Intensity, Volumes
+from ssl_bench.cards import CHANNELS, GREY, Axes, Benchmark, Files, Intensity, SliceWindow, Volumes
 from ssl_bench.data import demo, demo3d
 from ssl_bench.data.images import Case, CaseFiles, folder_of, list_cases, pair
 from ssl_bench.data.pictures import Palettes
@@ -23,10 +23,16 @@ CHUNK = 16  # cases decoded ahead at a time
 
 
 class Source(Protocol):
-    """A source of cases. `reading` names the ways of reading that change the decoded values."""
+    """A source of cases.
+
+    `reading` names the ways of reading that change the decoded values. `slice_window` is None where cases are not cut
+    into slices.
+    """
 
     label_values: tuple[int, ...]
     intensity: Intensity
+    slice_window: SliceWindow | None
+    axes: Axes
     reading: str
 
     def state(self) -> str:
@@ -89,6 +95,8 @@ def decode(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> tup
     digest = hashlib.sha256(b"".join(hashlib.sha256(one).digest() for one in (*images, mask))).hexdigest()
     if isinstance(files, Files):
         return pair(case, images, mask, files, channels), digest
+    if benchmark.slices:
+        files = files.model_copy(update={"intensity": "as-is"})  # 8 bits are made of the intensities in the files
     read = dict(zip(case.images, images, strict=True)) | ({} if case.mask is None else {case.mask: mask})
     return read_case(case, files, len(benchmark.classes), read.__getitem__, channels=channels), digest
 
@@ -98,6 +106,8 @@ class _Folder:
 
     def __init__(self, cases: list[CaseFiles], files: Files | Volumes, benchmark: Benchmark) -> None:
         self.cases, self.files, self.benchmark = cases, files, benchmark
+        self.slice_window: SliceWindow | None = None
+        self.axes: Axes = "xyz" if isinstance(files, Files) else files.axes
         if isinstance(files, Files):
             self.label_values: tuple[int, ...] = files.mask_values or GREY
             self.intensity: Intensity = "rgb"
@@ -113,6 +123,11 @@ class _Folder:
                 files.intensity,
             )
             self.reading = f"mask {self.label_values} intensity {files.intensity}"
+            if benchmark.slices:
+                self.slice_window, self.intensity = files.slice_window, "rgb"
+                self.reading = f"mask {self.label_values} slices {files.slice_window}"
+            if files.axes != "xyz":
+                self.reading += f" axes {files.axes}"
             if any(str(pattern).lower().endswith(ITK) for pattern in (files.images, files.masks)):
                 self.reading += " axes RAS"  # which versions without these words did not turn to
         if files.ignore is not None:
@@ -155,13 +170,16 @@ class _Drawn:
     def __init__(self, benchmark: Benchmark) -> None:
         self.count, self.module = benchmark.cases, {"demo": demo, "demo3d": demo3d}[str(benchmark.generator)]
         self.label_values: tuple[int, ...] = GREY if benchmark.dimensions == 2 else (0, 1)
-        self.intensity: Intensity = "rgb" if benchmark.dimensions == 2 else "as-is"
-        self.reading = ""
+        self.intensity: Intensity = "rgb" if benchmark.network_dimensions == 2 else "as-is"
+        self.slice_window: SliceWindow | None = "percentiles" if benchmark.slices else None
+        self.axes: Axes = "xyz"
+        self.reading = f"slices {self.slice_window}" if benchmark.slices else ""
 
     def state(self) -> str:
         """Identify the drawing by its version, its number of cases and numpy's version."""
         name = self.module.__name__.rpartition(".")[2]
-        return hashlib.sha256(f"{name} {self.module.VERSION} {self.count} {np.__version__}".encode()).hexdigest()[:16]
+        drawing = f"{name} {self.module.VERSION} {self.count} {np.__version__}{self.reading}"
+        return hashlib.sha256(drawing.encode()).hexdigest()[:16]
 
     def __len__(self) -> int:
         return self.count

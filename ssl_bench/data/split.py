@@ -49,7 +49,8 @@ def split_cases(
     then they are in neither part.
 
     With `groups`, the cases of one group are kept together, too, and a group is held out only if this brings the test
-    set nearer to its number of cases. A split's file is followed as it is.
+    set nearer to its number of cases. A split's file is followed as it is; it names cases or, on a card with groups,
+    groups.
 
     Args:
         split: the card's rule.
@@ -63,7 +64,7 @@ def split_cases(
         UserError: the rule leaves no training or no test case, an id is no frame number, or the split's file is wrong.
     """
     if split.file is not None:
-        return _read(Path(split.file), ids, masked, allow_partial)
+        return _read(Path(split.file), ids, masked, allow_partial, groups)
     assert split.test is not None
     kept_whole = _groups(split, ids, contents, groups)
     sizes = Counter(kept_whole[name] for name in ids if name in masked)
@@ -181,20 +182,31 @@ def _units(ids: Sequence[str], groups: Mapping[str, str] | None) -> dict[str, st
     return {name: name if groups is None else groups[name] for name in ids}
 
 
-def _read(path: Path, ids: Sequence[str], masked: Container[str], allow_partial: bool) -> tuple[list[str], list[str]]:
+def _read(
+    path: Path,
+    ids: Sequence[str],
+    masked: Container[str],
+    allow_partial: bool,
+    groups: Mapping[str, str] | None,
+) -> tuple[list[str], list[str]]:
     """Read a split file; cases that it does not name are in neither part."""
-    table = read_ids(path, "part", "split file")
+    table = read_ids(path, "part", "split file", ("id",) if groups is None else ("id", "group"))
     wrong = sorted(set(table["part"]) - {"train", "test"})
     if wrong:
         raise UserError(f"{path}: part: expected train or test, found '{wrong[0]}'")
-    there = set(ids)
-    absent = [name for name in table["id"] if name not in there]
+    key = table.columns[0]
+    named = dict[str, list[str]]()  # ids by what the file names
+    for name in ids:
+        named.setdefault(name if key == "id" or groups is None else groups[name], []).append(name)
+    absent = [one for one in table[key] if one not in named]
     if absent and not allow_partial:
+        what = quantity(len(absent), "case" if key == "id" else "group")
         raise UserError(
-            f"{path}: names {quantity(len(absent), 'case')} that the data set does not have, such as '{absent[0]}'; "
-            "--allow-partial ignores them"
+            f"{path}: names {what} that the data set does not have, such as '{absent[0]}'; --allow-partial ignores them"
         )
-    train_ids, test_ids = ([n for n in table["id"][table["part"] == part] if n in there] for part in ("train", "test"))
+    train_ids, test_ids = (
+        [name for one in table[key][table["part"] == part] for name in named.get(one, ())] for part in ("train", "test")
+    )
     unmasked = [name for name in test_ids if name not in masked]
     if unmasked:
         raise UserError(f"{path}: test case '{unmasked[0]}' has no mask")

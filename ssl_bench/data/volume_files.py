@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ssl_bench.cards import HDF5
+from ssl_bench.cards import HDF5, Axes
 from ssl_bench.data.geometry import affine_of, axes_of, is_regular, nib, sides_of, turned
 from ssl_bench.errors import UserError, first_line
 
@@ -46,7 +46,9 @@ class Volume:
     turned_since: bool = False
 
 
-def read_array(path: Path, key: str, read: Read = Path.read_bytes, *, channels: int | None = 1) -> Volume:
+def read_array(
+    path: Path, key: str, read: Read = Path.read_bytes, *, channels: int | None = 1, axes: Axes = "xyz"
+) -> Volume:
     """Read a volume and bring it to the closest canonical axes.
 
     Axes of length 1 after the third are left out.
@@ -56,6 +58,7 @@ def read_array(path: Path, key: str, read: Read = Path.read_bytes, *, channels: 
         key: names the volume in an HDF5 file.
         read: gives a file's bytes.
         channels: expected length of a fourth axis, which becomes the first. 1: there is none. None: any length.
+        axes: order of the first three axes in an HDF5 file.
 
     Raises:
         UserError: the file is unreadable, its voxels have no volume, or it has another shape or type than expected.
@@ -81,9 +84,27 @@ def read_array(path: Path, key: str, read: Read = Path.read_bytes, *, channels: 
         raise UserError(f"{path}: expected a volume of three axes{wanted}, found shape {array.shape}")
     if array.ndim == 4:
         array = np.moveaxis(array, 3, 0)
+    if axes == "zyx" and path.name.lower().endswith(HDF5):
+        array = array.swapaxes(-1, -3)
     if array.dtype.kind not in "biuf":
         raise UserError(f"{path}: expected one number per voxel, found {array.dtype}")
     return replace(volume, array=array)
+
+
+def read_plane(path: Path, key: str, read: Read = Path.read_bytes) -> np.ndarray:
+    """Read an array of two axes from an HDF5 file.
+
+    Raises:
+        UserError: the file is unreadable or has no such array of numbers.
+    """
+    try:
+        with h5py.File(io.BytesIO(read(path))) as file:
+            array = np.asarray(file[key])
+    except Exception as error:  # the library raises various exceptions for a damaged file
+        raise UserError(f"{path}: not a readable slice: {first_line(error)}") from None
+    if array.ndim != 2 or array.dtype.kind not in "biuf":
+        raise UserError(f"{path}: {key}: expected numbers along two axes, found {array.dtype} of shape {array.shape}")
+    return array
 
 
 def nifti_image(content: bytes) -> Any:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ssl_bench.cards import Benchmark, Volumes
+from ssl_bench.cards import Axes, Benchmark, Volumes
 from ssl_bench.data.geometry import difference, turned
-from ssl_bench.data.images import Case, CaseFiles, channel_patterns, named, pair_up, require_root
+from ssl_bench.data.images import Case, CaseFiles, channel_patterns, named, natural, pair_up, require_root
 from ssl_bench.data.pictures import class_numbers
-from ssl_bench.data.volume_files import Read, Volume, read_array
+from ssl_bench.data.volume_files import Read, Volume, read_array, read_plane
 from ssl_bench.errors import UserError
 
 WHOLE = 1e-3  # a label this close to a whole number is that number; NIfTI's scaling is in floating point
@@ -30,12 +31,46 @@ def list_volumes(benchmark: Benchmark, data_root: Path | None) -> tuple[Volumes,
         for folder in (root / name for name in layout.roots):
             patterns = channel_patterns(layout.images, benchmark.channel_names)
             images, *others = [dict(named(folder, pattern)) for pattern in patterns]
-            if images and layout.masks is None:
-                return layout, [replace(case, mask=case.image) for case in pair_up(images, {}, others)]
+            stacks = list_stacks(folder, layout.slice_files) if layout.slice_files else []
+            if (images or stacks) and layout.masks is None:
+                whole = [replace(case, mask=case.image) for case in pair_up(images, {}, others)]
+                stacked = [case for case in stacks if case.id not in images]
+                return layout, sorted([*whole, *stacked], key=lambda case: natural(case.id))
             if images:
                 return layout, pair_up(images, dict(named(folder, str(layout.masks))), others)
             tried.append(str(folder / layout.images))
     raise UserError(f"--data-root: no volumes of {benchmark.title} found; looked for {', '.join(tried)}")
+
+
+def list_stacks(folder: Path, pattern: str) -> list[CaseFiles]:
+    """Find the cases whose slices are files of their own.
+
+    Args:
+        folder: where to look.
+        pattern: relative path with {id} and {slice}.
+
+    Raises:
+        UserError: a case lacks a slice between its first and its last one, or has one twice.
+    """
+    before, after = (re.escape(part) for part in pattern.split("{slice}"))
+    text = f"{before}(?P<slice>[0-9]+){after}".replace(re.escape("{id}"), "(?P<id>[^/.][^/]*)")
+    wanted, found = re.compile(text), dict[str, dict[int, Path]]()
+    for path in sorted(folder.glob(pattern.replace("{id}", "*").replace("{slice}", "*"))):
+        match = wanted.fullmatch(path.relative_to(folder).as_posix())
+        if match:
+            slices = found.setdefault(match["id"], {})
+            twin = slices.setdefault(int(match["slice"]), path)
+            if twin != path:
+                raise UserError(f"{path}: two files are slice {match['slice']} of '{match['id']}'; the other is {twin}")
+    cases = []
+    for name, slices in found.items():
+        numbers = sorted(slices)
+        missing = sorted({*range(numbers[0], numbers[-1] + 1)} - set(numbers))
+        if missing:
+            raise UserError(f"{slices[numbers[0]]}: case '{name}' lacks slice {missing[0]} of {numbers[-1]}")
+        first, *others = [slices[number] for number in numbers]
+        cases.append(CaseFiles(name, first, first, tuple(others), is_stack=True))
+    return cases
 
 
 def read_case(
@@ -49,11 +84,13 @@ def read_case(
         UserError: a file is unreadable, not 3D or not finite, image and mask differ in shape or geometry, or the mask
             has a value that is no class's.
     """
-    image = read_channels(case.images, channels, layout.intensity, read)
+    if case.is_stack:
+        return read_stack(case, layout, classes, read)
+    image = read_channels(case.images, channels, layout.intensity, read, axes=layout.axes)
     intensities = image.array[0] if channels == 1 else image.array
     if case.mask is None:
         return Case(case.id, intensities, None, image.spacing, was_turned=image.turned_since)
-    mask = read_array(case.mask, "label", read)
+    mask = read_array(case.mask, "label", read, axes=layout.axes)
     labels = near_whole(aligned(mask, image, case.mask, case.image, "its image"))
     wanted = layout.mask_values or tuple(range(classes))
     was_turned = image.turned_since or mask.turned_since
@@ -61,8 +98,33 @@ def read_case(
     return Case(case.id, intensities, numbers, image.spacing, was_turned=was_turned)
 
 
+def read_stack(case: CaseFiles, layout: Volumes, classes: int, read: Read = Path.read_bytes) -> Case:
+    """Read a case whose slices (rows y, columns x) are HDF5 files with image and label, as `read_case` does.
+
+    Raises:
+        UserError: a file is unreadable, or its image or label has another shape than the first slice's image.
+    """
+    images, masks = list[np.ndarray](), list[np.ndarray]()
+    for path in case.images:
+        for key, planes in (("image", images), ("label", masks)):
+            plane = read_plane(path, key, read)
+            if plane.shape != (images or [plane])[0].shape:
+                expected = f"expected the shape of the first slice, {images[0].shape}"
+                raise UserError(f"{path}: {key}: {expected}, found {plane.shape}")
+            planes.append(plane)
+    image, labels = np.stack(images).T, near_whole(np.stack(masks).T)
+    wanted = layout.mask_values or tuple(range(classes))
+    numbers = class_numbers(labels, wanted, case.image, ignored=layout.ignore)
+    return Case(case.id, scaled(image, layout.intensity, case.image), numbers)
+
+
 def read_channels(
-    paths: Sequence[Path], channels: int, intensity: str, read: Read = Path.read_bytes, key: str = "image"
+    paths: Sequence[Path],
+    channels: int,
+    intensity: str,
+    read: Read = Path.read_bytes,
+    key: str = "image",
+    axes: Axes = "xyz",
 ) -> Volume:
     """Read an image as (C, X, Y, Z) float32, each channel with its own intensities: zscore is of one channel.
 
@@ -72,12 +134,13 @@ def read_channels(
         intensity: as `scaled` takes it.
         read: gives a file's bytes.
         key: names the image in an HDF5 file.
+        axes: order of the axes in HDF5 files.
 
     Raises:
         UserError: a file is unreadable or has another shape than expected, or lies elsewhere than the first channel.
     """
     one_file = len(paths) == 1
-    found = [read_array(path, key, read, channels=channels if one_file else 1) for path in paths]
+    found = [read_array(path, key, read, channels=channels if one_file else 1, axes=axes) for path in paths]
     first = found[0]
     others = zip(paths[1:], found[1:], strict=True)
     arrays = [first.array] + [aligned(one, first, path, paths[0], "the first channel") for path, one in others]

@@ -188,19 +188,19 @@ def _place(
     protocols: Protocols,
 ) -> Place | None:
     """The place of a row and column; `protocols` are the protocols that were already read."""
-    if row.method is None or benchmark.dimensions not in row.dimensions:
+    if row.method is None or benchmark.network_dimensions not in row.dimensions:
         return None
     method = methods[row.method]
     given = {**target.settings, **column.settings, **row.settings}
     divided = divide(given, method.hyperparameters.model_fields)
     settings = {key: value for key, value in given.items() if key not in divided.unknown}
     name = target.protocol or benchmark.protocol
-    key = (name, benchmark.dimensions, str(divided.protocol))
+    key = (name, benchmark.network_dimensions, str(divided.protocol))
     if key not in protocols:
-        protocols[key] = load_protocol(name, divided.protocol, dimensions=benchmark.dimensions)
+        protocols[key] = load_protocol(name, divided.protocol, dimensions=benchmark.network_dimensions)
     protocol = protocols[key]
     hyper = parse_hyperparameters(method, divided.method)
-    resolved = hyper.resolved(benchmark.dimensions).model_dump(mode="json")
+    resolved = hyper.resolved(benchmark.network_dimensions).model_dump(mode="json")
     benchmark = with_split_file(benchmark, protocol.split)
     wanted = Wanted(benchmark, column.labeled, protocol, row.method, method.version, resolved)
     return Place(row, column, benchmark, name, settings, wanted)

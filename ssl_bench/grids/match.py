@@ -50,7 +50,7 @@ class Wanted:
             and spec.channel_count == self.benchmark.channel_count
             and spec.group == self.benchmark.group_rule
             and spec.labeled == _count(self.labeled, spec.train_units)
-            and training_fields(spec.protocol) in self.trainings(spec.train_count)
+            and training_fields(spec.protocol) in self.trainings(spec.train_images)
             and self._is_split(spec.protocol.split, spec.split)
             and self._has_the_weights(spec.weights_fingerprint)
         )

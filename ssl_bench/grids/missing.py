@@ -160,12 +160,12 @@ def estimated_seconds(lack: Lack, runs: Sequence[Run]) -> float | None:
 
     def costs_as_much(run: Run) -> bool:
         own = training_fields(run.spec.protocol)
-        trainings = place.wanted.trainings(run.spec.train_count)
+        trainings = place.wanted.trainings(run.spec.train_images)
         return any(all(own.get(key) == one.get(key) for key in COSTLY) for one in trainings)
 
     same = [run for run in finished if place.wanted.matches(run)]
     alike = [
-        run for run in finished if training_fields(run.spec.protocol) in place.wanted.trainings(run.spec.train_count)
+        run for run in finished if training_fields(run.spec.protocol) in place.wanted.trainings(run.spec.train_images)
     ]
     times = [
         run.result["train_seconds"] + run.headline.seconds for run in same or alike or filter(costs_as_much, finished)

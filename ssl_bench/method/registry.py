@@ -54,7 +54,8 @@ def load_methods(*extra_folders: Path) -> dict[str, type[SSLMethod]]:
 def find_method(name: str) -> type[SSLMethod]:
     """Return the method class called `name`."""
     if name not in _REGISTRY:
-        raise UserError(f"--methods: expected one of {', '.join(sorted(_REGISTRY))}; found '{name}'")
+        known = ", ".join(sorted(_REGISTRY))
+        raise UserError(f"--methods: expected one of {known}, or one of your own in a --methods-dir; found '{name}'")
     return _REGISTRY[name]
 
 

@@ -27,6 +27,7 @@ from ssl_bench.reporting.draw import (
 from ssl_bench.reporting.gather import Body, Filled, Gathered, ShownOptions, gather
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
 from ssl_bench.reporting.scores import cell_scores
+from ssl_bench.reporting.unlike_runs import unlike_notes
 from ssl_bench.store import Run
 
 CASES = 2  # rows of Figure 4 per data set, the first of those that are drawn by their ids
@@ -70,6 +71,7 @@ def paper_figure(
     figure, remarks = drawn(found)
     missing = tuple(fill_commands(found.rows, view, grid.metrics))
     notes = [*remarks, *damage_notes(found.damaged), *protocol_notes(target, found.body), *origin(found.runs)]
+    notes += unlike_notes(found.rows, runs)
     notes += missing_notes(grid, target, found.rows, missing, view)
     return FigureReport(found.grid, figure, tuple(notes), found.runs, missing)
 

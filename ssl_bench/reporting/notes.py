@@ -21,7 +21,7 @@ CASES = {2: "images", 3: "volumes"}
 
 def labeled_of(spec: RunSpec, word: str = "") -> str:
     """Say how many images, volumes or groups of how many are labelled, such as "3 of 70 training groups"."""
-    what = "groups" if spec.train_groups else CASES[spec.protocol.dimensions]
+    what = "groups" if spec.train_groups else CASES[spec.dimensions]
     return f"{spec.labeled} of {spec.train_units} {word}{what}"
 
 
@@ -155,11 +155,16 @@ def missing_notes(grid: Grid, target: Target, body: Body, commands: Sequence[str
 def protocol_notes(target: Target, body: Body) -> list[str]:
     """Say under which protocols the runs were trained."""
     found = [one.place for row in body for one in row if one.place is not None]
-    protocols = {place.protocol: place.wanted.protocol for place in found}
-    settings = " ".join(f"{key}={value}" for key, value in target.settings.items())
-    return [
-        f"Protocol {name}{' with ' + settings if settings else ''}: {card.note}" for name, card in protocols.items()
-    ]
+    protocols = {place.protocol: place.wanted.protocol.note for place in found}
+    return [line for name, note in protocols.items() for line in protocol_note(name, note, target.settings)]
+
+
+def protocol_note(name: str, note: str, settings: Mapping[str, Any]) -> list[str]:
+    """Name a protocol with the settings that change it, and print its card's note, which describes it without them."""
+    changed = " ".join(f"{key}={value}" for key, value in settings.items())
+    if changed:
+        return [f"Protocol {name} with {changed}." + (f" Without these settings: {note}" if note else "")]
+    return [f"Protocol {name}: {note}"] if note else []
 
 
 def _seeds(body: Body) -> list[int]:

@@ -108,17 +108,18 @@ def _hyperparameters(place: Place) -> dict[str, Any]:
     """The method's own defaults with the grid's settings in them, whatever else was asked for."""
     method = find_method(place.method)
     own = divide({**place.column.settings, **place.row.settings}, method.hyperparameters.model_fields)
-    return parse_hyperparameters(method, own.method).resolved(place.benchmark.dimensions).model_dump(mode="json")
+    given = parse_hyperparameters(method, own.method)
+    return given.resolved(place.benchmark.network_dimensions).model_dump(mode="json")
 
 
 def _differing(place: Place, run: Run, name: str) -> set[str]:
     """Protocol fields in which a run differs from a protocol of the paper, with the grid's own settings in it."""
     own = divide({**place.column.settings, **place.row.settings}, ())
     try:
-        card = load_protocol(name, own.protocol, dimensions=place.benchmark.dimensions)
+        card = load_protocol(name, own.protocol, dimensions=place.benchmark.network_dimensions)
     except UserError as error:
         raise AssertionError(f"{name} cannot take the settings of {place.row.title}") from error
-    reference = training_fields(card.resolved(place.benchmark, run.spec.train_count, "cpu"))
+    reference = training_fields(card.resolved(place.benchmark, run.spec.train_images, "cpu"))
     actual = training_fields(run.spec.protocol)
     keys = (reference.keys() | actual.keys()) - NEUTRAL
     wanted, scored = measurement_of(card, place.benchmark), place.wanted.measurement

@@ -9,7 +9,7 @@ from typing import Any
 from ssl_bench.cards import HEADLINE, METRICS, Measurement, dotted
 from ssl_bench.command import quantity, toml_value
 from ssl_bench.errors import UserError
-from ssl_bench.reporting.notes import labeled_of, origin
+from ssl_bench.reporting.notes import labeled_of, origin, protocol_note
 from ssl_bench.reporting.scores import cell_scores, mean_and_deviation, undefined
 from ssl_bench.reporting.table import Table
 from ssl_bench.store import Entry, Run, RunFolder, spec_of
@@ -17,7 +17,9 @@ from ssl_bench.store import Entry, Run, RunFolder, spec_of
 MOST = 60  # finished runs that `status` lists one by one
 
 
-def comparison_table(runs: Sequence[Run], titles: Mapping[str, str], measurement: Measurement) -> Table:
+def comparison_table(
+    runs: Sequence[Run], titles: Mapping[str, str], measurement: Measurement, settings: Mapping[str, Any] | None = None
+) -> Table:
     """Compare the methods of one request: a row per method, metrics as mean ± standard deviation over seeds.
 
     Where there are several foreground classes, a method's row is their mean, and theirs stand below it.
@@ -26,6 +28,7 @@ def comparison_table(runs: Sequence[Run], titles: Mapping[str, str], measurement
         runs: finished runs that differ in method and seed alone.
         titles: how each method's name is printed.
         measurement: how they are scored.
+        settings: what changed the protocol or the hyperparameters.
 
     """
     spec = runs[0].spec
@@ -45,13 +48,13 @@ def comparison_table(runs: Sequence[Run], titles: Mapping[str, str], measurement
             if count:
                 notes.append(f"{titles[method]}: {count} values of {title} were undefined and are not in the mean.")
     columns = [*headings, "Seeds", "Training [min]"]
-    note = spec.protocol.note
+    note = protocol_note(spec.protocol.name, spec.protocol.note, settings or {})
     remarks = [remark for metric in metrics for remark in measurement.remarks(metric)]
     labeled = f"{labeled_of(spec)} labelled"
     return Table(
         f"{spec.benchmark}, {labeled}, protocol {spec.protocol.name}",
         ["Method", "Network scored", *columns], rows, frozenset(columns),
-        [*([f"Protocol {spec.protocol.name}: {note}"] if note else []), *remarks, *origin(runs), *notes],
+        [*note, *remarks, *origin(runs), *notes],
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from ssl_bench.reporting.legend import COSTS_NOTE, comparability_notes, legend, 
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
 from ssl_bench.reporting.oracle import oracle_table
 from ssl_bench.reporting.table import Table
+from ssl_bench.reporting.unlike_runs import unlike_notes
 from ssl_bench.store import Run
 
 
@@ -71,6 +72,7 @@ def paper_table(
         *protocol_notes(target, found.body),
         *origin(found.runs),
         *seed_notes(found),
+        *unlike_notes(found.rows, runs),
         *missing_notes(grid, target, found.rows, missing, shown),
     ])  # fmt: skip
     oracle = oracle_table(grid, found.body)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from ssl_bench.cards import Measurement, MetricName, RunSpec, VolumeProtocol
+from ssl_bench.cards import ImageProtocol, Measurement, MetricName, RunSpec, VolumeProtocol
+from ssl_bench.data.batches import channels_first
 from ssl_bench.data.dataset import Dataset, resize
+from ssl_bench.data.slices import to_slices, to_volume
 from ssl_bench.errors import UserError
 from ssl_bench.ops import IGNORED
 from ssl_bench.scoring.inference import BATCH, class_map, image_scores, volume_scores
@@ -62,9 +65,8 @@ class Scorer:
             skip: predictions to leave out at the beginning, as `repeatable` gives it.
 
         """
-        images = (
-            None if isinstance(self.protocol, VolumeProtocol) else torch.from_numpy(self.dataset.arrays(self.ids)[0])
-        )
+        flat = self.spec.dimensions == 2
+        images = torch.from_numpy(self.dataset.arrays(self.ids)[0]) if flat else None
         for number, (name, network) in enumerate(networks.items()):
             start = max(skip - number * len(self.ids), 0)
             ids = self.ids[start:]
@@ -76,9 +78,9 @@ class Scorer:
     def repeatable(self, done: int) -> int:
         """Return the largest number of predictions, at most `done`, that can be skipped without changing the rest.
 
-        2D images go through a network in batches of BATCH.
+        2D images go through a network in batches of BATCH; volumes one by one.
         """
-        if isinstance(self.protocol, VolumeProtocol):
+        if self.spec.dimensions == 3:
             return done
         networks, cases = divmod(done, len(self.ids))
         return networks * len(self.ids) + cases // BATCH * BATCH
@@ -100,11 +102,15 @@ class Scorer:
         return rows
 
     def images(self, ids: list[str]) -> Iterator[np.ndarray]:
-        """Yield the images of some cases as the cache has them: (S, S, C) uint8 or (C, X, Y, Z) float32."""
-        return self.dataset.volumes(ids) if isinstance(self.protocol, VolumeProtocol) else self.dataset.images(ids)
+        """Yield the images of some cases as the cache has them: (S, S, C) uint8, or (C, X, Y, Z) float32 or uint8."""
+        if isinstance(self.protocol, VolumeProtocol):
+            return self.dataset.volumes(ids)
+        return self.dataset.images(ids) if self.spec.dimensions == 2 else (one.T for one in self.dataset.stacks(ids))
 
     def _masks(self, network: nn.Module, ids: tuple[str, ...], images: torch.Tensor | None) -> Iterator[np.ndarray]:
         protocol, device = self.protocol, self.device
+        if isinstance(protocol, ImageProtocol) and images is None:
+            return self._sliced_masks(network, ids, protocol)
         if isinstance(protocol, VolumeProtocol):
             scores = volume_scores(network, self.dataset.volumes(ids), protocol, device)
         else:
@@ -114,12 +120,21 @@ class Scorer:
             scores = image_scores(network, images, sizes, protocol, device)
         return (class_map(one, protocol) for one in scores)
 
+    def _sliced_masks(self, network: nn.Module, ids: tuple[str, ...], protocol: ImageProtocol) -> Iterator[np.ndarray]:
+        """Yield each volume's mask (X, Y, Z), slice by slice along z."""
+        for stack, own in zip(self.dataset.stacks(ids), self.dataset.truth_sizes(ids), strict=True):
+            size = own if protocol.score_size == "original" else (protocol.score_size, protocol.score_size)
+            scores = image_scores(network, channels_first(stack), repeat(size, len(stack)), protocol, self.device)
+            yield to_volume(class_map(one, protocol) for one in scores)
+
     def _truths(self, ids: tuple[str, ...]) -> Iterator[np.ndarray]:
         for truth in self.dataset.truths(ids):
             if isinstance(self.protocol, VolumeProtocol) or self.protocol.score_size == "original":
                 yield truth
-            else:
+            elif truth.ndim == 2:
                 yield resize(truth, self.protocol.score_size, nearest=True)
+            else:
+                yield to_volume(resize(one, self.protocol.score_size, nearest=True) for one in to_slices(truth))
 
 
 def summary(rows: Sequence[ScoreRow], metrics: Sequence[MetricName]) -> dict[str, dict[str, Any]]:

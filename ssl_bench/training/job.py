@@ -44,7 +44,7 @@ class Job:
         protocol = self.spec.protocol
         if protocol.rampup_epochs == "run":
             return float(self.iterations)
-        return protocol.rampup_epochs * protocol.iterations_per_epoch(self.spec.train_count)
+        return protocol.rampup_epochs * protocol.iterations_per_epoch(self.spec.train_images)
 
 
 def build_method(

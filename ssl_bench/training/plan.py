@@ -58,14 +58,15 @@ def plan_runs(
         UserError: the request, the cards or the data cannot be run. Nothing has been trained.
     """
     methods = _methods(request.methods)
-    protocol, hyperparameters = settle(request.protocol, request.settings, methods, request.benchmark.dimensions)
+    dimensions = request.benchmark.network_dimensions
+    protocol, hyperparameters = settle(request.protocol, request.settings, methods, dimensions)
     benchmark = with_split_file(request.benchmark, protocol.split)
     parse_share(request.labeled, "--labeled")
     measurement = measurement_of(protocol, benchmark)
     first_look = protocol.resolved(benchmark, 1, device.type)
     for method, hyper in zip(methods, hyperparameters, strict=True):
-        if benchmark.dimensions not in method.dimensions:
-            raise UserError(f"--methods: {method.name} does not support {benchmark.dimensions}D data")
+        if dimensions not in method.dimensions:
+            raise UserError(f"--methods: {method.name} does not support {dimensions}D data")
         if benchmark.ignores and not method.handles_ignored:
             raise UserError(
                 f"--methods: {method.name} does not support masks with ignored pixels (`ignore` on the card); "
@@ -86,7 +87,8 @@ def plan_runs(
     )
     if measurement.distance_unit == "mm":
         dataset.spacings(test_ids)  # a file without one ends it here
-    resolved = protocol.resolved(benchmark, len(train_ids), device.type)
+    train_slices = None if dataset.slice_window is None else dataset.count_images(train_ids)
+    resolved = protocol.resolved(benchmark, train_slices or len(train_ids), device.type)
     train_groups = None if groups is None else len({groups[name] for name in train_ids})
     units = train_groups or len(train_ids)
     labeled = share_of(request.labeled, units, "--labeled", "image" if groups is None else "group")
@@ -113,6 +115,9 @@ def plan_runs(
                 test_count=len(test_ids),
                 group=benchmark.group_rule,
                 train_groups=train_groups,
+                train_slices=train_slices,
+                slice_window=dataset.slice_window,
+                axes=None if dataset.axes == "xyz" else dataset.axes,
                 labeled=labeled,
                 protocol=resolved,
                 weights_fingerprint=fingerprint,

@@ -69,7 +69,7 @@ def scoring_job(
             f"{benchmark.channel_count}"
         )
     data = {**spec.protocol.model_dump(), "metrics": "auto", **settings}
-    protocol = parse_card(PROTOCOLS[benchmark.dimensions], data, "--set")
+    protocol = parse_card(PROTOCOLS[benchmark.network_dimensions], data, "--set")
     method, hyper = method_of(run.path, spec, methods)
     measurement = measurement_of(protocol, benchmark)
     return Job(spec, method, hyper, dataset, _splits(RunFolder(run.path)), measurement)

@@ -22,7 +22,7 @@ class Selection:
     def __init__(self, job: Job, device: torch.device) -> None:
         protocol = job.spec.protocol
         self.by_loss = protocol.select == "train-loss"
-        self.epoch, self.iterations = protocol.iterations_per_epoch(job.spec.train_count), job.iterations
+        self.epoch, self.iterations = protocol.iterations_per_epoch(job.spec.train_images), job.iterations
         self.epoch_loss = torch.zeros((), dtype=torch.float64, device=device)
         self.best_loss = math.inf
         self.best: dict[str, Tensor] = {}

@@ -221,6 +221,9 @@ class NumberedDataset:
         rows = [int(name) for name in ids]
         return images[rows].numpy(), masks[rows].numpy()
 
+    def count_images(self, ids: tuple[str, ...]) -> int:
+        return len(ids)
+
 
 class Silent:
     def start(self, task: str, done: int, total: int) -> None: ...

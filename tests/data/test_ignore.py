@@ -25,7 +25,7 @@ from ssl_bench.data.check import check
 from ssl_bench.data.images import CaseFiles
 from ssl_bench.data.pictures import read_mask
 from ssl_bench.data.sources import find_source
-from ssl_bench.data.volumes import read_case
+from ssl_bench.data.volumes import list_stacks, read_case
 from ssl_bench.errors import UserError
 from ssl_bench.method import find_method, load_methods
 from ssl_bench.ops import IGNORED
@@ -81,7 +81,9 @@ def truth(number: int, shape: tuple[int, ...]) -> np.ndarray:
     return mask
 
 
-def write(root: Path, values: tuple[int, ...], ignore: int, *, dimensions: int, cases: int = 7) -> Path:
+def write(
+    root: Path, values: tuple[int, ...], ignore: int, *, dimensions: int, cases: int = 7, slices: bool = False
+) -> Path:
     """Write a data set whose class c has the value values[c]; returns its card."""
     table = np.zeros(256, np.uint8)
     table[: len(values)], table[IGNORED] = values, ignore
@@ -100,7 +102,8 @@ def write(root: Path, values: tuple[int, ...], ignore: int, *, dimensions: int, 
             for part, array in (("images", image.astype(np.float32)), ("masks", table[mask])):
                 nib.save(nib.Nifti1Image(array, np.eye(4)), root / part / f"c{number}.nii.gz")
     layout = FILES if dimensions == 2 else VOLUMES
-    more = f"dimensions = {dimensions}\n{layout}mask_values = {list(values)}\nignore = {ignore}"
+    kind = f"dimensions = {dimensions}\n" + ("slices = true\n" if slices else "")
+    more = f"{kind}{layout}mask_values = {list(values)}\nignore = {ignore}"
     (root / "card.toml").write_text(TEMPLATE.format(cases=cases, more=more))
     return root / "card.toml"
 
@@ -153,6 +156,17 @@ def test_a_voxels_value_is_ignored(suffix: str, ignore: int, tmp_path: Path) -> 
     stored = labels if suffix == ".h5" else labels[::-1, ::-1]
     assert found is not None
     assert np.array_equal(found, np.where(stored == ignore, IGNORED, stored))
+
+
+def test_a_value_in_files_of_slices_is_ignored(tmp_path: Path) -> None:
+    labels = np.random.default_rng(1).choice(np.array([0, 1, 9], np.uint8), (3, 5, 4))  # z, y, x
+    for place, plane in enumerate(labels):
+        with h5py.File(tmp_path / f"a_{place}.h5", "w") as file:
+            file["image"], file["label"] = plane.astype(np.float32), plane
+    names = {"images": "{id}.h5", "slice_files": "{id}_{slice}.h5"}
+    layout = parse_card(Volumes, {"roots": ["."], "ignore": 9, **names}, "layout")
+    (case,) = list_stacks(tmp_path, str(layout.slice_files))
+    assert np.array_equal(read_case(case, layout, 2).mask, np.where(labels == 9, IGNORED, labels).T)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("level", [255, 7])
@@ -285,9 +299,14 @@ def overlap(prediction: np.ndarray, mask: np.ndarray, number: int) -> tuple[floa
     return (2 * both / (mine.sum() + real.sum()), both / either) if either else (1.0, 1.0)
 
 
-@pytest.mark.parametrize(("method", "dimensions"), [("ucmt", 2), ("ucmt", 3), ("ucmt-cutmix", 2)])
-def test_a_run_is_scored_on_known_pixels(method: str, dimensions: int, tmp_path: Path, call: Call) -> None:
-    card = write(tmp_path / "data", (0, 1, 2), 9, dimensions=dimensions)
+@pytest.mark.parametrize(
+    ("method", "dimensions", "slices"),
+    [("ucmt", 2, False), ("ucmt", 3, False), ("ucmt-cutmix", 2, False), ("mt", 3, True)],
+)
+def test_a_run_is_scored_on_known_pixels(
+    method: str, dimensions: int, slices: bool, tmp_path: Path, call: Call
+) -> None:
+    card = write(tmp_path / "data", (0, 1, 2), 9, dimensions=dimensions, slices=slices)
     words = ("--methods", method, "--dataset", card, "--data-root", card.parent, "--protocol", "tiny")
     code, _, err = call("run", *words, "--labeled", "3", "--seeds", "1", "--set", "select=train-loss")
     assert code == 0, err

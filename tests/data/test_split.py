@@ -5,6 +5,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
@@ -263,3 +264,25 @@ def test_a_split_as_plain_data_has_every_part() -> None:
         "test",
         "validation",
     }
+
+
+def test_a_split_file_may_name_groups(tmp_path: Path) -> None:
+    ids = ["b_1", "a_1", "a_2", "c_1", "d_1"]
+    groups = {name: name[0] for name in ids}
+    path = tmp_path / "split.csv"
+    path.write_text("group,part\na,train\nb,train\nc,test\n")
+    split = Split(file=str(path))
+    found = rules.split_cases(split, ids, ids, masked=set(ids), groups=groups)
+    assert found == (["a_1", "a_2", "b_1"], ["c_1"])
+    with pytest.raises(UserError, match=r"split\.csv: expected the columns id and part, found group, part$"):
+        rules.split_cases(split, ids, ids, masked=set(ids))
+    path.write_text("group,part\na,train\nx,train\nc,test\n")
+    with pytest.raises(UserError, match=r"split\.csv: names 1 group that the data set does not have, such as 'x'; "):
+        rules.split_cases(split, ids, ids, masked=set(ids), groups=groups)
+    assert rules.split_cases(split, ids, ids, masked=set(ids), groups=groups, allow_partial=True) == (
+        ["a_1", "a_2"],
+        ["c_1"],
+    )
+    path.write_text("group,part\na,train\na,test\nc,test\n")
+    with pytest.raises(UserError, match=r"split\.csv: group 'a' is named twice$"):
+        rules.split_cases(split, ids, ids, masked=set(ids), groups=groups)

@@ -135,6 +135,17 @@ def test_a_comparison_has_a_row_per_method_in_the_order_asked_for(store: Store) 
     ]  # fmt: skip
 
 
+def test_the_note_of_a_protocol_is_not_that_of_changed_settings(store: Store) -> None:
+    write_run(store, "mt", 1, [0.5])
+    runs = store.runs()
+    note = runs[0].spec.protocol.note
+    plain = comparison_table(runs, {"mt": "MT"}, runs[0].headline.measurement)
+    assert plain.notes[0] == f"Protocol {runs[0].spec.protocol.name}: {note}"
+    changed = comparison_table(runs, {"mt": "MT"}, runs[0].headline.measurement, {"iterations": 7, "k": 3})
+    name = runs[0].spec.protocol.name
+    assert changed.notes[0] == f"Protocol {name} with iterations=7 k=3. Without these settings: {note}"
+
+
 # -------------------------------------------------------------------------------------------- what does not belong
 
 

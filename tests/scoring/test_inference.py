@@ -222,7 +222,7 @@ MEASUREMENT = Measurement(metrics=("dsc", "jaccard"), score_size="original")
 
 
 def spec(card: ImageProtocol) -> SimpleNamespace:
-    return SimpleNamespace(protocol=card, classes=("background", "polyp"))
+    return SimpleNamespace(protocol=card, classes=("background", "polyp"), dimensions=2)
 
 
 def test_every_network_is_scored_on_every_case_in_order() -> None:
