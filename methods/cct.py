@@ -74,6 +74,7 @@ class CrossConsistencyTraining(SSLMethod):
     name = "cct"
     title = "CCT"
     reference = "Ouali et al., Semi-Supervised Semantic Segmentation with Cross-Consistency Training, CVPR 2020"
+    handles_ignored = True
     needs_parts = True
     hyperparameters = CCTHyperparameters
     hyper: CCTHyperparameters
@@ -95,7 +96,9 @@ class CrossConsistencyTraining(SSLMethod):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda mean_k MSE(softmax of decoder k, softmax of the main decoder, a constant)."""
-        supervised = dice_loss(self.network(batch.labeled.student1), batch.labels, self.protocol.dice_smooth)
+        supervised = dice_loss(
+            self.network(batch.labeled.student1), batch.labels, self.protocol.dice_smooth, ignores=self.ignores
+        )
         images = batch.unlabeled.student1
         features = self.network.encoder(images)
         image, maps = ([images], features[1:]) if features[0] is images else ([], features)

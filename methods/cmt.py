@@ -21,7 +21,7 @@ from ssl_bench.method import (
     UserError,
     register,
 )
-from ssl_bench.ops import RegionMix, cutmix, dice_loss, hard_labels, mean_prediction_entropy, umix
+from ssl_bench.ops import IGNORED, RegionMix, cutmix, dice_loss, hard_labels, mean_prediction_entropy, umix
 
 UCMT_PAPER = "Shen et al., Co-training with High-Confidence Pseudo Labels (UCMT), IJCAI 2023"
 
@@ -39,6 +39,7 @@ class CollaborativeMeanTeacher(SSLMethod):
     losses: ClassVar[frozenset[str]]
     mix: ClassVar[Literal["none", "cutmix", "umix"]] = "none"
     reference = UCMT_PAPER
+    handles_ignored = True
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -64,7 +65,7 @@ class CollaborativeMeanTeacher(SSLMethod):
     def loss(self, labeled: Students, unlabeled: Students, labels: Tensor, y0: Tensor, progress: Progress) -> Update:
         """One update's loss; `labels` are the labelled images', `y0` the teacher's pseudo labels (B, *spatial)."""
         smooth, (y1, y2) = self.protocol.dice_smooth, unlabeled
-        supervised = self.supervised(*(dice_loss(logits, labels, smooth) for logits in labeled))
+        supervised = self.supervised(*(dice_loss(logits, labels, smooth, ignores=self.ignores) for logits in labeled))
         terms = {"supervised": (1.0, supervised)}
         if "cps" in self.losses:
             cps = self.unsupervised(dice_loss(y1, hard_labels(y2), smooth), dice_loss(y2, hard_labels(y1), smooth))
@@ -176,7 +177,8 @@ class UCMT(CollaborativeMeanTeacher):
             if self.protocol.uncertainty_from == "after-update":
                 on_labeled, on_unlabeled = self.students(labeled), self.students(unlabeled)
                 teacher_labeled, teacher_unlabeled = self.teacher(labeled.teacher), self.teacher(unlabeled.teacher)
-            mix_labeled = self._plan(on_labeled, teacher_labeled)
+            known = batch.labels != IGNORED if self.ignores else None
+            mix_labeled = self._plan(on_labeled, teacher_labeled, known)
             mix_unlabeled = self._plan(on_unlabeled, teacher_unlabeled)
         yield self.second_loss(batch, mix_labeled, mix_unlabeled, pseudo_labels, progress)
 
@@ -187,10 +189,13 @@ class UCMT(CollaborativeMeanTeacher):
         seen_mixed = Students(self.student1(mixed), self.student2(mixed)), self.teacher(mixed)
         return Snapshot(_uncertainty(*seen).mean(0), mixed, _uncertainty(*seen_mixed).mean(0))
 
-    def _plan(self, students: Students, teacher: Tensor) -> RegionMix:
+    def _plan(self, students: Students, teacher: Tensor, known: Tensor | None = None) -> RegionMix:
+        """UMIX's regions; `known` (B, *spatial) are the pixels whose entropy counts."""
         assert self.hyper.r != "auto"
         uncertainty1, uncertainty2 = _uncertainty(students, teacher)
-        return umix(uncertainty1, uncertainty2, k=self.hyper.k, r=self.hyper.r, order=self.protocol.umix_order)
+        return umix(
+            uncertainty1, uncertainty2, k=self.hyper.k, r=self.hyper.r, order=self.protocol.umix_order, known=known
+        )
 
 
 def _uncertainty(students: Students, teacher: Tensor) -> Tensor:

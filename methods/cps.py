@@ -30,6 +30,7 @@ class CrossPseudoSupervision(SSLMethod):
     title = "CPS"
     reference = CPS_PAPER
     components = frozenset({"SS", "L_cps"})
+    handles_ignored = True
 
     def __init__(self, setup: Setup, hyper: Hyperparameters) -> None:
         super().__init__(setup, hyper)
@@ -39,8 +40,8 @@ class CrossPseudoSupervision(SSLMethod):
         """L = L_s + lambda (L_cps1 + L_cps2)."""
         smooth = self.protocol.dice_smooth
         supervised = self.supervised(
-            dice_loss(self.student1(batch.labeled.student1), batch.labels, smooth),
-            dice_loss(self.student2(batch.labeled.student2), batch.labels, smooth),
+            dice_loss(self.student1(batch.labeled.student1), batch.labels, smooth, ignores=self.ignores),
+            dice_loss(self.student2(batch.labeled.student2), batch.labels, smooth, ignores=self.ignores),
         )
         (y1, y2), (labels1, labels2) = self.on_unlabeled(batch.unlabeled)
         cps = self.unsupervised(dice_loss(y1, labels2, smooth), dice_loss(y2, labels1, smooth))

@@ -26,6 +26,7 @@ class MeanTeacher(SSLMethod):
     title = "MT"
     reference = "Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017"
     components = frozenset({"TS", "L_mts"})
+    handles_ignored = True
 
     def __init__(self, setup: Setup, hyper: Hyperparameters) -> None:
         super().__init__(setup, hyper)
@@ -35,7 +36,7 @@ class MeanTeacher(SSLMethod):
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda L_mts (UCMT paper, equations 2 and 7 with one student)."""
         smooth = self.protocol.dice_smooth
-        supervised = dice_loss(self.student(batch.labeled.student1), batch.labels, smooth)
+        supervised = dice_loss(self.student(batch.labeled.student1), batch.labels, smooth, ignores=self.ignores)
         y1, y0 = self.on_unlabeled(batch.unlabeled)
         mts = dice_loss(y1, hard_labels(y0), smooth)
         yield Update({"supervised": (1.0, supervised), "mts": (progress.lambda_u, mts)}, branches=(y1, y0))

@@ -16,6 +16,7 @@ class Supervised(SSLMethod):
     title = "Supervised"
     reference = "Shen et al., Co-training with High-Confidence Pseudo Labels (UCMT), IJCAI 2023: its baseline"
     uses_unlabeled = False
+    handles_ignored = True
 
     def __init__(self, setup: Setup, hyper: Hyperparameters) -> None:
         super().__init__(setup, hyper)
@@ -23,7 +24,9 @@ class Supervised(SSLMethod):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:  # noqa: ARG002
         """L = L_s."""
-        loss = dice_loss(self.network(batch.labeled.student1), batch.labels, self.protocol.dice_smooth)
+        loss = dice_loss(
+            self.network(batch.labeled.student1), batch.labels, self.protocol.dice_smooth, ignores=self.ignores
+        )
         yield Update({"supervised": (1.0, loss)})
 
     @property

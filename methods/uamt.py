@@ -35,6 +35,7 @@ class UncertaintyAwareMeanTeacher(SSLMethod):
     title = "UA-MT"
     reference = "Yu et al., Uncertainty-Aware Self-ensembling Model for 3D Left Atrium Segmentation, MICCAI 2019"
     components = frozenset({"TS"})
+    handles_ignored = True
     hyperparameters = UAMTHyperparameters
     hyper: UAMTHyperparameters
 
@@ -45,7 +46,9 @@ class UncertaintyAwareMeanTeacher(SSLMethod):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda L_c, the squared distance of the two softmaxes averaged over certain pixels and classes."""
-        supervised = dice_loss(self.student(batch.labeled.student1), batch.labels, self.protocol.dice_smooth)
+        supervised = dice_loss(
+            self.student(batch.labeled.student1), batch.labels, self.protocol.dice_smooth, ignores=self.ignores
+        )
         y1 = self.student(batch.unlabeled.student1)
         y0 = self.teacher(self.noisy(batch.unlabeled.teacher))
         certain = self.uncertainty(batch.unlabeled.teacher) < self.threshold(progress, y0.shape[1])

@@ -84,6 +84,11 @@ class Files(Card):
         description="a mask pixel's colour (#rrggbb) for each class, or a list of those that are one class; replaces "
         "the threshold",
     )
+    ignore: int | str | None = Field(
+        None,
+        description="a mask pixel's grey level or palette index (with mask_values) or colour (with mask_colors) where "
+        "the class is not known; left out of supervised losses and scores",
+    )
     mask_suffixes: tuple[str, ...] | None = Field(None, description="suffixes of masks; default: image_suffixes")
     exif_orientation: ExifOrientation = Field(
         "refuse", description="of images and masks: apply: turn as viewers do; ignore: read as stored; refuse: an error"
@@ -100,6 +105,13 @@ class Files(Card):
         if not all(re.fullmatch("#[0-9a-f]{6}", color.lower()) for own in members_of(value) for color in own):
             raise ValueError('expected colours such as "#ff0000"')
         return tuple(one.lower() if isinstance(one, str) else tuple(map(str.lower, one)) for one in value)
+
+    @field_validator("ignore")
+    @classmethod
+    def _is_a_color(cls, value: int | str | None) -> int | str | None:
+        if isinstance(value, str) and not re.fullmatch("#[0-9a-f]{6}", value.lower()):
+            raise ValueError('expected a number or a colour such as "#ff0000"')
+        return value.lower() if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _read_in_one_way(self) -> Self:
@@ -144,6 +156,9 @@ class Volumes(Card):
     )
     mask_values: tuple[int | tuple[int, ...], ...] | None = Field(
         None, description="a mask voxel's value per class, or a list of those that are one class; default 0, 1, ..."
+    )
+    ignore: int | None = Field(
+        None, description="a mask voxel's value where the class is not known; left out of supervised losses and scores"
     )
     masks_optional: bool = Field(False, description="a case without a mask is an unlabelled training volume")
     masks_united: bool = Field(False, description="an image may have several masks, which are united")
@@ -320,6 +335,11 @@ class Benchmark(Card):
         return len(self.channel_names) or CHANNELS[self.dimensions]
 
     @property
+    def ignores(self) -> bool:
+        """Whether pixels of a mask can have no known class."""
+        return any(layout is not None and layout.ignore is not None for layout in (self.files, *self.volumes))
+
+    @property
     def group_rule(self) -> str | None:
         """The rule of the groups as runs record it: the pattern, or the hash of the CSV file."""
         return f"csv {self.group_fingerprint}" if self.group_fingerprint else self.group
@@ -367,6 +387,27 @@ class Benchmark(Card):
             problems.append(f"channels: expected {CHANNELS[self.dimensions]} with a generator, found {self.channels}")
         return problems
 
+    def _problems_of_ignore(self) -> list[str]:
+        """Return the inconsistencies of `ignore`, one sentence each."""
+        problems = list[str]()
+        for layout in (self.files, *self.volumes):
+            if layout is None or layout.ignore is None:
+                continue
+            by_color = getattr(layout, "mask_colors", None) is not None
+            named = layout.mask_values or getattr(layout, "mask_colors", None)
+            if named is None and isinstance(layout, Files):
+                problems.append(
+                    "ignore needs mask_values or mask_colors, so that every value in a mask has one meaning"
+                )
+            elif isinstance(layout.ignore, str) != by_color:
+                kind = "a colour, as mask_colors" if by_color else "a number, as mask_values"
+                problems.append(f"ignore must be {kind}, found {layout.ignore!r}")
+            elif layout.ignore in {value for own in members_of(named or range(len(self.classes))) for value in own}:
+                problems.append(f"ignore must be no class's value, found {layout.ignore!r}")
+            elif layout.masks_united:
+                problems.append("ignore needs one mask for each image; masks_united has several")
+        return problems
+
     @field_validator("group")
     @classmethod
     def _names_groups(cls, value: str | None) -> str | None:
@@ -404,7 +445,7 @@ class Benchmark(Card):
                 single = [value for own in members_of(values) for value in own]
                 if len(values) != len(self.classes) or len(set(single)) != len(single) or () in values:
                     problems.append(f"{key} must be {len(self.classes)} different values, one for each class")
-        problems += self._problems_of_channels()
+        problems += self._problems_of_channels() + self._problems_of_ignore()
         if self.group is not None and any(split.sequence_starts for split in self.splits.values()):
             problems.append("group must not be given if a split has sequence_starts, which are groups, too")
         if self.distance_unit == "mm" and not self._has_spacing:

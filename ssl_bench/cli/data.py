@@ -106,6 +106,8 @@ def data_check(
     console.print(
         f"{benchmark.title}: {found.cases} cases{grouped} in {found.folder}{sizes}", highlight=False, soft_wrap=True
     )
+    if found.ignored is not None:
+        console.print(f"{found.ignored:.2%} of the pixels in masks are ignored", highlight=False)
     for line in _lines(found.findings, every):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     counts = ((found.errors, "error"), (len(found.findings) - found.errors, "warning"))

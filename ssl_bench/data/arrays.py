@@ -77,7 +77,8 @@ def read_array_mask(path: Path, content: bytes, files: Files) -> np.ndarray:
     if array.ndim != 2:
         raise UserError(f"{path}: {files.mask_key}: expected (height, width), found {array.shape}")
     if files.mask_values is not None:
-        return class_numbers(array, files.mask_values, path)
+        ignored = files.ignore if isinstance(files.ignore, int) else None
+        return class_numbers(array, files.mask_values, path, ignored=ignored)
     if files.mask_colors is not None or array.dtype != np.uint8:
         raise UserError(f"{path}: {files.mask_key}: expected mask_values on the card, which names an array's values")
     require_two_sides(path, array, files.mask_threshold)

@@ -21,6 +21,7 @@ from ssl_bench.data.dataset import Dataset, resize
 from ssl_bench.data.slices import to_bytes, to_slices
 from ssl_bench.data.sources import Source, find_source
 from ssl_bench.errors import UserError
+from ssl_bench.ops import IGNORED
 
 LAYOUT = 5  # increase when the file format or the reading changes, so that old files are not used
 
@@ -111,8 +112,8 @@ def _build(source: Source, folder: Path, size: int | None, benchmark: Benchmark,
             else:
                 voxel_ends.append(_append(voxels, case.image.ravel()))
                 spacings.append(case.spacing or (math.nan,) * 3)
-            truth_ends.append(_append(bits, np.packbits(_to_planes(mask, planes))))
-            any_foreground |= bool(mask.any())
+            truth_ends.append(_append(bits, np.packbits(_to_planes(mask, planes, benchmark.ignores))))
+            any_foreground |= bool(((mask > 0) & (mask != IGNORED)).any())
             ids.append(case.id)
             masked.append(case.mask is not None)
             contents.append(hashlib.sha256(case.image.tobytes() + str(case.image.shape).encode()).hexdigest()[:16])
@@ -128,6 +129,8 @@ def _build(source: Source, folder: Path, size: int | None, benchmark: Benchmark,
         file["id"], file["content"], file["masked"] = ids, contents, masked
         fingerprint.update(source.reading.encode())
         file.attrs["planes"], file.attrs["channels"] = planes, channels
+        if benchmark.ignores:
+            file.attrs["ignores"] = True
     if not any_foreground:
         raise UserError(
             f"{benchmark.name}: every mask is empty, so there is nothing to learn; see `ssl-bench data check`"
@@ -153,7 +156,7 @@ def _open(folder: Path, index: Path, size: int | None, source: Source) -> Datase
         masked = frozenset(name for name, has_mask in zip(ids, file["masked"][:], strict=True) if has_mask)
         return Dataset(
             path, fingerprint, ids, contents, masked, source.label_values, source.intensity, source.slice_window,
-            source.axes,
+            source.axes, "ignores" in file.attrs,
         )  # fmt: skip
 
 
@@ -169,6 +172,9 @@ def _append(rows: h5py.Dataset, values: np.ndarray) -> int:
     return start + len(values)
 
 
-def _to_planes(mask: np.ndarray, planes: int) -> np.ndarray:
-    """Bits of class numbers (*spatial) as (planes, *spatial), the lowest first."""
+def _to_planes(mask: np.ndarray, planes: int, ignores: bool = False) -> np.ndarray:
+    """Bits of class numbers (*spatial) as (planes, *spatial), the lowest first; with `ignores`, IGNORED comes last."""
+    if ignores:
+        ignored = mask == IGNORED
+        return np.stack([*_to_planes(np.where(ignored, 0, mask), planes), ignored])
     return np.stack([(mask >> plane) & 1 for plane in range(planes)])

@@ -26,6 +26,7 @@ from ssl_bench.data.leaks import Sides, equal_pairs, near_pairs, sides_of, split
 from ssl_bench.data.pictures import Palettes, exif_orientation
 from ssl_bench.data.sources import decode, find_cases, missing_mask
 from ssl_bench.errors import UserError
+from ssl_bench.ops import IGNORED
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class CheckReport:
     """Result of `check`: number of cases, their location and sizes, and the findings.
 
     The findings begin with what stands in training and in test. `groups` is their number, where groups have several
-    cases.
+    cases. `ignored` is the share of ignored pixels in all masks, on a card with `ignore`.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class CheckReport:
     sizes: set[tuple[int, ...]] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
     groups: int | None = None
+    ignored: float | None = None
 
     @property
     def errors(self) -> int:
@@ -64,7 +66,9 @@ class _Seen:
     id: str
     error: str | None = None
     size: tuple[int, ...] = ()
-    foreground: float | None = None
+    foreground: float | None = None  # share of the mask's known pixels
+    ignored: int = 0  # pixels
+    pixels: int = 0  # of the mask
     content: str = ""
     perceptual: int | None = None
     thumbnail: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -97,6 +101,8 @@ def check(
     report.findings += (
         _exif(seen, files) + _palettes(readable) + _white_backgrounds(readable, files) + _turned(readable)
     )
+    if benchmark.ignores:
+        report.ignored = sum(one.ignored for one in readable) / max(sum(one.pixels for one in readable), 1)
     report.sizes = {one.size for one in readable}
     report.findings += [Finding("error", "file", one.error) for one in seen if one.error is not None]
     names = [one.id for one in readable]
@@ -131,10 +137,13 @@ def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _See
         shown = read.image if read.image.shape[2] == 3 else read.image[..., 0]
         bits, small = imagehash.phash(Image.fromarray(shown)).hash.flatten(), thumbnail(Image.fromarray(shown))
         perceptual, sides = int.from_bytes(np.packbits(bits).tobytes(), "big"), read.image.shape[1::-1]
+    known = None if read.mask is None else read.mask[read.mask != IGNORED]
     return _Seen(
         case.id,
         size=sides,
-        foreground=None if read.mask is None else float((read.mask > 0).mean()),
+        foreground=None if known is None else float((known > 0).mean()),
+        ignored=0 if read.mask is None or known is None else read.mask.size - known.size,
+        pixels=0 if read.mask is None else read.mask.size,
         content=hashlib.sha256(read.image.tobytes() + str(read.image.shape).encode()).hexdigest(),
         perceptual=perceptual,
         thumbnail=small,

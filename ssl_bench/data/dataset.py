@@ -12,6 +12,7 @@ from PIL import Image
 
 from ssl_bench.cards import Axes, Intensity, SliceWindow
 from ssl_bench.errors import UserError
+from ssl_bench.ops import IGNORED
 
 READ = 64  # images read from the cache at a time
 
@@ -23,6 +24,7 @@ class Dataset:
     `fingerprint` is a hash of all source files' contents and ids; `contents` a hash of each image's pixels; `masked`
     the ids of the cases that have a mask. `label_values`, `intensity`, `slice_window` and `axes` say how the source
     files were read. A 2D case has one image; a volume that is cut into slices has one for each slice along z.
+    `ignores`: pixels of masks can be IGNORED.
     """
 
     path: Path
@@ -34,6 +36,7 @@ class Dataset:
     intensity: Intensity
     slice_window: SliceWindow | None = None
     axes: Axes = "xyz"
+    ignores: bool = False
 
     def arrays(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, C, size, size) and masks (N, size, size), both uint8, of some cases in their order.
@@ -100,15 +103,15 @@ class Dataset:
         return [tuple(map(float, spacing)) for spacing in spacings]
 
     def truths(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
-        """Yield the masks of some cases at their original sizes, (H, W) or (X, Y, Z) uint8 class numbers."""
+        """Yield the masks of some cases at their original sizes, (H, W) or (X, Y, Z) uint8 class numbers or IGNORED."""
         with h5py.File(self.path) as file:
             ends, shapes, bits = file["truth_end"][:], file["shape"][:], file["truth_bits"]
-            planes = file.attrs["planes"]
+            planes = int(file.attrs["planes"]) + self.ignores
             for i in self._rows(ids):
                 shape = (planes, *(int(side) for side in shapes[i]))
                 start = 0 if i == 0 else int(ends[i - 1])
                 flat = np.unpackbits(bits[start : int(ends[i])], count=int(np.prod(shape)))
-                yield _from_planes(flat.reshape(shape))
+                yield _from_planes(flat.reshape(shape), self.ignores)
 
     def volumes(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
         """Yield the images of some 3D cases, (C, X, Y, Z) float32."""
@@ -132,8 +135,10 @@ class Dataset:
         return [place[name] for name in ids]
 
 
-def _from_planes(bits: np.ndarray) -> np.ndarray:
+def _from_planes(bits: np.ndarray, ignores: bool = False) -> np.ndarray:
     """Undo `_to_planes`."""
+    if ignores:
+        return np.where(bits[-1], np.uint8(IGNORED), _from_planes(bits[:-1]))
     mask = np.zeros(bits.shape[1:], np.uint8)
     for plane, values in enumerate(bits):
         mask |= values << plane

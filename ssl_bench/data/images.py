@@ -49,9 +49,9 @@ class Case:
     """One case's pixels or voxels; `mask` is None for truly unlabelled data.
 
     2D: image (H, W, C) uint8, mask (H, W). 3D: image (X, Y, Z) float32, or (C, X, Y, Z) of several channels, and mask
-    (X, Y, Z). Masks are class numbers, uint8. `spacing` is the distance between neighbouring voxels along each axis in
-    mm; None where the format has none. `palette` is the colour of each palette index of a mask that is read by index;
-    `was_turned` is whether earlier versions gave other axes: see `Volume`.
+    (X, Y, Z). Masks are class numbers or IGNORED, uint8. `spacing` is the distance between neighbouring voxels along
+    each axis in mm; None where the format has none. `palette` is the colour of each palette index of a mask that is
+    read by index; `was_turned` is whether earlier versions gave other axes: see `Volume`.
     """
 
     id: str

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 
 from ssl_bench.cards import Files, members_of
 from ssl_bench.errors import UserError, first_line
+from ssl_bench.ops import IGNORED
 
 ORIENTATION = 274  # EXIF tag
 WHOLE = 1e-3  # a label this close to a whole number is that number; NIfTI's scaling is in floating point
@@ -41,13 +42,14 @@ def read_mask(path: Path, content: bytes, files: Files) -> tuple[np.ndarray, dic
     image = open_picture(path, content, files.exif_orientation)
     _require_opaque(path, image)
     if files.mask_colors is not None:
-        return _by_color(path, image, files.mask_colors), {}
+        return _by_color(path, image, files.mask_colors, files.ignore), {}
+    ignored = files.ignore if isinstance(files.ignore, int) else None
     if files.mask_values is not None and image.mode == "P":
-        return class_numbers(np.asarray(image), files.mask_values, path), palette_colors(image)
+        return class_numbers(np.asarray(image), files.mask_values, path, ignored=ignored), palette_colors(image)
     _require_grey(path, image)
     grey = np.asarray(image.convert("L"))
     if files.mask_values is not None:
-        return class_numbers(grey, files.mask_values, path), {}
+        return class_numbers(grey, files.mask_values, path, ignored=ignored), {}
     require_two_sides(path, grey, files.mask_threshold)
     return (grey > files.mask_threshold).astype(np.uint8), {}
 
@@ -72,22 +74,31 @@ def class_numbers(
     path: Path,
     what: str = "values",
     write: Callable[[Any], str] = digits,
+    ignored: int | None = None,
 ) -> np.ndarray:
     """Replace each value of a mask by the number of its class, uint8: the value's place in `wanted`.
 
-    Several values of `wanted` in a tuple are one class.
+    Several values of `wanted` in a tuple are one class. The value `ignored` becomes IGNORED.
     `what` is what the error message calls the values, and `write` gives one of them as text.
 
     Raises:
-        UserError: a value that is not in `wanted`.
+        UserError: a value that is neither in `wanted` nor `ignored`, or no value but this one.
     """
     found, inverse = np.unique(values, return_inverse=True)
     place = {float(value): number for number, own in enumerate(members_of(wanted)) for value in own}
+    listing = ", ".join(write(value) for own in members_of(wanted) for value in own)
+    if ignored is not None:
+        place[float(ignored)] = IGNORED
+        listing += f" or {write(ignored)} (ignored)"
+        if len(found) == 1 and float(found[0]) == ignored:
+            raise UserError(
+                f"{path}: expected pixels with a known class, found the ignored value {write(ignored)} alone; a case "
+                "without labels needs no mask (masks_optional in the card)"
+            )
     unknown = [value for value in found if float(value) not in place]
     if unknown:
         listed = ", ".join(map(write, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-        expected = ", ".join(write(value) for own in members_of(wanted) for value in own)
-        raise UserError(f"{path}: expected mask {what} {expected}, found also {listed}")
+        raise UserError(f"{path}: expected mask {what} {listing}, found also {listed}")
     numbers = np.array([place[float(value)] for value in found.tolist()], dtype=np.uint8)
     return numbers[inverse].reshape(values.shape)
 
@@ -239,9 +250,12 @@ def require_two_sides(path: Path, grey: np.ndarray, threshold: int) -> None:
         )
 
 
-def _by_color(path: Path, image: Image.Image, colors: Sequence[str | tuple[str, ...]]) -> np.ndarray:
+def _by_color(
+    path: Path, image: Image.Image, colors: Sequence[str | tuple[str, ...]], ignored: int | str | None
+) -> np.ndarray:
     """Return the class number of each pixel's colour (H, W) uint8."""
     rgb = np.asarray(image.convert("RGB")).astype(np.int64)
     codes = (rgb[..., 0] << 16) + (rgb[..., 1] << 8) + rgb[..., 2]
     wanted = [tuple(int(color[1:], 16) for color in own) for own in members_of(colors)]
-    return class_numbers(codes, wanted, path, "colours", lambda code: f"#{int(code):06x}")
+    code = None if ignored is None else int(str(ignored)[1:], 16)
+    return class_numbers(codes, wanted, path, "colours", lambda code: f"#{int(code):06x}", code)

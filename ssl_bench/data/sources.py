@@ -145,6 +145,8 @@ class _Folder:
                 self.reading += f" axes {files.axes}"
             if any(str(pattern).lower().endswith(ITK) for pattern in (files.images, files.masks)):
                 self.reading += " axes RAS"  # which versions without these words did not turn to
+        if files.ignore is not None:
+            self.reading += f" ignore {files.ignore}"
         if benchmark.channel_count != CHANNELS[benchmark.dimensions]:
             self.reading += f" channels {benchmark.channel_count}"
 

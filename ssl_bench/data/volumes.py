@@ -93,10 +93,10 @@ def read_case(
         return Case(case.id, intensities, None, image.spacing, was_turned=image.turned_since)
     wanted = layout.mask_values or tuple(range(classes))
     masks = [read_array(path, "label", read, axes=layout.axes) for path in case.masks]
-    numbers = [
-        class_numbers(near_whole(aligned(mask, image, path, case.image, "its image")), wanted, path)
-        for mask, path in zip(masks, case.masks, strict=True)
-    ]
+    numbers = []
+    for mask, path in zip(masks, case.masks, strict=True):
+        labels = near_whole(aligned(mask, image, path, case.image, "its image"))
+        numbers.append(class_numbers(labels, wanted, path, ignored=layout.ignore))
     was_turned = image.turned_since or any(mask.turned_since for mask in masks)
     return Case(case.id, intensities, united(numbers, case.masks), image.spacing, was_turned=was_turned)
 
@@ -117,7 +117,8 @@ def read_stack(case: CaseFiles, layout: Volumes, classes: int, read: Read = Path
             planes.append(plane)
     image, labels = np.stack(images).T, near_whole(np.stack(masks).T)
     wanted = layout.mask_values or tuple(range(classes))
-    return Case(case.id, scaled(image, layout.intensity, case.image), class_numbers(labels, wanted, case.image))
+    numbers = class_numbers(labels, wanted, case.image, ignored=layout.ignore)
+    return Case(case.id, scaled(image, layout.intensity, case.image), numbers)
 
 
 def read_channels(

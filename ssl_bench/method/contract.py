@@ -47,7 +47,10 @@ class Images:
 
 
 class Batch(NamedTuple):
-    """One iteration's images. `labels` is (B, *spatial) int64, pixel for pixel on every view of `labeled`."""
+    """One iteration's images. `labels` is (B, *spatial) int64, pixel for pixel on every view of `labeled`.
+
+    On a card with `ignore`, labels can be IGNORED.
+    """
 
     labeled: Images
     labels: Tensor
@@ -112,10 +115,14 @@ class Snapshot(NamedTuple):
 
 @dataclass(frozen=True)
 class Setup:
-    """The arguments of a method: the resolved protocol and a function that builds one freshly drawn network."""
+    """The arguments of a method: the resolved protocol and a function that builds one freshly drawn network.
+
+    `ignores`: pixels of the batch's labels can be IGNORED (their class is not known).
+    """
 
     protocol: Protocol
     build_network: Callable[[], nn.Module]
+    ignores: bool = False
 
 
 class SSLMethod(nn.Module):
@@ -132,6 +139,7 @@ class SSLMethod(nn.Module):
     version: ClassVar[int] = 1  # raise it when a change of the code changes results
     updates_per_iteration: ClassVar[int] = 1
     uses_unlabeled: ClassVar[bool] = True
+    handles_ignored: ClassVar[bool] = False  # labels can be IGNORED where `self.ignores` is true
     needs_parts: ClassVar[bool] = False  # of its networks: encoder, decoder, segmentation_head, with `out_channels`
     dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     components: ClassVar[frozenset[str]] = frozenset()  # of TS, SS, STS, L_cps, L_mts, U: Table 4's check marks
@@ -141,6 +149,7 @@ class SSLMethod(nn.Module):
         super().__init__()
         self.protocol = setup.protocol
         self.hyper = hyper
+        self.ignores = setup.ignores
         self._build_network = setup.build_network
 
     @classmethod

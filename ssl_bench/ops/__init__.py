@@ -2,7 +2,7 @@
 
 from ssl_bench.ops.cutmix import BoxMix, cutmix
 from ssl_bench.ops.ema import ExponentialMovingAverage
-from ssl_bench.ops.loss import dice_loss, hard_label_dice_loss, hard_labels
+from ssl_bench.ops.loss import IGNORED, cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
 from ssl_bench.ops.perturb import (
     adversarial_noise,
     cutout_box,
@@ -16,10 +16,12 @@ from ssl_bench.ops.umix import RegionMix, umix
 from ssl_bench.ops.uncertainty import entropy, mean_prediction_entropy
 
 __all__ = [
+    "IGNORED",
     "BoxMix",
     "ExponentialMovingAverage",
     "RegionMix",
     "adversarial_noise",
+    "cross_entropy_loss",
     "cutmix",
     "cutout_box",
     "dice_loss",

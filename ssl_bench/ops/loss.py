@@ -1,13 +1,15 @@
-"""The soft Dice loss, and the Dice loss between two hard labellings."""
+"""The soft Dice loss, cross-entropy, and the Dice loss between two hard labellings."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import cross_entropy, one_hot
+
+IGNORED = 255  # label of a pixel whose class is not known
 
 
-def dice_loss(logits: Tensor, labels: Tensor, smooth: float) -> Tensor:
+def dice_loss(logits: Tensor, labels: Tensor, smooth: float, *, ignores: bool = False) -> Tensor:
     """Soft Dice loss over all classes, background included, of each sample; mean over classes and samples.
 
     1 - (2 sum(p y) + smooth) / (sum(p) + sum(y) + smooth), with p the softmax of the logits and y the one-hot labels
@@ -15,16 +17,36 @@ def dice_loss(logits: Tensor, labels: Tensor, smooth: float) -> Tensor:
 
     Args:
         logits: (B, K, *spatial), any floating type.
-        labels: (B, *spatial), int64 in [0, K).
+        labels: (B, *spatial), int64 in [0, K), and IGNORED with `ignores`.
         smooth: added to numerator and denominator.
+        ignores: leave out the pixels that are labelled IGNORED, and samples that have no other pixel.
 
     Returns:
-        A scalar.
+        A scalar; 0 if every pixel is ignored.
 
     """
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
-    return _dice_loss(logits.softmax(1), _one_hot(labels, logits.shape[1], logits.dtype), smooth)
+    if not ignores:
+        return _dice_loss(logits.softmax(1), _one_hot(labels, logits.shape[1], logits.dtype), smooth)
+    known = labels != IGNORED
+    truth = _one_hot(labels.where(known, 0), logits.shape[1], logits.dtype) * known.unsqueeze(1)
+    losses = 1 - _dice(logits.softmax(1).where(known.unsqueeze(1), 0), truth, smooth).mean(1)
+    counts = known.flatten(1).any(1)
+    return (losses * counts).sum() / counts.sum().clamp(min=1)
+
+
+def cross_entropy_loss(logits: Tensor, labels: Tensor, *, ignores: bool = False) -> Tensor:
+    """Cross-entropy in nats, mean over the pixels of all samples; arguments and result as in `dice_loss`.
+
+    torch's `cross_entropy` with `ignore_index` gives NaN if every pixel is ignored.
+    """
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+    if not ignores:
+        return cross_entropy(logits, labels)
+    total = cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+    return total / (labels != IGNORED).sum().clamp(min=1)
 
 
 def hard_labels(logits: Tensor) -> Tensor:
@@ -41,10 +63,15 @@ def hard_label_dice_loss(first: Tensor, second: Tensor, classes: int, smooth: fl
 
 
 def _dice_loss(probabilities: Tensor, truth: Tensor, smooth: float) -> Tensor:
+    return 1 - _dice(probabilities, truth, smooth).mean()
+
+
+def _dice(probabilities: Tensor, truth: Tensor, smooth: float) -> Tensor:
+    """Smoothed Dice coefficient of each sample and class, (B, K)."""
     probabilities, truth = probabilities.flatten(2), truth.flatten(2)
     overlap = (probabilities * truth).sum(2)
     size = probabilities.sum(2) + truth.sum(2)
-    return 1 - ((2 * overlap + smooth) / (size + smooth)).mean()
+    return (2 * overlap + smooth) / (size + smooth)
 
 
 def _one_hot(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:

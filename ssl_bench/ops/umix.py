@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -45,7 +46,13 @@ class RegionMix:
 
 
 def umix(
-    uncertainty1: Tensor, uncertainty2: Tensor, *, k: int, r: int, order: Literal["simultaneous", "in-place"]
+    uncertainty1: Tensor,
+    uncertainty2: Tensor,
+    *,
+    k: int,
+    r: int,
+    order: Literal["simultaneous", "in-place"],
+    known: Tensor | None = None,
 ) -> RegionMix:
     """Plan UMIX: the i-th most uncertain region of V1 takes the i-th most certain of V2, and V2's that of V1.
 
@@ -54,22 +61,36 @@ def umix(
     maps name the same target. `in-place` (the released code) writes V1's regions first and V2's after, which may
     overwrite or read the first.
 
+    With `known`, a region's uncertainty is the mean over its known pixels. A region without known pixels is neither
+    replaced nor copied, since the loss does not see it: it comes last in both orders. Of an image with m < k other
+    regions, m are replaced per map.
+
     Args:
         uncertainty1: (B, *spatial), map of student 1 and the teacher; every side divisible by r.
         uncertainty2: (B, *spatial), map of student 2 and the teacher.
         k: regions replaced per map; 2k regions must exist.
         r: regions along each side.
         order: see above.
+        known: (B, *spatial) bool, the pixels that count; all of them if absent.
 
     Returns:
         The rearrangement, to be applied to both images and labels.
 
     """
-    regions1, regions2 = _region_means(uncertainty1, r), _region_means(uncertainty2, r)
+    if known is None:
+        regions1, regions2 = _region_means(uncertainty1, r), _region_means(uncertainty2, r)
+        lowest1, lowest2 = regions1, regions2
+    else:
+        count = _region_means(known.float(), r)
+        regions1, regions2 = (
+            (_region_means(u.where(known, 0), r) / count).masked_fill(count == 0, -math.inf)
+            for u in (uncertainty1, uncertainty2)
+        )
+        lowest1, lowest2 = (m.masked_fill(count == 0, math.inf) for m in (regions1, regions2))
     if 2 * k > regions1.shape[1]:
         raise ValueError(f"UMIX needs 2k regions: k = {k} and r = {r} give {regions1.shape[1]}")
     uncertain1, uncertain2 = (m.sort(dim=1, descending=True, stable=True).indices[:, :k] for m in (regions1, regions2))
-    certain1, certain2 = (m.sort(dim=1, stable=True).indices[:, :k] for m in (regions1, regions2))
+    certain1, certain2 = (m.sort(dim=1, stable=True).indices[:, :k] for m in (lowest1, lowest2))
     source = torch.arange(regions1.shape[1], device=regions1.device).repeat(len(regions1), 1)
     if order == "simultaneous":
         source.scatter_(1, uncertain2, certain1)

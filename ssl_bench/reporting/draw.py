@@ -18,6 +18,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
+from ssl_bench.ops import IGNORED
+
 WIDTH = 7.0  # inches: a text's width in print
 BESIDE, BELOW, LINE = 0.88, 0.2, 0.13  # inches: for a row's label at most, for a picture's number, for a title's line
 SIZE = 7.5  # points
@@ -26,6 +28,7 @@ COLOURS = seaborn.color_palette("colorblind", 8).as_hex()
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 TRUTH = "#d55e00"  # vermilion: seen on black and on white, by colour-blind eyes too
+UNKNOWN = "#808080"  # ignored pixels
 CLASSES = ("#000000", "#ffffff", *islice(cycle([COLOURS[i] for i in (0, 2, 4, 7, 6)]), 254))  # none like the border
 STYLE: dict[Any, Any] = {
     "font.size": SIZE, "axes.titlesize": SIZE, "axes.labelsize": SIZE, "xtick.labelsize": 7, "ytick.labelsize": 7,
@@ -57,7 +60,10 @@ class Panel:
 
 @dataclass(frozen=True)
 class PicturedCase:
-    """A case as Figure 4 shows it: image (h, w[, 3]) uint8, masks (h, w) of class numbers; None where not run."""
+    """A case as Figure 4 shows it: image (h, w[, 3]) uint8, masks (h, w) of class numbers; None where not run.
+
+    The truth can have IGNORED pixels.
+    """
 
     label: str
     image: np.ndarray
@@ -110,25 +116,35 @@ def line_figure(panels: Sequence[Panel]) -> Figure:
 
 
 def example_figure(methods: Sequence[str], examples: Sequence[PicturedCase]) -> Figure:
-    """Draw a row per case: the image, each method's mask with the truth's border on it and its score, the truth."""
+    """Draw a row per case: the image, each method's mask with the truth's border on it and its score, the truth.
+
+    Ignored pixels are hatched, and grey in the truth.
+    """
     with _style():
         titles = ["Image", *methods, "Ground truth"]
         titles = [f"({'abcdefghijklmnopqrstuvwxyz'[i % 26]}) {title}" for i, title in enumerate(titles)]
         figure, rows = _grid([one.image for one in examples], [one.label for one in examples], [titles])
         for row, one in zip(rows, examples, strict=False):
             _show_image(row[0], one.image)
-            top = max(int(mask.max(initial=1)) for mask in (one.truth, *one.predictions) if mask is not None)
+            ignored = one.truth == IGNORED
+            truth = np.where(ignored, 0, one.truth)
+            top = max(int(mask.max(initial=1)) for mask in (truth, *one.predictions) if mask is not None)
             for axis, mask, score in zip(row[1:-1], one.predictions, one.scores, strict=True):
                 if mask is None:
                     _say_no_run(axis)
                     continue
                 _show_mask(axis, mask, top)
                 axis.set_xlabel(score, labelpad=2)
-                for label in np.unique(one.truth[one.truth > 0]):
-                    if (one.truth == label).all():
+                for label in np.unique(truth[truth > 0]):
+                    if (truth == label).all():
                         continue  # no border to draw
-                    axis.contour(one.truth == label, levels=[0.5], colors=TRUTH, linewidths=0.7)
-            _show_mask(row[-1], one.truth, top)
+                    axis.contour(truth == label, levels=[0.5], colors=TRUTH, linewidths=0.7)
+                _hatch(axis, ignored)
+            _show_mask(row[-1], truth, top)
+            if ignored.any():
+                shown = np.ma.masked_where(~ignored, ignored)
+                row[-1].imshow(shown, cmap=ListedColormap([UNKNOWN]), interpolation="nearest")
+            _hatch(row[-1], ignored, "#000000")
         return figure
 
 
@@ -286,6 +302,18 @@ def _show_mask(axis: Axes, mask: np.ndarray, top: int) -> None:
     """Class numbers up to `top`: background black, the first class white, the others in colours."""
     colours = ListedColormap(CLASSES[: top + 1])
     axis.imshow(mask, cmap=colours, vmin=-0.5, vmax=top + 0.5, interpolation="nearest")
+
+
+def _hatch(axis: Axes, ignored: np.ndarray, colour: str = UNKNOWN) -> None:
+    """Hatch the pixels of `ignored` (h, w) bool, over what the axis shows."""
+    if not ignored.any():
+        return
+    axis.set(autoscale_on=False)
+    height, width = ignored.shape
+    padded = np.pad(ignored.astype(float), 1, mode="edge")  # a contour ends at the centres of the outer pixels
+    places = np.arange(-1, width + 1), np.arange(-1, height + 1)
+    areas = axis.contourf(*places, padded, levels=[0.5, 1.5], colors=["none"], hatches=["//////"])
+    areas.set(edgecolor=colour, linewidth=0)
 
 
 def _say_no_run(axis: Axes) -> None:

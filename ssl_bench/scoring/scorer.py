@@ -15,6 +15,8 @@ from ssl_bench.cards import ImageProtocol, Measurement, MetricName, RunSpec, Vol
 from ssl_bench.data.batches import channels_first
 from ssl_bench.data.dataset import Dataset, resize
 from ssl_bench.data.slices import to_slices, to_volume
+from ssl_bench.errors import UserError
+from ssl_bench.ops import IGNORED
 from ssl_bench.scoring.inference import BATCH, class_map, image_scores, volume_scores
 from ssl_bench.scoring.metrics import Spacing, score_case
 
@@ -22,7 +24,7 @@ ScoreRow = tuple[str, str, str, *tuple[float | None, ...]]  # network, case, cla
 
 
 class Prediction(NamedTuple):
-    """A network's prediction for one case; both masks are class numbers (*spatial) uint8."""
+    """A network's prediction for one case; both masks are class numbers (*spatial) uint8, the truth with IGNORED."""
 
     network: str
     case: str
@@ -84,11 +86,18 @@ class Scorer:
         return networks * len(self.ids) + cases // BATCH * BATCH
 
     def rows(self, one: Prediction) -> list[ScoreRow]:
-        """Score a prediction: a row for each foreground class."""
+        """Score a prediction: a row for each foreground class.
+
+        Raises:
+            UserError: the truth has no pixel of a known class.
+        """
+        known = one.truth != IGNORED
+        if not known.any():
+            raise UserError(f"{one.case}: expected a pixel with a known class to score, found ignored ones alone")
         spacing = self.spacings.get(one.case)
         rows: list[ScoreRow] = []
         for number, label in enumerate(self.spec.classes[1:], start=1):
-            values = score_case(one.mask == number, one.truth == number, self.measurement, spacing)
+            values = score_case((one.mask == number) & known, one.truth == number, self.measurement, spacing)
             rows.append((one.network, one.case, label, *values))
         return rows
 

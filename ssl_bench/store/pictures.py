@@ -24,7 +24,7 @@ class Example:
     why: str  # of Why, several joined by commas
     place: int  # the slice's z in a volume, 0 in 2D
     image: np.ndarray  # (h, w, 3) or (h, w) uint8
-    truth: np.ndarray  # (h, w) uint8 class numbers
+    truth: np.ndarray  # (h, w) uint8 class numbers; 255 where the class is not known
     prediction: np.ndarray  # (h, w) uint8 class numbers
 
 

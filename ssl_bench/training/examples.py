@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from ssl_bench.ops import IGNORED
 from ssl_bench.scoring.scorer import Prediction
 from ssl_bench.seeds import shuffled
 from ssl_bench.store import Example
@@ -78,7 +79,7 @@ def middle_slice(mask: np.ndarray) -> int:
     """Return the z of a mask's slice with the most foreground; the middle slice if there is none."""
     if mask.ndim == 2:
         return 0
-    areas = (mask > 0).sum(axis=(0, 1))
+    areas = ((mask > 0) & (mask != IGNORED)).sum(axis=(0, 1))
     return int(areas.argmax()) if areas.any() else mask.shape[2] // 2
 
 

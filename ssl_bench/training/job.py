@@ -54,10 +54,12 @@ def build_method(
     device: torch.device,
     *,
     pretrained: bool = True,
+    ignores: bool = False,
 ) -> SSLMethod:
     """Build a run's networks on a device; the initial weights are a function of the seed.
 
-    `pretrained = False` skips the encoder weights, for a method whose weights are loaded afterwards.
+    `pretrained = False` skips the encoder weights, for a method whose weights are loaded afterwards. `ignores` is that
+    of the data set that the method trains on.
     """
     protocol, built = spec.protocol, 0
 
@@ -67,7 +69,7 @@ def build_method(
         built += 1
         return build_network(protocol, classes=len(spec.classes), channels=spec.channel_count, pretrained=pretrained)
 
-    method = method_class(Setup(protocol, build), hyper).to(device)
+    method = method_class(Setup(protocol, build, ignores), hyper).to(device)
     if protocol.channels_last:
         is_2d = isinstance(protocol, ImageProtocol)
         method = method.to(memory_format=torch.channels_last if is_2d else torch.channels_last_3d)

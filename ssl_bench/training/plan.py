@@ -67,6 +67,11 @@ def plan_runs(
     for method, hyper in zip(methods, hyperparameters, strict=True):
         if dimensions not in method.dimensions:
             raise UserError(f"--methods: {method.name} does not support {dimensions}D data")
+        if benchmark.ignores and not method.handles_ignored:
+            raise UserError(
+                f"--methods: {method.name} does not support masks with ignored pixels (`ignore` on the card); "
+                "its file says handles_ignored = True once it leaves them out"
+            )
         method.check(hyper, protocol)
     chosen_extras(first_look)
     _require_network(request, first_look, methods)

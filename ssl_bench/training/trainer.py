@@ -43,7 +43,7 @@ class Trainer:
     def __init__(self, job: Job, folder: RunFolder, device: torch.device) -> None:
         protocol = job.spec.protocol
         self.job, self.folder, self.device, self.protocol = job, folder, device, protocol
-        self.method = build_method(job.spec, job.method, job.hyper, device)
+        self.method = build_method(job.spec, job.method, job.hyper, device, ignores=job.dataset.ignores)
         check_networks(self.method)
         parameters = [p for p in self.method.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(

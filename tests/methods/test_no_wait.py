@@ -96,12 +96,14 @@ def opened(name: str, dimensions: int, data: Path, folder: Path) -> tuple[Traine
     return trainer, trainer.open_stream()
 
 
+@pytest.mark.parametrize("ignores", [False, True])
 @pytest.mark.parametrize(("name", "dimensions"), FORMS)
 @pytest.mark.usefixtures("on_meta")
 def test_no_iteration_waits_for_the_device_before_its_log_line(
-    name: str, dimensions: int, discs: Path, tmp_path: Path
+    name: str, dimensions: int, ignores: bool, discs: Path, tmp_path: Path
 ) -> None:
     trainer, stream = opened(name, dimensions, discs, tmp_path)
+    trainer.method.ignores = ignores
     copies = BlockingCopies()
     with NewTensors(copies), copies:
         trainer.iterate(stream)  # any value that is asked for raises

@@ -1,13 +1,14 @@
 """The Dice losses against loops over samples, classes and pixels in float64."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from ssl_bench.ops import dice_loss, hard_label_dice_loss, hard_labels
+from ssl_bench.ops import IGNORED, cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
 
 SHAPES = [
     pytest.param((3, 2, 5, 4), id="2D, 2 classes"),
@@ -156,3 +157,73 @@ def test_hard_labels_are_numpys_argmax_the_first_of_equal_ones(shape: tuple[int,
     assert np.array_equal(hard_labels(logits).numpy(), expected)
     assert np.array_equal(hard_labels(logits.movedim(1, -1).contiguous().movedim(-1, 1)).numpy(), expected)
     assert not hard_labels(logits.requires_grad_()).requires_grad
+
+
+# ------------------------------------------------------------------------------------------------------ ignored pixels
+
+
+def with_ignored(shape: tuple[int, ...], seed: int = 0, *, whole: int | None = None) -> tuple[Tensor, Tensor]:
+    """A random case with a third of the pixels ignored, and all of sample `whole`."""
+    logits, labels = random_case(shape, seed)
+    labels[torch.rand(labels.shape, generator=torch.Generator().manual_seed(seed)) < 1 / 3] = IGNORED
+    if whole is not None:
+        labels[whole] = IGNORED
+    return logits, labels
+
+
+def naive_known_dice_loss(logits: Tensor, labels: Tensor, smooth: float) -> float:
+    """Each sample's loss on its known pixels in a row, averaged over the samples that have some."""
+    losses = []
+    for scores, truth in zip(logits, labels, strict=True):
+        known = truth != IGNORED
+        if known.any():
+            losses.append(naive_dice_loss(scores[:, known][None], truth[known][None], smooth))
+    return sum(losses) / len(losses) if losses else 0.0
+
+
+def naive_known_cross_entropy(logits: Tensor, labels: Tensor) -> float:
+    losses = []
+    for b in range(len(labels)):
+        for place in np.ndindex(*labels.shape[1:]):
+            if labels[(b, *place)] != IGNORED:
+                scores = logits[(b, slice(None), *place)].double()
+                losses.append(-math.log(scores.softmax(0)[labels[(b, *place)]].item()))
+    return sum(losses) / max(len(losses), 1)
+
+
+@pytest.mark.parametrize("whole", [None, 0])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_ignored_pixels_are_left_out(shape: tuple[int, ...], whole: int | None) -> None:
+    logits, labels = with_ignored(shape, whole=whole)
+    dice, entropy = dice_loss(logits, labels, 1e-5, ignores=True), cross_entropy_loss(logits, labels, ignores=True)
+    assert dice.item() == pytest.approx(naive_known_dice_loss(logits, labels, 1e-5), abs=1e-6)
+    assert entropy.item() == pytest.approx(naive_known_cross_entropy(logits, labels), abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_logits_of_ignored_pixels_have_no_effect_and_no_gradient(shape: tuple[int, ...]) -> None:
+    logits, labels = with_ignored(shape)
+    ignored = (labels == IGNORED).unsqueeze(1).expand_as(logits)
+    other = logits.where(~ignored, 50 * torch.randn(shape)).requires_grad_()
+    logits.requires_grad_()
+    for tensor in (logits, other):
+        loss = dice_loss(tensor, labels, 1.0, ignores=True) + cross_entropy_loss(tensor, labels, ignores=True)
+        loss.backward()
+    assert logits.grad is not None
+    assert other.grad is not None
+    assert logits.grad[ignored].count_nonzero() == other.grad[ignored].count_nonzero() == 0
+    assert torch.equal(logits.grad, other.grad)
+    assert logits.grad[~ignored].count_nonzero() > 0
+
+
+def test_cross_entropy_is_the_mean_over_pixels() -> None:
+    logits, labels = random_case((2, 4, 3, 5))
+    assert cross_entropy_loss(logits, labels).item() == pytest.approx(naive_known_cross_entropy(logits, labels))
+    assert cross_entropy_loss(logits.bfloat16(), labels).dtype == torch.float32
+
+
+@pytest.mark.parametrize("loss", [dice_loss, cross_entropy_loss])
+def test_an_ignored_pixel_is_an_error_where_none_is_expected(loss: Any) -> None:
+    logits, labels = with_ignored((3, 2, 5, 4))
+    with pytest.raises((RuntimeError, IndexError)):
+        loss(logits, labels, **({"smooth": 1.0} if loss is dice_loss else {}))

@@ -234,3 +234,66 @@ def test_fewer_than_2k_regions_are_an_error(sides: tuple[int, ...], r: int, k: i
     maps = torch.rand(1, *sides)
     with pytest.raises(ValueError, match="2k regions"):
         umix(maps, maps, k=k, r=r, order=order)
+
+
+# ------------------------------------------------------------------------------------------------------ ignored pixels
+
+
+def naive_known_umix(
+    image: np.ndarray, v1: np.ndarray, v2: np.ndarray, known: np.ndarray, k: int, r: int, order: Order
+) -> np.ndarray:
+    """Mix one sample: means over known pixels, regions without any take no part."""
+    regions = boxes(r, v1.shape)
+    usable = [j for j, box in enumerate(regions) if known[box].any()]
+    ranked = []
+    for v in (v1, v2):
+        means = {j: float(np.mean(v[regions[j]][known[regions[j]]], dtype=np.float64)) for j in usable}
+        ranked.append((sorted(usable, key=lambda j: -means[j])[:k], sorted(usable, key=lambda j: means[j])[:k]))
+    (uncertain1, certain1), (uncertain2, certain2) = ranked
+    mixed = image.copy()
+    if order == "in-place":
+        for targets, chosen in ((uncertain1, certain2), (uncertain2, certain1)):
+            contents = [mixed[(slice(None), *regions[source])].copy() for source in chosen]
+            for target, pixels in zip(targets, contents, strict=True):
+                mixed[(slice(None), *regions[target])] = pixels
+        return mixed
+    sources = dict(zip(uncertain2, certain1, strict=True)) | dict(zip(uncertain1, certain2, strict=True))
+    for target, source in sources.items():
+        mixed[(slice(None), *regions[target])] = image[(slice(None), *regions[source])]
+    return mixed
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.8, 1.0])
+@pytest.mark.parametrize(("r", "sides"), [(4, (8, 12)), (2, (4, 6, 4))])
+def test_regions_are_ranked_by_their_known_pixels(r: int, sides: tuple[int, ...], share: float, order: Order) -> None:
+    """`share` of the regions has no known pixel; a third of the others' pixels is ignored too."""
+    for seed in range(5):
+        images, labels, v1, v2 = random_case(sides, seed)
+        rng = np.random.default_rng(seed)
+        known = rng.random(labels.shape) > 1 / 3
+        for sample in known:
+            for box in boxes(r, sides):
+                sample[box] &= rng.random() >= share
+        mask = torch.from_numpy(known)
+        noise = torch.randn(v1.shape) * ~mask * 100  # what ignored pixels hold has no effect
+        mix = umix(v1 + noise, v2 - noise, k=2, r=r, order=order, known=mask)
+        for b in range(len(images)):
+            plan = v1[b].numpy(), v2[b].numpy(), known[b], 2, r, order
+            np.testing.assert_array_equal(mix(images)[b].numpy(), naive_known_umix(images[b].numpy(), *plan))
+            np.testing.assert_array_equal(mix(labels)[b].numpy(), naive_known_umix(labels[b].numpy()[None], *plan)[0])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_known_everywhere_is_the_same_as_no_mask(order: Order) -> None:
+    images, _, v1, v2 = random_case((8, 8), 3)
+    whole = torch.ones_like(v1, dtype=torch.bool)
+    plain, masked = umix(v1, v2, k=3, r=4, order=order), umix(v1, v2, k=3, r=4, order=order, known=whole)
+    assert torch.equal(plain(images), masked(images))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_an_image_without_known_pixels_stays_as_it_is(order: Order) -> None:
+    images, _, v1, v2 = random_case((8, 8), 4)
+    mix = umix(v1, v2, k=3, r=4, order=order, known=torch.zeros_like(v1, dtype=torch.bool))
+    assert torch.equal(mix(images), images)

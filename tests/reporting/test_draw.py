@@ -203,6 +203,33 @@ def test_a_truth_without_a_border_is_no_error(value: int) -> None:
     assert render(figure, "png")
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_ignored_pixels_are_hatched_and_never_background(whole: bool) -> None:
+    truth = np.full((20, 24), 255 if whole else 0, np.uint8)
+    truth[5:15, 8:16] = 255 if whole else 1
+    truth[:, :5] = 255
+    prediction = np.zeros_like(truth)
+    prediction[:, 3:9] = 1
+    figure = example_figure(["MT"], [PicturedCase("x", np.zeros((20, 24), np.uint8), truth, (prediction,), ("",))])
+    axes = figure.axes
+    assert np.array_equal(pictures(axes[1])[0], prediction)  # as predicted
+    classes, grey = axes[2].get_images()
+    assert np.array_equal(np.asarray(classes.get_array()), np.where(truth == 255, 0, truth))
+    assert np.array_equal(~np.ma.getmaskarray(grey.get_array()), truth == 255)
+    assert to_hex(grey.cmap(0)) == "#808080"
+    for axis in axes[1:3]:
+        hatched = axis.collections[-1]
+        assert hatched.hatches == ["//////"]
+        inside = [hatched.get_paths()[0].contains_point(place) for place in ((2.0, 10.0), (20.0, 3.0))]
+        assert inside == [True, whole]
+        assert (axis.get_xlim(), axis.get_ylim()) == ((-0.5, 23.5), (19.5, -0.5))
+    borders = axes[1].collections[:-1]
+    points = [path.vertices for border in borders for path in border.get_paths()]
+    assert whole or np.concatenate(points)[:, 0].min() == pytest.approx(7.5)  # of class 1 alone
+    assert whole == (not borders)
+    assert all(render(figure, kind) for kind in ("png", "svg", "pdf"))
+
+
 def test_classes_have_different_colours_whatever_is_in_a_mask() -> None:
     masks = [np.full((4, 4), value, np.uint8) for value in (0, 1, 2)]
     one = PicturedCase(

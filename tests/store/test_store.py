@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -532,11 +533,12 @@ def test_memory_that_runs_out_before_the_first_iteration_is_a_failure_of_the_run
 ) -> None:
     """Building the networks on a GPU can do that; the other runs of the request must go on."""
 
-    def build(*arguments: object) -> None:
+    def build(*arguments: object, **_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(train_module, "build_method", build)
-    job = Job(SPEC, SSLMethod, Hyperparameters(), None, Splits((), (), ()), Measurement(metrics=("dsc",)))  # type: ignore[arg-type]
+    dataset: Any = SimpleNamespace(ignores=False)
+    job = Job(SPEC, SSLMethod, Hyperparameters(), dataset, Splits((), (), ()), Measurement(metrics=("dsc",)))
     with pytest.raises(RunFailedError, match="out of memory"):
         train(job, store.folder(SPEC), torch.device("cpu"), StopSignal(), None, {})  # type: ignore[arg-type]
     run = store.find(SPEC)

@@ -64,6 +64,9 @@ def test_a_volume_is_cut_where_it_has_the_most_foreground_and_in_the_middle_with
     assert middle_slice(mask) == areas.index(max(areas))
     assert middle_slice(np.zeros((7, 5, 9), np.uint8)) == 4
     assert middle_slice(mask[:, :, 0]) == 0
+    ignored = mask.copy()
+    ignored[:, :, (areas.index(max(areas)) + 1) % len(areas)] = 255  # no foreground
+    assert middle_slice(ignored) == areas.index(max(areas))
 
 
 def test_a_slice_has_x_to_the_right_and_y_downwards() -> None:

@@ -645,7 +645,7 @@ def test_memory_that_runs_out_fails_its_run_and_says_what_to_lower(
 
 
 def test_other_errors_are_not_taken_for_memory(discs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def break_down(*args: Any) -> None:
+    def break_down(*_: Any, **__: Any) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(train_module, "build_method", break_down)
