@@ -7,7 +7,9 @@ import io
 import json
 import math
 import os
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -23,6 +25,7 @@ from ssl_bench.data.sources import Source, find_source
 from ssl_bench.errors import UserError
 from ssl_bench.ops import IGNORED
 
+ABANDONED = 3600.0  # seconds since a file was last written to, after which nobody is writing it
 LAYOUT = 5  # increase when the file format or the reading changes, so that old files are not used
 
 
@@ -64,8 +67,7 @@ def prepare(
         with FileLock(folder / f"{benchmark.name}.lock"):
             dataset = _open(folder, index, size, source)
             if dataset is None:
-                for remains in folder.glob("*/.*.partial"):  # of a killed process, perhaps gigabytes
-                    remains.unlink()
+                _clean(folder)
                 path = _build(source, folder, size, benchmark, advance)
                 write_json(index, {"fingerprint": path.parent.name})
                 dataset = _open(folder, index, size, source)
@@ -75,6 +77,14 @@ def prepare(
         raise UserError(f"SSL_BENCH_CACHE: {folder} cannot be written: {error}") from None
     except MemoryError:
         raise UserError(f"{benchmark.name}: the decoded cases do not fit into this machine's memory") from None
+
+
+def _clean(folder: Path) -> None:
+    """Delete what killed processes left, perhaps gigabytes; younger files may be another process's, being written."""
+    for remains in folder.glob("*/.*.partial"):
+        with suppress(FileNotFoundError):  # another process cleans, too
+            if time.time() - remains.stat().st_mtime > ABANDONED:
+                remains.unlink()
 
 
 def _build(source: Source, folder: Path, size: int | None, benchmark: Benchmark, advance: Advance | None) -> Path:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from conftest import REPOSITORY, draw_case, write_dataset
 from PIL import Image
 
 from ssl_bench.cards import Benchmark, load_benchmark
+from ssl_bench.data import cache as cache_module
 from ssl_bench.data.cache import prepare
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.images import list_cases
@@ -554,6 +556,18 @@ def test_a_killed_building_blocks_nobody_and_its_remains_are_cleared(data: Path,
     images, _ = dataset.arrays(("frame2",))
     assert np.array_equal(images[0].transpose(1, 2, 0), draw_case(1, SIZES[1])[0])
     assert left_over(cache) == []  # gigabytes, for a real data set
+
+
+def test_only_old_remains_are_cleared(data: Path, cache: Path) -> None:
+    """A young one may be another data set, which another process writes at the moment."""
+    folder = cache / f"v{cache_module.LAYOUT}" / "0123456789abcdef"
+    folder.mkdir(parents=True)
+    young, old = folder / ".32.h5.1.partial", folder / ".64.h5.2.partial"
+    for path, age in ((young, 600), (old, 7200)):
+        path.write_bytes(b"a part")
+        os.utime(path, (time.time() - age,) * 2)
+    prepare(card(), data, 32)
+    assert (young.exists(), old.exists()) == (True, False)
 
 
 @pytest.mark.parametrize("limit", [10_000, 100_000])

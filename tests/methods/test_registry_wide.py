@@ -488,7 +488,7 @@ def test_no_method_has_a_hyperparameter_of_a_protocols_name() -> None:
 def test_an_unknown_method_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(UserError) as caught:
         find_method("umct")
-    known = ', '.join(NAMES)
+    known = ", ".join(NAMES)
     said = f"--methods: expected one of {known}, or one of your own in a --methods-dir; found 'umct'"
     assert str(caught.value) == said
 
