@@ -19,6 +19,7 @@ from ssl_bench.cards import Benchmark, Request, Volumes, load_benchmark
 from ssl_bench.cards.card import parse_card
 from ssl_bench.cards.measurement import Measurement
 from ssl_bench.data import cache, dataset
+from ssl_bench.data.arrays import read_array_mask
 from ssl_bench.data.batches import open_stream
 from ssl_bench.data.cache import prepare
 from ssl_bench.data.check import check
@@ -356,3 +357,30 @@ def test_predicted_masks_are_written_as_they_are(tmp_path: Path) -> None:
 def test_benchmarks_of_the_package_ignore_nothing() -> None:
     assert not any(load_benchmark(name).ignores for name in ("isic", "kvasir", "cvc", "la", "demo", "demo3d"))
     assert isinstance(load_benchmark("demo"), Benchmark)
+
+
+# --------------------------------------------------------------------------------------- beside merged classes and arrays
+
+
+def test_values_of_a_merged_class_are_not_ignored_and_the_others_are(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 1, 2, 3], [9, 9, 3, 0]], np.uint8))
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    numbers, _ = read_mask(tmp_path / "m.png", content.getvalue(), files(mask_values=(0, (1, 3), 2), ignore=9))
+    assert (numbers == [[0, 1, 2, 1], [IGNORED, IGNORED, 1, 0]]).all()
+    text = TEMPLATE.format(cases=3, more="") + FILES + "mask_values = [0, [1, 3], 2]\nignore = 3\n"
+    (tmp_path / "card.toml").write_text(text)
+    with pytest.raises(UserError, match="ignore must be no class's value, found 3"):
+        load_benchmark(str(tmp_path / "card.toml"))
+    united = text.replace("ignore = 3", "ignore = 9\nmasks_united = true")
+    (tmp_path / "card.toml").write_text(united)
+    with pytest.raises(UserError, match="ignore needs one mask for each image; masks_united has several"):
+        load_benchmark(str(tmp_path / "card.toml"))
+
+
+def test_arrays_of_slices_can_ignore(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    np.savez(content, image=np.zeros((2, 3), np.uint8), label=np.array([[0, 1, 4], [4, 0, 0]], np.int64))
+    layout = files(mask_values=(0, 1), ignore=4, masks=None, image_suffixes=(".npz",))
+    numbers = read_array_mask(tmp_path / "a.npz", content.getvalue(), layout)
+    assert (numbers == [[0, 1, IGNORED], [IGNORED, 0, 0]]).all()
