@@ -1,24 +1,20 @@
 """Cards and the definition of a run: data sets, protocols, metrics, tables, and the run's identity."""
 
-from ssl_bench.cards.benchmark import (
-    ARRAYS,
-    CHANNELS,
-    GREY,
-    HDF5,
-    VOLUME_SUFFIXES,
-    Axes,
-    Benchmark,
-    ExifOrientation,
-    Files,
-    Intensity,
-    SliceWindow,
-    Split,
-    Volumes,
-    members_of,
-)
+from ssl_bench.cards.benchmark import CHANNELS, GREY, Benchmark, Intensity
 from ssl_bench.cards.card import Card, parse_card, read_toml
 from ssl_bench.cards.download import Archive, Download
 from ssl_bench.cards.grid import Column, Grid, Row, all_grids, chosen_grids, load_grid
+from ssl_bench.cards.layout import (
+    ARRAYS,
+    HDF5,
+    VOLUME_SUFFIXES,
+    Axes,
+    ExifOrientation,
+    Files,
+    SliceWindow,
+    Volumes,
+    members_of,
+)
 from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
 from ssl_bench.cards.measurement import SEEING, Measurement, measurement_of, recorded_measurement
 from ssl_bench.cards.metric import HEADLINE, METRICS, DistanceUnit, Metric, MetricName
@@ -36,6 +32,7 @@ from ssl_bench.cards.request import Request
 from ssl_bench.cards.runspec import HARNESS, RUN_ID, RunSpec, includes_points, training_fields
 from ssl_bench.cards.settings import Divided, divide, dotted, parse_setting, protocol_keys
 from ssl_bench.cards.share import number_of, parse_share, share, share_of
+from ssl_bench.cards.split import Split
 
 __all__ = [
     "ARRAYS",

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from ssl_bench.cards.benchmark import Benchmark, Split
+from ssl_bench.cards.benchmark import Benchmark
 from ssl_bench.cards.card import parse_card, read_toml
 from ssl_bench.cards.protocol import PROTOCOLS, ImageProtocol, VolumeProtocol
 from ssl_bench.cards.settings import protocol_keys
+from ssl_bench.cards.split import Split
 from ssl_bench.errors import UserError
 from ssl_bench.folders import BENCHMARKS_DIR
 

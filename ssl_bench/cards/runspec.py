@@ -8,10 +8,12 @@ from typing import Any, Self
 from pydantic import Field
 
 from ssl_bench.atomic import WEIGHT_FILES
-from ssl_bench.cards.benchmark import CHANNELS, Axes, Intensity, SliceWindow, Split
+from ssl_bench.cards.benchmark import CHANNELS, Intensity
 from ssl_bench.cards.card import Card, Count, content_hash
+from ssl_bench.cards.layout import Axes, SliceWindow
 from ssl_bench.cards.metric import HEADLINE, METRICS
 from ssl_bench.cards.protocol import Protocol, ResolvedProtocol, fields_that
+from ssl_bench.cards.split import Split
 
 HARNESS = 1  # raise it when a change of views, loop or networks changes numbers
 RUN_ID = r"[0-9a-f]{16}(-s[0-9]+)?(-v[0-9]+)?"  # what `RunSpec.run_id` looks like

@@ -359,7 +359,7 @@ def test_benchmarks_of_the_package_ignore_nothing() -> None:
     assert isinstance(load_benchmark("demo"), Benchmark)
 
 
-# --------------------------------------------------------------------------------------- beside merged classes and arrays
+# ------------------------------------------------------------------------------------- beside merged classes and arrays
 
 
 def test_values_of_a_merged_class_are_not_ignored_and_the_others_are(tmp_path: Path) -> None:
