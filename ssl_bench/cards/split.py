@@ -66,6 +66,11 @@ class Split(Card):
 
 
 def fingerprint_of(path: Path, what: str) -> str:
+    """Hash a file that a card names; `what` it is stands in the error.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     try:
         return file_fingerprint(path)
     except OSError as error:
