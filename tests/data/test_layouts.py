@@ -12,7 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from conftest import Call
-from layouts import LAYOUTS, Truth
+from layouts import LAYOUTS, Truth, photo, picture, volume
 from PIL import Image
 
 from ssl_bench.cards import Benchmark, load_benchmark
@@ -159,7 +159,7 @@ def test_test_images_are_unlabelled_if_the_card_asks(tmp_path: Path) -> None:
         ({"labels": {"background": 0, "liver": 1}}, r"dataset.json: labels: names the values 0, 1; the masks have 2"),
         ({"labels": {"liver": 1, "tumour": 2}}, r"labels: expected two or more classes of different values from 0"),
         ({"labels": {"background": 0, "liver": "x"}}, r"labels: expected a whole number for 'liver', found 'x'"),
-        ({"labels": {"background": 0, "liver": 1, "ignore": 2}}, r"labels: 'ignore' is not supported"),
+        ({"labels": {"background": 0, "ignore": 2}}, r"labels: expected two or more classes of different values"),
         ({"channel_names": {"CT": "0"}}, r"dataset.json: expected the channels 0, 1, ..., found CT"),
         ({"file_ending": ".dcm"}, r"file_ending: expected one of .*; found '.dcm'"),
     ],
@@ -268,3 +268,54 @@ def test_a_folder_of_other_formats_names_them(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     with pytest.raises(UserError, match=r"no images or volumes found; looked for .*; found 2 .dcm, 1 .txt"):
         describe(tmp_path)
+
+
+def test_nnunets_ignore_label_is_ignored(tmp_path: Path) -> None:
+    layouts.nnunet(tmp_path / "data")
+    path = tmp_path / "data/dataset.json"
+    labels = {"background": 0, "liver": 1, "ignore": 2}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"labels": labels}))
+    (tmp_path / "card.toml").write_text(describe(tmp_path / "data"))
+    benchmark = load_benchmark(str(tmp_path / "card.toml"))
+    assert benchmark.classes == ("background", "liver")
+    assert [layout.ignore for layout in benchmark.volumes] == [2]
+
+
+def draw(folder: Path, masks: list[list[int]], suffix: str) -> Path:
+    """Images with masks of these values, one each beside the background."""
+    for number, values in enumerate(masks):
+        mask = np.zeros((16, 16), np.uint8)
+        for place, value in enumerate(values):
+            mask[3 * place : 3 * place + 3, :8] = value
+        if suffix == ".png":
+            picture(folder / f"images/c{number}.png", photo(number)[:16, :16])
+            picture(folder / f"masks/c{number}.png", mask)
+        else:
+            volume(folder / f"images/c{number}.nii.gz", np.repeat(photo(number)[:16, :16, :1], 4, 2).astype(np.float32))
+            volume(folder / f"masks/c{number}.nii.gz", np.repeat(mask[..., None], 4, 2))
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".png", ".nii.gz"])
+@pytest.mark.parametrize(
+    ("masks", "classes", "values", "ignore"),
+    [
+        ([[1, 2, 255], [1], [2]], 3, (0, 1, 2), 255),
+        ([[1, 255], [1], [1]], 2, (0, 1), 255),
+        ([[1], [255], [1]], 2, (0, (1, 255)), None),  # one class, written in two ways
+        ([[1, 2], [255], [1]], 4, (0, 1, 2, 255), None),  # a class of its own, for all that is known
+        ([[1, 3, 255], [1], [3]], 4, (0, 1, 3, 255), None),
+    ],
+)
+def test_255_beside_classes_is_proposed_as_unknown(
+    masks: list[list[int]], classes: int, values: tuple[Any, ...], ignore: int | None, suffix: str, tmp_path: Path
+) -> None:
+    text = describe(draw(tmp_path / "data", masks, suffix))
+    (tmp_path / "card.toml").write_text(text)
+    benchmark = load_benchmark(str(tmp_path / "card.toml"))
+    layout = benchmark.files or benchmark.volumes[0]
+    found = layout.mask_values or tuple(range(len(benchmark.classes)))
+    assert (len(benchmark.classes), found, layout.ignore) == (classes, values, ignore)
+    assert ("255 is taken for pixels without a known class" in text) == (ignore is not None)
+    numbers = [case.mask for case, _ in find_source(benchmark, tmp_path / "data", False).decoded()]
+    assert all(mask is not None for mask in numbers)

@@ -36,7 +36,7 @@ def array_values(masks: Sequence[Path], advance: Advance, layout: Files) -> Valu
         is_8_bits &= image.dtype == np.uint8
         return read_array_2d(path, content, layout.mask_key)
 
-    values = whole_numbers(masks, label, advance)
+    values, _ = whole_numbers(masks, label, advance)
     fields: dict[str, Any] = {"mask_values": tuple(values)}
     if not is_8_bits:
         common = [ends for ends in ((0.0, 1.0), (0.0, 255.0)) if ends[0] <= low and high <= ends[1]]

@@ -16,7 +16,7 @@ from PIL import Image
 from ssl_bench.cards import CHANNELS, HDF5, METRICS, Files, Volumes
 from ssl_bench.command import quoted, written
 from ssl_bench.data.describe.arrays import array_values
-from ssl_bench.data.describe.dataset_json import FILE
+from ssl_bench.data.describe.dataset_json import FILE, IGNORE
 from ssl_bench.data.describe.layout import Found, find_layout
 from ssl_bench.data.describe.masks import (
     Advance,
@@ -53,7 +53,8 @@ def describe(folder: Path, name: str | None = None, advance: Callable[[int, int]
     masks = [path for case in found.cases for path in case.masks]
     values, fields, said = _values(found.layout, kind)(masks, advance)
     if found.labels is not None:
-        fields = _described(found.labels, values, folder, kind == "2D images")
+        seen = [*values, *([fields["ignore"]] if "ignore" in fields else [])]
+        fields, said = _described(found.labels, seen, folder, kind == "2D images"), ()
     elif len(values) < 2:
         raise UserError(f"{folder}: expected masks with two or more values, found {values[0]} only")
     fields["masks_optional"] = any(case.mask is None for case in found.cases)
@@ -127,7 +128,7 @@ def _card(folder: Path, name: str, found: Found, values: list[int] | list[str], 
         "title": found.fields.get("title", folder.name),
         "dimensions": 2 if two else 3,
         **({} if channels == CHANNELS[2 if two else 3] else {"channels": channels}),
-        "classes": list(found.labels) if found.labels else ["background", *names],
+        "classes": [name for name in found.labels if name != IGNORE] if found.labels else ["background", *names],
         "cases": len(cases),
         "labeled": splits.labeled,
         **({} if group is None else {"group": group}),
@@ -156,15 +157,16 @@ def _card(folder: Path, name: str, found: Found, values: list[int] | list[str], 
     return "\n".join(lines) + "\n"
 
 
-def _described(labels: dict[str, int], values: list[int] | list[str], folder: Path, pictures: bool) -> dict[str, Any]:
-    """The card's fields for classes that dataset.json names.
+def _described(labels: dict[str, int], values: Sequence[object], folder: Path, pictures: bool) -> dict[str, Any]:
+    """The card's fields for classes that dataset.json names, with nnU-Net's label `ignore`.
 
     Raises:
         UserError: a mask has a value that is none of them.
     """
-    wanted = tuple(labels.values())
-    unknown = [value for value in values if value not in wanted]
+    wanted = tuple(value for name, value in labels.items() if name != IGNORE)
+    unknown = [value for value in values if value not in labels.values()]
     if unknown:
-        expected = ", ".join(map(str, wanted))
+        expected = ", ".join(map(str, labels.values()))
         raise UserError(f"{folder / FILE}: labels: names the values {expected}; the masks have {unknown[0]}, too")
-    return {"mask_values": wanted} if pictures or wanted != tuple(range(len(wanted))) else {}
+    fields: dict[str, Any] = {"ignore": labels[IGNORE]} if IGNORE in labels else {}
+    return fields | ({"mask_values": wanted} if pictures or wanted != tuple(range(len(wanted))) else {})

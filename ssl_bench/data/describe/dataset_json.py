@@ -12,6 +12,7 @@ from ssl_bench.cards import VOLUME_SUFFIXES, Files, Volumes
 from ssl_bench.errors import UserError
 
 FILE = "dataset.json"
+IGNORE = "ignore"  # name of the label of pixels without a known class, as nnU-Net has it
 SUFFIXES = (*Files.model_fields["image_suffixes"].default, *VOLUME_SUFFIXES)
 
 
@@ -120,12 +121,10 @@ def _labels(path: Path, labels: Mapping[str, Any]) -> dict[str, int]:
                 f"{path}: labels: '{name}' is a region of several values, {value}, and may overlap others; a card has "
                 "one class for each value"
             )
-        if name == "ignore":
-            raise UserError(f"{path}: labels: 'ignore' is not supported here; write the card by hand")
         if not str(value).isdigit():
             raise UserError(f"{path}: labels: expected a whole number for '{name}', found {value!r}")
     found = dict(sorted(((name, int(value)) for name, value in pairs), key=lambda pair: pair[1]))
-    if len(found) < 2 or 0 not in found.values() or len(set(found.values())) < len(labels):
+    if len(found.keys() - {IGNORE}) < 2 or 0 not in found.values() or len(set(found.values())) < len(labels):
         raise UserError(
             f"{path}: labels: expected two or more classes of different values from 0, found {dict(labels)}"
         )

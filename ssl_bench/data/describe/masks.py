@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ssl_bench.data.pictures import Palettes, digits, near_whole, open_picture, 
 from ssl_bench.data.volume_files import read_array
 from ssl_bench.errors import UserError
 
+UNKNOWN = 255  # by custom, the value of pixels without a known class
 MOST_LEVELS = 20  # a file with more different values is no mask
 MOST_OBJECTS = 128  # that the masks of one image number
 FEWEST_OBJECTS = 8  # of one image, and
@@ -56,11 +57,12 @@ def picture_values(masks: Sequence[Path], advance: Advance) -> Values:
     total, colors, palettes = np.zeros(256, dtype=np.int64), Counter[str](), Palettes()
     is_palette, by_color = False, False
     indices: dict[int, str] = {}
-    objects = set[int | None]()
+    objects, sets = set[int | None](), set[frozenset[int]]()
     for path in _counted(masks, advance):
         image = _opened(path)
         mode = image.mode
         total += (levels := _histogram(image))
+        sets.add(frozenset(np.flatnonzero(levels).tolist()))
         objects.add(None if None in objects else _count_objects(image, levels))
         is_palette |= mode == "P"
         if mode == "P" or (mode not in ("1", "L", "LA") and not _is_jpeg(path)):
@@ -92,7 +94,33 @@ def picture_values(masks: Sequence[Path], advance: Advance) -> Values:
                 f"found {len(values)}"
             )
         return list(GREY), {}, ()  # the card's threshold clears the artefacts away
+    apart = _apart(values, sets)
+    if apart is not None:
+        return apart
     return values, {"mask_values": tuple(values)} if is_palette or values != list(GREY) else {}, ()
+
+
+def _apart(values: list[int], sets: Collection[frozenset[int]]) -> Values | None:
+    """What masks of the values 0, 1, ..., K and 255 hold: 255 is unknown, or another way to write class 1; else None.
+
+    Args:
+        values: of all masks, in order.
+        sets: of each mask.
+
+    """
+    if len(values) < 3 or values != [*range(len(values) - 1), UNKNOWN]:
+        return None
+    classes = values[:-1]
+    if any(UNKNOWN in own and len(own - {0, UNKNOWN}) > 0 for own in sets):
+        said = (
+            f"# {UNKNOWN} is taken for pixels without a known class: ignore = {UNKNOWN}.",
+            "# If it is a class, add it to mask_values and its name to classes.",
+        )
+        return [*classes], {"mask_values": tuple(classes), "ignore": UNKNOWN}, said
+    if len(classes) == 2:
+        both = f"# No mask has both 1 and {UNKNOWN}: both are taken for the foreground, written in two ways."
+        return ["0", f"1 or {UNKNOWN}"], {"mask_values": (0, (1, UNKNOWN))}, (both,)
+    return None
 
 
 def _count_objects(image: Image.Image, levels: np.ndarray) -> int | None:
@@ -131,17 +159,22 @@ def _as_colors(masks: Sequence[Path], colors: Counter[str]) -> Values:
 
 def voxel_values(masks: Sequence[Path], advance: Advance) -> Values:
     """The values in all masks, background first; a card names them if they are not 0, 1, ..."""
-    values = whole_numbers(masks, lambda path: read_array(path, "label").array, advance)
+    values, sets = whole_numbers(masks, lambda path: read_array(path, "label").array, advance)
+    apart = _apart(values, sets)
+    if apart is not None:
+        return apart
     return values, {"mask_values": tuple(values)} if values != list(range(len(values))) else {}, ()
 
 
-def whole_numbers(masks: Sequence[Path], read: Callable[[Path], np.ndarray], advance: Advance) -> list[int]:
-    """The different labels of all masks, 0 first.
+def whole_numbers(
+    masks: Sequence[Path], read: Callable[[Path], np.ndarray], advance: Advance
+) -> tuple[list[int], set[frozenset[int]]]:
+    """The different labels of all masks, 0 first, and the sets that masks have.
 
     Raises:
         UserError: a label is no whole number, or there are too many for classes.
     """
-    found: set[float] = set()
+    found, sets = set[float](), set[frozenset[int]]()
     for path in _counted(masks, advance):
         labels = np.unique(near_whole(read(path)))
         found.update(labels.tolist())
@@ -151,7 +184,8 @@ def whole_numbers(masks: Sequence[Path], read: Callable[[Path], np.ndarray], adv
             raise UserError(
                 f"{path}: expected at most {MOST_CLASSES} different whole numbers in all masks, found {others}"
             )
-    return sorted(map(int, found), key=lambda value: (value != 0, value))
+        sets.add(frozenset(map(int, labels.tolist())))
+    return sorted(map(int, found), key=lambda value: (value != 0, value)), sets
 
 
 def _opened(path: Path) -> Image.Image:
