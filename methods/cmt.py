@@ -149,6 +149,7 @@ class UCMT(CollaborativeMeanTeacher):
 
     name = "ucmt"
     title = "UCMT"
+    handles_ignored = True
     losses = frozenset({"cps", "mts"})
     mix = "umix"
     updates_per_iteration = 2
@@ -209,6 +210,7 @@ class UCMTCutMix(CollaborativeMeanTeacher):
 
     name = "ucmt-cutmix"
     title = "UCMT (CutMix)"
+    handles_ignored = True
     reference = f"{UCMT_PAPER}; boxes of French et al., BMVC 2020"
     losses = frozenset({"cps", "mts"})
     mix = "cutmix"

@@ -27,7 +27,7 @@ from ssl_bench.data.images import natural
 from ssl_bench.data.pictures import read_image
 from ssl_bench.data.slices import to_bytes, to_slices
 from ssl_bench.data.volume_files import nifti_space
-from ssl_bench.data.volumes import read_channels
+from ssl_bench.data.volumes import read_channels, require_axial
 from ssl_bench.errors import UserError
 from ssl_bench.method import SSLMethod
 from ssl_bench.ops import entropy
@@ -207,8 +207,9 @@ def _scores(predictor: Predictor, images: Sequence[Path], exif: str) -> Iterator
         return
     if spec.slice_window is not None:
         for path in images:
-            volume = read_channels([path], channels, "as-is", axes=spec.axes or "xyz").array
-            yield _by_slices(predictor, to_slices(to_bytes(volume, spec.slice_window, path)), protocol)
+            volume = read_channels([path], channels, "as-is", axes=spec.axes or "xyz")
+            require_axial(volume, path)
+            yield _by_slices(predictor, to_slices(to_bytes(volume.array, spec.slice_window, path)), protocol)
         return
     if channels not in (1, 3):
         raise UserError(

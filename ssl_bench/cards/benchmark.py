@@ -142,6 +142,8 @@ class Benchmark(Card):
                 f"channels: expected 1 or 3 in a 2D file, found {self.channels}; for other numbers, list the "
                 "channels by name, each in its own file"
             )
+        if any(layout.slice_files for layout in self.volumes) and self.channel_count != 1:
+            problems.append(f"channels: expected 1 with slice_files, found {self.channels}")
         if self.generator is not None and self.channel_count != CHANNELS[self.dimensions]:
             problems.append(f"channels: expected {CHANNELS[self.dimensions]} with a generator, found {self.channels}")
         return problems

@@ -159,6 +159,8 @@ class Volumes(Card):
             _require_pattern(value)
             if value.count("{slice}") != 1 or value.count("{id}") != 1:
                 raise ValueError("must contain {id} and {slice} once each")
+            if re.search(r"[*?[]|\{folder\}|\{channel\}", value):
+                raise ValueError("must contain no wildcard, {folder} or {channel}")
         return value
 
     @field_validator("images", "masks")
@@ -179,6 +181,8 @@ class Volumes(Card):
         _require_same_folder(self.images, self.masks)
         if self.slice_files is not None and (self.masks is not None or not self.slice_files.lower().endswith(HDF5)):
             raise ValueError("slice_files must be HDF5 files beside HDF5 files of volumes, without masks")
+        if self.slice_files is not None and self.axes != "zyx":
+            raise ValueError("slice_files needs axes = 'zyx': the rows of a slice are y, as in whole volumes")
         return self
 
 

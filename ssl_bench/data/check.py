@@ -24,6 +24,7 @@ from ssl_bench.data.groups import groups_of
 from ssl_bench.data.images import CaseFiles, folder_of
 from ssl_bench.data.leaks import Sides, equal_pairs, near_pairs, sides_of, splits_between, straddling_groups, thumbnail
 from ssl_bench.data.pictures import Palettes, exif_orientation
+from ssl_bench.data.slices import to_bytes
 from ssl_bench.data.sources import decode, find_cases, missing_mask
 from ssl_bench.errors import UserError
 from ssl_bench.ops import IGNORED
@@ -103,6 +104,7 @@ def check(
     )
     if benchmark.ignores:
         report.ignored = sum(one.ignored for one in readable) / max(sum(one.pixels for one in readable), 1)
+    report.findings += _slicing(readable) if benchmark.slices else []
     report.sizes = {one.size for one in readable}
     report.findings += [Finding("error", "file", one.error) for one in seen if one.error is not None]
     names = [one.id for one in readable]
@@ -130,6 +132,8 @@ def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _See
         return _Seen(case.id, mask=case.mask, exif=exif)
     try:
         read, _ = decode(case, files, benchmark)
+        if benchmark.slices and isinstance(files, Volumes):
+            to_bytes(read.image, files.slice_window, case.image)
     except UserError as error:
         return _Seen(case.id, error=str(error))
     perceptual, small, sides = None, np.zeros(0), read.image.shape[-3:]
@@ -206,6 +210,18 @@ def _palettes(cases: Sequence[_Seen]) -> list[Finding]:
     except UserError as error:
         return [Finding("error", "palette", str(error))]
     return []
+
+
+def _slicing(cases: Sequence[_Seen]) -> list[Finding]:
+    """Say that slices may be cut along another axis than the images were taken along."""
+    thin = [case.id for case in cases if case.size[2] > min(case.size[:2])]
+    if not thin:
+        return []
+    text = (
+        f"{len(thin)} of {len(cases)} volumes, such as {thin[0]}, have more samples along z than along x or y; slices "
+        "are cut along z (HDF5 files with the slices first need axes = 'zyx')"
+    )
+    return [Finding("warning", "slices", text)]
 
 
 def _turned(cases: list[_Seen]) -> list[Finding]:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_bench.cards import Benchmark, Files
+from ssl_bench.cards import Benchmark, Files, Volumes
 from ssl_bench.data.arrays import holds_arrays, read_array_image, read_array_mask
-from ssl_bench.data.patterns import literal, named, nfc
+from ssl_bench.data.patterns import has_wildcards, literal, named, nfc, require_one_folder, require_one_id
 from ssl_bench.data.pictures import Palettes, exif_orientation, read_image, read_mask, united
 from ssl_bench.errors import UserError
 
@@ -79,12 +79,43 @@ def list_cases(benchmark: Benchmark, data_root: Path | None) -> list[CaseFiles]:
     if files.masks is None:
         return [replace(case, mask=case.image) for case in pair_files(channels, (), False, suffixes)]
     masks = named(root, files.masks, files.mask_suffixes or files.image_suffixes, files.exclude)
-    return pair_files(channels, masks, files.masks_united, suffixes)
+    return pair_named(files, root, channels, masks, suffixes)
 
 
 def channel_patterns(pattern: str, channels: Sequence[str]) -> list[str]:
     """The pattern of each channel's files, or of the image files if an image is one file."""
     return [pattern.replace("{channel}", literal(channel)) for channel in channels] or [pattern]
+
+
+def pair_named(
+    layout: Files | Volumes,
+    root: Path,
+    channels: Sequence[Sequence[tuple[str, Path]]],
+    masks: Sequence[tuple[str, Path]],
+    suffixes: tuple[str, str] = ("", ""),
+) -> list[CaseFiles]:
+    """List the cases of a layout whose masks are files of their own.
+
+    Args:
+        layout: with the patterns.
+        root: where the files were looked for.
+        channels: as in `pair_files`, the masks that the images' pattern fits among them.
+        masks: files of masks.
+        suffixes: as in `pair_files`.
+
+    Raises:
+        UserError: as in `pair_files`, or a file fits several ids, or image and mask lie in different folders.
+    """
+    assert layout.masks is not None
+    among = {path for _, path in masks}
+    images = [(name, path) for name, path in channels[0] if path not in among]
+    require_one_id(masks, layout.masks, root, {name for name, _ in images})
+    if has_wildcards(layout.images):
+        require_one_id(images, layout.images.replace("{channel}", "*"), root, {name for name, _ in masks})
+    cases = pair_files(channels, masks, layout.masks_united, suffixes)
+    pairs = ((case.image, mask) for case in cases for mask in case.masks)
+    require_one_folder(layout.images, layout.masks, pairs)
+    return cases
 
 
 def pair_files(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import glob
 import re
 import unicodedata
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+from ssl_bench.errors import UserError
 
 PIECES = re.compile(r"(\{id\}|\{folder\}|\*|\?|\[!?[^\]/]+\])")
 WILDCARD = re.compile(r"\*|\?|\[!?[^\]/]+\]")
@@ -37,6 +40,47 @@ def named(
             groups = match.groupdict()
             found.append((f"{groups['folder']}/{groups['id']}" if "folder" in groups else groups["id"], path))
     return found
+
+
+def require_one_id(files: Sequence[tuple[str, Path]], pattern: str, root: Path, ids: Iterable[str]) -> None:
+    """Check that no file whose id is taken for as little text as possible fits a longer id, too.
+
+    Args:
+        files: with their ids, as `named` found them.
+        pattern: of these files.
+        root: where they were looked for.
+        ids: of the files that they are paired with: masks for images, images for masks.
+
+    Raises:
+        UserError: a file fits two of these ids.
+    """
+    if not has_wildcards(pattern):
+        return
+    ordered = sorted(ids)
+    for name, path in files:
+        for other in ordered[bisect_right(ordered, name) :]:
+            if not other.startswith(name):
+                break
+            expression = _expression(nfc(filled_in(pattern, literal(other))))
+            stem = nfc(path.relative_to(root).as_posix())
+            if re.fullmatch(f"{expression}(\\.[^/]*)?", stem):
+                raise UserError(
+                    f"{path}: fits the ids '{name}' and '{other}'; expected a pattern that tells them apart"
+                )
+
+
+def require_one_folder(images: str, masks: str, pairs: Iterable[tuple[Path, Path]]) -> None:
+    """Check that image and mask lie in one folder where both patterns begin with the same wildcards.
+
+    Raises:
+        UserError: a pair lies in different folders.
+    """
+    before = images.partition("{id}")[0]
+    if before != masks.partition("{id}")[0] or not has_wildcards(before) or "{folder}" in before:
+        return
+    for image, mask in pairs:
+        if image.parent != mask.parent:
+            raise UserError(f"{mask}: expected the mask in the folder of its image, {image}")
 
 
 def is_excluded(name: str, exclude: Sequence[str]) -> bool:

@@ -45,6 +45,11 @@ def to_bytes(image: np.ndarray, window: SliceWindow, name: object) -> np.ndarray
             raise UserError(f"{name}: nearly every voxel has the value {low:g}; 8 bits need intensities that differ")
         scaled = (channel.astype(np.float64).clip(low, high) - low) / (high - low)
         own[:] = np.rint(255 * scaled)
+        if own.min() == own.max():
+            raise UserError(
+                f"{name}: expected intensities in the slice_window from {low:g} to {high:g}, found them from "
+                f"{channel.min():g} to {channel.max():g}, all {'below' if own.max() == 0 else 'above'} it"
+            )
     return result
 
 

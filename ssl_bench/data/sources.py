@@ -70,9 +70,14 @@ def find_cases(benchmark: Benchmark, data_root: Path | None) -> tuple[Files | Vo
     Raises:
         UserError: no folder has the card's layout, or two files have one id.
     """
+    files: Files | Volumes
     if benchmark.files is not None:
-        return benchmark.files, list_cases(benchmark, data_root)
-    return list_volumes(benchmark, data_root)
+        files, cases = benchmark.files, list_cases(benchmark, data_root)
+    else:
+        files, cases = list_volumes(benchmark, data_root)
+    if not cases:
+        raise UserError(f"{benchmark.option}: every file that fits images = '{files.images}' fits masks, too")
+    return files, cases
 
 
 def missing_mask(case: CaseFiles, files: Files | Volumes) -> str:
@@ -101,7 +106,8 @@ def decode(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> tup
     if benchmark.slices:
         files = files.model_copy(update={"intensity": "as-is"})  # 8 bits are made of the intensities in the files
     read = dict(zip((*case.images, *case.masks), (*images, *masks), strict=True))
-    return read_case(case, files, len(benchmark.classes), read.__getitem__, channels=channels), digest
+    classes, sliced = len(benchmark.classes), benchmark.slices
+    return read_case(case, files, classes, read.__getitem__, channels=channels, sliced=sliced), digest
 
 
 def _beside(case: CaseFiles) -> list[Path]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ssl_bench.cards import Split, number_of, parse_share
 from ssl_bench.command import quantity
 from ssl_bench.data.groups import expression_of, read_ids, sequence_of
+from ssl_bench.data.patterns import nfc
 from ssl_bench.errors import UserError
 from ssl_bench.seeds import shuffled
 
@@ -229,7 +230,7 @@ def _by_parts(
     for part, patterns in parts.items():
         fitting = set[str]()
         for pattern in patterns:
-            own = {name for name in ids if re.fullmatch(expression_of(pattern), name, re.DOTALL)}
+            own = {name for name in ids if re.fullmatch(expression_of(nfc(pattern)), nfc(name), re.DOTALL)}
             if not own:
                 raise UserError(f"parts: {part} = '{pattern}': expected cases, found none among {len(ids)}")
             fitting |= own

@@ -11,11 +11,13 @@ import numpy as np
 
 from ssl_bench.cards import Axes, Benchmark, Volumes
 from ssl_bench.data.geometry import difference, turned
-from ssl_bench.data.images import Case, CaseFiles, channel_patterns, natural, pair_files, require_root
+from ssl_bench.data.images import Case, CaseFiles, channel_patterns, natural, pair_files, pair_named, require_root
 from ssl_bench.data.patterns import named
 from ssl_bench.data.pictures import class_numbers, near_whole, united
 from ssl_bench.data.volume_files import Read, Volume, read_array, read_plane
 from ssl_bench.errors import UserError
+
+THICK = 1.5  # so much longer along x or y than along z, voxels are slices along another axis
 
 
 def list_volumes(benchmark: Benchmark, data_root: Path | None) -> tuple[Volumes, list[CaseFiles]]:
@@ -38,7 +40,7 @@ def list_volumes(benchmark: Benchmark, data_root: Path | None) -> tuple[Volumes,
                 return layout, sorted([*whole, *stacked], key=lambda case: natural(case.id))
             if channels[0]:
                 masks = named(folder, str(layout.masks), exclude=layout.exclude)
-                return layout, pair_files(channels, masks, layout.masks_united)
+                return layout, pair_named(layout, folder, channels, masks)
             tried.append(str(folder / layout.images))
     raise UserError(f"--data-root: no volumes of {benchmark.title} found; looked for {', '.join(tried)}")
 
@@ -51,7 +53,7 @@ def list_stacks(folder: Path, pattern: str) -> list[CaseFiles]:
         pattern: relative path with {id} and {slice}.
 
     Raises:
-        UserError: a case lacks a slice between its first and its last one, or has one twice.
+        UserError: a case lacks a slice before its last one, counted from 0 or 1, or has one twice.
     """
     before, after = (re.escape(part) for part in pattern.split("{slice}"))
     text = f"{before}(?P<slice>[0-9]+){after}".replace(re.escape("{id}"), "(?P<id>[^/.][^/]*)")
@@ -66,7 +68,7 @@ def list_stacks(folder: Path, pattern: str) -> list[CaseFiles]:
     cases = []
     for name, slices in found.items():
         numbers = sorted(slices)
-        missing = sorted({*range(numbers[0], numbers[-1] + 1)} - set(numbers))
+        missing = sorted({*range(min(numbers[0], 1), numbers[-1] + 1)} - set(numbers))
         if missing:
             raise UserError(f"{slices[numbers[0]]}: case '{name}' lacks slice {missing[0]} of {numbers[-1]}")
         first, *others = [slices[number] for number in numbers]
@@ -75,11 +77,17 @@ def list_stacks(folder: Path, pattern: str) -> list[CaseFiles]:
 
 
 def read_case(
-    case: CaseFiles, layout: Volumes, classes: int, read: Read = Path.read_bytes, *, channels: int = 1
+    case: CaseFiles,
+    layout: Volumes,
+    classes: int,
+    read: Read = Path.read_bytes,
+    *,
+    channels: int = 1,
+    sliced: bool = False,
 ) -> Case:
     """Read a case: image (X, Y, Z) float32 with the layout's intensities, mask (X, Y, Z) uint8 class numbers or None.
 
-    An image of several channels is (C, X, Y, Z). `read` gives a file's bytes.
+    An image of several channels is (C, X, Y, Z). `read` gives a file's bytes; `sliced` is whether slices are cut.
 
     Raises:
         UserError: a file is unreadable, not 3D or not finite, image and mask differ in shape or geometry, or the mask
@@ -88,6 +96,8 @@ def read_case(
     if case.is_stack:
         return read_stack(case, layout, classes, read)
     image = read_channels(case.images, channels, layout.intensity, read, axes=layout.axes)
+    if sliced:
+        require_axial(image, case.image)
     intensities = image.array[0] if channels == 1 else image.array
     if case.mask is None:
         return Case(case.id, intensities, None, image.spacing, was_turned=image.turned_since)
@@ -99,6 +109,20 @@ def read_case(
         numbers.append(class_numbers(labels, wanted, path, ignored=layout.ignore))
     was_turned = image.turned_since or any(mask.turned_since for mask in masks)
     return Case(case.id, intensities, united(numbers, case.masks), image.spacing, was_turned=was_turned)
+
+
+def require_axial(volume: Volume, path: Path) -> None:
+    """Check that a volume was not taken in thick slices along x or y, which slices along z would cut across.
+
+    Raises:
+        UserError: its voxels are more than THICK times as long along x or y as along z.
+    """
+    if volume.spacing is not None and max(volume.spacing[:2]) > THICK * volume.spacing[2]:
+        sides = ", ".join(f"{side:g}" for side in volume.spacing)
+        raise UserError(
+            f"{path}: expected slices along superior-inferior (z), found voxels of ({sides}) mm along x, y and z, "
+            "thick along another axis; turn the files, or train on volumes"
+        )
 
 
 def read_stack(case: CaseFiles, layout: Volumes, classes: int, read: Read = Path.read_bytes) -> Case:

@@ -145,6 +145,12 @@ class SSLMethod(nn.Module):
     components: ClassVar[frozenset[str]] = frozenset()  # of TS, SS, STS, L_cps, L_mts, U: Table 4's check marks
     hyperparameters: ClassVar[type[Hyperparameters]] = Hyperparameters
 
+    def __init_subclass__(cls) -> None:
+        """Take `handles_ignored` back where a subclass has other updates and does not say it itself."""
+        super().__init_subclass__()
+        if "updates" in cls.__dict__ and "handles_ignored" not in cls.__dict__:
+            cls.handles_ignored = False
+
     def __init__(self, setup: Setup, hyper: Hyperparameters) -> None:
         super().__init__()
         self.protocol = setup.protocol

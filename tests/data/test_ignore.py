@@ -164,7 +164,7 @@ def test_a_value_in_files_of_slices_is_ignored(tmp_path: Path) -> None:
     for place, plane in enumerate(labels):
         with h5py.File(tmp_path / f"a_{place}.h5", "w") as file:
             file["image"], file["label"] = plane.astype(np.float32), plane
-    names = {"images": "{id}.h5", "slice_files": "{id}_{slice}.h5"}
+    names = {"images": "{id}.h5", "slice_files": "{id}_{slice}.h5", "axes": "zyx"}
     layout = parse_card(Volumes, {"roots": ["."], "ignore": 9, **names}, "layout")
     (case,) = list_stacks(tmp_path, str(layout.slice_files))
     assert np.array_equal(read_case(case, layout, 2).mask, np.where(labels == 9, IGNORED, labels).T)  # type: ignore[arg-type]

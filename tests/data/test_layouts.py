@@ -319,3 +319,18 @@ def test_255_beside_classes_is_proposed_as_unknown(
     assert ("255 is taken for pixels without a known class" in text) == (ignore is not None)
     numbers = [case.mask for case, _ in find_source(benchmark, tmp_path / "data", False).decoded()]
     assert all(mask is not None for mask in numbers)
+
+
+def test_a_case_that_lacks_a_channel_of_dataset_json_is_named(tmp_path: Path) -> None:
+    layouts.nnunet(tmp_path / "data", channels=("T1", "T2"))
+    (tmp_path / "data/imagesTr/liver_001_0001.nii.gz").unlink()
+    with pytest.raises(UserError, match=r"liver_001_0000\.nii\.gz: expected 2 channels of case 'liver_001', found 1"):
+        describe(tmp_path / "data")
+
+
+def test_arrays_of_two_kinds_are_refused(tmp_path: Path) -> None:
+    for number in range(4):
+        image = photo(number)[..., 0] if number < 2 else photo(number)[..., 0] / 255
+        np.savez(tmp_path / f"s{number}.npz", image=image, label=np.eye(32, dtype=np.uint8))
+    with pytest.raises(UserError, match=r"s0\.npz: has an image of 8 bits, .*s2\.npz another one; expected one"):
+        describe(tmp_path)

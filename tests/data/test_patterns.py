@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import glob
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+from layouts import photo, picture
 from PIL import Image
 
-from ssl_bench.cards import Benchmark, Split, parse_card
-from ssl_bench.data.images import list_cases
+from ssl_bench.cards import Benchmark, Files, Split, load_benchmark, parse_card
+from ssl_bench.data.images import CaseFiles, list_cases
 from ssl_bench.data.patterns import filled_in, literal, named
 from ssl_bench.data.sources import decode, find_cases, find_source
 from ssl_bench.data.split import split_cases
@@ -242,3 +244,49 @@ def test_parts_are_patterns_of_ids() -> None:
 def test_parts_that_are_not_both_there_are_refused(split: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"parts|exactly one"):
         parse_card(Split, split, "split")
+
+
+# ----------------------------------------------------------------------------------------- files that fit two ids
+
+
+def touched(folder: Path, *names: str) -> Path:
+    for name in names:
+        picture(folder / name, photo(len(name)))
+    return folder
+
+
+def two_ids(folder: Path, images: str, masks: str, **fields: Any) -> list[CaseFiles]:
+    layout = Files.model_validate({"roots": ["."], "images": images, "masks": masks, **fields})
+    return list_cases(load_benchmark("kvasir").model_copy(update={"files": layout}), folder)
+
+
+def test_a_mask_that_fits_two_images_is_refused(tmp_path: Path) -> None:
+    touched(tmp_path, "i/a.png", "i/a_b.png", "m/a_b_1.png")
+    with pytest.raises(UserError, match=r"a_b_1\.png: fits the ids 'a' and 'a_b'; expected a pattern that tells them"):
+        two_ids(tmp_path, "i/{id}", "m/{id}_*", masks_optional=True)
+
+
+def test_an_image_that_fits_two_masks_is_refused(tmp_path: Path) -> None:
+    touched(tmp_path, "i/p_1_x.png", "m/p.png", "m/p_1.png")
+    with pytest.raises(UserError, match=r"p_1_x\.png: fits the ids 'p' and 'p_1'"):
+        two_ids(tmp_path, "i/{id}_*", "m/{id}")
+
+
+def test_image_and_mask_of_different_folders_are_refused(tmp_path: Path) -> None:
+    touched(tmp_path, "A/x.png", "B/x_mask.png", "A/y.png", "A/y_mask.png")
+    with pytest.raises(UserError, match=r"B/x_mask\.png: expected the mask in the folder of its image, .*A/x\.png"):
+        two_ids(tmp_path, "*/{id}", "*/{id}_mask")
+
+
+def test_images_that_are_all_masks_are_refused(tmp_path: Path) -> None:
+    touched(tmp_path, "i/a.png", "i/b.png")
+    card = load_benchmark("kvasir")
+    layout = Files.model_validate({"roots": ["."], "images": "i/{id}", "masks": "i/{id}"})
+    with pytest.raises(UserError, match=r"every file that fits images = 'i/\{id\}' fits masks, too"):
+        find_cases(card.model_copy(update={"files": layout}), tmp_path)
+
+
+def test_parts_match_in_either_unicode_form() -> None:
+    ids = [unicodedata.normalize("NFD", name) for name in ("é_1", "é_2", "b_1")]
+    split = Split.model_validate({"parts": {"train": ["é_*"], "test": ["b_*"]}})
+    assert split_cases(split, ids, ids, masked=set(ids)) == (ids[:2], ids[2:])

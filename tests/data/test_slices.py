@@ -8,6 +8,7 @@ from typing import Any
 
 import h5py
 import medpy.metric.binary as medpy_metrics
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -358,3 +359,79 @@ def test_acdc_splits_whole_patients(real_data: Path) -> None:
     parts = [row.split(",") for row in table]
     assert [sum(part == one for _, part in parts) for one in ("train", "test")] == [70, 20]
     assert len({name for name, _ in parts}) == 90
+
+
+# ------------------------------------------------------------------------------------- slices that would be cut wrongly
+
+
+def nifti_card(folder: Path, **layout: str) -> Benchmark:
+    text = CARD[: CARD.index("[[volumes]]")].replace('group = "p{group}_f*"\n', "")
+    fields = {"roots": '["."]', "images": '"{id}.nii.gz"', "masks": '"masks/{id}.nii.gz"'} | layout
+    table = "\n".join(f"{key} = {value}" for key, value in fields.items())
+    (folder / "own.toml").write_text(f"{text}\n[[volumes]]\n{table}\n\n[splits.random]\ntest = 2\n")
+    return load_benchmark(str(folder / "own.toml"))
+
+
+def write_niftis(folder: Path, axes: str, scale: float = 1.0) -> None:
+    (folder / "masks").mkdir()
+    turn = nib.orientations.axcodes2ornt(axes)
+    for index in range(3):
+        image, label = draw_case(index)
+        for path, array in ((folder / f"c{index}.nii.gz", scale * image), (folder / f"masks/c{index}.nii.gz", label)):
+            affine = nib.orientations.inv_ornt_aff(turn, array.shape) @ np.diag([1.0, 1.0, 8.0, 1.0])
+            nib.save(nib.Nifti1Image(array, affine), path)
+
+
+@pytest.mark.parametrize("axes", ["AIL", "RIA"])
+def test_slices_that_are_not_axial_are_refused(axes: str, tmp_path: Path) -> None:
+    write_niftis(tmp_path, axes)
+    message = r"c0\.nii\.gz: expected slices along superior-inferior \(z\), found voxels of \(.*8.*\) mm along"
+    with pytest.raises(UserError, match=message):
+        prepare(nifti_card(tmp_path), tmp_path, SIDE, allow_partial=True)
+
+
+@pytest.mark.parametrize("axes", ["LPS", "RAS", "PLI"])
+def test_axial_slices_of_any_orientation_are_cut(axes: str, tmp_path: Path) -> None:
+    write_niftis(tmp_path, axes)
+    dataset = prepare(nifti_card(tmp_path), tmp_path, SIDE, allow_partial=True)
+    assert [len(stack) for stack in dataset.stacks(dataset.ids)] == [3, 4, 5]
+
+
+def test_a_window_beside_all_intensities_is_refused_and_checked(tmp_path: Path) -> None:
+    write_niftis(tmp_path, "RAS")
+    card = nifti_card(tmp_path, slice_window="[100, 200]")
+    said = "expected intensities in the slice_window from 100 to 200, found them from"
+    with pytest.raises(UserError, match=said):
+        prepare(card, tmp_path, SIDE, allow_partial=True)
+    assert sum(said in one.text for one in check(card, tmp_path).findings if one.level == "error") == 3
+
+
+def test_check_names_volumes_with_many_slices(hearts: Benchmark, tmp_path: Path) -> None:
+    assert not [one for one in check(hearts, tmp_path).findings if one.kind == "slices"]
+    turned = CARD.replace('axes = "zyx"\n', "").replace('slice_files = "data/slices/{id}_slice_{slice}.h5"\n', "")
+    (tmp_path / "hearts.toml").write_text(turned)
+    (found,) = (
+        one for one in check(load_benchmark(str(tmp_path / "hearts.toml")), tmp_path).findings if one.kind == "slices"
+    )
+    assert found.text.startswith("2 of 2 volumes, such as p3_f1, have more samples along z than along x or y")
+
+
+def test_a_stack_without_its_first_slice_is_named(hearts: Benchmark, tmp_path: Path) -> None:
+    (tmp_path / "data/slices/p1_f2_slice_1.h5").unlink()
+    with pytest.raises(UserError, match=r"p1_f2_slice_2\.h5: case 'p1_f2' lacks slice 1 of 4$"):
+        prepare(hearts, tmp_path, SIDE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('axes = "zyx"\n', "", "slice_files needs axes = 'zyx'"),
+        ("slices = true\n", "slices = true\nchannels = 2\n", "channels: expected 1 with slice_files, found 2"),
+        ("data/slices/{id}", "data/*/{id}", "must contain no wildcard"),
+    ],
+)
+def test_stacks_that_would_be_read_wrongly_are_refused(old: str, new: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "split.csv").write_text("id,part\n")
+    (tmp_path / "wrong.toml").write_text(CARD.replace(old, new))
+    with pytest.raises(UserError, match=said):
+        load_benchmark(str(tmp_path / "wrong.toml"))

@@ -26,19 +26,21 @@ def find_arrays(folder: Path, paths: list[Path]) -> Files | None:
 
 def array_values(masks: Sequence[Path], advance: Advance, layout: Files) -> Values:
     """The values in all labels, and the range of all images: [0, 1] or [0, 255] where they lie in it."""
-    low, high, is_8_bits = np.inf, -np.inf, True
+    low, high, kinds = np.inf, -np.inf, dict[bool, Path]()
 
     def label(path: Path) -> np.ndarray:
-        nonlocal low, high, is_8_bits
+        nonlocal low, high
         content = path.read_bytes()
         image = read_array_2d(path, content, layout.image_key)
         low, high = min(low, float(image.min())), max(high, float(image.max()))
-        is_8_bits &= image.dtype == np.uint8
+        kinds.setdefault(image.dtype == np.uint8, path)
+        if len(kinds) == 2:
+            raise UserError(f"{kinds[True]}: has an image of 8 bits, {kinds[False]} another one; expected one kind")
         return read_array_2d(path, content, layout.mask_key)
 
     values, _ = whole_numbers(masks, label, advance)
     fields: dict[str, Any] = {"mask_values": tuple(values)}
-    if not is_8_bits:
+    if False in kinds:
         common = [ends for ends in ((0.0, 1.0), (0.0, 255.0)) if ends[0] <= low and high <= ends[1]]
         fields["intensity_range"] = (common or [(low, high)])[0]
     return values, fields, ()

@@ -86,7 +86,7 @@ def layout_of(found: Description, folder: Path) -> tuple[Files | Volumes, dict[s
     elif (
         len(found.channels) > 1
         and (images_of := numbered[0].name[: -len(f"_0000{found.ending}")])
-        and (folder / "imagesTr" / f"{images_of}_0001{found.ending}").exists()
+        and (not pictures or (folder / "imagesTr" / f"{images_of}_0001{found.ending}").exists())
     ):
         name, fields["channels"] = "{id}_{channel}", [f"{number:04d}" for number in range(len(found.channels))]
     else:
