@@ -29,6 +29,8 @@ from ssl_bench.data.sources import decode, find_cases, missing_mask
 from ssl_bench.errors import UserError
 from ssl_bench.ops import IGNORED
 
+FEW = 5  # masks, from which on a class that only one of them has is worth a look
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -68,6 +70,7 @@ class _Seen:
     error: str | None = None
     size: tuple[int, ...] = ()
     foreground: float | None = None  # share of the mask's known pixels
+    classes: frozenset[int] = frozenset()
     ignored: int = 0  # pixels
     pixels: int = 0  # of the mask
     content: str = ""
@@ -118,6 +121,7 @@ def check(
     parted = [*straddling_groups(groups, sides), *_suggested(benchmark, names, sides)]
     torn = [Finding("warning", "group in training and test", line) for line in parted]
     report.findings = [*torn, *straddling, *report.findings, *unsplit]
+    report.findings += _masks(benchmark, readable)
     report.findings += [Finding("warning", "empty mask", one.id) for one in readable if one.foreground == 0]
     report.findings += [Finding("warning", "full mask", one.id) for one in readable if one.foreground == 1]
     report.findings += doubles
@@ -146,6 +150,7 @@ def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _See
         case.id,
         size=sides,
         foreground=None if known is None else float((known > 0).mean()),
+        classes=frozenset() if known is None else frozenset(np.unique(known).tolist()),
         ignored=0 if read.mask is None or known is None else read.mask.size - known.size,
         pixels=0 if read.mask is None else read.mask.size,
         content=hashlib.sha256(read.image.tobytes() + str(read.image.shape).encode()).hexdigest(),
@@ -244,11 +249,32 @@ def _sides(benchmark: Benchmark, cases: list[_Seen], complete: bool) -> tuple[Si
     ids, contents = [case.id for case in cases], [case.content for case in cases]
     sides, findings = Sides(), list[Finding]()
     for name, split in benchmark.splits.items():
-        try:
-            sides |= sides_of(benchmark.model_copy(update={"splits": {name: split}}), ids, contents, masked)
-        except UserError as error:
-            findings.append(Finding("error", "split", str(error) if split.file else f"split {name}: {error}"))
+        alone = benchmark.model_copy(update={"splits": {name: split}})
+        for allow_partial in (False, True):  # as `run` makes it; and what stands on both sides, if it names others, too
+            try:
+                sides |= sides_of(alone, ids, contents, masked, allow_partial=allow_partial)
+                break
+            except UserError as error:
+                if not allow_partial:
+                    text = str(error).removesuffix("; --allow-partial ignores them")
+                    findings.append(Finding("error", "split", text if split.file else f"split {name}: {text}"))
     return sides, findings if complete else []
+
+
+def _masks(benchmark: Benchmark, cases: Sequence[_Seen]) -> list[Finding]:
+    """Classes that no mask or a single one has, and how many cases have no mask."""
+    masked = [case for case in cases if case.foreground is not None]
+    findings = []
+    for number, label in enumerate(benchmark.classes):
+        having = [case.id for case in masked if number in case.classes]
+        if masked and (not having or (len(having) == 1 and len(masked) >= FEW)):
+            where = f"one mask of {len(masked)}, {having[0]}" if having else "no mask"
+            findings.append(Finding("warning", "class", f"{label} occurs in {where}"))
+    without = [case.id for case in cases if case.foreground is None]
+    if without and masked:
+        text = f"{len(without)} of {quantity(len(cases), 'case')}, such as {without[0]}; they train unlabelled"
+        findings.append(Finding("warning", "no mask", text))
+    return findings
 
 
 def _suggested(benchmark: Benchmark, names: list[str], sides: Sides) -> list[str]:

@@ -39,15 +39,22 @@ class SimilarPair:
 Sides = dict[str, tuple[set[str], set[str]]]  # split -> ids of its training and of its test cases
 
 
-def sides_of(benchmark: Benchmark, ids: Sequence[str], contents: Sequence[str], masked: Container[str]) -> Sides:
-    """Return the two sides of each of the card's splits.
+def sides_of(
+    benchmark: Benchmark,
+    ids: Sequence[str],
+    contents: Sequence[str],
+    masked: Container[str],
+    *,
+    allow_partial: bool = True,
+) -> Sides:
+    """Return the two sides of each of the card's splits; `allow_partial` is as in `split_cases`.
 
     Raises:
         UserError: a split or the groups cannot be made of these cases.
     """
     groups, sides = card_groups(benchmark, ids), Sides()
     for name, split in benchmark.splits.items():
-        train, test = split_cases(split, ids, contents, masked=masked, allow_partial=True, groups=groups)
+        train, test = split_cases(split, ids, contents, masked=masked, allow_partial=allow_partial, groups=groups)
         sides[name] = set(train), set(test)
     return sides
 

@@ -285,7 +285,7 @@ def test_a_split_of_the_command_line_is_checked(folder: Path, call: Call) -> Non
     assert f"one trains, one tests (split {folder / 'two.csv'})" in out
     code, out, _ = call(*words, f"split={folder / 'wrong.csv'}")
     assert code == 2
-    assert "expected training and test cases, found 1 training cases and 0 test cases" in out
+    assert "names 1 case that the data set does not have, such as 'z'" in out
     assert call(*words, "split=no")[::2] == (
         2, "error: --set split: expected one of random or a .csv file; found 'no'\n"
     )  # fmt: skip

@@ -334,3 +334,35 @@ def test_arrays_of_two_kinds_are_refused(tmp_path: Path) -> None:
         np.savez(tmp_path / f"s{number}.npz", image=image, label=np.eye(32, dtype=np.uint8))
     with pytest.raises(UserError, match=r"s0\.npz: has an image of 8 bits, .*s2\.npz another one; expected one"):
         describe(tmp_path)
+
+
+def test_a_test_folder_without_masks_is_said_to_train(tmp_path: Path) -> None:
+    for part, count in (("train", 8), ("val", 4), ("test", 3)):
+        for number in range(count):
+            picture(tmp_path / f"data/{part}/images/{number:04d}.png", photo(number))
+            if part != "test":
+                picture(tmp_path / f"data/{part}/masks/{number:04d}.png", 255 * layouts.box(number))
+    text = describe(tmp_path / "data")
+    assert "# Without masks: test (3). These images train unlabelled; the test cases are drawn from all others." in text
+
+
+def test_check_names_rare_and_absent_classes_and_missing_masks(tmp_path: Path) -> None:
+    draw(tmp_path / "data", [[1, 2], [1], [1], [1], [1], []], ".png")
+    (tmp_path / "data/masks/c5.png").unlink()
+    text = describe(tmp_path / "data").replace('"class2"]', '"class2", "class3"]').replace("[0, 1, 2]", "[0, 1, 2, 3]")
+    (tmp_path / "card.toml").write_text(text)
+    benchmark = load_benchmark(str(tmp_path / "card.toml"))
+    found = {one.kind: [] for one in check(benchmark, tmp_path / "data").findings}  # type: dict[str, list[str]]
+    for one in check(benchmark, tmp_path / "data").findings:
+        found[one.kind].append(one.text)
+    assert found["class"] == ["class2 occurs in one mask of 5, c0", "class3 occurs in no mask"]
+    assert found["no mask"] == ["1 of 6 cases, such as c5; they train unlabelled"]
+
+
+def test_check_refuses_a_split_file_that_names_other_cases(tmp_path: Path) -> None:
+    draw(tmp_path / "data", [[1]] * 6, ".png")
+    (tmp_path / "card.toml").write_text(describe(tmp_path / "data") + '\n[splits.listed]\nfile = "listed.csv"\n')
+    (tmp_path / "listed.csv").write_text("id,part\nc0,train\nc1,test\n9999,test\n")
+    found = check(load_benchmark(str(tmp_path / "card.toml")), tmp_path / "data").findings
+    (error,) = [one.text for one in found if one.level == "error"]
+    assert error.endswith("listed.csv: names 1 case that the data set does not have, such as '9999'")

@@ -47,11 +47,28 @@ def find_splits(folder: Path, cases: Sequence[CaseFiles]) -> Splitting:
         listed = ", ".join(f"{part} = {quoted(patterns)}" for part, patterns in parts.items())
         comment.append(f"# Split by the ids: {listed}." + (f" {said}." if said else ""))
         tables["[splits.parts]"] = {"parts": parts}
+    elif train_ids is None:
+        comment += _unmasked_folders(ids, masked)
     test = TEST if len(masked) >= 5 else _test_cases(len(masked))
     grouping = find_grouping(cases, test, train_ids)
     tables["[splits.random]"] = {"test": grouping.test, "seed": 0}
     labeled = _labeled_shares(folder, set(ids), masked, train_ids, grouping.in_training)
     return Splitting(tables, grouping, labeled, (*comment, *grouping.comment))
+
+
+def _unmasked_folders(ids: Sequence[str], masked: set[str]) -> list[str]:
+    """Say which first folders of ids have no masks, since their images train, whatever the folders are called."""
+    folders: dict[str, list[str]] = {}
+    for name in ids:
+        folders.setdefault(name.partition("/")[0] if "/" in name else "", []).append(name)
+    without = {folder: own for folder, own in folders.items() if folder and not masked.intersection(own)}
+    if not without or len(without) == len(folders):
+        return []
+    named = ", ".join(f"{folder} ({len(own)})" for folder, own in without.items())
+    return [
+        f"# Without masks: {named}. These images train unlabelled; the test cases are drawn from all others.",
+        "# To leave them out, name them in exclude, or write a split with parts.",
+    ]
 
 
 def _train_ids(split_file: Path) -> set[str] | None:
