@@ -26,7 +26,7 @@ from ssl_bench.data.geometry import turned_back
 from ssl_bench.data.images import natural
 from ssl_bench.data.pictures import read_image
 from ssl_bench.data.slices import to_bytes, to_slices
-from ssl_bench.data.volume_files import nifti_space
+from ssl_bench.data.volume_files import Volume, nifti_space
 from ssl_bench.data.volumes import read_channels, require_axial
 from ssl_bench.errors import UserError
 from ssl_bench.method import SSLMethod
@@ -209,6 +209,7 @@ def _scores(predictor: Predictor, images: Sequence[Path], exif: str) -> Iterator
         for path in images:
             volume = read_channels([path], channels, "as-is", axes=spec.axes or "xyz")
             require_axial(volume, path)
+            _require_axes_of_training(spec, volume, path)
             yield _by_slices(predictor, to_slices(to_bytes(volume.array, spec.slice_window, path)), protocol)
         return
     if channels not in (1, 3):
@@ -220,6 +221,19 @@ def _scores(predictor: Predictor, images: Sequence[Path], exif: str) -> Iterator
         squares = channels_first(np.stack([resize(one, protocol.augment_size) for one in pixels]))
         sizes = [(one.shape[0], one.shape[1]) for one in pixels]
         yield from image_scores(network, squares, sizes, protocol, device)
+
+
+def _require_axes_of_training(spec: RunSpec, volume: Volume, path: Path) -> None:
+    """Check that a volume was not turned away from the axes of training arrays, which HDF5 files do not name.
+
+    Raises:
+        UserError: the run was trained on HDF5 files with the slices first, and the file's axes were turned.
+    """
+    if spec.axes is not None and volume.stored != "RAS":
+        raise UserError(
+            f"{path}: expected an HDF5 file as in training, or axes RAS, found {volume.stored}; nothing says how the "
+            "training arrays lie, so turning it could mirror it"
+        )
 
 
 def _by_slices(predictor: Predictor, slices: np.ndarray, protocol: ImageProtocol) -> Tensor:

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from conftest import Call
 from PIL import Image
 from torch import Tensor, nn
 
@@ -435,3 +436,21 @@ def test_stacks_that_would_be_read_wrongly_are_refused(old: str, new: str, said:
     (tmp_path / "wrong.toml").write_text(CARD.replace(old, new))
     with pytest.raises(UserError, match=said):
         load_benchmark(str(tmp_path / "wrong.toml"))
+
+
+def test_predict_refuses_files_turned_away_from_arrays_without_axes(
+    hearts: Benchmark, tmp_path: Path, call: Call
+) -> None:
+    words = ("--dataset", tmp_path / "hearts.toml", "--data-root", tmp_path, "--protocol", "tiny", "--iterations", "2")
+    assert call("run", "--methods", "supervised", "--seeds", "1", *words)[0] == 0
+    (run,) = (tmp_path / "results/runs/hearts/supervised").iterdir()
+    image, _ = draw_case(4)
+    for name, sides in (("lps", (-1.0, -1.0, 1.0, 1.0)), ("ras", (1.0, 1.0, 1.0, 1.0))):
+        nib.save(nib.Nifti1Image(image, np.diag(sides)), tmp_path / f"{name}.nii.gz")
+    code, _, err = call("predict", run, tmp_path / "lps.nii.gz", "--output", "out")
+    assert code == 2
+    assert "lps.nii.gz: expected an HDF5 file as in training, or axes RAS, found LPS; nothing says how" in err
+    for path in (tmp_path / "ras.nii.gz", tmp_path / "data/p3_f1.h5"):
+        assert call("predict", run, path, "--output", "out")[0] == 0
+    ras, h5 = (np.asarray(nib.load(tmp_path / f"out/{name}.nii.gz").dataobj) for name in ("ras", "p3_f1"))
+    assert (ras == h5).all()
