@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ssl_bench.cards import Files, members_of
 from ssl_bench.errors import UserError, first_line
@@ -197,6 +197,8 @@ def open_picture(path: Path, content: bytes, exif: str) -> Image.Image:
         pages = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))  # MPO: a photograph and previews
         image.load()
         turn = _orientation(image)
+    except UnidentifiedImageError:
+        raise UserError(f"{path}: not a readable image: the content has no format that is read") from None
     except Exception as error:  # Pillow raises various exceptions for a damaged file
         raise UserError(f"{path}: not a readable image: {first_line(error)}") from None
     if pages > 1:

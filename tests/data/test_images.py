@@ -377,3 +377,10 @@ def test_a_mask_of_another_size_than_its_image_is_refused(tmp_path: Path) -> Non
     with pytest.raises(UserError, match=r"20x16.*16x20") as caught:
         pair(case, [case.image.read_bytes()], [case.mask.read_bytes()], files)
     assert str(case.mask) in str(caught.value)
+
+
+def test_a_file_of_no_known_format_is_refused_without_the_librarys_words(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture at all")
+    with pytest.raises(UserError) as caught:
+        read_image(tmp_path / "a.png", b"no picture at all", 3, "refuse")
+    assert str(caught.value) == f"{tmp_path / 'a.png'}: not a readable image: the content has no format that is read"
