@@ -67,6 +67,11 @@ class Files(Card):
     masks_united: bool = Field(False, description="an image may have several masks, which are united")
     exclude: tuple[str, ...] = Field((), description="patterns of files that are neither images nor masks")
 
+    @property
+    def ignored_level(self) -> int | None:
+        """The ignored grey level, palette index or array value; None where there is none or it is a colour."""
+        return self.ignore if isinstance(self.ignore, int) else None
+
     @field_validator("mask_colors")
     @classmethod
     def _are_colors(cls, value: tuple[str | tuple[str, ...], ...] | None) -> tuple[str | tuple[str, ...], ...] | None:

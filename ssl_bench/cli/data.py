@@ -42,14 +42,14 @@ def data_download(dataset: DatasetArgument, data_root: DataRootOption = None) ->
     benchmark, root = load_benchmark(dataset), data_root or DATA
     check = f"ssl-bench data check {shlex.join([dataset, '--data-root', str(root)])}"
     wanted = benchmark.download
-    if wanted is not None and wanted.instructions is not None and existing(benchmark, root) is None:
+    found = existing(benchmark, root) if benchmark.generator is None else None
+    if wanted is not None and wanted.instructions is not None and found is None:
         typer.echo(
             f"{benchmark.title} cannot be downloaded by a program. {wanted.instructions}\n"
             f"Page: {wanted.page}\nLicence: {benchmark.license}\nUnpack to: {root / wanted.unpack_to}\n"
             f"Then: {check}"
         )
         raise typer.Exit(2)
-    found = existing(benchmark, root) if benchmark.generator is None else None
     if found is None:
         page = require_archives(benchmark).page
         typer.echo(f"{benchmark.title}, from {page}\nLicence: {benchmark.license}")

@@ -20,15 +20,6 @@ def holds_arrays(path: Path) -> bool:
     return path.name.lower().endswith(ARRAYS)
 
 
-def array_keys(path: Path, content: bytes) -> list[str]:
-    """Return the names of the arrays in a file.
-
-    Raises:
-        UserError: the file is unreadable.
-    """
-    return _load(path, content, None)[1]
-
-
 def read_array_2d(path: Path, content: bytes, key: str) -> np.ndarray:
     """Read the array of numbers at a key.
 
@@ -77,8 +68,7 @@ def read_array_mask(path: Path, content: bytes, files: Files) -> np.ndarray:
     if array.ndim != 2:
         raise UserError(f"{path}: {files.mask_key}: expected (height, width), found {array.shape}")
     if files.mask_values is not None:
-        ignored = files.ignore if isinstance(files.ignore, int) else None
-        return class_numbers(array, files.mask_values, path, ignored=ignored)
+        return class_numbers(array, files.mask_values, path, ignored=files.ignored_level)
     if files.mask_colors is not None or array.dtype != np.uint8:
         raise UserError(f"{path}: {files.mask_key}: expected mask_values on the card, which names an array's values")
     require_two_sides(path, array, files.mask_threshold)
@@ -109,7 +99,7 @@ def _levels(path: Path, array: np.ndarray, files: Files) -> np.ndarray:
     return levels
 
 
-def _load(path: Path, content: bytes, key: str | None) -> tuple[np.ndarray | None, list[str]]:
+def _load(path: Path, content: bytes, key: str) -> tuple[np.ndarray | None, list[str]]:
     """The array at a key, None if there is none, and all keys."""
     try:
         if path.name.lower().endswith(HDF5):

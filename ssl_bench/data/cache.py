@@ -115,12 +115,12 @@ def _build(source: Source, folder: Path, size: int | None, benchmark: Benchmark,
                 _append(file["image"], np.stack([resize(one, size) for one in pixels]))
                 resized = [resize(one, size, nearest=True) for one in to_slices(mask)]
                 image_ends.append(_append(file["mask"], np.stack(resized)))
-                spacings.append(case.spacing or (math.nan,) * 3)
             elif size is not None:
                 image_rows[i] = resize(case.image, size)
                 mask_rows[i] = resize(mask, size, nearest=True)
             else:
                 voxel_ends.append(_append(voxels, case.image.ravel()))
+            if len(sides) == 3:
                 spacings.append(case.spacing or (math.nan,) * 3)
             truth_ends.append(_append(bits, np.packbits(_to_planes(mask, planes, benchmark.ignores))))
             any_foreground |= bool(((mask > 0) & (mask != IGNORED)).any())

@@ -104,7 +104,7 @@ class _Download:
         return f" after {most} bytes; the same command continues there"
 
     def _receive(self, url: str) -> None:
-        """Make one attempt: append to the partial file, or begin it anew where the server cannot continue."""
+        """Make one attempt: append to the partial file, or begin it again where the server cannot continue."""
         start, validator, total = self._begun()
         if start and start == total:
             return

@@ -43,13 +43,14 @@ def read_mask(path: Path, content: bytes, files: Files) -> tuple[np.ndarray, dic
     _require_opaque(path, image)
     if files.mask_colors is not None:
         return _by_color(path, image, files.mask_colors, files.ignore), {}
-    ignored = files.ignore if isinstance(files.ignore, int) else None
     if files.mask_values is not None and image.mode == "P":
-        return class_numbers(np.asarray(image), files.mask_values, path, ignored=ignored), palette_colors(image)
+        return class_numbers(np.asarray(image), files.mask_values, path, ignored=files.ignored_level), palette_colors(
+            image
+        )
     _require_grey(path, image)
     grey = np.asarray(image.convert("L"))
     if files.mask_values is not None:
-        return class_numbers(grey, files.mask_values, path, ignored=ignored), {}
+        return class_numbers(grey, files.mask_values, path, ignored=files.ignored_level), {}
     require_two_sides(path, grey, files.mask_threshold)
     return (grey > files.mask_threshold).astype(np.uint8), {}
 
