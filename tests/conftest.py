@@ -24,14 +24,17 @@ REAL_DATA = Path(os.environ.get("SSL_BENCH_DATA", REPOSITORY.parent / "shared" /
 torch.set_num_threads(1)  # pytest-xdist has one process per core
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No test reads or fills the user's cache; all tests of a test run share one."""
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A folder that all processes of a test run share."""
     own = tmp_path_factory.getbasetemp()
-    folder = own.parent if hasattr(request.config, "workerinput") else own
-    monkeypatch.setenv("SSL_BENCH_CACHE", str(folder / "cache"))
+    return own.parent if hasattr(request.config, "workerinput") else own
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(shared_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the user's cache; all tests of a test run share one."""
+    monkeypatch.setenv("SSL_BENCH_CACHE", str(shared_folder / "cache"))
     monkeypatch.delenv("SSL_BENCH_RESULTS", raising=False)
     monkeypatch.delenv("SSL_BENCH_DATA", raising=False)
 
@@ -70,6 +73,15 @@ def write_dataset(root: Path, layout: str, ids: list[str], sizes: list[tuple[int
         Image.fromarray(image).save(root / images / image_name.format(name))
         Image.fromarray(mask).save(root / masks / mask_name.format(name))
     return root
+
+
+def assert_one_line(answer: tuple[int, str, str], *words: str) -> None:
+    """A command's exit code is 2, and one line on stderr holds the words."""
+    code, _, err = answer
+    assert code == 2
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith("error: ")
+    assert all(word in err for word in words), err
 
 
 CommandLine = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
-from conftest import write_dataset
+from conftest import assert_one_line, write_dataset
 from handwritten import cases_of
 from PIL import Image
 
@@ -216,11 +216,7 @@ def succeed(answer: tuple[int, str, str]) -> str:
 
 def assert_refused(answer: tuple[int, str, str], *words: str) -> None:
     """Exit code 2, one line on stderr that holds the words, and nothing written."""
-    code, _, err = answer
-    assert code == 2
-    assert len(err.splitlines()) == 1, err
-    assert err.startswith("error: ")
-    assert all(word in err for word in words), err
+    assert_one_line(answer, *words)
     assert not list(Path().glob("out/*"))
 
 

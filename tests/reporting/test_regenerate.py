@@ -76,10 +76,9 @@ TRAINED: tuple[tuple[str, str, tuple[int, ...], dict[str, Any]], ...] = (
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Store:
+def store(shared_folder: Path) -> Store:
     """One store for all processes of a test run, which share its trainings."""
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if hasattr(request.config, "workerinput") else own) / "regenerate"
+    folder = shared_folder / "regenerate"
     store = Store(folder / "results")
     for patience in (0, -1):  # first whatever no other process trains, then wait for the others
         for number, (methods, labeled, seeds, settings) in enumerate(TRAINED):
