@@ -75,11 +75,11 @@ def write_dataset(root: Path, layout: str, ids: list[str], sizes: list[tuple[int
     return root
 
 
-def assert_one_line(answer: tuple[int, str, str], *words: str) -> None:
-    """A command's exit code is 2, and one line on stderr holds the words."""
+def assert_error(answer: tuple[int, str, str], *words: str, lines: int = 1) -> None:
+    """A command's exit code is 2, and `lines` lines on stderr hold the words."""
     code, _, err = answer
     assert code == 2
-    assert len(err.splitlines()) == 1, err
+    assert len(err.splitlines()) == lines, err
     assert err.startswith("error: ")
     assert all(word in err for word in words), err
 

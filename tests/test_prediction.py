@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import SimpleITK
 import torch
-from conftest import assert_one_line, write_dataset
+from conftest import assert_error, write_dataset
 from handwritten import cases_of
 from PIL import Image
 
@@ -216,7 +216,7 @@ def succeed(answer: tuple[int, str, str]) -> str:
 
 def assert_refused(answer: tuple[int, str, str], *words: str) -> None:
     """Exit code 2, one line on stderr that holds the words, and nothing written."""
-    assert_one_line(answer, *words)
+    assert_error(answer, *words)
     assert not list(Path().glob("out/*"))
 
 

@@ -75,11 +75,9 @@ def list_cases(benchmark: Benchmark, data_root: Path | None) -> list[CaseFiles]:
         named(root, pattern, files.image_suffixes, files.exclude)
         for pattern in channel_patterns(files.images, benchmark.channel_names)
     ]
-    suffixes = "image_suffixes", "mask_suffixes"
-    if files.masks is None:
-        return [replace(case, mask=case.image) for case in pair_files(channels, (), False, suffixes)]
-    masks = named(root, files.masks, files.mask_suffixes or files.image_suffixes, files.exclude)
-    return pair_named(files, root, channels, masks, suffixes)
+    among = files.mask_suffixes or files.image_suffixes
+    masks = [] if files.masks is None else named(root, files.masks, among, files.exclude)
+    return pair_files(files, root, channels, masks, ("image_suffixes", "mask_suffixes"))
 
 
 def channel_patterns(pattern: str, channels: Sequence[str]) -> list[str]:
@@ -87,67 +85,47 @@ def channel_patterns(pattern: str, channels: Sequence[str]) -> list[str]:
     return [pattern.replace("{channel}", literal(channel)) for channel in channels] or [pattern]
 
 
-def pair_named(
+def pair_files(
     layout: Files | Volumes,
     root: Path,
     channels: Sequence[Sequence[tuple[str, Path]]],
     masks: Sequence[tuple[str, Path]],
     suffixes: tuple[str, str] = ("", ""),
 ) -> list[CaseFiles]:
-    """List the cases of a layout whose masks are files of their own.
+    """List the cases of files with ids, ordered by id; a mask is no image, even if the images' pattern fits it.
+
+    Without a pattern of masks, each image's file holds its mask.
 
     Args:
         layout: with the patterns.
         root: where the files were looked for.
-        channels: as in `pair_files`, the masks that the images' pattern fits among them.
-        masks: files of masks.
-        suffixes: as in `pair_files`.
-
-    Raises:
-        UserError: as in `pair_files`, or a file fits several ids, or image and mask lie in different folders.
-    """
-    assert layout.masks is not None
-    among = {path for _, path in masks}
-    images = [(name, path) for name, path in channels[0] if path not in among]
-    require_one_id(masks, layout.masks, root, {name for name, _ in images})
-    if has_wildcards(layout.images):
-        require_one_id(images, layout.images.replace("{channel}", "*"), root, {name for name, _ in masks})
-    cases = pair_files(channels, masks, layout.masks_united, suffixes)
-    pairs = ((case.image, mask) for case in cases for mask in case.masks)
-    require_one_folder(layout.images, layout.masks, pairs)
-    return cases
-
-
-def pair_files(
-    channels: Sequence[Sequence[tuple[str, Path]]],
-    masks: Sequence[tuple[str, Path]],
-    united: bool,
-    suffixes: tuple[str, str] = ("", ""),
-) -> list[CaseFiles]:
-    """List the cases of files with ids, ordered by id; a mask is no image, even if the images' pattern fits it.
-
-    Args:
         channels: each channel's files, or the images if an image is one file.
         masks: files of masks.
-        united: several masks may have one id.
         suffixes: the card's fields that choose one of several suffixes of images and of masks.
 
     Raises:
-        UserError: as in `pair_up`, or two images or (without `united`) two masks have one id.
+        UserError: as in `pair_up`; two images or (without `masks_united`) two masks have one id; a file fits several
+            ids; or image and mask lie in different folders.
     """
     among = {path for _, path in masks}
-    images, *others = [
-        _by_id(((name, path) for name, path in files if path not in among), "images", suffixes[0]) for files in channels
-    ]
+    left = [[(name, path) for name, path in files if path not in among] for files in channels]
+    if layout.masks is not None:
+        require_one_id(masks, layout.masks, root, {name for name, _ in left[0]})
+        if has_wildcards(layout.images):
+            require_one_id(left[0], layout.images.replace("{channel}", "*"), root, {name for name, _ in masks})
+    images, *others = [_by_id(files, "images", suffixes[0]) for files in left]
+    if layout.masks is None:
+        return [replace(case, mask=case.image) for case in pair_up(images, {}, others)]
     all_masks: dict[str, list[Path]] = {}
     for name, path in masks:
         all_masks.setdefault(name, []).append(path)
-    first = {name: paths[0] for name, paths in all_masks.items()} if united else _by_id(masks, "masks", suffixes[1])
-    cases = pair_up(images, first, others)
-    if not united:
-        return cases
-    more = {paths[0]: tuple(paths[1:]) for paths in all_masks.values()}
-    return [case if case.mask is None else replace(case, more_masks=more[case.mask]) for case in cases]
+    first = {name: paths[0] for name, paths in all_masks.items()}
+    cases = pair_up(images, first if layout.masks_united else _by_id(masks, "masks", suffixes[1]), others)
+    if layout.masks_united:
+        more = {paths[0]: tuple(paths[1:]) for paths in all_masks.values()}
+        cases = [case if case.mask is None else replace(case, more_masks=more[case.mask]) for case in cases]
+    require_one_folder(layout.images, layout.masks, ((case.image, mask) for case in cases for mask in case.masks))
+    return cases
 
 
 def pair_up(

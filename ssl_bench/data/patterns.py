@@ -58,12 +58,12 @@ def require_one_id(files: Sequence[tuple[str, Path]], pattern: str, root: Path, 
         return
     ordered = sorted(ids)
     for name, path in files:
-        for other in ordered[bisect_right(ordered, name) :]:
+        for place in range(bisect_right(ordered, name), len(ordered)):
+            other = ordered[place]
             if not other.startswith(name):
                 break
             expression = _expression(nfc(filled_in(pattern, literal(other))))
-            stem = nfc(path.relative_to(root).as_posix())
-            if re.fullmatch(f"{expression}(\\.[^/]*)?", stem):
+            if re.fullmatch(f"{expression}(\\.[^/]*)?", nfc(path.relative_to(root).as_posix())):
                 raise UserError(
                     f"{path}: fits the ids '{name}' and '{other}'; expected a pattern that tells them apart"
                 )

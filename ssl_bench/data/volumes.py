@@ -11,7 +11,7 @@ import numpy as np
 
 from ssl_bench.cards import Axes, Benchmark, Volumes
 from ssl_bench.data.geometry import difference, turned
-from ssl_bench.data.images import Case, CaseFiles, channel_patterns, natural, pair_files, pair_named, require_root
+from ssl_bench.data.images import Case, CaseFiles, channel_patterns, natural, pair_files, require_root
 from ssl_bench.data.patterns import named
 from ssl_bench.data.pictures import class_numbers, near_whole, united
 from ssl_bench.data.volume_files import Read, Volume, read_array, read_plane
@@ -33,14 +33,12 @@ def list_volumes(benchmark: Benchmark, data_root: Path | None) -> tuple[Volumes,
             patterns = channel_patterns(layout.images, benchmark.channel_names)
             channels = [named(folder, pattern, exclude=layout.exclude) for pattern in patterns]
             stacks = list_stacks(folder, layout.slice_files) if layout.slice_files else []
-            if (channels[0] or stacks) and layout.masks is None:
-                whole = [replace(case, mask=case.image) for case in pair_files(channels, (), united=False)]
+            if channels[0] or stacks:
+                masks = [] if layout.masks is None else named(folder, layout.masks, exclude=layout.exclude)
+                whole = pair_files(layout, folder, channels, masks)
                 there = {case.id for case in whole}
                 stacked = [case for case in stacks if case.id not in there]
                 return layout, sorted([*whole, *stacked], key=lambda case: natural(case.id))
-            if channels[0]:
-                masks = named(folder, str(layout.masks), exclude=layout.exclude)
-                return layout, pair_named(layout, folder, channels, masks)
             tried.append(str(folder / layout.images))
     raise UserError(f"--data-root: no volumes of {benchmark.title} found; looked for {', '.join(tried)}")
 

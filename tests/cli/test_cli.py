@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import REPOSITORY, Call, CommandLine, write_dataset
+from conftest import REPOSITORY, Call, CommandLine, assert_error, write_dataset
 from handwritten import cases_file
 from PIL import Image
 
@@ -45,11 +45,7 @@ def run_arguments(data: Path, **changes: str) -> list[str]:
 
 def assert_refused(answer: tuple[int, str, str], *words: str, lines: int = 1) -> None:
     """Exit code 2 and `lines` lines on stderr that hold the words; the results root, ./results, is not there."""
-    code, _, err = answer
-    assert code == 2
-    assert len(err.splitlines()) == lines, err
-    assert err.startswith("error: ")
-    assert all(word in err for word in words), err
+    assert_error(answer, *words, lines=lines)
     assert not Path("results").exists()
 
 

@@ -22,7 +22,7 @@ from threading import Event, Thread
 import nibabel
 import numpy as np
 import pytest
-from conftest import REPOSITORY, Call, assert_one_line, write_dataset
+from conftest import REPOSITORY, Call, assert_error, write_dataset
 from PIL import Image
 
 from ssl_bench.cards import Archive, Download, card_names, load_benchmark
@@ -292,7 +292,7 @@ def test_the_next_command_continues_after_too_many_cuts(
     call: Call, server: Server, card: Path, files: dict[str, bytes]
 ) -> None:
     server.cuts = [3000, 0, 0, 0, 0]
-    assert_one_line(get(call, card), "set.zip", "cut", "after", "the same command continues")
+    assert_error(get(call, card), "set.zip", "cut", "after", "the same command continues")
     assert not Path("data/tiny").exists()
     server.cuts.clear()
     server.asked.clear()
@@ -313,7 +313,7 @@ def test_a_server_without_ranges_is_read_from_the_start_again(
 
 def test_a_server_without_ranges_that_always_cuts_is_given_up(call: Call, server: Server, card: Path) -> None:
     server.ranges, server.cuts = False, [3000] * 9
-    assert_one_line(get(call, card), "cannot continue a download; the same command starts again")
+    assert_error(get(call, card), "cannot continue a download; the same command starts again")
     assert len(server.asked) == 1 + fetching.TRIES
 
 
@@ -343,7 +343,7 @@ def test_a_file_that_came_whole_before_a_kill_is_not_asked_for_again(
 
 def test_an_answer_that_begins_elsewhere_is_refused(call: Call, server: Server, card: Path) -> None:
     server.cuts, server.shift = [3000], 1
-    assert_one_line(get(call, card), "/set.zip", "expected the bytes from", "the server sends 'bytes")
+    assert_error(get(call, card), "/set.zip", "expected the bytes from", "the server sends 'bytes")
     assert not Path("data/tiny").exists()
 
 
@@ -366,7 +366,7 @@ def test_a_busy_server_is_asked_again(call: Call, server: Server, card: Path, fi
 
 def test_a_cut_that_no_length_shows_is_found_in_the_archive(call: Call, server: Server, card: Path) -> None:
     server.lengths, server.cuts = False, [3000]
-    assert_one_line(get(call, card), "set.zip", "damaged")
+    assert_error(get(call, card), "set.zip", "damaged")
     assert names(Path("data/.download-tiny")) == ["lock"]
 
 
@@ -444,7 +444,7 @@ def test_a_wrong_checksum_is_refused_and_the_file_deleted(
     server.files["/set.zip"] = zipped(files)
     found = hashlib.sha256(server.files["/set.zip"]).hexdigest()
     card = write_card(tmp_path, f'url = "{server.url}/set.zip"\nsha256 = "{"0" * 64}"\nchecksum_from = "nobody"')
-    assert_one_line(get(call, card), "/set.zip", "0" * 64, found, "nobody", "https://example.org/tiny")
+    assert_error(get(call, card), "/set.zip", "0" * 64, found, "nobody", "https://example.org/tiny")
     assert names(Path("data")) == [".download-tiny"]
     assert names(Path("data/.download-tiny")) == ["lock"]
 
@@ -454,22 +454,22 @@ def test_another_size_than_the_card_says_is_refused_before_the_download(
 ) -> None:
     server.files["/set.zip"] = zipped(files)
     card = write_card(tmp_path, f'url = "{server.url}/set.zip"\nbytes = 7')
-    assert_one_line(get(call, card), "expected 7 bytes", str(len(server.files["/set.zip"])))
+    assert_error(get(call, card), "expected 7 bytes", str(len(server.files["/set.zip"])))
 
 
 def test_a_missing_file_a_web_page_and_no_server_are_one_line_each(call: Call, server: Server, card: Path) -> None:
     content = server.files.pop("/set.zip")
-    assert_one_line(get(call, card), "404", "https://example.org/tiny")
+    assert_error(get(call, card), "404", "https://example.org/tiny")
     server.files["/set.zip"], server.kind = b"<!doctype html><p>Log in", "text/html; charset=utf-8"
-    assert_one_line(get(call, card), "a web page", "the address may have changed")
+    assert_error(get(call, card), "a web page", "the address may have changed")
     server.kind = "application/octet-stream"
-    assert_one_line(get(call, card), "a web page")
+    assert_error(get(call, card), "a web page")
     server.states = [503] * 9
-    assert_one_line(get(call, card), "503")
+    assert_error(get(call, card), "503")
     server.states.clear()
     server.files["/set.zip"] = content
     server.stop()
-    assert_one_line(get(call, card), "cannot be reached", "HTTPS_PROXY")
+    assert_error(get(call, card), "cannot be reached", "HTTPS_PROXY")
     assert not Path("data/tiny").exists()
 
 
@@ -479,8 +479,8 @@ def test_a_disk_that_is_too_small_is_said_before_the_download_and_before_unpacki
     size = len(server.files["/set.zip"])
     free = [10, 10**9, 11]
     monkeypatch.setattr("shutil.disk_usage", lambda _: os.terminal_size((0, 0)) and _Usage(free.pop(0)))
-    assert_one_line(get(call, card), "--data-root", f"needs {size} more bytes", "10 free")
-    assert_one_line(get(call, card), "--data-root", "to unpack set.zip", "11 free")
+    assert_error(get(call, card), "--data-root", f"needs {size} more bytes", "10 free")
+    assert_error(get(call, card), "--data-root", "to unpack set.zip", "11 free")
     assert Path("data/.download-tiny/set.zip").exists()
     assert not Path("data/tiny").exists()
 
@@ -502,7 +502,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
     server.files["/set.zip"] = buffer.getvalue()
     assert 4000 < len(buffer.getvalue()) < 60_000
     _, err = (process := start(card, limit=limit)).communicate(timeout=60)
-    assert_one_line((process.returncode, "", err), "--data-root", "File too large")
+    assert_error((process.returncode, "", err), "--data-root", "File too large")
     assert not Path("data/tiny").exists()
     assert not Path("data/.download-tiny/unpacked").exists()
     assert get(call, card)[0] == 0
@@ -512,14 +512,14 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(
 
 def test_a_data_root_that_cannot_be_written_is_said(call: Call, card: Path) -> None:
     Path("data").write_text("a file")
-    assert_one_line(get(call, card), "--data-root", "data cannot be written")
+    assert_error(get(call, card), "--data-root", "data cannot be written")
 
 
 def test_other_files_in_the_place_are_not_touched(call: Call, server: Server, card: Path) -> None:
     other = Path("data/tiny/notes.txt")
     other.parent.mkdir(parents=True)
     other.write_text("mine")
-    assert_one_line(get(call, card), "data/tiny", "move it away")
+    assert_error(get(call, card), "data/tiny", "move it away")
     assert (other.read_text(), server.asked) == ("mine", [])
 
 
@@ -527,7 +527,7 @@ def test_an_incomplete_data_set_in_the_place_is_not_taken_for_the_whole(call: Ca
     get(call, card)
     next(Path("data/tiny/Kvasir-SEG/masks").iterdir()).unlink()
     server.asked.clear()
-    assert_one_line(get(call, card), "3 cases and 2 masks")
+    assert_error(get(call, card), "3 cases and 2 masks")
     assert server.asked == []
 
 
@@ -536,18 +536,18 @@ def test_an_archive_with_another_number_of_cases_does_not_arrive(
 ) -> None:
     server.files["/set.zip"] = zipped(files)
     card = write_card(tmp_path, f'url = "{server.url}/set.zip"', cases=5)
-    assert_one_line(get(call, card), "expected 5 cases", "found 3", "data/.download-tiny")
+    assert_error(get(call, card), "expected 5 cases", "found 3", "data/.download-tiny")
     assert not Path("data/tiny").exists()
     server.files["/set.zip"] = zipped({"README": b""})
     subprocess.run(["rm", "-r", "data"], check=True)
-    assert_one_line(get(call, card), "no images of Tiny set found")
+    assert_error(get(call, card), "no images of Tiny set found")
 
 
 def test_a_second_process_does_not_download_the_same(call: Call, server: Server, card: Path) -> None:
     server.hold_after = 1
     process = start(card)
     assert server.held.wait(60)
-    assert_one_line(get(call, card), "another process")
+    assert_error(get(call, card), "another process")
     process.kill()
     process.communicate()
 
@@ -573,7 +573,7 @@ def test_a_member_outside_the_folder_is_refused_by_name(
     hostile = {**files, name: b"evil"}
     server.files[f"/set.{kind}"] = zipped(hostile) if kind == "zip" else tarred(hostile)
     card = write_card(tmp_path, f'url = "{server.url}/set.{kind}"')
-    assert_one_line(get(call, card), f"found '{name}'")
+    assert_error(get(call, card), f"found '{name}'")
     assert not list(tmp_path.rglob("evil*"))
     assert not Path("data/tiny").exists()
 
@@ -588,7 +588,7 @@ def test_links_and_devices_in_a_tar_file_are_refused_by_name(
     ):
         server.files["/set.tar.gz"] = tarred(files, bad)
         card = write_card(tmp_path, f'url = "{server.url}/set.tar.gz"')
-        assert_one_line(get(call, card), f"'{bad.name}'", "link")
+        assert_error(get(call, card), f"'{bad.name}'", "link")
         assert not Path("data/tiny").exists()
 
 
@@ -601,7 +601,7 @@ def test_a_link_in_a_zip_file_is_refused_by_name(
         info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
         archive.writestr(info, "/etc")
     server.files["/set.zip"] = buffer.getvalue()
-    assert_one_line(get(call, write_card(tmp_path, f'url = "{server.url}/set.zip"')), "'sub/link'", "link")
+    assert_error(get(call, write_card(tmp_path, f'url = "{server.url}/set.zip"')), "'sub/link'", "link")
 
 
 def test_one_name_twice_and_a_damaged_member_are_refused(
@@ -611,11 +611,11 @@ def test_one_name_twice_and_a_damaged_member_are_refused(
     with zipfile.ZipFile(buffer, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr(next(iter(files)), b"another")
     intact, server.files["/set.zip"] = server.files["/set.zip"], buffer.getvalue()
-    assert_one_line(get(call, card), next(iter(files)), "twice")
+    assert_error(get(call, card), next(iter(files)), "twice")
     damaged = bytearray(intact)
     damaged[2000] ^= 1
     server.files["/set.zip"] = bytes(damaged)
-    assert_one_line(get(call, card), "set.zip", "damaged")
+    assert_error(get(call, card), "set.zip", "damaged")
     server.files["/set.zip"] = intact
     assert get(call, card)[0] == 0
     assert_arrived(Path("data"), files)
@@ -719,12 +719,12 @@ def test_a_data_set_behind_a_page_that_is_there_is_found(call: Call, tmp_path: P
 
 
 def test_an_unknown_name_a_drawn_set_and_a_card_without_download_are_refused(call: Call, tmp_path: Path) -> None:
-    assert_one_line(call("data", "download", "nonsense"), "--dataset", "'nonsense'", "kvasir")
-    assert_one_line(call("data", "download", "demo"), "demo", "nothing to download")
+    assert_error(call("data", "download", "nonsense"), "--dataset", "'nonsense'", "kvasir")
+    assert_error(call("data", "download", "demo"), "demo", "nothing to download")
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "x.png")
     text = write_card(tmp_path).read_text()
     (tmp_path / "bare.toml").write_text(re.sub(r"(?s)\[download\].*?(?=\[splits)", "", text))
-    assert_one_line(call("data", "download", "bare.toml"), "tiny", "https://example.org/tiny")
+    assert_error(call("data", "download", "bare.toml"), "tiny", "https://example.org/tiny")
     assert not Path("data").exists()
 
 
