@@ -25,9 +25,9 @@ from ssl_bench.data.dataset import resize
 from ssl_bench.data.geometry import turned_back
 from ssl_bench.data.images import natural
 from ssl_bench.data.pictures import read_image
-from ssl_bench.data.slices import to_bytes, to_slices
+from ssl_bench.data.slices import require_axial, to_bytes, to_slices
 from ssl_bench.data.volume_files import Volume, nifti_space
-from ssl_bench.data.volumes import read_channels, require_axial
+from ssl_bench.data.volumes import read_channels
 from ssl_bench.errors import UserError
 from ssl_bench.method import SSLMethod
 from ssl_bench.ops import entropy
@@ -202,14 +202,13 @@ def _scores(predictor: Predictor, images: Sequence[Path], exif: str) -> Iterator
     spec, network, device = predictor.spec, predictor.network, predictor.device
     protocol, channels = spec.protocol, spec.channel_count
     if isinstance(protocol, VolumeProtocol):
-        volumes = (read_channels([path], channels, spec.intensity, axes=spec.axes or "xyz").array for path in images)
+        volumes = (_read_volume(spec, path, spec.intensity).array for path in images)
         yield from volume_scores(network, volumes, protocol, device)
         return
     if spec.slice_window is not None:
         for path in images:
-            volume = read_channels([path], channels, "as-is", axes=spec.axes or "xyz")
-            require_axial(volume, path)
-            _require_axes_of_training(spec, volume, path)
+            volume = _read_volume(spec, path, "as-is")
+            require_axial(volume.spacing, path)
             yield _by_slices(predictor, to_slices(to_bytes(volume.array, spec.slice_window, path)), protocol)
         return
     if channels not in (1, 3):
@@ -223,17 +222,20 @@ def _scores(predictor: Predictor, images: Sequence[Path], exif: str) -> Iterator
         yield from image_scores(network, squares, sizes, protocol, device)
 
 
-def _require_axes_of_training(spec: RunSpec, volume: Volume, path: Path) -> None:
-    """Check that a volume was not turned away from the axes of training arrays, which HDF5 files do not name.
+def _read_volume(spec: RunSpec, path: Path, intensity: str) -> Volume:
+    """Read a volume as the run's training volumes were read.
 
     Raises:
-        UserError: the run was trained on HDF5 files with the slices first, and the file's axes were turned.
+        UserError: the file cannot be read; or the run was trained on HDF5 files with the slices first, which name no
+            axes, and the file's axes were turned.
     """
+    volume = read_channels([path], spec.channel_count, intensity, axes=spec.axes or "xyz")
     if spec.axes is not None and volume.stored != "RAS":
         raise UserError(
             f"{path}: expected an HDF5 file as in training, or axes RAS, found {volume.stored}; nothing says how the "
             "training arrays lie, so turning it could mirror it"
         )
+    return volume
 
 
 def _by_slices(predictor: Predictor, slices: np.ndarray, protocol: ImageProtocol) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +11,26 @@ from ssl_bench.cards import SliceWindow
 from ssl_bench.errors import UserError
 
 PERCENTILES = (0.5, 99.5)
+THICK = 1.5  # so much longer along x or y than along z, voxels are slices along another axis
+
+
+def require_axial(spacing: Sequence[float] | None, path: Path) -> None:
+    """Check that a volume was not taken in thick slices along x or y, which slices along z would cut across.
+
+    Args:
+        spacing: distances between neighbouring voxels along x, y and z in mm; None where the format has none.
+        path: of the volume.
+
+    Raises:
+        UserError: its voxels are more than THICK times as long along x or y as along z.
+
+    """
+    if spacing is not None and max(spacing[:2]) > THICK * spacing[2]:
+        sides = ", ".join(f"{side:g}" for side in spacing)
+        raise UserError(
+            f"{path}: expected slices along superior-inferior (z), found voxels of ({sides}) mm along x, y and z, "
+            "thick along another axis; turn the files, or train on volumes"
+        )
 
 
 def to_slices(volume: np.ndarray) -> np.ndarray:

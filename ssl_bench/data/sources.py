@@ -16,6 +16,7 @@ from ssl_bench.data import demo, demo3d
 from ssl_bench.data.images import Case, CaseFiles, folder_of, list_cases, pair
 from ssl_bench.data.patterns import filled_in
 from ssl_bench.data.pictures import Palettes
+from ssl_bench.data.slices import require_axial
 from ssl_bench.data.volume_files import ITK, voxel_file
 from ssl_bench.data.volumes import list_volumes, read_case
 from ssl_bench.errors import UserError
@@ -106,8 +107,10 @@ def decode(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> tup
     if benchmark.slices:
         files = files.model_copy(update={"intensity": "as-is"})  # 8 bits are made of the intensities in the files
     read = dict(zip((*case.images, *case.masks), (*images, *masks), strict=True))
-    classes, sliced = len(benchmark.classes), benchmark.slices
-    return read_case(case, files, classes, read.__getitem__, channels=channels, sliced=sliced), digest
+    found = read_case(case, files, len(benchmark.classes), read.__getitem__, channels=channels)
+    if benchmark.slices:
+        require_axial(found.spacing, case.image)
+    return found, digest
 
 
 def _beside(case: CaseFiles) -> list[Path]:

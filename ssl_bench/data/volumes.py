@@ -17,8 +17,6 @@ from ssl_bench.data.pictures import class_numbers, near_whole, united
 from ssl_bench.data.volume_files import Read, Volume, read_array, read_plane
 from ssl_bench.errors import UserError
 
-THICK = 1.5  # so much longer along x or y than along z, voxels are slices along another axis
-
 
 def list_volumes(benchmark: Benchmark, data_root: Path | None) -> tuple[Volumes, list[CaseFiles]]:
     """Find the first layout of a card that exists, and its cases ordered by id (numbers in ids as numbers).
@@ -75,17 +73,11 @@ def list_stacks(folder: Path, pattern: str) -> list[CaseFiles]:
 
 
 def read_case(
-    case: CaseFiles,
-    layout: Volumes,
-    classes: int,
-    read: Read = Path.read_bytes,
-    *,
-    channels: int = 1,
-    sliced: bool = False,
+    case: CaseFiles, layout: Volumes, classes: int, read: Read = Path.read_bytes, *, channels: int = 1
 ) -> Case:
     """Read a case: image (X, Y, Z) float32 with the layout's intensities, mask (X, Y, Z) uint8 class numbers or None.
 
-    An image of several channels is (C, X, Y, Z). `read` gives a file's bytes; `sliced` is whether slices are cut.
+    An image of several channels is (C, X, Y, Z). `read` gives a file's bytes.
 
     Raises:
         UserError: a file is unreadable, not 3D or not finite, image and mask differ in shape or geometry, or the mask
@@ -94,8 +86,6 @@ def read_case(
     if case.is_stack:
         return read_stack(case, layout, classes, read)
     image = read_channels(case.images, channels, layout.intensity, read, axes=layout.axes)
-    if sliced:
-        require_axial(image, case.image)
     intensities = image.array[0] if channels == 1 else image.array
     if case.mask is None:
         return Case(case.id, intensities, None, image.spacing, was_turned=image.turned_since)
@@ -107,20 +97,6 @@ def read_case(
         numbers.append(class_numbers(labels, wanted, path, ignored=layout.ignore))
     was_turned = image.turned_since or any(mask.turned_since for mask in masks)
     return Case(case.id, intensities, united(numbers, case.masks), image.spacing, was_turned=was_turned)
-
-
-def require_axial(volume: Volume, path: Path) -> None:
-    """Check that a volume was not taken in thick slices along x or y, which slices along z would cut across.
-
-    Raises:
-        UserError: its voxels are more than THICK times as long along x or y as along z.
-    """
-    if volume.spacing is not None and max(volume.spacing[:2]) > THICK * volume.spacing[2]:
-        sides = ", ".join(f"{side:g}" for side in volume.spacing)
-        raise UserError(
-            f"{path}: expected slices along superior-inferior (z), found voxels of ({sides}) mm along x, y and z, "
-            "thick along another axis; turn the files, or train on volumes"
-        )
 
 
 def read_stack(case: CaseFiles, layout: Volumes, classes: int, read: Read = Path.read_bytes) -> Case:

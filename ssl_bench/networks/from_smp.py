@@ -20,10 +20,15 @@ UNBUILDABLE = (
 )  # fmt: skip
 
 
+def _output_stride(protocol: Form) -> int:
+    assert isinstance(protocol, ImageProtocol)
+    return protocol.output_stride
+
+
 @register_network(
     "deeplabv3plus",
     dimensions=(2,),
-    divisor=lambda protocol: _output_stride(protocol),
+    divisor=_output_stride,
     parts=True,
     takes_encoder=True,
 )
@@ -55,11 +60,6 @@ def find(name: str, dimensions: int) -> NetworkEntry:
 
     divisor = partial(_stride, name) if known[name].requires_divisible_input_shape else 1
     return NetworkEntry(f"smp:{name}", build, (2,), divisor, parts=name not in WITHOUT_PARTS, takes_encoder=True)
-
-
-def _output_stride(protocol: Form) -> int:
-    assert isinstance(protocol, ImageProtocol)
-    return protocol.output_stride
 
 
 def _architectures() -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ssl_bench.cards import dotted, training_fields
+from ssl_bench.cards import RunSpec, dotted, training_fields
 from ssl_bench.command import quantity
 from ssl_bench.grids.match import Wanted
 from ssl_bench.reporting.gather import Body
@@ -25,14 +25,16 @@ def unlike_notes(body: Body, runs: Sequence[Run]) -> list[str]:
     """
     found: dict[tuple[str, str], dict[str, str]] = {}  # data set and difference -> method by run
     shown = {run.path for row in body for one in row for run in one.runs}
-    for place in (one.place for row in body for one in row if one.place is not None and not one.runs):
-        for run in runs:
-            spec, wanted = run.spec, place.wanted
-            same = (spec.benchmark, spec.method) == (wanted.benchmark.name, wanted.method)
-            if same and run.status == "finished" and run.path not in shown:
-                difference = _difference(run, wanted)
-                if difference:
-                    found.setdefault((spec.benchmark, difference), {})[run.path.name] = spec.method
+    wanted = [one.place.wanted for row in body for one in row if one.place is not None and not one.runs]
+    sought = {(one.benchmark.name, one.method) for one in wanted}
+    left = [run for run in runs if (run.spec.benchmark, run.spec.method) in sought and run.path not in shown]
+    settings = [(run, dotted(training_fields(run.spec.protocol)) | run.spec.hyperparameters) for run in left]
+    for place in wanted:
+        for run, own in settings:
+            spec = run.spec
+            same = (spec.benchmark, spec.method) == (place.benchmark.name, place.method)
+            if same and run.status == "finished" and (difference := _difference(spec, own, place)):
+                found.setdefault((spec.benchmark, difference), {})[run.path.name] = spec.method
     lines = [
         f"Not shown: {quantity(len(own), 'finished run')} of {', '.join(dict.fromkeys(own.values()))} on {benchmark} "
         f"with {difference}; --protocol and --set choose what is shown."
@@ -42,12 +44,10 @@ def unlike_notes(body: Body, runs: Sequence[Run]) -> list[str]:
     return lines[:MOST] + [f"Not shown: runs with {quantity(more, 'other choice')} of settings."] * (more > 0)
 
 
-def _difference(run: Run, wanted: Wanted) -> str:
-    """The settings of a run that keep it out of a place: its protocol, or the values that differ."""
-    spec, protocol = run.spec, wanted.protocol
-    if spec.protocol.name != protocol.name:
+def _difference(spec: RunSpec, own: dict[str, Any], wanted: Wanted) -> str:
+    """The settings of a run, `own`, that keep it out of a place: its protocol, or the values that differ."""
+    if spec.protocol.name != wanted.protocol.name:
         return f"protocol {spec.protocol.name}"
-    own = dotted(training_fields(spec.protocol)) | spec.hyperparameters
     expected = [dotted(one) | dict(wanted.hyperparameters) for one in wanted.trainings(spec.train_images)]
     nearest = min((_unequal(own, one) for one in expected), key=len)
     shown = [f"{key}={value}" for key, value in nearest.items()]

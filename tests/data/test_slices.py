@@ -438,9 +438,11 @@ def test_stacks_that_would_be_read_wrongly_are_refused(old: str, new: str, said:
         load_benchmark(str(tmp_path / "wrong.toml"))
 
 
-def test_predict_refuses_files_turned_away_from_arrays_without_axes(
-    hearts: Benchmark, tmp_path: Path, call: Call
-) -> None:
+@pytest.mark.parametrize("slices", [True, False])
+@pytest.mark.usefixtures("hearts")
+def test_predict_refuses_files_turned_away_from_arrays_without_axes(slices: bool, tmp_path: Path, call: Call) -> None:
+    if not slices:
+        (tmp_path / "hearts.toml").write_text(CARD.replace("slices = true\n", ""))
     words = ("--dataset", tmp_path / "hearts.toml", "--data-root", tmp_path, "--protocol", "tiny", "--iterations", "2")
     assert call("run", "--methods", "supervised", "--seeds", "1", *words)[0] == 0
     (run,) = (tmp_path / "results/runs/hearts/supervised").iterdir()

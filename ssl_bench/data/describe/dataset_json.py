@@ -83,11 +83,7 @@ def layout_of(found: Description, folder: Path) -> tuple[Files | Volumes, dict[s
         name = "{id}"
         if len(found.channels) > 1:
             fields["channels"] = len(found.channels)
-    elif (
-        len(found.channels) > 1
-        and (images_of := numbered[0].name[: -len(f"_0000{found.ending}")])
-        and (not pictures or (folder / "imagesTr" / f"{images_of}_0001{found.ending}").exists())
-    ):
+    elif len(found.channels) > 1 and (not pictures or _next_channel(numbered[0], found.ending).exists()):
         name, fields["channels"] = "{id}_{channel}", [f"{number:04d}" for number in range(len(found.channels))]
     else:
         name = "{id}_0000"
@@ -98,6 +94,11 @@ def layout_of(found: Description, folder: Path) -> tuple[Files | Volumes, dict[s
     both = json.dumps(f"images*/{name}{suffix}")
     said = f"# Not used: the {tests} files of imagesTs; images = {both} and masks_optional = true make them unlabelled."
     return (Files if pictures else Volumes).model_validate(place), fields, said if tests else ""
+
+
+def _next_channel(path: Path, ending: str) -> Path:
+    """The file of the second channel beside that of the first."""
+    return path.with_name(path.name.removesuffix(f"_0000{ending}") + f"_0001{ending}")
 
 
 def _ending(path: Path, data: Mapping[str, Any]) -> str:
