@@ -20,7 +20,7 @@ FLOORS = (  # from the roof down: a room imports rooms of lower floors, and none
     ("data", "networks"),
     ("method",),
     ("cards",),
-    ("ops", "plugins"),
+    ("ops", "plugins", "statistics"),
     ("atomic", "command", "environment", "folders", "seeds"),
     ("errors",),
 )

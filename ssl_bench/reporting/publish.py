@@ -93,7 +93,7 @@ def _caption(report: FigureReport) -> str:
 def _exhibit(report: TableReport | FigureReport) -> ExhibitPage:
     name, title = report.grid.name, f"{report.grid.name}. {report.grid.title}"
     if isinstance(report, TableReport):
-        tables = (*report.tables, report.statistics) if report.statistics.rows else report.tables
+        tables = (*report.tables, *(table for table in (report.statistics, report.comparisons) if table.rows))
         return ExhibitPage(_slug(report), name, title, tables=tables)
     picture = Picture(title, _slug(report), _rendered(report))
     rows = [[Cell(run.spec.label, runs=(run.path.name,))] for run in report.runs]

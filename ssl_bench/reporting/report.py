@@ -29,7 +29,8 @@ class Report:
     @property
     def statistics(self) -> list[Table]:
         """Intervals, tests and verdicts of each of the paper's tables that has any."""
-        return [one.statistics for one in self.exhibits if isinstance(one, TableReport) and one.statistics.rows]
+        reports = [one for one in self.exhibits if isinstance(one, TableReport)]
+        return [table for one in reports for table in (one.statistics, one.comparisons) if table.rows]
 
     @property
     def figures(self) -> list[Figure]:

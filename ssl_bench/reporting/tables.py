@@ -8,12 +8,21 @@ from dataclasses import dataclass, field
 from ssl_bench.cards import HEADLINE, Grid
 from ssl_bench.grids.aim import Target, aim, column_benchmarks
 from ssl_bench.method import SSLMethod
-from ssl_bench.reporting.analysis import analyse, statistics_csv, statistics_table
+from ssl_bench.reporting.analysis import Analysis, analyse
 from ssl_bench.reporting.gather import ShownOptions, gather
 from ssl_bench.reporting.layout import Layout
-from ssl_bench.reporting.legend import COSTS_NOTE, comparability_notes, legend, metric_notes, seed_notes
+from ssl_bench.reporting.legend import (
+    COSTS_NOTE,
+    comparability_notes,
+    error_notes,
+    group_notes,
+    legend,
+    metric_notes,
+    seed_notes,
+)
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
 from ssl_bench.reporting.oracle import oracle_table
+from ssl_bench.reporting.statistics_tables import comparisons_table, statistics_csv, statistics_table
 from ssl_bench.reporting.table import Table
 from ssl_bench.reporting.unlike_runs import unlike_notes
 from ssl_bench.store import Run
@@ -21,12 +30,26 @@ from ssl_bench.store import Run
 
 @dataclass(frozen=True)
 class TableReport:
-    """A table of the paper as printed, its statistics, and the commands that train its missing runs."""
+    """A table of the paper as printed, its statistics, and the commands that train its missing runs.
+
+    Attributes:
+        grid: the aimed grid.
+        tables: as printed.
+        statistics: mean, spread, interval and verdict of each cell.
+        comparisons: of each cell with the baseline and the best of its column.
+        statistics_csv: both in full.
+        analysis: the records behind them.
+        runs: the runs that are shown.
+        missing: commands.
+
+    """
 
     grid: Grid
     tables: tuple[Table, ...]
     statistics: Table
+    comparisons: Table
     statistics_csv: str
+    analysis: Analysis = field(repr=False)
     runs: tuple[Run, ...] = field(repr=False)
     missing: tuple[str, ...] = ()
 
@@ -56,8 +79,8 @@ def paper_table(
     """
     found = gather(_shown_metrics(aim(grid, target, methods)), target, runs, methods)
     grid, above = found.grid, len(found.above)
-    records = {} if found.upper is None else analyse(found.upper, found.above)
-    records |= analyse(grid, found.body, first=above)
+    analysis = analyse(found)
+    records = analysis.records
     layout = Layout(found, records, methods, shown)
     missing = tuple(fill_commands(found.rows, shown, grid.metrics))
     competing = [one for spot, one in records.items() if spot.row >= above]
@@ -71,7 +94,9 @@ def paper_table(
         *damage_notes(found.damaged),
         *protocol_notes(target, found.body),
         *origin(found.runs),
-        *seed_notes(found),
+        *group_notes(competing),
+        *error_notes(analysis),
+        *seed_notes(found, competing),
         *unlike_notes(found.rows, runs),
         *missing_notes(grid, target, found.rows, missing, shown),
     ])  # fmt: skip
@@ -81,7 +106,9 @@ def paper_table(
         grid,
         tuple(tables),
         statistics_table(grid, records.values()),
+        comparisons_table(grid, records.values()),
         statistics_csv(grid, records.values()),
+        analysis,
         found.runs,
         missing,
     )

@@ -16,6 +16,7 @@ import pytest
 from conftest import REPOSITORY
 from handwritten import KVASIR, METHODS, cases_file, write_run
 from rich.console import Console
+from ssl_bench.reporting.statistics import CellScores
 
 from ssl_bench import BENCHMARKS_DIR
 from ssl_bench.cards import Split, load_benchmark, load_grid
@@ -25,7 +26,6 @@ from ssl_bench.grids.match import choose_data
 from ssl_bench.reporting.gather import ShownOptions
 from ssl_bench.reporting.runs import comparison_table, status_table
 from ssl_bench.reporting.scores import mean_and_deviation
-from ssl_bench.reporting.statistics import CellScores
 from ssl_bench.reporting.table import FORMATS, Table
 from ssl_bench.reporting.tables import TableReport, paper_table
 from ssl_bench.store import Run, Store

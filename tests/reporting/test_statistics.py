@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-
 from ssl_bench.reporting.statistics import CellScores, compare, holm, over_seeds_and_cases
 
 Values = Sequence[Sequence[Sequence[float | None]]]  # by seed, case and class; None: undefined

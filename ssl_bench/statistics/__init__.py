@@ -1,0 +1,4 @@
+"""Statistics of scores over methods, seeds and cases, on plain arrays.
+
+`cell` has one method's scores, `anova` the analysis of variance, `column` the comparison of the methods of a column.
+"""
