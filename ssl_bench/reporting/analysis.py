@@ -302,13 +302,14 @@ def _upper(one: Record, cells: Sequence[CellScores], titles: Sequence[str], best
     """Compare the upper line with the best of the methods and with the baseline, each for itself."""
     assert one.scores is not None
     column, last = Column([*cells, one.scores]), len(cells)
-    found = {}
-    for key, other, tests in (("best", best, len(cells)), ("baseline", baseline, 1)):
+
+    def against(other: int | None, tests: int) -> Paired:
         pair = None if other is None else column.compare(last, other)
-        if pair is not None and other is not None:
-            corrected = _corrected({(last, other): pair}, tests)  # the best is one of all methods
-            found[key] = _named(corrected[last, other], titles[other])
-    return replace(one, **found)
+        if pair is None or other is None:
+            return Paired()
+        return _named(_corrected({(last, other): pair}, tests)[last, other], titles[other])
+
+    return replace(one, best=against(best, len(cells)), baseline=against(baseline, 1))  # the best is one of all
 
 
 def _first_best(rivals: Sequence[Record]) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ssl_bench.cards import Grid
 from ssl_bench.command import quantity
-from ssl_bench.reporting.analysis import FEW_SEEDS, Analysis, Record, family
+from ssl_bench.reporting.analysis import FEW_SEEDS, Analysis, Family, Record, family
 from ssl_bench.reporting.gather import Gathered
 from ssl_bench.reporting.published import published
 from ssl_bench.reporting.scores import undefined
@@ -135,7 +135,7 @@ def group_notes(records: Sequence[Record]) -> list[str]:
     notes = []
     for (cases, groups), data in found.items():
         few = "" if groups >= ENOUGH_GROUPS else (
-            f" With fewer than {ENOUGH_GROUPS} groups, intervals and p rest on the assumption that groups vary normally."
+            f" With fewer than {ENOUGH_GROUPS} groups, intervals and p assume that groups vary normally."
         )  # fmt: skip
         notes.append(
             f"{', '.join(data)}: {quantity(cases, 'test case')} in {quantity(groups, 'group')}, which intervals and "
@@ -150,20 +150,9 @@ def error_notes(analysis: Analysis) -> list[str]:
     found: dict[str, list[str]] = {}
     unequal = []
     for (column, metric), one in analysis.families.items():
+        terms.setdefault(_error_term(one), {})[one.data] = None
         if one.smallest is None:
-            terms.setdefault("none, since no two methods have two common seeds: no difference is tested", {})[
-                one.data
-            ] = None
             continue
-        seeds = ", ".join(map(str, one.seeds))
-        if len(one.pooled) == 2 and not one.alone:
-            term = f"that of the two methods, seeds {seeds}"
-        else:
-            term = f"one for all methods, seeds {seeds}" if not one.alone else (
-                f"one for {', '.join(one.pooled)}, seeds {seeds}; comparisons with {', '.join(one.alone)} have their "
-                "own (other seeds or cases, or scores that do not vary)"
-            )  # fmt: skip
-        terms.setdefault(term, {})[one.data] = None
         baseline, pair = one.smallest
         to = f"{baseline:.1f} from {one.baseline}, " if one.baseline else ""
         found.setdefault(one.heading, []).append(f"{to}{pair:.1f} between any two ({one.data})")
@@ -171,13 +160,28 @@ def error_notes(analysis: Analysis) -> list[str]:
         if p is not None and p < UNEQUAL:
             unequal.append(f"{one.data}, {one.heading}: p = {p:.3f}")
     each = [f"{term} ({', '.join(data)})" if len(terms) > 1 else term for term, data in terms.items()]
-    return [
-        *([f"Error term of the comparisons: {'; '.join(each)}."] if each else []),
-        *(f"Smallest true difference that would have been shown with 80 % power, {heading}: {'; '.join(texts)}."
-          for heading, texts in found.items()),
-        *([f"The methods' variances over seeds differ (Bartlett's test; {'; '.join(unequal)}). One error term for all "
-           "then shows a difference between equal methods in about 7 of 100 tables instead of 5."] if unequal else []),
-    ]  # fmt: skip
+    notes = [f"Error term of the comparisons: {'; '.join(each)}."] if each else []
+    for heading, texts in found.items():
+        notes.append(f"Smallest true difference that would be shown with 80 % power, {heading}: {'; '.join(texts)}.")
+    if unequal:
+        notes.append(
+            f"The methods' variances over seeds differ (Bartlett's test; {'; '.join(unequal)}). One error term for all "
+            "then shows a difference between equal methods in about 7 of 100 tables instead of 5."
+        )
+    return notes
+
+
+def _error_term(one: Family) -> str:
+    """The error term of a column's comparisons, in words."""
+    if one.smallest is None:
+        return "none, since no two methods have two common seeds: no difference is tested"
+    seeds = f"seeds {', '.join(map(str, one.seeds))}"
+    if not one.alone:
+        return f"that of the two methods, {seeds}" if len(one.pooled) == 2 else f"one for all methods, {seeds}"
+    return (
+        f"one for {', '.join(one.pooled)}, {seeds}; comparisons with {', '.join(one.alone)} have their own (other "
+        "seeds or cases, or scores that do not vary)"
+    )
 
 
 def _unequal_seeds(records: Sequence[Record]) -> float | None:

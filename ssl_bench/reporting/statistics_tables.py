@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, fields
+from itertools import product
 
 from ssl_bench.atomic import csv_text
 from ssl_bench.cards import METRICS, Grid, MetricName
@@ -20,11 +21,11 @@ CELLS_NOTE = (
 COMPARISONS_NOTE = (
     "Difference of the means on common seeds and cases, its 95 % interval and p over seeds and cases: analysis of "
     "variance with both random, as in studies of several readers (Dorfman, Berbaum and Metz 1992, Hillis 2007). Error "
-    "term: of all methods of the column, or of this pair. p (Holm) is corrected over the comparisons with the baseline, "
-    "and against the best over all pairs, since the scores chose it. Shown: p (Holm) below 0.05 from at least three "
-    "common seeds; 'not shown' does not mean that the methods are equal. Over cases: Wilcoxon's signed-rank test of "
-    "each case's or group's mean over seeds (would these trained networks differ on other cases?), Holm-corrected "
-    "alike, and the matched-pairs rank-biserial correlation r."
+    "term: of all methods of the column, or of this pair. p (Holm) is corrected over the comparisons with the "
+    "baseline, and against the best over all pairs, since the scores chose it. Shown: p (Holm) below 0.05 from at "
+    "least three common seeds; 'not shown' does not mean that the methods are equal. Over cases: Wilcoxon's "
+    "signed-rank test of each case's or group's mean over seeds (would these trained networks differ on other cases?), "
+    "Holm-corrected likewise, and the matched-pairs rank-biserial correlation r."
 )
 
 
@@ -65,10 +66,11 @@ def comparisons_table(grid: Grid, records: Iterable[Record]) -> Table:
     """Return the comparisons of the measured cells with the baseline and with the best, a row for each."""
     records = list(_different(records))
     rows: list[list[str | Cell]] = []
-    for which in ("baseline", "best"):
+    data = list(dict.fromkeys(one.place.column.title or one.place.benchmark.name for one in records))
+    for which, where in product(("baseline", "best"), data):
         for one in records:
             pair: Paired = getattr(one, which)
-            if pair.difference is None or (which == "best" and pair == one.baseline):
+            if pair.difference is None or where != (one.place.column.title or one.place.benchmark.name):
                 continue
             rows.append([
                 one.place.row.title, f"{pair.other} ({which})", one.data, one.place.benchmark.heading(one.metric),

@@ -87,7 +87,7 @@ def paper_table(
     groups = [[column] for column in range(len(grid.columns))] if len(grid.metrics) > 1 else [range(len(grid.columns))]
     tables = [layout.table(group, is_alone=len(groups) == 1) for group in groups]
     tables[-1].notes.extend([
-        *legend(grid, competing, has_best=layout.has_best),
+        *legend(grid, list(records.values()), has_best=layout.has_best),
         *comparability_notes(competing),
         *([COSTS_NOTE] if shown.costs else []),
         *metric_notes(competing),

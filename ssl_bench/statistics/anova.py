@@ -91,7 +91,7 @@ def squares_of_mean(values: np.ndarray) -> Squares:
     rest = values - by_seed[:, None] - by_case + mean
     freedom = seeds - 1, cases - 1, (seeds - 1) * (cases - 1)
     sums = cases * ((by_seed - mean) ** 2).sum(), seeds * ((by_case - mean) ** 2).sum(), (rest**2).sum()
-    return Squares(seeds, cases, *(float(one / own) for one, own in zip(sums, freedom, strict=True)), freedom)
+    return _mean_squares(seeds, cases, sums, freedom)
 
 
 def squares_of_methods(values: np.ndarray) -> Squares:
@@ -101,10 +101,15 @@ def squares_of_methods(values: np.ndarray) -> Squares:
     centred = centred - centred.mean(axis=(1, 2), keepdims=True)  # without the methods' means
     by_seed, by_case = centred.mean(axis=2, keepdims=True), centred.mean(axis=1, keepdims=True)
     rest = centred - by_seed - by_case
-    freedom = tuple((methods - 1) * one for one in (seeds - 1, cases - 1, (seeds - 1) * (cases - 1)))
+    own = methods - 1
+    freedom = own * (seeds - 1), own * (cases - 1), own * (seeds - 1) * (cases - 1)
     sums = cases * (by_seed**2).sum(), seeds * (by_case**2).sum(), (rest**2).sum()
-    found = (float(one / own) for one, own in zip(sums, freedom, strict=True))
-    return Squares(seeds, cases, *found, freedom)  # type: ignore[arg-type]
+    return _mean_squares(seeds, cases, sums, freedom)
+
+
+def _mean_squares(seeds: int, cases: int, sums: tuple[float, float, float], freedom: tuple[int, int, int]) -> Squares:
+    by_seed, by_case, rest = (float(one / own) for one, own in zip(sums, freedom, strict=True))
+    return Squares(seeds, cases, by_seed, by_case, rest, freedom)
 
 
 def interval_of_mean(values: np.ndarray) -> Estimate | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 
@@ -92,8 +91,8 @@ def common(cells: Sequence[CellScores]) -> list[CellScores] | None:
 
     A case counts where all have the same number of values, at least one, in every common seed.
     """
-    seeds = sorted(reduce(set.__and__, (set(cell.seeds) for cell in cells)))
-    cases = sorted(reduce(set.__and__, (set(cell.cases) for cell in cells)))
+    seeds = sorted(set(cells[0].seeds).intersection(*(cell.seeds for cell in cells)))
+    cases = sorted(set(cells[0].cases).intersection(*(cell.cases for cell in cells)))
     if not seeds or not cases:
         return None
     places = [{name: number for number, name in enumerate(cell.cases)} for cell in cells]
