@@ -16,7 +16,6 @@ import pytest
 from conftest import REPOSITORY
 from handwritten import KVASIR, METHODS, cases_file, write_run
 from rich.console import Console
-from ssl_bench.reporting.statistics import CellScores
 
 from ssl_bench import BENCHMARKS_DIR
 from ssl_bench.cards import Split, load_benchmark, load_grid
@@ -28,6 +27,7 @@ from ssl_bench.reporting.runs import comparison_table, status_table
 from ssl_bench.reporting.scores import mean_and_deviation
 from ssl_bench.reporting.table import FORMATS, Table
 from ssl_bench.reporting.tables import TableReport, paper_table
+from ssl_bench.statistics.cell import CellScores
 from ssl_bench.store import Run, Store
 
 TITLES = ["Supervised", "MT", "CPS", "CMTv1", "CMTv2", "CMTv3", "UCMT"]
