@@ -75,14 +75,12 @@ def rank_stability(
         distribution += _places(order)
         taus[place] = _tau(observed, order)
     defined = taus[np.isfinite(taus)]
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (0.0, 0.0)
     return RankStability(
         first=distribution[:, 0] / resamples,
         distribution=distribution / resamples,
         observed=_ranks(observed),
         tau=float(defined.mean()) if len(defined) else None,
-        tau_interval=(float(low), float(high)) if len(defined) else None,
+        tau_interval=_central(defined) if len(defined) else None,
         undefined=resamples - len(defined),
         resamples=resamples,
     )
@@ -156,7 +154,14 @@ def _places(order: np.ndarray) -> np.ndarray:
     above = (order < 0).sum(axis=1)[:, None]
     ties = (order == 0).sum(axis=1)[:, None]
     place = np.arange(len(order))[None, :]
-    return ((above <= place) & (place < above + ties)) / ties
+    places: np.ndarray = ((above <= place) & (place < above + ties)) / ties
+    return places
+
+
+def _central(values: np.ndarray) -> tuple[float, float]:
+    """The percentile interval that holds LEVEL of the values."""
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 def _tau(first: np.ndarray, second: np.ndarray) -> float:
