@@ -84,22 +84,23 @@ def significance_figure(comparisons: Comparisons, width: float = WIDTH) -> Figur
         names, upright = _column_names(labels, cell - 0.05)
         width = min(width, max(left + cell * count + 0.06, NARROW))
         title, note = wrapped(comparisons.title, width - 0.2), wrapped(_note(comparisons, texts), width - 0.2)
+        row = max(texts.height, 0.27 if any("\n" in label for label in beside) else 0.0)
         foot = 0.1 + LINE * (note.count("\n") + 1)
         above = 0.14 + LINE * (title.count("\n") + 1) + _height(names, upright)
-        height = above + texts.height * count + foot
+        height = above + row * count + foot
         figure = Figure(figsize=(width, height))
         figure.text(0.5, 1 - 0.04 / height, title, ha="center", va="top", fontsize=SIZE)
         figure.text(0.1 / width, 0.04 / height, note, ha="left", va="bottom", fontsize=SIZE)
-        axis = figure.add_axes((left / width, foot / height, cell * count / width, texts.height * count / height))
+        axis = figure.add_axes((left / width, foot / height, cell * count / width, row * count / height))
         axis.set_yticks(range(len(labels)), beside)
         axis.set_xticks(range(len(labels)), names, rotation=90 if upright else 0)
         axis.tick_params(length=0, top=False, labeltop=True, labelbottom=False, pad=2)
         axis.spines[:].set_visible(False)
         shown = _colour(axis, comparisons, found, labels)
-        for y, row in enumerate(labels):
-            for x, column in enumerate(labels):
+        for y, first in enumerate(labels):
+            for x, second in enumerate(labels):
                 if y != x:
-                    _write(axis, x, y, found.get((row, column)), shown, texts)
+                    _write(axis, x, y, found.get((first, second)), shown, texts, row)
         if not labels:
             say_no_run(axis)
         return figure
@@ -154,15 +155,15 @@ def _signed(value: float, decimals: int) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
-def _write(axis: Axes, x: int, y: int, pair: Pair | None, shown: AxesImage, texts: _Layout) -> None:
-    """Write a cell: the difference above its interval, black or white, whichever is easier to read."""
+def _write(axis: Axes, x: int, y: int, pair: Pair | None, shown: AxesImage, texts: _Layout, height: float) -> None:
+    """Write a cell of `height` inches: the difference above its interval, black or white, as is easier to read."""
     if pair is None:
         axis.text(x, y, NO_PAIR, ha="center", va="center", color="0.4")
         return
     red, green, blue, _ = shown.to_rgba(np.asarray(shown.get_array())[y, x])
     colour = "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "#ffffff"
     lines = _interval(pair, texts.decimals, texts.lines)
-    step = 0.095 / texts.height  # of a cell's height, between lines
+    step = 0.095 / height  # of a cell's height, between lines
     top = y - step * len(lines) / 2
     look: dict[str, Any] = {"ha": "center", "va": "center_baseline", "color": colour}
     axis.text(x, top, _difference(pair, texts.decimals), fontsize=texts.large, **look)
