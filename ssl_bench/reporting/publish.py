@@ -13,7 +13,9 @@ import numpy as np
 
 from ssl_bench.atomic import require_folder, write_bytes, writing
 from ssl_bench.cards import Measurement, MetricName, dotted
-from ssl_bench.reporting.draw import Line, Panel, PicturedCase, example_figure, line_figure, render
+from ssl_bench.reporting.canvas import render
+from ssl_bench.reporting.draw import PicturedCase, example_figure
+from ssl_bench.reporting.draw_lines import Line, Panel, line_figure
 from ssl_bench.reporting.figures import FigureReport, case_metric_title, case_score
 from ssl_bench.reporting.scores import cell_scores, mean_and_deviation
 from ssl_bench.reporting.site import ExhibitPage, Picture, RunPage, refuse_others, write_site
