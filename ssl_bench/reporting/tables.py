@@ -10,6 +10,7 @@ from ssl_bench.grids.aim import Target, aim, column_benchmarks
 from ssl_bench.method import SSLMethod
 from ssl_bench.reporting.analysis import Analysis, analyse
 from ssl_bench.reporting.gather import ShownOptions, gather
+from ssl_bench.reporting.label_seeds import label_notes
 from ssl_bench.reporting.layout import Layout
 from ssl_bench.reporting.legend import (
     COSTS_NOTE,
@@ -22,6 +23,7 @@ from ssl_bench.reporting.legend import (
 )
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
 from ssl_bench.reporting.oracle import oracle_table
+from ssl_bench.reporting.spread import is_crossed, spread_table
 from ssl_bench.reporting.statistics_tables import comparisons_table, statistics_csv, statistics_table
 from ssl_bench.reporting.table import Table
 from ssl_bench.reporting.unlike_runs import unlike_notes
@@ -52,6 +54,12 @@ class TableReport:
     analysis: Analysis = field(repr=False)
     runs: tuple[Run, ...] = field(repr=False)
     missing: tuple[str, ...] = ()
+    spread: Table | None = None  # where the spread comes from, of trainings with label seeds
+
+    @property
+    def statistics_tables(self) -> list[Table]:
+        """The tables that stand below the table as its statistics: those with rows."""
+        return [table for table in (self.statistics, self.comparisons, self.spread) if table is not None and table.rows]
 
     def _repr_html_(self) -> str:
         """The tables as a notebook shows them."""
@@ -98,6 +106,7 @@ def paper_table(
         *error_notes(analysis),
         *seed_notes(found, competing),
         *unlike_notes(found.rows, runs),
+        *label_notes(found.body, runs),
         *missing_notes(grid, target, found.rows, missing, shown),
     ])  # fmt: skip
     oracle = oracle_table(grid, found.body)
@@ -111,6 +120,7 @@ def paper_table(
         analysis,
         found.runs,
         missing,
+        spread_table(grid, records.values()) if is_crossed(records.values()) else None,
     )
 
 
