@@ -94,21 +94,26 @@ class CellScores:
         mean_g the group's, n_g its number of values and n the mean number. These are the linearised values of a mean
         over clusters of unequal size (Cochran, Sampling Techniques, 1977, section 9A.4). Only of a complete cell.
         """
+        mean, sizes = self.seed_means[:, None], self.unit_sizes
+        return np.asarray(mean + (self.unit_means - mean) * sizes / sizes.mean())
+
+    @cached_property
+    def unit_means(self) -> np.ndarray:
+        """(S, K) float64: each unit's plain mean over its values; only of a complete cell."""
+        return np.asarray((self.sums if self.groups is None else self.sums @ self._belongs) / self.unit_sizes)
+
+    @cached_property
+    def unit_sizes(self) -> np.ndarray:
+        """(K) float64: each unit's number of values; only of a complete cell."""
+        sizes = self.counts[0] if self.groups is None else self.counts[0] @ self._belongs
+        return np.asarray(sizes, dtype=np.float64)
+
+    @cached_property
+    def _belongs(self) -> np.ndarray:
+        """(C, K) float64: 1 where a case is of a unit."""
         place = {name: number for number, name in enumerate(self.units)}
         of_case = np.array([place[name] for name in self.groups or self.cases])
-        belongs = np.equal.outer(of_case, np.arange(len(self.units))).astype(float) if self.groups else None
-        sums = self.sums if belongs is None else self.sums @ belongs
-        sizes = self.counts[0].astype(float) if belongs is None else self.counts[0] @ belongs
-        mean = self.seed_means[:, None]
-        return np.asarray(mean + (sums - sizes * mean) / sizes.mean())
-
-    def unit_means(self) -> np.ndarray:
-        """(K) float64: each unit's plain mean over its values and the seeds; only of a complete cell."""
-        by_case = self.sums.sum(axis=0), self.counts.sum(axis=0)
-        if self.groups is None:
-            return ratio(*by_case)
-        of_case = np.array([self.units.index(name) for name in self.groups])
-        return ratio(*(np.bincount(of_case, one, len(self.units)) for one in by_case))
+        return np.asarray(of_case[:, None] == np.arange(len(self.units)), dtype=np.float64)
 
     def interval(self, level: float = 0.95) -> Interval | None:
         """Interval of `mean` for other seeds and other cases; None for fewer than 2 units with a value.

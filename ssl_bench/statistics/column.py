@@ -80,7 +80,7 @@ class Column:
         pooled = self.error is not None and {a, b} <= set(self.pool)
         error = self.error if pooled else _error(both)
         estimate = None if error is None or min(differences.shape) < 2 else difference(differences, error)
-        p_cases, effect = signed_ranks((one.unit_means() - other.unit_means()).round(DECIMALS))
+        p_cases, effect = signed_ranks((one.unit_means - other.unit_means).mean(axis=0).round(DECIMALS))
         seeds, units = differences.shape
         mean = float(differences.mean().round(DECIMALS))
         return Comparison(seeds, len(one.cases), units, mean, estimate, pooled, p_cases, effect)

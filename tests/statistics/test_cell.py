@@ -54,7 +54,7 @@ def test_a_groups_value_is_linear_in_its_scores_and_its_mean_is_that_of_the_case
     assert own.units == ("a", "b")
     assert own.values.tolist() == [pytest.approx([45 + 3 / 2 * (160 / 3 - 45), 45 + 1 / 2 * (20 - 45)])]
     assert own.values.mean() == pytest.approx(45)
-    assert own.unit_means().tolist() == pytest.approx([160 / 3, 20])
+    assert own.unit_means.tolist() == [pytest.approx([160 / 3, 20])]
 
 
 def test_the_variance_of_grouped_cases_is_the_ratio_estimators() -> None:
