@@ -25,11 +25,13 @@ from ssl_bench.reporting.draw import (
     uncertainty_figure,
 )
 from ssl_bench.reporting.gather import Body, Filled, Gathered, ShownOptions, gather
+from ssl_bench.reporting.kept_files import Kept, curves_of, examples_of, moments_of, unreadable_notes
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
 from ssl_bench.reporting.scores import cell_scores
 from ssl_bench.reporting.unlike_runs import unlike_notes
 from ssl_bench.store import Run
 
+READ: dict[str, tuple[Kept, ...]] = {"curves": ("curves",), "examples": ("examples",), "moments": ("moments",)}
 CASES = 2  # rows of Figure 4 per data set, the first of those that are drawn by their ids
 
 
@@ -69,6 +71,7 @@ def paper_figure(
     found = gather(aim(grid, target, methods), target, runs, methods)
     drawn = {"curves": _curves, "shares": _shares, "examples": _examples, "moments": _moments}[grid.kind]
     figure, remarks = drawn(found)
+    remarks += unreadable_notes(found.runs, *READ.get(grid.kind, ()))
     missing = tuple(fill_commands(found.rows, view, grid.metrics))
     notes = [*remarks, *damage_notes(found.damaged), *protocol_notes(target, found.body), *origin(found.runs)]
     notes += unlike_notes(found.rows, runs)
@@ -99,7 +102,8 @@ def _lines_of_curves(body: Body, name: str) -> tuple[Line, ...]:
     lines = []
     for row in body:
         place = row[0].place
-        frames = [run.curves for run in row[0].runs if name in run.curves]
+        every = [frame for run in row[0].runs if (frame := curves_of(run)) is not None]
+        frames = [frame for frame in every if name in frame]
         if place is None or not frames:
             continue
         table = [frame.set_index("iteration")[name].dropna() for frame in frames]
@@ -158,9 +162,9 @@ def _by_seed(one: Filled, metric: MetricName) -> dict[int, float]:
 
 def _examples(found: Gathered) -> tuple[Figure, list[str]]:
     """Figure 4: the first drawn cases of each data set, by every method's run of one seed."""
-    examples, remarks = [], _without_pictures([run for run in found.runs if not run.examples])
+    examples, remarks = [], _without_pictures([run for run in found.runs if not examples_of(run)])
     for c, (column, benchmark) in enumerate(zip(found.grid.columns, found.benchmarks, strict=True)):
-        runs = [{run.spec.seed: run for run in row[c].runs if run.examples} for row in found.body]
+        runs = [{run.spec.seed: run for run in row[c].runs if examples_of(run)} for row in found.body]
         seeds = sorted({seed for own in runs for seed in own}, key=lambda s: (-sum(s in own for own in runs), s))
         if not seeds:
             continue
@@ -170,7 +174,7 @@ def _examples(found: Gathered) -> tuple[Figure, list[str]]:
         if others:
             remarks.append(f"Only runs of other seeds than {seeds[0]}, which are not shown: {', '.join(others)}.")
         examples += _rows_of(benchmark.name, shown)
-    drawn = [run for run in found.runs if run.examples]
+    drawn = [run for run in found.runs if examples_of(run)]
     scored = dict.fromkeys(map(case_metric_title, drawn))
     remarks.append(
         f"The cases are selected by their ids, not by their scores. Numbers are the case's "
@@ -188,9 +192,9 @@ def _without_pictures(runs: Sequence[Run]) -> list[str]:
 
 
 def _rows_of(data: str, runs: Sequence[Run | None]) -> list[PicturedCase]:
-    albums = [{} if run is None else {one.case: one for one in run.examples} for run in runs]
+    albums = [{} if run is None else {one.case: one for one in examples_of(run)} for run in runs]
     fullest = next(run for run in runs if run is not None)
-    cases = [one.case for one in fullest.examples if "drawn" in one.why.split(",")][:CASES]
+    cases = [one.case for one in examples_of(fullest) if "drawn" in one.why.split(",")][:CASES]
     rows = []
     for case in cases:
         one = next(album[case] for album in albums if case in album)
@@ -227,17 +231,17 @@ def case_score(run: Run | None, case: str) -> str:
 def _moments(found: Gathered) -> tuple[Figure, list[str]]:
     """Figure 5: uncertainty of images and of their UMIX images, early and late."""
     every = [run for row in found.body for one in row for run in one.runs]
-    rows, remarks = [], _without_pictures([run for run in every if not run.moments])
+    rows, remarks = [], _without_pictures([run for run in every if not moments_of(run)])
     for c, (column, benchmark) in enumerate(zip(found.grid.columns, found.benchmarks, strict=True)):
         for row in found.body:
-            run = next((run for run in row[c].runs if run.moments), None)
+            run = next((run for run in row[c].runs if moments_of(run)), None)
             if run is None:
                 continue
             remarks.append(
                 f"{benchmark.title}, {column.labeled} labelled: seed {run.spec.seed}, {run.iterations} iterations."
             )
-            for case in dict.fromkeys(moment.case for moment in run.moments):
-                own = [moment for moment in run.moments if moment.case == case]
+            for case in dict.fromkeys(moment.case for moment in moments_of(run)):
+                own = [moment for moment in moments_of(run) if moment.case == case]
                 stages = tuple(
                     (
                         f"iteration {m.iteration}",

@@ -133,7 +133,7 @@ SEEDS = [1, 2, 3]  # of every command by default
 
 
 def damage_notes(damaged: Sequence[str]) -> list[str]:
-    """Name the runs that are left out because their scores changed after they were written."""
+    """Name the runs that are left out: their scores changed after they were written, or are of other test cases."""
     return [f"Left out: {text}. If it is moved out of the store, the run is trained again." for text in damaged]
 
 
@@ -168,8 +168,8 @@ def protocol_note(name: str, note: str, settings: Mapping[str, Any]) -> list[str
 
 
 def _seeds(body: Body) -> list[int]:
-    """The seeds of its runs; without runs, the default seeds of the commands."""
-    return sorted({run.spec.seed for row in body for one in row for run in one.runs}) or SEEDS
+    """The seeds of its runs, those that are left out too; without runs, the default seeds of the commands."""
+    return sorted({run.spec.seed for row in body for one in row for run in (*one.runs, *one.left_out)}) or SEEDS
 
 
 def fill_commands(body: Body, view: ShownOptions, metrics: Sequence[MetricName]) -> list[str]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ssl_bench.cards import HEADLINE, Grid
-from ssl_bench.grids.aim import Target, aim, column_benchmarks
+from ssl_bench.cards import Grid
+from ssl_bench.grids.aim import Target, aim
 from ssl_bench.method import SSLMethod
 from ssl_bench.reporting.analysis import analyse, statistics_csv, statistics_table
 from ssl_bench.reporting.gather import ShownOptions, gather
+from ssl_bench.reporting.kept_files import unreadable_notes
 from ssl_bench.reporting.layout import Layout
 from ssl_bench.reporting.legend import COSTS_NOTE, comparability_notes, legend, metric_notes, seed_notes
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
 from ssl_bench.reporting.oracle import oracle_table
+from ssl_bench.reporting.shown_metrics import with_shown_metrics
 from ssl_bench.reporting.table import Table
 from ssl_bench.reporting.unlike_runs import unlike_notes
 from ssl_bench.store import Run
@@ -29,6 +31,7 @@ class TableReport:
     statistics_csv: str
     runs: tuple[Run, ...] = field(repr=False)
     missing: tuple[str, ...] = ()
+    cells: tuple[int, int] = (0, 0)  # with runs, and all of the grid
 
     def _repr_html_(self) -> str:
         """The tables as a notebook shows them."""
@@ -54,7 +57,7 @@ def paper_table(
     Raises:
         UserError: the target is wrong, or runs of different data or precision would stand in one table.
     """
-    found = gather(_shown_metrics(aim(grid, target, methods)), target, runs, methods)
+    found, left_out = with_shown_metrics(gather(aim(grid, target, methods), target, runs, methods))
     grid, above = found.grid, len(found.above)
     records = {} if found.upper is None else analyse(found.upper, found.above)
     records |= analyse(grid, found.body, first=above)
@@ -68,6 +71,8 @@ def paper_table(
         *comparability_notes(competing),
         *([COSTS_NOTE] if shown.costs else []),
         *metric_notes(competing),
+        *left_out,
+        *unreadable_notes(found.runs, "test_curve"),
         *damage_notes(found.damaged),
         *protocol_notes(target, found.body),
         *origin(found.runs),
@@ -84,11 +89,5 @@ def paper_table(
         statistics_csv(grid, records.values()),
         found.runs,
         missing,
+        found.cells,
     )
-
-
-def _shown_metrics(grid: Grid) -> Grid:
-    """Return the grid with those of its metrics by which all of its data sets are scored."""
-    scored = [benchmark.metrics for benchmark in column_benchmarks(grid)]
-    metrics = tuple(metric for metric in grid.metrics if all(metric in own for own in scored))
-    return grid.model_copy(update={"metrics": metrics or (HEADLINE,)})
