@@ -14,16 +14,9 @@ from ssl_bench.cards import METRICS, Grid, MetricName, share
 from ssl_bench.command import quantity
 from ssl_bench.grids.aim import Target, aim
 from ssl_bench.method import SSLMethod
-from ssl_bench.reporting.draw import (
-    Line,
-    Panel,
-    PicturedCase,
-    PicturedMoments,
-    example_figure,
-    line_figure,
-    render,
-    uncertainty_figure,
-)
+from ssl_bench.reporting.canvas import render
+from ssl_bench.reporting.draw import PicturedCase, PicturedMoments, example_figure, uncertainty_figure
+from ssl_bench.reporting.draw_lines import Line, Panel, line_figure
 from ssl_bench.reporting.gather import Body, Filled, Gathered, ShownOptions, gather
 from ssl_bench.reporting.kept_files import Kept, curves_of, examples_of, moments_of, unreadable_notes
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
@@ -109,7 +102,7 @@ def _lines_of_curves(body: Body, name: str) -> tuple[Line, ...]:
         table = [frame.set_index("iteration")[name].dropna() for frame in frames]
         x = np.unique(np.concatenate([curve.index.to_numpy() for curve in table]))
         y = np.stack([curve.reindex(x).to_numpy(dtype=float) for curve in table])
-        lines.append(Line(place.row.title, x, y))
+        lines.append(Line(place.row.title, x, y, place.row.method or ""))
     return tuple(lines)
 
 
@@ -133,7 +126,9 @@ def _share_panels(found: Gathered) -> list[Panel]:
             place = next((one.place for one in row if one.place is not None), None)
             if place is not None and seeds:
                 y = [[at[x].get(seed, np.nan) for x in range(len(shares))] for seed in seeds]
-                lines.append(Line(place.row.title, np.arange(len(shares), dtype=float), np.array(y)))
+                lines.append(
+                    Line(place.row.title, np.arange(len(shares), dtype=float), np.array(y), place.row.method or "")
+                )
         for upper in found.above:
             scores = _by_seed(upper[next(iter(own.values()))], metric)
             if scores and found.upper is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ssl_bench.atomic import require_folder, write_bytes, writing
-from ssl_bench.reporting.draw import render
+from ssl_bench.reporting.canvas import render
 from ssl_bench.reporting.figures import FigureReport
 from ssl_bench.reporting.run_pages import run_page
 from ssl_bench.reporting.site import ExhibitPage, Picture, refuse_others, write_site

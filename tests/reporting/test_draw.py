@@ -18,16 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from ssl_bench.reporting.draw import (
-    Line,
-    Panel,
-    PicturedCase,
-    PicturedMoments,
-    example_figure,
-    line_figure,
-    render,
-    uncertainty_figure,
-)
+from ssl_bench.reporting.canvas import render
+from ssl_bench.reporting.draw import PicturedCase, PicturedMoments, example_figure, uncertainty_figure
+from ssl_bench.reporting.draw_lines import Line, Panel, line_figure
 
 RNG = np.random.default_rng(8)
 NAN = float("nan")
@@ -345,7 +338,9 @@ def test_a_long_id_stands_on_two_lines_and_is_cut_after_them() -> None:
 
 PROGRAM = """
 import hashlib, numpy as np
+from ssl_bench.reporting.canvas import render
 from ssl_bench.reporting.draw import *
+from ssl_bench.reporting.draw_lines import *
 rng = np.random.default_rng(3)
 lines = Panel("t", "x", "y", (Line("MT", np.arange(5.0), rng.random((3, 5))),))
 mask = (rng.random((20, 30)) > 0.5).astype(np.uint8)

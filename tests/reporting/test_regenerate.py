@@ -28,7 +28,8 @@ from ssl_bench.launch.inprocess import run_all
 from ssl_bench.method import load_methods
 from ssl_bench.reporting import figures as figures_module
 from ssl_bench.reporting import publish
-from ssl_bench.reporting.draw import Panel, PicturedCase, PicturedMoments
+from ssl_bench.reporting.draw import PicturedCase, PicturedMoments
+from ssl_bench.reporting.draw_lines import Panel
 from ssl_bench.reporting.figures import FigureReport, paper_figure
 from ssl_bench.reporting.gather import ShownOptions
 from ssl_bench.reporting.publish import write_files, write_html
