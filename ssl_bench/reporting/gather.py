@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ssl_bench.cards import Benchmark, Grid
 from ssl_bench.grids.aim import Place, Target, column_benchmarks, places, upper_line
-from ssl_bench.grids.match import select
+from ssl_bench.grids.match import complete_seeds, select
 from ssl_bench.method import SSLMethod
 from ssl_bench.reporting.sound_runs import sound_runs
 from ssl_bench.store import Run
@@ -25,9 +25,10 @@ class ShownOptions:
 
 @dataclass(frozen=True)
 class Filled:
-    """A place of a grid with its runs, one per seed. `place` is None where the row has no method for the data.
+    """A place of a grid with its runs, one per seed and label draw.
 
-    `left_out` are runs that exist, but whose scores are damaged or of other test cases.
+    `place` is None where the row has no method for the data. `left_out` are runs that exist, but whose scores are
+    damaged or of other test cases.
     """
 
     place: Place | None
@@ -98,5 +99,6 @@ def gather(grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str
 
 
 def _filled(place: Place | None, chosen: list[Run], sound: list[Run]) -> Filled:
-    shown = {run.path for run in sound}
-    return Filled(place, sound, tuple(run for run in chosen if run.path not in shown))
+    kept = {run.path for run in sound}
+    shown = sound if place is None else complete_seeds(sound, place.wanted)
+    return Filled(place, shown, tuple(run for run in chosen if run.path not in kept))

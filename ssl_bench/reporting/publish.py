@@ -92,10 +92,21 @@ def _exhibit(report: TableReport | FigureReport) -> ExhibitPage:
         return ExhibitPage(_slug(report), name, title, tables=tables)
     picture = Picture(title, _slug(report), _rendered(report))
     rows = [[Cell(run.spec.label, runs=(run.path.name,))] for run in report.runs]
-    runs = Table("The runs that are drawn", ["Run"], rows)
+    runs = Table("The runs of this figure", ["Run"], rows)
     return ExhibitPage(
         _slug(report), name, title, tables=(runs,) if rows else (), pictures=(picture,), notes=report.notes
     )
+
+
+def state(report: TableReport | FigureReport) -> str:
+    """What an exhibit lacks, in short."""
+    if not report.runs:
+        return "no run"
+    pictureless = isinstance(report, FigureReport) and bool(report.pictureless)
+    if pictureless and isinstance(report, FigureReport) and report.is_empty:
+        return "no pictures" + (", and runs are missing" if report.missing else "")
+    lacks = [name for name, is_lacking in (("runs", report.missing), ("pictures", pictureless)) if is_lacking]
+    return f"{' and '.join(lacks)} are missing" if lacks else "complete"
 
 
 def _overview(reports: Sequence[TableReport | FigureReport]) -> Table:
@@ -106,7 +117,7 @@ def _overview(reports: Sequence[TableReport | FigureReport]) -> Table:
             report.grid.name, report.grid.title, ", ".join(sorted({run.spec.benchmark for run in runs})),
             ", ".join(sorted({run.spec.protocol.name for run in runs})), Cell(str(len(runs)), float(len(runs))),
             ", ".join(map(str, sorted({run.spec.seed for run in runs}))),
-            "complete" if not report.missing else "runs are missing" if runs else "no run",
+            state(report),
         ])  # fmt: skip
     header = ["Exhibit", "Title", "Data sets", "Protocols", "Runs", "Seeds", "State"]
     return Table("Tables and figures", header, rows, frozenset({"Runs"}))

@@ -12,8 +12,8 @@ from ssl_bench.cards import Measurement, MetricName, dotted
 from ssl_bench.reporting.canvas import render
 from ssl_bench.reporting.draw import PicturedCase, example_figure
 from ssl_bench.reporting.draw_lines import Line, Panel, line_figure
-from ssl_bench.reporting.figures import case_metric_title, case_score
 from ssl_bench.reporting.kept_files import curves_of, examples_of, test_curve_of, unreadable_notes
+from ssl_bench.reporting.picture_figures import case_metric_title, case_score
 from ssl_bench.reporting.scores import cell_scores, mean_and_deviation
 from ssl_bench.reporting.site import Picture, RunPage
 from ssl_bench.reporting.table import Cell, Table

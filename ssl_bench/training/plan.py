@@ -31,7 +31,7 @@ from ssl_bench.data.cache import Advance, prepare
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.extra import chosen_extras
 from ssl_bench.data.groups import card_groups, straddling
-from ssl_bench.data.split import draw_labeled, set_apart, split_cases
+from ssl_bench.data.split import draw_labeled, labelable, set_apart, split_cases
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
 from ssl_bench.networks import build_network, find_network, require_sides, weights_fingerprint
@@ -50,7 +50,7 @@ def plan_runs(
     advance: Advance | None,
     prepared: dict[tuple[str, int | None], Dataset] | None = None,
 ) -> list[Job]:
-    """Resolve a request to its runs, ordered by seed; prepares the data set if it is not in the cache.
+    """Resolve a request to its runs, ordered by seed, then label seed; prepares the data set if it is not in the cache.
 
     `prepared` keeps data sets between requests, since checking that one is unchanged means reading it.
 
@@ -73,6 +73,12 @@ def plan_runs(
                 "its file says handles_ignored = True once it leaves them out"
             )
         method.check(hyper, protocol)
+    split = benchmark.splits[first_look.split]
+    if request.label_seeds and split.labeled == "first":
+        raise UserError(
+            f"--label-seeds: expected a split whose labelled cases are drawn; found '{first_look.split}', which takes the "
+            "first training cases whatever the seed"
+        )
     chosen_extras(first_look)
     _require_network(request, first_look, methods)
     fingerprint = weights_fingerprint(first_look)
@@ -80,7 +86,6 @@ def plan_runs(
     if key not in prepared:
         prepared[key] = prepare(benchmark, data_root, key[1], allow_partial=allow_partial, advance=advance)
     dataset, channels = prepared[key], benchmark.channel_count
-    split = benchmark.splits[first_look.split]
     groups = card_groups(benchmark, dataset.ids)
     train_ids, test_ids = split_cases(
         split, dataset.ids, dataset.contents, masked=dataset.masked, allow_partial=allow_partial, groups=groups
@@ -94,10 +99,15 @@ def plan_runs(
     labeled = share_of(request.labeled, units, "--labeled", "image" if groups is None else "group")
     if groups is None or dataset.masked.issuperset(train_ids):  # else a labelled group has unlabelled images, too
         _require_unlabeled(methods, labeled, units, "images" if groups is None else "groups", protocol)
+    if request.label_seeds and labeled == len(labelable(train_ids, dataset.masked, groups)):
+        raise UserError(
+            f"--label-seeds: expected fewer labelled cases than can be drawn; found all {labeled} of them labelled, "
+            "whatever the seed"
+        )
     jobs = []
-    for seed in request.seeds:
+    for seed, label_draw in request.draws:
         splits = draw_labeled(
-            train_ids, test_ids, labeled, seed,
+            train_ids, test_ids, labeled, label_draw,
             masked=dataset.masked, first=split.labeled == "first", groups=groups,
         )  # fmt: skip
         if resolved.validation is not None:
@@ -125,6 +135,7 @@ def plan_runs(
                 method_version=method.version,
                 hyperparameters=hyper.model_dump(mode="json"),
                 seed=seed,
+                label_seed=None if label_draw == seed else label_draw,
                 harness=HARNESS,
             )
             jobs.append(Job(spec, method, hyper, dataset, splits, measurement))
