@@ -20,8 +20,8 @@ FLOORS = (  # from the roof down: a room imports rooms of lower floors, and none
     ("data", "networks"),
     ("method",),
     ("cards",),
-    ("ops", "plugins"),
-    ("atomic", "command", "environment", "folders", "seeds", "statistics"),
+    ("ops", "plugins", "statistics"),
+    ("atomic", "command", "environment", "folders", "seeds"),
     ("errors",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

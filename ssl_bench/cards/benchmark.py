@@ -44,6 +44,9 @@ class Benchmark(Card):
         None, description="the function that draws a synthetic data set"
     )
     splits: dict[str, Split] = Field(min_length=1, description="the first is the default")
+    literature_splits: tuple[str, ...] = Field(
+        (), description="splits whose test set is the literature's: published numbers are on the same test cases"
+    )
     labeled: tuple[str, ...] = Field(min_length=1, description="usual labelled shares; the first is the default")
     metrics: Metrics
     nsd_tolerance: Positive | None = Field(
@@ -206,6 +209,9 @@ class Benchmark(Card):
                 single = [value for own in members_of(values) for value in own]
                 if len(values) != len(self.classes) or len(set(single)) != len(single) or () in values:
                     problems.append(f"{key} must be {len(self.classes)} different values, one for each class")
+        unknown = [name for name in self.literature_splits if name not in self.splits]
+        if unknown:
+            problems.append(f"literature_splits must be names of splits; found '{unknown[0]}'")
         problems += self._problems_of_channels() + self._problems_of_ignore()
         if self.group is not None and any(split.sequence_starts for split in self.splits.values()):
             problems.append("group must not be given if a split has sequence_starts, which are groups, too")

@@ -1,72 +1,98 @@
-"""Statistics of a table: each cell's mean, uncertainty and comparisons, and the published number's verdict.
+"""Statistics of a table: each cell's mean and uncertainty, the comparisons of a column, the published number's verdict.
 
 A record per row, column and metric, as `statistics.csv` has it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import NamedTuple
 
-from ssl_bench.atomic import csv_text
-from ssl_bench.cards import METRICS, Grid, Measurement, MetricName
+from ssl_bench.cards import METRICS, Benchmark, Grid, Measurement, MetricName
+from ssl_bench.data.groups import groups_of
 from ssl_bench.grids.aim import Place
-from ssl_bench.reporting.gather import Body
-from ssl_bench.reporting.published import Published, differences, published
-from ssl_bench.reporting.scores import cell_scores, undefined
-from ssl_bench.reporting.statistics import CellScores, compare, holm
-from ssl_bench.reporting.table import Cell, Table
+from ssl_bench.reporting.gather import Body, Gathered
+from ssl_bench.reporting.notes import CASES
+from ssl_bench.reporting.published import Published, differences, is_tested_alike, published
+from ssl_bench.reporting.scores import cell_scores
+from ssl_bench.statistics.anova import smallest_difference
+from ssl_bench.statistics.cell import CellScores, Interval
+from ssl_bench.statistics.column import Column, Comparison
+from ssl_bench.statistics.holm import holm
 from ssl_bench.store import Run
 
 SIGNIFICANT = 0.05  # of Holm-corrected p values over seeds and cases
-FEW_SEEDS = 3  # fewer do not show the variation between trainings
-ENOUGH_SEEDS = 10  # fewer have intervals that are too narrow
-STATISTICS_NOTE = (
-    "Mean over seeds of the mean over cases; SD over cases of their means over seeds; interval: percentile bootstrap "
-    "over seeds and cases; difference to the best method of the column and to the baseline on the same cases and "
-    "seeds; p over seeds and cases: analysis of variance with both random, as in studies of several readers (would "
-    "other trainings differ on other cases?); p over cases: Wilcoxon's signed-rank test of each case's mean over seeds "
-    "(would these networks differ on other cases?); both Holm-corrected over the column, against the best over all "
-    "pairs, since the scores chose it; r: matched-pairs rank-biserial correlation over cases."
-)
+FEW_SEEDS = 3  # common to both, for a mark of significance
 
 
 @dataclass(frozen=True)
 class Paired:
-    """A method against another one on the same cases and seeds; positive: it scores higher than the other."""
+    """A method against another one on the same cases and seeds; a positive difference: it scores higher.
+
+    `units` are the groups of the cases, or the cases. `p`, `p_holm` and the interval are over seeds and units, from
+    the error term of all methods of the column (`pooled`) or of this pair alone; `p_cases`, `p_cases_holm` and
+    `effect` are of Wilcoxon's test over units. `p_holm` is corrected over the family's `tests`.
+    """
 
     other: str = ""
     seeds: int | None = None
     cases: int | None = None
+    units: int | None = None
     difference: float | None = None
+    ci95_low: float | None = None
+    ci95_high: float | None = None
     p: float | None = None
     p_holm: float | None = None
+    tests: int | None = None
+    pooled: bool | None = None
+    p_cases: float | None = None
+    p_cases_holm: float | None = None
     effect: float | None = None
-    p_both: float | None = None
-    p_both_holm: float | None = None
 
     @property
     def is_significant(self) -> bool:
         """Whether the Holm-corrected p value over seeds and cases is below SIGNIFICANT, of FEW_SEEDS at least."""
-        return self.p_both_holm is not None and self.p_both_holm < SIGNIFICANT and (self.seeds or 0) >= FEW_SEEDS
+        return self.p_holm is not None and self.p_holm < SIGNIFICANT and (self.seeds or 0) >= FEW_SEEDS
 
 
 @dataclass(frozen=True)
 class Record:
-    """One cell of a table with its statistics; numbers in the metric's printed unit."""
+    """One cell of a table with its statistics; numbers in the metric's printed unit.
+
+    Attributes:
+        place: its place in the grid.
+        metric: the metric.
+        runs: the runs that are scored by it.
+        published: the paper's number.
+        scores: per seed and case.
+        interval: 95 % interval of the mean.
+        prediction: 95 % interval of the mean of one more training; None with fewer than 2 seeds.
+        tested_alike: whether the prediction is for the same test cases, those of the paper's number.
+        best: comparison with the column's best method.
+        baseline: comparison with the grid's baseline.
+        verdict: where the published number lies.
+        unscored: number of runs without scores by the metric.
+        reasons: why published and measured numbers cannot be compared, in full.
+        is_upper: whether it is of the upper line, which does not compete.
+
+    """
 
     place: Place
     metric: MetricName
     runs: Sequence[Run]
     published: Published | None
     scores: CellScores | None = field(repr=False)
-    interval: tuple[float, float] | None = None
+    interval: Interval | None = None
+    prediction: Interval | None = None
+    tested_alike: bool = False
     best: Paired = Paired()
     baseline: Paired = Paired()
     verdict: str = ""
-    unscored: int = 0  # runs without scores by the metric
-    reasons: tuple[str, ...] = ()  # why published and measured cannot be compared, in full
+    unscored: int = 0
+    reasons: tuple[str, ...] = ()
+    is_upper: bool = False
 
     @property
     def mean(self) -> float | None:
@@ -77,6 +103,12 @@ class Record:
     def measurement(self) -> Measurement:
         """How its runs are scored."""
         return self.place.wanted.measurement
+
+    @property
+    def data(self) -> str:
+        """The column's title, data set and share."""
+        column = self.place.column
+        return f"{column.title} {self.place.benchmark.name} {column.labeled}".strip()
 
 
 class Spot(NamedTuple):
@@ -90,30 +122,61 @@ class Spot(NamedTuple):
 Records = dict[Spot, Record]  # row by row; without the spots where a row has no method for the data
 
 
-def analyse(grid: Grid, body: Body, first: int = 0) -> Records:
-    """Return the records of a table.
+@dataclass(frozen=True)
+class Family:
+    """The methods of a column by one metric, which are compared with each other.
 
-    Within a column and metric, every method is compared with the best one and with the grid's baseline, each family of
-    comparisons Holm-corrected.
-
-    Args:
-        grid: the aimed grid.
-        body: its places with their runs.
-        first: number of the first row.
+    Attributes:
+        data: the column's title, data set and share.
+        heading: the metric's title with its unit.
+        best: title of the row with the best mean, the first one of several.
+        baseline: title of the baseline's row; empty where it is not measured.
+        pooled: titles of the rows whose error term is pooled.
+        alone: titles of the measured rows outside it.
+        seeds: the seeds of the error term.
+        smallest: smallest true difference that the first comparison would find with 80 % power: with the baseline, and
+            between any two methods; None without an error term.
+        pairs: every comparison of two rows (a, b), a's title before b's in the table, Holm-corrected over all pairs.
 
     """
-    spots = {
-        Spot(r, c, metric): _record(grid, one.place, one.runs, metric)
-        for r, row in enumerate(body, start=first)
-        for c, one in enumerate(row)
-        for metric in grid.metrics
-        if one.place is not None
-    }
-    if grid.comparisons:
-        for column in range(len(grid.columns)):
-            for metric in grid.metrics:
-                spots |= _compared(grid, family(spots, column, metric))
-    return spots
+
+    data: str
+    heading: str
+    best: str
+    baseline: str
+    pooled: tuple[str, ...]
+    alone: tuple[str, ...]
+    seeds: tuple[int, ...]
+    smallest: tuple[float, float] | None
+    pairs: Mapping[tuple[str, str], Paired]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """The records of a table, and the families of comparisons by column number and metric."""
+
+    records: Records
+    families: Mapping[tuple[int, MetricName], Family]
+
+
+def analyse(found: Gathered) -> Analysis:
+    """Return the statistics of a table.
+
+    Within a column and metric, every method is compared with the best one and with the grid's baseline, each family of
+    comparisons Holm-corrected. The upper line is compared with both, outside these families.
+    """
+    grid, above = found.grid, len(found.above)
+    head = {} if found.upper is None else _records(found.upper, found.above, 0, is_upper=True)
+    body = _records(grid, found.body, above)
+    families: dict[tuple[int, MetricName], Family] = {}
+    for column in range(len(grid.columns)) if grid.comparisons else ():
+        for metric in grid.metrics:
+            compared = _compared(grid, family(body, column, metric), family(head, column, metric))
+            if compared is not None:
+                families[column, metric], changed = compared
+                head |= {spot: one for spot, one in changed.items() if spot in head}
+                body |= {spot: one for spot, one in changed.items() if spot in body}
+    return Analysis(head | body, families)
 
 
 def family(records: Records, column: int, metric: MetricName) -> Records:
@@ -121,142 +184,169 @@ def family(records: Records, column: int, metric: MetricName) -> Records:
     return {spot: one for spot, one in records.items() if (spot.column, spot.metric) == (column, metric)}
 
 
-def statistics_csv(grid: Grid, records: Iterable[Record]) -> str:
-    """Return all records as CSV, one per row; undefined values are left empty."""
-    header = [
-        "exhibit", "dataset", "labeled", "column", "row", "method", "metric", "published", "published_source",
-        "verdict", "verdict_reasons", "seeds", "cases", "undefined", "mean", "sd_over_seeds", "sd_over_cases",
-        "ci95_low", "ci95_high",
-        *(f"vs_{which}_{f.name}" for which in ("best", "baseline") for f in fields(Paired)), "runs",
-    ]  # fmt: skip
-    return csv_text(header, (_line(grid, one) for one in records))
+def _records(grid: Grid, body: Body, first: int, *, is_upper: bool = False) -> Records:
+    """The records of rows that are numbered from `first`, without comparisons."""
+    return {
+        Spot(r, c, metric): _record(grid, one.place, one.runs, metric, is_upper=is_upper)
+        for r, row in enumerate(body, start=first)
+        for c, one in enumerate(row)
+        for metric in grid.metrics
+        if one.place is not None
+    }
 
 
-def statistics_table(grid: Grid, records: Iterable[Record]) -> Table:
-    """Return the statistics of the measured cells, rounded for reading; `statistics_csv` has all of them in full."""
-    rows: list[list[str | Cell]] = []
-    for one in records:
-        if one.scores is None or one.mean is None:
-            continue
-        place, scores, interval = one.place, one.scores, one.interval
-        where = f"{place.column.title} {place.benchmark.name} {place.column.labeled}".strip()
-        rows.append([
-            place.row.title, where, place.benchmark.heading(one.metric), str(len(one.runs)),
-            str(len(scores.cases)), Cell(f"{one.mean:.2f}", one.mean, runs=tuple(run.path.name for run in one.runs)),
-            _number(scores.sd_over_seeds), _number(scores.sd_over_cases),
-            "—" if interval is None else Cell(f"{interval[0]:.2f} to {interval[1]:.2f}", interval[0]),
-            _paired(one.best), _paired(one.baseline), one.verdict or "—",
-        ])  # fmt: skip
-    header = [
-        "Method", "Data", "Metric", "Seeds", "Cases", "Mean", "SD over\nseeds", "SD over\ncases", "95 %\ninterval",
-        "Against the best\n(difference, p, r)", "Against the baseline\n(difference, p, r)", "Published number",
-    ]  # fmt: skip
-    return Table(f"{grid.name}: statistics", header, rows, frozenset(header[3:9]), [STATISTICS_NOTE] if rows else [])
-
-
-def _number(value: float | None) -> str | Cell:
-    return "—" if value is None else Cell(f"{value:.2f}", value)
-
-
-def _paired(one: Paired) -> str | Cell:
-    if one.p_holm is None or one.difference is None:
-        return "—"
-    both = "" if one.p_both_holm is None else f"p {_p(one.p_both_holm)} over seeds and cases, "
-    text = f"{one.difference:+.2f}, {both}p {_p(one.p_holm)} over cases, r = {one.effect:+.2f}"
-    return Cell(text, one.difference)
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
-
-
-def _line(grid: Grid, one: Record) -> list[object]:
-    place, scores, given = one.place, one.scores, one.published
-    low, high = one.interval or (None, None)
-    values: list[object] = [
-        grid.name, place.benchmark.name, place.column.labeled, place.column.title, place.row.title, place.method,
-        place.benchmark.heading(one.metric), given and given.value, given and given.source,
-        one.verdict, "; ".join(one.reasons), len(one.runs), scores and len(scores.cases),
-        undefined(one.runs, one.metric, one.measurement), one.mean,
-        scores and scores.sd_over_seeds, scores and scores.sd_over_cases, low, high,
-        *asdict(one.best).values(), *asdict(one.baseline).values(), " ".join(run.path.name for run in one.runs),
-    ]  # fmt: skip
-    return [round(value, 6) if isinstance(value, float) else value for value in values]
-
-
-def _record(grid: Grid, place: Place, runs: Sequence[Run], metric: MetricName) -> Record:
+def _record(grid: Grid, place: Place, runs: Sequence[Run], metric: MetricName, *, is_upper: bool) -> Record:
     given = published(grid, place.row, place.column, metric)
     measurement = place.wanted.measurement
     scored = [run for run in runs if run.scored(measurement, metric) is not None]
-    scores = cell_scores(scored, metric, measurement)
-    interval = None if scores is None else scores.interval()
-    record = Record(place, metric, scored, given, scores, interval, unscored=len(runs) - len(scored))
+    scores = with_groups(cell_scores(scored, metric, measurement), place.benchmark)
+    record = Record(place, metric, scored, given, scores, unscored=len(runs) - len(scored), is_upper=is_upper)
+    if scores is None:
+        return replace(record, verdict="" if given is None else "not measured")
+    alike = is_tested_alike(place, scored)
+    interval, prediction = scores.interval(), scores.prediction(same_cases=alike)
+    record = replace(
+        record, interval=_possible(interval, metric), prediction=_possible(prediction, metric), tested_alike=alike
+    )
     verdict, reasons = _verdict(record)
     return replace(record, verdict=verdict, reasons=reasons)
+
+
+def with_groups(scores: CellScores | None, benchmark: Benchmark) -> CellScores | None:
+    """Add the groups of the cases, by the data set's card; None where each case stands for itself.
+
+    Raises:
+        UserError: a case has no group by the card's rule.
+    """
+    if scores is None:
+        return None
+    groups = tuple(groups_of(benchmark, scores.cases))
+    return scores if len(set(groups)) == len(groups) else replace(scores, groups=groups)
+
+
+def _possible(interval: Interval | None, metric: MetricName) -> Interval | None:
+    """The part of an interval that the metric's values can reach."""
+    if interval is None:
+        return None
+    low, high = interval
+    return max(low, 0.0), min(high, 100.0) if METRICS[metric].kind == "share" else high
 
 
 def _verdict(one: Record) -> tuple[str, tuple[str, ...]]:
     """Where the published number lies, or why that cannot be said, with the reasons in full."""
     if one.published is None:
         return "", ()
-    if one.mean is None or one.interval is None:
+    if one.mean is None:
         return "not measured", ()
     if one.published.is_copied:
         return "not comparable (copied)", ("the paper copied it from another paper, under another protocol",)
     reasons = differences(one.place, one.runs)
     if reasons:
         return f"not comparable ({', '.join(reasons)})", tuple(f"{kind} ({why})" for kind, why in reasons.items())
-    low, high = one.interval
+    if one.prediction is None:
+        return "not judged (that needs two seeds and two test cases)", ()
+    low, high = one.prediction
     where = "above" if one.published.value > high else "below" if one.published.value < low else "inside"
-    few = "" if len(one.runs) >= FEW_SEEDS else f" ({len(one.runs)} of {FEW_SEEDS} seeds)"
-    return f"{where} the measured interval{few}", ()
+    whose = "the same" if one.tested_alike else "other"
+    return f"{where} the prediction for one training on {whose} test {CASES[one.place.benchmark.dimensions]}", ()
 
 
-def _compared(grid: Grid, rivals: Records) -> Records:
-    """Add to each measured record its comparison with the best of its column and with the baseline."""
-    means = {spot: one.mean for spot, one in rivals.items() if one.mean is not None}
-    if len(means) < 2:
-        return {}
-    best = _first_best(means)
+def _compared(grid: Grid, rivals: Records, upper: Records) -> tuple[Family, Records] | None:
+    """Compare the methods of a column; None where fewer than two are measured."""
+    spots = [spot for spot, one in rivals.items() if one.mean is not None]
+    if len(spots) < 2:
+        return None
+    cells = [one.scores for one in (rivals[spot] for spot in spots) if one.scores is not None]
+    column, titles = Column(cells), [rivals[spot].place.row.title for spot in spots]
+    best = _first_best([rivals[spot] for spot in spots])
     # the row that the legend names, measured or not: of a study's rows, several have the baseline's method
-    baseline = next((spot for spot, one in rivals.items() if one.place.method == grid.baseline), None)
-    pairs = len(means) * (len(means) - 1) // 2
-    measured = {spot: rivals[spot] for spot in means}
-    with_best = _against(measured, best, pairs)  # the best was chosen by the same scores
-    with_baseline = {} if baseline is None else _against(measured, baseline)
-    return {
-        spot: replace(one, best=with_best.get(spot, Paired()), baseline=with_baseline.get(spot, Paired()))
-        for spot, one in measured.items()
-    }
+    named = next((spot for spot, one in rivals.items() if one.place.method == grid.baseline), None)
+    baseline = spots.index(named) if named in spots else None
+    pairs = _corrected({
+        (a, b): found for a, b in combinations(range(len(spots)), 2) if (found := column.compare(a, b)) is not None
+    }, len(spots) * (len(spots) - 1) // 2)  # fmt: skip
+    with_baseline = {} if baseline is None else _corrected({
+        (a, baseline): found
+        for a in range(len(spots))
+        if a != baseline and (found := column.compare(a, baseline)) is not None
+    }, len(spots) - 1)  # fmt: skip
+    changed = {}
+    for number, spot in enumerate(spots):
+        pair = pairs.get((number, best)) or _reversed(pairs.get((best, number)))
+        changed[spot] = replace(
+            rivals[spot],
+            best=_named(pair, titles[best]),
+            baseline=_named(with_baseline.get((number, baseline or 0)), titles[baseline or 0]),
+        )
+    for spot, one in upper.items():
+        if one.scores is not None:
+            changed[spot] = _upper(one, cells, titles, best, baseline)
+    first = rivals[spots[0]]
+    error = column.error
+    return Family(
+        data=first.data,
+        heading=first.place.benchmark.heading(first.metric),
+        best=titles[best],
+        baseline="" if baseline is None else titles[baseline],
+        pooled=tuple(titles[i] for i in column.pool),
+        alone=tuple(title for i, title in enumerate(titles) if i not in column.pool),
+        seeds=column.seeds,
+        smallest=None if error is None else (
+            smallest_difference(error, len(spots) - 1), smallest_difference(error, len(spots) * (len(spots) - 1) // 2)
+        ),
+        pairs={(titles[a], titles[b]): _named(one, titles[b]) for (a, b), one in pairs.items()},
+    ), changed  # fmt: skip
 
 
-def _first_best(means: Mapping[Spot, float]) -> Spot:
-    """The spot with the best mean, the first one of several."""
-    larger = METRICS[next(iter(means)).metric].larger_is_better
-    return max(means, key=lambda spot: means[spot] if larger else -means[spot])
+def _upper(one: Record, cells: Sequence[CellScores], titles: Sequence[str], best: int, baseline: int | None) -> Record:
+    """Compare the upper line with the best of the methods and with the baseline, each for itself."""
+    assert one.scores is not None
+    column, last = Column([*cells, one.scores]), len(cells)
+
+    def against(other: int | None, tests: int) -> Paired:
+        pair = None if other is None else column.compare(last, other)
+        if pair is None or other is None:
+            return Paired()
+        return _named(_corrected({(last, other): pair}, tests)[last, other], titles[other])
+
+    return replace(one, best=against(best, len(cells)), baseline=against(baseline, 1))  # the best is one of all
 
 
-def _against(measured: Records, reference: Spot, tests: int | None = None) -> dict[Spot, Paired]:
-    """Compare every other record with one of them; Holm's correction is over these comparisons, or `tests`."""
-    other = measured.get(reference)
-    if other is None or other.scores is None:
-        return {}
-    found = {}
-    for spot, one in measured.items():
-        paired = None if spot == reference or one.scores is None else compare(one.scores, other.scores)
-        if paired is not None:
-            found[spot] = Paired(
-                other.place.row.title, paired.seeds, paired.cases, paired.difference, paired.p, None, paired.effect,
-                paired.p_both,
-            )  # fmt: skip
-    over_cases = _adjusted({spot: paired.p for spot, paired in found.items()}, tests)
-    both = _adjusted({spot: paired.p_both for spot, paired in found.items()}, tests)
-    return {
-        spot: replace(paired, p_holm=over_cases.get(spot), p_both_holm=both.get(spot)) for spot, paired in found.items()
-    }
+def _first_best(rivals: Sequence[Record]) -> int:
+    """The position of the best mean, the first one of several."""
+    means = [one.mean or 0.0 for one in rivals]
+    larger = METRICS[rivals[0].metric].larger_is_better
+    return means.index(max(means) if larger else min(means))
 
 
-def _adjusted(p_values: Mapping[Spot, float | None], tests: int | None) -> dict[Spot, float]:
-    """Holm's correction of the p values that are not None."""
-    given = {spot: p for spot, p in p_values.items() if p is not None}
-    return dict(zip(given, holm(list(given.values()), tests), strict=True))
+Pairs = dict[tuple[int, int], Paired]
+
+
+def _corrected(found: Mapping[tuple[int, int], Comparison], tests: int) -> Pairs:
+    """Describe comparisons, with Holm's correction over all of them, as some of `tests`."""
+    estimated = {pair: one.estimate.p for pair, one in found.items() if one.estimate is not None}
+    both = dict(zip(estimated, holm(list(estimated.values()), tests), strict=True))
+    cases = dict(zip(found, holm([one.p_cases for one in found.values()], tests), strict=True))
+    described = {}
+    for pair, one in found.items():
+        low, high = (None, None) if one.estimate is None else one.estimate.interval()
+        described[pair] = Paired(
+            "", one.seeds, one.cases, one.units, one.difference, low, high, estimated.get(pair), both.get(pair), tests,
+            None if one.estimate is None else one.pooled, one.p_cases, cases[pair], one.effect,
+        )  # fmt: skip
+    return described
+
+
+def _reversed(one: Paired | None) -> Paired | None:
+    """The comparison of b with a from that of a with b."""
+    if one is None or one.difference is None or one.effect is None:
+        return None
+    low, high = one.ci95_low, one.ci95_high
+    return replace(
+        one, difference=-one.difference, effect=-one.effect,
+        ci95_low=None if high is None else -high, ci95_high=None if low is None else -low,
+    )  # fmt: skip
+
+
+def _named(one: Paired | None, other: str) -> Paired:
+    return Paired() if one is None else replace(one, other=other)

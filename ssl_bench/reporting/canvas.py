@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import ceil
 from typing import Any, Literal
@@ -38,7 +38,15 @@ def style() -> Iterator[None]:
 
 def text_width(text: str, size: float = SIZE) -> float:
     """Width of a printed text in inches; `size` in points."""
+    if not text.strip():
+        return 0.0  # nothing is drawn
     return float(TextPath((0, 0), text, size=size).vertices[:, 0].max(initial=0.0)) / 72
+
+
+def fitting(texts: Iterable[str], space: float, size: float) -> float:
+    """The largest size in points, at most `size`, with which no text is wider than `space` inches."""
+    widest = max((text_width(text, size) for text in texts), default=0.0)
+    return size if widest <= space else size * space / widest
 
 
 def wrapped(text: str, width: float, most: int | None = None) -> str:
@@ -85,7 +93,12 @@ def fix_layout(figure: Figure) -> None:
     figure.set_layout_engine("none")
 
 
-def say_absent(axis: Axes, text: str = NO_RUN) -> None:
+def say_no_run(axis: Axes) -> None:
+    """Write NO_RUN into the middle of a plot."""
+    say_absent(axis, NO_RUN)
+
+
+def say_absent(axis: Axes, text: str) -> None:
     """Write into the middle of a plot why it is empty."""
     axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color="0.4")
 

@@ -14,7 +14,7 @@ from ssl_bench.reporting.drawn import NARROW, Drawn
 from ssl_bench.reporting.gather import Body, Filled, Gathered
 from ssl_bench.reporting.kept_files import curves_of
 from ssl_bench.reporting.scores import cell_scores
-from ssl_bench.reporting.statistics import CellScores
+from ssl_bench.statistics.cell import CellScores
 from ssl_bench.store import Run
 
 CURVES = (  # title, y axis, column of curves.csv
@@ -125,7 +125,8 @@ def _share_panel(found: Gathered, dataset: str, benchmark: Benchmark, metric: Me
     for upper in found.above:
         level = _scores(upper[next(iter(own.values()))], metric)
         if level is not None and found.upper is not None:
-            lines.append(_line(found.upper.rows[0].title, "", [level] * len(shares), is_level=True))
+            top = found.upper.rows[0]
+            lines.append(_line(top.title, top.method or "", [level] * len(shares), is_level=True))
     ticks = tuple((float(x), text) for x, text in enumerate(shares))
     absent = NOT_SCORED if has_run else NO_RUN
     title = f"Performance\n{benchmark.title}"

@@ -13,6 +13,7 @@ from ssl_bench.reporting.gather import Gathered, ShownOptions
 from ssl_bench.reporting.legend import VERDICTS
 from ssl_bench.reporting.published import published
 from ssl_bench.reporting.scores import cell_scores, mean_and_deviation
+from ssl_bench.reporting.statistics_tables import interval_cell
 from ssl_bench.reporting.table import Cell, Emphasis, Table
 from ssl_bench.store import Run
 
@@ -91,7 +92,7 @@ class Layout:
         if self._is_single(columns):
             one = self.records.get(spots[0])
             interval = None if one is None else one.interval
-            cells.append("" if interval is None else Cell(f"{interval[0]:.2f} to {interval[1]:.2f}", interval[0]))
+            cells.append("" if interval is None else interval_cell(interval))
         own = [self._runs(r, c) for c in columns]
         counts = [len(runs) for runs in own]
         seeds = NONE if row.method is None else "/".join(map(str, counts if len(set(counts)) > 1 else counts[:1]))

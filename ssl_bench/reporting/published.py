@@ -104,6 +104,14 @@ def differences(place: Place, runs: Sequence[Run]) -> dict[str, str]:
     return found
 
 
+def is_tested_alike(place: Place, runs: Sequence[Run]) -> bool:
+    """Whether the runs' test cases are those of the literature, by the card's `literature_splits`."""
+    splits = [place.benchmark.splits[name] for name in place.benchmark.literature_splits]
+    return bool(runs) and all(
+        any(run.spec.split.fingerprint == split.fingerprint is not None for split in splits) for run in runs
+    )
+
+
 def _hyperparameters(place: Place) -> dict[str, Any]:
     """The method's own defaults with the grid's settings in them, whatever else was asked for."""
     method = find_method(place.method)

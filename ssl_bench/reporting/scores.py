@@ -9,8 +9,8 @@ import numpy as np
 
 from ssl_bench.cards import METRICS, Measurement, MetricName
 from ssl_bench.errors import UserError
-from ssl_bench.reporting.statistics import CellScores
 from ssl_bench.seeds import derive_seed
+from ssl_bench.statistics.cell import CellScores
 from ssl_bench.store import Run, Scores
 
 if TYPE_CHECKING:

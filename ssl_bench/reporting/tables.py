@@ -8,15 +8,25 @@ from dataclasses import dataclass, field
 from ssl_bench.cards import Grid
 from ssl_bench.grids.aim import Target, aim
 from ssl_bench.method import SSLMethod
-from ssl_bench.reporting.analysis import analyse, statistics_csv, statistics_table
+from ssl_bench.reporting.analysis import Analysis, analyse
 from ssl_bench.reporting.gather import ShownOptions, gather
 from ssl_bench.reporting.kept_files import unreadable_notes
 from ssl_bench.reporting.label_seeds import label_notes
 from ssl_bench.reporting.layout import Layout
-from ssl_bench.reporting.legend import COSTS_NOTE, comparability_notes, legend, metric_notes, seed_notes
+from ssl_bench.reporting.legend import (
+    COSTS_NOTE,
+    comparability_notes,
+    error_notes,
+    group_notes,
+    legend,
+    metric_notes,
+    seed_notes,
+)
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
 from ssl_bench.reporting.oracle import oracle_table
 from ssl_bench.reporting.shown_metrics import with_shown_metrics
+from ssl_bench.reporting.spread import is_crossed, spread_table
+from ssl_bench.reporting.statistics_tables import comparisons_table, statistics_csv, statistics_table
 from ssl_bench.reporting.table import Table
 from ssl_bench.reporting.unlike_runs import unlike_notes
 from ssl_bench.store import Run
@@ -24,15 +34,35 @@ from ssl_bench.store import Run
 
 @dataclass(frozen=True)
 class TableReport:
-    """A table of the paper as printed, its statistics, and the commands that train its missing runs."""
+    """A table of the paper as printed, its statistics, and the commands that train its missing runs.
+
+    Attributes:
+        grid: the aimed grid.
+        tables: as printed.
+        statistics: mean, spread, interval and verdict of each cell.
+        comparisons: of each cell with the baseline and the best of its column.
+        statistics_csv: both in full.
+        analysis: the records behind them.
+        runs: the runs that are shown.
+        missing: commands.
+
+    """
 
     grid: Grid
     tables: tuple[Table, ...]
     statistics: Table
+    comparisons: Table
     statistics_csv: str
+    analysis: Analysis = field(repr=False)
     runs: tuple[Run, ...] = field(repr=False)
     missing: tuple[str, ...] = ()
     cells: tuple[int, int] = (0, 0)  # with runs, and all of the grid
+    spread: Table | None = None  # where the spread comes from, of trainings with label seeds
+
+    @property
+    def statistics_tables(self) -> list[Table]:
+        """The tables that stand below the table as its statistics: those with rows."""
+        return [table for table in (self.statistics, self.comparisons, self.spread) if table is not None and table.rows]
 
     def _repr_html_(self) -> str:
         """The tables as a notebook shows them."""
@@ -60,15 +90,15 @@ def paper_table(
     """
     found, left_out = with_shown_metrics(gather(aim(grid, target, methods), target, runs, methods))
     grid, above = found.grid, len(found.above)
-    records = {} if found.upper is None else analyse(found.upper, found.above)
-    records |= analyse(grid, found.body, first=above)
+    analysis = analyse(found)
+    records = analysis.records
     layout = Layout(found, records, methods, shown)
     missing = tuple(fill_commands(found.rows, shown, grid.metrics))
     competing = [one for spot, one in records.items() if spot.row >= above]
     groups = [[column] for column in range(len(grid.columns))] if len(grid.metrics) > 1 else [range(len(grid.columns))]
     tables = [layout.table(group, is_alone=len(groups) == 1) for group in groups]
     tables[-1].notes.extend([
-        *legend(grid, competing, has_best=layout.has_best),
+        *legend(grid, list(records.values()), has_best=layout.has_best),
         *comparability_notes(competing),
         *([COSTS_NOTE] if shown.costs else []),
         *metric_notes(competing),
@@ -77,7 +107,9 @@ def paper_table(
         *damage_notes(found.damaged),
         *protocol_notes(target, found.body),
         *origin(found.runs),
-        *seed_notes(found),
+        *group_notes(competing),
+        *error_notes(analysis),
+        *seed_notes(found, competing),
         *unlike_notes(found.rows, runs),
         *label_notes(found.body, runs),
         *missing_notes(grid, target, found.rows, missing, shown),
@@ -88,8 +120,11 @@ def paper_table(
         grid,
         tuple(tables),
         statistics_table(grid, records.values()),
+        comparisons_table(grid, records.values()),
         statistics_csv(grid, records.values()),
+        analysis,
         found.runs,
         missing,
         found.cells,
+        spread_table(grid, records.values()) if is_crossed(records.values()) else None,
     )

@@ -19,6 +19,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
 from scipy import stats
+from tidy import assert_tidy
 
 from ssl_bench.reporting.canvas import render, style
 from ssl_bench.reporting.draw import PicturedCase, PicturedMoments, example_figure, uncertainty_figure
@@ -42,32 +43,6 @@ def line(label: str, values: list[list[float]]) -> Line:
 def texts(figure: Figure) -> list[str]:
     figure.draw_without_rendering()
     return [text.get_text() for text in figure.findobj(Text)]  # type: ignore[attr-defined]
-
-
-def drawn_texts(figure: Figure) -> list[Text]:
-    """Texts that one sees: of an axis's tick labels, those inside its limits."""
-    found = [text for legend in figure.legends for text in legend.get_texts()]
-    for axis in figure.axes:
-        found += [axis.title, axis.xaxis.label, axis.yaxis.label, *axis.texts]
-        found += [tick.label1 for part in (axis.xaxis, axis.yaxis) for tick in part._update_ticks()]  # type: ignore[attr-defined]
-    return [text for text in found if text.get_text().strip()]
-
-
-def assert_tidy(figure: Figure) -> None:
-    """No text leaves the paper, or lies on another or on a picture."""
-    figure.draw_without_rendering()
-    shown = drawn_texts(figure)
-    names = [text.get_text() for text in shown]
-    words = np.array([text.get_window_extent().extents for text in shown])  # left, bottom, right, top in pixels
-    frames = [axis.get_window_extent().extents for axis in figure.axes if axis.get_images()]
-    width, height = figure.bbox.size
-    outside = (words[:, :2] < -1).any(axis=1) | (words[:, 2] > width + 1) | (words[:, 3] > height + 1)
-    assert not [name for name, out in zip(names, outside, strict=True) if out]
-    boxes = np.array([*words, *frames]).reshape(-1, 4)
-    common = np.minimum(words[:, None, 2:], boxes[None, :, 2:]) - np.maximum(words[:, None, :2], boxes[None, :, :2])
-    overlap = (common > 2).all(axis=2)  # a pixel or two are rounding
-    np.fill_diagonal(overlap, val=False)
-    assert not [(names[i], [*names, *["a picture"] * len(frames)][j]) for i, j in np.argwhere(overlap)]
 
 
 def pictures(axis: Axes) -> list[np.ndarray]:

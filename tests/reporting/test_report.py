@@ -25,9 +25,9 @@ from ssl_bench.grids.match import choose_data
 from ssl_bench.reporting.gather import ShownOptions
 from ssl_bench.reporting.runs import comparison_table, status_table
 from ssl_bench.reporting.scores import mean_and_deviation
-from ssl_bench.reporting.statistics import CellScores
 from ssl_bench.reporting.table import FORMATS, Table
 from ssl_bench.reporting.tables import TableReport, paper_table
+from ssl_bench.statistics.cell import CellScores
 from ssl_bench.store import Run, Store
 
 TITLES = ["Supervised", "MT", "CPS", "CMTv1", "CMTv2", "CMTv3", "UCMT"]

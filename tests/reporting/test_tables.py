@@ -20,6 +20,8 @@ from ssl_bench.reporting.gather import ShownOptions
 from ssl_bench.reporting.published import differences
 from ssl_bench.reporting.table import Cell, Table
 from ssl_bench.reporting.tables import TableReport, paper_table
+from ssl_bench.statistics.anova import difference, prediction_interval, smallest_difference, squares_of_methods
+from ssl_bench.statistics.cell import CellScores
 from ssl_bench.store import Store
 
 RNG = np.random.default_rng(20)
@@ -85,12 +87,14 @@ def test_a_method_is_compared_on_the_mean_over_common_seeds_of_each_case(store: 
         "30",
     )
     assert float(found["MT"]["vs_best_difference"]) == pytest.approx(difference, abs=1e-5)
-    assert float(found["MT"]["vs_best_p"]) == pytest.approx(p_mt, abs=1e-6)
-    smaller, larger = sorted([p_mt, p_supervised])
-    # Holm's steps by hand: which of three is the best, the scores themselves say, so it is one of three pairs
-    adjusted = {smaller: min(1, 3 * smaller), larger: min(1, max(3 * smaller, 2 * larger))}
-    assert float(found["MT"]["vs_best_p_holm"]) == pytest.approx(adjusted[p_mt], abs=1e-6)
-    assert float(found["Supervised"]["vs_best_p_holm"]) == pytest.approx(adjusted[p_supervised], abs=1e-6)
+    assert float(found["MT"]["vs_best_p_cases"]) == pytest.approx(p_mt, abs=1e-6)
+    _, p_both = expected("mt", "supervised", (1, 2, 3))
+    # Holm's steps by hand: which of three is the best, the scores themselves say, so all three pairs count
+    adjusted, largest = {}, 0.0
+    for rank, p in enumerate(sorted([p_mt, p_supervised, p_both])):
+        adjusted[p] = largest = max(largest, min(1, (3 - rank) * p))
+    assert float(found["MT"]["vs_best_p_cases_holm"]) == pytest.approx(adjusted[p_mt], abs=1e-6)
+    assert float(found["Supervised"]["vs_best_p_cases_holm"]) == pytest.approx(adjusted[p_supervised], abs=1e-6)
     assert found["UCMT"]["vs_best_p"] == found["Supervised"]["vs_baseline_p"] == ""  # with itself: nothing to say
     assert found["MT"]["vs_baseline_other"] == "Supervised"
 
@@ -144,8 +148,8 @@ def test_few_seeds_are_said_to_say_nothing_of_another_training(store: Store) -> 
         write_run(store, "mt", seed, [0.5, 0.75, 0.25])
         notes = " ".join(report(store).tables[0].notes)
         assert ("One seed: intervals" in notes) == (seed == 1)
-        assert ("Two seeds: intervals" in notes) == (seed == 2)
-        assert ("too narrow: those of three seeds" in notes) == (3 <= seed < 10)
+        assert ("Two seeds: their differences are never marked" in notes) == (seed == 2)
+        assert ("Of the variance of the means, seeds have 0 %" in notes) == (seed > 1)
 
 
 def test_one_cell_with_few_seeds_is_enough_to_say_so(store: Store) -> None:
@@ -200,16 +204,106 @@ def test_bold_and_underlined_are_explained_where_they_stand(store: Store) -> Non
     assert legend in " ".join(report(store).tables[0].notes)
 
 
-def test_the_statistics_have_the_upper_line_uncompared(store: Store) -> None:
+def test_the_upper_line_is_compared_with_the_best_and_the_baseline_outside_their_families(store: Store) -> None:
     for seed in (1, 2, 3):
-        write_run(store, "mt", seed, draw(30, 0.5))
+        for method, mean in (("supervised", 0.5), ("mt", 0.55), ("cps", 0.6)):
+            write_run(store, method, seed, draw(30, mean))
+    before = records(report(store))
+    for seed in (1, 2, 3):
         write_run(store, "supervised", seed, draw(30, 0.9), labeled=1815)
     found = report(store)
-    record = records(found)["Supervised, 100%"]
-    assert (record["labeled"], record["seeds"], record["vs_best_p"], record["vs_baseline_p"]) == ("100%", "3", "", "")
-    low, mean, high = (float(record[key]) for key in ("ci95_low", "mean", "ci95_high"))
-    assert low < mean < high
-    assert [row[:2] for row in found.statistics.rows] == [["Supervised, 100%", "isic 100%"], ["MT", "isic 5%"]]
+    upper = records(found)["Supervised, 100%"]
+    assert (upper["labeled"], upper["vs_best_other"], upper["vs_baseline_other"]) == ("100%", "CPS", "Supervised")
+    assert (upper["vs_best_tests"], upper["vs_baseline_tests"]) == ("3", "1")
+    assert float(upper["vs_baseline_ci95_low"]) > 30
+    after = records(found)
+    for key in ("vs_best_p_holm", "vs_baseline_p_holm", "vs_baseline_ci95_low"):
+        assert before["MT"][key] == after["MT"][key]
+    cells = {row[0]: str(row[found.tables[0].headings.index("DSC [%] measured")]) for row in found.tables[0].rows}
+    assert cells["Supervised, 100%"].endswith(" *+")
+
+
+def test_comparisons_stand_in_columns_with_both_names(store: Store) -> None:
+    drawn = {(method, seed): draw(30, mean) for method, mean in (("supervised", 0.5), ("mt", 0.55), ("cps", 0.6))
+             for seed in (1, 2, 3)}  # fmt: skip
+    for (method, seed), own in drawn.items():
+        write_run(store, method, seed, own)
+    found = report(store)
+    table = found.comparisons
+    values = 100 * np.array([[drawn[method, seed] for seed in (1, 2, 3)] for method in ("supervised", "mt", "cps")])
+    error = squares_of_methods(values)
+    one = difference(values[1] - values[0], error)
+    p = [difference(values[i] - values[0], error).p for i in (1, 2)]
+    low, high = one.interval()
+    (line,) = [row for row in table.rows if row[:2] == ["MT", "Supervised (baseline)"]]
+    shown = dict(zip(table.headings, map(str, line), strict=True))
+    assert shown["Difference"] == f"{one.value:+.2f}"
+    assert shown["95 % interval"] == f"{low:+.1f} to {high:+.1f}"
+    assert shown["p"] in (f"{p[0]:.3f}", "< 0.001")
+    holm = 2 * p[0] if p[0] < p[1] else max(p[0], 2 * p[1])
+    assert shown["p (Holm)"] in (f"{holm:.3f}", "< 0.001")
+    assert (shown["Error term"], shown["Data"]) == ("all", "isic 5%")
+    assert shown["Shown"] == ("better" if holm < 0.05 else "not shown")
+    assert ["MT", "CPS (best)"] in [row[:2] for row in table.rows]
+    assert not any("no difference" in str(one) for row in table.rows for one in row)
+    notes = " ".join(found.tables[0].notes)
+    size = smallest_difference(error, 2), smallest_difference(error, 3)
+    assert f"{size[0]:.1f} from Supervised, {size[1]:.1f} between any two (isic 5%)." in notes
+    assert "Error term of the comparisons: one for all methods, seeds 1, 2, 3." in notes
+
+
+def test_one_seed_has_no_test(store: Store) -> None:
+    for method, mean in (("supervised", 0.5), ("mt", 0.55)):
+        write_run(store, method, 1, draw(30, mean))
+    found = report(store)
+    (line,) = [row for row in found.comparisons.rows if row[1] == "Supervised (baseline)"]
+    shown = dict(zip(found.comparisons.headings, map(str, line), strict=True))
+    assert (shown["95 % interval"], shown["p"], shown["p (Holm)"]) == ("—", "—", "—")
+    assert shown["Shown"] == "no test (one seed)"
+    assert "none, since no two methods have two common seeds" in " ".join(found.tables[0].notes)
+
+
+def test_the_upper_line_of_five_settings_of_one_share_stands_once(store: Store) -> None:
+    for seed in (1, 2, 3):
+        write_run(store, "supervised", seed, draw(20, 0.9), labeled=1815)
+        write_run(store, "ucmt", seed, draw(20, 0.5))
+    found = report(store, 5)
+    assert [row[0] for row in found.statistics.rows].count("Supervised, 100%") == 1
+
+
+def test_frames_of_one_video_are_drawn_whole(store: Store) -> None:
+    cvc = load_benchmark("cvc")
+    starts = cvc.splits["by-sequence"].sequence_starts or ()
+    video = np.searchsorted(starts, np.arange(90), side="right")  # the cases' ids are 0 to 89: five videos
+    drawn = {}
+    for method, mean in (("supervised", 0.5), ("mt", 0.6)):
+        for seed in (1, 2, 3):
+            drawn[method, seed] = np.clip(mean + RNG.normal(0, 0.1, 30)[video] + RNG.normal(0, 0.02, 90), 0, 1)
+            write_run(
+                store, method, seed, list(map(float, drawn[method, seed])), benchmark=cvc, train=472, labeled=70,
+                settings={"split": "by-sequence"}, sides=([256, 256], [256, 256]),
+            )  # fmt: skip
+    found = report(store, dataset="cvc", labeled=("15%",), settings={"metrics": ["dsc"], "split": "by-sequence"})
+    record = records(found)["MT"]
+    groups = len(set(video))
+    assert (record["cases"], record["groups"], record["vs_baseline_units"]) == ("90", str(groups), str(groups))
+    values = np.stack([100 * drawn["mt", seed] for seed in (1, 2, 3)])
+    cell = CellScores((1, 2, 3), tuple(map(str, range(90))), values, np.ones((3, 90), np.int64), tuple(map(str, video)))
+    interval = cell.interval()
+    assert interval is not None
+    assert float(record["ci95_low"]) == pytest.approx(max(interval[0], 0), abs=1e-5)
+    notes = " ".join(found.tables[0].notes)
+    assert f"90 test cases in {groups} groups, which intervals and tests draw whole" in notes
+    assert "fewer than 20 groups" in notes
+
+
+def test_seeds_that_differ_by_method_are_said_to_put_the_error_term_in_doubt(store: Store) -> None:
+    for method, luck in (("supervised", 0.001), ("mt", 0.002), ("cps", 0.2)):
+        for seed in (1, 2, 3):
+            write_run(store, method, seed, [0.5 + (seed - 2) * luck + case / 1000 for case in range(30)])
+    assert "The methods' variances over seeds differ (Bartlett's test; isic 5%" in " ".join(
+        report(store).tables[0].notes
+    )
 
 
 def test_statistics_of_nothing_are_not_printed(call: Call) -> None:
@@ -242,9 +336,9 @@ def test_table_5s_settings_do_not_compete(store: Store) -> None:
 @pytest.mark.parametrize(
     ("scores", "mark", "verdict"),
     [
-        ([0.86, 0.87, 0.88, 0.865], "=", "inside the measured interval"),
-        ([0.5, 0.51, 0.52, 0.5], "▲", "above the measured interval"),
-        ([0.95, 0.96, 0.97, 0.95], "▼", "below the measured interval"),
+        ([0.86, 0.87, 0.88, 0.865], "=", "inside the prediction for one training on other test images"),
+        ([0.5, 0.51, 0.52, 0.5], "▲", "above the prediction for one training on other test images"),
+        ([0.95, 0.96, 0.97, 0.95], "▼", "below the prediction for one training on other test images"),
     ],
 )
 def test_a_published_number_lies_inside_above_or_below_the_measured_interval(
@@ -269,7 +363,7 @@ def test_numbers_that_cannot_be_compared_say_what_differs(store: Store) -> None:
     for word in ("encoder = tu-tf_efficientnet_lite0", "mini", "352x352"):
         assert word in record["verdict_reasons"]
     assert str(cell(found.tables[0], "MT", "DSC [%] published")) == "87.44"  # no mark
-    assert any("not comparable: network" in note and "352x352" in note for note in found.tables[0].notes)
+    assert any("not comparable (kvasir 15%): network" in note and "352x352" in note for note in found.tables[0].notes)
 
 
 def test_a_part_of_a_data_set_is_not_the_papers(store: Store) -> None:
@@ -279,7 +373,7 @@ def test_a_part_of_a_data_set_is_not_the_papers(store: Store) -> None:
 
 def test_another_split_is_not_the_papers(store: Store) -> None:
     cvc = load_benchmark("cvc")
-    for split, seed in (("by-sequence", 1), ("random", 2)):
+    for split, seed in (("by-sequence", 1), ("random", 2), ("random", 3)):
         write_run(
             store, "mt", seed, [0.5] * 122, benchmark=cvc, train=490, labeled=73, protocol="paper", weights=None,
             settings={"split": split}, sides=([288, 384], [288, 384]),
@@ -294,14 +388,34 @@ def test_another_split_is_not_the_papers(store: Store) -> None:
 
 def test_the_papers_protocol_on_the_papers_data_is_comparable_whatever_the_device(store: Store) -> None:
     write_run(store, "mt", 1, [0.5] * 779, **PAPER, device="cuda")
+    assert records(report(store, protocol="paper"))["MT"]["verdict"].startswith("not judged (that needs two seeds")
+    write_run(store, "mt", 2, [0.5] * 779, **PAPER, device="cuda")
     record = records(report(store, protocol="paper"))["MT"]
-    assert record["verdict"] == "above the measured interval (1 of 3 seeds)"
+    assert record["verdict"] == "above the prediction for one training on other test images"
     assert record["verdict_reasons"] == ""
 
 
 def test_the_released_codes_protocol_is_the_papers_too(store: Store) -> None:
-    write_run(store, "ucmt", 1, [0.5] * 779, protocol="released-code", weights=None, sides=([512, 700], [512, 900]))
+    for seed in (1, 2):
+        write_run(
+            store, "ucmt", seed, [0.5] * 779, protocol="released-code", weights=None, sides=([512, 700], [512, 900]),
+        )  # fmt: skip
     assert records(report(store, protocol="released-code"))["UCMT"]["verdict"].startswith("above")
+
+
+def test_on_the_literatures_split_the_published_number_is_of_the_same_test_cases(store: Store) -> None:
+    la, values = load_benchmark("la"), np.clip(RNG.normal(0.85, 0.05, (3, 20)), 0, 1)
+    for seed in (1, 2, 3):
+        write_run(
+            store, "mt", seed, list(map(float, values[seed - 1])), benchmark=la, train=80, labeled=8, protocol="paper",
+            weights=None, sides=([100, 100, 88], [200, 200, 88]),
+        )  # fmt: skip
+    found = report(store, 3, protocol="paper", labeled=("10%",))
+    record = records(found)["MT"]
+    low, high = prediction_interval(100 * values, same_cases=True).interval()  # type: ignore[union-attr]
+    assert (float(record["prediction_low"]), float(record["prediction_high"])) == pytest.approx((low, high), abs=1e-5)
+    if not record["verdict"].startswith("not comparable"):
+        assert record["verdict"].endswith("for one training on the same test volumes")
 
 
 def test_rows_copied_from_other_papers_are_never_compared(store: Store) -> None:

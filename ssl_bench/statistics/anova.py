@@ -1,0 +1,188 @@
+"""Analysis of variance with random seeds and cases, as in studies of several readers and cases.
+
+A training stands in the place of a reader (Dorfman, Berbaum and Metz, Investigative Radiology 27(9), 1992; Hillis,
+Statistics in Medicine 26(3), 2007, doi:10.1002/sim.2532). Two rules hold everywhere:
+
+- The variance between seeds, like that between cases, is never estimated below zero. With three seeds luck would
+  otherwise make very small p values much too frequent.
+- Degrees of freedom are Satterthwaite's, over all mean squares of a variance. With many cases they are those of Hillis,
+  who counts the mean square of the seeds alone; with six videos as cases his would be hundreds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+TINY = 1e-9  # in the scores' unit: smaller differences and standard errors are rounding errors
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean or a difference with the variance of its estimate and the degrees of freedom of that variance."""
+
+    value: float
+    variance: float
+    freedom: float
+
+    @property
+    def error(self) -> float:
+        """Standard error."""
+        return math.sqrt(self.variance)
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Student's t interval."""
+        from scipy import stats  # the import takes half a second, which a table without runs does not need
+
+        half = float(stats.t.ppf((1 + level) / 2, self.freedom)) * self.error if self.error > TINY else 0.0
+        return self.value - half, self.value + half
+
+    @property
+    def p(self) -> float:
+        """Two-sided p of the value 0; without any spread 0, or 1 where the value is 0."""
+        from scipy import stats
+
+        if self.error <= TINY:
+            return float(abs(self.value) <= TINY)
+        return float(2 * stats.t.sf(abs(self.value) / self.error, self.freedom))
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Mean squares of seeds, cases and the rest, each with its degrees of freedom, of S seeds and K cases.
+
+    Of one method they are those of its scores; of several, those of the methods' interactions with seeds, with cases
+    and with both.
+    """
+
+    seeds: int
+    cases: int
+    by_seed: float
+    by_case: float
+    rest: float
+    freedom: tuple[int, int, int]  # of by_seed, by_case and rest
+
+    @property
+    def of_seeds(self) -> float:
+        """Mean square of the seeds, at least that of the rest."""
+        return max(self.by_seed, self.rest)
+
+    @property
+    def of_cases(self) -> float:
+        """Mean square of the cases beyond that of the rest, at least 0."""
+        return max(self.by_case - self.rest, 0.0)
+
+    def variance(self, seed_factor: float, case_factor: float) -> tuple[float, float]:
+        """Return `seed_factor` of_seeds + `case_factor` of_cases with its degrees of freedom (Satterthwaite 1946)."""
+        first, second = seed_factor * self.of_seeds, case_factor * self.of_cases
+        squares = first**2 / self.freedom[0]
+        if second > 0:
+            squares += (case_factor * self.by_case) ** 2 / self.freedom[1]
+            squares += (case_factor * self.rest) ** 2 / self.freedom[2]
+        return first + second, (first + second) ** 2 / squares if squares > 0 else math.inf
+
+
+def squares_of_mean(values: np.ndarray) -> Squares:
+    """Return the mean squares of one method's scores (S, K), of at least two seeds and two cases."""
+    seeds, cases = values.shape
+    mean, by_seed, by_case = values.mean(), values.mean(axis=1), values.mean(axis=0)
+    rest = values - by_seed[:, None] - by_case + mean
+    freedom = seeds - 1, cases - 1, (seeds - 1) * (cases - 1)
+    sums = cases * ((by_seed - mean) ** 2).sum(), seeds * ((by_case - mean) ** 2).sum(), (rest**2).sum()
+    return _mean_squares(seeds, cases, sums, freedom)
+
+
+def squares_of_methods(values: np.ndarray) -> Squares:
+    """Return the mean squares of the methods' interactions, from scores (I, S, K), of at least two of each."""
+    methods, seeds, cases = values.shape
+    centred = values - values.mean(axis=0)  # without what all methods share of a seed, a case, or both
+    centred = centred - centred.mean(axis=(1, 2), keepdims=True)  # without the methods' means
+    by_seed, by_case = centred.mean(axis=2, keepdims=True), centred.mean(axis=1, keepdims=True)
+    rest = centred - by_seed - by_case
+    own = methods - 1
+    freedom = own * (seeds - 1), own * (cases - 1), own * (seeds - 1) * (cases - 1)
+    sums = cases * (by_seed**2).sum(), seeds * (by_case**2).sum(), (rest**2).sum()
+    return _mean_squares(seeds, cases, sums, freedom)
+
+
+def _mean_squares(seeds: int, cases: int, sums: tuple[float, float, float], freedom: tuple[int, int, int]) -> Squares:
+    by_seed, by_case, rest = (float(one / own) for one, own in zip(sums, freedom, strict=True))
+    return Squares(seeds, cases, by_seed, by_case, rest, freedom)
+
+
+def interval_of_mean(values: np.ndarray) -> Estimate | None:
+    """Estimate the mean of scores (S, K) for other seeds and cases; with one seed, for other cases alone.
+
+    None with fewer than 2 cases.
+    """
+    seeds, cases = values.shape
+    if cases < 2:
+        return None
+    mean = float(values.mean())
+    if seeds == 1:
+        return Estimate(mean, float(values.var(ddof=1)) / cases, cases - 1)
+    return Estimate(mean, *squares_of_mean(values).variance(1 / (seeds * cases), 1 / (seeds * cases)))
+
+
+def prediction_interval(values: np.ndarray, *, same_cases: bool) -> Estimate | None:
+    """Estimate the mean score of one more training on as many cases, from scores (S, K): other cases, or the same.
+
+    A published number is such a draw. Its variance about the mean of S seeds is that of a training, of_seeds / K, times
+    1 + 1 / S, and on other cases twice that of the cases' mean. None with fewer than 2 seeds or cases.
+    """
+    seeds, cases = values.shape
+    if min(seeds, cases) < 2:
+        return None
+    case_factor = 0.0 if same_cases else 2 / (seeds * cases)
+    return Estimate(float(values.mean()), *squares_of_mean(values).variance((1 + 1 / seeds) / cases, case_factor))
+
+
+def share_of_seeds(values: np.ndarray) -> float | None:
+    """Return the share that seeds have of the variance of the mean of scores (S, K); None with fewer than 2 of either.
+
+    0 where nothing varies.
+    """
+    if min(values.shape) < 2:
+        return None
+    found = squares_of_mean(values)
+    total = found.of_seeds + found.of_cases
+    return (found.of_seeds - found.rest) / total if total > 0 else 0.0
+
+
+def difference(values: np.ndarray, error: Squares) -> Estimate:
+    """Estimate the difference of two methods, from their paired differences (S, K) and an error term.
+
+    The error term may come from other seeds and cases than the pair's, of which it has the variances alone.
+    """
+    seeds, cases = values.shape
+    return Estimate(float(values.mean()), *error.variance(2 / (seeds * cases), 2 / (error.seeds * cases)))
+
+
+def smallest_difference(error: Squares, tests: int, power: float = 0.8, level: float = 0.05) -> float:
+    """Return the true difference that the first of `tests` Holm-corrected comparisons finds with this power.
+
+    By the noncentral t distribution, the error term being the true one.
+    """
+    from scipy import optimize
+
+    seeds, cases = error.seeds, error.cases
+    variance, freedom = error.variance(2 / (seeds * cases), 2 / (seeds * cases))
+    if variance <= TINY**2:
+        return 0.0
+    found = optimize.brentq(lambda shift: _power(shift, min(freedom, 1e6), level / tests) - power, 0.0, 1e6)
+    return float(found) * math.sqrt(variance)
+
+
+def _power(shift: float, freedom: float, level: float) -> float:
+    """Return how often |T| exceeds the two-sided critical value, T being noncentral t with the mean shift `shift`.
+
+    T is (Z + shift) / sqrt(V / freedom); the integral over V is by Gauss and Legendre, over V's distribution function.
+    """
+    from scipy import special, stats
+
+    critical = float(stats.t.ppf(1 - level / 2, freedom))
+    places, weights = special.roots_legendre(200)
+    spread = critical * np.sqrt(stats.chi2.ppf((places + 1) / 2, freedom) / freedom)
+    return float((weights / 2) @ (special.ndtr(shift - spread) + special.ndtr(-shift - spread)))

@@ -1,0 +1,148 @@
+"""Comparison of the methods of a column: one error term for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ssl_bench.statistics.anova import TINY, Estimate, Squares, difference, squares_of_methods
+from ssl_bench.statistics.cell import CellScores
+
+DECIMALS = 9  # of a difference, so that rounding errors neither break ties nor hide zeros
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paired comparison of a with b on the seeds and cases that both have.
+
+    Attributes:
+        seeds: number of common seeds.
+        cases: number of cases that were paired.
+        units: number of their groups; of the cases, where each stands for itself.
+        difference: mean of a - b, in the scores' unit.
+        estimate: the same with its error over seeds and cases; None with fewer than 2 of either.
+        pooled: whether the error term is that of all methods of the column, and not of this pair alone.
+        p_cases: two-sided p of Wilcoxon's signed-rank test over units, each one's mean over seeds.
+        effect: matched-pairs rank-biserial correlation (W+ - W-) / (W+ + W-), -1 to 1, positive where a is larger
+            (Kerby, Comprehensive Psychology 3, 2014, doi:10.2466/11.IT.3.1).
+
+    """
+
+    seeds: int
+    cases: int
+    units: int
+    difference: float
+    estimate: Estimate | None
+    pooled: bool
+    p_cases: float
+    effect: float
+
+
+class Column:
+    """The scores of several methods on one test set, and what they can show.
+
+    The error term of a comparison is pooled over all methods of the column, as Dorfman, Berbaum and Metz do: their
+    interaction with seeds has (I - 1)(S - 1) degrees of freedom, where a pair alone has S - 1. It is estimated on the
+    seeds and cases that all have. Three kinds of rows are left out of it, and are compared by the pair alone:
+
+    - Rows with too few seeds. Those with the fewest are left out until the others have two seeds in common.
+    - Rows that have no case in common with the others.
+    - Rows whose scores do not vary, such as those of a network that finds nothing.
+
+    Attributes:
+        cells: the methods' scores.
+        pool: positions of the methods whose error term is pooled; none where no two have two seeds in common.
+        error: their error term.
+        seeds: the seeds that they have in common.
+
+    """
+
+    def __init__(self, cells: Sequence[CellScores]) -> None:
+        self.cells = list(cells)
+        self.pool = _pool(self.cells)
+        shared = common([self.cells[i] for i in self.pool]) if len(self.pool) > 1 else None
+        self.seeds = () if shared is None else shared[0].seeds
+        self.error = None if shared is None else _squares(shared)
+
+    def compare(self, a: int, b: int) -> Comparison | None:
+        """Compare method a with method b; None where they have no seed or no case in common.
+
+        A case counts where both have the same number of values, at least one, in every common seed, so that a class
+        which is undefined for one of them alone does not shift the difference.
+        """
+        both = common([self.cells[a], self.cells[b]])
+        if both is None:
+            return None
+        one, other = both
+        differences = (one.values - other.values).round(DECIMALS)
+        pooled = self.error is not None and {a, b} <= set(self.pool)
+        error = self.error if pooled else _error(both)
+        estimate = None if error is None or min(differences.shape) < 2 else difference(differences, error)
+        p_cases, effect = signed_ranks((one.unit_means - other.unit_means).mean(axis=0).round(DECIMALS))
+        seeds, units = differences.shape
+        mean = float(differences.mean().round(DECIMALS))
+        return Comparison(seeds, len(one.cases), units, mean, estimate, pooled, p_cases, effect)
+
+
+def common(cells: Sequence[CellScores]) -> list[CellScores] | None:
+    """Return cells with the seeds and cases that all of them have, in one order; None where there is none.
+
+    A case counts where all have the same number of values, at least one, in every common seed.
+    """
+    seeds = sorted(set(cells[0].seeds).intersection(*(cell.seeds for cell in cells)))
+    cases = sorted(set(cells[0].cases).intersection(*(cell.cases for cell in cells)))
+    if not seeds or not cases:
+        return None
+    places = [{name: number for number, name in enumerate(cell.cases)} for cell in cells]
+    own = [
+        cell.of_seeds(seeds).of_cases(np.array([place[name] for name in cases]))
+        for cell, place in zip(cells, places, strict=True)
+    ]
+    counts = np.stack([cell.counts for cell in own])
+    kept = ((counts == counts[:1, :1]) & (counts > 0)).all(axis=(0, 1))
+    return [cell.of_cases(kept) for cell in own] if kept.any() else None
+
+
+def signed_ranks(differences: np.ndarray) -> tuple[float, float]:
+    """Return the two-sided p of Wilcoxon's signed-rank test and the rank-biserial correlation.
+
+    Zeros are left out of the ranks, which is Wilcoxon's own rule. p is SciPy's: exact for up to 50 differences, or 13
+    with ties among their magnitudes, and else from the normal approximation, corrected for ties but not for continuity.
+    Without any difference p is 1 and the correlation 0.
+    """
+    from scipy import stats
+
+    nonzero = differences[differences != 0]
+    if not len(nonzero):
+        return 1.0, 0.0
+    ranks = stats.rankdata(np.abs(nonzero))
+    return float(stats.wilcoxon(nonzero).pvalue), float((ranks * np.sign(nonzero)).sum() / ranks.sum())
+
+
+def _pool(cells: Sequence[CellScores]) -> tuple[int, ...]:
+    """Positions of the methods whose error term is pooled."""
+    chosen = [number for number, cell in enumerate(cells) if _varies(cell)]
+    while len(chosen) > 1:
+        shared = common([cells[number] for number in chosen])
+        if shared is not None and min(shared[0].values.shape) > 1:
+            return tuple(chosen)
+        seeds = {number: len(cells[number].seeds) for number in chosen}
+        values = {number: np.count_nonzero(cells[number].counts) for number in chosen}
+        chosen.remove(min(reversed(chosen), key=lambda number: (seeds[number], values[number])))
+    return ()
+
+
+def _varies(cell: CellScores) -> bool:
+    whole = cell.complete
+    return len(whole.units) > 1 and float(np.ptp(whole.values)) > TINY
+
+
+def _error(cells: Sequence[CellScores]) -> Squares | None:
+    shared = common(cells)
+    return None if shared is None or min(shared[0].values.shape) < 2 else _squares(shared)
+
+
+def _squares(cells: Sequence[CellScores]) -> Squares:
+    return squares_of_methods(np.stack([cell.values for cell in cells]))

@@ -1,0 +1,292 @@
+"""Every number of the measured tables in README.md and docs/measured.md, recomputed from the cases of the stored runs.
+
+With pandas and the sums of squares of the textbook, apart from the package's own statistics.
+"""
+
+import json
+import tomllib
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import REPOSITORY
+from scipy import stats
+
+TITLES = {"supervised": "Supervised", "mt": "MT", "cct": "CCT", "cps": "CPS", "cmtv1": "CMTv1", "cmtv2": "CMTv2",
+          "cmtv3": "CMTv3", "ucmt": "UCMT"}  # fmt: skip
+README, MEASURED = (REPOSITORY / "README.md").read_text(), (REPOSITORY / "docs" / "measured.md").read_text()
+
+
+def flat(data: dict[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": str(value)}
+    return found
+
+
+@cache
+def everything(store: str = "measured") -> pd.DataFrame:
+    """The DSC [%] of every case, network and run, with what tells the runs apart."""
+    frames = []
+    for path in sorted((REPOSITORY / "results" / store / "runs").rglob("run.json")):
+        run = json.loads(path.read_text())
+        spec, (cases,) = run["spec"], path.parent.glob("cases-*.csv")
+        own = pd.read_csv(cases, dtype={"case": str})
+        changed = {key: value for key, value in flat(spec["protocol"]).items() if value != usual()[key]}
+        frames.append(
+            own.assign(
+                dsc=100 * own["dsc"], data=spec["benchmark"], labeled=spec["labeled"], method=spec["method"],
+                seed=spec["seed"], split=spec["protocol"]["split"],
+                is_predictor=own["network"] == run["result"]["predictor"],
+                changed=json.dumps({key: value for key, value in changed.items() if key != "split"}, sort_keys=True),
+            )
+        )  # fmt: skip
+    return pd.concat(frames)
+
+
+@cache
+def usual() -> dict[str, Any]:
+    """The protocol's fields in the runs of Kvasir-SEG by CPS, which change none."""
+    for path in sorted((REPOSITORY / "results" / "measured" / "runs" / "kvasir" / "cps").rglob("run.json")):
+        return flat(json.loads(path.read_text())["spec"]["protocol"])
+    raise AssertionError("no run of CPS")
+
+
+def scores(
+    data: str, labeled: int, method: str, split: str = "random", *, changed: str = "{}", network: str = "",
+    store: str = "measured",
+) -> pd.DataFrame:  # fmt: skip
+    """Scores (seed x case)."""
+    frame = everything(store)
+    own = frame[
+        (frame["data"] == data) & (frame["labeled"] == labeled) & (frame["method"] == method)
+        & (frame["split"] == split) & (frame["changed"] == changed)
+    ]  # fmt: skip
+    own = own[own["network"] == network] if network else own[own["is_predictor"]]
+    table = own.pivot(index="seed", columns="case", values="dsc")
+    assert table.shape[0] == 3
+    return table
+
+
+def by_video(table: pd.DataFrame) -> pd.DataFrame:
+    """Linearised values of the videos, whose mean is that of the frames."""
+    card = tomllib.loads((REPOSITORY / "benchmarks" / "datasets" / "cvc.toml").read_text())
+    starts = card["splits"]["by-sequence"]["sequence_starts"]
+    video = [sum(start <= int(name) for start in starts) for name in table.columns]
+    sizes = pd.Series(video).value_counts().sort_index()
+    means = table.T.groupby(video).mean().T
+    centre = table.mean(axis=1)
+    return means.sub(centre, axis=0).mul(sizes / sizes.mean(), axis=1).add(centre, axis=0)
+
+
+def anova(tables: list[pd.DataFrame]) -> tuple[float, float]:
+    """Variance of a difference of two means and its degrees of freedom, from a three-way analysis of variance."""
+    long = pd.concat([table.stack().rename("y").reset_index().assign(t=n) for n, table in enumerate(tables)])
+    long.columns = ["r", "c", "y", "t"]
+    methods, seeds, cases = len(tables), long["r"].nunique(), long["c"].nunique()
+
+    def squares(*keys: str) -> float:
+        """Sum of squares of the means by these keys about the total mean, over all observations."""
+        mean = long.groupby(list(keys))["y"].transform("mean")
+        return float(((mean - long["y"].mean()) ** 2).sum())
+
+    t, r, c = squares("t"), squares("r"), squares("c")
+    tr, tc, rc = squares("t", "r"), squares("t", "c"), squares("r", "c")
+    total = float(((long["y"] - long["y"].mean()) ** 2).sum())
+    freedom = (methods - 1) * (seeds - 1), (methods - 1) * (cases - 1), (methods - 1) * (seeds - 1) * (cases - 1)
+    ms_tr, ms_tc = (tr - t - r) / freedom[0], (tc - t - c) / freedom[1]
+    ms = (total - tr - tc - rc + t + r + c) / freedom[2]
+    return satterthwaite(ms_tr, ms_tc, ms, freedom, 2 / (seeds * cases), 2 / (seeds * cases))
+
+
+def satterthwaite(
+    by_seed: float, by_case: float, rest: float, freedom: tuple[int, int, int], first: float, second: float
+) -> tuple[float, float]:
+    terms = [(first * max(by_seed, rest), freedom[0])]
+    if by_case > rest:
+        terms += [(second * by_case, freedom[1]), (-second * rest, freedom[2])]
+    variance = sum(term for term, _ in terms)
+    return variance, variance**2 / sum(term**2 / own for term, own in terms)
+
+
+def interval(table: pd.DataFrame) -> tuple[float, float]:
+    """The t interval of the mean of scores (seed x case)."""
+    seeds, cases = table.shape
+    mean, r, c = table.to_numpy().mean(), table.mean(axis=1), table.mean(axis=0)
+    rest = table.sub(r, axis=0).sub(c, axis=1) + mean
+    freedom = seeds - 1, cases - 1, (seeds - 1) * (cases - 1)
+    factor = 1 / (seeds * cases)
+    variance, own = satterthwaite(
+        cases * r.var(), seeds * c.var(), float((rest**2).to_numpy().sum()) / freedom[2], freedom, factor, factor
+    )
+    half = stats.t.ppf(0.975, own) * np.sqrt(variance)
+    return max(mean - half, 0), min(mean + half, 100)
+
+
+def in_words(pair: tuple[float, float], sign: str = "") -> str:
+    return f"{pair[0]:{sign}.1f} to {pair[1]:{sign}.1f}"
+
+
+def p_of(value: float) -> str:
+    return "below 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def spread(table: pd.DataFrame) -> str:
+    means = table.mean(axis=1)
+    return f"{means.mean():.2f} ± {means.std():.2f}"
+
+
+def compared(tables: dict[str, pd.DataFrame], baseline: str) -> dict[str, tuple[str, str, float, float]]:
+    """By method: difference and interval in words, p before Holm's correction and after it."""
+    variance, freedom = anova(list(tables.values()))
+    found, p = {}, {}
+    for name in tables.keys() - {baseline}:
+        difference = tables[name].to_numpy().mean() - tables[baseline].to_numpy().mean()
+        half = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
+        found[name] = f"{difference:+.2f}", in_words((difference - half, difference + half), "+")
+        p[name] = float(2 * stats.t.sf(abs(difference) / np.sqrt(variance), freedom))
+    corrected, largest = {}, 0.0
+    for rank, name in enumerate(sorted(p, key=lambda name: p[name])):
+        largest = max(largest, min(1.0, p[name] * (len(p) - rank)))
+        corrected[name] = largest
+    return {name: (*found[name], p[name], corrected[name]) for name in found}
+
+
+def rows(data: str, labeled: int, everyone: int, methods: list[str], split: str = "random") -> dict[str, list[str]]:
+    """The cells of a table of docs/measured.md by method: mean, interval, comparison."""
+    tables = {method: scores(data, labeled, method, split) for method in methods}
+    upper = scores(data, everyone, "supervised", split)
+    if data == "cvc":
+        spreads = {method: spread(table) for method, table in tables.items()}
+        tables, top = {method: by_video(table) for method, table in tables.items()}, by_video(upper)
+    else:
+        spreads, top = {method: spread(table) for method, table in tables.items()}, upper
+    found = {"Supervised": [spreads["supervised"], in_words(interval(tables["supervised"])), ""]}
+    for method, (difference, around, raw, holm) in compared(tables, "supervised").items():
+        words = f"{difference}, {around}, {p_of(holm)} ({p_of(raw)})"
+        found[TITLES[method]] = [spreads[method], in_words(interval(tables[method])), words]
+    (difference, around, raw, _) = compared({**tables, "upper": top}, "supervised")["upper"]
+    found["Supervised, all labels"] = [spread(upper), in_words(interval(top)), f"{difference}, {around}, {p_of(raw)}"]
+    return found
+
+
+SIX = ["supervised", "mt", "cct", "cps", "cmtv3", "ucmt"]
+TABLES: dict[str, tuple[Any, ...]] = {
+    "kvasir": ("kvasir", 120, 800, SIX),
+    "isic": ("isic", 90, 1815, [*SIX[:2], "cps", "cmtv1", "cmtv2", "cmtv3", "ucmt"]),
+    "cvc at random": ("cvc", 73, 490, SIX),
+    "cvc by sequence": ("cvc", 70, 472, SIX, "by-sequence"),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_tables_of_measured(name: str) -> None:
+    for title, (mean, around, comparison) in rows(*TABLES[name]).items():
+        assert f"| {title} | {mean} | {around} | {comparison}{' ' * bool(comparison)}|" in MEASURED, title
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_students_of_measured(name: str) -> None:
+    data, labeled, _, methods, *split = TABLES[name]
+    for method, networks in {"mt": ["student"], "cps": ["student2"], "cmtv3": ["student1", "student2"],
+                             "ucmt": ["student1", "student2"]}.items():  # fmt: skip
+        own = [spread(scores(data, labeled, method, *split, network=network)) for network in networks]
+        start = f"| {TITLES[method]} | {spread(scores(data, labeled, method, *split))} |"
+        (line,) = [
+            text for text in MEASURED.splitlines()
+            if text.startswith(start)
+            and text.count("|") == 6 and "±" in text.split("|")[-2]
+        ]  # fmt: skip
+        assert line.split("|")[-2].strip().removeprefix("(student 2) ") == ", ".join(own)
+    assert set(methods) >= {"mt", "cps", "cmtv3", "ucmt"}
+
+
+def test_the_table_of_the_readme() -> None:
+    for title, (mean, around, comparison) in rows(*TABLES["kvasir"]).items():
+        *difference, p = comparison.split(" (")[0].rsplit(", ", 1) if comparison else ["", ""]
+        assert f"| {title} | {mean} | {around} | {', '.join(difference)}{' ' * bool(p)}| {p}{' ' * bool(p)}|" in README
+
+
+CHANGES = {
+    "the teacher averages both students (paper, equation 6)": {"teacher_source": "[0.5, 0.5]"},
+    "no warm-up of the teacher's average (paper states none)": {"ema_warmup": "False"},
+    "UMIX at once, not in place (paper)": {"umix_order": "at-once"},
+    "uncertainty after the first update (paper)": {"uncertainty_from": "step2"},
+    "both students start with the same weights": {"student_init": "same"},
+    "both students start with the same weights, and the teacher averages them": {
+        "student_init": "same", "teacher_source": "[0.5, 0.5]"},
+    "labelled images of the second step weakly augmented (as every other method's)": {"views.labeled_mixed": "weak"},
+}  # fmt: skip
+
+
+def test_the_table_of_changes_of_ucmt() -> None:
+    frame = everything()
+    own = frame[(frame["method"] == "ucmt") & (frame["data"] == "kvasir")]
+    tables = {key: scores("kvasir", 120, "ucmt", changed=key) for key in own["changed"].unique()}
+    nothing = [key for key in tables if tables[key].to_numpy().max() == 0]
+    assert len(tables) == 9
+    assert len(nothing) == 1
+    found = compared({key: table for key, table in tables.items() if key not in nothing}, "{}")
+    alone = compared({key: tables[key] for key in ("{}", *nothing)}, "{}")
+    raw = {key: one[2] for key, one in {**found, **alone}.items()}
+    largest, steps = 0.0, {}
+    for rank, key in enumerate(sorted(raw, key=lambda key: raw[key])):
+        largest = max(largest, min(1.0, raw[key] * (len(raw) - rank)))
+        steps[key] = largest
+    for key, (difference, around, p, _) in {**found, **alone}.items():
+        words = f"{difference}, {around}, {p_of(steps[key])}" + ("" if p < 0.001 else f" ({p_of(p)})")
+        networks = ", ".join(
+            spread(scores("kvasir", 120, "ucmt", changed=key, network=network)) for network in ("student1", "student2")
+        )
+        assert f"{spread(tables[key])}" in MEASURED
+        assert f"| {words} | {networks} |" in MEASURED, key
+
+
+def test_ccts_two_weights() -> None:
+    (heavy,) = [key for key in everything()["changed"].unique() if '"lambda_max": "30' in key]
+    tables = {"supervised": scores("kvasir", 120, "supervised"), "cct": scores("kvasir", 120, "cct"),
+              "30": scores("kvasir", 120, "cct", changed=heavy)}  # fmt: skip
+    against = compared(tables, "supervised")["30"]
+    assert f"scores {spread(tables['30'])} (interval {in_words(interval(tables['30']))})" in MEASURED
+    assert f"{against[0][1:]} less than supervised (p = {against[3]:.3f}, Holm-corrected)" in MEASURED
+    pairs = sorted(
+        2 * stats.t.sf(abs(a.to_numpy().mean() - b.to_numpy().mean()) / np.sqrt(anova(list(tables.values()))[0]),
+                       anova(list(tables.values()))[1])
+        for a, b in ((tables["30"], tables["cct"]), (tables["30"], tables["supervised"]))
+    )  # fmt: skip
+    difference = tables["cct"].to_numpy().mean() - tables["30"].to_numpy().mean()
+    assert f"{difference:.2f} than with 0.1 (p = {3 * pairs[0]:.3f})".replace(f"{difference:.2f} than", "") in (
+        MEASURED.replace("\n", " ").replace("  ", " ")
+    )
+    alone = compared({"supervised": tables["supervised"], "30": tables["30"]}, "supervised")["30"]
+    assert f"alone gives p = {alone[2]:.3f}" in MEASURED
+    assert ", ".join(f"{mean:.2f}" for mean in tables["30"].mean(axis=1)) in MEASURED
+
+
+def test_the_table_of_the_other_cpu() -> None:
+    for method in ("supervised", "mt", "cps", "cmtv3", "ucmt"):
+        here, there = scores("kvasir", 120, method), scores("kvasir", 120, method, store="measured-intel")
+        seeds = " and ".join(", ".join(f"{mean:.2f}" for mean in one.mean(axis=1)) for one in (here, there))
+        row = f"| {TITLES[method]} | {spread(here)} | {spread(there)} | {in_words(interval(there))} | {seeds} |"
+        assert row in MEASURED
+
+
+def test_what_a_random_split_flatters() -> None:
+    for title, few, many, method in [("Supervised, all labels", 490, 472, "supervised"),
+                                     *((TITLES[name], 73, 70, name) for name in SIX)]:  # fmt: skip
+        random, sequence = scores("cvc", few, method), scores("cvc", many, method, "by-sequence")
+        shared = random.columns.intersection(sequence.columns)
+        assert len(shared) == 29
+        difference = random[shared] - sequence[shared]
+        low, high = bounds(by_video(difference))
+        means = [f"{one[shared].to_numpy().mean():.2f}" for one in (random, sequence)]
+        row = f"| {title} | {means[0]} | {means[1]} | {difference.to_numpy().mean():+.1f}, {low:+.1f} to {high:+.1f} |"
+        assert row in MEASURED, row
+
+
+def bounds(table: pd.DataFrame) -> tuple[float, float]:
+    """As `interval`, of differences, which may be negative."""
+    low, high = interval(table + 50)
+    return low - 50, high - 50
