@@ -18,7 +18,7 @@ WIDTH = 7.0  # inches: a text's width in print
 LINE = 0.13  # inches: for a title's line
 SIZE = 7.5  # points
 KEY = 6.5 * SIZE / 72  # inches of a legend's column apart from its text: the sample of the line, and spaces
-NO_RUN = "no run"
+NO_RUN, NO_PICTURE = "no run", "no picture"
 STYLE: dict[Any, Any] = {
     "font.size": SIZE, "axes.titlesize": SIZE, "axes.labelsize": SIZE, "xtick.labelsize": 7, "ytick.labelsize": 7,
     "legend.fontsize": SIZE, "axes.linewidth": 0.6, "lines.linewidth": 1.3, "axes.spines.top": False,
@@ -95,7 +95,12 @@ def fix_layout(figure: Figure) -> None:
 
 def say_no_run(axis: Axes) -> None:
     """Write NO_RUN into the middle of a plot."""
-    axis.text(0.5, 0.5, NO_RUN, transform=axis.transAxes, ha="center", va="center", color="0.4")
+    say_absent(axis, NO_RUN)
+
+
+def say_absent(axis: Axes, text: str) -> None:
+    """Write into the middle of a plot why it is empty."""
+    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color="0.4")
 
 
 def render(figure: Figure, kind: Literal["png", "svg", "pdf"]) -> bytes:

@@ -12,7 +12,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from ssl_bench.ops import IGNORED
-from ssl_bench.reporting.canvas import LINE, WIDTH, say_no_run, style, text_width, wrapped
+from ssl_bench.reporting.canvas import LINE, NO_PICTURE, NO_RUN, WIDTH, say_absent, style, text_width, wrapped
 from ssl_bench.reporting.looks import COLOURS
 
 BESIDE, BELOW = 0.88, 0.2  # inches: for a row's label at most, for a picture's number
@@ -23,15 +23,15 @@ CLASSES = ("#000000", "#ffffff", *islice(cycle([COLOURS[i] for i in (0, 2, 4, 7,
 
 @dataclass(frozen=True)
 class PicturedCase:
-    """A case as Figure 4 shows it: image (h, w[, 3]) uint8, masks (h, w) of class numbers; None where not run.
+    """A case as Figure 4 shows it: image (h, w[, 3]) uint8, masks (h, w) of class numbers.
 
-    The truth can have IGNORED pixels.
+    A text in place of a mask says why there is none. The truth can have IGNORED pixels.
     """
 
     label: str
     image: np.ndarray
     truth: np.ndarray
-    predictions: tuple[np.ndarray | None, ...]
+    predictions: tuple[np.ndarray | str, ...]
     scores: tuple[str, ...]
 
 
@@ -44,23 +44,23 @@ class PicturedMoments:
     stages: tuple[tuple[str, np.ndarray, np.ndarray, np.ndarray], ...]
 
 
-def example_figure(methods: Sequence[str], examples: Sequence[PicturedCase]) -> Figure:
+def example_figure(methods: Sequence[str], examples: Sequence[PicturedCase], absent: str = NO_RUN) -> Figure:
     """Draw a row per case: the image, each method's mask with the truth's border on it and its score, the truth.
 
-    Ignored pixels are hatched, and grey in the truth.
+    Ignored pixels are hatched, and grey in the truth. `absent` is said in place of all pictures if there is no case.
     """
     with style():
         titles = ["Image", *methods, "Ground truth"]
         titles = [f"({'abcdefghijklmnopqrstuvwxyz'[i % 26]}) {title}" for i, title in enumerate(titles)]
-        figure, rows = _grid([one.image for one in examples], [one.label for one in examples], [titles])
+        figure, rows = _grid([one.image for one in examples], [one.label for one in examples], [titles], absent)
         for row, one in zip(rows, examples, strict=False):
             _show_image(row[0], one.image)
             ignored = one.truth == IGNORED
             truth = np.where(ignored, 0, one.truth)
-            top = max(int(mask.max(initial=1)) for mask in (truth, *one.predictions) if mask is not None)
+            top = max(int(mask.max(initial=1)) for mask in (truth, *one.predictions) if not isinstance(mask, str))
             for axis, mask, score in zip(row[1:-1], one.predictions, one.scores, strict=True):
-                if mask is None:
-                    say_no_run(axis)
+                if isinstance(mask, str):
+                    say_absent(axis, mask)
                     continue
                 _show_mask(axis, mask, top)
                 axis.set_xlabel(score, labelpad=2)
@@ -77,8 +77,11 @@ def example_figure(methods: Sequence[str], examples: Sequence[PicturedCase]) -> 
         return figure
 
 
-def uncertainty_figure(examples: Sequence[PicturedMoments]) -> Figure:
-    """Draw a row per image: the image, then per stage its uncertainty, the mixed image, and that one's uncertainty."""
+def uncertainty_figure(examples: Sequence[PicturedMoments], absent: str = NO_RUN) -> Figure:
+    """Draw a row per image: the image, then per stage its uncertainty, the mixed image, and that one's uncertainty.
+
+    `absent` is said in place of all pictures if there is no image.
+    """
     with style():
         titles = [["Image"] for _ in examples] or [["Image"]]
         for row_titles, one in zip(titles, examples, strict=False):
@@ -86,7 +89,9 @@ def uncertainty_figure(examples: Sequence[PicturedMoments]) -> Figure:
                 row_titles += [f"{title}\nuncertainty", "UMIX image", "its uncertainty"]
         if all(row_titles == titles[0] for row_titles in titles):
             titles = titles[:1]  # once is enough
-        figure, rows = _grid([one.image for one in examples], [one.label for one in examples], titles, foot=0.45)
+        figure, rows = _grid(
+            [one.image for one in examples], [one.label for one in examples], titles, absent, foot=0.45
+        )
         shown = None
         for row, one in zip(rows, examples, strict=False):
             _show_image(row[0], one.image)
@@ -97,7 +102,7 @@ def uncertainty_figure(examples: Sequence[PicturedMoments]) -> Figure:
                     shown = axis.imshow(values, vmin=0, vmax=1, cmap="cividis", interpolation="nearest")
                     axis.set_xlabel(f"mean {values.mean():.3f}", labelpad=2)
             for axis in row[1 + 3 * len(one.stages) :]:
-                say_no_run(axis)
+                say_absent(axis, NO_PICTURE)
         if shown is not None:
             width, height = figure.get_size_inches()
             left, right = rows[0, 0].get_position().x0, rows[0, -1].get_position().x1
@@ -107,14 +112,20 @@ def uncertainty_figure(examples: Sequence[PicturedMoments]) -> Figure:
 
 
 def _grid(
-    images: Sequence[np.ndarray], labels: Sequence[str], titles: Sequence[Sequence[str]], *, foot: float = 0.0
+    images: Sequence[np.ndarray],
+    labels: Sequence[str],
+    titles: Sequence[Sequence[str]],
+    absent: str,
+    *,
+    foot: float = 0.0,
 ) -> tuple[Figure, np.ndarray]:
     """Frames for pictures: a row per image as high as the image wants, its label on the left, titles above.
 
     Args:
-        images: the images; without any there is one row that says "no run".
+        images: the images; without any there is one row that says `absent`.
         labels: a label per image.
         titles: titles of the columns for each row, or once for all rows.
+        absent: why there is no image.
         foot: inches to leave free at the bottom.
 
     Returns:
@@ -142,7 +153,7 @@ def _grid(
         axis.set(xticks=[], yticks=[], anchor="N")
         axis.spines[:].set_visible(False)
         if not images:
-            say_no_run(axis)
+            say_absent(axis, absent)
     for axis, label in zip(rows[:, 0], beside, strict=False):
         axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=7)
     for row, row_titles in zip(rows, above, strict=False):

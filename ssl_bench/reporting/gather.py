@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ssl_bench.cards import Benchmark, Grid
-from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Place, Target, column_benchmarks, places, upper_line
 from ssl_bench.grids.match import complete_seeds, select
 from ssl_bench.method import SSLMethod
+from ssl_bench.reporting.sound_runs import sound_runs
 from ssl_bench.store import Run
 
 
@@ -28,11 +27,13 @@ class ShownOptions:
 class Filled:
     """A place of a grid with its runs, one per seed and label draw.
 
-    `place` is None where the row has no method for the data.
+    `place` is None where the row has no method for the data. `left_out` are runs that exist, but whose scores are
+    damaged or of other test cases.
     """
 
     place: Place | None
     runs: list[Run]
+    left_out: tuple[Run, ...] = ()
 
 
 Body = list[list[Filled]]  # by row and column of a grid
@@ -66,8 +67,14 @@ class Gathered:
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """All runs."""
-        return tuple(run for row in self.rows for one in row for run in one.runs)
+        """All runs, each once: an upper line has the same runs in several columns."""
+        return tuple({run.path: run for row in self.rows for one in row for run in one.runs}.values())
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """How many of the grid's cells have runs, and how many cells there are."""
+        places = [one for row in self.body for one in row if one.place is not None]
+        return sum(bool(one.runs) for one in places), len(places)
 
 
 def gather(grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]]) -> Gathered:
@@ -79,29 +86,19 @@ def gather(grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str
     upper = upper_line(grid, methods)
     above = [] if upper is None else places(upper, target, methods)
     wanted = [*above, *places(grid, target, methods)]
-    chosen = iter(select(runs, [None if p is None else p.wanted for row in wanted for p in row]))
-    damaged: dict[Path, str] = {}
-    filled = [[_filled(place, next(chosen), damaged) for place in row] for row in wanted]
+    chosen = select(runs, [None if p is None else p.wanted for row in wanted for p in row])
+    sound, reasons = sound_runs(chosen)
+    cells = iter(zip(chosen, sound, strict=True))
+    filled = [[_filled(place, *next(cells)) for place in row] for row in wanted]
     head, body = filled[: len(above)], filled[len(above) :]
     has_run = any(one.runs for row in head for one in row)
     benchmarks = column_benchmarks(grid)
     return Gathered(
-        grid, benchmarks, body, upper if has_run else None, head if has_run else [], tuple(damaged.values())
+        grid, benchmarks, body, upper if has_run else None, head if has_run else [], tuple(reasons.values())
     )
 
 
-def _filled(place: Place | None, runs: Sequence[Run], damaged: dict[Path, str]) -> Filled:
-    whole = _whole(runs, damaged)
-    return Filled(place, whole if place is None else complete_seeds(whole, place.wanted))
-
-
-def _whole(runs: Sequence[Run], damaged: dict[Path, str]) -> list[Run]:
-    """Return the runs whose scores exist and are unchanged; `damaged` takes messages about the others."""
-    whole = []
-    for run in runs:
-        try:
-            run.require_whole()
-            whole.append(run)
-        except UserError as error:
-            damaged[run.path] = str(error)
-    return whole
+def _filled(place: Place | None, chosen: list[Run], sound: list[Run]) -> Filled:
+    kept = {run.path for run in sound}
+    shown = sound if place is None else complete_seeds(sound, place.wanted)
+    return Filled(place, shown, tuple(run for run in chosen if run.path not in kept))

@@ -25,8 +25,14 @@ def labeled_of(spec: RunSpec, word: str = "") -> str:
     return f"{spec.labeled} of {spec.train_units} {word}{what}"
 
 
-def origin(runs: Sequence[Run]) -> list[str]:
-    """Where the numbers come from, for the lines below a table or figure."""
+def origin(runs: Sequence[Run], *, has_deviation: bool = True) -> list[str]:
+    """Where the numbers come from, for the lines below a table or figure.
+
+    Args:
+        runs: finished runs.
+        has_deviation: whether numbers stand with ± their deviation over seeds.
+
+    """
     if not runs:
         return []
     origins = [origin for run in runs for origin in _origins(run)]
@@ -39,8 +45,9 @@ def origin(runs: Sequence[Run]) -> list[str]:
         spec = run.spec
         share = f"{labeled_of(spec, 'training ')} labelled, {spec.test_count} tested"
         data.setdefault(f"{spec.benchmark} (data {spec.data_fingerprint})", {})[share] = None
+    deviation = ", ± sample standard deviation" if has_deviation else ", mean"
     return [
-        f"Measured: mean over test cases, ± sample standard deviation over {_trainings([run.spec for run in runs])}.",
+        f"Measured: mean over test cases{deviation} over {_trainings([run.spec for run in runs])}.",
         *(f"{name}: {'; '.join(shares)}." for name, shares in data.items()),
         (f"Runs of {days} on {devices}; {'; '.join(sorted(software))}."),
         *_weight_files(runs),
@@ -144,7 +151,7 @@ SEEDS = [1, 2, 3]  # of every command by default
 
 
 def damage_notes(damaged: Sequence[str]) -> list[str]:
-    """Name the runs that are left out because their scores changed after they were written."""
+    """Name the runs that are left out: their scores changed after they were written, or are of other test cases."""
     return [f"Left out: {text}. If it is moved out of the store, the run is trained again." for text in damaged]
 
 
@@ -180,8 +187,8 @@ def protocol_note(name: str, note: str, settings: Mapping[str, Any]) -> list[str
 
 
 def _seeds(body: Body) -> list[int]:
-    """The seeds of its runs; without runs, the default seeds of the commands."""
-    return sorted({run.spec.seed for row in body for one in row for run in one.runs}) or SEEDS
+    """The seeds of its runs, those that are left out too; without runs, the default seeds of the commands."""
+    return sorted({run.spec.seed for row in body for one in row for run in (*one.runs, *one.left_out)}) or SEEDS
 
 
 def fill_commands(body: Body, view: ShownOptions, metrics: Sequence[MetricName]) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ssl_bench.cards import METRICS, Grid, MetricName
 from ssl_bench.grids.aim import Place
 from ssl_bench.reporting.gather import Body
+from ssl_bench.reporting.kept_files import test_curve_of
 from ssl_bench.reporting.scores import cell_scores, mean_and_deviation, plus_minus
 from ssl_bench.reporting.table import Cell, Table
 from ssl_bench.store import Run
@@ -26,11 +27,16 @@ NOTE = (
 def oracle_table(grid: Grid, body: Body) -> Table | None:
     """Lay out, per method and column, the scored checkpoint's number beside those that the test set would choose.
 
-    By the grid's first metric; None where no run scored the test set on the way.
+    By the grid's first metric; None where no run scored the test set on the way. Cells with the same runs, as of a
+    method without the setting that the columns differ in, are one row.
     """
     metric = grid.metrics[0]
-    places = [one for row in body for one in row]
-    found = [_cells(one.place, one.runs, metric) for one in places if one.place is not None]
+    alike: dict[tuple[object, ...], list[tuple[Place, list[Run]]]] = {}
+    for place, runs in [(one.place, one.runs) for row in body for one in row if one.place is not None]:
+        column, hashes = place.column, tuple(run.path for run in runs)
+        key = (place.row.title, column.dataset, column.labeled, place.wanted.measurement.key, hashes)
+        alike.setdefault(key, []).append((place, runs))
+    found = [_cells(*own[0], metric, is_alone=len(own) == 1) for own in alike.values()]
     rows = [cells for cells in found if cells]
     if not rows:
         return None
@@ -39,15 +45,18 @@ def oracle_table(grid: Grid, body: Body) -> Table | None:
     )
 
 
-def _cells(place: Place, runs: Sequence[Run], metric: MetricName) -> list[str | Cell]:
-    """A row of the table; no cells where no run has scored the test set on the way."""
+def _cells(place: Place, runs: Sequence[Run], metric: MetricName, *, is_alone: bool) -> list[str | Cell]:
+    """A row of the table; no cells where no run has scored the test set on the way.
+
+    `is_alone` says that no other column has these runs: the row then names the column.
+    """
     measurement, best = place.wanted.measurement, max if METRICS[metric].larger_is_better else min
     shown, chosen = list[Run](), list[float]()
     for run in runs:
-        own = cell_scores([run], metric, measurement)
-        if own is not None and own.mean is not None and run.test_curve is not None and metric in run.test_curve:
+        own, curve = cell_scores([run], metric, measurement), test_curve_of(run)
+        if own is not None and own.mean is not None and curve is not None and metric in curve:
             shown.append(run)
-            chosen.append(best(own.mean, *(run.test_curve[metric].dropna() * METRICS[metric].scale)))
+            chosen.append(best(own.mean, *(curve[metric].dropna() * METRICS[metric].scale)))
     scores = cell_scores(shown, metric, measurement)
     if scores is None or scores.mean is None:
         return []
@@ -55,7 +64,7 @@ def _cells(place: Place, runs: Sequence[Run], metric: MetricName) -> list[str | 
     deviation = statistics.stdev(chosen) if len(chosen) > 1 else None
     return [
         place.row.title,
-        f"{place.column.title} {place.benchmark.name} {place.column.labeled}".strip(),
+        f"{place.column.title if is_alone else ''} {place.benchmark.name} {place.column.labeled}".strip(),
         place.benchmark.heading(metric),
         str(len(shown)),
         Cell(mean_and_deviation(scores), scores.mean, runs=hashes),

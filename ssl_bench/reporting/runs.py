@@ -9,8 +9,9 @@ from typing import Any
 from ssl_bench.cards import HEADLINE, METRICS, Measurement, dotted, seed_text
 from ssl_bench.command import quantity, toml_value
 from ssl_bench.errors import UserError
-from ssl_bench.reporting.notes import labeled_of, origin, protocol_note
+from ssl_bench.reporting.notes import damage_notes, labeled_of, origin, protocol_note
 from ssl_bench.reporting.scores import cell_scores, mean_and_deviation, undefined
+from ssl_bench.reporting.sound_runs import sound_runs
 from ssl_bench.reporting.table import Table
 from ssl_bench.store import Entry, Run, RunFolder, spec_of
 
@@ -35,8 +36,11 @@ def comparison_table(
     metrics = measurement.metrics
     headings = [measurement.heading(metric) for metric in metrics]
     rows, notes = [], []
-    for method in dict.fromkeys(run.spec.method for run in runs):
-        own = [run for run in runs if run.spec.method == method]
+    methods = list(dict.fromkeys(run.spec.method for run in runs))
+    sound, reasons = sound_runs([[run for run in runs if run.spec.method == method] for method in methods])
+    for method, own in zip(methods, sound, strict=True):
+        if not own:
+            continue
         scores = [mean_and_deviation(cell_scores(own, metric, measurement)) for metric in metrics]
         minutes = sum(run.result["train_seconds"] for run in own) / len(own) / 60
         rows.append([titles[method], own[0].result["predictor"], *scores, str(len(own)), f"{minutes:.1f}"])
@@ -55,10 +59,11 @@ def comparison_table(
     note = protocol_note(spec.protocol.name, spec.protocol.note, settings or {})
     remarks = [remark for metric in metrics for remark in measurement.remarks(metric)]
     labeled = f"{labeled_of(spec)} labelled"
+    shown = [run for run in runs if run.path not in reasons]
     return Table(
         f"{spec.benchmark}, {labeled}, protocol {spec.protocol.name}",
         ["Method", "Network scored", *columns], rows, frozenset(columns),
-        [*note, *remarks, *origin(runs), *notes],
+        [*note, *remarks, *origin(shown), *damage_notes(tuple(reasons.values())), *notes],
     )  # fmt: skip
 
 

@@ -56,6 +56,7 @@ class RunPage:
     facts: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
     pictures: tuple[Picture, ...] = ()
     tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def write_site(

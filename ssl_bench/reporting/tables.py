@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ssl_bench.cards import HEADLINE, Grid
-from ssl_bench.grids.aim import Target, aim, column_benchmarks
+from ssl_bench.cards import Grid
+from ssl_bench.grids.aim import Target, aim
 from ssl_bench.method import SSLMethod
 from ssl_bench.reporting.analysis import Analysis, analyse
 from ssl_bench.reporting.gather import ShownOptions, gather
+from ssl_bench.reporting.kept_files import unreadable_notes
 from ssl_bench.reporting.label_seeds import label_notes
 from ssl_bench.reporting.layout import Layout
 from ssl_bench.reporting.legend import (
@@ -23,6 +24,7 @@ from ssl_bench.reporting.legend import (
 )
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
 from ssl_bench.reporting.oracle import oracle_table
+from ssl_bench.reporting.shown_metrics import with_shown_metrics
 from ssl_bench.reporting.spread import is_crossed, spread_table
 from ssl_bench.reporting.statistics_tables import comparisons_table, statistics_csv, statistics_table
 from ssl_bench.reporting.table import Table
@@ -54,6 +56,7 @@ class TableReport:
     analysis: Analysis = field(repr=False)
     runs: tuple[Run, ...] = field(repr=False)
     missing: tuple[str, ...] = ()
+    cells: tuple[int, int] = (0, 0)  # with runs, and all of the grid
     spread: Table | None = None  # where the spread comes from, of trainings with label seeds
 
     @property
@@ -85,7 +88,7 @@ def paper_table(
     Raises:
         UserError: the target is wrong, or runs of different data or precision would stand in one table.
     """
-    found = gather(_shown_metrics(aim(grid, target, methods)), target, runs, methods)
+    found, left_out = with_shown_metrics(gather(aim(grid, target, methods), target, runs, methods))
     grid, above = found.grid, len(found.above)
     analysis = analyse(found)
     records = analysis.records
@@ -99,6 +102,8 @@ def paper_table(
         *comparability_notes(competing),
         *([COSTS_NOTE] if shown.costs else []),
         *metric_notes(competing),
+        *left_out,
+        *unreadable_notes(found.runs, "test_curve"),
         *damage_notes(found.damaged),
         *protocol_notes(target, found.body),
         *origin(found.runs),
@@ -120,12 +125,6 @@ def paper_table(
         analysis,
         found.runs,
         missing,
+        found.cells,
         spread_table(grid, records.values()) if is_crossed(records.values()) else None,
     )
-
-
-def _shown_metrics(grid: Grid) -> Grid:
-    """Return the grid with those of its metrics by which all of its data sets are scored."""
-    scored = [benchmark.metrics for benchmark in column_benchmarks(grid)]
-    metrics = tuple(metric for metric in grid.metrics if all(metric in own for own in scored))
-    return grid.model_copy(update={"metrics": metrics or (HEADLINE,)})

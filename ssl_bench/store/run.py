@@ -115,6 +115,11 @@ def _read_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path)
+        frame = pd.read_csv(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    texts = [str(name) for name, kind in frame.dtypes.items() if kind.kind not in "iuf"]
+    if "iteration" not in frame or texts:
+        found = f"text in {', '.join(texts)}" if texts else f"the columns {', '.join(map(str, frame.columns))}"
+        raise UserError(f"{path}: cannot be read (expected numbers, among them iteration; found {found})")
+    return frame

@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 from conftest import REPOSITORY
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from PIL import Image
+from scipy import stats
 from tidy import assert_tidy
 
-from ssl_bench.reporting.canvas import render
+from ssl_bench.reporting.canvas import render, style
 from ssl_bench.reporting.draw import PicturedCase, PicturedMoments, example_figure, uncertainty_figure
 from ssl_bench.reporting.draw_lines import Line, Panel, line_figure
 
@@ -50,7 +52,7 @@ def pictures(axis: Axes) -> list[np.ndarray]:
 # ------------------------------------------------------------------------------------------------------------ lines
 
 
-def test_a_line_is_the_mean_over_seeds_and_its_band_the_sample_deviation() -> None:
+def test_a_line_is_the_mean_over_seeds_and_its_band_the_t_interval() -> None:
     values = [[1.0, 2.0, NAN], [3.0, 2.0, 5.0], [8.0, 5.0, NAN]]
     (axis,) = line_figure([panel(line("MT", values))]).axes
     x, y = axis.lines[0].get_data()
@@ -58,24 +60,54 @@ def test_a_line_is_the_mean_over_seeds_and_its_band_the_sample_deviation() -> No
     assert list(y) == pytest.approx([4, 3, 5])  # by hand; the third point has one seed
     (band,) = [one for one in axis.collections if isinstance(one, PolyCollection)]
     edges = {(float(px), round(float(py), 6)) for px, py in band.get_paths()[0].vertices}
-    for place, mean, deviation in ((10, 4, np.std([1, 3, 8], ddof=1)), (20, 3, np.std([2, 2, 5], ddof=1))):
-        assert (place, round(mean + deviation, 6)) in edges
-        assert (place, round(mean - deviation, 6)) in edges
-    assert not any(place == 30 for place, _ in edges)  # one seed has no deviation
+    for place, own in ((10, [1, 3, 8]), (20, [2, 2, 5])):
+        for end in stats.t.interval(0.95, 2, np.mean(own), stats.sem(own)):
+            assert (place, round(float(end), 6)) in edges
+    assert not any(place == 30 for place, _ in edges)  # one seed has no interval
+
+
+def ends(axis: Axes) -> list[tuple[float, float]]:
+    """Lower and upper ends of a panel's bars."""
+    bars = [one for one in axis.collections if isinstance(one, LineCollection)]
+    return [(float(s[0][1]), float(s[1][1])) for one in bars for s in one.get_segments() if len(s)]
 
 
 def test_a_panel_with_ticks_has_its_labels_and_error_bars_that_stand_apart() -> None:
-    lines = (line("UMIX", [[80.0, 90.0], [84.0, 90.0]]), line("CutMix", [[70.0, 75.0]]))
+    lines = (line("UMIX", [[80.0, 90.0], [84.0, 91.0]]), line("CutMix", [[70.0, 75.0]]))
     asked = panel(*lines, ticks=((10.0, "5%"), (20.0, "10%")))
     (axis,) = line_figure([asked]).axes
     assert [label.get_text() for label in axis.get_xticklabels()] == ["5%", "10%"]
-    first, second = axis.containers
-    assert list(first[0].get_ydata()) == [82, 90]
-    assert list(second[0].get_ydata()) == [70, 75]
-    assert np.all(np.asarray(first[0].get_xdata()) < np.asarray(second[0].get_xdata()))
-    (bars,) = first[2]
-    lengths = [abs(segment[1][1] - segment[0][1]) / 2 for segment in bars.get_segments() if len(segment)]
-    assert lengths == pytest.approx([np.std([80, 84], ddof=1), 0])
+    first, second = [one for one in axis.lines if one.get_linestyle() != "None"]  # not the caps of the bars
+    assert list(first.get_ydata()) == [82, 90.5]
+    assert list(second.get_ydata()) == [70, 75]
+    assert np.all(np.asarray(first.get_xdata()) < np.asarray(second.get_xdata()))
+    expected = [stats.t.interval(0.95, 1, np.mean(own), stats.sem(own)) for own in ([80, 84], [90, 91])]
+    assert np.array(ends(axis)) == pytest.approx(np.array(expected))
+
+
+def test_given_ends_of_intervals_are_drawn_and_a_level_is_one_band_across() -> None:
+    x, y = np.array([0.0, 1.0]), np.array([[80.0, 90.0]])
+    points = Line("MT", x, y, "mt", np.array([[70.0, NAN], [95.0, NAN]]))  # not symmetric
+    level = Line("Supervised, 100%", x, np.array([[85.0, 85.0]]), "", np.array([[84.0] * 2, [87.0] * 2]), is_level=True)
+    (axis,) = line_figure([panel(points, level, ticks=((0.0, "5%"), (1.0, "10%")))]).axes
+    assert ends(axis) == [(70.0, 95.0)]
+    (band,) = axis.patches
+    assert isinstance(band, Rectangle)
+    assert (band.get_y(), band.get_y() + band.get_height()) == (84, 87)
+    (across,) = [one for one in axis.lines if list(one.get_ydata()) == [85, 85]]
+    assert across.get_marker() == "None"
+
+
+def test_panels_stand_two_a_row_and_a_narrow_figure_is_as_wide_as_asked() -> None:
+    figure = line_figure([panel(line("MT", [[1.0, 2.0]]))] * 5)
+    assert len(figure.axes) == 5
+    assert len({round(axis.get_position().x0, 3) for axis in figure.axes}) == 2
+    assert len({round(axis.get_position().y0, 3) for axis in figure.axes}) == 3
+    assert_tidy(figure)
+    narrow = line_figure([panel(line("MT", [[1.0, 2.0]]), line("CPS", [[2.0, 1.0]]))], 3.6)
+    assert narrow.get_figwidth() == 3.6
+    with style():  # which chooses the ticks
+        assert_tidy(narrow)
 
 
 def test_every_method_has_a_colour_dash_and_marker_of_its_own_in_all_panels() -> None:
@@ -116,7 +148,8 @@ def test_words_of_a_line_figure_keep_apart(count: int, names: list[str]) -> None
     assert figure.bbox.x0 <= box.x0 <= box.x1 <= figure.bbox.x1
 
 
-def test_an_empty_panel_says_no_run() -> None:
+def test_an_empty_panel_says_why() -> None:
+    assert "no curve" in texts(line_figure([panel(absent="no curve")]))
     figure = line_figure([panel(), panel(line("MT", [[1.0]]))])
     assert [text.get_text() for text in figure.axes[0].texts] == ["no run"]
     assert not figure.axes[1].texts
@@ -131,7 +164,7 @@ def test_an_empty_panel_says_no_run() -> None:
 def example(label: str = "data\ncase", classes: int = 2, shape: tuple[int, int] = (20, 30)) -> PicturedCase:
     masks = [RNG.integers(0, classes, shape).astype(np.uint8) for _ in range(3)]
     image = RNG.integers(0, 256, (*shape, 3)).astype(np.uint8)
-    return PicturedCase(label, image, masks[0], (masks[1], None, masks[2]), ("81.2", "", "7.0"))
+    return PicturedCase(label, image, masks[0], (masks[1], "no run", masks[2]), ("81.2", "", "7.0"))
 
 
 DRAWN = example()
@@ -226,7 +259,7 @@ def test_words_of_rows_of_all_shapes_keep_apart(count: int) -> None:
     examples = []
     for label, shape in zip(labels, shapes, strict=True):
         mask = RNG.integers(0, 2, shape).astype(np.uint8)
-        predictions = tuple(None if i == 1 else mask for i in range(count))
+        predictions = tuple("no run" if i == 1 else mask for i in range(count))
         examples.append(PicturedCase(label, mask, mask, predictions, ("100.0",) * count))
     for rows in (examples, examples[3:4]):
         figure = example_figure(METHODS[-count:], rows)
@@ -282,12 +315,15 @@ def test_uncertainty_maps_stand_in_their_order_on_one_scale_with_their_means() -
         assert axes[0][place].get_xlabel() == f"mean {values.mean():.3f}"
         assert axes[0][place].get_images()[0].get_clim() == (0, 1)
     assert "iteration 30" in axes[0][4].get_title()
-    assert [axis.texts[0].get_text() for axis in axes[1][4:]] == ["no run"] * 3
+    assert [axis.texts[0].get_text() for axis in axes[1][4:]] == ["no picture"] * 3
 
 
 def test_no_examples_say_no_run() -> None:
     assert "no run" in texts(example_figure(["MT"], []))
     assert "no run" in texts(uncertainty_figure([]))
+    for figure in (example_figure(["MT"], [], "no picture"), uncertainty_figure([], "no picture")):
+        assert "no picture" in texts(figure)
+        assert "no run" not in texts(figure)
 
 
 def test_text_from_data_stands_as_it_is() -> None:
@@ -313,7 +349,7 @@ def test_a_long_id_stands_on_two_lines_and_is_cut_after_them() -> None:
 
 PROGRAM = """
 import hashlib, numpy as np
-from ssl_bench.reporting.canvas import render
+from ssl_bench.reporting.canvas import render, style
 from ssl_bench.reporting.draw import *
 from ssl_bench.reporting.draw_lines import *
 rng = np.random.default_rng(3)

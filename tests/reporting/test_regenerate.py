@@ -26,8 +26,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target
 from ssl_bench.launch.inprocess import run_all
 from ssl_bench.method import load_methods
-from ssl_bench.reporting import figures as figures_module
-from ssl_bench.reporting import publish
+from ssl_bench.reporting import curve_figures, picture_figures, publish
 from ssl_bench.reporting.draw import PicturedCase, PicturedMoments
 from ssl_bench.reporting.draw_lines import Panel
 from ssl_bench.reporting.figures import FigureReport, paper_figure
@@ -331,28 +330,32 @@ def test_under_every_exhibit_stands_where_its_numbers_come_from(grid: Any, runs:
 
 
 def drawn(number: int, runs: Sequence[Run], name: str, target: Target = DEMO) -> Any:
-    """What a figure's drawing function is given."""
+    """What a figure's drawing function is given; it draws the figure last, after the thumbnail."""
     given: list[Any] = []
-    original = getattr(figures_module, name)
+    module = curve_figures if name == "line_figure" else picture_figures
+    original = getattr(module, name)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures_module, name, lambda *arguments: given.append(arguments) or original(*arguments))
+        patch.setattr(module, name, lambda *arguments: given.append(arguments) or original(*arguments))
         paper_figure(load_grid("figure", str(number)), target, runs, METHODS, ShownOptions())
-    return given[0]
+    return given[-1]
 
 
 def test_figure_1_draws_the_curves_of_every_seed_and_the_scores_of_every_share(runs: list[Run]) -> None:
     panels: list[Panel] = drawn(1, runs, "line_figure")[0]
-    assert [panel.title.splitlines()[0] for panel in panels] == ["Disagreement", "Uncertainty", "Performance"]
-    for panel, name in zip(panels[:2], ("disagreement", "entropy"), strict=True):
+    titles = [panel.title.splitlines()[0] for panel in panels]
+    assert titles == ["Disagreement"] * 2 + ["Uncertainty"] * 2 + ["Performance"]
+    assert [panel.x_label for panel in panels] == ["iteration", "update"] * 2 + ["labelled"]
+    for panel, name in zip(panels[:4], ["disagreement"] * 2 + ["entropy"] * 2, strict=True):
         assert [line.label for line in panel.lines] == ["MT", "CPS", "UCMT"]
         for line, method in zip(panel.lines, ("mt", "cps", "ucmt"), strict=True):
+            each = 2 if panel.x_label == "update" and method == "ucmt" else 1
             own = find(runs, method, 15, **({"k": 2, "r": 16} if method == "ucmt" else {}))
             for run, y in zip(own, line.y, strict=True):
                 with (run.path / "curves.csv").open() as file:
                     rows = [row for row in csv.DictReader(file) if row[name]]
-                assert [float(row["iteration"]) for row in rows] == list(line.x)
+                assert [each * float(row["iteration"]) for row in rows] == list(line.x)
                 assert [float(row[name]) for row in rows] == list(y)
-    performance = panels[2]
+    performance = panels[4]
     assert performance.ticks == ((0.0, "5%"), (1.0, "10%"))
     (mt,) = [line for line in performance.lines if line.label == "MT"]
     five, (ten,) = find(runs, "mt", 15), find(runs, "mt", 30)
@@ -369,7 +372,7 @@ def test_figure_3_draws_umix_against_cutmix(runs: list[Run]) -> None:
 
 
 def test_figure_4_shows_each_methods_mask_of_the_same_cases_with_its_score(runs: list[Run]) -> None:
-    titles, examples = drawn(4, runs, "example_figure")
+    titles, examples, _ = drawn(4, runs, "example_figure")
     assert titles == ["Supervised", "MT", "CPS", "CMT", "UCMT"]
     assert len(examples) == 2
     example: PicturedCase
@@ -379,7 +382,7 @@ def test_figure_4_shows_each_methods_mask_of_the_same_cases_with_its_score(runs:
         for method, mask, score in zip(methods, example.predictions, example.scores, strict=True):
             run = find(runs, method, 15, **({"k": 2, "r": 16} if method == "ucmt" else {}))[0]
             (kept,) = [one for one in run.examples if one.case == case]
-            assert mask is not None
+            assert not isinstance(mask, str)
             assert np.array_equal(mask, kept.prediction)
             assert np.array_equal(example.truth, kept.truth)
             both, either = np.sum((mask == 1) & (kept.truth == 1)), np.sum(mask == 1) + np.sum(kept.truth == 1)
@@ -401,7 +404,7 @@ def test_figure_4_says_which_score_its_numbers_are(tmp_path: Path) -> None:
 
 def test_figure_5_shows_uncertainty_early_and_late(runs: list[Run]) -> None:
     for target, sides in ((DEMO, (32, 32)), (DEMO3D, (16, 16))):
-        (examples,) = drawn(5, runs, "uncertainty_figure", target)
+        examples, _ = drawn(5, runs, "uncertainty_figure", target)
         assert len(examples) == 2
         example: PicturedMoments
         for example in examples:
