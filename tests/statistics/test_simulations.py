@@ -135,3 +135,23 @@ def test_crossed_labels_and_seeds_are_two_random_factors(
     assert plain / trials < inside / trials, "trainings that share labels are not independent"
     assert wrong / trials <= 0.07
     assert outside / trials <= 0.06
+
+
+@pytest.mark.parametrize(
+    ("of_seed", "of_case"), [(0.4, 0.0), (0.0, 14.0), (0.3, 5.0), (0.0, 0.0)], ids=["seeds", "cases", "both", "neither"]
+)
+def test_two_equal_methods_are_called_different_no_more_often_than_the_level_says(
+    of_seed: float, of_case: float
+) -> None:
+    """At the level of one comparison, and at that which Holm's correction asks of the first among 21.
+
+    Without the floor under the seeds' variance the second would be many times too frequent.
+    """
+    rng, trials, p = np.random.default_rng(1), 3000, []
+    for _ in range(trials):
+        drawn = rng.normal(0, of_seed, (3, 1)) + rng.normal(0, of_case, 100) + rng.normal(0, 5.6, (3, 100))
+        p.append(difference(drawn, squares_of_methods(np.stack([drawn, np.zeros_like(drawn)]))).p)
+    assert (np.array(p) < 0.05).mean() <= 0.06
+    assert (np.array(p) < 0.05 / 21).mean() <= 2.5 * 0.05 / 21
+    if of_case:
+        assert (np.array(p) < 0.05).mean() >= 0.03
