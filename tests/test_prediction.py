@@ -278,11 +278,14 @@ def test_a_folders_images_keep_their_own_sizes_whatever_batch_they_are_in(home: 
     image.save(folder / "below/other.png")
     image.save(folder / ".hidden.png")
     (folder / "notes.txt").write_text("no image")
-    assert "18 masks" in succeed(call(run_of(home, "cells").path, folder))
+    code, out, err = call(run_of(home, "cells").path, folder)
+    assert (code, "18 masks" in out) == (0, True)
+    assert err == "note: many: not predicted: 1 file in subfolders (--pattern 'below/{id}' takes them)\n"
     masks = {path.name: pixels_of(path) for path in Path("out").iterdir()}
     assert {name: mask.shape for name, mask in masks.items()} == {f"i{n}.png": (40, 30 + n) for n in range(18)}
     assert set(np.unique(np.concatenate([mask.ravel() for mask in masks.values()]))) == {10, 100, 200}
-    succeed(call(run_of(home, "cells").path, folder / "i17.PNG", folder, "--overwrite"))  # once, and first
+    succeed(call(run_of(home, "cells").path, folder / "i17.PNG", folder, folder / "below", "--overwrite"))
+    assert Path("out/other.png").exists()
     assert np.mean(pixels_of(Path("out/i17.png")) == masks["i17.png"]) > 0.999
 
 
@@ -345,7 +348,7 @@ def test_hdf5_and_nrrd_volumes_become_nifti_masks_named_after_their_folders(home
     run = run_of(home, "hearts")
     image = draw_volume(1)[0]
     medpy.io.save(image[::-1, ::-1], "mri.nrrd")  # its axes are LPS
-    succeed(call(run.path, *folders, "mri.nrrd"))
+    succeed(call(run.path, *folders, "mri.nrrd", "--array-axes", "RAS"))
     names = ["mri.nii.gz", "p0_mri_norm2.nii.gz", "p1_mri_norm2.nii.gz"]
     assert sorted(path.name for path in Path("out").iterdir()) == names
     masks = {name: nib.load(f"out/{name}") for name in names}

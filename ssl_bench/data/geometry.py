@@ -69,6 +69,13 @@ def turned_back(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
     return np.asarray(nib.orientations.apply_orientation(array, turn))
 
 
+def along(array: np.ndarray, stored: str, wanted: str) -> np.ndarray:
+    """Bring an array (X, Y, Z, ...) from some axes to others, such as from LPS to RAS."""
+    ornt = nib.orientations.axcodes2ornt
+    turn = nib.orientations.ornt_transform(ornt(stored), ornt(wanted))
+    return np.asarray(nib.orientations.apply_orientation(array, turn))
+
+
 def sides_of(affine: np.ndarray) -> tuple[float, ...]:
     """Return the distances in mm between neighbouring voxels, for each axis of the array."""
     return tuple(float(side) for side in nib.affines.voxel_sizes(affine))

@@ -28,13 +28,14 @@ class Source(Protocol):
     """A source of cases.
 
     `reading` names the ways of reading that change the decoded values. `slice_window` is None where cases are not cut
-    into slices.
+    into slices. `layout` is None for a drawing.
     """
 
     label_values: tuple[int, ...]
     intensity: Intensity
     slice_window: SliceWindow | None
     axes: Axes
+    layout: Files | Volumes | None
     reading: str
 
     def state(self) -> str:
@@ -128,6 +129,7 @@ class _Folder:
 
     def __init__(self, cases: list[CaseFiles], files: Files | Volumes, benchmark: Benchmark) -> None:
         self.cases, self.files, self.benchmark = cases, files, benchmark
+        self.layout: Files | Volumes | None = files
         self.slice_window: SliceWindow | None = None
         self.axes: Axes = "xyz" if isinstance(files, Files) else files.axes
         if isinstance(files, Files):
@@ -195,6 +197,7 @@ class _Drawn:
         self.intensity: Intensity = "rgb" if benchmark.network_dimensions == 2 else "as-is"
         self.slice_window: SliceWindow | None = "percentiles" if benchmark.slices else None
         self.axes: Axes = "xyz"
+        self.layout: Files | Volumes | None = None
         self.reading = f"slices {self.slice_window}" if benchmark.slices else ""
 
     def state(self) -> str:
