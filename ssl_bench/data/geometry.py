@@ -6,6 +6,7 @@ superior (RAS).
 
 from __future__ import annotations
 
+import logging
 from itertools import product
 from typing import Any
 
@@ -13,6 +14,8 @@ import nibabel
 import numpy as np
 
 nib: Any = nibabel  # most of its functions have no types
+
+nib.imageglobals.logger.setLevel(logging.CRITICAL + 1)  # what it says of a file, an error says
 
 TOLERANCE = 0.1  # two grids agree where their corners lie this close, as a share of the smallest side of a voxel
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,13 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ssl_bench.cards import Files, members_of
+from ssl_bench.data.quiet import quiet_libraries
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.ops import IGNORED
 
+warnings.filterwarnings("ignore", module="PIL[.]")  # what it says of a broken file, an error says
+
+TIFF = (b"II", b"MM")  # how its files begin; libtiff writes to stderr
 ORIENTATION = 274  # EXIF tag
 WHOLE = 1e-3  # a label this close to a whole number is that number; NIfTI's scaling is in floating point
 SATURATION = 32  # difference between the channels of a pixel that JPEG may make of grey
@@ -193,11 +199,12 @@ def open_picture(path: Path, content: bytes, exif: str) -> Image.Image:
         UserError: as `read_image`.
     """
     try:
-        image = Image.open(io.BytesIO(content))
-        coded = str(getattr(image, "tile", ""))  # how the file codes its pixels; loading forgets it
-        pages = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))  # MPO: a photograph and previews
-        image.load()
-        turn = _orientation(image)
+        with quiet_libraries() if content[:2] in TIFF else nullcontext():
+            image = Image.open(io.BytesIO(content))
+            coded = str(getattr(image, "tile", ""))  # how the file codes its pixels; loading forgets it
+            pages = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))  # MPO: a photograph, previews
+            image.load()
+            turn = _orientation(image)
     except UnidentifiedImageError:
         raise UserError(f"{path}: not a readable image: the content has no format that is read") from None
     except Exception as error:  # Pillow raises various exceptions for a damaged file

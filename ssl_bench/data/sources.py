@@ -14,10 +14,11 @@ import numpy as np
 from ssl_bench.cards import CHANNELS, GREY, Axes, Benchmark, Files, Intensity, SliceWindow, Volumes, members_of
 from ssl_bench.data import demo, demo3d
 from ssl_bench.data.images import Case, CaseFiles, folder_of, list_cases, pair
+from ssl_bench.data.itk_files import voxel_file
 from ssl_bench.data.patterns import filled_in
 from ssl_bench.data.pictures import Palettes
 from ssl_bench.data.slices import require_axial
-from ssl_bench.data.volume_files import ITK, voxel_file
+from ssl_bench.data.volume_files import ITK
 from ssl_bench.data.volumes import list_volumes, read_case
 from ssl_bench.errors import UserError
 

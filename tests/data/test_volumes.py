@@ -289,7 +289,7 @@ def test_a_header_with_its_voxels_beside_is_read_and_identified_with_them(compre
     changed = prepare(made, tmp_path, None)
     assert changed.fingerprint != dataset.fingerprint
     beside.unlink()
-    with pytest.raises(UserError, match=r"Case0\.mhd: expected the name of a file beside it as ElementDataFile, found"):
+    with pytest.raises(UserError, match=r"Case0\.z?raw: expected a file with the 19584 bytes of voxels of Case0\.mhd"):
         prepare(made, tmp_path, None)
 
 
