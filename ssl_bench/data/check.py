@@ -79,6 +79,7 @@ class _Seen:
     mask: Path | None = None
     palette: Mapping[int, str] = field(default_factory=dict)
     exif: tuple[Path, ...] = ()
+    framed: bool = False  # foreground all along the border of a 2D mask, and background inside
     was_turned: bool = False
 
 
@@ -103,8 +104,9 @@ def check(
                 advance(i + 1, len(cases))
     readable = [one for one in seen if one.error is None and one.content]
     report.findings += (
-        _exif(seen, files) + _palettes(readable) + _white_backgrounds(readable, files) + _turned(readable)
+        _exif(seen, files) + _palettes(readable) + _white_backgrounds(readable, files) + _framed(readable)
     )
+    report.findings += _turned(readable)
     if benchmark.ignores:
         report.ignored = sum(one.ignored for one in readable) / max(sum(one.pixels for one in readable), 1)
     report.findings += _slicing(readable) if benchmark.slices else []
@@ -159,8 +161,18 @@ def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _See
         mask=case.mask,
         palette=read.palette,
         exif=exif,
+        framed=isinstance(files, Files) and len(benchmark.classes) == 2 and _is_framed(read.mask),
         was_turned=read.was_turned,
     )
+
+
+def _is_framed(mask: np.ndarray | None) -> bool:
+    """Whether the known pixels along the border of a mask (H, W) are foreground, and others are background."""
+    if mask is None:
+        return False
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    known = border[border != IGNORED]
+    return len(known) > 0 and bool((known > 0).all()) and bool((mask == 0).any())
 
 
 def _with_exif(case: CaseFiles) -> tuple[Path, ...]:
@@ -204,6 +216,19 @@ def _white_backgrounds(cases: Sequence[_Seen], files: Files | Volumes) -> list[F
         "background of mask_values, white; without mask_values, white is the foreground"
     )
     return [Finding("warning", "white background", text)]
+
+
+def _framed(cases: Sequence[_Seen]) -> list[Finding]:
+    """Say if most masks have foreground all along their border, as masks do whose classes are exchanged."""
+    framed, masked = [case.id for case in cases if case.framed], [case for case in cases if case.foreground is not None]
+    if 2 * len(framed) <= len(masked):
+        return []
+    text = (
+        f"{len(framed)} of {quantity(len(masked), 'mask')}, such as that of {framed[0]}, have foreground all along the "
+        "border; if it is the background that is white, other mask_values on the card, such as [255, 0], exchange "
+        "the two"
+    )
+    return [Finding("warning", "foreground around", text)]
 
 
 def _palettes(cases: Sequence[_Seen]) -> list[Finding]:

@@ -15,7 +15,7 @@ from ssl_bench.cards import CHANNELS, GREY, Axes, Benchmark, Files, Intensity, S
 from ssl_bench.data import demo, demo3d
 from ssl_bench.data.images import Case, CaseFiles, folder_of, list_cases, pair
 from ssl_bench.data.itk_files import voxel_file
-from ssl_bench.data.patterns import filled_in
+from ssl_bench.data.patterns import bracket_hint, filled_in
 from ssl_bench.data.pictures import Palettes
 from ssl_bench.data.slices import require_axial
 from ssl_bench.data.volume_files import ITK
@@ -86,7 +86,7 @@ def find_cases(benchmark: Benchmark, data_root: Path | None) -> tuple[Files | Vo
 def missing_mask(case: CaseFiles, files: Files | Volumes) -> str:
     """Name the mask that a case lacks."""
     name = (files.masks or files.images) + (".*" if isinstance(files, Files) else "")
-    return f"{case.image}: its mask {filled_in(name, case.id)} is missing"
+    return f"{case.image}: its mask {filled_in(name, case.id)} is missing{bracket_hint(files.masks)}"
 
 
 def decode(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> tuple[Case, str]:

@@ -41,6 +41,7 @@ from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hype
 from ssl_bench.networks import build_network, find_network, require_sides, weights_fingerprint
 from ssl_bench.ops import gaussian_ramp_up
 from ssl_bench.training.job import Job
+from ssl_bench.training.measure import require_known_pixels
 
 log = logging.getLogger(__name__)
 
@@ -135,6 +136,7 @@ def plan_runs(
                 harness=HARNESS,
             )
             jobs.append(Job(spec, method, hyper, dataset, splits, measurement))
+    require_known_pixels(jobs, benchmark, data_root)
     return jobs
 
 

@@ -260,6 +260,21 @@ def test_a_background_that_viewers_show_white_is_said(folder: Path, colors: list
     assert [text.partition(":")[0] for text in said] == ["6 masks, such as that of a"] * warned
 
 
+@pytest.mark.parametrize(("inverted", "warned"), [("abcd", True), ("abc", False)])  # of six
+def test_masks_drawn_black_on_white_are_said(folder: Path, inverted: str, warned: bool) -> None:
+    for name in inverted:
+        Image.fromarray(255 - np.asarray(disc_of((96, 80)))).save(folder / "masks" / f"{name}.png")
+    text = (
+        "4 of 6 masks, such as that of a, have foreground all along the border; if it is the background that is white, "
+        "other mask_values on the card, such as [255, 0], exchange the two"
+    )
+    assert check(card(6), folder).findings == [Finding("warning", "foreground around", text)] * warned
+    exchanged = check(with_files(6, mask_values=(255, 0)), folder).findings  # where a and b to f exchange their parts
+    assert not any(one.kind == "foreground around" for one in exchanged)
+    Image.new("L", (96, 80), 255).save(folder / "masks" / "a.png")  # whole, which says nothing
+    assert not any(one.kind == "foreground around" for one in check(card(6), folder).findings)
+
+
 def test_a_split_that_cannot_be_made_leaves_the_others(folder: Path) -> None:
     put(folder, "g", photograph(0))  # the pixels of a
     (folder / "two.csv").write_text("id,part\na,train\ng,test\n")
