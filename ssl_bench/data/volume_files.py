@@ -112,7 +112,12 @@ def nifti_image(content: bytes) -> Any:
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)  # at once, which checks its checksum
     second = 540 in (int.from_bytes(content[:4], order) for order in ("little", "big"))  # the length of its header
-    return (nib.Nifti2Image if second else nib.Nifti1Image).from_bytes(content)
+    kind = nib.Nifti2Image if second else nib.Nifti1Image
+    header = kind.header_class(content[: kind.header_class.sizeof_hdr], check=False)
+    for field in ("qform_code", "sform_code"):  # nibabel takes an unknown code for 0, which drops the position
+        if int(header[field]) not in range(6):
+            raise ValueError(f"expected a {field} from 0 to 5, found {int(header[field])}")
+    return kind.from_bytes(content)
 
 
 def nifti_space(path: Path) -> tuple[Any, np.ndarray, Any]:

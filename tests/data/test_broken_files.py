@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -131,7 +133,7 @@ def test_headers_that_make_no_sense_are_refused_in_one_line(
     assert "No such file" not in found
 
 
-@pytest.mark.parametrize(("place", "value"), [(70, b"\xff\x7f"), (108, b"\0\0\xc8\x42")])
+@pytest.mark.parametrize(("place", "value"), [(70, b"\xff\x7f"), (108, b"\0\0\xc8\x42"), (252, b"\x09")])
 def test_nibabels_log_does_not_reach_the_terminal(
     place: int, value: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,3 +192,17 @@ def test_data_check_says_it_in_one_line(call: Call, tmp_path: Path) -> None:
         "run", "--methods", "supervised", "--dataset", "card.toml", "--data-root", "data", "--protocol", "tiny"
     )
     assert_error(answer, "v1.raw: expected a file with the 3360 bytes")
+
+
+def test_pillows_warnings_are_not_shown(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    Image.fromarray(np.zeros((60, 60, 3), np.uint8)).save(path, compression="tiff_lzw")
+    path.write_bytes(path.read_bytes()[:-100])
+    code = (
+        "import sys; from pathlib import Path; from ssl_bench.data.pictures import read_image; path = Path(sys.argv[1])\n"
+        "try: read_image(path, path.read_bytes())\n"
+        "except ValueError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.startswith(f"{path}: not a readable image")
