@@ -195,16 +195,13 @@ def test_data_check_says_it_in_one_line(call: Call, tmp_path: Path) -> None:
 
 
 def test_pillows_warnings_are_not_shown(tmp_path: Path) -> None:
-    path = tmp_path / "x.tif"
-    pixels = np.random.default_rng(1).integers(0, 255, (60, 60, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path, compression="tiff_lzw")
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    path = tmp_path / "x.jpg"
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0"  # announces five entries and has none
+    Image.fromarray(np.zeros((60, 60, 3), np.uint8)).save(path, exif=exif)
     code = (
         "import sys; from pathlib import Path; from ssl_bench.data.pictures import read_image\n"
         "path = Path(sys.argv[1])\n"
-        "try: read_image(path, path.read_bytes())\n"
-        "except ValueError as error: print(error)"
+        "print(read_image(path, path.read_bytes()).shape)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
-    assert done.stderr == ""
-    assert done.stdout.startswith(f"{path}: not a readable image")
+    assert (done.stdout, done.stderr) == ("(60, 60, 3)\n", "")
