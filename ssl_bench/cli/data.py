@@ -26,8 +26,8 @@ from ssl_bench.launch.console import make_console, transferred
 
 if TYPE_CHECKING:
     from ssl_bench.cards import Benchmark
-    from ssl_bench.data.check import Finding
     from ssl_bench.data.download import Received
+    from ssl_bench.data.finding import Finding
 
 DATA = Path("data")  # where `data download` puts data sets if no data root is named
 LISTED = 3  # findings of a kind that `data check` lists

@@ -15,7 +15,7 @@ import numpy as np
 
 from ssl_bench.cards import HDF5, Axes
 from ssl_bench.data.geometry import affine_of, axes_of, is_regular, nib, sides_of, turned
-from ssl_bench.errors import UserError, first_line
+from ssl_bench.errors import UnreadableFileError, UserError, first_line
 
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".mha", ".mhd")  # read by SimpleITK
@@ -73,9 +73,10 @@ def read_array(
             volume = _read_by_itk(path)
     except UserError:
         raise
+    except KeyError as error:  # an HDF5 file without this key
+        raise UserError(f"{path}: not a readable volume: {first_line(error)}") from None
     except Exception as error:  # libraries raise various exceptions for a damaged file
-        reason = first_line(error)
-        raise UserError(f"{path}: not a readable volume: {reason}") from None
+        raise UnreadableFileError(f"{path}: not a readable volume: {first_line(error)}") from None
     array = volume.array
     array = np.squeeze(array, tuple(axis for axis in range(3, array.ndim) if array.shape[axis] == 1))
     found = array.shape[3] if array.ndim == 4 else 1
@@ -184,7 +185,7 @@ def _read_by_itk(path: Path) -> Volume:
         image = medpy.io.load(str(path))[1].get_sitkimage()
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ")
-        raise UserError(f"{path}: not a readable volume: {reason}") from None
+        raise UnreadableFileError(f"{path}: not a readable volume: {reason}") from None
     array = SimpleITK.GetArrayViewFromImage(image).copy().T  # (X, Y, Z, ...), and before them the components
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.moveaxis(array, 0, -1)

@@ -14,7 +14,8 @@ from conftest import REPOSITORY, Call
 from PIL import Image, ImageEnhance
 
 from ssl_bench.cards import Benchmark, Split, load_benchmark
-from ssl_bench.data.check import Finding, check
+from ssl_bench.data.check import check
+from ssl_bench.data.finding import Finding
 from ssl_bench.errors import UserError
 
 

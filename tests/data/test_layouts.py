@@ -242,7 +242,7 @@ def test_sizes_of_masks_say_how_an_exif_orientation_is_meant(tmp_path: Path, fit
     text = describe(root)
     benchmark = card_of(root)
     assert benchmark.files is not None
-    assert "3 images, such as 1.jpg, have an EXIF orientation" in text
+    assert "# 3 of 6 images, such as 1.jpg, have an EXIF orientation." in text
     assert benchmark.files.exif_orientation == (way or "refuse")
     assert bool(check(benchmark, root).errors) == (way is None)
 

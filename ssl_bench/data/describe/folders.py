@@ -91,8 +91,8 @@ def parts_of(ids: Sequence[str], masked: set[str]) -> tuple[dict[str, list[str]]
     return {"train": [*train], "test": [*test]}, said, train_ids
 
 
-def _rank(text: str, forms: Iterable[Form]) -> tuple[int, int, str]:
-    return vagueness(text, [form.word for form in forms]), len(text), text
+def _rank(text: str, forms: Iterable[Form]) -> tuple[int, int, int, str]:
+    return vagueness(text, [form.word for form in forms]), text.count("*"), len(text), text
 
 
 def _generalised(names: Sequence[str]) -> Iterator[Form]:
