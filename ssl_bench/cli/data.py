@@ -78,6 +78,9 @@ def data_check(
     dataset: DatasetArgument,
     data_root: DataRootOption = None,
     settings: SetOption = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="Protocol that must exist for this data; default: the card's.")
+    ] = None,
     every: Annotated[
         bool, typer.Option("--every", help=f"List every finding, not the first {LISTED} of each kind.")
     ] = False,
@@ -86,12 +89,14 @@ def data_check(
 
     `--set split=NAME` or `--set split=FILE.csv` checks this split alone.
     """
-    from ssl_bench.cards import load_benchmark
+    from ssl_bench.cards import load_benchmark, load_protocol
     from ssl_bench.data.check import check
     from ssl_bench.launch.progress import counted
     from ssl_bench.reporting.catalogue import times
 
     benchmark = _with_one_split(load_benchmark(dataset), parsed_settings(settings, None))
+    if protocol is not None:
+        load_protocol(protocol, dimensions=benchmark.network_dimensions)
     console = make_console()
     if benchmark.generator is not None:
         console.print(
@@ -117,8 +122,32 @@ def data_check(
         + (f" ({', '.join(f'{kind}: {count}' for kind, count in kinds.items())})" if kinds else ""),
         highlight=False, soft_wrap=True,
     )  # fmt: skip
+    for line in _merged_classes(benchmark):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if found.errors:
         raise typer.Exit(2)
+    console.print(
+        f"Next:\n  {_run_command(dataset, data_root, protocol)}", highlight=False, markup=False, soft_wrap=True
+    )
+
+
+def _run_command(dataset: str, data_root: Path | None, protocol: str | None = None) -> str:
+    """The command that trains two methods on a data set."""
+    place = [] if data_root is None else ["--data-root", str(data_root)]
+    words = ["--methods", "supervised,mt", "--dataset", dataset, *place, "--protocol", protocol or "mini"]
+    return f"ssl-bench run {shlex.join(words)}"
+
+
+def _merged_classes(benchmark: Benchmark) -> list[str]:
+    """A line about classes that several values of masks make up, if there are any."""
+    merged = dict[str, str]()
+    for layout in (benchmark.files, *benchmark.volumes):
+        values = getattr(layout, "mask_values", None) or getattr(layout, "mask_colors", None) or ()
+        several = ((name, own) for name, own in zip(benchmark.classes, values, strict=False) if isinstance(own, tuple))
+        merged |= {name: f"{name} = {' + '.join(map(str, own))}" for name, own in several}
+    if not merged:
+        return []
+    return [f"Merged classes: {'; '.join(merged.values())}. Masks of predict have the first value of each."]
 
 
 def _with_one_split(benchmark: Benchmark, settings: dict[str, Any]) -> Benchmark:
@@ -180,14 +209,18 @@ def data_init(
         Path | None,
         typer.Option("--output", help="The .toml file to write; default: named after FOLDER, in the current folder."),
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the .toml file if it exists.")] = False,
 ) -> None:
     """Write a card for your own data set from the images or volumes and the masks in its folder."""
     from ssl_bench.atomic import write_bytes, writing
+    from ssl_bench.cards import load_benchmark
     from ssl_bench.data.describe.card import card_name, describe
 
     path = output or Path(f"{card_name(folder.resolve().name)}.toml")
-    if path.suffix != ".toml" or path.exists():
-        raise UserError(f"--output: expected a .toml file that does not exist yet, found '{path}'")
+    if path.suffix != ".toml":
+        raise UserError(f"--output: expected a .toml file, found '{path}'")
+    if path.exists() and not overwrite:
+        raise UserError(f"--output: {path} exists ({_content_of(path)}); --overwrite replaces it")
     from ssl_bench.launch.progress import counted  # here, since it takes seconds to import
 
     with counted(make_console(), f"reading {folder}") as advance:
@@ -197,5 +230,18 @@ def data_init(
     for line in card.partition("\n\n")[0].splitlines():
         typer.echo(line.removeprefix("# "))
     where = shlex.join([str(path), "--data-root", str(folder)])
+    for line in _merged_classes(load_benchmark(str(path))):
+        typer.echo(line)
     typer.echo(f"wrote {path}. Next:\n  ssl-bench data check {where}")
-    typer.echo(f"  ssl-bench run --methods supervised,mt --dataset {where} --protocol mini")
+    typer.echo(f"  {_run_command(str(path), folder)}")
+
+
+def _content_of(path: Path) -> str:
+    """Say what a file is that `data init` would replace."""
+    from ssl_bench.cards import load_benchmark
+
+    try:
+        benchmark = load_benchmark(str(path))
+    except UserError:
+        return "not a card of a data set"
+    return f"the card of {benchmark.title}, {quantity(benchmark.cases, 'case')}"

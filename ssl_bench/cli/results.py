@@ -63,7 +63,12 @@ def report(
     results_root: ResultsOption = RESULTS,
     methods_dir: MethodsDirOption = None,
 ) -> None:
-    """Regenerate the paper's tables and figures from the stored results, published numbers beside measured."""
+    """Regenerate the paper's tables and figures from the stored results, published numbers beside measured.
+
+    With `--dataset CARD.toml` they show your own data, as in `report --table 4 --dataset my_data.toml --protocol mini`:
+    each table has the rows of its methods, Table 4 that of the supervised network, too. `run` ends with the command for
+    its runs. `--table my_table.toml` shows any methods.
+    """
     from ssl_bench import api
     from ssl_bench.cards import chosen_grids
     from ssl_bench.reporting.report import Report

@@ -54,7 +54,7 @@ def suggested_groups(benchmark: Benchmark, names: list[str], sides: Sides) -> li
 def labeled_shares(
     benchmark: Benchmark, sides: Sides, groups: Mapping[str, str], masked: Container[str]
 ) -> list[Finding]:
-    """The card's labelled shares that cannot be drawn: an error for the default split, else a warning.
+    """The card's labelled shares that cannot be drawn: the default of the default split is an error, others warnings.
 
     Args:
         benchmark: the card.
@@ -67,8 +67,9 @@ def labeled_shares(
         unit = groups if benchmark.group is not None else {one: one for one in train}
         units, drawable = ({unit[one] for one in train if one in among} for among in (train, masked))
         noun = "image" if benchmark.group is None else "group"
-        level: Literal["error", "warning"] = "error" if name == next(iter(benchmark.splits)) else "warning"
         for share in benchmark.labeled:
+            is_default = (name, share) == (next(iter(benchmark.splits)), benchmark.labeled[0])
+            level: Literal["error", "warning"] = "error" if is_default else "warning"
             try:
                 number = share_of(share, len(units), "labeled", noun)
             except UserError as error:

@@ -76,6 +76,11 @@ def require_archives(benchmark: Benchmark) -> Download:
     """
     if benchmark.generator is not None:
         raise UserError(f"{benchmark.name}: the package draws this data set; there is nothing to download")
+    if benchmark.download is None and benchmark.option.endswith(".toml"):
+        raise UserError(
+            f"{benchmark.option}: this card names no download: put the files below --data-root yourself, or add "
+            "[download] with page, unpack_to, and archives or instructions"
+        )
     if benchmark.download is None or not benchmark.download.archives:
         raise UserError(
             f"{benchmark.name}: the card names no archives in [download]; get the data set from {benchmark.source}"

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from ssl_bench.cards import CHANNELS, HDF5, METRICS, Files, Volumes
+from ssl_bench.cards import CHANNELS, HDF5, METRICS, Files, Volumes, card_names
 from ssl_bench.command import quantity, quoted, written
 from ssl_bench.data.describe.arrays import array_values
 from ssl_bench.data.describe.choice import MASK_WORDS, SECOND
@@ -103,6 +103,14 @@ def card_name(text: str) -> str:
     return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-_") or "dataset"
 
 
+def _own_name(text: str) -> tuple[str, list[str]]:
+    """The name of a card, which no built-in data set has, and a line if it is therefore another one."""
+    name = card_name(text)
+    if name not in card_names("datasets"):
+        return name, []
+    return f"{name}-own", [f"# Named {name}-own, since {name} is a built-in data set."]
+
+
 def _channels(cases: Sequence[CaseFiles], pictures: bool, unreadable: Unreadable) -> int:
     """Number of channels of a sample of images that can be read: 1 or 3 for pictures, else the length of a fourth axis.
 
@@ -154,11 +162,13 @@ def _card(folder: Path, name: str, found: Found, values: list[int] | list[str], 
     lines += found.said
     lines += _not_used(rest, folder)
     names = ["foreground"] if len(values) == 2 else [f"class{number}" for number in range(1, len(values))]
+    card, told = _own_name(name)
+    lines += told
     splits = find_splits(folder, cases)
     lines += splits.comment
     group = splits.grouping.group
     fields: dict[str, Any] = {
-        "name": card_name(name),
+        "name": card,
         "title": found.fields.get("title", folder.name),
         "dimensions": 2 if two else 3,
         **({} if channels == CHANNELS[2 if two else 3] else {"channels": channels}),
