@@ -77,9 +77,10 @@ def require_archives(benchmark: Benchmark) -> Download:
     if benchmark.generator is not None:
         raise UserError(f"{benchmark.name}: the package draws this data set; there is nothing to download")
     if benchmark.download is None and benchmark.option.endswith(".toml"):
+        source = "their source" if benchmark.source == "unknown" else benchmark.source
         raise UserError(
-            f"{benchmark.option}: this card names no download: put the files below --data-root yourself, or add "
-            "[download] with page, unpack_to, and archives or instructions"
+            f"{benchmark.option}: this card names no download; get the files from {source} and put them below "
+            "--data-root, or add [download] with page, unpack_to, and archives or instructions"
         )
     if benchmark.download is None or not benchmark.download.archives:
         raise UserError(

@@ -13,7 +13,7 @@ import medpy.io
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import CommandLine
+from conftest import Call, CommandLine
 from PIL import Image
 
 from ssl_bench.cards import Benchmark, load_benchmark, share_of
@@ -564,6 +564,28 @@ def test_the_command_replaces_no_file(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=f"--output: .*{name}"):
         data_init(tmp_path / "data", tmp_path / name)
     assert [(p.name, p.read_text()) for p in tmp_path.glob("card*")] == [("card.toml", "mine")]
+
+
+def test_the_command_says_what_it_would_replace(tmp_path: Path, call: Call) -> None:
+    put_pictures(tmp_path / "kvasir", "images/{}.png", "masks/{}.png", IDS, [0, 255])
+    words = ("data", "init", tmp_path / "kvasir", "--output", tmp_path / "mine.toml")
+    code, out, err = call(*words)
+    assert (code, err) == (0, "")
+    assert "\nNamed mine" not in out
+    assert "Found 6 2D images" in out
+    code, out, err = call(*words)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"error: --output: {tmp_path / 'mine.toml'} exists (the card of kvasir, 6 cases); --overwrite replaces it\n"
+    )
+    (tmp_path / "mine.toml").write_text("x = 1")
+    assert "mine.toml exists (not a card of a data set); --overwrite" in call(*words)[2]
+    assert call(*words, "--overwrite")[0] == 0
+    assert load_benchmark(str(tmp_path / "mine.toml")).cases == 6
+    code, out, err = call("data", "init", tmp_path / "kvasir", "--output", tmp_path / "kvasir.toml")
+    assert (code, err) == (0, "")
+    assert "\nNamed kvasir-own, since kvasir is a built-in data set.\n" in out
+    assert load_benchmark(str(tmp_path / "kvasir.toml")).name == "kvasir-own"
 
 
 def test_the_command_writes_a_card_and_says_what_comes_next(tmp_path: Path, cli: CommandLine) -> None:
