@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 
 
@@ -70,7 +71,7 @@ def parse_card(model: type[CardType], data: dict[str, Any], where: str, also: Se
         unknown = own - model.model_fields.keys()
         is_mistyped = any(nearest(name, known) for name in unknown)
         if 2 * len(missing) > len(required) and 2 * len(unknown) >= len(own) and not is_mistyped:
-            more = f" and {len(required) - NAMED} more keys" if len(required) > NAMED else ""
+            more = f" and {quantity(len(required) - NAMED, 'more key')}" if len(required) > NAMED else ""
             expected, found = ", ".join(required[:NAMED]) + more, ", ".join(data) or "no key"
             raise UserError(f"{where}: expected a card with {expected}; found one with {found}") from None
         lines = [f"{where}: {problem}" for problem in problems(error, model, known)]

@@ -24,7 +24,7 @@ from ssl_bench.cli.common import (
     parsed_settings,
     say,
 )
-from ssl_bench.command import RESULTS
+from ssl_bench.command import RESULTS, quantity
 from ssl_bench.errors import UserError
 from ssl_bench.launch.console import make_console
 
@@ -88,7 +88,7 @@ def report(
         for exhibit in found.exhibits:
             typer.echo(f"{exhibit.grid.name}: {', '.join(map(str, Report((exhibit,)).write(output)))}")
     if html is not None:
-        typer.echo(f"{found.write_html(html)} pages: {html / 'index.html'}")
+        typer.echo(f"{quantity(found.write_html(html), 'page')}: {html / 'index.html'}")
     if output is not None or html is not None:
         return
     tables = [*found.tables, *(found.statistics if statistics else [])]

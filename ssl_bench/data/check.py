@@ -64,7 +64,7 @@ def check(
     files, cases = find_cases(benchmark, data_root)
     report = CheckReport(folder_of(cases), len(cases), findings=_card(benchmark))
     if len(cases) != benchmark.cases:
-        text = f"expected {benchmark.cases} cases, found {len(cases)}"
+        text = f"expected {quantity(benchmark.cases, 'case')}, found {len(cases)}"
         report.findings.append(Finding("error", "count", text))
     seen = []
     with ThreadPoolExecutor() as pool:
@@ -211,8 +211,8 @@ def _slicing(cases: Sequence[Seen]) -> list[Finding]:
     if not thin:
         return []
     text = (
-        f"{len(thin)} of {len(cases)} volumes, such as {thin[0]}, have more samples along z than along x or y; slices "
-        "are cut along z (HDF5 files with the slices first need axes = 'zyx')"
+        f"{len(thin)} of {quantity(len(cases), 'volume')}, such as {thin[0]}: more samples along z than along x "
+        "or y; slices are cut along z (HDF5 files with the slices first need axes = 'zyx')"
     )
     return [Finding("warning", "slices", text)]
 
@@ -223,8 +223,8 @@ def _turned(cases: list[Seen]) -> list[Finding]:
     if not turned:
         return []
     text = (
-        f"{len(turned)} of {len(cases)} cases, such as {turned[0]}, are NRRD or MHA files whose axes are not right, "
-        "anterior, superior; earlier versions did not turn them, so train runs from those versions again"
+        f"{len(turned)} of {quantity(len(cases), 'case')}, such as {turned[0]}: NRRD or MHA files whose axes are "
+        "not right, anterior, superior; earlier versions did not turn them, so train runs from those versions again"
     )
     return [Finding("warning", "axes", text)]
 

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ssl_bench.cards import Files, members_of
+from ssl_bench.command import quantity
 from ssl_bench.errors import UnreadableFileError, UserError, first_line
 from ssl_bench.ops import IGNORED
 
@@ -152,7 +153,9 @@ def united(masks: Sequence[np.ndarray], paths: Sequence[Path]) -> np.ndarray:
             raise UserError(f"{path}: expected the shape of {paths[0]}, {result.shape}, found {mask.shape}")
         torn = int(((mask != result) & (mask > 0) & (result > 0)).sum())
         if torn:
-            raise UserError(f"{path}: expected masks of one image that agree, found {torn} pixels of two classes")
+            raise UserError(
+                f"{path}: expected masks of one image that agree, found {quantity(torn, 'pixel')} of two classes"
+            )
         result = np.maximum(result, mask)
     return result
 

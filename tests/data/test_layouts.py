@@ -169,6 +169,14 @@ def test_test_images_are_unlabelled_if_the_card_asks(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"labels": {"background": 0, "whole": [1, 2]}}, r"'whole' is a region of several values, \[1, 2\]"),
+        (
+            {"labels": {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "ignore": 4}},
+            r'classes = \["background", "whole"\] and mask_values = \[0, \[1, 2, 3\]\] and ignore = 4 on the card$',
+        ),
+        (
+            {"labels": {"background": 0, "core": [2], "whole": [1, 2]}},
+            r'put classes = \["background", "core"\] and mask_values = \[\[0, 1\], 2\] on the card$',
+        ),
         ({"labels": {"background": 0, "liver": 1}}, r"dataset.json: labels: names the values 0, 1; the masks have 2"),
         ({"labels": {"liver": 1, "tumour": 2}}, r"labels: expected two or more classes of different values from 0"),
         ({"labels": {"background": 0, "liver": "x"}}, r"labels: expected a whole number for 'liver', found 'x'"),

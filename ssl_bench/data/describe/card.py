@@ -129,9 +129,8 @@ def _channels(cases: Sequence[CaseFiles], pictures: bool, unreadable: Unreadable
     sample, first = [*found], next(iter(found.values()), ())
     for path, channels in found.items():
         if channels != first:
-            raise UserError(
-                f"{path}: expected {math.prod(first)} channels as in {sample[0]}, found {math.prod(channels)}"
-            )
+            expected = quantity(math.prod(first), "channel")
+            raise UserError(f"{path}: expected {expected} as in {sample[0]}, found {math.prod(channels)}")
     return math.prod(first)
 
 

@@ -116,10 +116,12 @@ def _ending(path: Path, data: Mapping[str, Any]) -> str:
 
 def _region_alone(name: str, region: Sequence[int], labels: Mapping[str, Any]) -> str:
     """The fields of a card whose foreground is this region: all other values are background."""
-    known = {int(one) for value in labels.values() for one in (value if isinstance(value, list) else [value])}
+    named = (value if isinstance(value, list) else [value] for key, value in labels.items() if key != IGNORE)
+    known = {int(one) for own in named for one in own}
     background = sorted({0, *known} - {*region})
     values = [background[0] if len(background) == 1 else background, region[0] if len(region) == 1 else [*region]]
-    return f"classes = {json.dumps(['background', name])} and mask_values = {values}"
+    ignored = f" and ignore = {labels[IGNORE]}" if IGNORE in labels else ""
+    return f"classes = {json.dumps(['background', name])} and mask_values = {values}{ignored}"
 
 
 def _labels(path: Path, labels: Mapping[str, Any]) -> dict[str, int]:

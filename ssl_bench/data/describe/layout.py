@@ -41,7 +41,7 @@ def find_layout(folder: Path, paths: list[Path], kind: str, flat: IsFlat, unread
         cases = cases_of(layout, folder, fields.get("channels"))
         lines = [f"# Described by {described.path.name}: channels {', '.join(described.channels)}.", tests]
         if described.count not in (None, len(cases)):
-            lines.append(f"# It has numTraining = {described.count}; there are {len(cases)} cases.")
+            lines.append(f"# It has numTraining = {described.count}; found {quantity(len(cases), 'case')}.")
         named_tests = frozenset((folder / "imagesTs").glob(f"*{described.ending}"))
         fields = {**described.fields, **fields}
         return Found(layout, cases, tuple(filter(None, lines)), fields, described.labels, named_tests)
