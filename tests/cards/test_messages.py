@@ -81,3 +81,9 @@ def test_a_card_of_ones_own_names_no_download(tmp_path: Path, call: Call) -> Non
         "put them below --data-root, or add [download] with page, unpack_to, and archives or instructions\n"
     )
     assert not (tmp_path / "data").exists()
+
+
+def test_the_help_of_report_names_the_table_of_ones_own_data(call: Call) -> None:
+    code, out, _ = call("report", "--help")
+    assert code == 0
+    assert "report --table 4 --dataset my_data.toml" in " ".join(out.replace("│", " ").split())

@@ -8,6 +8,7 @@ import h5py
 import layouts
 import numpy as np
 import pytest
+from conftest import Call
 from layouts import box, organs, photo, picture, scan, volume
 from PIL import Image
 
@@ -240,3 +241,12 @@ def test_images_turned_in_two_ways_need_one(tmp_path: Path) -> None:
     text = describe(root)
     assert "# 2 of 4 images, such as 0.jpg, have an EXIF orientation." in text
     assert "say apply for 1.jpg and ignore for 0.jpg: no one value of exif_orientation reads all of them." in text
+
+
+def test_init_says_which_classes_are_merged(tmp_path: Path, call: Call) -> None:
+    for number in range(6):
+        picture(tmp_path / f"data/images/{number}.png", photo(number))
+        picture(tmp_path / f"data/masks/{number}.png", box(number, 255 if number % 2 else 1))
+    code, out, err = call("data", "init", tmp_path / "data", "--output", tmp_path / "mine.toml")
+    assert (code, err) == (0, "")
+    assert "\nMerged classes: foreground = 1 + 255. Masks of predict have the first value of each.\nwrote " in out
