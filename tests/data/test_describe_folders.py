@@ -81,6 +81,30 @@ def test_folders_of_classes_centres_and_folds_are_no_groups(tmp_path: Path, fold
     assert check(card_of(root, describe(root).replace("cases =", 'group = "{group}"\ncases =')), root).findings == []
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_folders_of_patients_below_the_parts_of_a_split(tmp_path: Path, shared: bool) -> None:
+    root, truth = tmp_path / "data", {}
+    patients = {"train": ["P0", "P1", "P2", "P3"], "val": ["P4"], "test": ["P0" if shared else "P5", "P6"]}
+    for part, folders in patients.items():
+        for folder in folders:
+            for number in range(3):
+                name = f"{number}" if not (shared and part == "test") else f"{number + 3}"
+                truth[f"{folder}/{name}"] = box(len(truth))
+                picture(root / part / folder / f"images/{name}.png", photo(len(truth)))
+                picture(root / part / folder / f"masks/{name}.png", 255 * truth[f"{folder}/{name}"])
+    text = describe(root)
+    benchmark = card_of(root, text)
+    assert masks_of(benchmark, root) == {name: mask.tolist() for name, mask in truth.items()}
+    assert benchmark.group == "{group}/*"
+    if shared:  # a patient in both
+        assert list(benchmark.splits) == ["random"]
+        return
+    assert "# Split by the folders: train trains, test tests, val is left out." in text
+    train, test = sides_of(benchmark, [*truth], [*truth], set(truth))["parts"]
+    for side, part in ((train, "train"), (test, "test")):
+        assert side == {name for name in truth if name.partition("/")[0] in patients[part]}
+
+
 def test_centres_stay_in_the_ids(tmp_path: Path) -> None:
     layouts.polypgen(tmp_path / "data")
     text = describe(tmp_path / "data")
