@@ -98,6 +98,7 @@ def test_folders_of_patients_below_the_parts_of_a_split(tmp_path: Path, shared: 
     assert benchmark.group == "{group}/*"
     if shared:  # a patient in both
         assert list(benchmark.splits) == ["random"]
+        assert "# Not followed as a split: the folders test, train, val." in text
         return
     assert "# Split by the folders: train trains, test tests, val is left out." in text
     train, test = sides_of(benchmark, [*truth], [*truth], set(truth))["parts"]

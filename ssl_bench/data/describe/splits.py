@@ -56,7 +56,7 @@ def find_splits(folder: Path, cases: Sequence[CaseFiles]) -> Splitting:
             comment.append(said)
             tables["[splits.parts]"] = {"parts": parts}
         else:
-            comment += _unmasked_folders(ids, masked)
+            comment += _unmasked_folders(ids, masked) or _unused_parts(folder, cases)
     test = TEST if len(masked) >= 5 else _test_cases(len(masked))
     grouping = find_grouping(cases, test, train_ids)
     tables["[splits.random]"] = {"test": grouping.test, "seed": 0}
@@ -93,6 +93,15 @@ def parts_above(folder: Path, cases: Sequence[CaseFiles]) -> tuple[dict[str, lis
     )
     said += f", {', '.join(left_out)} is left out." if left_out else "."
     return parts, said, {case.id for part, case in zip(above, cases, strict=True) if part in sides["train"]}
+
+
+def _unused_parts(folder: Path, cases: Sequence[CaseFiles]) -> list[str]:
+    """Say that folders named as parts of a split are not followed."""
+    named = {name for case in cases for name in case.image.relative_to(folder).parts[:-1] if PART.fullmatch(name)}
+    if len(named) < 2:
+        return []
+    listed = ", ".join(sorted(named))
+    return [f"# Not followed as a split: the folders {listed}. A split.csv with the columns id and part can name them."]
 
 
 def _unmasked_folders(ids: Sequence[str], masked: set[str]) -> list[str]:
