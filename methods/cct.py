@@ -27,7 +27,10 @@ PERTURBATIONS: tuple[Perturbation, ...] = get_args(Perturbation)
 
 
 class CCTHyperparameters(Hyperparameters):
-    """How many auxiliary decoders see each perturbation, and its strength; defaults are the authors'."""
+    """How many auxiliary decoders see each perturbation, and its strength; defaults are the authors'.
+
+    Where paper and code differ they are the paper's: the code draws F-Drop's thresholds from 0.7 to 0.9.
+    """
 
     vat: int = Field(2, ge=0, description="decoders on adversarial noise (I-VAT)")
     vat_xi: float = Field(1e-6, gt=0, description="norm of I-VAT's random first step")
@@ -67,6 +70,7 @@ class CrossConsistencyTraining(SSLMethod):
     (skips), so every map that the encoder gives is perturbed, else the clean fine maps would show what the coarse one
     hides; the image itself, which some encoders pass on, is not a feature and stays. Guided cutout
     cuts from the bounding box of all that is predicted foreground, the authors' code from each contour's.
+    I-VAT's noise has the norm `vat_eps`. The authors' code adds 1e-8 to a divisor that is smaller: it has next to none.
     The distance has the protocol's lambda_max for its weight, as every unsupervised loss here; the authors' has 30,
     beside a cross-entropy. Memory and time grow with K: where 30 decoders do not fit, set smaller counts.
     """

@@ -72,9 +72,12 @@ class UncertaintyAwareMeanTeacher(SSLMethod):
         return images + noise.mul_(self.hyper.noise).clamp_(-limit, limit)
 
     def threshold(self, progress: Progress, classes: int) -> float:
-        """Largest uncertainty of a certain pixel; it ramps up to ln K, the largest possible entropy, over the run."""
-        start = self.hyper.threshold_start
-        return (start + (1 - start) * gaussian_ramp_up(progress.iteration, progress.iterations)) * math.log(classes)
+        """Largest uncertainty of a certain pixel; it ramps up to ln K, the largest possible entropy, over the run.
+
+        As in the authors' code, t is 0 at the first iteration where the protocol's `ramp_start` is 0.
+        """
+        start, t = self.hyper.threshold_start, self.protocol.ramp_time(progress.iteration)
+        return (start + (1 - start) * gaussian_ramp_up(t, progress.iterations)) * math.log(classes)
 
     def after_update(self, progress: Progress) -> None:
         """Move the teacher towards the student."""

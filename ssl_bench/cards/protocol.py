@@ -112,6 +112,7 @@ class Protocol(Card):
     unsupervised_reduction: Literal["sum", "mean"] = Field(description="over the two directions of one loss")
     lambda_max: float = Field(ge=0, description="largest weight of the whole unsupervised loss")
     rampup_epochs: Positive | Literal["run"] = Field(description="length of lambda's ramp-up; run: all of training")
+    ramp_start: Literal[0, 1] = Field(1, description="the first iteration's t in ramp-ups: lambda's and a method's own")
 
     # Teacher.
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
@@ -188,6 +189,10 @@ class Protocol(Card):
     def iterations_per_epoch(self, train_count: int) -> int:
         """One pass over all training images in batches of unlabelled size, whatever the labelled fraction."""
         return math.ceil(train_count / self.unlabeled_batch)
+
+    def ramp_time(self, iteration: int) -> int:
+        """Return t, an iteration's place in ramp-ups: `ramp_start` for the first iteration, whose number is 1."""
+        return iteration - 1 + self.ramp_start
 
     def split_of(self, benchmark: Benchmark) -> str:
         """Return the name of the split; of `default`, the data set's first.

@@ -27,7 +27,7 @@ def training_fields(protocol: Protocol) -> dict[str, Any]:
 
     The name of the split is left out, and a file with encoder weights is "file": what they hold stands in the run's
     `split`, `data_fingerprint` and `weights_fingerprint`. Without validation its fields are left out.
-    An empty list of extra augmentations is left out, too.
+    An empty list of extra augmentations is left out, too, and `ramp_start` where it is 1.
     """
     kind = type(protocol)
     left_out = {*WORDS, "split", *fields_that("measures", kind), *fields_that("observes", kind)}
@@ -38,6 +38,8 @@ def training_fields(protocol: Protocol) -> dict[str, Any]:
         del data["validation"], data["validation_share"]
     if not data["augmentation"]["extra"]:
         del data["augmentation"]["extra"]  # as in runs from before it was a field
+    if protocol.ramp_start == 1:
+        del data["ramp_start"]  # as in runs from before it was a field
     return data
 
 

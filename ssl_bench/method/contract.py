@@ -59,7 +59,10 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of training: `iteration` counts from 1 to `iterations`; `lambda_u` is the ramped weight at it."""
+    """The progress of training: `iteration` counts from 1 to `iterations`; `lambda_u` is the ramped weight at it.
+
+    A method with a ramp-up of its own takes `self.protocol.ramp_time(iteration)` for t, as lambda's does.
+    """
 
     iteration: int
     iterations: int

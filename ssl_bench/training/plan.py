@@ -136,7 +136,7 @@ def short_ramps(jobs: Sequence[Job]) -> list[str]:
     lines = {}
     for job in jobs:
         if job.method.uses_unlabeled and job.rampup_length > job.iterations:
-            reached = gaussian_ramp_up(job.iterations, job.rampup_length)
+            reached = gaussian_ramp_up(job.spec.protocol.ramp_time(job.iterations), job.rampup_length)
             lines[job.method.name] = (
                 f"{job.method.name}: lambda's ramp-up takes {job.rampup_length:.0f} iterations, but the run has "
                 f"{job.iterations} and ends at {reached:.2f} of lambda_max; --set rampup_epochs=run shortens it"

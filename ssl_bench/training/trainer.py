@@ -102,7 +102,7 @@ class Trainer:
         torch.manual_seed(derive_seed(self.job.spec.seed, "step", self.iteration))
         batch = stream.batch(self.iteration)
         self.iteration += 1
-        ramp = gaussian_ramp_up(self.iteration, self.job.rampup_length)
+        ramp = gaussian_ramp_up(self.protocol.ramp_time(self.iteration), self.job.rampup_length)
         progress = Progress(self.iteration, self.job.iterations, self.protocol.lambda_max * ramp)
         losses = list(self._updates(batch, progress))
         self.selection.close_step(losses[-1], self.iteration, self.method)

@@ -92,6 +92,7 @@ def test_the_cards_that_the_design_names_are_there() -> None:
 PROTOCOL_ROWS = [
     ("lambda_max", 0.1, 0.1),
     ("rampup_epochs", "run", 5.0),
+    ("ramp_start", 1, 0),
     ("unsupervised_reduction", "sum", "mean"),
     ("supervised_reduction", "sum", "sum"),
     ("ema_decay", 0.999, 0.99),
@@ -136,6 +137,7 @@ VOLUMES_OF = {
         "patch_size": (80, 112, 112), "labeled_batch": 4, "unlabeled_batch": 4, "epochs": 2000,
         "supervised_reduction": "mean", "unsupervised_reduction": "mean", "ema_decay": 0.99, "ema_warmup": True,
         "teacher_source": (0.99, 0.01), "unlabeled_pool": "all", "rampup_epochs": 5.0, "learning_rate": 1e-4,
+        "ramp_start": 0,
     },
     "mini": {"patch_size": (64, 64, 32), "labeled_batch": 2, "unlabeled_batch": 2, "iterations": 300},
     "demo": {"patch_size": (32, 32, 32), "labeled_batch": 2, "unlabeled_batch": 2, "iterations": 60},
@@ -316,7 +318,7 @@ def test_all_settings_that_do_not_go_together_are_reported_together() -> None:
     "setting",
     [
         {"metrics": []}, {"metrics": ["f1"]}, {"metrics": ["dsc", "dsc"]}, {"rampup_epochs": "all"},
-        {"rampup_epochs": 0}, {"score_size": 0},
+        {"rampup_epochs": 0}, {"ramp_start": 2}, {"score_size": 0},
         {"learning_rate": math.inf}, {"learning_rate": math.nan}, {"ema_decay": 1}, {"lambda_max": -0.1},
         {"unlabeled_batch": 0}, {"epochs": 0}, {"precision": "fp16"}, {"aspp_dropout": 1.5}, {"input_std": [1, 1, 0]},
         {"views.student3": "weak"}, {"augmentation.hue": 0.6}, {"image_size": 256.5}, {"split": 3},

@@ -39,3 +39,16 @@ def test_where_a_weight_file_lies_decides_no_training() -> None:
     here, there = ({"encoder_weights": f"{folder}/weights.pth"} for folder in ("here", "there"))
     assert training_fields(load_protocol("mini", here)) == training_fields(load_protocol("mini", there))
     assert training_fields(load_protocol("mini", here)) != training_fields(load_protocol("mini"))
+
+
+def test_ramp_ups_from_one_are_those_of_runs_that_name_no_start() -> None:
+    for name in ("mini", "demo", "tiny", "paper"):
+        protocol = load_protocol(name)
+        assert (protocol.ramp_start, protocol.ramp_time(1)) == (1, 1)
+        assert "ramp_start" not in training_fields(protocol)
+    released = load_protocol("released-code")
+    assert (released.ramp_time(1), released.ramp_time(2500)) == (0, 2499)
+    later = load_protocol("released-code", {"ramp_start": 1})
+    assert training_fields(released) == {**training_fields(later), "ramp_start": 0}
+    older = released.model_dump(exclude={"ramp_start"})
+    assert type(released).model_validate(older) == later

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssl_bench.cards import Protocol
+from ssl_bench.cards import Protocol, load_protocol
 from ssl_bench.method import Batch, Images, Progress, Setup, Update, load_methods, parse_hyperparameters
 from ssl_bench.ops import dice_loss
 
@@ -19,12 +19,13 @@ UAMT: Any = load_methods()["uamt"]
 PROGRESS = Progress(iteration=30, iterations=100, lambda_u=0.1)
 
 
-def protocol_of(mode: str = "train") -> Protocol:
+def protocol_of(mode: str = "train", ramp_start: int = 1) -> Protocol:
     fields = {
+        "ramp_start": ramp_start,
         "dice_smooth": 1e-5, "student_init": "different", "ema_decay": 0.9, "ema_warmup": False, "teacher_start": "own",
         "teacher_source": (0.5, 0.5), "teacher_mode": mode, "teacher_buffers": "ema" if mode == "eval" else "own",
     }  # fmt: skip
-    return cast("Protocol", SimpleNamespace(**fields))
+    return load_protocol("tiny", fields)
 
 
 def network(dimensions: int, classes: int) -> nn.Module:
@@ -36,9 +37,9 @@ def network(dimensions: int, classes: int) -> nn.Module:
     )
 
 
-def build(dimensions: int = 2, classes: int = 2, mode: str = "train", **hyper: Any) -> Any:
+def build(dimensions: int = 2, classes: int = 2, mode: str = "train", ramp_start: int = 1, **hyper: Any) -> Any:
     torch.manual_seed(0)
-    setup = Setup(protocol_of(mode), lambda: network(dimensions, classes))
+    setup = Setup(protocol_of(mode, ramp_start), lambda: network(dimensions, classes))
     return UAMT(setup, parse_hyperparameters(UAMT, hyper)).train()
 
 
@@ -142,6 +143,22 @@ def test_the_threshold_ramps_up_to_the_largest_entropy(
 ) -> None:
     threshold = build(threshold_start=start).threshold(Progress(iteration, 100, 0.1), classes)
     assert threshold == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("ramp_start", "first", "second", "last"),
+    [
+        # the authors': (0.75 + 0.25 exp(-5 (1 - t / 100)^2)) ln 2 for t = 0, 1 and 99
+        (0, 0.5210279827, 0.5211501349, 0.6930605588),
+        (1, 0.5211501349, 0.5212836425, 0.6931471806),  # t = 1, 2 and 100
+    ],
+)
+def test_the_threshold_counts_iterations_as_the_protocol_does(
+    ramp_start: int, first: float, second: float, last: float
+) -> None:
+    method = build(ramp_start=ramp_start)
+    found = [method.threshold(Progress(iteration, 100, 0.1), 2) for iteration in (1, 2, 100)]
+    assert found == pytest.approx([first, second, last], rel=1e-9)
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])

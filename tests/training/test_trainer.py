@@ -171,6 +171,22 @@ def test_lambda_ramps_up_over_the_run_or_over_its_epochs(discs: Path, tmp_path: 
     assert whole["loss1"].tolist() == pytest.approx(whole["supervised1"] + whole["lambda"] * whole["mts1"])
 
 
+@pytest.mark.parametrize(
+    ("start", "first", "second", "last"),
+    [
+        # the authors': 0.1 exp(-5 (1 - t / 5)^2), for an epoch of 5 iterations, for t = 0, 1 and 4
+        (0, 0.00067379470, 0.0040762204, 0.081873075),
+        (1, 0.0040762204, 0.016529889, 0.1),  # t = 1, 2 and 5
+    ],
+)
+def test_lambdas_ramp_up_starts_where_the_protocol_says(
+    discs: Path, tmp_path: Path, start: int, first: float, second: float, last: float
+) -> None:
+    jobs = plan(discs, "mt", iterations=5, log_every=1, lambda_max=0.1, rampup_epochs=1.0, ramp_start=start)
+    (run,) = finished(jobs, tmp_path)
+    assert run.curves["lambda"].iloc[[0, 1, -1]].tolist() == pytest.approx([first, second, last], rel=1e-7)
+
+
 # ------------------------------------------------------------------------------------------------- length and records
 
 
@@ -406,6 +422,8 @@ def test_a_ramp_up_that_the_run_does_not_reach_the_end_of_is_said(discs: Path) -
     reached = math.exp(-5 * (1 - 10 / 15) ** 2)
     assert line.startswith(f"ucmt: lambda's ramp-up takes 15 iterations, but the run has 10 and ends at {reached:.2f}")
     assert short_ramps(plan(discs, "mt", "ucmt", iterations=20)) == []
+    (line,) = short_ramps(plan(discs, "ucmt", iterations=20, rampup_epochs=3.0, ramp_start=0))
+    assert f"and ends at {math.exp(-5 * (1 - 9 / 15) ** 2):.2f}" in line
 
 
 def test_the_peak_memory_is_that_of_all_of_a_runs_processes(
