@@ -97,6 +97,7 @@ def run(
     from ssl_bench.launch.launcher import log_failures, train
     from ssl_bench.launch.progress import counted
     from ssl_bench.method import load_methods
+    from ssl_bench.reporting.next_table import showing_command
     from ssl_bench.reporting.runs import comparison_table
     from ssl_bench.store import Store
     from ssl_bench.training.plan import plan_runs
@@ -122,6 +123,9 @@ def run(
     table = comparison_table(runs, titles, planned[0].measurement, request.settings) if runs else None
     if table is not None:
         table.print(console)
+        shown = showing_command(request, same_place(store.root, folders))
+        if shown is not None:
+            console.print(f"A table of these runs: {shown}", highlight=False, markup=False, soft_wrap=True)
     log_failures(outcome)
     return RunResult(outcome, runs, table)
 

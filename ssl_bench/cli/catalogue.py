@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ssl_bench.cli.common import MethodsDirOption, ResultsOption, app
-from ssl_bench.command import RESULTS
+from ssl_bench.command import RESULTS, quantity
 from ssl_bench.launch.console import make_console
 
 
@@ -84,4 +84,6 @@ def predict(
         overwrite=overwrite, exif_orientation=exif_orientation, pattern=pattern, array_axes=array_axes, device=device,
         results_root=results_root, methods_dir=methods_dir or (), progress=True,
     )  # fmt: skip
-    typer.echo(f"{len(masks.paths)} masks in {output}, by network {masks.network} of {masks.label} ({masks.run})")
+    typer.echo(
+        f"{quantity(len(masks.paths), 'mask')} in {output}, by network {masks.network} of {masks.label} ({masks.run})"
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ssl_bench.data.quiet import quiet_libraries
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UnreadableFileError
 
 HEADER = 1 << 14  # bytes, in which a header ends
 ELSEWHERE = {  # what a header says whose voxels are in a separate file
@@ -31,7 +31,7 @@ def voxel_file(path: Path) -> Path | None:
     """Return the file beside a MetaImage header (`.mhd`) that holds its voxels; None for a file that holds its own.
 
     Raises:
-        UserError: the header cannot be read or names no file in its folder, or this file does not exist.
+        UnreadableFileError: the header cannot be read or names no file in its folder, or this file does not exist.
     """
     if path.suffix.lower() != ".mhd":
         return None
@@ -40,11 +40,13 @@ def voxel_file(path: Path) -> Path | None:
     if name == "LOCAL":
         return None
     if not name or Path(name).name != name or name == "LIST":
-        raise UserError(f"{path}: expected the name of a file beside it as ElementDataFile, found '{name}'")
+        raise UnreadableFileError(f"{path}: expected the name of a file beside it as ElementDataFile, found '{name}'")
     beside = path.parent / name
     if not beside.is_file():
         count = _meta_bytes(path, fields)
-        raise UserError(f"{beside}: expected a file with the {count} bytes of voxels of {path.name}, found none")
+        raise UnreadableFileError(
+            f"{beside}: expected a file with the {count} bytes of voxels of {path.name}, found none"
+        )
     return beside
 
 
@@ -52,7 +54,7 @@ def read_by_itk(path: Path) -> Any:
     """Return SimpleITK's image of an NRRD or MetaImage file.
 
     Raises:
-        UserError: the file is damaged or incomplete, or its voxels are in a file that is not supported.
+        UnreadableFileError: the file is damaged or incomplete, or its voxels are in a file that is not supported.
     """
     import medpy.io  # here, since SimpleITK is slow to import
 
@@ -60,7 +62,7 @@ def read_by_itk(path: Path) -> Any:
         header = file.read(HEADER)
     elsewhere = ELSEWHERE.get(path.suffix.lower())
     if elsewhere is not None and elsewhere.search(header):
-        raise UserError(
+        raise UnreadableFileError(
             f"{path}: the voxel data is in a separate file, which is not supported; convert it to a single-file format"
         )
     if path.suffix.lower() != ".nrrd":
@@ -71,7 +73,7 @@ def read_by_itk(path: Path) -> Any:
         with quiet_libraries():
             return medpy.io.load(str(path))[1].get_sitkimage()
     except RuntimeError as error:
-        raise UserError(f"{path}: not a readable volume: {_reason(error)}") from None
+        raise UnreadableFileError(f"{path}: not a readable volume: {_reason(error)}") from None
 
 
 def itk_reader(path: Path) -> Any:
@@ -89,13 +91,13 @@ def _meta_header(path: Path) -> tuple[dict[str, str], int]:
     """The fields of a MetaImage header, and the bytes from the file's beginning to the header's end.
 
     Raises:
-        UserError: the header cannot be read.
+        UnreadableFileError: the header cannot be read.
     """
     try:
         with path.open("rb") as file:
             content = file.read(HEADER)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UnreadableFileError(f"{path}: cannot be read: {error.strerror}") from None
     last = LAST.search(content)
     header = content[: last.end()] if last else content
     return {key.decode(): value.decode(errors="replace") for key, value in FIELD.findall(header)}, len(header)
@@ -105,21 +107,23 @@ def _meta_bytes(path: Path, fields: dict[str, str]) -> int:
     """How many bytes the voxels of a MetaImage have when they are not compressed.
 
     Raises:
-        UserError: the header does not say it.
+        UnreadableFileError: the header does not say it.
     """
     kind = fields.get("ElementType", "").removeprefix("MET_").removesuffix("_ARRAY")
     if kind not in SIZES:
-        raise UserError(f"{path}: expected a type of numbers as ElementType, found '{fields.get('ElementType', '')}'")
+        raise UnreadableFileError(
+            f"{path}: expected a type of numbers as ElementType, found '{fields.get('ElementType', '')}'"
+        )
     dimensions, *sides = (fields.get(key, "") for key in ("NDims", "DimSize"))
     lengths = sides[0].split()
     if not all(re.fullmatch("[1-9][0-9]*", length) for length in lengths) or str(len(lengths)) != dimensions:
-        raise UserError(
+        raise UnreadableFileError(
             f"{path}: expected NDims lengths as DimSize, found NDims = {dimensions or 'none'} and DimSize = "
             f"{sides[0] or 'none'}"
         )
     components = fields.get("ElementNumberOfChannels", "1")
     if not re.fullmatch("[1-9][0-9]*", components):
-        raise UserError(f"{path}: expected a number as ElementNumberOfChannels, found '{components}'")
+        raise UnreadableFileError(f"{path}: expected a number as ElementNumberOfChannels, found '{components}'")
     return math.prod(map(int, lengths)) * int(components) * SIZES[kind]
 
 
@@ -127,7 +131,7 @@ def _require_whole_meta(path: Path) -> None:
     """Check that the voxels of a MetaImage are as many bytes as its header says.
 
     Raises:
-        UserError: they are not, or they are compressed and damaged.
+        UnreadableFileError: they are not, or they are compressed and damaged.
     """
     beside = voxel_file(path)
     fields, end = _meta_header(path)
@@ -144,14 +148,14 @@ def _require_whole_meta(path: Path) -> None:
         content = content[int(skipped) :]
     if len(content) != expected:
         of = f" of {path.name}" if beside is not None else ""
-        raise UserError(f"{own}: expected {expected} bytes of voxels{of}, found {len(content)}")
+        raise UnreadableFileError(f"{own}: expected {expected} bytes of voxels{of}, found {len(content)}")
 
 
 def _require_whole_nrrd(path: Path) -> None:
     """Check the compressed voxels of an NRRD file, whose checksum ITK ignores.
 
     Raises:
-        UserError: they are damaged.
+        UnreadableFileError: they are damaged.
     """
     content = path.read_bytes()
     header, _, voxels = content.partition(b"\n\n")
@@ -167,15 +171,17 @@ def _inflated(path: Path, content: bytes) -> bytes:
     """Decompress the voxels (zlib or gzip) in a file, which checks their checksum.
 
     Raises:
-        UserError: they are damaged or incomplete.
+        UnreadableFileError: they are damaged or incomplete.
     """
     stream = zlib.decompressobj(47)  # zlib or gzip by its header
     try:
         voxels = stream.decompress(content)
     except zlib.error as error:
-        raise UserError(f"{path}: not a readable volume: its compressed voxels are damaged ({error})") from None
+        raise UnreadableFileError(
+            f"{path}: not a readable volume: its compressed voxels are damaged ({error})"
+        ) from None
     if not stream.eof:
-        raise UserError(
+        raise UnreadableFileError(
             f"{path}: not a readable volume: its compressed voxels end early, after {len(content)} bytes that give "
             f"{len(voxels)}"
         )

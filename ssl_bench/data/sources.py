@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from ssl_bench.cards import CHANNELS, GREY, Axes, Benchmark, Files, Intensity, SliceWindow, Volumes, members_of
+from ssl_bench.command import quantity
 from ssl_bench.data import demo, demo3d
 from ssl_bench.data.images import Case, CaseFiles, folder_of, list_cases, pair
 from ssl_bench.data.itk_files import voxel_file
@@ -61,8 +62,8 @@ def find_source(benchmark: Benchmark, data_root: Path | None, allow_partial: boo
         raise UserError(f"{folder_of(cases)}: no case has a mask")
     if len(cases) != benchmark.cases and not allow_partial:
         raise UserError(
-            f"{folder_of(cases)}: expected the {benchmark.cases} cases of {benchmark.title}, found {len(cases)}; "
-            "--allow-partial accepts these"
+            f"{folder_of(cases)}: expected the {quantity(benchmark.cases, 'case')} of {benchmark.title}, found "
+            f"{len(cases)}; --allow-partial accepts these"
         )
     return _Folder(cases, files, benchmark)
 

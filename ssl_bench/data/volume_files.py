@@ -15,7 +15,7 @@ import numpy as np
 from ssl_bench.cards import HDF5, Axes
 from ssl_bench.data.geometry import affine_of, axes_of, is_regular, nib, sides_of, turned
 from ssl_bench.data.itk_files import itk_reader, read_by_itk
-from ssl_bench.errors import UserError, first_line
+from ssl_bench.errors import UnreadableFileError, UserError, first_line
 
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".mha", ".mhd")  # read by SimpleITK
@@ -69,9 +69,10 @@ def read_array(
             volume = _from_itk(path)
     except UserError:
         raise
+    except KeyError as error:  # an HDF5 file without this key
+        raise UserError(f"{path}: not a readable volume: {first_line(error)}") from None
     except Exception as error:  # libraries raise various exceptions for a damaged file
-        reason = first_line(error)
-        raise UserError(f"{path}: not a readable volume: {reason}") from None
+        raise UnreadableFileError(f"{path}: not a readable volume: {first_line(error)}") from None
     array = volume.array
     array = np.squeeze(array, tuple(axis for axis in range(3, array.ndim) if array.shape[axis] == 1))
     found = array.shape[3] if array.ndim == 4 else 1

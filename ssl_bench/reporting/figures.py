@@ -233,9 +233,8 @@ def _moments(found: Gathered) -> tuple[Figure, list[str]]:
             run = next((run for run in row[c].runs if run.moments), None)
             if run is None:
                 continue
-            remarks.append(
-                f"{benchmark.title}, {column.labeled} labelled: seed {run.spec.seed}, {run.iterations} iterations."
-            )
+            length = quantity(run.iterations, "iteration")
+            remarks.append(f"{benchmark.title}, {column.labeled} labelled: seed {run.spec.seed}, {length}.")
             for case in dict.fromkeys(moment.case for moment in run.moments):
                 own = [moment for moment in run.moments if moment.case == case]
                 stages = tuple(

@@ -211,7 +211,7 @@ def test_empty_and_full_masks_are_read_and_so_is_their_jpeg(level: int, kind: st
 def test_a_drawing_in_the_alpha_channel_is_refused() -> None:
     pixels = np.zeros((*DISC.shape, 4), np.uint8)
     pixels[..., 3] = 255 * DISC
-    with pytest.raises(UserError, match="expected an opaque mask, found transparent pixels"):
+    with pytest.raises(UserError, match="expected an opaque mask, found one colour whose alpha channel is the drawing"):
         read_mask(HERE, encoded(Image.fromarray(pixels)), files())
 
 

@@ -415,7 +415,7 @@ def test_check_names_volumes_with_many_slices(hearts: Benchmark, tmp_path: Path)
     (found,) = (
         one for one in check(load_benchmark(str(tmp_path / "hearts.toml")), tmp_path).findings if one.kind == "slices"
     )
-    assert found.text.startswith("2 of 2 volumes, such as p3_f1, have more samples along z than along x or y")
+    assert found.text.startswith("2 of 2 volumes, such as p3_f1: more samples along z than along x or y")
 
 
 def test_a_stack_without_its_first_slice_is_named(hearts: Benchmark, tmp_path: Path) -> None:
