@@ -100,6 +100,7 @@ def run(
     from ssl_bench.launch.launcher import log_failures, train
     from ssl_bench.launch.progress import counted
     from ssl_bench.method import load_methods
+    from ssl_bench.reporting.next_table import showing_command
     from ssl_bench.reporting.runs import comparison_table
     from ssl_bench.store import Store
     from ssl_bench.training.plan import plan_runs
@@ -126,6 +127,9 @@ def run(
     table = comparison_table(runs, titles, planned[0].measurement, request.settings) if runs else None
     if table is not None:
         table.print(console)
+        shown = showing_command(request, same_place(store.root, folders))
+        if shown is not None:
+            console.print(f"A table of these runs: {shown}", highlight=False, markup=False, soft_wrap=True)
     log_failures(outcome)
     return RunResult(outcome, runs, table)
 
@@ -373,7 +377,9 @@ def predict(
     probabilities: bool = False,
     uncertainty: bool = False,
     overwrite: bool = False,
-    exif_orientation: str = "refuse",
+    exif_orientation: str | None = None,
+    pattern: str | None = None,
+    array_axes: str | None = None,
     device: str = "auto",
     results_root: PathLike | None = None,
     methods_dir: PathLike | Sequence[PathLike] = (),
@@ -390,7 +396,10 @@ def predict(
         uncertainty: also write the prediction's entropy (0 to 1).
         overwrite: replace existing output files.
         exif_orientation: of 2D images: "apply" turns them as viewers do, "ignore" reads them as stored, "refuse" is an
-            error.
+            error; None: as the run's card says.
+        pattern: of the images in the folders, as on a card: `{id}` is the image's name, `{channel}` the channel's.
+        array_axes: axes such as "LPS", or "as-stored", of arrays whose files name none: of the run's, if an image's
+            file names axes, otherwise of the image's.
 
     The other arguments are described in `ssl_bench.api`.
 
@@ -410,11 +419,11 @@ def predict(
     named = str(run.path if isinstance(run, Run) else run)
     folder, methods = find_run(named, results_folder(results_root)), load_methods(*paths(methods_dir))
     predictor = prediction.load_predictor(folder, methods, choose_device(device), network)
-    found = prediction.list_images(paths(images), predictor.spec.dimensions)
+    found = prediction.list_images(paths(images), predictor.reading, predictor.spec.dimensions, pattern)
     with counted(make_console(quiet=not progress), "predicting") as advance:
         written = prediction.predict(
             predictor, found, Path(output), probabilities=probabilities, uncertainty=uncertainty, overwrite=overwrite,
-            exif_orientation=exif_orientation, advance=advance,
+            exif_orientation=exif_orientation, array_axes=array_axes, advance=advance,
         )  # fmt: skip
     return Masks(written, predictor.name, folder, predictor.spec.label)
 

@@ -18,6 +18,12 @@ def quantity(count: int, noun: str) -> str:
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return the first `most` names between commas, and the number of the others."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def run_words(
     methods: Sequence[str],
     dataset: str,

@@ -70,6 +70,15 @@ roots = ["."]
 images = "{id}/mri_norm2.h5"
 intensity = "as-is"
 """
+STAINS = """
+[files]
+roots = ["."]
+images = "{id}_{channel}"
+masks = "{id}_truth"
+image_suffixes = [".h5", ".npz"]
+intensity_range = [-1, 3]
+mask_values = [0, 1]
+"""
 THREE = '["background", "left part", "b/c"]'
 VALUES = np.array([0, 7, 300])
 AXES = ("RAS", "LPS", "LAS", "RAS", "PSL", "IRA")  # of the six NIfTI cases' files; the last two test
@@ -135,15 +144,31 @@ def write_pixels(root: Path) -> None:
         Image.fromarray(np.array([10, 100, 200], np.uint8)[labels]).save(root / f"masks/{index}.png")
 
 
+def write_stains(root: Path) -> None:
+    """Six images of two channels in HDF5 and NPZ files with levels from -1 to 3, and their masks beside them."""
+    root.mkdir()
+    for index in range(6):
+        rng = np.random.default_rng(index)
+        labels = np.zeros((40, 44 + index), np.uint8)
+        labels[5 + index : 22 + index, 8:30] = 1
+        near, far = (rng.normal(0, 0.2, labels.shape) + 2 * labels * sign for sign in (1, 0))
+        for name, array in (("he", near), ("dapi", far)):
+            with h5py.File(root / f"{index}_{name}.h5", "w") as file:
+                file["image"] = array.clip(-1, 3)
+        np.savez(root / f"{index}_truth.npz", label=labels)
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data sets and, in results, a run of each.
 
-    discs and cells are 2D, boxes NIfTI files, layers the same by slices, and hearts HDF5 files.
+    discs and cells are 2D, stains 2D arrays of two channels, boxes NIfTI files, layers the same by slices, and hearts
+    HDF5 files.
     """
     home = tmp_path_factory.mktemp("home")
     write_dataset(home / "discs", "kvasir", [f"c{number}" for number in range(10)])
     write_pixels(home / "cells")
+    write_stains(home / "stains")
     for index, axes in enumerate(AXES):
         image, labels = draw_volume(index)
         write_nifti(home / f"boxes/case{index}.nii.gz", image, axes)
@@ -152,12 +177,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(home / "boxes", home / "layers")
     layouts = {
         "cells": (2, THREE, PIXELS), "boxes": (3, THREE, NIFTI), "layers": (3, THREE, NIFTI),
-        "hearts": (3, '["background", "heart"]', HDF5),
+        "hearts": (3, '["background", "heart"]', HDF5), "stains": (2, '["background", "cell"]', STAINS),
     }  # fmt: skip
     for name, (dimensions, classes, layout) in layouts.items():
         text = CARD.format(name=name, dimensions=dimensions, classes=classes, layout=layout)
         if name == "layers":
             text = text.replace("dimensions = 3", "dimensions = 3\nslices = true")
+        if name == "stains":
+            text = text.replace("cases = 6", 'cases = 6\nchannels = ["dapi", "he"]')
         (home / f"{name}.toml").write_text(text)
     pictures = {"iterations": 12, "learning_rate": 1e-2, "ema_decay": 0.5, "aspp_dropout": 0.0}
     volumes = {"iterations": 30, "learning_rate": 1e-2, "filters": 4, "stride": (8, 8, 8), "largest_component": False}
@@ -167,6 +194,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, method, settings in (
             ("discs", "mt", pictures), ("cells", "supervised", pictures), ("boxes", "supervised", volumes),
             ("layers", "supervised", pictures | {"iterations": 40}),
+            ("stains", "supervised", pictures | {"iterations": 20}),
             ("hearts", "supervised", volumes | {"iterations": 12}),
         ):  # fmt: skip
             card = load_benchmark(str(home / f"{name}.toml") if name in layouts else "kvasir")
@@ -278,12 +306,42 @@ def test_a_folders_images_keep_their_own_sizes_whatever_batch_they_are_in(home: 
     image.save(folder / "below/other.png")
     image.save(folder / ".hidden.png")
     (folder / "notes.txt").write_text("no image")
-    assert "18 masks" in succeed(call(run_of(home, "cells").path, folder))
+    code, out, err = call(run_of(home, "cells").path, folder)
+    assert (code, "18 masks" in out) == (0, True)
+    assert err == "note: many: not predicted: 1 file in subfolders (--pattern 'below/{id}' takes them)\n"
     masks = {path.name: pixels_of(path) for path in Path("out").iterdir()}
     assert {name: mask.shape for name, mask in masks.items()} == {f"i{n}.png": (40, 30 + n) for n in range(18)}
     assert set(np.unique(np.concatenate([mask.ravel() for mask in masks.values()]))) == {10, 100, 200}
-    succeed(call(run_of(home, "cells").path, folder / "i17.PNG", folder, "--overwrite"))  # once, and first
+    succeed(call(run_of(home, "cells").path, folder / "i17.PNG", folder, folder / "below", "--overwrite"))
+    assert Path("out/other.png").exists()
     assert np.mean(pixels_of(Path("out/i17.png")) == masks["i17.png"]) > 0.999
+
+
+def test_arrays_with_a_file_for_each_channel_are_found_and_read_as_in_training(home: Path, call: Call) -> None:
+    run = run_of(home, "stains")
+    code, out, err = call(run.path, home / "stains")
+    assert (code, "6 masks" in out) == (0, True)
+    assert err == f"note: {home / 'stains'}: not predicted: 6 masks or excluded by the run's card\n"
+    assert sorted(path.name for path in Path("out").iterdir()) == [f"{index}.png" for index in range(6)]
+    expected = cases_of(run).set_index("case")["dsc"]
+    for name in test_cases(run):
+        mask, truth = pixels_of(Path(f"out/{name}.png")), np.load(home / f"stains/{name}_truth.npz")["label"]
+        assert set(np.unique(mask)) == {0, 1}
+        assert dsc(mask == 1, truth == 1) == pytest.approx(expected[name], abs=1e-12)
+    Path("new/a").mkdir(parents=True)
+    for name in ("dapi", "he"):
+        shutil.copy(home / f"stains/3_{name}.h5", f"new/a/{name}-3.h5")
+    assert_error(
+        call(run.path, "new", "--overwrite"), "new: expected images", "dapi, he", "{id}_{channel}", "--pattern"
+    )
+    before = Path("out/3.png").read_bytes()
+    succeed(call(run.path, "new", "--pattern", "a/{channel}-{id}", "--overwrite"))
+    assert Path("out/3.png").read_bytes() == before
+    Path("new/a/he-3.h5").unlink()
+    answer = call(run.path, "new", "--pattern", "a/{channel}-{id}", "--overwrite")
+    assert_error(answer, "new/a/dapi-3.h5: expected 2 channels of case '3', found 1")
+    Image.new("RGB", (40, 40)).save("one.png")
+    assert_error(call(run.path, "one.png"), "one.png: expected a folder", "dapi, he", "--pattern")
 
 
 # --------------------------------------------------------------------------------------------------- axes and headers
@@ -345,7 +403,7 @@ def test_hdf5_and_nrrd_volumes_become_nifti_masks_named_after_their_folders(home
     run = run_of(home, "hearts")
     image = draw_volume(1)[0]
     medpy.io.save(image[::-1, ::-1], "mri.nrrd")  # its axes are LPS
-    succeed(call(run.path, *folders, "mri.nrrd"))
+    succeed(call(run.path, *folders, "mri.nrrd", "--array-axes", "RAS"))
     names = ["mri.nii.gz", "p0_mri_norm2.nii.gz", "p1_mri_norm2.nii.gz"]
     assert sorted(path.name for path in Path("out").iterdir()) == names
     masks = {name: nib.load(f"out/{name}") for name in names}
@@ -360,6 +418,25 @@ def test_hdf5_and_nrrd_volumes_become_nifti_masks_named_after_their_folders(home
     succeed(call(run.path, home / f"hearts/{test_cases(run)[0]}", "--overwrite"))
     mask = voxels_of(Path("out/mri_norm2.nii.gz"))
     assert dsc(mask == 1, truth == 1) == pytest.approx(expected[test_cases(run)[0]], abs=1e-12)
+
+
+def test_an_array_without_axes_for_a_run_that_saw_axes_is_refused_until_its_axes_are_named(
+    home: Path, call: Call
+) -> None:
+    run, (image, _) = run_of(home, "boxes"), draw_volume(7)
+    assert json.loads((run.path / "run.json").read_text())["spec"]["image_axes"] == "RAS"
+    write_nifti(Path("x.nii.gz"), image)
+    write_h5(Path("x.h5"), image, image)
+    write_h5(Path("turned.h5"), image.transpose(2, 1, 0)[:, ::-1], image)
+    assert_refused(call(run.path, "x.h5"), "x.h5", "axes RAS", "--array-axes", "as-stored")
+    assert_refused(call(run.path, "x.nii.gz", "--array-axes", "LPS"), "--array-axes", "nothing is turned")
+    masks, asked = [], "--array-axes"
+    for path, words in (("x.nii.gz", ()), ("x.h5", (asked, "as-stored")), ("turned.h5", (asked, "SPR"))):
+        succeed(call(run.path, path, *words, "--overwrite"))
+        masks.append(voxels_of(Path("out") / f"{path.partition('.')[0]}.nii.gz"))
+    assert len(np.unique(masks[0])) == 3
+    assert np.array_equal(masks[1], masks[0])
+    assert np.array_equal(masks[2], masks[0].transpose(2, 1, 0)[:, ::-1])
 
 
 @pytest.mark.parametrize("suffix", ["nrrd", "mha", "nii", "nii.gz"])
@@ -468,7 +545,7 @@ def test_no_run_and_several_runs_are_refused(home: Path, call: Call) -> None:
     image = home / "cells/images/0.png"
     assert_refused(call("0123456789abcdef0", image), "RUN", str(home / "results"), "0123456789abcdef0", "none")
     assert_refused(call(home, image), "RUN", str(home), "none")
-    assert_refused(call("", image), "RUN", "5 runs", str(run_of(home, "kvasir").path))
+    assert_refused(call("", image), "RUN", "6 runs", str(run_of(home, "kvasir").path))
 
 
 def tampered(home: Path, dataset: str, **changes: object) -> Path:

@@ -11,9 +11,12 @@ from ssl_bench.cards.layout import (
     Axes,
     ExifOrientation,
     Files,
+    ImageAxes,
     SliceWindow,
     Volumes,
+    image_axes,
     members_of,
+    require_pattern,
 )
 from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
 from ssl_bench.cards.measurement import SEEING, Measurement, measurement_of, recorded_measurement
@@ -58,6 +61,7 @@ __all__ = [
     "Files",
     "Grid",
     "ImageAugmentation",
+    "ImageAxes",
     "ImageProtocol",
     "Intensity",
     "Measurement",
@@ -80,6 +84,7 @@ __all__ = [
     "divide",
     "dotted",
     "fields_that",
+    "image_axes",
     "includes_points",
     "load_benchmark",
     "load_grid",
@@ -93,6 +98,7 @@ __all__ = [
     "protocol_keys",
     "read_toml",
     "recorded_measurement",
+    "require_pattern",
     "seed_text",
     "share",
     "share_of",

@@ -15,6 +15,7 @@ from ssl_bench.cards.layout import HDF5, Files, Volumes, members_of
 from ssl_bench.cards.metric import METRICS, DistanceUnit, MetricName, Metrics, UndefinedDistances
 from ssl_bench.cards.share import parse_share
 from ssl_bench.cards.split import Split, fingerprint_of
+from ssl_bench.errors import UserError
 
 Intensity = Literal["as-is", "zscore", "rgb"]  # how intensities are read; rgb: 8 bits a channel
 GREY = (0, 255)  # background and foreground in a mask of two classes whose card names no values
@@ -179,6 +180,15 @@ class Benchmark(Card):
             raise ValueError("must contain {group} once, the place of the group's name in an id, or end in .csv")
         if value is not None and OPEN_END.search(value):
             raise ValueError("must have text between {group} and *, which says where the group's name ends")
+        return value
+
+    @field_validator("labeled", mode="before")
+    @classmethod
+    def _are_texts(cls, value: Any) -> Any:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(share, str) for share in value):
+            raise UserError(
+                f'labeled: expected a list of shares or numbers in quotes, such as ["5%", "90"], found {value!r}'
+            )
         return value
 
     @field_validator("labeled")

@@ -8,10 +8,11 @@ import tomllib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 
 
@@ -68,19 +69,20 @@ def parse_card(model: type[CardType], data: dict[str, Any], where: str, also: Se
         required = [name for name, field in model.model_fields.items() if field.is_required()]
         own, missing = data.keys() - OF_EVERY_KIND, set(required) - data.keys()
         unknown = own - model.model_fields.keys()
-        is_mistyped = any(_nearest(name, known) for name in unknown)
+        is_mistyped = any(nearest(name, known) for name in unknown)
         if 2 * len(missing) > len(required) and 2 * len(unknown) >= len(own) and not is_mistyped:
-            more = f" and {len(required) - NAMED} more keys" if len(required) > NAMED else ""
+            more = f" and {quantity(len(required) - NAMED, 'more key')}" if len(required) > NAMED else ""
             expected, found = ", ".join(required[:NAMED]) + more, ", ".join(data) or "no key"
             raise UserError(f"{where}: expected a card with {expected}; found one with {found}") from None
-        lines = [f"{where}: {problem}" for problem in problems(error, known)]
+        lines = [f"{where}: {problem}" for problem in problems(error, model, known)]
         raise UserError("\n".join(dict.fromkeys(lines))) from None
 
 
-def problems(error: ValidationError, known: Sequence[str] = ()) -> list[str]:
+def problems(error: ValidationError, model: type[BaseModel], known: Sequence[str]) -> list[str]:
     """Say each error of a pydantic validation as `key: what was expected, what was found`; missing keys last.
 
-    For an unknown key, the most similar key of `known` is added.
+    For an unknown key, the most similar key of its table is added: one of `known`, or a field of the card's table.
+    An error of this package already says what was found.
     """
     lines, missing = [], []
     details = error.errors(include_url=False)
@@ -90,10 +92,14 @@ def problems(error: ValidationError, known: Sequence[str] = ()) -> list[str]:
             continue
         key = ".".join(str(part) for part in detail["loc"] if not _is_union_branch(part)) or "card"
         if detail["type"] == "extra_forbidden":
-            near = _nearest(key, known)
+            *table, leaf = detail["loc"]
+            near = nearest(str(leaf), fields_at(model, table), 0.7) if table else nearest(key, known)
             lines.append(f"{key}: unknown key" + (f"; did you mean {near}?" if near else ""))
         elif detail["type"] == "missing":
             missing.append(key)
+        elif isinstance(own := detail.get("ctx", {}).get("error"), UserError):
+            last = str(detail["loc"][-1]) if detail["loc"] else ""
+            lines.append(f"{key}: {str(own).removeprefix(f'{last}: ')}")
         elif detail["loc"]:
             lines.append(f"{key}: {detail['msg'].removeprefix('Value error, ')}, found {detail['input']!r}")
         else:
@@ -101,9 +107,29 @@ def problems(error: ValidationError, known: Sequence[str] = ()) -> list[str]:
     return lines + ([f"{', '.join(missing)}: missing"] if missing else [])
 
 
-def _nearest(key: str, known: Sequence[str]) -> str | None:
-    """Return the known key that is most similar to an unknown key; None if no key is similar."""
-    return next(iter(get_close_matches(key, known, 1, cutoff=0.8)), None)
+def nearest(key: str, known: Sequence[str], cutoff: float = 0.8) -> str | None:
+    """Return the known key that is most similar to an unknown key; None if none is as similar as `cutoff` (0 to 1)."""
+    return next(iter(get_close_matches(key, known, 1, cutoff=cutoff)), None)
+
+
+def fields_at(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
+    """Return the keys of a table inside a card, such as those of `("splits", "random")`; empty if there is no card."""
+    models, is_named = [model], False  # is_named: the next part is a person's own name in a table of tables
+    for part in place:
+        fields = [one.model_fields[part].annotation for one in models if part in one.model_fields]
+        if isinstance(part, int) or is_named or not fields:
+            is_named = False
+            continue
+        models = [inner for annotation in fields for inner in _models_in(annotation)]
+        is_named = any(get_origin(annotation) is dict for annotation in fields)
+    return [name for one in models for name in one.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The cards that a field's type holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models_in(inner)]
 
 
 def _is_union_branch(part: int | str) -> bool:

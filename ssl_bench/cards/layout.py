@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from ssl_bench.cards.card import Card
 
 ExifOrientation = Literal["refuse", "apply", "ignore"]
+ImageAxes = Literal["RAS", "unknown"]  # on which networks see volumes; unknown: as HDF5 files have them
 SliceWindow = Literal["percentiles", "range"] | tuple[float, float]  # what of a volume's intensities 8 bits show
 Axes = Literal["xyz", "zyx"]  # of the arrays in HDF5 files, which do not name them
 
@@ -105,7 +106,7 @@ class Files(Card):
     @classmethod
     def _is_a_pattern(cls, value: str | None) -> str | None:
         if value is not None:
-            _require_pattern(value)
+            require_pattern(value)
         return value
 
 
@@ -161,7 +162,7 @@ class Volumes(Card):
     @classmethod
     def _is_a_pattern_of_slices(cls, value: str | None) -> str | None:
         if value is not None:
-            _require_pattern(value)
+            require_pattern(value)
             if value.count("{slice}") != 1 or value.count("{id}") != 1:
                 raise ValueError("must contain {id} and {slice} once each")
             if re.search(r"[*?[]|\{folder\}|\{channel\}", value):
@@ -172,7 +173,7 @@ class Volumes(Card):
     @classmethod
     def _is_a_pattern(cls, value: str | None) -> str | None:
         if value is not None:
-            _require_pattern(value)
+            require_pattern(value)
             if not value.lower().endswith(VOLUME_SUFFIXES):
                 raise ValueError(f"must end in one of {', '.join(VOLUME_SUFFIXES)}")
         return value
@@ -191,12 +192,22 @@ class Volumes(Card):
         return self
 
 
+def image_axes(layout: Volumes) -> ImageAxes:
+    """Return on which axes a layout's volumes are read: HDF5 files do not name theirs."""
+    return "unknown" if layout.images.lower().endswith(HDF5) else "RAS"
+
+
 def members_of(classes: Sequence[Value | tuple[Value, ...]]) -> list[tuple[Value, ...]]:
     """Return the values in masks that each class has, from a card's mask_values or mask_colors."""
     return [one if isinstance(one, tuple) else (one,) for one in classes]
 
 
-def _require_pattern(value: str) -> None:
+def require_pattern(value: str) -> None:
+    """Check a pattern of paths.
+
+    Raises:
+        ValueError: it has no {id}, leaves the folder, or does not say where the id ends.
+    """
     if "{id}" not in value:
         raise ValueError("must contain {id}, the place of the case's id")
     if NEXT_TO_IT.search(value):

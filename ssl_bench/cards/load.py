@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from ssl_bench.cards.benchmark import Benchmark
-from ssl_bench.cards.card import parse_card, read_toml
+from ssl_bench.cards.card import nearest, parse_card, read_toml
 from ssl_bench.cards.protocol import PROTOCOLS, ImageProtocol, VolumeProtocol
 from ssl_bench.cards.settings import protocol_keys
 from ssl_bench.cards.split import Split
@@ -92,10 +92,12 @@ def card_kinds(name: str) -> list[Literal["datasets", "protocols"]]:
 def _card_path(kind: Literal["datasets", "protocols"], name: str, option: str) -> Path:
     if name.endswith(".toml"):
         return Path(name)
-    path = BENCHMARKS_DIR / kind / f"{name}.toml"
-    if name not in card_names(kind):
-        raise UserError(f"{option}: expected {_listed(card_names(kind))} or a .toml file, found '{name}'")
-    return path
+    known = card_names(kind)
+    if name not in known:
+        near = f"{name}.toml" if Path(f"{name}.toml").is_file() else nearest(name, known, cutoff=0.6)
+        hint = "" if near is None else f"; did you mean {near}?"
+        raise UserError(f"{option}: expected {_listed(known)} or a .toml file, found '{name}'{hint}")
+    return BENCHMARKS_DIR / kind / f"{name}.toml"
 
 
 def _extended(path: Path, dimensions: int, seen: tuple[Path, ...]) -> dict[str, Any]:

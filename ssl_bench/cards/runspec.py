@@ -10,12 +10,13 @@ from pydantic import Field, model_validator
 from ssl_bench.atomic import WEIGHT_FILES
 from ssl_bench.cards.benchmark import CHANNELS, Intensity
 from ssl_bench.cards.card import Card, Count, content_hash
-from ssl_bench.cards.layout import Axes, SliceWindow
+from ssl_bench.cards.layout import Axes, Files, ImageAxes, SliceWindow, Volumes
 from ssl_bench.cards.metric import HEADLINE, METRICS
 from ssl_bench.cards.protocol import Protocol, ResolvedProtocol, fields_that
 from ssl_bench.cards.split import Split
 
 HARNESS = 1  # raise it when a change of views, loop or networks changes numbers
+READING = ("label_values", "layout", "channel_names", "image_axes")  # how files are read and masks written
 RUN_ID = r"[0-9a-f]{16}(-s[0-9]+)?(-v[0-9]+)?"  # what `RunSpec.run_id` looks like
 WORDS = ("name", "title", "note", "epochs")  # of a protocol, decide nothing; epochs have become iterations
 
@@ -70,6 +71,9 @@ class RunSpec(Card):
     train_slices: Count | None = Field(None, description="number of slices in training, where volumes train by slices")
     slice_window: SliceWindow | None = Field(None, description="the layout's, where volumes train by slices")
     axes: Axes | None = Field(None, description="the layout's, where it is not xyz")
+    layout: Files | Volumes | None = Field(None, description="of the data set's files; absent: drawn, or an older run")
+    channel_names: tuple[str, ...] | None = Field(None, description="where each channel has a file of its own")
+    image_axes: ImageAxes | None = Field(None, description="of training volumes; absent: 2D, or an older run")
     labeled: Count = Field(description="number of labelled training images, or groups where the card has groups")
     protocol: ResolvedProtocol
     weights_fingerprint: str | None = Field(None, description="hash of the encoder's weight file, where it is a file")
@@ -88,7 +92,7 @@ class RunSpec(Card):
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide the weights, as plain data: the run's training identity."""
-        data = self.model_dump(mode="json", exclude={"label_values", "protocol"})
+        data = self.model_dump(mode="json", exclude={*READING, "protocol"})
         data["classes"] = len(self.classes)  # their names are words, too
         if self.channels is None:
             del data["channels"]

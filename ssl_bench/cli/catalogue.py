@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ssl_bench.cli.common import MethodsDirOption, ResultsOption, app
-from ssl_bench.command import RESULTS
+from ssl_bench.command import RESULTS, quantity
 from ssl_bench.launch.console import make_console
 
 
@@ -54,9 +54,24 @@ def predict(
         bool, typer.Option("--uncertainty", help="Also write the prediction's entropy (0 to 1).")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")] = False,
+    pattern: Annotated[
+        str | None,
+        typer.Option("--pattern", help="Images in a folder, as on a card: '{id}', 'images/{id}', '{id}_{channel}'."),
+    ] = None,
+    array_axes: Annotated[
+        str | None,
+        typer.Option(
+            "--array-axes",
+            metavar="AXES",
+            help="How arrays lie whose files do not say it (HDF5), in training or here: as-stored, or such as LPS.",
+        ),
+    ] = None,
     exif_orientation: Annotated[
-        str, typer.Option("--exif-orientation", help="Of 2D images: apply, ignore or refuse an EXIF orientation.")
-    ] = "refuse",
+        str | None,
+        typer.Option(
+            "--exif-orientation", help="Of 2D images: apply, ignore or refuse one; default: as the run's card says."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     results_root: ResultsOption = RESULTS,
     methods_dir: MethodsDirOption = None,
@@ -66,7 +81,9 @@ def predict(
 
     masks = api.predict(
         run, images, output, network=network, probabilities=probabilities, uncertainty=uncertainty,
-        overwrite=overwrite, exif_orientation=exif_orientation, device=device, results_root=results_root,
-        methods_dir=methods_dir or (), progress=True,
+        overwrite=overwrite, exif_orientation=exif_orientation, pattern=pattern, array_axes=array_axes, device=device,
+        results_root=results_root, methods_dir=methods_dir or (), progress=True,
     )  # fmt: skip
-    typer.echo(f"{len(masks.paths)} masks in {output}, by network {masks.network} of {masks.label} ({masks.run})")
+    typer.echo(
+        f"{quantity(len(masks.paths), 'mask')} in {output}, by network {masks.network} of {masks.label} ({masks.run})"
+    )

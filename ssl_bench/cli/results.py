@@ -26,7 +26,7 @@ from ssl_bench.cli.common import (
     parsed_settings,
     say,
 )
-from ssl_bench.command import RESULTS
+from ssl_bench.command import RESULTS, quantity
 from ssl_bench.errors import UserError
 from ssl_bench.launch.console import make_console
 
@@ -66,7 +66,12 @@ def report(
     results_root: ResultsOption = RESULTS,
     methods_dir: MethodsDirOption = None,
 ) -> None:
-    """Regenerate the paper's tables and figures from the stored results, published numbers beside measured."""
+    """Regenerate the paper's tables and figures from the stored results, published numbers beside measured.
+
+    With `--dataset CARD.toml` they show your own data, as in `report --table 4 --dataset my_data.toml --protocol mini`:
+    each table has the rows of its methods, Table 4 that of the supervised network, too. `run` ends with the command for
+    its runs. `--table my_table.toml` shows any methods.
+    """
     from ssl_bench import api
     from ssl_bench.cards import chosen_grids
     from ssl_bench.reporting.report import Report
@@ -87,7 +92,7 @@ def report(
         for exhibit in found.exhibits:
             typer.echo(f"{exhibit.grid.name}: {', '.join(map(str, Report((exhibit,)).write(output)))}")
     if html is not None:
-        typer.echo(f"{found.write_html(html)} pages: {html / 'index.html'}")
+        typer.echo(f"{quantity(found.write_html(html), 'page')}: {html / 'index.html'}")
     if output is not None or html is not None:
         return
     tables = [*found.tables, *(found.statistics if statistics else [])]

@@ -10,7 +10,7 @@ import numpy as np
 
 from ssl_bench.cards import ARRAYS, HDF5, Files
 from ssl_bench.data.pictures import class_numbers, digits, near_whole, require_two_sides
-from ssl_bench.errors import UserError, first_line
+from ssl_bench.errors import UnreadableFileError, UserError, first_line
 
 ROUNDING = 1e-6  # of the range's length, by which float32 may leave it
 
@@ -109,4 +109,4 @@ def _load(path: Path, content: bytes, key: str) -> tuple[np.ndarray | None, list
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             return (arrays[key] if key in arrays.files else None), list(arrays.files)
     except Exception as error:  # libraries raise various exceptions for a damaged file
-        raise UserError(f"{path}: not a readable array: {first_line(error)}") from None
+        raise UnreadableFileError(f"{path}: not a readable array: {first_line(error)}") from None

@@ -166,7 +166,7 @@ def _open(folder: Path, index: Path, size: int | None, source: Source) -> Datase
         masked = frozenset(name for name, has_mask in zip(ids, file["masked"][:], strict=True) if has_mask)
         return Dataset(
             path, fingerprint, ids, contents, masked, source.label_values, source.intensity, source.slice_window,
-            source.axes, "ignores" in file.attrs,
+            source.axes, "ignores" in file.attrs, source.layout,
         )  # fmt: skip
 
 

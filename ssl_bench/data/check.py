@@ -4,41 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import imagehash
 import numpy as np
 from PIL import Image
 
-from ssl_bench.cards import Benchmark, Files, Volumes, members_of
-from ssl_bench.command import quantity, quoted
+from ssl_bench.cards import Benchmark, Files, Volumes, card_names, load_protocol, members_of
+from ssl_bench.command import quantity
 from ssl_bench.data.arrays import holds_arrays
-from ssl_bench.data.describe.grouping import propose_group
+from ssl_bench.data.check_splits import doubles_of, labeled_shares, sides_of_splits, suggested_groups
+from ssl_bench.data.finding import Finding, Seen
 from ssl_bench.data.groups import groups_of
 from ssl_bench.data.images import CaseFiles, folder_of
-from ssl_bench.data.leaks import Sides, equal_pairs, near_pairs, sides_of, splits_between, straddling_groups, thumbnail
+from ssl_bench.data.leaks import straddling_groups, thumbnail
 from ssl_bench.data.pictures import Palettes, exif_orientation
 from ssl_bench.data.slices import to_bytes
 from ssl_bench.data.sources import decode, find_cases, missing_mask
 from ssl_bench.errors import UserError
+from ssl_bench.folders import BENCHMARKS_DIR
 from ssl_bench.ops import IGNORED
 
 FEW = 5  # masks, from which on a class that only one of them has is worth a look
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A finding: an "error" makes the data set unusable, a "warning" does not."""
-
-    level: Literal["error", "warning"]
-    kind: str
-    text: str
 
 
 @dataclass
@@ -62,26 +53,6 @@ class CheckReport:
         return sum(finding.level == "error" for finding in self.findings)
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """One decoded case: either an error, or what the comparisons between cases need."""
-
-    id: str
-    error: str | None = None
-    size: tuple[int, ...] = ()
-    foreground: float | None = None  # share of the mask's known pixels
-    classes: frozenset[int] = frozenset()
-    ignored: int = 0  # pixels
-    pixels: int = 0  # of the mask
-    content: str = ""
-    perceptual: int | None = None
-    thumbnail: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    mask: Path | None = None
-    palette: Mapping[int, str] = field(default_factory=dict)
-    exif: tuple[Path, ...] = ()
-    was_turned: bool = False
-
-
 def check(
     benchmark: Benchmark, data_root: Path | None, advance: Callable[[int, int], None] | None = None
 ) -> CheckReport:
@@ -91,9 +62,9 @@ def check(
         UserError: no folder of the card's layout exists.
     """
     files, cases = find_cases(benchmark, data_root)
-    report = CheckReport(folder_of(cases), len(cases))
+    report = CheckReport(folder_of(cases), len(cases), findings=_card(benchmark))
     if len(cases) != benchmark.cases:
-        text = f"expected {benchmark.cases} cases, found {len(cases)}"
+        text = f"expected {quantity(benchmark.cases, 'case')}, found {len(cases)}"
         report.findings.append(Finding("error", "count", text))
     seen = []
     with ThreadPoolExecutor() as pool:
@@ -103,8 +74,9 @@ def check(
                 advance(i + 1, len(cases))
     readable = [one for one in seen if one.error is None and one.content]
     report.findings += (
-        _exif(seen, files) + _palettes(readable) + _white_backgrounds(readable, files) + _turned(readable)
+        _exif(seen, files) + _palettes(readable) + _white_backgrounds(readable, files) + _framed(readable)
     )
+    report.findings += _turned(readable)
     if benchmark.ignores:
         report.ignored = sum(one.ignored for one in readable) / max(sum(one.pixels for one in readable), 1)
     report.findings += _slicing(readable) if benchmark.slices else []
@@ -113,13 +85,15 @@ def check(
     names = [one.id for one in readable]
     try:
         groups = dict(zip(names, groups_of(benchmark, names), strict=True))
-        sides, unsplit = _sides(benchmark, readable, complete=not report.errors)
+        sides, unsplit = sides_of_splits(benchmark, readable, complete=not report.errors)
     except UserError as error:
         groups, sides, unsplit = dict(zip(names, names, strict=True)), {}, [Finding("error", "group", str(error))]
     report.groups = None if len(set(groups.values())) == len(names) else len(set(groups.values()))
-    straddling, doubles = _doubles(readable, groups, sides)
-    parted = [*straddling_groups(groups, sides), *_suggested(benchmark, names, sides)]
+    straddling, doubles = doubles_of(readable, groups, sides)
+    parted = [*straddling_groups(groups, sides), *suggested_groups(benchmark, names, sides)]
     torn = [Finding("warning", "group in training and test", line) for line in parted]
+    if not report.errors:
+        unsplit += labeled_shares(benchmark, sides, groups, {one.id for one in readable if one.foreground is not None})
     report.findings = [*torn, *straddling, *report.findings, *unsplit]
     report.findings += _masks(benchmark, readable)
     report.findings += [Finding("warning", "empty mask", one.id) for one in readable if one.foreground == 0]
@@ -128,25 +102,40 @@ def check(
     return report
 
 
-def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _Seen:
+def _card(benchmark: Benchmark) -> list[Finding]:
+    """Say that the card names no protocol that there is, or is a file with the name of a built-in data set."""
+    findings = list[Finding]()
+    try:
+        load_protocol(benchmark.protocol, dimensions=benchmark.network_dimensions)
+    except UserError as error:
+        findings.append(Finding("error", "protocol", str(error)))
+    built_in = BENCHMARKS_DIR / "datasets" / f"{benchmark.name}.toml"
+    is_file = benchmark.option.endswith(".toml") and Path(benchmark.option).resolve() != built_in.resolve()
+    if is_file and benchmark.name in card_names("datasets"):
+        text = f"{benchmark.name} is also a built-in data set, whose runs tables cannot tell from this one's by name"
+        findings.append(Finding("warning", "name", f"{text}; change name on the card"))
+    return findings
+
+
+def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> Seen:
     if case.mask is None and not files.masks_optional:
-        return _Seen(case.id, error=missing_mask(case, files))
+        return Seen(case.id, error=missing_mask(case, files))
     exif = _with_exif(case) if isinstance(files, Files) else ()
     if exif and isinstance(files, Files) and files.exif_orientation == "refuse":
-        return _Seen(case.id, mask=case.mask, exif=exif)
+        return Seen(case.id, mask=case.mask, exif=exif)
     try:
         read, _ = decode(case, files, benchmark)
         if benchmark.slices and isinstance(files, Volumes):
             to_bytes(read.image, files.slice_window, case.image)
     except UserError as error:
-        return _Seen(case.id, error=str(error))
+        return Seen(case.id, error=str(error))
     perceptual, small, sides = None, np.zeros(0), read.image.shape[-3:]
     if isinstance(files, Files):
         shown = read.image if read.image.shape[2] == 3 else read.image[..., 0]
         bits, small = imagehash.phash(Image.fromarray(shown)).hash.flatten(), thumbnail(Image.fromarray(shown))
         perceptual, sides = int.from_bytes(np.packbits(bits).tobytes(), "big"), read.image.shape[1::-1]
     known = None if read.mask is None else read.mask[read.mask != IGNORED]
-    return _Seen(
+    return Seen(
         case.id,
         size=sides,
         foreground=None if known is None else float((known > 0).mean()),
@@ -159,8 +148,18 @@ def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> _See
         mask=case.mask,
         palette=read.palette,
         exif=exif,
+        framed=isinstance(files, Files) and len(benchmark.classes) == 2 and _is_framed(read.mask),
         was_turned=read.was_turned,
     )
+
+
+def _is_framed(mask: np.ndarray | None) -> bool:
+    """Whether the known pixels along the border of a mask (H, W) are foreground, and others are background."""
+    if mask is None:
+        return False
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    known = border[border != IGNORED]
+    return len(known) > 0 and bool((known > 0).all()) and bool((mask == 0).any())
 
 
 def _with_exif(case: CaseFiles) -> tuple[Path, ...]:
@@ -173,7 +172,7 @@ def _with_exif(case: CaseFiles) -> tuple[Path, ...]:
     return tuple(sorted(found))
 
 
-def _exif(cases: Sequence[_Seen], files: Files | Volumes) -> list[Finding]:
+def _exif(cases: Sequence[Seen], files: Files | Volumes) -> list[Finding]:
     """The number of images and masks with an EXIF orientation: an error where the card does not say what it means."""
     turned = [path for case in cases for path in case.exif]
     if not turned or not isinstance(files, Files):
@@ -187,7 +186,7 @@ def _exif(cases: Sequence[_Seen], files: Files | Volumes) -> list[Finding]:
     return [Finding("warning", "EXIF orientation", f"{found}; exif_orientation = {files.exif_orientation} on the card")]
 
 
-def _white_backgrounds(cases: Sequence[_Seen], files: Files | Volumes) -> list[Finding]:
+def _white_backgrounds(cases: Sequence[Seen], files: Files | Volumes) -> list[Finding]:
     """Say if palettes show the background white and the foreground black, as in masks whose classes are exchanged."""
     if not isinstance(files, Files) or files.mask_values is None or len(files.mask_values) != 2:
         return []
@@ -206,7 +205,20 @@ def _white_backgrounds(cases: Sequence[_Seen], files: Files | Volumes) -> list[F
     return [Finding("warning", "white background", text)]
 
 
-def _palettes(cases: Sequence[_Seen]) -> list[Finding]:
+def _framed(cases: Sequence[Seen]) -> list[Finding]:
+    """Say if most masks have foreground all along their border, as masks do whose classes are exchanged."""
+    framed, masked = [case.id for case in cases if case.framed], [case for case in cases if case.foreground is not None]
+    if 2 * len(framed) <= len(masked):
+        return []
+    text = (
+        f"{len(framed)} of {quantity(len(masked), 'mask')}, such as that of {framed[0]}, have foreground all along the "
+        "border; if it is the background that is white, other mask_values on the card, such as [255, 0], exchange "
+        "the two"
+    )
+    return [Finding("warning", "foreground around", text)]
+
+
+def _palettes(cases: Sequence[Seen]) -> list[Finding]:
     """The first mask whose palette contradicts another one's."""
     palettes = Palettes()
     try:
@@ -217,51 +229,31 @@ def _palettes(cases: Sequence[_Seen]) -> list[Finding]:
     return []
 
 
-def _slicing(cases: Sequence[_Seen]) -> list[Finding]:
+def _slicing(cases: Sequence[Seen]) -> list[Finding]:
     """Say that slices may be cut along another axis than the images were taken along."""
     thin = [case.id for case in cases if case.size[2] > min(case.size[:2])]
     if not thin:
         return []
     text = (
-        f"{len(thin)} of {len(cases)} volumes, such as {thin[0]}, have more samples along z than along x or y; slices "
-        "are cut along z (HDF5 files with the slices first need axes = 'zyx')"
+        f"{len(thin)} of {quantity(len(cases), 'volume')}, such as {thin[0]}: more samples along z than along x "
+        "or y; slices are cut along z (HDF5 files with the slices first need axes = 'zyx')"
     )
     return [Finding("warning", "slices", text)]
 
 
-def _turned(cases: list[_Seen]) -> list[Finding]:
+def _turned(cases: list[Seen]) -> list[Finding]:
     """Say once that versions which did not turn NRRD and MHA files read these cases on other axes."""
     turned = [case.id for case in cases if case.was_turned]
     if not turned:
         return []
     text = (
-        f"{len(turned)} of {len(cases)} cases, such as {turned[0]}, are NRRD or MHA files whose axes are not right, "
-        "anterior, superior; earlier versions did not turn them, so train runs from those versions again"
+        f"{len(turned)} of {quantity(len(cases), 'case')}, such as {turned[0]}: NRRD or MHA files whose axes are "
+        "not right, anterior, superior; earlier versions did not turn them, so train runs from those versions again"
     )
     return [Finding("warning", "axes", text)]
 
 
-def _sides(benchmark: Benchmark, cases: list[_Seen], complete: bool) -> tuple[Sides, list[Finding]]:
-    """The sides of the card's splits. Each split that cannot be made is a finding, if every case is there."""
-    if not cases:
-        return {}, []
-    masked = {case.id for case in cases if case.foreground is not None}
-    ids, contents = [case.id for case in cases], [case.content for case in cases]
-    sides, findings = Sides(), list[Finding]()
-    for name, split in benchmark.splits.items():
-        alone = benchmark.model_copy(update={"splits": {name: split}})
-        for allow_partial in (False, True):  # as `run` makes it; and what stands on both sides, if it names others, too
-            try:
-                sides |= sides_of(alone, ids, contents, masked, allow_partial=allow_partial)
-                break
-            except UserError as error:
-                if not allow_partial:
-                    text = str(error).removesuffix("; --allow-partial ignores them")
-                    findings.append(Finding("error", "split", text if split.file else f"split {name}: {text}"))
-    return sides, findings if complete else []
-
-
-def _masks(benchmark: Benchmark, cases: Sequence[_Seen]) -> list[Finding]:
+def _masks(benchmark: Benchmark, cases: Sequence[Seen]) -> list[Finding]:
     """Classes that no mask or a single one has, and how many cases have no mask."""
     masked = [case for case in cases if case.foreground is not None]
     findings = []
@@ -275,38 +267,3 @@ def _masks(benchmark: Benchmark, cases: Sequence[_Seen]) -> list[Finding]:
         text = f"{len(without)} of {quantity(len(cases), 'case')}, such as {without[0]}; they train unlabelled"
         findings.append(Finding("warning", "no mask", text))
     return findings
-
-
-def _suggested(benchmark: Benchmark, names: list[str], sides: Sides) -> list[str]:
-    """A line for each split that parts groups which the names suggest, on a card that says nothing about groups."""
-    says = benchmark.group is not None or any(split.sequence_starts for split in benchmark.splits.values())
-    proposed = None if says or not names else propose_group(names)
-    if proposed is None:
-        return []
-    pattern, _ = proposed
-    groups = dict(zip(names, groups_of(benchmark.model_copy(update={"group": pattern}), names), strict=True))
-    advice = f"the names suggest group = {quoted(pattern)} on the card"
-    return [f"{line}; {advice}" for line in straddling_groups(groups, sides)]
-
-
-def _doubles(cases: list[_Seen], groups: dict[str, str], sides: Sides) -> tuple[list[Finding], list[Finding]]:
-    """Pairs that have the same pixels or (2D) look alike: those in training and test of a split, then the others.
-
-    Pairs inside a group of several cases are one finding that counts them.
-    """
-    contents = {case.id: case.content for case in cases}
-    hashes = {case.id: case.perceptual for case in cases if case.perceptual is not None}
-    near = near_pairs(hashes, {case.id: case.thumbnail for case in cases}, contents, groups)
-    straddling, others, inside = list[Finding](), list[Finding](), Counter[str]()
-    for pair in (*equal_pairs(contents, sides), *near):
-        kind = "duplicate" if pair.bits is None else "near-duplicate"
-        splits = splits_between(pair, sides)
-        if splits:
-            text = f"{pair.text}; one trains, one tests (split {', '.join(splits)})"
-            straddling.append(Finding("warning", f"{kind} in training and test", text))
-        elif groups[pair.first] == groups[pair.second]:
-            inside[kind] += 1
-        else:
-            others.append(Finding("warning", kind, pair.text))
-    counted = (f"{quantity(count, 'pair')} of cases of one group" for count in inside.values())
-    return straddling, others + [Finding("warning", kind, text) for kind, text in zip(inside, counted, strict=True)]

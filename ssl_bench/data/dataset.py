@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from ssl_bench.cards import Axes, Intensity, SliceWindow
+from ssl_bench.cards import Axes, Files, Intensity, SliceWindow, Volumes
 from ssl_bench.errors import UserError
 from ssl_bench.ops import IGNORED
 
@@ -24,7 +24,7 @@ class Dataset:
     `fingerprint` is a hash of all source files' contents and ids; `contents` a hash of each image's pixels; `masked`
     the ids of the cases that have a mask. `label_values`, `intensity`, `slice_window` and `axes` say how the source
     files were read. A 2D case has one image; a volume that is cut into slices has one for each slice along z.
-    `ignores`: pixels of masks can be IGNORED.
+    `ignores`: pixels of masks can be IGNORED. `layout` is that of the source files, None for drawn cases.
     """
 
     path: Path
@@ -37,6 +37,7 @@ class Dataset:
     slice_window: SliceWindow | None = None
     axes: Axes = "xyz"
     ignores: bool = False
+    layout: Files | Volumes | None = None
 
     def arrays(self, ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return images (N, C, size, size) and masks (N, size, size), both uint8, of some cases in their order.

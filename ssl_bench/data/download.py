@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from ssl_bench.atomic import require_folder, write_json, writing
 from ssl_bench.cards import Archive, Benchmark, Download
+from ssl_bench.command import quantity
 from ssl_bench.data.fetch import Advance, fetch
 from ssl_bench.data.images import folder_of
 from ssl_bench.data.sources import find_cases
@@ -76,6 +77,12 @@ def require_archives(benchmark: Benchmark) -> Download:
     """
     if benchmark.generator is not None:
         raise UserError(f"{benchmark.name}: the package draws this data set; there is nothing to download")
+    if benchmark.download is None and benchmark.option.endswith(".toml"):
+        source = "their source" if benchmark.source == "unknown" else benchmark.source
+        raise UserError(
+            f"{benchmark.option}: this card names no download; get the files from {source} and put them below "
+            "--data-root, or add [download] with page, unpack_to, and archives or instructions"
+        )
     if benchmark.download is None or not benchmark.download.archives:
         raise UserError(
             f"{benchmark.name}: the card names no archives in [download]; get the data set from {benchmark.source}"
@@ -116,8 +123,8 @@ def _complete(benchmark: Benchmark, data_root: Path) -> Downloaded:
     masks = len(cases) if files.masks_optional else sum(case.mask is not None for case in cases)
     if (len(cases), masks) != (benchmark.cases, benchmark.cases):
         raise UserError(
-            f"{folder_of(cases)}: expected {benchmark.cases} cases of {benchmark.title} with masks, found {len(cases)} "
-            f"cases and {masks} masks"
+            f"{folder_of(cases)}: expected {quantity(benchmark.cases, 'case')} of {benchmark.title} with masks, found "
+            f"{quantity(len(cases), 'case')} and {quantity(masks, 'mask')}"
         )
     return Downloaded(folder_of(cases), len(cases))
 

@@ -17,6 +17,7 @@ import requests
 
 from ssl_bench.atomic import write_json
 from ssl_bench.cards import Archive
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError, first_line
 
 Advance = Callable[[str, int, int | None], None]  # (file, bytes so far, all bytes where they are known)
@@ -136,7 +137,7 @@ class _Download:
             raise _CutError("the connection was cut")
         if total is not None and done > total:
             self.partial.unlink()
-            raise UserError(f"{answer.url}: expected {total} bytes, found {done}")
+            raise UserError(f"{answer.url}: expected {quantity(total, 'byte')}, found {done}")
 
     def _begun(self) -> tuple[int, str, int | None]:
         """Return the partial file's size, the server's name of its version, and its full size.

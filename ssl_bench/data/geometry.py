@@ -6,6 +6,7 @@ superior (RAS).
 
 from __future__ import annotations
 
+import logging
 from itertools import product
 from typing import Any
 
@@ -13,6 +14,8 @@ import nibabel
 import numpy as np
 
 nib: Any = nibabel  # most of its functions have no types
+
+nib.imageglobals.logger.setLevel(logging.CRITICAL + 1)  # what it says of a file, an error says
 
 TOLERANCE = 0.1  # two grids agree where their corners lie this close, as a share of the smallest side of a voxel
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -66,6 +69,13 @@ def turned_back(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Bring an array (X, Y, Z) from the axes right, anterior, superior to those of an affine."""
     canonical = nib.orientations.axcodes2ornt("RAS")
     turn = nib.orientations.ornt_transform(canonical, nib.orientations.io_orientation(affine))
+    return np.asarray(nib.orientations.apply_orientation(array, turn))
+
+
+def along(array: np.ndarray, stored: str, wanted: str) -> np.ndarray:
+    """Bring an array (X, Y, Z, ...) from some axes to others, such as from LPS to RAS."""
+    ornt = nib.orientations.axcodes2ornt
+    turn = nib.orientations.ornt_transform(ornt(stored), ornt(wanted))
     return np.asarray(nib.orientations.apply_orientation(array, turn))
 
 

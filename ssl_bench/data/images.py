@@ -12,7 +12,7 @@ import numpy as np
 
 from ssl_bench.cards import Benchmark, Files, Volumes
 from ssl_bench.data.arrays import holds_arrays, read_array_image, read_array_mask
-from ssl_bench.data.patterns import has_wildcards, literal, named, nfc, require_one_folder, require_one_id
+from ssl_bench.data.patterns import bracket_hint, has_wildcards, literal, named, nfc, require_one_folder, require_one_id
 from ssl_bench.data.pictures import Palettes, exif_orientation, read_image, read_mask, united
 from ssl_bench.errors import UserError
 
@@ -237,7 +237,8 @@ def _locate(files: Files, benchmark: Benchmark, data_root: Path) -> Path:
         if named(candidate, pattern, files.image_suffixes, files.exclude):
             return candidate
     tried = ", ".join(str(candidate / files.images) + ".*" for candidate in candidates)
-    raise UserError(f"--data-root: no images of {benchmark.title} found; looked for {tried}")
+    hint = bracket_hint(files.images)
+    raise UserError(f"--data-root: no images of {benchmark.title} found; looked for {tried}{hint}")
 
 
 def _by_id(files: Iterable[tuple[str, Path]], kind: str, suffixes: str = "") -> dict[str, Path]:

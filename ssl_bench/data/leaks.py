@@ -59,7 +59,7 @@ def sides_of(
     return sides
 
 
-def straddling_groups(groups: Mapping[str, str], sides: Sides) -> list[str]:
+def straddling_groups(groups: Mapping[str, str], sides: Sides, noun: str = "group") -> list[str]:
     """Return a line for each split that has groups in training and in test."""
     lines, whole = [], len(set(groups.values()))
     for split, (train, test) in sides.items():
@@ -68,7 +68,7 @@ def straddling_groups(groups: Mapping[str, str], sides: Sides) -> list[str]:
             tested = len({groups[name] for name in test})
             named = ", ".join(torn[:NAMED]) + (", ..." if len(torn) > NAMED else "")
             lines.append(
-                f"split {split}: {len(torn)} of {quantity(whole, 'group')} have cases in training and in test, of "
+                f"split {split}: {len(torn)} of {quantity(whole, noun)} have cases in training and in test, of "
                 f"{tested} in test: {named}"
             )
     return lines

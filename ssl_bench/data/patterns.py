@@ -12,6 +12,7 @@ from pathlib import Path
 from ssl_bench.errors import UserError
 
 PIECES = re.compile(r"(\{id\}|\{folder\}|\*|\?|\[!?[^\]/]+\])")
+BRACKETS = re.compile(r"(?!\[[\[*?]\])\[!?[^\]/]+\]")
 WILDCARD = re.compile(r"\*|\?|\[!?[^\]/]+\]")
 
 
@@ -29,7 +30,13 @@ def named(
         suffixes: what may follow, in small or capital letters.
         exclude: patterns of files that do not count (see `is_excluded`).
 
+    Raises:
+        UserError: a file's name has the brackets that are wildcards in the pattern.
     """
+    plain = _with_plain_brackets(pattern)
+    meant = named(folder, plain, suffixes) if plain != pattern else []
+    if meant:
+        raise UserError(f"{meant[0][1]}: has the brackets of '{pattern}' in its name{bracket_hint(pattern)}")
     ends = "|".join(map(re.escape, suffixes))
     wanted, composed = (re.compile(f"{_expression(form)}(?i:{ends})") for form in (pattern, nfc(pattern)))
     found = []
@@ -100,6 +107,18 @@ def filled_in(pattern: str, name: str) -> str:
 def literal(text: str) -> str:
     """Return a pattern of this text alone: what would be a wildcard is put into brackets."""
     return re.sub(r"[*?[]", r"[\g<0>]", text)
+
+
+def bracket_hint(*patterns: str | None) -> str:
+    """What an error adds where a pattern with brackets fits no file, or not the right ones; else nothing."""
+    if all(pattern is None or _with_plain_brackets(pattern) == pattern for pattern in patterns):
+        return ""
+    return "; brackets in a pattern stand for one of their characters, and [[] for a ["
+
+
+def _with_plain_brackets(pattern: str) -> str:
+    """The pattern as older cards meant it, whose brackets were no wildcards; `[[]`, `[*]` and `[?]` stay."""
+    return BRACKETS.sub(lambda found: literal(found[0]), pattern)
 
 
 def has_wildcards(pattern: str) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,14 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ssl_bench.cards import Files, members_of
-from ssl_bench.errors import UserError, first_line
+from ssl_bench.command import quantity
+from ssl_bench.data.quiet import quiet_libraries
+from ssl_bench.errors import UnreadableFileError, UserError, first_line
 from ssl_bench.ops import IGNORED
 
+warnings.filterwarnings("ignore", module="PIL[.]")  # what it says of a broken file, an error says
+
+TIFF = (b"II", b"MM")  # how its files begin; libtiff writes to stderr
 ORIENTATION = 274  # EXIF tag
 WHOLE = 1e-3  # a label this close to a whole number is that number; NIfTI's scaling is in floating point
 SATURATION = 32  # difference between the channels of a pixel that JPEG may make of grey
@@ -40,7 +47,7 @@ def read_mask(path: Path, content: bytes, files: Files) -> tuple[np.ndarray, dic
             names grey levels; or levels that all lie on one side of the threshold.
     """
     image = open_picture(path, content, files.exif_orientation)
-    _require_opaque(path, image)
+    require_opaque(path, image)
     if files.mask_colors is not None:
         return _by_color(path, image, files.mask_colors, files.ignore), {}
     if files.mask_values is not None and image.mode == "P":
@@ -152,7 +159,9 @@ def united(masks: Sequence[np.ndarray], paths: Sequence[Path]) -> np.ndarray:
             raise UserError(f"{path}: expected the shape of {paths[0]}, {result.shape}, found {mask.shape}")
         torn = int(((mask != result) & (mask > 0) & (result > 0)).sum())
         if torn:
-            raise UserError(f"{path}: expected masks of one image that agree, found {torn} pixels of two classes")
+            raise UserError(
+                f"{path}: expected masks of one image that agree, found {quantity(torn, 'pixel')} of two classes"
+            )
         result = np.maximum(result, mask)
     return result
 
@@ -193,19 +202,23 @@ def open_picture(path: Path, content: bytes, exif: str) -> Image.Image:
         UserError: as `read_image`.
     """
     try:
-        image = Image.open(io.BytesIO(content))
-        coded = str(getattr(image, "tile", ""))  # how the file codes its pixels; loading forgets it
-        pages = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))  # MPO: a photograph and previews
-        image.load()
-        turn = _orientation(image)
+        with quiet_libraries() if content[:2] in TIFF else nullcontext():
+            image = Image.open(io.BytesIO(content))
+            coded = str(getattr(image, "tile", ""))  # how the file codes its pixels; loading forgets it
+            pages = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))  # MPO: a photograph, previews
+            image.load()
+            turn = _orientation(image)
     except UnidentifiedImageError:
-        raise UserError(f"{path}: not a readable image: the content has no format that is read") from None
+        raise UnreadableFileError(f"{path}: not a readable image: the content has no format that is read") from None
     except Exception as error:  # Pillow raises various exceptions for a damaged file
-        raise UserError(f"{path}: not a readable image: {first_line(error)}") from None
+        raise UnreadableFileError(f"{path}: not a readable image: {first_line(error)}") from None
     if pages > 1:
         raise UserError(f"{path}: expected one page, found {pages}; save each page as a file of its own")
     if image.mode.startswith(("I", "F")) or ";16" in coded:
-        raise UserError(f"{path}: expected 8 bits per channel, found more")
+        raise UserError(
+            f"{path}: expected 8 bits per channel, found more; convert it to 8 bits, or save it as a 2D array in an "
+            ".npz file, whose levels intensity_range on the card maps to 8 bits"
+        )
     if turn != 1 and exif == "refuse":
         raise UserError(
             f"{path}: has EXIF orientation {turn}, so viewers show it turned; expected exif_orientation = apply or "
@@ -225,12 +238,21 @@ def _orientation(image: Image.Image) -> int:
     return value if value in range(2, 9) else 1
 
 
-def _require_opaque(path: Path, image: Image.Image) -> None:
+def require_opaque(path: Path, image: Image.Image) -> None:
+    """Raise UserError for a mask with transparent pixels, whose colours a viewer shows otherwise than they are read."""
     if "A" not in image.mode and "transparency" not in image.info:
         return
     alpha = np.asarray(image.convert("RGBA"))[..., 3]
-    if alpha.min(initial=255) != 255:
-        raise UserError(f"{path}: expected an opaque mask, found transparent pixels; flatten it onto its background")
+    low, high = int(alpha.min(initial=255)), int(alpha.max(initial=0))
+    if low == 255:
+        return
+    if low == high:
+        found = f"alpha = {low} in all pixels; save it without its alpha channel"
+    elif image.convert("RGB").getcolors(1) is not None:
+        found = "one colour whose alpha channel is the drawing; save this channel as the mask"
+    else:
+        found = "transparent pixels; flatten it onto its background"
+    raise UserError(f"{path}: expected an opaque mask, found {found}")
 
 
 def _require_grey(path: Path, image: Image.Image) -> None:

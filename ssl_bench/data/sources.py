@@ -12,12 +12,14 @@ from typing import Protocol
 import numpy as np
 
 from ssl_bench.cards import CHANNELS, GREY, Axes, Benchmark, Files, Intensity, SliceWindow, Volumes, members_of
+from ssl_bench.command import quantity
 from ssl_bench.data import demo, demo3d
 from ssl_bench.data.images import Case, CaseFiles, folder_of, list_cases, pair
-from ssl_bench.data.patterns import filled_in
+from ssl_bench.data.itk_files import voxel_file
+from ssl_bench.data.patterns import bracket_hint, filled_in
 from ssl_bench.data.pictures import Palettes
 from ssl_bench.data.slices import require_axial
-from ssl_bench.data.volume_files import ITK, voxel_file
+from ssl_bench.data.volume_files import ITK
 from ssl_bench.data.volumes import list_volumes, read_case
 from ssl_bench.errors import UserError
 
@@ -28,13 +30,14 @@ class Source(Protocol):
     """A source of cases.
 
     `reading` names the ways of reading that change the decoded values. `slice_window` is None where cases are not cut
-    into slices.
+    into slices. `layout` is None for a drawing.
     """
 
     label_values: tuple[int, ...]
     intensity: Intensity
     slice_window: SliceWindow | None
     axes: Axes
+    layout: Files | Volumes | None
     reading: str
 
     def state(self) -> str:
@@ -59,8 +62,8 @@ def find_source(benchmark: Benchmark, data_root: Path | None, allow_partial: boo
         raise UserError(f"{folder_of(cases)}: no case has a mask")
     if len(cases) != benchmark.cases and not allow_partial:
         raise UserError(
-            f"{folder_of(cases)}: expected the {benchmark.cases} cases of {benchmark.title}, found {len(cases)}; "
-            "--allow-partial accepts these"
+            f"{folder_of(cases)}: expected the {quantity(benchmark.cases, 'case')} of {benchmark.title}, found "
+            f"{len(cases)}; --allow-partial accepts these"
         )
     return _Folder(cases, files, benchmark)
 
@@ -84,7 +87,7 @@ def find_cases(benchmark: Benchmark, data_root: Path | None) -> tuple[Files | Vo
 def missing_mask(case: CaseFiles, files: Files | Volumes) -> str:
     """Name the mask that a case lacks."""
     name = (files.masks or files.images) + (".*" if isinstance(files, Files) else "")
-    return f"{case.image}: its mask {filled_in(name, case.id)} is missing"
+    return f"{case.image}: its mask {filled_in(name, case.id)} is missing{bracket_hint(files.masks)}"
 
 
 def decode(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> tuple[Case, str]:
@@ -128,6 +131,7 @@ class _Folder:
 
     def __init__(self, cases: list[CaseFiles], files: Files | Volumes, benchmark: Benchmark) -> None:
         self.cases, self.files, self.benchmark = cases, files, benchmark
+        self.layout: Files | Volumes | None = files
         self.slice_window: SliceWindow | None = None
         self.axes: Axes = "xyz" if isinstance(files, Files) else files.axes
         if isinstance(files, Files):
@@ -195,6 +199,7 @@ class _Drawn:
         self.intensity: Intensity = "rgb" if benchmark.network_dimensions == 2 else "as-is"
         self.slice_window: SliceWindow | None = "percentiles" if benchmark.slices else None
         self.axes: Axes = "xyz"
+        self.layout: Files | Volumes | None = None
         self.reading = f"slices {self.slice_window}" if benchmark.slices else ""
 
     def state(self) -> str:

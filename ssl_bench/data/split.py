@@ -82,10 +82,14 @@ def split_cases(
             f"{max(sizes.values(), default=0)} cases are kept whole, and test asks for {wanted}"
         )  # fmt: skip
         raise UserError(
-            f"test = {split.test}: expected training and test cases, found {len(train_ids)} training cases and "
-            f"{len(test_ids)} test cases among {len(ids)}{whole}"
+            f"test = {split.test}: expected training and test cases, found {_parts(train_ids, test_ids)} among "
+            f"{len(ids)}{whole}"
         )
     return train_ids, test_ids
+
+
+def _parts(train_ids: Sequence[str], test_ids: Sequence[str]) -> str:
+    return f"{quantity(len(train_ids), 'training case')} and {quantity(len(test_ids), 'test case')}"
 
 
 def _held_out(sizes: Mapping[str, int], wanted: int, seed: int, *, nearest: bool) -> set[str]:
@@ -222,8 +226,7 @@ def _read(
         raise UserError(f"{path}: test case '{unmasked[0]}' has no mask")
     if not train_ids or not test_ids:
         raise UserError(
-            f"{path}: expected training and test cases, found {len(train_ids)} training cases and {len(test_ids)} test "
-            f"cases among {len(ids)}"
+            f"{path}: expected training and test cases, found {_parts(train_ids, test_ids)} among {len(ids)}"
         )
     return train_ids, test_ids
 

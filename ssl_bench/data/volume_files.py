@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,14 +14,11 @@ import numpy as np
 
 from ssl_bench.cards import HDF5, Axes
 from ssl_bench.data.geometry import affine_of, axes_of, is_regular, nib, sides_of, turned
-from ssl_bench.errors import UserError, first_line
+from ssl_bench.data.itk_files import itk_reader, read_by_itk
+from ssl_bench.errors import UnreadableFileError, UserError, first_line
 
 NIFTI = (".nii", ".nii.gz")
 ITK = (".nrrd", ".mha", ".mhd")  # read by SimpleITK
-ELSEWHERE = {  # what a header says whose voxels are in a separate file
-    ".nrrd": re.compile(rb"\A(?:.+\r?\n)*?data ?file:", re.IGNORECASE),
-    ".mha": re.compile(rb"^ElementDataFile\s*=\s*(?!LOCAL)\S", re.IGNORECASE | re.MULTILINE),
-}
 Read = Callable[[Path], bytes]
 
 
@@ -70,12 +66,13 @@ def read_array(
         elif path.name.lower().endswith(NIFTI):
             volume = _from_nifti(nifti_image(read(path)), path)
         else:
-            volume = _read_by_itk(path)
+            volume = _from_itk(path)
     except UserError:
         raise
+    except KeyError as error:  # an HDF5 file without this key
+        raise UserError(f"{path}: not a readable volume: {first_line(error)}") from None
     except Exception as error:  # libraries raise various exceptions for a damaged file
-        reason = first_line(error)
-        raise UserError(f"{path}: not a readable volume: {reason}") from None
+        raise UnreadableFileError(f"{path}: not a readable volume: {first_line(error)}") from None
     array = volume.array
     array = np.squeeze(array, tuple(axis for axis in range(3, array.ndim) if array.shape[axis] == 1))
     found = array.shape[3] if array.ndim == 4 else 1
@@ -107,28 +104,6 @@ def read_plane(path: Path, key: str, read: Read = Path.read_bytes) -> np.ndarray
     return array
 
 
-def voxel_file(path: Path) -> Path | None:
-    """Return the file beside a MetaImage header (`.mhd`) that holds its voxels; None for a file that holds its own.
-
-    Raises:
-        UserError: the header cannot be read or names no file in its folder.
-    """
-    if path.suffix.lower() != ".mhd":
-        return None
-    try:
-        with path.open("rb") as file:
-            named = re.search(rb"^ElementDataFile\s*=[ \t]*([^\r\n]*)", file.read(1 << 14), re.MULTILINE)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    name = named[1].decode(errors="replace").strip() if named else ""
-    if name == "LOCAL":
-        return None
-    beside = path.parent / name
-    if not name or Path(name).name != name or not beside.is_file():
-        raise UserError(f"{path}: expected the name of a file beside it as ElementDataFile, found '{name}'")
-    return beside
-
-
 def nifti_image(content: bytes) -> Any:
     """Return the nibabel image in the bytes of a NIfTI-1 or NIfTI-2 file, compressed by gzip or not.
 
@@ -138,7 +113,12 @@ def nifti_image(content: bytes) -> Any:
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)  # at once, which checks its checksum
     second = 540 in (int.from_bytes(content[:4], order) for order in ("little", "big"))  # the length of its header
-    return (nib.Nifti2Image if second else nib.Nifti1Image).from_bytes(content)
+    kind = nib.Nifti2Image if second else nib.Nifti1Image
+    header = kind.header_class(content[: kind.header_class.sizeof_hdr], check=False)
+    for field in ("qform_code", "sform_code"):  # nibabel takes an unknown code for 0, which drops the position
+        if int(header[field]) not in range(6):
+            raise ValueError(f"expected a {field} from 0 to 5, found {int(header[field])}")
+    return kind.from_bytes(content)
 
 
 def nifti_space(path: Path) -> tuple[Any, np.ndarray, Any]:
@@ -152,7 +132,7 @@ def nifti_space(path: Path) -> tuple[Any, np.ndarray, Any]:
     header = nib.Nifti1Header()
     if path.name.lower().endswith(HDF5):
         return nib.Nifti1Image, np.eye(4), header
-    affine = _affine_by_itk(_itk_reader(path))
+    affine = _affine_by_itk(itk_reader(path))
     header.set_data_shape((1, 1, 1))
     header.set_qform(affine, code=1)
     header.set_sform(affine, code=1)
@@ -168,23 +148,10 @@ def _from_nifti(image: Any, path: Path) -> Volume:
     return _canonical(np.asarray(image.dataobj), affine, path, is_placed=is_placed)
 
 
-def _read_by_itk(path: Path) -> Volume:
-    import medpy.io  # here, since SimpleITK is slow to import
-    import SimpleITK
+def _from_itk(path: Path) -> Volume:
+    import SimpleITK  # here, since it is slow to import
 
-    with path.open("rb") as file:
-        header = file.read(1 << 14)
-    voxel_file(path)
-    elsewhere = ELSEWHERE.get(path.suffix.lower())
-    if elsewhere is not None and elsewhere.search(header):
-        raise UserError(
-            f"{path}: the voxel data is in a separate file, which is not supported; convert it to a single-file format"
-        )
-    try:
-        image = medpy.io.load(str(path))[1].get_sitkimage()
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].removeprefix("sitk::ERROR: ")
-        raise UserError(f"{path}: not a readable volume: {reason}") from None
+    image = read_by_itk(path)
     array = SimpleITK.GetArrayViewFromImage(image).copy().T  # (X, Y, Z, ...), and before them the components
     if image.GetNumberOfComponentsPerPixel() > 1:
         array = np.moveaxis(array, 0, -1)
@@ -192,16 +159,6 @@ def _read_by_itk(path: Path) -> Volume:
         return Volume(array)
     volume = _canonical(array, _affine_by_itk(image), path)
     return replace(volume, turned_since=volume.stored != "RAS" and path.suffix.lower() != ".mhd")
-
-
-def _itk_reader(path: Path) -> Any:
-    """Return SimpleITK's reader of a file, which has read the header only."""
-    import SimpleITK
-
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    return reader
 
 
 def _affine_by_itk(image: Any) -> np.ndarray:

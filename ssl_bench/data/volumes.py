@@ -12,7 +12,7 @@ import numpy as np
 from ssl_bench.cards import Axes, Benchmark, Volumes
 from ssl_bench.data.geometry import difference, turned
 from ssl_bench.data.images import Case, CaseFiles, channel_patterns, natural, pair_files, require_root
-from ssl_bench.data.patterns import named
+from ssl_bench.data.patterns import bracket_hint, named
 from ssl_bench.data.pictures import class_numbers, near_whole, united
 from ssl_bench.data.volume_files import Read, Volume, read_array, read_plane
 from ssl_bench.errors import UserError
@@ -38,7 +38,8 @@ def list_volumes(benchmark: Benchmark, data_root: Path | None) -> tuple[Volumes,
                 stacked = [case for case in stacks if case.id not in there]
                 return layout, sorted([*whole, *stacked], key=lambda case: natural(case.id))
             tried.append(str(folder / layout.images))
-    raise UserError(f"--data-root: no volumes of {benchmark.title} found; looked for {', '.join(tried)}")
+    hint = bracket_hint(*(layout.images for layout in benchmark.volumes))
+    raise UserError(f"--data-root: no volumes of {benchmark.title} found; looked for {', '.join(tried)}{hint}")
 
 
 def list_stacks(folder: Path, pattern: str) -> list[CaseFiles]:

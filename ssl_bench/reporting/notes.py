@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ssl_bench.atomic import WEIGHT_FILES
 from ssl_bench.cards import Grid, MetricName, RunSpec, seed_text
 from ssl_bench.command import label_words, quantity, run_words, setting_words
+from ssl_bench.reporting.where_data_lies import data_options, partial_copies
 from ssl_bench.store import Run
 
 if TYPE_CHECKING:
@@ -43,12 +44,14 @@ def origin(runs: Sequence[Run], *, has_deviation: bool = True) -> list[str]:
     data: dict[str, dict[str, None]] = {}
     for run in runs:
         spec = run.spec
-        share = f"{labeled_of(spec, 'training ')} labelled, {spec.test_count} tested"
+        tested = quantity(spec.test_count, CASES[spec.dimensions].removesuffix("s"))
+        share = f"{labeled_of(spec, 'training ')} labelled, {tested} tested"
         data.setdefault(f"{spec.benchmark} (data {spec.data_fingerprint})", {})[share] = None
     deviation = ", ± sample standard deviation" if has_deviation else ", mean"
     return [
         f"Measured: mean over test cases{deviation} over {_trainings([run.spec for run in runs])}.",
         *(f"{name}: {'; '.join(shares)}." for name, shares in data.items()),
+        *partial_copies(runs),
         (f"Runs of {days} on {devices}; {'; '.join(sorted(software))}."),
         *_weight_files(runs),
         *_commands(runs),
@@ -167,7 +170,8 @@ def missing_notes(grid: Grid, target: Target, body: Body, commands: Sequence[str
     words += [] if seeds == SEEDS else ["--seeds", ",".join(map(str, seeds))]
     words += label_words(target.label_seeds)
     words += [] if view.data is None else ["--data", view.data]
-    everything = shlex.join([*words, *setting_words(target.settings), *view.options])
+    options = [*view.options, *data_options([run for row in body for one in row for run in one.runs])]
+    everything = shlex.join([*words, *setting_words(target.settings), *options])
     return [f"missing runs: all of them by `{everything}`", *(f"missing runs: `{command}`" for command in commands)]
 
 
@@ -213,7 +217,14 @@ def fill_commands(body: Body, view: ShownOptions, metrics: Sequence[MetricName])
         )
         for place, names in groups.values()
     ]  # fmt: skip
-    return [shlex.join(["ssl-bench", *words, *view.options]) for words in commands]
+    runs = [run for row in body for one in row for run in one.runs]
+    places = [
+        data_options([run for run in runs if run.spec.benchmark == place.benchmark.name])
+        for place, _ in groups.values()
+    ]
+    return [
+        shlex.join(["ssl-bench", *words, *view.options, *where]) for words, where in zip(commands, places, strict=True)
+    ]
 
 
 def _scored_draws(place: Place, runs: Sequence[Run], metrics: Sequence[MetricName]) -> set[tuple[int, int]]:

@@ -50,7 +50,9 @@ def comparison_table(
         for metric, title in zip(metrics, headings, strict=True):
             count = undefined(own, metric, measurement)
             if count:
-                notes.append(f"{titles[method]}: {count} values of {title} were undefined and are not in the mean.")
+                verb = "was" if count == 1 else "were"
+                values = f"{quantity(count, 'value')} of {title} {verb} undefined"
+                notes.append(f"{titles[method]}: {values}; the mean is of the others.")
     columns = [
         *headings,
         "Seeds" if all(run.spec.label_seed is None for run in runs) else "Trainings",

@@ -72,7 +72,8 @@ class Scorer:
             ids = self.ids[start:]
             if ids:
                 masks = self._masks(network, ids, None if images is None else images[start:])
-                for case, truth, mask in zip(ids, self._truths(ids), masks, strict=True):
+                truths = truths_to_score(self.dataset, ids, self.protocol)
+                for case, truth, mask in zip(ids, truths, masks, strict=True):
                     yield Prediction(name, case, truth, mask)
 
     def repeatable(self, done: int) -> int:
@@ -127,14 +128,18 @@ class Scorer:
             scores = image_scores(network, channels_first(stack), repeat(size, len(stack)), protocol, self.device)
             yield to_volume(class_map(one, protocol) for one in scores)
 
-    def _truths(self, ids: tuple[str, ...]) -> Iterator[np.ndarray]:
-        for truth in self.dataset.truths(ids):
-            if isinstance(self.protocol, VolumeProtocol) or self.protocol.score_size == "original":
-                yield truth
-            elif truth.ndim == 2:
-                yield resize(truth, self.protocol.score_size, nearest=True)
-            else:
-                yield to_volume(resize(one, self.protocol.score_size, nearest=True) for one in to_slices(truth))
+
+def truths_to_score(
+    dataset: Dataset, ids: Sequence[str], protocol: ImageProtocol | VolumeProtocol
+) -> Iterator[np.ndarray]:
+    """Yield the masks of some cases at the size at which they are scored, with IGNORED."""
+    for truth in dataset.truths(ids):
+        if isinstance(protocol, VolumeProtocol) or protocol.score_size == "original":
+            yield truth
+        elif truth.ndim == 2:
+            yield resize(truth, protocol.score_size, nearest=True)
+        else:
+            yield to_volume(resize(one, protocol.score_size, nearest=True) for one in to_slices(truth))
 
 
 def summary(rows: Sequence[ScoreRow], metrics: Sequence[MetricName]) -> dict[str, dict[str, Any]]:

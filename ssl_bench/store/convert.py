@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from ssl_bench.atomic import json_bytes, write_bytes
 from ssl_bench.cards import RunSpec, recorded_measurement
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.store.run_folder import FORMAT, RunFolder, cases_name
 from ssl_bench.store.scores import parse_cases, scores_entry
@@ -129,7 +130,7 @@ def _difference(cases: pd.DataFrame, spec: RunSpec, scores: Mapping[str, Any]) -
         found = own["case"].nunique()
         if found != spec.test_count or len(own) != found * classes:
             return (
-                f"expected the scores of {network} on {spec.test_count} cases, {classes} per case; "
+                f"expected the scores of {network} on {quantity(spec.test_count, 'case')}, {classes} per case; "
                 f"found {len(own)} on {found}"
             )
         for metric, recorded in metrics.items():

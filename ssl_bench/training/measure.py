@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from ssl_bench.atomic import csv_text, write_bytes
-from ssl_bench.errors import InterruptedRunError
+from ssl_bench.cards import Benchmark, ImageProtocol
+from ssl_bench.data.sources import find_cases
+from ssl_bench.errors import InterruptedRunError, UserError
 from ssl_bench.method import SSLMethod
-from ssl_bench.scoring.scorer import Scorer, ScoreRow, summary
+from ssl_bench.ops import IGNORED
+from ssl_bench.scoring.scorer import Scorer, ScoreRow, summary, truths_to_score
 from ssl_bench.store import RunFolder, scores_entry
 from ssl_bench.training.examples import Album
 from ssl_bench.training.job import Job
@@ -35,6 +39,30 @@ def scorers(job: Job, device: torch.device) -> tuple[Scorer, Scorer]:
         Scorer(job.dataset, ids, job.spec, job.measurement, device) for ids in (job.splits.test, job.splits.validation)
     )
     return test, validation
+
+
+def require_known_pixels(jobs: Sequence[Job], benchmark: Benchmark, data_root: Path | None) -> None:
+    """Check that each case that is scored has a pixel of a known class at its size: resizing can leave none.
+
+    Raises:
+        UserError: a mask has ignored pixels alone.
+    """
+    seen = set[tuple[str, object]]()
+    for job in jobs:
+        protocol = job.measurement.applied_to(job.spec.protocol)
+        if not job.dataset.ignores or not isinstance(protocol, ImageProtocol) or protocol.score_size == "original":
+            continue  # a mask without known pixels is not read
+        scored = (*job.splits.test, *job.splits.validation)
+        ids = [name for name in scored if (name, protocol.score_size) not in seen]
+        for name, truth in zip(ids, truths_to_score(job.dataset, ids, protocol), strict=True):
+            if (truth == IGNORED).all():
+                _, cases = find_cases(benchmark, data_root)
+                path = next(case.mask for case in cases if case.id == name)
+                raise UserError(
+                    f"{path}: expected a pixel with a known class at score_size = {protocol.score_size}, found ignored "
+                    "ones alone; --set score_size=original scores masks at their own size"
+                )
+            seen.add((name, protocol.score_size))
 
 
 def score_all(

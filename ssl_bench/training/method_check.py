@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from ssl_bench.command import quantity
 from ssl_bench.errors import MethodError
 from ssl_bench.method import Batch, Progress, SSLMethod, Update
 from ssl_bench.plugins import source_file
@@ -83,7 +84,9 @@ class UpdateCheck:
         declared = type(self.method).updates_per_iteration
         if update is None:
             if self.count != declared:
-                self._refuse(f"`updates` yielded {self.count} updates; updates_per_iteration declares {declared}")
+                self._refuse(
+                    f"`updates` yielded {quantity(self.count, 'update')}; updates_per_iteration declares {declared}"
+                )
             return None
         self.count += 1
         if self.count > declared:

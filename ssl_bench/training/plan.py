@@ -13,12 +13,16 @@ from torch import nn
 from ssl_bench.cards import (
     CHANNELS,
     HARNESS,
+    Benchmark,
+    ImageAxes,
     ImageProtocol,
     Protocol,
     Request,
     RunSpec,
     VolumeProtocol,
+    Volumes,
     divide,
+    image_axes,
     load_protocol,
     measurement_of,
     parse_share,
@@ -37,6 +41,7 @@ from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hype
 from ssl_bench.networks import build_network, find_network, require_sides, weights_fingerprint
 from ssl_bench.ops import gaussian_ramp_up
 from ssl_bench.training.job import Job
+from ssl_bench.training.measure import require_known_pixels
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +133,9 @@ def plan_runs(
                 train_slices=train_slices,
                 slice_window=dataset.slice_window,
                 axes=None if dataset.axes == "xyz" else dataset.axes,
+                layout=dataset.layout,
+                channel_names=benchmark.channel_names or None,
+                image_axes=_image_axes(benchmark, dataset),
                 labeled=labeled,
                 protocol=resolved,
                 weights_fingerprint=fingerprint,
@@ -139,6 +147,7 @@ def plan_runs(
                 harness=HARNESS,
             )
             jobs.append(Job(spec, method, hyper, dataset, splits, measurement))
+    require_known_pixels(jobs, benchmark, data_root)
     return jobs
 
 
@@ -188,6 +197,13 @@ def settle(
     return card, [
         parse_hyperparameters(method, given).resolved(dimensions) for method, given in zip(methods, own, strict=True)
     ]
+
+
+def _image_axes(benchmark: Benchmark, dataset: Dataset) -> ImageAxes | None:
+    """The axes of a 3D data set's images; those of drawn volumes have no meaning."""
+    if benchmark.dimensions == 2:
+        return None
+    return image_axes(dataset.layout) if isinstance(dataset.layout, Volumes) else "unknown"
 
 
 def _methods(names: Sequence[str]) -> list[type[SSLMethod]]:

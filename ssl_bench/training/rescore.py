@@ -23,7 +23,7 @@ from ssl_bench.store import Run, RunFolder
 from ssl_bench.store.run_folder import now
 from ssl_bench.training.device import is_out_of_memory
 from ssl_bench.training.job import Job, method_of, trained_method
-from ssl_bench.training.measure import score_all, scorers, validated, write_scores
+from ssl_bench.training.measure import require_known_pixels, score_all, scorers, validated, write_scores
 from ssl_bench.training.stop import StopSignal
 from ssl_bench.training.waiting import Display
 
@@ -102,6 +102,7 @@ def scoring_jobs(
         if key not in prepared:  # the fingerprint is compared, so the number of cases need not be
             prepared[key] = prepare(benchmark, data_root, key[1], allow_partial=True, advance=advance)
         jobs.append(scoring_job(run, methods, benchmark, prepared[key], settings))
+        require_known_pixels(jobs[-1:], benchmark, data_root)
     return jobs
 
 

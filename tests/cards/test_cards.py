@@ -726,7 +726,16 @@ def test_how_a_length_was_said_does_not_count() -> None:
     assert run_spec(protocol=in_iterations).hash == run_spec(protocol=paper.resolved(isic, 1815, "cpu")).hash
 
 
-OTHERWISE_TESTED = {"protocol", "split", "hyperparameters", "label_values", "classes"}
+READING = {"label_values", "layout", "channel_names", "image_axes"}  # decide what `predict` does, and no weights
+OTHERWISE_TESTED = {"protocol", "split", "hyperparameters", "classes", *READING}
+
+
+@pytest.mark.parametrize("field", sorted(READING))
+def test_how_files_are_read_is_recorded_and_no_part_of_the_identity(field: str) -> None:
+    spec = run_spec()
+    changed = spec.model_copy(update={field: different(getattr(spec, field))})
+    assert field in spec.model_dump()
+    assert changed.hash == spec.hash
 
 
 @pytest.mark.parametrize("field", sorted(set(RunSpec.model_fields) - OTHERWISE_TESTED))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,23 @@ import pytest
 from conftest import REPOSITORY, Call
 from PIL import Image, ImageEnhance
 
-from ssl_bench.cards import Benchmark, Split, load_benchmark
-from ssl_bench.data.check import Finding, check
+from ssl_bench.cards import Benchmark, Files, Split, load_benchmark
+from ssl_bench.data.check import check
+from ssl_bench.data.finding import Finding
+from ssl_bench.data.sources import find_source
 from ssl_bench.errors import UserError
 
 
 def card(cases: int) -> Benchmark:
-    return load_benchmark("kvasir").model_copy(update={"cases": cases})
+    return load_benchmark("kvasir").model_copy(update={"cases": cases, "labeled": ("1", "2")})
+
+
+def own_card(name: str = "mine", cases: int = 6, labeled: str = '"1"', protocol: str = "mini") -> str:
+    """The text of Kvasir's card for a data set of one's own."""
+    text = (REPOSITORY / "benchmarks" / "datasets" / "kvasir.toml").read_text()
+    text = text.replace('name = "kvasir"', f'name = "{name}"').replace("cases = 1000", f"cases = {cases}")
+    text = re.sub(r"^labeled = .*$", f"labeled = [{labeled}]", text, flags=re.MULTILINE)
+    return f'protocol = "{protocol}"\n' + re.sub(r"^protocol = .*$", "", text, flags=re.MULTILINE)
 
 
 def photograph(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
@@ -260,6 +271,21 @@ def test_a_background_that_viewers_show_white_is_said(folder: Path, colors: list
     assert [text.partition(":")[0] for text in said] == ["6 masks, such as that of a"] * warned
 
 
+@pytest.mark.parametrize(("inverted", "warned"), [("abcd", True), ("abc", False)])  # of six
+def test_masks_drawn_black_on_white_are_said(folder: Path, inverted: str, warned: bool) -> None:
+    for name in inverted:
+        Image.fromarray(255 - np.asarray(disc_of((96, 80)))).save(folder / "masks" / f"{name}.png")
+    text = (
+        "4 of 6 masks, such as that of a, have foreground all along the border; if it is the background that is white, "
+        "other mask_values on the card, such as [255, 0], exchange the two"
+    )
+    assert check(card(6), folder).findings == [Finding("warning", "foreground around", text)] * warned
+    exchanged = check(with_files(6, mask_values=(255, 0)), folder).findings  # where a and b to f exchange their parts
+    assert not any(one.kind == "foreground around" for one in exchanged)
+    Image.new("L", (96, 80), 255).save(folder / "masks" / "a.png")  # whole, which says nothing
+    assert not any(one.kind == "foreground around" for one in check(card(6), folder).findings)
+
+
 def test_a_split_that_cannot_be_made_leaves_the_others(folder: Path) -> None:
     put(folder, "g", photograph(0))  # the pixels of a
     (folder / "two.csv").write_text("id,part\na,train\ng,test\n")
@@ -277,7 +303,7 @@ def test_a_split_of_the_command_line_is_checked(folder: Path, call: Call) -> Non
     put(folder, "g", photograph(0))
     (folder / "two.csv").write_text("id,part\na,train\ng,test\n")
     (folder / "wrong.csv").write_text("id,part\na,train\nz,test\n")
-    text = (REPOSITORY / "benchmarks" / "datasets" / "kvasir.toml").read_text().replace("cases = 1000", "cases = 7")
+    text = own_card(cases=7)
     (folder / "card.toml").write_text(text)
     words = ("data", "check", folder / "card.toml", "--data-root", folder, "--set")
     code, out, _ = call(*words, f"split={folder / 'two.csv'}")
@@ -290,3 +316,73 @@ def test_a_split_of_the_command_line_is_checked(folder: Path, call: Call) -> Non
         2, "error: --set split: expected one of random or a .csv file; found 'no'\n"
     )  # fmt: skip
     assert call(*words, "seed=1")[::2] == (2, "error: --set seed: expected split, the only setting of data check\n")
+
+
+# ------------------------------------------------------------------------------------------------------------ the card
+
+
+@pytest.mark.parametrize(
+    ("labeled", "level", "text"),
+    [
+        ('"90"', "error", "split random: labeled: expected at most 5 cases, found 90"),
+        ('"5%", "1"', "error", "split random: labeled: '5%' of 5 training images leaves no labelled image"),
+        ('"1", "90"', "warning", "split random: labeled: expected at most 5 cases, found 90"),
+        ('"4"', "error", "split random: labeled: '4' is 4 of 5 training images, but only 3 of them have a mask"),
+        ('"3", "60%"', None, None),
+    ],
+)
+def test_labelled_shares_that_cannot_be_drawn_are_found(
+    folder: Path, labeled: str, level: str | None, text: str | None
+) -> None:
+    """One of the four cases with a mask tests, so that five train, three of them with a mask."""
+    card_text = own_card(labeled=labeled).replace("[files]", "[files]\nmasks_optional = true")
+    (folder / "card.toml").write_text(card_text.replace('test = "20%"', "test = 1"))
+    benchmark = load_benchmark(str(folder / "card.toml"))
+    for name in "ef":
+        (folder / "masks" / f"{name}.png").unlink()
+    found = [one for one in check(benchmark, folder).findings if one.kind == "labeled"]
+    assert [one.level for one in found] == [level] * (level is not None)
+    assert all(one.text.startswith(str(text)) for one in found)
+
+
+def test_a_protocol_that_does_not_exist_is_an_error_with_a_suggestion(folder: Path, call: Call) -> None:
+    (folder / "card.toml").write_text(own_card(protocol="papr"))
+    code, out, _ = call("data", "check", folder / "card.toml", "--data-root", folder)
+    assert code == 2
+    assert re.search(r"error: protocol: --protocol: expected .*, found 'papr'; did you mean paper\?", out)
+    (folder / "card.toml").write_text(own_card())
+    code, _, err = call("data", "check", folder / "card.toml", "--data-root", folder, "--protocol", "minni")
+    assert code == 2
+    assert err.endswith("found 'minni'; did you mean mini?\n")
+    code, out, _ = call("data", "check", folder / "card.toml", "--data-root", folder, "--protocol", "paper")
+    assert code == 0
+    run = f"ssl-bench run --methods supervised,mt --dataset {folder / 'card.toml'} --data-root {folder}"
+    assert out.endswith(f"Next:\n  {run} --protocol paper\n")
+
+
+def test_a_card_with_the_name_of_a_built_in_one_is_told(folder: Path) -> None:
+    (folder / "card.toml").write_text(own_card(name="kvasir"))
+    (finding,) = check(load_benchmark(str(folder / "card.toml")), folder).findings
+    assert (finding.level, finding.kind) == ("warning", "name")
+    assert finding.text.startswith("kvasir is also a built-in data set")
+
+
+def test_merged_classes_are_said(folder: Path, call: Call) -> None:
+    text = own_card().replace("[files]", "[files]\nmask_values = [0, [1, 255]]")
+    (folder / "card.toml").write_text(text)
+    code, out, _ = call("data", "check", folder / "card.toml", "--data-root", folder)
+    assert code == 0
+    assert "Merged classes: polyp = 1 + 255. Masks of predict have the first value of each.\n" in out
+
+
+def test_a_16_bit_image_can_be_an_array_as_the_error_says(tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 4096, (5, 40, 50), dtype=np.uint16)
+    for number, pixels in enumerate(levels):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        np.savez(tmp_path / f"images/{number}.npz", image=pixels, label=(pixels > 2000).astype(np.uint8))
+    files = {"roots": ["."], "images": "images/{id}", "image_suffixes": [".npz"], "intensity_range": (0, 4095)}
+    files["mask_values"] = (0, 1)
+    benchmark = card(5).model_copy(update={"files": Files.model_validate(files)})
+    assert check(benchmark, tmp_path).errors == 0
+    for case, _ in find_source(benchmark, tmp_path, False).decoded():
+        assert np.array_equal(case.image[..., 0], np.rint(levels[int(case.id)] * (255 / 4095)))

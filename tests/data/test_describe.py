@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,7 @@ import medpy.io
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import CommandLine
+from conftest import Call, CommandLine
 from PIL import Image
 
 from ssl_bench.cards import Benchmark, load_benchmark, share_of
@@ -48,6 +49,12 @@ def put_palette(path: Path, indices: np.ndarray) -> None:
     image = Image.fromarray(indices, mode="P")
     image.putpalette([200, 10, 10, 0, 0, 0, 10, 200, 10, 10, 10, 200])
     image.save(path)
+
+
+def put_alpha(path: Path, grey: np.ndarray, alpha: int | None = None) -> None:
+    """A red picture whose alpha channel is the drawing, or a grey drawing of one alpha."""
+    red = np.stack([np.full_like(grey, 255), 0 * grey, 0 * grey, grey], axis=-1)
+    put_picture(path, red if alpha is None else np.stack([grey] * 3 + [np.full_like(grey, alpha)], axis=-1))
 
 
 def put_volume(path: Path, voxels: np.ndarray) -> None:
@@ -411,9 +418,20 @@ def images_alone(root: Path) -> None:
         put_picture(root / f"images/{name}.png", photo(i))
 
 
-def two_channels(root: Path) -> None:
-    put_volumes(root, "imagesTr/{}_0000.nii.gz", "labelsTr/{}.nii.gz", IDS, [0, 1])
-    put_volumes(root, "imagesTr/{}_0001.nii.gz", "labelsTr/{}.nii.gz", IDS, [0, 1])
+def scans_alone(root: Path) -> None:
+    for i, name in enumerate(IDS):
+        put_volume(root / f"images/{name}.nii.gz", scan(i))
+
+
+def two_images(root: Path) -> None:
+    put_volumes(root, "imagesTr/{}_a.nii.gz", "labelsTr/{}.nii.gz", IDS, [0, 1])
+    put_volumes(root, "imagesTr/{}_b.nii.gz", "labelsTr/{}.nii.gz", IDS, [0, 1])
+
+
+def a_channel_missing(root: Path) -> None:
+    for channel in ("flair", "t1", "t2"):
+        put_volumes(root, f"{{0}}/{{0}}_{channel}.nii.gz", "{0}/{0}_seg.nii.gz", IDS, [0, 1])
+    (root / "p9/p9_t2.nii.gz").unlink()
 
 
 def a_label_beside(root: Path) -> None:
@@ -440,9 +458,24 @@ def sixteen_bits(root: Path) -> None:
     put_picture(root / "masks/p9.png", np.full((24, 20), 1, dtype=np.uint16))
 
 
-def a_broken_mask(root: Path) -> None:
+def sixteen_bit_images(root: Path) -> None:
     put_pictures(root, "images/{}.png", "masks/{}.png", IDS, [0, 255])
-    (root / "masks/p9.png").write_bytes(b"no picture")
+    for i, name in enumerate(IDS):
+        put_picture(root / f"images/{name}.png", photo(i)[..., 0].astype(np.uint16) * 16)
+
+
+def broken_masks(root: Path) -> None:
+    put_pictures(root, "images/{}.png", "masks/{}.png", IDS, [0, 255])
+    for name in IDS[2:]:
+        (root / f"masks/{name}.png").write_bytes(b"no picture")
+
+
+def a_drawing_in_alpha(root: Path) -> None:
+    put_pictures(root, "images/{}.png", "masks/{}.png", IDS, [0, 255], put=put_alpha)
+
+
+def half_transparent(root: Path) -> None:
+    put_pictures(root, "images/{}.png", "masks/{}.png", IDS, [0, 255], put=partial(put_alpha, alpha=128))
 
 
 def fractions(root: Path) -> None:
@@ -485,14 +518,19 @@ def a_split_of_others(root: Path) -> None:
     [
         (empty, ["{root}: no images or volumes", ".png", ".nii.gz", ".h5"]),
         (mixed, ["one kind", "2D images and volumes", "12 .png", "1 .nii.gz"]),
-        (images_alone, ["cannot tell", '"images/{id}" (6 files)']),
-        (two_channels, ["several pairs", "imagesTr/{id}_0000.nii.gz", "imagesTr/{id}_0001.nii.gz", "labelsTr/{id}."]),
+        (images_alone, ["no masks found; looked for", '"images/{id}" (6 files)', "a card needs two or more images"]),
+        (scans_alone, ["no masks found; looked for", '"images/{id}.nii.gz" (6 files)', "a card needs two or more"]),
+        (two_images, ["several pairs", "imagesTr/{id}_a.nii.gz", "imagesTr/{id}_b.nii.gz", "labelsTr/{id}."]),
+        (a_channel_missing, ["{root}/p9/p9_flair.nii.gz", "expected 3 channels of case 'p9', found 2"]),
         (a_label_beside, ["{root}/p9_label.png", "looks like a mask without an image"]),
         (empty_masks, ["two or more values, found 0"]),
         (cut_outs, ["{root}/segmented", "at most 20 grey levels"]),
         (jpeg_of_three_classes, ["{root}/masks", "JPEG"]),
         (sixteen_bits, ["{root}/masks/p9.png", "8 bits"]),
-        (a_broken_mask, ["{root}/masks/p9.png", "not a readable image"]),
+        (sixteen_bit_images, ["{root}/images/p", "8 bits", ".npz file, whose levels intensity_range on the card maps"]),
+        (broken_masks, ["{root}/masks/p", "not a readable image", "only 2 of 6 cases can be read"]),
+        (a_drawing_in_alpha, ["{root}/masks/p", "one colour whose alpha channel is the drawing"]),
+        (half_transparent, ["{root}/masks/p", "alpha = 128 in all pixels; save it without its alpha channel"]),
         (fractions, ["{root}/masks/p1_9.nii.gz", "whole numbers"]),
         (one_mask_of_a_pair, ["cannot tell", '"images/{id}" (6 files)']),
         (a_label_missing, ["{root}/p9.h5", "label"]),
@@ -526,6 +564,28 @@ def test_the_command_replaces_no_file(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=f"--output: .*{name}"):
         data_init(tmp_path / "data", tmp_path / name)
     assert [(p.name, p.read_text()) for p in tmp_path.glob("card*")] == [("card.toml", "mine")]
+
+
+def test_the_command_says_what_it_would_replace(tmp_path: Path, call: Call) -> None:
+    put_pictures(tmp_path / "kvasir", "images/{}.png", "masks/{}.png", IDS, [0, 255])
+    words = ("data", "init", tmp_path / "kvasir", "--output", tmp_path / "mine.toml")
+    code, out, err = call(*words)
+    assert (code, err) == (0, "")
+    assert "\nNamed mine" not in out
+    assert "Found 6 2D images" in out
+    code, out, err = call(*words)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"error: --output: {tmp_path / 'mine.toml'} exists (the card of kvasir, 6 cases); --overwrite replaces it\n"
+    )
+    (tmp_path / "mine.toml").write_text("x = 1")
+    assert "mine.toml exists (not a card of a data set); --overwrite" in call(*words)[2]
+    assert call(*words, "--overwrite")[0] == 0
+    assert load_benchmark(str(tmp_path / "mine.toml")).cases == 6
+    code, out, err = call("data", "init", tmp_path / "kvasir", "--output", tmp_path / "kvasir.toml")
+    assert (code, err) == (0, "")
+    assert "\nNamed kvasir-own, since kvasir is a built-in data set.\n" in out
+    assert load_benchmark(str(tmp_path / "kvasir.toml")).name == "kvasir-own"
 
 
 def test_the_command_writes_a_card_and_says_what_comes_next(tmp_path: Path, cli: CommandLine) -> None:

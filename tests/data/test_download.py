@@ -724,7 +724,7 @@ def test_an_unknown_name_a_drawn_set_and_a_card_without_download_are_refused(cal
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "x.png")
     text = write_card(tmp_path).read_text()
     (tmp_path / "bare.toml").write_text(re.sub(r"(?s)\[download\].*?(?=\[splits)", "", text))
-    assert_error(call("data", "download", "bare.toml"), "tiny", "https://example.org/tiny")
+    assert_error(call("data", "download", "bare.toml"), "bare.toml", "https://example.org/tiny", "[download]")
     assert not Path("data").exists()
 
 

@@ -19,6 +19,7 @@ from ssl_bench.cards import Benchmark, Measurement, Volumes, parse_card
 from ssl_bench.data.cache import prepare
 from ssl_bench.data.check import check
 from ssl_bench.data.describe.masks import voxel_values
+from ssl_bench.data.describe.unreadable import Unreadable
 from ssl_bench.data.images import Case, CaseFiles, pair_up
 from ssl_bench.data.patterns import named
 from ssl_bench.data.volume_files import read_array
@@ -387,7 +388,7 @@ def test_data_init_refuses_labels_that_are_not_whole_in_one_line(value: float, s
     labels[labels == 1] = value
     path = save(itk(labels), tmp_path / "m" / "c2.nii")
     with pytest.raises(UserError) as caught:
-        voxel_values([path], None)
+        voxel_values([path], None, Unreadable())
     assert str(caught.value) == f"{path}: expected at most 255 different whole numbers in all masks, found {shown}"
 
 

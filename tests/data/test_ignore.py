@@ -384,3 +384,37 @@ def test_arrays_of_slices_can_ignore(tmp_path: Path) -> None:
     layout = files(mask_values=(0, 1), ignore=4, masks=None, image_suffixes=(".npz",))
     numbers = read_array_mask(tmp_path / "a.npz", content.getvalue(), layout)
     assert (numbers == [[0, 1, IGNORED], [IGNORED, 0, 0]]).all()
+
+
+# -------------------------------------------------------------------------------------- nothing known when resized
+
+
+@pytest.mark.parametrize("slices", [False, True])
+def test_a_case_without_known_pixels_at_the_size_of_its_score_is_found_before_training(
+    slices: bool, tmp_path: Path, call: Call
+) -> None:
+    card = write(tmp_path, (0, 1, 2), 9, dimensions=3 if slices else 2, slices=slices)
+    path = tmp_path / ("masks/c3.nii.gz" if slices else "masks/c3.png")
+    mask = np.full((40, 40, 3) if slices else (40, 40), 9, np.uint8)
+    mask[0, 0] = 1  # nearest sampling to half the size takes odd rows and columns
+    if slices:
+        nib.save(nib.Nifti1Image(np.random.default_rng(0).random(mask.shape), np.eye(4)), tmp_path / "images/c3.nii.gz")
+        nib.save(nib.Nifti1Image(mask, np.eye(4)), path)
+    else:
+        Image.fromarray(mask).save(path)
+        Image.fromarray(mask).save(tmp_path / "images/c3.png")
+    (tmp_path / "split.csv").write_text("id,part\nc3,test\n" + "".join(f"c{n},train\n" for n in (0, 1, 2, 4)))
+    words = ("run", "--methods", "supervised", "--dataset", card, "--data-root", tmp_path, "--protocol", "tiny",
+             "--labeled", "3", "--iterations", "2", "--set", f"split={tmp_path / 'split.csv'}",
+             "--allow-partial")  # fmt: skip
+    code, _, err = call(*words, "--set", "score_size=20")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{path}: expected a pixel with a known class at score_size = 20" in err
+    assert "score_size=original" in err
+    assert not list((tmp_path / "results").rglob("run.json"))
+    code, _, err = call(*words, "--set", "score_size=original")
+    assert code == 0, err
+    (run,) = Store(tmp_path / "results").runs()
+    code, _, err = call("score", run.path, "--dataset", card, "--data-root", tmp_path, "--set", "score_size=20")
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{path}: expected a pixel with a known class" in err

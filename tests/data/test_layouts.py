@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import layouts
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import Call
 from layouts import LAYOUTS, Truth, photo, picture, volume
@@ -69,7 +73,7 @@ def test_every_case_is_found_with_its_mask(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_it_trains_and_predicts(tmp_path: Path, call: Call, name: str) -> None:
+def test_it_trains_reports_and_predicts(tmp_path: Path, call: Call, name: str) -> None:
     put(tmp_path / "data", name)
     new = tmp_path / "data" / NEW[name][0]
     code, _, err = call("data", "init", "data", "--output", "mine.toml")
@@ -78,9 +82,18 @@ def test_it_trains_and_predicts(tmp_path: Path, call: Call, name: str) -> None:
     assert code == 0, out + err
     words = ["--iterations", "2", "--labeled", "2", "--device", "cpu", "--protocol", "tiny", "--data-root", "data"]
     words += ["--set", "stride=[16,16,16]"] if new.name.endswith(".nii.gz") else []
-    code, _, err = call("run", "--methods", "mt", "--dataset", "mine.toml", *words)
+    code, out, err = call("run", "--methods", "mt", "--dataset", "mine.toml", *words)
     assert code == 0, err
     (run,) = Store(Path("results")).runs()
+    (command,) = re.findall(r"^A table of these runs: (ssl-bench report .*)$", out, re.MULTILINE)
+    code, table, err = call(*shlex.split(command)[1:], "--format", "csv")
+    assert code == 0, err
+    (shown,) = [row for row in csv.reader(table.splitlines()) if row[:1] == ["MT"]]
+    cases = pd.read_csv(next(run.path.glob("cases-*.csv")), dtype={"case": str})
+    cases = cases[cases["network"] == run.result["predictor"]]
+    assert set(cases["case"]) == set(json.loads((run.path / "splits.json").read_text())["test"])
+    expected = 100 * cases.groupby("class")["dsc"].mean().mean()
+    assert f"{expected:.2f}" in " ".join(shown)
     code, _, err = call("predict", run.path, new, "--output", "masks", "--device", "cpu")
     assert code == 0, err
     (written,) = Path("masks").iterdir()
@@ -101,7 +114,7 @@ def test_what_is_beside_the_masks_is_said(tmp_path: Path) -> None:
         "busi": ["Several masks of an image are united: 1 image, such as benign (4)"],
         "chase": ['Not used: "{id}_2ndHO", which fit the images, too'],
         "glas": ["The masks number objects, up to 11 of one image: any value above 0 is the foreground"],
-        "msd": ["Not used: the 1 files of imagesTs", 'images = "images*/{id}.nii.gz"'],
+        "msd": ["Not used: the 1 file of imagesTs", 'images = "images*/{id}.nii.gz"'],
     }
     for name, lines in said.items():
         put(tmp_path / name, name)
@@ -156,6 +169,14 @@ def test_test_images_are_unlabelled_if_the_card_asks(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"labels": {"background": 0, "whole": [1, 2]}}, r"'whole' is a region of several values, \[1, 2\]"),
+        (
+            {"labels": {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "ignore": 4}},
+            r'classes = \["background", "whole"\] and mask_values = \[0, \[1, 2, 3\]\] and ignore = 4 on the card$',
+        ),
+        (
+            {"labels": {"background": 0, "core": [2], "whole": [1, 2]}},
+            r'put classes = \["background", "core"\] and mask_values = \[\[0, 1\], 2\] on the card$',
+        ),
         ({"labels": {"background": 0, "liver": 1}}, r"dataset.json: labels: names the values 0, 1; the masks have 2"),
         ({"labels": {"liver": 1, "tumour": 2}}, r"labels: expected two or more classes of different values from 0"),
         ({"labels": {"background": 0, "liver": "x"}}, r"labels: expected a whole number for 'liver', found 'x'"),
@@ -242,7 +263,7 @@ def test_sizes_of_masks_say_how_an_exif_orientation_is_meant(tmp_path: Path, fit
     text = describe(root)
     benchmark = card_of(root)
     assert benchmark.files is not None
-    assert "3 images, such as 1.jpg, have an EXIF orientation" in text
+    assert "# 3 of 6 images, such as 1.jpg, have an EXIF orientation." in text
     assert benchmark.files.exif_orientation == (way or "refuse")
     assert bool(check(benchmark, root).errors) == (way is None)
 

@@ -43,7 +43,8 @@ def put(root: Path, ids: list[str], alike: bool = False) -> Path:
     ("ids", "expected"),
     [
         (FRAMES, ("patient{group}_*", 10)),
-        ([f"patient{p:03d}/patient{p:03d}_frame{f}" for p in range(5) for f in (1, 9)], ("{group}_frame*", 5)),
+        ([f"patient{p:03d}/patient{p:03d}_frame{f}" for p in range(5) for f in (1, 9)], ("{group}/*", 5)),
+        ([f"P{p}/lesion{s}_frame{f}" for p in range(5) for s in (1, 2) for f in (1, 9)], ("{group}/*", 5)),
         ([f"case_{c}_slice_{s}" for c in range(12) for s in range(3)], ("case_{group}_*", 12)),
         ([f"x{c}_slice_{s}" for c in range(12) for s in range(3)], ("{group}_slice_*", 12)),
         ([f"Image_{c:02d}{eye}" for c in range(1, 15) for eye in "LR"], ("Image_{group}[LR]", 14)),

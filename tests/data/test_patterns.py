@@ -290,3 +290,36 @@ def test_parts_match_in_either_unicode_form() -> None:
     ids = [unicodedata.normalize("NFD", name) for name in ("é_1", "é_2", "b_1")]
     split = Split.model_validate({"parts": {"train": ["é_*"], "test": ["b_*"]}})
     assert split_cases(split, ids, ids, masked=set(ids)) == (ids[:2], ids[2:])
+
+
+# ----------------------------------------------------------------------------------- brackets that older cards meant
+
+
+def test_a_name_with_the_brackets_of_the_pattern_is_refused_though_they_fit_other_files(tmp_path: Path) -> None:
+    touch(tmp_path, "set[12]/a.png", "set1/b.png", "x/[c].png")
+    with pytest.raises(
+        UserError, match=r"set\[12\]/a\.png: has the brackets of 'set\[12\]/{id}' in its name; .*\[\[\]"
+    ):
+        named(tmp_path, "set[12]/{id}", (".png",))
+    assert [name for name, _ in named(tmp_path, "set[[]12]/{id}", (".png",))] == ["a"]
+    assert [name for name, _ in named(tmp_path, "x/[[]{id}]", (".png",))] == ["c"]
+    assert [name for name, _ in named(tmp_path, literal("set[12]") + "/{id}", (".png",))] == ["a"]
+    (tmp_path / "set[12]/a.png").unlink()
+    assert [name for name, _ in named(tmp_path, "set[12]/{id}", (".png",))] == ["b"]
+    assert [name for name, _ in named(tmp_path, "set[!2]/{id}", (".png",))] == ["b"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".nii.gz"])
+def test_a_pattern_with_brackets_that_fits_no_file_says_what_they_mean(suffix: str, tmp_path: Path) -> None:
+    hint = "; brackets in a pattern stand for one of their characters, and [[] for a ["
+    layout = {"images": f"img[12]/{{id}}{suffix}", "masks": f"gt(1)/{{id}}{suffix}"}
+    with pytest.raises(UserError, match="found; looked for") as caught:
+        find_cases(card(layout), tmp_path)
+    assert str(caught.value).endswith(hint)
+    with pytest.raises(UserError, match="found; looked for") as caught:
+        find_cases(card(layout | {"images": f"img[[]12]/{{id}}{suffix}"}), tmp_path)
+    assert "; brackets" not in str(caught.value)
+    touch(tmp_path, f"img1/a{suffix or '.png'}")
+    with pytest.raises(UserError, match="is missing") as caught:
+        find_source(card(layout | {"masks": f"gt[1]/{{id}}{suffix}"}), tmp_path, allow_partial=True)
+    assert str(caught.value).endswith(hint)

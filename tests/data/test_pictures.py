@@ -1,6 +1,7 @@
 """What makes a 2D file ambiguous: palettes, colours, orientation, transparency, pages, levels on one side."""
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +211,7 @@ def test_empty_and_full_masks_are_read_and_so_is_their_jpeg(level: int, kind: st
 def test_a_drawing_in_the_alpha_channel_is_refused() -> None:
     pixels = np.zeros((*DISC.shape, 4), np.uint8)
     pixels[..., 3] = 255 * DISC
-    with pytest.raises(UserError, match="expected an opaque mask, found transparent pixels"):
+    with pytest.raises(UserError, match="expected an opaque mask, found one colour whose alpha channel is the drawing"):
         read_mask(HERE, encoded(Image.fromarray(pixels)), files())
 
 
@@ -306,6 +307,15 @@ def test_predict_turns_or_refuses_and_reads_one_page(call: Call, tmp_path: Path)
     turned, upright = (Image.open(tmp_path / "masks" / f"{name}.png") for name in ("turned", "upright"))
     assert turned.size == (24, 40)
     assert np.array_equal(np.asarray(turned), np.asarray(upright))
+    record = finished.path / "run.json"
+    data = json.loads(record.read_text())
+    assert data["spec"]["layout"] is None  # drawn
+    data["spec"]["layout"] = card(exif_orientation="apply").files.model_dump(mode="json")  # type: ignore[union-attr]
+    record.write_text(json.dumps(data))
+    assert call("predict", finished.path, "turned.png", "--output", "as_the_card_says")[0] == 0
+    assert (tmp_path / "as_the_card_says/turned.png").read_bytes() == (tmp_path / "masks/turned.png").read_bytes()
+    code, _, err = call("predict", finished.path, "turned.png", "--output", "no", "--exif-orientation", "refuse")
+    assert (code, "turned.png: has EXIF orientation 6" in err) == (2, True)
     code, _, err = call("predict", finished.path, "upright.png", "--output", "new", "--exif-orientation", "x")
     assert (code, err) == (2, "error: --exif-orientation: expected one of refuse, apply, ignore; found 'x'\n")
     pages = [Image.fromarray(pixels)] * 2

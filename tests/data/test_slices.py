@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from conftest import Call
+from conftest import Call, assert_error
 from PIL import Image
 from torch import Tensor, nn
 
@@ -414,7 +415,7 @@ def test_check_names_volumes_with_many_slices(hearts: Benchmark, tmp_path: Path)
     (found,) = (
         one for one in check(load_benchmark(str(tmp_path / "hearts.toml")), tmp_path).findings if one.kind == "slices"
     )
-    assert found.text.startswith("2 of 2 volumes, such as p3_f1, have more samples along z than along x or y")
+    assert found.text.startswith("2 of 2 volumes, such as p3_f1: more samples along z than along x or y")
 
 
 def test_a_stack_without_its_first_slice_is_named(hearts: Benchmark, tmp_path: Path) -> None:
@@ -440,19 +441,30 @@ def test_stacks_that_would_be_read_wrongly_are_refused(old: str, new: str, said:
 
 @pytest.mark.parametrize("slices", [True, False])
 @pytest.mark.usefixtures("hearts")
-def test_predict_refuses_files_turned_away_from_arrays_without_axes(slices: bool, tmp_path: Path, call: Call) -> None:
+def test_predict_asks_on_which_axes_arrays_lie_that_do_not_say_it(slices: bool, tmp_path: Path, call: Call) -> None:
     if not slices:
         (tmp_path / "hearts.toml").write_text(CARD.replace("slices = true\n", ""))
     words = ("--dataset", tmp_path / "hearts.toml", "--data-root", tmp_path, "--protocol", "tiny", "--iterations", "2")
     assert call("run", "--methods", "supervised", "--seeds", "1", *words)[0] == 0
     (run,) = (tmp_path / "results/runs/hearts/supervised").iterdir()
+    assert json.loads((run / "run.json").read_text())["spec"]["image_axes"] == "unknown"
     image, _ = draw_case(4)
-    for name, sides in (("lps", (-1.0, -1.0, 1.0, 1.0)), ("ras", (1.0, 1.0, 1.0, 1.0))):
-        nib.save(nib.Nifti1Image(image, np.diag(sides)), tmp_path / f"{name}.nii.gz")
-    code, _, err = call("predict", run, tmp_path / "lps.nii.gz", "--output", "out")
-    assert code == 2
-    assert "lps.nii.gz: expected an HDF5 file as in training, or axes RAS, found LPS; nothing says how" in err
-    for path in (tmp_path / "ras.nii.gz", tmp_path / "data/p3_f1.h5"):
-        assert call("predict", run, path, "--output", "out")[0] == 0
-    ras, h5 = (np.asarray(nib.load(tmp_path / f"out/{name}.nii.gz").dataobj) for name in ("ras", "p3_f1"))
-    assert (ras == h5).all()
+    files = {"lps": (image, (-1.0, -1.0, 1.0, 1.0)), "ras": (image[::-1, ::-1], (1.0, 1.0, 1.0, 1.0))}
+    for name, (array, sides) in files.items():  # one image in two ways
+        nib.save(nib.Nifti1Image(array, np.diag(sides)), tmp_path / f"{name}.nii.gz")
+    for name in files:
+        answer = call("predict", run, tmp_path / f"{name}.nii.gz", "--output", "out")
+        assert_error(answer, f"{name}.nii.gz: nothing says on which axes", "--array-axes", "as-stored", "LPS")
+    assert call("predict", run, tmp_path / "data/p3_f1.h5", "--output", "h5", "--uncertainty")[0] == 0
+    h5 = np.asarray(nib.load(tmp_path / "h5/p3_f1_uncertainty.nii.gz").dataobj)
+    assert not np.array_equal(h5, h5[::-1, ::-1])
+    for axes, name, expected in (
+        ("as-stored", "lps", h5), ("lps", "lps", h5), ("LPS", "ras", h5[::-1, ::-1]), ("RAS", "lps", None),
+    ):  # fmt: skip
+        path = tmp_path / f"{name}.nii.gz"
+        words = ("--output", "out", "--overwrite", "--uncertainty", "--array-axes", axes)
+        assert call("predict", run, path, *words)[0] == 0
+        found = nib.load(tmp_path / f"out/{name}_uncertainty.nii.gz")
+        assert np.array_equal(found.affine, nib.load(path).affine)
+        assert np.array_equal(found.dataobj, h5) == (expected is h5)
+        assert expected is None or np.array_equal(found.dataobj, expected)

@@ -289,7 +289,7 @@ def test_a_header_with_its_voxels_beside_is_read_and_identified_with_them(compre
     changed = prepare(made, tmp_path, None)
     assert changed.fingerprint != dataset.fingerprint
     beside.unlink()
-    with pytest.raises(UserError, match=r"Case0\.mhd: expected the name of a file beside it as ElementDataFile, found"):
+    with pytest.raises(UserError, match=r"Case0\.z?raw: expected a file with the 19584 bytes of voxels of Case0\.mhd"):
         prepare(made, tmp_path, None)
 
 
@@ -424,7 +424,7 @@ def test_a_split_file_says_who_trains_and_who_tests_in_its_order(tmp_path: Path)
             r"names 1 case that the data set does not have, such as 'c9'; --allow-partial",
         ),
         ("id,part\nc0,train\nc2,test\n", "test case 'c2' has no mask"),
-        ("id,part\nc0,train\n", "found 1 training cases and 0 test cases"),
+        ("id,part\nc0,train\n", "found 1 training case and 0 test cases"),
     ],
 )
 def test_errors_of_a_split_file(text: str, message: str, tmp_path: Path) -> None:

@@ -338,7 +338,7 @@ def test_a_file_that_does_not_fit_is_an_error_and_never_a_random_start(what: str
 def test_a_tensor_that_is_missing_is_named(tmp_path: Path) -> None:
     state = encoder_state()
     del state[STEM]
-    with pytest.raises(UserError, match=rf"1 tensors missing.*{STEM}"):
+    with pytest.raises(UserError, match=rf"1 tensor missing.*{STEM}"):
         build(small(encoder_weights=str(save_pth(state, tmp_path / "shorter"))))
 
 

@@ -280,6 +280,44 @@ def test_the_command_names_what_is_missing_with_the_seeds_that_are_there(store: 
     assert note == f"missing runs: `{expected}`"
 
 
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("ssl-bench run --methods mt --data-root 'my data' --dataset isic", "--data-root 'my data'"),
+        ("ssl-bench run --data-root=/d --dataset isic --allow-partial", "--data-root /d --allow-partial"),
+        ("ssl_bench.run(methods='mt', dataset='isic', data_root='/my data')", "--data-root '/my data'"),
+        (
+            "ssl_bench.run('mt', data_root=\"d'\", allow_partial=True)",
+            "--data-root 'd'\"'\"'' --allow-partial",
+        ),
+        ("ssl-bench run --methods mt --dataset isic", ""),
+    ],
+)
+def test_commands_say_where_the_data_lies(store: Store, command: str, expected: str) -> None:
+    for method, seed in (("mt", 1), ("cps", 2)):
+        spec = write_run(store, method, seed, [0.5])
+        path = store.root / "runs" / spec.benchmark / spec.method / spec.run_id / "run.json"
+        record = json.loads(path.read_text())
+        older = {"command": "ssl-bench run --data-root old", "finished": "2025-01-01T00:00:00+00:00"}
+        record["provenance"] = {**record["provenance"], "command": command, **(older if method == "mt" else {})}
+        path.write_text(json.dumps(record))
+    notes = table4(store).notes
+    commands = [note for note in notes if note.startswith("missing runs")]
+    assert len(commands) >= 2
+    for one in commands:
+        assert one.removesuffix("`").endswith(f"'metrics=['\"'\"'dsc'\"'\"']' {expected}".rstrip())
+    partial = [note for note in notes if "--allow-partial accepted" in note]
+    assert len(partial) == ("partial" in expected)
+    assert all(note.endswith("these runs use 1816.") for note in partial)
+
+
+def test_units_of_what_trains_and_what_is_tested_are_said(store: Store) -> None:
+    for method in METHODS:
+        write_run(store, method, 1, [0.5])
+    (note,) = [note for note in table4(store).notes if note.endswith(" tested.")]
+    assert note == "isic (data ffffffffffffffff): 90 of 1815 training images labelled, 1 image tested."
+
+
 def test_a_full_table_asks_for_nothing(store: Store) -> None:
     for method in METHODS:
         write_run(store, method, 1, [0.5])

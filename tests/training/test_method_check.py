@@ -99,7 +99,7 @@ MISTAKES = {
         GOOD + "    yield Update({'more': (1.0, self.loss(batch))})", "`updates` yielded more than the 1",
     ),
     "one update less": (
-        GOOD + "updates_per_iteration = 2", "`updates` yielded 1 updates; updates_per_iteration declares 2",
+        GOOD + "updates_per_iteration = 2", "`updates` yielded 1 update; updates_per_iteration declares 2",
     ),
     "a loss that is no Update": (
         "def updates(self, batch, progress):\n    yield self.loss(batch)",

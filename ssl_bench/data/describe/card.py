@@ -13,11 +13,14 @@ from typing import Any
 
 from PIL import Image
 
-from ssl_bench.cards import CHANNELS, HDF5, METRICS, Files, Volumes
-from ssl_bench.command import quoted, written
+from ssl_bench.cards import CHANNELS, HDF5, METRICS, Files, Volumes, card_names
+from ssl_bench.command import quantity, quoted, written
 from ssl_bench.data.describe.arrays import array_values
+from ssl_bench.data.describe.choice import MASK_WORDS, SECOND
 from ssl_bench.data.describe.dataset_json import FILE, IGNORE
-from ssl_bench.data.describe.layout import Found, find_layout
+from ssl_bench.data.describe.files import data_files
+from ssl_bench.data.describe.found import Found, cases_of
+from ssl_bench.data.describe.layout import find_layout
 from ssl_bench.data.describe.masks import (
     Advance,
     Values,
@@ -26,11 +29,12 @@ from ssl_bench.data.describe.masks import (
     picture_values,
     voxel_values,
 )
-from ssl_bench.data.describe.naming import data_files, sample_of
+from ssl_bench.data.describe.naming import sample_of
 from ssl_bench.data.describe.splits import find_splits
+from ssl_bench.data.describe.unreadable import Unreadable
 from ssl_bench.data.images import CaseFiles
 from ssl_bench.data.volume_files import read_array
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UnreadableFileError, UserError
 
 
 def describe(folder: Path, name: str | None = None, advance: Callable[[int, int], None] | None = None) -> str:
@@ -49,16 +53,20 @@ def describe(folder: Path, name: str | None = None, advance: Callable[[int, int]
     """
     folder = folder.resolve()
     paths, kind, unread = data_files(folder)
-    found = find_layout(folder, paths, kind, functools.cache(is_flat if kind == "2D images" else is_flat_volume))
+    unreadable = Unreadable()
+    look = is_flat if kind == "2D images" else is_flat_volume
+    found = find_layout(folder, paths, kind, functools.cache(lambda path: unreadable.read(path, look)), unreadable)
     masks = [path for case in found.cases for path in case.masks]
-    values, fields, said = _values(found.layout, kind)(masks, advance)
+    values, fields, said = _values(found.layout, kind)(masks, advance, unreadable)
+    channels = found.fields.get("channels") or _channels(found.cases, isinstance(found.layout, Files), unreadable)
+    found = _of_readable_files(replace(found, fields={**found.fields, "channels": channels}), folder, unreadable)
     if found.labels is not None:
         seen = [*values, *([fields["ignore"]] if "ignore" in fields else [])]
         fields, said = _described(found.labels, seen, folder, kind == "2D images"), ()
     elif len(values) < 2:
         raise UserError(f"{folder}: expected masks with two or more values, found {values[0]} only")
     fields["masks_optional"] = any(case.mask is None for case in found.cases)
-    used = {path for case in found.cases for path in (*case.images, *case.masks)}
+    used = {path for case in found.cases for path in (*case.images, *case.masks)} | found.named
     rest = [path for path in paths if path not in used]
     listed = ", ".join(f"{count} {suffix}" for suffix, count in unread.items())
     said += (f"# Not read, in formats that are not supported: {listed}.",) if unread else ()
@@ -66,7 +74,23 @@ def describe(folder: Path, name: str | None = None, advance: Callable[[int, int]
     return _card(folder, name or folder.name, found, values, rest)
 
 
-def _values(layout: Files | Volumes, kind: str) -> Callable[[Sequence[Path], Advance], Values]:
+def _of_readable_files(found: Found, folder: Path, unreadable: Unreadable) -> Found:
+    """Exclude the cases with files that cannot be read, and say so."""
+    good, exclude = unreadable.without(found.cases, folder)
+    if not exclude:
+        return found
+    layout = found.layout.model_copy(update={"exclude": (*found.layout.exclude, *exclude)})
+    bad = {path for case in found.cases if case not in good for path in (*case.images, *case.masks)}
+    return replace(
+        found,
+        layout=layout,
+        cases=cases_of(layout, folder, found.fields["channels"]),
+        said=(*found.said, *unreadable.said(found.cases, folder)),
+        named=found.named | bad,
+    )
+
+
+def _values(layout: Files | Volumes, kind: str) -> Callable[[Sequence[Path], Advance, Unreadable], Values]:
     """The reader of the values of all masks."""
     if kind == "2D images":
         return picture_values
@@ -79,52 +103,71 @@ def card_name(text: str) -> str:
     return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-_") or "dataset"
 
 
-def _channels(cases: Sequence[CaseFiles], pictures: bool) -> int:
-    """Number of channels of a sample of images: 1 or 3 for pictures, the length of the fourth axis for volumes.
+def _own_name(text: str) -> tuple[str, list[str]]:
+    """The name of a card, which no built-in data set has, and a line if it is therefore another one."""
+    name = card_name(text)
+    if name not in card_names("datasets"):
+        return name, []
+    return f"{name}-own", [f"# Named {name}-own, since {name} is a built-in data set."]
+
+
+def _channels(cases: Sequence[CaseFiles], pictures: bool, unreadable: Unreadable) -> int:
+    """Number of channels of a sample of images that can be read: 1 or 3 for pictures, else the length of a fourth axis.
 
     Raises:
         UserError: volumes have different numbers.
     """
-    sample = [case.image for case in sample_of(cases)]
+    found: dict[Path, tuple[int, ...]] = {}
+    look = _shape_of_grey if pictures else _shape_of_channels
+    known = -1
+    while known < len(unreadable.errors):  # what was not known to be unreadable may be in the sample
+        known = len(unreadable.errors)
+        sample = sample_of([case.image for case in cases if case.image not in unreadable.errors])
+        found = dict(unreadable.each(sample, look))
     if pictures:
-        return 1 if all(_is_grey(path) for path in sample) else CHANNELS[2]
-    found = {path: read_array(path, "image", channels=None).array.shape[:-3] for path in sample}
-    first = found[sample[0]]
+        return 1 if found and all(channels == (1,) for channels in found.values()) else CHANNELS[2]
+    sample, first = [*found], next(iter(found.values()), ())
     for path, channels in found.items():
         if channels != first:
-            raise UserError(
-                f"{path}: expected {math.prod(first)} channels as in {sample[0]}, found {math.prod(channels)}"
-            )
+            expected = quantity(math.prod(first), "channel")
+            raise UserError(f"{path}: expected {expected} as in {sample[0]}, found {math.prod(channels)}")
     return math.prod(first)
 
 
-def _is_grey(path: Path) -> bool:
+def _shape_of_grey(path: Path) -> tuple[int, ...]:
+    """(1,) for a grey picture, else (3,)."""
     try:
         with Image.open(path) as image:
-            return image.mode in ("1", "L", "LA")
+            return (1,) if image.mode in ("1", "L", "LA") else (3,)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: not a readable image: {error}") from None
+        raise UnreadableFileError(f"{path}: not a readable image: {error}") from None
+
+
+def _shape_of_channels(path: Path) -> tuple[int, ...]:
+    return read_array(path, "image", channels=None).array.shape[:-3]
 
 
 def _card(folder: Path, name: str, found: Found, values: list[int] | list[str], rest: list[Path]) -> str:
     """Write the card: what was found as its first comment, then the fields in the order of the package's own cards."""
     layout, cases = found.layout, found.cases
     two = isinstance(layout, Files)
-    channels = found.fields.get("channels") or _channels(cases, two)
+    channels = found.fields["channels"]
     unmasked = sum(case.mask is None for case in cases)
-    what = "2D images" if two else "3D volumes"
+    what = "2D image" if two else "3D volume"
     at = " in the same files" if layout.masks is None else f" as {quoted(layout.masks)}"
-    lines = [f"# Found {len(cases)} {what} as {quoted(layout.images)} and {len(cases) - unmasked} masks{at}."]
+    masks = quantity(len(cases) - unmasked, "mask")
+    lines = [f"# Found {quantity(len(cases), what)} as {quoted(layout.images)} and {masks}{at}."]
     lines.append(f"# Mask values: {', '.join(map(str, values[:30]))}{', ...' if len(values) > 30 else ''}.")
     lines += found.said
-    if rest:
-        lines.append(f"# Not used: {len(rest)} other files, such as {quoted(rest[0].relative_to(folder).as_posix())}.")
+    lines += _not_used(rest, folder)
     names = ["foreground"] if len(values) == 2 else [f"class{number}" for number in range(1, len(values))]
+    card, told = _own_name(name)
+    lines += told
     splits = find_splits(folder, cases)
     lines += splits.comment
     group = splits.grouping.group
     fields: dict[str, Any] = {
-        "name": card_name(name),
+        "name": card,
         "title": found.fields.get("title", folder.name),
         "dimensions": 2 if two else 3,
         **({} if channels == CHANNELS[2 if two else 3] else {"channels": channels}),
@@ -155,6 +198,20 @@ def _card(folder: Path, name: str, found: Found, values: list[int] | list[str], 
         for key, value in table.items():
             lines.append(f"{key} = {written(value)}" + (f"  # {comments[key]}" if key in comments else ""))
     return "\n".join(lines) + "\n"
+
+
+def _not_used(rest: Sequence[Path], folder: Path) -> list[str]:
+    """Lines about the files that the card does not use: masks of a second person, and others."""
+    names = [path.relative_to(folder).as_posix() for path in rest]
+    second = [name for name in names if SECOND.search(name) and MASK_WORDS.search(name)]
+    others = [name for name in names if name not in set(second)]
+    lines = []
+    if second:
+        files = quantity(len(second), "file")
+        lines.append(f"# Not used: the masks of a second person, {files} such as {quoted(second[0])}.")
+    if others:
+        lines.append(f"# Not used: {quantity(len(others), 'other file')}, such as {quoted(others[0])}.")
+    return lines
 
 
 def _described(labels: dict[str, int], values: Sequence[object], folder: Path, pictures: bool) -> dict[str, Any]:

@@ -4,16 +4,39 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+
+from ssl_bench.data.pictures import open_picture
+from ssl_bench.errors import UserError
 
 MASK_WORDS = re.compile(r"mask|(?<!un)label|seg|truth|anno|manual|(?<![a-z])gt(?![a-z])|1stHO|2ndHO", re.IGNORECASE)
 SECOND = re.compile(r"(?<![a-z0-9])(?:2nd|second)|(?:manual|reader|rater|observer|annotator|expert)[-_ ]?[2-9]", re.I)
 BY_HAND = re.compile(r"manual|(?<![a-z0-9])1st", re.IGNORECASE)
-DRAWN_ON = re.compile(r"box|overlay|preview|thumb|visual", re.IGNORECASE)
+DRAWN_ON = re.compile(r"box|overlay|preview|thumb|visual|super[-_ ]?pixel", re.IGNORECASE)
 Pair = tuple[str, str]  # patterns of images and of masks
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The patterns of images and masks, and those of files beside them that were not chosen.
+
+    Attributes:
+        images: with {channel} where each channel has a file.
+        masks: of the same ids.
+        channels: the values of {channel}, in their order.
+        other_masks: further masks of these images.
+        other_images: further images of these masks.
+    """
+
+    images: str
+    masks: str
+    channels: tuple[str, ...] = ()
+    other_masks: tuple[str, ...] = ()
+    other_images: tuple[str, ...] = ()
 
 
 def is_named_mask(masks: str, images: str) -> bool:
@@ -45,9 +68,12 @@ def preferred(pairs: Sequence[Pair]) -> list[Pair]:
 def are_views(masks: Sequence[Path]) -> bool:
     """Whether masks of two levels show what a camera sees: large, and nearly the same for every image."""
     pixels = []
+    images = []
     for path in masks:
-        with Image.open(path) as image:
-            values = np.asarray(image if image.mode == "P" else image.convert("L"))
+        with suppress(OSError, UserError):  # a file that cannot be read is reported elsewhere
+            images.append(open_picture(path, path.read_bytes(), "ignore"))
+    for image in images:
+        values = np.asarray(image if image.mode == "P" else image.convert("L"))
         levels = np.unique(values)
         pixels.append(values == levels[-1])
         if len(levels) != 2 or pixels[-1].shape != pixels[0].shape:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ssl_bench.cards import VOLUME_SUFFIXES, Files, Volumes
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 
 FILE = "dataset.json"
@@ -92,7 +93,8 @@ def layout_of(found: Description, folder: Path) -> tuple[Files | Volumes, dict[s
         place["image_suffixes"] = [found.ending]
     tests = len(list((folder / "imagesTs").glob(f"[!.]*{found.ending}")))
     both = json.dumps(f"images*/{name}{suffix}")
-    said = f"# Not used: the {tests} files of imagesTs; images = {both} and masks_optional = true make them unlabelled."
+    unused = f"# Not used: the {quantity(tests, 'file')} of imagesTs"
+    said = f"{unused}; images = {both} and masks_optional = true make them unlabelled."
     return (Files if pictures else Volumes).model_validate(place), fields, said if tests else ""
 
 
@@ -112,6 +114,16 @@ def _ending(path: Path, data: Mapping[str, Any]) -> str:
     return ending
 
 
+def _region_alone(name: str, region: Sequence[int], labels: Mapping[str, Any]) -> str:
+    """The fields of a card whose foreground is this region: all other values are background."""
+    named = (value if isinstance(value, list) else [value] for key, value in labels.items() if key != IGNORE)
+    known = {int(one) for own in named for one in own}
+    background = sorted({0, *known} - {*region})
+    values = [background[0] if len(background) == 1 else background, region[0] if len(region) == 1 else [*region]]
+    ignored = f" and ignore = {labels[IGNORE]}" if IGNORE in labels else ""
+    return f"classes = {json.dumps(['background', name])} and mask_values = {values}{ignored}"
+
+
 def _labels(path: Path, labels: Mapping[str, Any]) -> dict[str, int]:
     """Class names with their values, in either direction of the file; the background is 0."""
     by_value = all(key.isdigit() for key in labels)
@@ -120,7 +132,8 @@ def _labels(path: Path, labels: Mapping[str, Any]) -> dict[str, int]:
         if isinstance(value, list):
             raise UserError(
                 f"{path}: labels: '{name}' is a region of several values, {value}, and may overlap others; a card has "
-                "one class for each value"
+                "one class for each value; to segment this region alone, move the file away, run `data init` again and "
+                f"put {_region_alone(name, value, labels)} on the card"
             )
         if not str(value).isdigit():
             raise UserError(f"{path}: labels: expected a whole number for '{name}', found {value!r}")

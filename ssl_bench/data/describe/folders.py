@@ -40,17 +40,19 @@ class Form:
 def forms_of(folders: Iterable[str]) -> dict[str, list[Form]]:
     """Return for each folder (relative path, "" is the root) its name as a pattern, then those for several folders.
 
-    Of patterns for the same folders, the one that says most is kept: one with {folder}, and one without.
+    Of patterns for the same folders, the one that says most is kept: one without {folder}, one where it is a part of a
+    split, and one where it is another folder.
     """
     merged: dict[str, dict[str, Form]] = defaultdict(dict)
     own = {folder: Form(literal(folder) + "/" if folder else "") for folder in folders}
     for folder in own:
         for form in _generalised(folder.split("/") if folder else []):
             merged[form.text][folder] = form
-    best: dict[tuple[frozenset[str], bool], dict[str, Form]] = {}
+    best: dict[tuple[frozenset[str], bool, bool], dict[str, Form]] = {}
     for text, by_folder in sorted(merged.items(), key=lambda item: _rank(item[0], item[1].values())):
         if len(by_folder) > 1:
-            best.setdefault((frozenset(by_folder), "{folder}" in text), by_folder)
+            is_vague = vagueness(text, [form.word for form in by_folder.values()]) == VAGUEST
+            best.setdefault((frozenset(by_folder), "{folder}" in text, is_vague), by_folder)
     found = {folder: [form] for folder, form in own.items()}
     for by_folder in best.values():
         for folder, form in by_folder.items():
@@ -91,8 +93,8 @@ def parts_of(ids: Sequence[str], masked: set[str]) -> tuple[dict[str, list[str]]
     return {"train": [*train], "test": [*test]}, said, train_ids
 
 
-def _rank(text: str, forms: Iterable[Form]) -> tuple[int, int, str]:
-    return vagueness(text, [form.word for form in forms]), len(text), text
+def _rank(text: str, forms: Iterable[Form]) -> tuple[int, int, int, str]:
+    return vagueness(text, [form.word for form in forms]), text.count("*"), len(text), text
 
 
 def _generalised(names: Sequence[str]) -> Iterator[Form]:

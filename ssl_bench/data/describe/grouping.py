@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ssl_bench.cards import Benchmark, Split
 from ssl_bench.command import quoted
+from ssl_bench.data.describe.patients import are_patients, first_folders
 from ssl_bench.data.groups import groups_of
 from ssl_bench.data.images import CaseFiles
 from ssl_bench.data.split import split_cases
@@ -67,7 +68,7 @@ def propose_group(ids: Sequence[str]) -> tuple[str, int] | None:
 
     Every id must match the pattern, and some group must have several cases.
     """
-    patterns = [*_by_whole(ids), *_by_part(ids), *_by_eye(ids)]
+    patterns = [*_by_whole(ids), *_by_folder(ids), *_by_part(ids), *_by_eye(ids)]
     if all("/" in name for name in ids):  # folders may differ where the rest is alike
         names = [name.partition("/")[2] for name in ids]
         patterns += [f"*/{pattern}" for pattern in (*_by_whole(names), *_by_eye(names))]
@@ -112,6 +113,11 @@ def _by_whole(ids: Sequence[str]) -> list[str]:
     """patient001_frame01 gives patient{group}_*."""
     match = NAMED_WHOLE.match(ids[0])
     return [] if match is None or re.search(TEXT, match[1]) else [f"{match[1]}{{group}}{match[2]}*"]
+
+
+def _by_folder(ids: Sequence[str]) -> list[str]:
+    """P0/1 and P0/2 give {group}/*."""
+    return ["{group}/*"] if are_patients(first_folders(ids)) else []
 
 
 def _by_part(ids: Sequence[str]) -> list[str]:

@@ -5,48 +5,35 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ssl_bench.cards import Benchmark, Files, Volumes
+from ssl_bench.cards import Files, Volumes
 from ssl_bench.command import quantity, quoted
 from ssl_bench.data.describe.arrays import find_arrays
-from ssl_bench.data.describe.choice import MASK_WORDS
+from ssl_bench.data.describe.choice import MASK_WORDS, Choice
 from ssl_bench.data.describe.dataset_json import layout_of, read_description
+from ssl_bench.data.describe.found import Found, cases_of
 from ssl_bench.data.describe.naming import IsFlat, Patterns, find_pair, holding_both, patterns_of, sample_of
 from ssl_bench.data.describe.orientation import propose_orientation
-from ssl_bench.data.images import CaseFiles, list_cases
+from ssl_bench.data.describe.patients import with_folders
+from ssl_bench.data.describe.unreadable import Unreadable
+from ssl_bench.data.images import CaseFiles
 from ssl_bench.data.patterns import literal, named
 from ssl_bench.data.volume_files import read_array
-from ssl_bench.data.volumes import list_volumes
 from ssl_bench.errors import UserError
 
+SHORTER = 2  # times, from which on a first axis is taken for the slices
+SLICES_FIRST = (
+    '# The first axis of the arrays is much the shortest, so axes = "zyx" takes it for the slices. If it is x,',
+    "# remove axes. With slices = true, 2D networks train on the slices.",
+)
 BEST_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")  # lossless ones first
 
 
-@dataclass(frozen=True)
-class Found:
-    """The layout of a data set.
-
-    Attributes:
-        layout: a card's [files] or [[volumes]].
-        cases: that the card's reader finds.
-        said: lines of the card's first comment.
-        fields: of the card, as a description in the folder has them.
-        labels: class name -> value in masks, where a description names them.
-    """
-
-    layout: Files | Volumes
-    cases: list[CaseFiles]
-    said: tuple[str, ...] = ()
-    fields: dict[str, Any] = field(default_factory=dict)
-    labels: dict[str, int] | None = None
-
-
-def find_layout(folder: Path, paths: list[Path], kind: str, flat: IsFlat) -> Found:
+def find_layout(folder: Path, paths: list[Path], kind: str, flat: IsFlat, unreadable: Unreadable) -> Found:
     """Say where images and masks lie, and list the cases that the card's reader finds there."""
     described = read_description(folder)
     if described is not None:
@@ -54,44 +41,44 @@ def find_layout(folder: Path, paths: list[Path], kind: str, flat: IsFlat) -> Fou
         cases = cases_of(layout, folder, fields.get("channels"))
         lines = [f"# Described by {described.path.name}: channels {', '.join(described.channels)}.", tests]
         if described.count not in (None, len(cases)):
-            lines.append(f"# It has numTraining = {described.count}; there are {len(cases)} cases.")
-        return Found(layout, cases, tuple(filter(None, lines)), {**described.fields, **fields}, described.labels)
+            lines.append(f"# It has numTraining = {described.count}; found {quantity(len(cases), 'case')}.")
+        named_tests = frozenset((folder / "imagesTs").glob(f"*{described.ending}"))
+        fields = {**described.fields, **fields}
+        return Found(layout, cases, tuple(filter(None, lines)), fields, described.labels, named_tests)
     patterns = patterns_of(folder, paths, kind == "2D images")
     if kind in ("HDF5 volumes", "NPZ arrays"):
-        return _in_arrays(folder, paths, patterns)
-    images, masks, others = find_pair(folder, patterns, flat)
-    place = {"roots": ["."], "images": images, "masks": masks}
+        return _in_arrays(folder, paths, patterns, unreadable)
+    choice = find_pair(folder, patterns, flat)
+    place = {"roots": ["."], "images": choice.images, "masks": choice.masks}
     if kind == "2D images":
         files, said = _chosen_suffixes(Files.model_validate(place), folder)
-        found = _with_second_masks(_without(others, files, folder), folder, flat)
+        found = _with_second_masks(_without(choice, files, folder), folder, flat)
     else:
-        found, said = _without_series(_without(others, Volumes.model_validate(place), folder), folder), ()
+        volumes = _without(choice, Volumes.model_validate(place), folder)
+        found, said = _without_series(volumes, folder, unreadable), ()
     hold_no_stray_masks([case for case in found.cases if case.mask is None], flat)
-    found = replace(found, said=(*said, *found.said))
-    return _with_orientation(found) if kind == "2D images" else found
+    found = with_folders(replace(found, said=(*said, *found.said)), folder)
+    return _with_orientation(found, unreadable) if kind == "2D images" else found
 
 
-def _in_arrays(folder: Path, paths: list[Path], patterns: Patterns) -> Found:
+def _in_arrays(folder: Path, paths: list[Path], patterns: Patterns, unreadable: Unreadable) -> Found:
     """Volumes that hold image and label, or else 2D arrays that do."""
+    as_volumes = Unreadable()
     try:
-        layout = Volumes.model_validate({"roots": ["."], "images": holding_both(folder, patterns)})
+        layout = Volumes.model_validate({"roots": ["."], "images": holding_both(folder, patterns, as_volumes)})
     except UserError:
         files = find_arrays(folder, paths)
         if files is None:
             raise
         return Found(files, cases_of(files, folder), fields={"channels": 1})
+    unreadable.errors |= as_volumes.errors
     cases = cases_of(layout, folder)
-    if all(_is_normalised(case.image) for case in sample_of(cases)):
+    arrays = [array for _, array in unreadable.each((case.image for case in sample_of(cases)), _image_in)]
+    if arrays and all(map(_is_normalised, arrays)):
         layout = layout.model_copy(update={"intensity": "as-is"})
+    if arrays and all(map(_has_slices_first, arrays)):
+        return Found(layout.model_copy(update={"axes": "zyx"}), cases, SLICES_FIRST)
     return Found(layout, cases)
-
-
-def cases_of(layout: Files | Volumes, folder: Path, channels: Any = None) -> list[CaseFiles]:
-    """List the cases of a layout in a folder."""
-    words = tuple(channels) if isinstance(channels, list) else channels
-    if isinstance(layout, Files):
-        return list_cases(Benchmark.model_construct(title=folder.name, channels=words, files=layout), folder)
-    return list_volumes(Benchmark.model_construct(title=folder.name, channels=words, volumes=(layout,)), folder)[1]
 
 
 def hold_no_stray_masks(unmasked: Sequence[CaseFiles], flat: IsFlat) -> None:
@@ -103,18 +90,29 @@ def hold_no_stray_masks(unmasked: Sequence[CaseFiles], flat: IsFlat) -> None:
         raise UserError(f"{stray}: looks like a mask without an image; move such files out of the folder")
 
 
-def _without(others: Sequence[str], layout: Files | Volumes, folder: Path) -> Found:
-    """Exclude the masks of the pairs that were not chosen where they would be images without a mask."""
-    if not others:
-        return Found(layout, cases_of(layout, folder))
-    said = (f"# Not used: {', '.join(map(quoted, others))}, which fit the images, too.",)
+def _without(choice: Choice, layout: Files | Volumes, folder: Path) -> Found:
+    """Exclude what pairs that were not chosen have, where it would be images without a mask."""
+    fields = {"channels": [*choice.channels]} if choice.channels else {}
+    said = [f"# Channels, a file each, in this order: {', '.join(choice.channels)}."] if fields else []
     suffixes = layout.image_suffixes if isinstance(layout, Files) else ("",)
-    rejected = {path for pattern in others for _, path in named(folder, pattern, suffixes)}
-    wild = [re.sub(r"\{\w+\}", "*", pattern.rpartition("/")[2]) for pattern in others]
-    ends = tuple(f"{pattern}.*" if isinstance(layout, Files) else pattern for pattern in wild)
-    if any(case.image in rejected for case in cases_of(layout, folder)):
-        layout = layout.model_copy(update={"exclude": ends})
-    return Found(layout, cases_of(layout, folder), said)
+    rejected = dict[str, set[Path]]()
+    for others, whose in ((choice.other_masks, "images"), (choice.other_images, "masks")):
+        rejected |= {pattern: {path for _, path in named(folder, pattern, suffixes)} for pattern in others}
+        said += [f"# Not used: {', '.join(map(quoted, others))}, which fit the {whose}, too."] if others else []
+    cases = cases_of(layout, folder, fields.get("channels"))
+    images = {case.image for case in cases}
+    exclude = tuple(_excluding(pattern, layout) for pattern, files in rejected.items() if files & images)
+    if exclude:
+        layout = layout.model_copy(update={"exclude": exclude})
+        cases = cases_of(layout, folder, fields.get("channels"))
+    return Found(layout, cases, tuple(said), dict(fields), named=frozenset[Path]().union(*rejected.values()))
+
+
+def _excluding(pattern: str, layout: Files | Volumes) -> str:
+    """A pattern of `exclude` for the files of another one: by their name alone, if it has more text than an id."""
+    wild = re.sub(r"\{\w+\}", "*", pattern)
+    name = wild.rpartition("/")[2]
+    return (wild if name == "*" else name) + (".*" if isinstance(layout, Files) else "")
 
 
 def _chosen_suffixes(files: Files, folder: Path) -> tuple[Files, tuple[str, ...]]:
@@ -139,8 +137,8 @@ def _chosen_suffixes(files: Files, folder: Path) -> tuple[Files, tuple[str, ...]
     return files.model_copy(update=chosen), tuple(said)
 
 
-def _with_orientation(found: Found) -> Found:
-    way, line = propose_orientation(found.cases)
+def _with_orientation(found: Found, unreadable: Unreadable) -> Found:
+    way, line = propose_orientation(found.cases, unreadable)
     layout = found.layout if way is None else found.layout.model_copy(update={"exif_orientation": way})
     return replace(found, layout=layout, said=(*found.said, *filter(None, [line])))
 
@@ -159,23 +157,27 @@ def _with_second_masks(found: Found, folder: Path, flat: IsFlat) -> Found:
     if strays != {path for case in several for path in case.more_masks}:
         return found
     said = f"# Several masks of an image are united: {quantity(len(several), 'image')}, such as {several[0].id}."
-    return Found(united, cases, (*found.said, said))
+    return replace(found, layout=united, cases=cases, said=(*found.said, said))
 
 
-def _without_series(found: Found, folder: Path) -> Found:
+def _without_series(found: Found, folder: Path, unreadable: Unreadable) -> Found:
     """Exclude files of another number of axes than the images with a mask, such as series over time (ACDC)."""
     masked, unmasked = ([case for case in found.cases if (case.mask is None) == bare] for bare in (False, True))
     ending = _common_ending([case.id for case in unmasked])
     if not masked or not ending or any(case.id.endswith(ending) for case in masked):
         return found
-    axes = [{_axes(case.image) for case in sample_of(cases)} for cases in (masked, unmasked)]
-    if axes[0] & axes[1]:
+    axes = [
+        {array.shape[:-3] for _, array in unreadable.each((case.image for case in sample_of(cases)), _image_in)}
+        for cases in (masked, unmasked)
+    ]
+    if axes[0] & axes[1] or not all(axes):
         return found
     suffix = str(found.layout.images).rpartition("{id}")[2]
     layout = found.layout.model_copy(update={"exclude": (*found.layout.exclude, f"*{literal(ending)}{suffix}")})
-    cases = cases_of(layout, folder)
+    cases = cases_of(layout, folder, found.fields.get("channels"))
     said = f"# Not used: {quantity(len(unmasked), 'file')} such as {unmasked[0].image.name}, of another number of axes."
-    return Found(layout, cases, (*found.said, said))
+    series = found.named.union(*(case.images for case in unmasked))
+    return replace(found, layout=layout, cases=cases, said=(*found.said, said), named=series)
 
 
 def _common_ending(names: Sequence[str]) -> str:
@@ -185,11 +187,16 @@ def _common_ending(names: Sequence[str]) -> str:
     return next((end for end in ends if all(name.endswith(end) for name in names)), "")
 
 
-def _axes(path: Path) -> tuple[int, ...]:
-    return read_array(path, "image", channels=None).array.shape[:-3]
+def _image_in(path: Path) -> np.ndarray:
+    return read_array(path, "image", channels=None).array
 
 
-def _is_normalised(path: Path) -> bool:
-    image = read_array(path, "image", channels=None).array
+def _has_slices_first(image: np.ndarray) -> bool:
+    """Whether the first of the last three axes is much the shortest."""
+    slices, *sides = image.shape[-3:]
+    return bool(SHORTER * slices <= min(sides))
+
+
+def _is_normalised(image: np.ndarray) -> bool:
     channels = [image] if image.ndim == 3 else list(image)
     return all(abs(one.mean(dtype=np.float64)) < 0.05 and abs(one.std(dtype=np.float64) - 1) < 0.05 for one in channels)

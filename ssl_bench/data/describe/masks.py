@@ -11,9 +11,18 @@ import numpy as np
 from PIL import Image
 
 from ssl_bench.cards import GREY
-from ssl_bench.data.pictures import Palettes, digits, near_whole, open_picture, palette_colors, used_colors
+from ssl_bench.data.describe.unreadable import Unreadable
+from ssl_bench.data.pictures import (
+    Palettes,
+    digits,
+    near_whole,
+    open_picture,
+    palette_colors,
+    require_opaque,
+    used_colors,
+)
 from ssl_bench.data.volume_files import read_array
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UnreadableFileError, UserError
 
 UNKNOWN = 255  # by custom, the value of pixels without a known class
 MOST_LEVELS = 20  # a file with more different values is no mask
@@ -46,20 +55,22 @@ Advance = Callable[[int, int], None] | None  # called with (done, total) after e
 Values = tuple[list[int] | list[str], dict[str, Any], tuple[str, ...]]
 
 
-def picture_values(masks: Sequence[Path], advance: Advance) -> Values:
+def picture_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadable) -> Values:
     """The grey levels in all masks; palette indices where every palette gives an index the same colour; or colours.
 
-    Two colours are classes as a viewer shows them: black is the background.
+    Two colours are classes as a viewer shows them: black is the background. Files in `unreadable` are left out, and
+    those that cannot be read are added to it.
 
     Raises:
-        UserError: too many levels or colours for a mask, and not black and white that a threshold can separate.
+        UserError: a mask is transparent; or too many levels or colours for a mask, and not black and white that a
+            threshold can separate.
     """
     total, colors, palettes = np.zeros(256, dtype=np.int64), Counter[str](), Palettes()
     is_palette, by_color = False, False
     indices: dict[int, str] = {}
     objects, sets = set[int | None](), set[frozenset[int]]()
-    for path in _counted(masks, advance):
-        image = _opened(path)
+    for path, image in unreadable.each(_counted(masks, advance), _opened):
+        require_opaque(path, image)
         mode = image.mode
         total += (levels := _histogram(image))
         sets.add(frozenset(np.flatnonzero(levels).tolist()))
@@ -157,9 +168,9 @@ def _as_colors(masks: Sequence[Path], colors: Counter[str]) -> Values:
     return ordered, {"mask_colors": tuple(ordered)}, ()
 
 
-def voxel_values(masks: Sequence[Path], advance: Advance) -> Values:
+def voxel_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadable) -> Values:
     """The values in all masks, background first; a card names them if they are not 0, 1, ..."""
-    values, sets = whole_numbers(masks, lambda path: read_array(path, "label").array, advance)
+    values, sets = whole_numbers(masks, lambda path: read_array(path, "label").array, advance, unreadable)
     apart = _apart(values, sets)
     if apart is not None:
         return apart
@@ -167,16 +178,16 @@ def voxel_values(masks: Sequence[Path], advance: Advance) -> Values:
 
 
 def whole_numbers(
-    masks: Sequence[Path], read: Callable[[Path], np.ndarray], advance: Advance
+    masks: Sequence[Path], read: Callable[[Path], np.ndarray], advance: Advance, unreadable: Unreadable
 ) -> tuple[list[int], set[frozenset[int]]]:
-    """The different labels of all masks, 0 first, and the sets that masks have.
+    """The different labels of all masks that can be read, 0 first, and the sets that masks have.
 
     Raises:
         UserError: a label is no whole number, or there are too many for classes.
     """
     found, sets = set[float](), set[frozenset[int]]()
-    for path in _counted(masks, advance):
-        labels = np.unique(near_whole(read(path)))
+    for path, array in unreadable.each(_counted(masks, advance), read):
+        labels = np.unique(near_whole(array))
         found.update(labels.tolist())
         unusable = labels[~np.isfinite(labels) | (labels != np.rint(labels))]
         if len(found) > MOST_CLASSES or len(unusable):
@@ -192,7 +203,7 @@ def _opened(path: Path) -> Image.Image:
     try:
         return open_picture(path, path.read_bytes(), "ignore")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        raise UnreadableFileError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _histogram(image: Image.Image) -> np.ndarray:

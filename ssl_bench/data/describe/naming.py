@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TypeVar
 
-from ssl_bench.cards import HDF5, Files
 from ssl_bench.command import quantity, quoted
-from ssl_bench.data.describe.choice import Pair, are_views, is_named_mask, preferred
+from ssl_bench.data.describe.channels import join_channels
+from ssl_bench.data.describe.choice import MASK_WORDS, Choice, Pair, are_views, is_named_mask, preferred
+from ssl_bench.data.describe.files import suffix_of
 from ssl_bench.data.describe.folders import VAGUEST, Form, forms_of, vagueness
+from ssl_bench.data.describe.unreadable import Unreadable
 from ssl_bench.data.patterns import has_wildcards, literal
-from ssl_bench.data.volume_files import ITK, NIFTI, read_array
+from ssl_bench.data.volume_files import read_array
 from ssl_bench.errors import UserError
-
-PICTURES: tuple[str, ...] = Files.model_fields["image_suffixes"].default
-
-
-KINDS = {"2D images": PICTURES, "HDF5 volumes": HDF5, "NPZ arrays": (".npz",), "volumes": (*NIFTI, *ITK)}
-
-
-# formats of images and volumes that are not read
-UNREAD = (
-    ".webp", ".heic", ".avif", ".jp2", ".ppm", ".pgm", ".svs", ".dcm", ".ima", ".mhd", ".hdr", ".img", ".npy", ".mat",
-)  # fmt: skip
-
 
 MOST_PATTERNS = 200  # that are compared with each other: those with the most files
 
@@ -39,46 +29,10 @@ SAMPLE = 5  # files that are read to tell images from masks
 Patterns = dict[str, dict[str, Path]]  # "masks/{id}_mask" -> id -> file
 
 
-IsFlat = Callable[[Path], bool]  # whether a file has few enough values for a mask
+IsFlat = Callable[[Path], bool | None]  # whether a file has few enough values for a mask; None: it cannot be read
 
 
 Item = TypeVar("Item")
-
-
-def data_files(folder: Path) -> tuple[list[Path], str, dict[str, int]]:
-    """Find the files of a data set, in order, and their kind, one of KINDS.
-
-    The third value counts files by suffix whose formats of images or volumes are not read.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder")
-    found, seen, unread = [], {folder}, Counter[str]()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        for child in list(folders):
-            real = (Path(parent) / child).resolve()
-            if child.startswith(".") or child == "__MACOSX" or real in seen:  # seen: a link to a parent loops
-                folders.remove(child)
-            seen.add(real)
-        shown = [name for name in names if not name.startswith(".")]
-        found += [Path(parent) / name for name in shown if _suffix(name)]
-        unread.update(Path(name).suffix.lower() for name in shown if not _suffix(name))
-    suffixes = Counter(_suffix(path.name) for path in found)
-    kinds = [kind for kind, known in KINDS.items() if any(suffix in suffixes for suffix in known)]
-    if not kinds:
-        looked_for = ", ".join(suffix for known in KINDS.values() for suffix in known)
-        others = ", ".join(f"{count} {suffix}" for suffix, count in unread.most_common(5) if suffix)
-        raise UserError(
-            f"{folder}: no images or volumes found; looked for {looked_for}" + (f"; found {others}" if others else "")
-        )
-    if len(kinds) > 1:
-        counts = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common())
-        raise UserError(f"{folder}: expected files of one kind, found {' and '.join(kinds)} ({counts})")
-    return sorted(found), kinds[0], {suffix: count for suffix, count in sorted(unread.items()) if suffix in UNREAD}
-
-
-def _suffix(name: str) -> str:
-    known = (suffix for suffixes in KINDS.values() for suffix in suffixes)
-    return next((suffix for suffix in known if name.lower().endswith(suffix)), "")
 
 
 def patterns_of(folder: Path, paths: list[Path], pictures: bool) -> Patterns:
@@ -92,7 +46,7 @@ def patterns_of(folder: Path, paths: list[Path], pictures: bool) -> Patterns:
     inside = {path: path.relative_to(folder).as_posix().rpartition("/") for path in paths}
     forms = forms_of({parent for parent, _, _ in inside.values()})
     for path, (parent, _, name) in inside.items():
-        stem, suffix = name[: len(name) - len(_suffix(name))], _suffix(name) and name[-len(_suffix(name)) :]
+        stem, suffix = name[: len(name) - len(suffix_of(name))], suffix_of(name) and name[-len(suffix_of(name)) :]
         ending = "" if pictures else literal(suffix)
         for form in forms[parent]:
             for pattern, id_ in _patterns_of_file(form, parent, stem):
@@ -133,10 +87,13 @@ def _parts_of_name(stem: str) -> Iterator[tuple[int, int]]:
         yield from ((first, last) for _, last in words[i:])
 
 
-def find_pair(folder: Path, patterns: Patterns, flat: IsFlat) -> tuple[str, str, list[str]]:
+def find_pair(folder: Path, patterns: Patterns, flat: IsFlat) -> Choice:
     """Choose the patterns of images and of masks: of those that can be a pair, the two that share the most ids.
 
-    The third value are the masks of pairs with the same images that were left out.
+    Pairs whose images differ in a modality alone are one pair with several channels.
+
+    Raises:
+        UserError: there is no pair, or several are left between which nothing decides.
     """
     pairs = []
     for one, other in combinations(patterns, 2):
@@ -151,7 +108,7 @@ def find_pair(folder: Path, patterns: Patterns, flat: IsFlat) -> tuple[str, str,
         if -shared < most:
             break
         ids = sorted(patterns[images].keys() & patterns[masks].keys())
-        few = [{flat(patterns[pattern][name]) for name in sample_of(ids)} for pattern in (images, masks)]
+        few = [{flat(patterns[pattern][name]) for name in sample_of(ids)} - {None} for pattern in (images, masks)]
         undecided = few not in ([{False}, {True}], [{True}, {False}])
         if few == [{False}, {True}] or (undecided and is_named_mask(masks, images)):
             files = frozenset((patterns[images][name], patterns[masks][name]) for name in ids)
@@ -160,23 +117,57 @@ def find_pair(folder: Path, patterns: Patterns, flat: IsFlat) -> tuple[str, str,
                 continue
             most = -shared
             best.setdefault(files, (images, masks))  # shorter patterns, whose ids are longer, come first
-    candidates = list((best or views).values())
-    chosen = preferred(candidates)
+    candidates = best or views
+    chosen = preferred(list(candidates.values()))
     if len(chosen) == 1:
-        own = {*patterns[chosen[0][0]].values()}
-        left_out = [
-            masks for images, masks in candidates if own & {*patterns[images].values()} and masks != chosen[0][1]
-        ]
-        return *chosen[0], left_out
+        return _beside(chosen[0], candidates)
+    joined = join_channels([images for images, _ in chosen], patterns) if len({one[1] for one in chosen}) == 1 else None
+    if joined is not None:
+        return Choice(joined[0], chosen[0][1], tuple(joined[1]))
     if chosen:
         listed = "; ".join(f"images {quoted(images)} with masks {quoted(masks)}" for images, masks in chosen[:6])
         raise UserError(
             f"{folder}: several pairs of images and masks fit: {listed}; move all but one out of the folder"
         )
-    raise UserError(f"{folder}: cannot tell images from masks; found {_listed(patterns)}")
+    raise UserError(_no_pair(folder, patterns, flat))
 
 
-def holding_both(folder: Path, patterns: Patterns) -> str:
+def _beside(chosen: Pair, candidates: Mapping[frozenset[tuple[Path, Path]], Pair]) -> Choice:
+    """The chosen pair with what other pairs have beside it: masks of the same images, images of the same masks."""
+    own = next(files for files, pair in candidates.items() if pair == chosen)
+    images, masks = ({pair[side] for pair in own} for side in (0, 1))
+    other_masks, other_images = list[str](), list[str]()
+    for files, pair in candidates.items():
+        others = [{pair[side] for pair in files} for side in (0, 1)]
+        if images & others[0] and pair[1] != chosen[1]:
+            other_masks.append(pair[1])
+        elif masks & others[1] and not images & others[0]:
+            other_images.append(pair[0])
+    other_images = [pattern for pattern in other_images if pattern not in other_masks]
+    return Choice(*chosen, other_masks=tuple(other_masks), other_images=tuple(other_images))
+
+
+def _no_pair(folder: Path, patterns: Patterns, flat: IsFlat) -> str:
+    """Say what was looked for, what was found, and what a card needs."""
+    wanted = (
+        "a card needs two or more images that have a mask of the same name in another folder, or beside them with an "
+        "ending such as _mask"
+    )
+    names = {name for files in patterns.values() for name in files}
+    masks = [key for key, files in patterns.items() if MASK_WORDS.search(key) or _are_flat(files, flat)]
+    if names and not masks:
+        return (
+            f"{folder}: no masks found; looked for files of few grey levels, or with mask, label, seg, gt or the like "
+            f"in their names; found {_listed(patterns)}; {wanted}"
+        )
+    return f"{folder}: cannot tell images from masks; found {_listed(patterns)}; {wanted}"
+
+
+def _are_flat(files: Mapping[str, Path], flat: IsFlat) -> bool:
+    return any(flat(path) for path in sample_of([*files.values()]))
+
+
+def holding_both(folder: Path, patterns: Patterns, unreadable: Unreadable) -> str:
     """Choose the HDF5 files that hold image and label: the largest group of them."""
     problems, chosen = list[str](), dict[str, dict[str, Path]]()
     for pattern, files in patterns.items():
@@ -185,8 +176,7 @@ def holding_both(folder: Path, patterns: Patterns) -> str:
         if any(len(files) < len(other) or {*files.values()} & {*other.values()} for other in chosen.values()):
             continue  # of patterns for the same files the shortest came first
         try:
-            for key, channels in (("image", None), ("label", 1)):
-                read_array(min(files.values()), key, channels=channels)
+            _require_both(sorted(files.values()), unreadable)
             chosen[pattern] = files
         except UserError as error:
             problems.append(str(error))
@@ -197,6 +187,20 @@ def holding_both(folder: Path, patterns: Patterns) -> str:
             f"{folder}: several groups of volumes fit: {_listed(chosen)}; move all but one out of the folder"
         )
     raise UserError([*problems, f"{folder}: expected two or more volumes with similar names, found none"][0])
+
+
+def _require_both(paths: Sequence[Path], unreadable: Unreadable) -> None:
+    """Check that the first file that can be read holds image and label.
+
+    Raises:
+        UserError: it does not, or no file can be read.
+    """
+    for path in paths:
+        image = unreadable.read(path, partial(read_array, key="image", channels=None))
+        if image is not None:
+            read_array(path, "label")
+            return
+    raise UserError(unreadable.errors[paths[0]])
 
 
 def _listed(patterns: Patterns) -> str:

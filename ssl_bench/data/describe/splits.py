@@ -9,9 +9,11 @@ from pathlib import Path
 
 from ssl_bench.cards import number_of, parse_share
 from ssl_bench.command import quoted
-from ssl_bench.data.describe.folders import parts_of
+from ssl_bench.data.describe.folders import PART, parts_of
 from ssl_bench.data.describe.grouping import Grouping, find_grouping
+from ssl_bench.data.describe.patients import first_folders
 from ssl_bench.data.images import CaseFiles
+from ssl_bench.data.patterns import literal
 from ssl_bench.errors import UserError
 
 TEST, LABELED = "20%", ("10%", "20%")
@@ -48,12 +50,58 @@ def find_splits(folder: Path, cases: Sequence[CaseFiles]) -> Splitting:
         comment.append(f"# Split by the ids: {listed}." + (f" {said}." if said else ""))
         tables["[splits.parts]"] = {"parts": parts}
     elif train_ids is None:
-        comment += _unmasked_folders(ids, masked)
+        above = parts_above(folder, cases)
+        if above is not None:
+            parts, said, train_ids = above
+            comment.append(said)
+            tables["[splits.parts]"] = {"parts": parts}
+        else:
+            comment += _unmasked_folders(ids, masked) or _unused_parts(folder, cases)
     test = TEST if len(masked) >= 5 else _test_cases(len(masked))
     grouping = find_grouping(cases, test, train_ids)
     tables["[splits.random]"] = {"test": grouping.test, "seed": 0}
     labeled = _labeled_shares(folder, set(ids), masked, train_ids, grouping.in_training)
     return Splitting(tables, grouping, labeled, (*comment, *grouping.comment))
+
+
+def parts_above(folder: Path, cases: Sequence[CaseFiles]) -> tuple[dict[str, list[str]], str, set[str]] | None:
+    """Propose parts of a split that folders above those in the ids name, such as train/P1/1.png with the id P1/1.
+
+    Returns the parts, which list the folders of the ids, a line of the comment, and the ids of the training cases. None
+    unless every image lies in one such folder, and those of each folder of the ids in the same one.
+    """
+    firsts, above = first_folders([case.id for case in cases]), list[str]()
+    for case in cases:
+        named = [name for name in case.image.relative_to(folder).parts[:-1] if PART.fullmatch(name)]
+        above += named if len(named) == 1 else []
+    part_of = dict(zip(firsts, above, strict=False))
+    if len(above) < len(cases) or not firsts or [part_of[first] for first in firsts] != above:
+        return None
+    whole = [f"{part}/{case.id}" for part, case in zip(above, cases, strict=True)]
+    masked = {name for name, case in zip(whole, cases, strict=True) if case.mask is not None}
+    found = parts_of(whole, masked)
+    if found is None:
+        return None
+    sides = {side: {pattern.removesuffix("/*") for pattern in patterns} for side, patterns in found[0].items()}
+    parts = {
+        side: [f"{literal(first)}/*" for first in dict.fromkeys(firsts) if part_of[first] in names]
+        for side, names in sides.items()
+    }
+    left_out = sorted(set(above) - sides["train"] - sides["test"])
+    said = (
+        f"# Split by the folders: {', '.join(sorted(sides['train']))} trains, {', '.join(sorted(sides['test']))} tests"
+    )
+    said += f", {', '.join(left_out)} is left out." if left_out else "."
+    return parts, said, {case.id for part, case in zip(above, cases, strict=True) if part in sides["train"]}
+
+
+def _unused_parts(folder: Path, cases: Sequence[CaseFiles]) -> list[str]:
+    """Say that folders named as parts of a split are not followed."""
+    named = {name for case in cases for name in case.image.relative_to(folder).parts[:-1] if PART.fullmatch(name)}
+    if len(named) < 2:
+        return []
+    listed = ", ".join(sorted(named))
+    return [f"# Not followed as a split: the folders {listed}. A split.csv with the columns id and part can name them."]
 
 
 def _unmasked_folders(ids: Sequence[str], masked: set[str]) -> list[str]:

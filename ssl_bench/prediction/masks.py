@@ -1,0 +1,189 @@
+"""Predicts masks: reads images as the run's training images were read, and writes what the network says."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ssl_bench.atomic import require_folder, write_bytes, writing
+from ssl_bench.cards import ExifOrientation, Files, ImageProtocol, RunSpec, VolumeProtocol, Volumes
+from ssl_bench.data.arrays import holds_arrays
+from ssl_bench.data.batches import channels_first
+from ssl_bench.data.dataset import resize
+from ssl_bench.data.images import CaseFiles, pair
+from ssl_bench.data.slices import require_axial, to_bytes, to_slices
+from ssl_bench.data.volumes import read_channels
+from ssl_bench.errors import UserError
+from ssl_bench.ops import entropy
+from ssl_bench.prediction.axes import Turn, require_array_axes, turn_of
+from ssl_bench.prediction.outputs import label_values, nifti, png, require_free, stems
+from ssl_bench.prediction.predictor import Predictor, Reading
+from ssl_bench.scoring.inference import BATCH, class_map, image_scores, volume_scores
+from ssl_bench.training.device import set_determinism
+
+ENDING = {2: ".png", 3: ".nii.gz"}
+PICTURES = Files.model_validate({"roots": ["."], "images": "{id}", "masks": "{id}"})  # if no layout says more
+
+
+def predict(
+    predictor: Predictor,
+    images: Sequence[CaseFiles],
+    output: Path,
+    *,
+    probabilities: bool = False,
+    uncertainty: bool = False,
+    overwrite: bool = False,
+    exif_orientation: str | None = None,
+    array_axes: str | None = None,
+    advance: Callable[[int, int], None] | None = None,
+) -> list[Path]:
+    """Write a mask for each image, at its own size and with the values of the run's data set.
+
+    2D: `<stem>.png`, 8 bits. 3D: `<stem>.nii.gz` with the axes and affine of the image's file, and the
+    header of a NIfTI file. If two images have the same stem, their folder's name is put in front.
+
+    An image is predicted as in the run's scoring. Only the other images of its batch may differ, which may change the
+    last bits of a logit.
+
+    Args:
+        predictor: the network.
+        images: as `list_images` gives them.
+        output: the folder to write to.
+        probabilities: write `<stem>_prob_<class>` too for each foreground class: the softmax, in 2D as grey levels
+            (255 is 1), in 3D the windows' mean as float32.
+        uncertainty: write `<stem>_uncertainty` too, in the same format: the softmax's entropy divided by ln K, 0 to 1.
+        overwrite: replace output files that exist.
+        exif_orientation: 2D images with an EXIF orientation are turned as viewers show them (apply), read as stored
+            (ignore) or refused; a mask has the sides of its image as it is read. None: as the run's card says.
+        array_axes: axes such as LPS of arrays whose files name none, where the training files name them and an image
+            does not, or the reverse; "as-stored" turns nothing.
+        advance: called with (done, total).
+
+    Returns:
+        The masks, in the order of the images.
+
+    Raises:
+        UserError: two outputs or an image and an output are one file, an output exists or cannot be written, nothing
+            says how an image lies, or an image cannot be read. All but writing and reading errors are found before
+            anything is written.
+    """
+    if exif_orientation not in (None, *get_args(ExifOrientation)):
+        expected = ", ".join(get_args(ExifOrientation))
+        raise UserError(f"--exif-orientation: expected one of {expected}; found '{exif_orientation}'")
+    set_determinism()
+    spec = predictor.spec
+    require_array_axes(array_axes, predictor.reading.axes, spec.dimensions, (one.image for one in images))
+    labels = [re.sub(r"[^\w.-]+", "-", label) for label in spec.classes[1:] if probabilities]
+    endings = ["", *(f"_prob_{label}" for label in labels), *(["_uncertainty"] if uncertainty else [])]
+    names = stems(images, spec.dimensions)
+    targets = [[output / f"{name}{ending}{ENDING[spec.dimensions]}" for ending in endings] for name in names]
+    require_folder("--output", output)
+    require_free([path for paths in targets for path in paths], images, overwrite)
+    if spec.dimensions == 3:
+        scored = _volumes_scores(predictor, images, array_axes)
+    else:
+        scored = ((scores, Turn()) for scores in _image_scores(predictor, images, exif_orientation))
+    for done, (image, paths, (scores, turn)) in enumerate(zip(images, targets, scored, strict=True), 1):
+        probability = scores.softmax(0) if isinstance(spec.protocol, ImageProtocol) else scores
+        maps = [label_values(spec)[class_map(scores, spec.protocol)]]
+        maps += [one.cpu().numpy() for one in probability[1:] if probabilities]
+        if uncertainty:
+            maps.append((entropy(probability[None])[0] / math.log(len(probability))).cpu().numpy())
+        for path, pixels in zip(paths, maps, strict=True):
+            content = png(pixels) if spec.dimensions == 2 else nifti(turn.back(pixels), image.image)
+            with writing("--output", output):
+                write_bytes(path, content)
+        if advance is not None:
+            advance(done, len(images))
+    return [paths[0] for paths in targets]
+
+
+def _volumes_scores(
+    predictor: Predictor, images: Sequence[CaseFiles], array_axes: str | None
+) -> Iterator[tuple[Tensor, Turn]]:
+    """Yield each volume's (K, X, Y, Z): logits where the network sees slices, else the mean softmax; and its turn."""
+    spec, protocol = predictor.spec, predictor.spec.protocol
+    for image in images:
+        intensity = "as-is" if spec.slice_window is not None else spec.intensity
+        volume = read_channels(image.images, spec.channel_count, intensity, axes=spec.axes or "xyz")
+        turn = turn_of(image.image, volume.stored, predictor.reading.axes, array_axes)
+        voxels = turn.onto(volume.array)
+        if isinstance(protocol, VolumeProtocol):
+            (scores,) = volume_scores(predictor.network, [voxels], protocol, predictor.device)
+        else:
+            require_axial(turn.sides(volume.spacing), image.image)
+            assert spec.slice_window is not None, "else the protocol is for volumes"
+            scores = _by_slices(predictor, to_slices(to_bytes(voxels, spec.slice_window, image.image)), protocol)
+        yield scores, turn
+
+
+def _by_slices(predictor: Predictor, slices: np.ndarray, protocol: ImageProtocol) -> Tensor:
+    """The logits (K, X, Y, Z) of slices (Z, Y, X, C) uint8."""
+    squares = channels_first(np.stack([resize(one, protocol.augment_size) for one in slices]))
+    sizes = repeat(slices.shape[1:3], len(slices))
+    logits = image_scores(predictor.network, squares, sizes, protocol, predictor.device)
+    return torch.stack([one.mT for one in logits], dim=-1)
+
+
+def _image_scores(predictor: Predictor, images: Sequence[CaseFiles], exif: str | None) -> Iterator[Tensor]:
+    """Yield each image's logits (K, H, W)."""
+    spec, protocol = predictor.spec, predictor.spec.protocol
+    assert isinstance(protocol, ImageProtocol), "2D data are for 2D networks"
+    files = _files_of(predictor.reading, exif)
+    for image in images:
+        _require_readable(image, spec, predictor.reading)
+    for start in range(0, len(images), BATCH):
+        pixels = [_read(image, files, spec.channel_count) for image in images[start : start + BATCH]]
+        squares = channels_first(np.stack([resize(one, protocol.augment_size) for one in pixels]))
+        sizes = [(one.shape[0], one.shape[1]) for one in pixels]
+        yield from image_scores(predictor.network, squares, sizes, protocol, predictor.device)
+
+
+def _files_of(reading: Reading, exif: str | None) -> Files:
+    """The layout by which 2D images are read, with another treatment of EXIF orientations if one is given."""
+    assert not isinstance(reading.layout, Volumes), "a 2D run has no volumes"
+    files = reading.layout or PICTURES
+    return files if exif is None else files.model_copy(update={"exif_orientation": exif})
+
+
+def _require_readable(image: CaseFiles, spec: RunSpec, reading: Reading) -> None:
+    """Check that the run's record says how an image of these formats is read.
+
+    Raises:
+        UserError: it has a file for all channels where each needs one, or an array whose levels have no known meaning.
+    """
+    in_array = holds_arrays(image.image)
+    if in_array and reading.layout is None:
+        raise UserError(
+            f"{image.image}: the run's record (of an earlier version) does not say how arrays were read; expected a "
+            "picture"
+        )
+    if image.others or in_array:
+        return
+    if reading.channel_names:
+        raise UserError(
+            f"{image.image}: expected a folder of images with a file for each channel "
+            f"({', '.join(reading.channel_names)}), found one file; --pattern names their files"
+        )
+    if spec.channel_count not in (1, 3):
+        raise UserError(
+            f"{image.image}: expected an image of {spec.channel_count} channels; the run's record (of an earlier "
+            "version) does not name the channels' files"
+        )
+
+
+def _read(image: CaseFiles, files: Files, channels: int) -> np.ndarray:
+    """Read an image as in training: (H, W, C) uint8."""
+    try:
+        contents = [path.read_bytes() for path in image.images]
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    return pair(image, contents, (), files, channels).image

@@ -1,0 +1,77 @@
+"""The files of predicted masks and maps: their names and contents."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ssl_bench.cards import RunSpec
+from ssl_bench.data.geometry import turned_back
+from ssl_bench.data.images import CaseFiles
+from ssl_bench.data.volume_files import nifti_space
+from ssl_bench.errors import UserError
+from ssl_bench.prediction.inputs import suffix_of
+
+
+def stems(images: Sequence[CaseFiles], dimensions: int) -> list[str]:
+    """Return the name of each image's mask without its suffix.
+
+    It is the image's name, with its folder's name in front if several images have the same name. It is the id of an
+    image whose channels have files of their own.
+    """
+    names = [
+        image.id.replace("/", "_") if image.others else image.image.name[: -len(suffix_of(image.image, dimensions))]
+        for image in images
+    ]
+    count = Counter(names)
+    return [
+        f"{image.image.parent.resolve().name}_{name}" if count[name] > 1 else name
+        for image, name in zip(images, names, strict=True)
+    ]
+
+
+def require_free(targets: Sequence[Path], images: Sequence[CaseFiles], overwrite: bool) -> None:
+    """Raise UserError if writing would overwrite an output, an input or an existing file."""
+    twice = [path for path, count in Counter(targets).items() if count > 1]
+    if twice:
+        raise UserError(f"{twice[0]}: two outputs would have this name; predict them into different folders")
+    inputs = {path.resolve() for image in images for path in image.images}
+    for path in targets:
+        if path.resolve() in inputs:
+            raise UserError(f"--output: {path} is one of the images; name another folder")
+        if path.exists() and not overwrite:
+            raise UserError(f"--output: {path} exists; --overwrite replaces such files")
+
+
+def label_values(spec: RunSpec) -> np.ndarray:
+    """The value of each class in a mask, in the smallest type of uint8, int16 and int32 that fits (NIfTI, PNG)."""
+    low, high = min(spec.label_values), max(spec.label_values)
+    fitting = (t for t in (np.uint8, np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
+    return np.array(spec.label_values, next(fitting))
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Encode a mask (H, W) uint8, or a map of 0 to 1, as 8-bit grey."""
+    content = io.BytesIO()
+    grey = (255 * pixels).round().astype(np.uint8) if pixels.dtype.kind == "f" else pixels
+    Image.fromarray(grey).save(content, "PNG")
+    return content.getvalue()
+
+
+def nifti(voxels: np.ndarray, image: Path) -> bytes:
+    """Encode a mask or map (X, Y, Z) on canonical axes as .nii.gz with the axes and affine of its image.
+
+    The header is that of a NIfTI image. The window of grey values to show is the image's alone.
+    """
+    kind, affine, header = nifti_space(image)
+    header.set_data_dtype(voxels.dtype)
+    header.set_slope_inter(1, 0)
+    header["cal_min"], header["cal_max"] = 0, 0
+    encoded = kind(turned_back(voxels, affine), affine, header).to_bytes()
+    return gzip.compress(encoded, compresslevel=1, mtime=0)
