@@ -10,6 +10,7 @@ Arguments that several functions share:
     dataset: name of a built-in data set, or a .toml card.
     labeled: labelled training images, as a share ("5%") or a number (90).
     protocol: name of a built-in protocol, or a .toml card. None: the data set's.
+    label_seeds: seeds that draw the labelled cases, each with every seed. None: each run's seed draws them.
     settings: protocol and method fields to override, such as `{"iterations": 300, "k": 3}`.
     device: "auto", "cpu", "cuda", "cuda:1"; several, separated by commas, train runs in parallel.
     jobs: number of runs at a time, each in its own process. None: one, in this process.
@@ -33,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 from ssl_bench.arguments import (
     PathLike,
     data_folder,
+    different_label_seeds,
     different_seeds,
     front_door,
     make_launcher,
@@ -64,6 +66,7 @@ def run(
     labeled: str | int | None = None,
     protocol: PathLike | None = None,
     seeds: Sequence[int] = (1,),
+    label_seeds: Sequence[int] | None = None,
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
     jobs: int | None = None,
@@ -81,7 +84,7 @@ def run(
     Args:
         methods: one method by name, or several.
         labeled: None: the first share of the data set's card.
-        seeds: of the runs, one run per method and seed.
+        seeds: of the runs, one run per method, seed and label seed.
 
     The other arguments are described in `ssl_bench.api`.
 
@@ -110,6 +113,7 @@ def run(
         protocol=benchmark.protocol if protocol is None else str(protocol),
         settings=dict(settings or {}),
         seeds=different_seeds(seeds),
+        label_seeds=different_label_seeds(label_seeds),
     )
     chosen = make_launcher(launcher, device, jobs, minutes, slurm, console)
     root, store = data_folder(data_root), Store(results_folder(results_root))
@@ -200,6 +204,7 @@ def reproduce(
     labeled: str | int | Sequence[str | int] | None = None,
     protocol: PathLike | None = None,
     seeds: Sequence[int] = (1, 2, 3),
+    label_seeds: Sequence[int] | None = None,
     settings: Mapping[str, Any] | None = None,
     dry_run: bool = False,
     data: str | Sequence[str] = (),
@@ -251,7 +256,10 @@ def reproduce(
 
     folders, wanted_seeds, beginnings = paths(methods_dir), different_seeds(seeds), texts(data)
     grids = chosen_grids(text(table), text(figure), everything=everything)
-    target = make_target(text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {})
+    target = make_target(
+        text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {},
+        different_label_seeds(label_seeds),
+    )  # fmt: skip
     registry, store = load_methods(*folders), Store(results_folder(results_root))
     shown = shown_runs(grids, target, registry)
     runs, console = store.readable(shown), make_console(quiet=not progress)
@@ -261,7 +269,7 @@ def reproduce(
         log.info("note: --data %s: no matching run has this data yet", ",".join(beginnings))
     wanted = wanted_runs(grids, target, registry, chosen_runs)
     lacks = lacking(wanted, wanted_seeds, chosen_runs)
-    missing = lack_table(lacks, len(wanted) * len(wanted_seeds), runs)
+    missing = lack_table(lacks, sum(place.wanted.draws for place in wanted.values()) * len(wanted_seeds), runs)
     missing.print(console)
     if dry_run or not lacks:
         return ReproduceResult(missing, lacks, None)
@@ -292,6 +300,7 @@ def report(
     labeled: str | int | Sequence[str | int] | None = None,
     protocol: PathLike | None = None,
     settings: Mapping[str, Any] | None = None,
+    label_seeds: Sequence[int] | None = None,
     data: str | Sequence[str] = (),
     all_networks: bool = False,
     costs: bool = False,
@@ -307,6 +316,8 @@ def report(
         dataset: use this data set only, whether or not it is the paper's.
         labeled: labelled shares to use instead of the paper's.
         protocol: protocol whose runs are shown. None: that of each data set.
+        label_seeds: show the runs of these label seeds, of every seed that has them all. None: the runs whose labelled
+            cases are drawn by their seed.
         data: use only runs whose data fingerprint begins with one of these.
         all_networks: also show the scores of the runs' other networks.
         costs: show parameters, updates, hours and peak memory.
@@ -332,7 +343,10 @@ def report(
 
     folders, beginnings = paths(methods_dir), texts(data)
     grids = chosen_grids(text(table), text(figure), everything=everything)
-    target = make_target(text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {})
+    target = make_target(
+        text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {},
+        different_label_seeds(label_seeds),
+    )  # fmt: skip
     methods, store = load_methods(*folders), load_store(results_root)
     runs = store.readable(shown_runs(grids, target, methods))
     choice = choose_data(beginnings, (run.spec for run in runs))

@@ -90,12 +90,21 @@ def text(given: int | PathLike | None) -> str | None:
     return None if given is None else str(given)
 
 
-def different_seeds(given: Sequence[int]) -> tuple[int, ...]:
+def different_seeds(given: Sequence[int], option: str = "--seeds") -> tuple[int, ...]:
     """Seeds without duplicates.
 
     Raises:
         UserError: there is no seed, or a seed is not a whole number of at least 0.
     """
     if isinstance(given, int) or not given or not all(isinstance(seed, int) and seed >= 0 for seed in given):
-        raise UserError(f"--seeds: expected a sequence of whole numbers (0 or above), found {given!r}")
+        raise UserError(f"{option}: expected a sequence of whole numbers (0 or above), found {given!r}")
     return tuple(dict.fromkeys(given))
+
+
+def different_label_seeds(given: Sequence[int] | None) -> tuple[int, ...]:
+    """Label seeds without duplicates; empty for None.
+
+    Raises:
+        UserError: as `different_seeds`.
+    """
+    return () if given is None else different_seeds(given, "--label-seeds")

@@ -19,11 +19,23 @@ def quantity(count: int, noun: str) -> str:
 
 
 def run_words(
-    methods: Sequence[str], dataset: str, labeled: str, protocol: str, seeds: Sequence[int], settings: Mapping[str, Any]
+    methods: Sequence[str],
+    dataset: str,
+    labeled: str,
+    protocol: str,
+    seeds: Sequence[int],
+    settings: Mapping[str, Any],
+    label_seeds: Sequence[int] = (),
 ) -> list[str]:
     """Words of `ssl-bench run ...`, without the first one."""
     words = ["run", "--methods", ",".join(methods), "--dataset", dataset, "--labeled", labeled]
-    return [*words, "--protocol", protocol, "--seeds", ",".join(map(str, seeds)), *setting_words(settings)]
+    words += ["--protocol", protocol, "--seeds", ",".join(map(str, seeds)), *label_words(label_seeds)]
+    return [*words, *setting_words(settings)]
+
+
+def label_words(label_seeds: Sequence[int]) -> list[str]:
+    """`--label-seeds 1,2`, or nothing without label seeds."""
+    return ["--label-seeds", ",".join(map(str, label_seeds))] if label_seeds else []
 
 
 COMMAND = "SSL_BENCH_COMMAND"  # what the person typed, for the provenance of what a child of it trains

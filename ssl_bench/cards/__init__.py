@@ -29,7 +29,7 @@ from ssl_bench.cards.protocol import (
     fields_that,
 )
 from ssl_bench.cards.request import Request
-from ssl_bench.cards.runspec import HARNESS, RUN_ID, RunSpec, includes_points, training_fields
+from ssl_bench.cards.runspec import HARNESS, RUN_ID, RunSpec, includes_points, seed_text, training_fields
 from ssl_bench.cards.settings import Divided, divide, dotted, parse_setting, protocol_keys
 from ssl_bench.cards.share import number_of, parse_share, share, share_of
 from ssl_bench.cards.split import Split
@@ -93,6 +93,7 @@ __all__ = [
     "protocol_keys",
     "read_toml",
     "recorded_measurement",
+    "seed_text",
     "share",
     "share_of",
     "training_fields",

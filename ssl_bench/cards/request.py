@@ -18,3 +18,9 @@ class Request:
     protocol: str
     settings: dict[str, Any]
     seeds: tuple[int, ...]
+    label_seeds: tuple[int, ...] = ()  # each is crossed with every seed; none: the seed draws the labelled cases
+
+    @property
+    def draws(self) -> list[tuple[int, int]]:
+        """Seed and label draw of each run of a method, ordered by seed."""
+        return [(seed, label) for seed in self.seeds for label in self.label_seeds or (seed,)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ssl_bench.atomic import WEIGHT_FILES
 from ssl_bench.cards.benchmark import CHANNELS, Intensity
@@ -48,6 +48,11 @@ def includes_points(own: int | None, wanted: int | None) -> bool:
     return wanted is None or (own is not None and wanted % own == 0)
 
 
+def seed_text(seed: int, label_seed: int | None) -> str:
+    """Return a seed, and the label seed where there is one, as text: "1", or "1, labels 2"."""
+    return f"{seed}" + ("" if label_seed is None else f", labels {label_seed}")
+
+
 class RunSpec(Card):
     """A frozen, complete description of one training; nothing else affects its results."""
 
@@ -72,7 +77,14 @@ class RunSpec(Card):
     method_version: int
     hyperparameters: dict[str, int | float | bool | str]
     seed: int
+    label_seed: int | None = Field(None, description="draws the labelled cases; absent: `seed` draws them, too")
     harness: int = Field(1, description="version of the harness's own part in the numbers: views, loop, networks")
+
+    @model_validator(mode="after")
+    def _names_one_training_in_one_way(self) -> Self:
+        if self.label_seed == self.seed:
+            raise ValueError(f"label_seed: expected another number than the seed ({self.seed}), or none")
+        return self
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide the weights, as plain data: the run's training identity."""
@@ -80,7 +92,7 @@ class RunSpec(Card):
         data["classes"] = len(self.classes)  # their names are words, too
         if self.channels is None:
             del data["channels"]
-        for name in ("group", "train_groups", "train_slices", "slice_window", "axes"):
+        for name in ("group", "train_groups", "train_slices", "slice_window", "axes", "label_seed"):
             if data[name] is None:
                 del data[name]  # as in runs from before these were fields
         if self.split.parts is None:
@@ -93,6 +105,16 @@ class RunSpec(Card):
         else:
             del data["split"]["file"]  # the file's content counts, not where it lies
         return data
+
+    @property
+    def label_draw(self) -> int:
+        """The seed that draws the labelled cases: `label_seed`, or `seed` where that is absent."""
+        return self.seed if self.label_seed is None else self.label_seed
+
+    @property
+    def draws(self) -> tuple[int, int]:
+        """Seed and label draw. They tell apart the trainings of one cell of a table."""
+        return self.seed, self.label_draw
 
     @property
     def channel_count(self) -> int:
@@ -149,4 +171,4 @@ class RunSpec(Card):
     def label(self) -> str:
         """A short, readable name."""
         data = f"{self.benchmark} {self.labeled}/{self.train_units}"
-        return f"{self.method} · {data} · {self.protocol.name} · seed {self.seed}"
+        return f"{self.method} · {data} · {self.protocol.name} · seed {seed_text(self.seed, self.label_seed)}"

@@ -83,6 +83,13 @@ DataOption = Annotated[
     ),
 ]
 SeedsOption = Annotated[str, typer.Option("--seeds", help="Seeds, separated by commas.")]
+LabelSeedsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--label-seeds",
+        help="Seeds that draw the labelled cases, separated by commas, each with every seed; default: the seed draws.",
+    ),
+]
 DeviceOption = Annotated[
     str,
     typer.Option(
@@ -129,12 +136,17 @@ def listed_shares(text: str | None) -> list[str] | None:
     return listed(text)
 
 
-def parsed_seeds(text: str) -> tuple[int, ...]:
+def parsed_seeds(text: str, option: str = "--seeds") -> tuple[int, ...]:
     """Read whole numbers between commas."""
     words = listed(text)
     if not words or not all(word.isascii() and word.isdigit() for word in words):
-        raise UserError(f"--seeds: expected whole numbers separated by commas, found '{text}'")
+        raise UserError(f"{option}: expected whole numbers separated by commas, found '{text}'")
     return tuple(dict.fromkeys(int(word) for word in words))
+
+
+def parsed_label_seeds(text: str | None) -> tuple[int, ...] | None:
+    """Read label seeds. None if the option is not given."""
+    return None if text is None else parsed_seeds(text, "--label-seeds")
 
 
 def parsed_settings(texts: list[str] | None, iterations: int | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from ssl_bench.cli.common import (
     DataOption,
     FigureOption,
     IterationsOption,
+    LabelSeedsOption,
     MethodsDirOption,
     OtherDatasetOption,
     ResultsOption,
@@ -21,6 +22,7 @@ from ssl_bench.cli.common import (
     app,
     listed,
     listed_shares,
+    parsed_label_seeds,
     parsed_settings,
     say,
 )
@@ -41,6 +43,7 @@ def report(
     ] = None,
     settings: SetOption = None,
     iterations: IterationsOption = None,
+    label_seeds: LabelSeedsOption = None,
     data: DataOption = None,
     all_networks: Annotated[
         bool, typer.Option("--all-networks", help="Also show the scores of the runs' other networks.")
@@ -76,8 +79,9 @@ def report(
         raise UserError("--output: expected a folder, since figures are written to files (or give --html DIR)")
     found = api.report(
         table=table, figure=figure, everything=all_of_them, dataset=dataset, labeled=listed_shares(labeled),
-        protocol=protocol, settings=parsed_settings(settings, iterations), data=listed(data or ""),
-        all_networks=all_networks, costs=costs, results_root=results_root, methods_dir=methods_dir or (),
+        protocol=protocol, settings=parsed_settings(settings, iterations),
+        label_seeds=parsed_label_seeds(label_seeds), data=listed(data or ""), all_networks=all_networks, costs=costs,
+        results_root=results_root, methods_dir=methods_dir or (),
     )  # fmt: skip
     if output is not None:
         for exhibit in found.exhibits:

@@ -16,6 +16,7 @@ from ssl_bench.cli.common import (
     IterationsOption,
     JobsOption,
     LabeledOption,
+    LabelSeedsOption,
     LauncherOption,
     MethodsDirOption,
     MinutesOption,
@@ -32,6 +33,7 @@ from ssl_bench.cli.common import (
     exit_on_failures,
     listed,
     listed_shares,
+    parsed_label_seeds,
     parsed_seeds,
     parsed_settings,
 )
@@ -45,6 +47,7 @@ def run(
     labeled: LabeledOption = None,
     protocol: ProtocolOption = None,
     seeds: SeedsOption = "1",
+    label_seeds: LabelSeedsOption = None,
     iterations: IterationsOption = None,
     settings: SetOption = None,
     device: DeviceOption = "auto",
@@ -62,9 +65,9 @@ def run(
 
     result = api.run(
         listed(methods), dataset, labeled=labeled, protocol=protocol, seeds=parsed_seeds(seeds),
-        settings=parsed_settings(settings, iterations), device=device, jobs=jobs, minutes=minutes, launcher=launcher,
-        slurm=slurm, data_root=data_root, results_root=results_root, methods_dir=methods_dir or (),
-        allow_partial=allow_partial, progress=True,
+        label_seeds=parsed_label_seeds(label_seeds), settings=parsed_settings(settings, iterations), device=device,
+        jobs=jobs, minutes=minutes, launcher=launcher, slurm=slurm, data_root=data_root, results_root=results_root,
+        methods_dir=methods_dir or (), allow_partial=allow_partial, progress=True,
     )  # fmt: skip
     exit_on_failures(result.outcome)
 
@@ -78,6 +81,7 @@ def reproduce(
     labeled: SharesOption = None,
     protocol: ProtocolOption = None,
     seeds: SeedsOption = "1,2,3",
+    label_seeds: LabelSeedsOption = None,
     iterations: IterationsOption = None,
     settings: SetOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the missing runs and train nothing.")] = False,
@@ -97,7 +101,8 @@ def reproduce(
 
     result = api.reproduce(
         table=table, figure=figure, everything=all_of_them, dataset=dataset, labeled=listed_shares(labeled),
-        protocol=protocol, seeds=parsed_seeds(seeds), settings=parsed_settings(settings, iterations), dry_run=dry_run,
+        protocol=protocol, seeds=parsed_seeds(seeds), label_seeds=parsed_label_seeds(label_seeds),
+        settings=parsed_settings(settings, iterations), dry_run=dry_run,
         data=listed(data or ""), device=device, jobs=jobs, minutes=minutes, launcher=launcher, slurm=slurm,
         data_root=data_root, results_root=results_root, methods_dir=methods_dir or (), allow_partial=allow_partial,
         progress=True,

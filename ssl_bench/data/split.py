@@ -126,7 +126,7 @@ def draw_labeled(
         UserError: fewer of them have a mask.
     """
     unit = _units(train_ids, groups)
-    candidates = list(dict.fromkeys(unit[name] for name in train_ids if name in masked))
+    candidates = labelable(train_ids, masked, groups)
     if labeled > len(candidates):
         what = "training cases" if groups is None else "training groups"
         raise UserError(
@@ -140,6 +140,12 @@ def draw_labeled(
         test=tuple(test_ids),
         groups=groups,
     )
+
+
+def labelable(train_ids: Sequence[str], masked: Container[str], groups: Mapping[str, str] | None = None) -> list[str]:
+    """Return what `draw_labeled` draws from: the training images that have a mask, or their groups."""
+    unit = _units(train_ids, groups)
+    return list(dict.fromkeys(unit[name] for name in train_ids if name in masked))
 
 
 def set_apart(

@@ -35,10 +35,15 @@ class Target:
     labeled: tuple[str, ...] = ()
     protocol: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    label_seeds: tuple[int, ...] = ()  # none: runs whose labelled cases their seed draws
 
 
 def make_target(
-    dataset: str | None, labeled: Sequence[str] | None, protocol: str | None, settings: Mapping[str, Any]
+    dataset: str | None,
+    labeled: Sequence[str] | None,
+    protocol: str | None,
+    settings: Mapping[str, Any],
+    label_seeds: tuple[int, ...] = (),
 ) -> Target:
     """Return the target of `report` and `reproduce`; 15% and 15.0% are one share.
 
@@ -50,7 +55,7 @@ def make_target(
     different: dict[object, str] = {}
     for text in labeled or ():
         different.setdefault(share(text), text)
-    return Target(dataset, tuple(different.values()), protocol, dict(settings))
+    return Target(dataset, tuple(different.values()), protocol, dict(settings), label_seeds)
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,8 @@ def aim(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> G
             kinds = {column.model_copy(update={"labeled": ""}).model_dump_json(): column for column in own}.values()
             own = [column.model_copy(update={"labeled": share}) for share in target.labeled for column in kinds]
         columns += own
+    if target.label_seeds and all(_is_everything(column.labeled) for column in columns):
+        raise UserError("--label-seeds: expected a share of labelled cases below 100%; found 100%, which draws none")
     return grid.model_copy(update={"columns": tuple(columns)})
 
 
@@ -202,7 +209,14 @@ def _place(
     hyper = parse_hyperparameters(method, divided.method)
     resolved = hyper.resolved(benchmark.network_dimensions).model_dump(mode="json")
     benchmark = with_split_file(benchmark, protocol.split)
-    wanted = Wanted(benchmark, column.labeled, protocol, row.method, method.version, resolved)
+    label_seeds = () if _is_everything(column.labeled) else target.label_seeds
+    split = protocol.split_of(benchmark)
+    if label_seeds and benchmark.splits[split].labeled == "first":
+        raise UserError(
+            f"--label-seeds: expected data sets whose labelled cases are drawn; found {benchmark.name}, whose split "
+            f"'{split}' takes the first training cases whatever the seed"
+        )
+    wanted = Wanted(benchmark, column.labeled, protocol, row.method, method.version, resolved, label_seeds)
     return Place(row, column, benchmark, name, settings, wanted)
 
 

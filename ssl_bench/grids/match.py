@@ -29,7 +29,11 @@ from ssl_bench.store import Run
 
 @dataclass(frozen=True)
 class Wanted:
-    """The runs that a cell needs. `protocol` has the values of the card and `--set`; it is not yet resolved."""
+    """The runs that a cell needs. `protocol` has the values of the card and `--set`; it is not yet resolved.
+
+    `label_seeds` are the label draws whose runs are shown. Without them, the cell shows the runs whose labelled cases
+    their own seed draws. The two kinds are never mixed, but a run is of both kinds if its seed is one of these draws.
+    """
 
     benchmark: Benchmark
     labeled: str
@@ -37,10 +41,20 @@ class Wanted:
     method: str
     method_version: int
     hyperparameters: Mapping[str, Any]
+    label_seeds: tuple[int, ...] = ()
     _trainings: dict[int, list[dict[str, Any]]] = field(default_factory=dict, compare=False, repr=False)
 
     def matches(self, run: Run) -> bool:
         """Whether a finished run belongs to this cell. The run's device does not matter."""
+        return self.draws_labels_as(run) and self.matches_but_for_labels(run)
+
+    def draws_labels_as(self, run: Run) -> bool:
+        """Whether a run's labelled cases are one of the draws that the cell shows."""
+        spec = run.spec
+        return spec.label_draw in self.label_seeds if self.label_seeds else spec.label_seed is None
+
+    def matches_but_for_labels(self, run: Run) -> bool:
+        """Whether a finished run belongs to this cell, or would with another choice of label seeds."""
         spec = run.spec
         return (
             run.status == "finished"
@@ -61,13 +75,22 @@ class Wanted:
         return measurement_of(self.protocol, self.benchmark)
 
     @property
+    def draws(self) -> int:
+        """How many runs the cell needs for each seed."""
+        return max(1, len(self.label_seeds))
+
+    def draws_of(self, seed: int) -> list[tuple[int, int]]:
+        """Seed and label draw of the runs that the cell needs for a seed."""
+        return [(seed, label) for label in self.label_seeds or (seed,)]
+
+    @property
     def identity(self) -> str:
         """A text that is equal for two cells if they need the same runs with the same scoring."""
         protocol = self.protocol
         return str((
             self.benchmark.name, self.labeled, self.method, sorted(self.hyperparameters.items()),
             sorted(training_fields(protocol).items()), protocol.split, protocol.epochs, protocol.score_every,
-            self.measurement.key,
+            self.measurement.key, self.label_seeds,
         ))  # fmt: skip
 
     def trainings(self, train_count: int) -> list[dict[str, Any]]:
@@ -127,7 +150,7 @@ def choose_data(beginnings: Sequence[str], specs: Iterable[RunSpec], to_come: Co
 
 
 def select(runs: Sequence[Run], cells: Sequence[Wanted | None]) -> list[list[Run]]:
-    """Return each cell's runs, one per seed, ordered by seed. No runs for an empty place.
+    """Return each cell's runs, one per seed and label draw, ordered by these. No runs for an empty place.
 
     Runs that differ in `score_every` alone have the same training. Of these the first choice is a run with every point
     of the cell's curve, the second a run with all scores of the cell, the third a run that scored exactly as often as
@@ -150,14 +173,20 @@ def select(runs: Sequence[Run], cells: Sequence[Wanted | None]) -> list[list[Run
         weights = {str(run.spec.weights_fingerprint) for run in of_data if _has_encoder(run)}
         _require_one("encoder weights", "--set encoder_weights=FILE", weights)
         _require_one("precision", "--set precision=...", {run.spec.protocol.precision for run in of_data})
-    return [[] if cell is None else _one_per_seed(own, cell) for own, cell in zip(chosen, cells, strict=True)]
+    return [[] if cell is None else _one_per_training(own, cell) for own, cell in zip(chosen, cells, strict=True)]
 
 
 def _has_encoder(run: Run) -> bool:
     return getattr(run.spec.protocol, "encoder", "none") != "none"
 
 
-def _one_per_seed(runs: Sequence[Run], cell: Wanted) -> list[Run]:
+def complete_seeds(runs: Sequence[Run], cell: Wanted) -> list[Run]:
+    """Keep the runs of seeds that have a run for each of the cell's label seeds, so that draws weigh equally."""
+    there = {run.spec.draws for run in runs}
+    return [run for run in runs if there.issuperset(cell.draws_of(run.spec.seed))]
+
+
+def _one_per_training(runs: Sequence[Run], cell: Wanted) -> list[Run]:
     score_every, measurement = cell.protocol.score_every, cell.measurement
 
     def rank(run: Run) -> tuple[bool, bool, bool, float, str]:
@@ -166,10 +195,10 @@ def _one_per_seed(runs: Sequence[Run], cell: Wanted) -> list[Run]:
         has_points = includes_points(own, score_every)
         return not has_points, not run.is_scored(measurement), is_other, own or math.inf, run.path.name
 
-    by_seed: dict[int, Run] = {}
+    by_draws: dict[tuple[int, int], Run] = {}
     for run in sorted(runs, key=rank):
-        by_seed.setdefault(run.spec.seed, run)
-    return [by_seed[seed] for seed in sorted(by_seed)]
+        by_draws.setdefault(run.spec.draws, run)
+    return [by_draws[draws] for draws in sorted(by_draws)]
 
 
 @cache

@@ -36,6 +36,7 @@ class Lack:
     place: Place
     seed: int
     is_trained: bool = False
+    label_seed: int | None = None
 
 
 def wanted_runs(
@@ -68,17 +69,18 @@ def lacking(wanted: Mapping[str, Place], seeds: Sequence[int], runs: Sequence[Ru
     places = list(wanted.values())
     there = [
         {
-            run.spec.seed: run
+            run.spec.draws: run
             for run in own
             if includes_points(run.spec.protocol.score_every, place.wanted.protocol.score_every)
         }
         for place, own in zip(places, select(runs, [place.wanted for place in places]), strict=True)
     ]
     return [
-        Lack(place, seed, is_trained=seed in own)
+        Lack(place, seed, is_trained=draws in own, label_seed=draws[1] if place.wanted.label_seeds else None)
         for seed in seeds
         for place, own in zip(places, there, strict=True)
-        if seed not in own or not own[seed].is_scored(place.wanted.measurement)
+        for draws in place.wanted.draws_of(seed)
+        if draws not in own or not own[draws].is_scored(place.wanted.measurement)
     ]
 
 
@@ -126,6 +128,7 @@ def requests(lacks: Sequence[Lack]) -> list[Request]:
         place = lack.place
         key = (
             lack.seed,
+            lack.label_seed,
             place.column.dataset,
             place.column.labeled,
             place.protocol,
@@ -140,6 +143,7 @@ def requests(lacks: Sequence[Lack]) -> list[Request]:
             protocol=own[0].place.protocol,
             settings=own[0].place.settings,
             seeds=(own[0].seed,),
+            label_seeds=() if (label := own[0].label_seed) is None else (label,),
         )
         for own in groups.values()
     ]

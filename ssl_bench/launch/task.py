@@ -126,5 +126,6 @@ def run_task(request: Request, job: Job, place: Sequence[str], store: Store) -> 
     words = run_words(
         (job.spec.method,), request.benchmark.option, request.labeled, request.protocol, (job.spec.seed,),
         {key: value for key, value in request.settings.items() if key in known},
+        () if job.spec.label_seed is None else (job.spec.label_seed,),
     )  # fmt: skip
     return Task(job.spec.label, (*words, *place), store.folder(job.spec).log, job.spec, job.measurement)

@@ -10,7 +10,7 @@ from html import escape
 import numpy as np
 from matplotlib.figure import Figure
 
-from ssl_bench.cards import METRICS, Grid, MetricName, share
+from ssl_bench.cards import METRICS, Grid, MetricName, seed_text, share
 from ssl_bench.command import quantity
 from ssl_bench.grids.aim import Target, aim
 from ssl_bench.method import SSLMethod
@@ -25,6 +25,7 @@ from ssl_bench.reporting.draw import (
     uncertainty_figure,
 )
 from ssl_bench.reporting.gather import Body, Filled, Gathered, ShownOptions, gather
+from ssl_bench.reporting.label_seeds import label_notes
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
 from ssl_bench.reporting.scores import cell_scores
 from ssl_bench.reporting.unlike_runs import unlike_notes
@@ -71,7 +72,7 @@ def paper_figure(
     figure, remarks = drawn(found)
     missing = tuple(fill_commands(found.rows, view, grid.metrics))
     notes = [*remarks, *damage_notes(found.damaged), *protocol_notes(target, found.body), *origin(found.runs)]
-    notes += unlike_notes(found.rows, runs)
+    notes += [*unlike_notes(found.rows, runs), *label_notes(found.body, runs)]
     notes += missing_notes(grid, target, found.rows, missing, view)
     return FigureReport(found.grid, figure, tuple(notes), found.runs, missing)
 
@@ -124,14 +125,14 @@ def _share_panels(found: Gathered) -> list[Panel]:
         shares = sorted(own, key=share)
         lines = []
         for row in found.body:
-            at = {x: _by_seed(row[own[text]], metric) for x, text in enumerate(shares)}
-            seeds = sorted({seed for scores in at.values() for seed in scores})
+            at = {x: _by_draws(row[own[text]], metric) for x, text in enumerate(shares)}
+            trainings = sorted({draws for scores in at.values() for draws in scores})
             place = next((one.place for one in row if one.place is not None), None)
-            if place is not None and seeds:
-                y = [[at[x].get(seed, np.nan) for x in range(len(shares))] for seed in seeds]
+            if place is not None and trainings:
+                y = [[at[x].get(draws, np.nan) for x in range(len(shares))] for draws in trainings]
                 lines.append(Line(place.row.title, np.arange(len(shares), dtype=float), np.array(y)))
         for upper in found.above:
-            scores = _by_seed(upper[next(iter(own.values()))], metric)
+            scores = _by_draws(upper[next(iter(own.values()))], metric)
             if scores and found.upper is not None:
                 level = np.repeat([[score] for score in scores.values()], len(shares), axis=1)
                 lines.append(Line(found.upper.rows[0].title, np.arange(len(shares), dtype=float), level))
@@ -148,27 +149,28 @@ def _share_panels(found: Gathered) -> list[Panel]:
     return panels
 
 
-def _by_seed(one: Filled, metric: MetricName) -> dict[int, float]:
-    """The mean of each seed that has one."""
+def _by_draws(one: Filled, metric: MetricName) -> dict[tuple[int, int], float]:
+    """The mean of each training that has one, by its seed and label draw."""
     if one.place is None:
         return {}
-    scores = {run.spec.seed: cell_scores([run], metric, one.place.wanted.measurement) for run in one.runs}
-    return {seed: own.mean for seed, own in scores.items() if own is not None and own.mean is not None}
+    scores = {run.spec.draws: cell_scores([run], metric, one.place.wanted.measurement) for run in one.runs}
+    return {draws: own.mean for draws, own in scores.items() if own is not None and own.mean is not None}
 
 
 def _examples(found: Gathered) -> tuple[Figure, list[str]]:
     """Figure 4: the first drawn cases of each data set, by every method's run of one seed."""
     examples, remarks = [], _without_pictures([run for run in found.runs if not run.examples])
     for c, (column, benchmark) in enumerate(zip(found.grid.columns, found.benchmarks, strict=True)):
-        runs = [{run.spec.seed: run for run in row[c].runs if run.examples} for row in found.body]
-        seeds = sorted({seed for own in runs for seed in own}, key=lambda s: (-sum(s in own for own in runs), s))
-        if not seeds:
+        runs = [{run.spec.draws: run for run in row[c].runs if run.examples} for row in found.body]
+        texts = {run.spec.draws: seed_text(run.spec.seed, run.spec.label_seed) for own in runs for run in own.values()}
+        if not texts:
             continue
-        shown = [own.get(seeds[0]) for own in runs]
-        remarks.append(f"{benchmark.title}, {column.labeled} labelled: runs of seed {seeds[0]}.")
-        others = [row.title for row, own in zip(found.grid.rows, runs, strict=True) if own and seeds[0] not in own]
+        first = min(texts, key=lambda draws: (-sum(draws in own for own in runs), draws))
+        shown = [own.get(first) for own in runs]
+        remarks.append(f"{benchmark.title}, {column.labeled} labelled: runs of seed {texts[first]}.")
+        others = [row.title for row, own in zip(found.grid.rows, runs, strict=True) if own and first not in own]
         if others:
-            remarks.append(f"Only runs of other seeds than {seeds[0]}, which are not shown: {', '.join(others)}.")
+            remarks.append(f"Only runs of other seeds than {texts[first]}, which are not shown: {', '.join(others)}.")
         examples += _rows_of(benchmark.name, shown)
     drawn = [run for run in found.runs if run.examples]
     scored = dict.fromkeys(map(case_metric_title, drawn))
@@ -234,7 +236,8 @@ def _moments(found: Gathered) -> tuple[Figure, list[str]]:
             if run is None:
                 continue
             remarks.append(
-                f"{benchmark.title}, {column.labeled} labelled: seed {run.spec.seed}, {run.iterations} iterations."
+                f"{benchmark.title}, {column.labeled} labelled: seed "
+                f"{seed_text(run.spec.seed, run.spec.label_seed)}, {run.iterations} iterations."
             )
             for case in dict.fromkeys(moment.case for moment in run.moments):
                 own = [moment for moment in run.moments if moment.case == case]

@@ -9,7 +9,7 @@ from pathlib import Path
 from ssl_bench.cards import Benchmark, Grid
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Place, Target, column_benchmarks, places, upper_line
-from ssl_bench.grids.match import select
+from ssl_bench.grids.match import complete_seeds, select
 from ssl_bench.method import SSLMethod
 from ssl_bench.store import Run
 
@@ -26,7 +26,10 @@ class ShownOptions:
 
 @dataclass(frozen=True)
 class Filled:
-    """A place of a grid with its runs, one per seed. `place` is None where the row has no method for the data."""
+    """A place of a grid with its runs, one per seed and label draw.
+
+    `place` is None where the row has no method for the data.
+    """
 
     place: Place | None
     runs: list[Run]
@@ -78,13 +81,18 @@ def gather(grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str
     wanted = [*above, *places(grid, target, methods)]
     chosen = iter(select(runs, [None if p is None else p.wanted for row in wanted for p in row]))
     damaged: dict[Path, str] = {}
-    filled = [[Filled(place, _whole(next(chosen), damaged)) for place in row] for row in wanted]
+    filled = [[_filled(place, next(chosen), damaged) for place in row] for row in wanted]
     head, body = filled[: len(above)], filled[len(above) :]
     has_run = any(one.runs for row in head for one in row)
     benchmarks = column_benchmarks(grid)
     return Gathered(
         grid, benchmarks, body, upper if has_run else None, head if has_run else [], tuple(damaged.values())
     )
+
+
+def _filled(place: Place | None, runs: Sequence[Run], damaged: dict[Path, str]) -> Filled:
+    whole = _whole(runs, damaged)
+    return Filled(place, whole if place is None else complete_seeds(whole, place.wanted))
 
 
 def _whole(runs: Sequence[Run], damaged: dict[Path, str]) -> list[Run]:

@@ -53,7 +53,8 @@ class Layout:
                 numeric += [f"{name}\npublished", f"{name}\nmeasured"] if self.has_published else [name]
         if self._is_single(columns):
             numeric.append("95 % interval")
-        numeric.append("Seeds")
+        places = [one.place for row in self.found.body for one in row if one.place is not None]
+        numeric.append("Trainings" if any(place.wanted.label_seeds for place in places) else "Seeds")
         if self.shown.costs:
             numeric += ["Parameters [M]", "Updates", "Training [h]", "Peak memory [GiB]"]
         rows = [line for r in range(len(self.rows)) for line in self._lines(r, columns)]

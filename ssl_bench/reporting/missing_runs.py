@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ssl_bench.cards import seed_text
 from ssl_bench.grids.missing import Lack, estimated_seconds
 from ssl_bench.reporting.table import Table
 from ssl_bench.store import Run
@@ -31,7 +32,8 @@ def lack_table(lacks: Sequence[Lack], wanted: int, runs: Sequence[Run]) -> Table
         each = estimated_seconds(own[0], runs)
         known, unknown = known + (each or 0) * len(own), unknown + (each is None) * len(own)
         time = "unknown" if each is None else f"{each * len(own) / 3600:.2f}"
-        rows.append([*key, ", ".join(str(lack.seed) for lack in own), time])
+        seeds = [seed_text(lack.seed, lack.label_seed) for lack in own]
+        rows.append([*key, ("; " if own[0].place.wanted.label_seeds else ", ").join(seeds), time])
     notes = [f"{len(lacks)} of {wanted} runs are missing; {wanted - len(lacks)} exist."]
     scores = sum(lack.is_trained for lack in lacks)
     if scores:

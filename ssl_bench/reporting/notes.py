@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_bench.atomic import WEIGHT_FILES
-from ssl_bench.cards import Grid, MetricName, RunSpec
-from ssl_bench.command import quantity, run_words, setting_words
+from ssl_bench.cards import Grid, MetricName, RunSpec, seed_text
+from ssl_bench.command import label_words, quantity, run_words, setting_words
 from ssl_bench.store import Run
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ def origin(runs: Sequence[Run]) -> list[str]:
     """Where the numbers come from, for the lines below a table or figure."""
     if not runs:
         return []
-    seeds = sorted({run.spec.seed for run in runs})
     origins = [origin for run in runs for origin in _origins(run)]
     software = {f"ssl-bench {one['ssl_bench']}, {_packages(one['packages'])}" for one in origins}
     dates = [str(run.provenance["finished"])[:10] for run in runs]
@@ -41,7 +40,7 @@ def origin(runs: Sequence[Run]) -> list[str]:
         share = f"{labeled_of(spec, 'training ')} labelled, {spec.test_count} tested"
         data.setdefault(f"{spec.benchmark} (data {spec.data_fingerprint})", {})[share] = None
     return [
-        f"Measured: mean over test cases, ± sample standard deviation over seeds ({', '.join(map(str, seeds))}).",
+        f"Measured: mean over test cases, ± sample standard deviation over {_trainings([run.spec for run in runs])}.",
         *(f"{name}: {'; '.join(shares)}." for name, shares in data.items()),
         (f"Runs of {days} on {devices}; {'; '.join(sorted(software))}."),
         *_weight_files(runs),
@@ -49,6 +48,15 @@ def origin(runs: Sequence[Run]) -> list[str]:
         *_unlike(runs),
         *_nondeterministic(runs),
     ]
+
+
+def _trainings(specs: Sequence[RunSpec]) -> str:
+    """Name the seeds, and the label seeds where they were set."""
+    seeds = ", ".join(map(str, sorted({spec.seed for spec in specs})))
+    if all(spec.label_seed is None for spec in specs):
+        return f"seeds ({seeds})"
+    labels = ", ".join(map(str, sorted({spec.label_draw for spec in specs if spec.labeled < spec.train_units})))
+    return f"trainings (seeds {seeds}; label seeds {labels})"
 
 
 def _origins(run: Run) -> list[Mapping[str, Any]]:
@@ -81,18 +89,21 @@ def _commands(runs: Sequence[Run], most: int = 3) -> list[str]:
 def _unlike(runs: Sequence[Run]) -> list[str]:
     """Differences between the rows of a table that a reader must know."""
     notes = []
-    seeds: dict[tuple[str, int, str], dict[tuple[str, str], set[int]]] = {}  # by column, then by row
+    seeds: dict[tuple[str, int, str], dict[tuple[str, str], dict[tuple[int, int], str]]] = {}  # by column, then by row
     texts: dict[str, set[str]] = {}
     networks: dict[str, set[str]] = {}
     for run in runs:
         spec = run.spec
         column = seeds.setdefault((spec.benchmark, spec.labeled, spec.protocol.split), {})
-        column.setdefault((spec.method, spec.model_copy(update={"seed": 0}).hash), set()).add(spec.seed)
+        row = column.setdefault((spec.method, spec.model_copy(update={"seed": 0, "label_seed": None}).hash), {})
+        row[spec.draws] = seed_text(spec.seed, spec.label_seed)
         texts.setdefault(spec.method, set()).add(str(run.provenance.get("method_source_sha256")))
         networks.setdefault(spec.protocol.network, set()).add(str(run.provenance.get("network_source_sha256")))
     for (name, labeled, split), column in seeds.items():
         if len({frozenset(own) for own in column.values()}) > 1:
-            each = "; ".join(f"{method} {', '.join(map(str, sorted(own)))}" for (method, _), own in column.items())
+            each = "; ".join(
+                f"{method} {', '.join(own[one] for one in sorted(own))}" for (method, _), own in column.items()
+            )
             where = f" ({name}, {labeled} labelled, split {split})" if len(seeds) > 1 else ""
             notes.append(f"The rows differ in their seeds, and so in their labelled images{where}: {each}.")
     edited = [method for method, own in texts.items() if len(own) > 1]
@@ -147,6 +158,7 @@ def missing_notes(grid: Grid, target: Target, body: Body, commands: Sequence[str
     words += ["--labeled", ",".join(target.labeled)] if target.labeled else []
     words += [] if target.protocol is None else ["--protocol", target.protocol]
     words += [] if seeds == SEEDS else ["--seeds", ",".join(map(str, seeds))]
+    words += label_words(target.label_seeds)
     words += [] if view.data is None else ["--data", view.data]
     everything = shlex.join([*words, *setting_words(target.settings), *view.options])
     return [f"missing runs: all of them by `{everything}`", *(f"missing runs: `{command}`" for command in commands)]
@@ -175,27 +187,30 @@ def _seeds(body: Body) -> list[int]:
 def fill_commands(body: Body, view: ShownOptions, metrics: Sequence[MetricName]) -> list[str]:
     """Commands that train what is missing: one for all methods of a data set, share and settings.
 
-    A cell lacks a run where it has none of a seed that another cell has, scored by the metrics that are shown.
+    A cell lacks a run where it has none of a seed that another cell has, scored by the metrics that are shown. With
+    label seeds, it needs one for each of them.
     """
     seeds = _seeds(body)
     groups: dict[str, tuple[Place, list[str]]] = {}
     for row in body:
         for one in row:
-            if (place := one.place) is not None and not _scored_seeds(place, one.runs, metrics).issuperset(seeds):
+            if (place := one.place) is not None and not _scored_draws(place, one.runs, metrics).issuperset(
+                draws for seed in seeds for draws in place.wanted.draws_of(seed)
+            ):
                 key = f"{place.column.dataset} {place.column.labeled} {place.protocol} {sorted(place.settings.items())}"
                 groups.setdefault(key, (place, []))[1].append(place.method)
     commands = [
         run_words(
             list(dict.fromkeys(names)), place.benchmark.option, place.column.labeled, place.protocol, seeds,
-            place.settings,
+            place.settings, place.wanted.label_seeds,
         )
         for place, names in groups.values()
     ]  # fmt: skip
     return [shlex.join(["ssl-bench", *words, *view.options]) for words in commands]
 
 
-def _scored_seeds(place: Place, runs: Sequence[Run], metrics: Sequence[MetricName]) -> set[int]:
-    """Seeds of the runs that have scores by these metrics, of those that the data set is scored by."""
+def _scored_draws(place: Place, runs: Sequence[Run], metrics: Sequence[MetricName]) -> set[tuple[int, int]]:
+    """Seeds and label draws of the runs that have scores by these metrics, of those that the data set is scored by."""
     measurement = place.wanted.measurement
     wanted = [metric for metric in metrics if metric in measurement.metrics]
-    return {run.spec.seed for run in runs if all(run.scored(measurement, metric) for metric in wanted)}
+    return {run.spec.draws for run in runs if all(run.scored(measurement, metric) for metric in wanted)}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ssl_bench.cards import HEADLINE, METRICS, Measurement, dotted
+from ssl_bench.cards import HEADLINE, METRICS, Measurement, dotted, seed_text
 from ssl_bench.command import quantity, toml_value
 from ssl_bench.errors import UserError
 from ssl_bench.reporting.notes import labeled_of, origin, protocol_note
@@ -25,7 +25,7 @@ def comparison_table(
     Where there are several foreground classes, a method's row is their mean, and theirs stand below it.
 
     Args:
-        runs: finished runs that differ in method and seed alone.
+        runs: finished runs that differ in method, seed and label seed alone.
         titles: how each method's name is printed.
         measurement: how they are scored.
         settings: what changed the protocol or the hyperparameters.
@@ -47,7 +47,11 @@ def comparison_table(
             count = undefined(own, metric, measurement)
             if count:
                 notes.append(f"{titles[method]}: {count} values of {title} were undefined and are not in the mean.")
-    columns = [*headings, "Seeds", "Training [min]"]
+    columns = [
+        *headings,
+        "Seeds" if all(run.spec.label_seed is None for run in runs) else "Trainings",
+        "Training [min]",
+    ]
     note = protocol_note(spec.protocol.name, spec.protocol.note, settings or {})
     remarks = [remark for metric in metrics for remark in measurement.remarks(metric)]
     labeled = f"{labeled_of(spec)} labelled"
@@ -95,15 +99,18 @@ def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: 
             continue
         told = {entry.status: None} | ({queued[entry.hash]: None} if entry.hash in queued else {})  # each once
         rows.append([
-            entry.benchmark, labeled, entry.protocol, entry.method, str(entry.seed), ", ".join(told),
+            entry.benchmark, labeled, entry.protocol, entry.method, seed_text(entry.seed, entry.label_seed),
+            ", ".join(told),
             f"{entry.iteration}/{entry.iterations}", _headline([entry]), entry.hash,
             apart.get(entry.hash, ""),
         ])  # fmt: skip
         if entry.error:
             notes.append(f"{entry.hash}: {entry.error}")
     for key, own in groups.items():
-        seeds = len({entry.seed for entry in own})
-        rows.append([*key, quantity(seeds, "seed"), "finished", "", _headline(own), quantity(len(own), "run"), ""])
+        seeds = quantity(len({entry.seed for entry in own}), "seed")
+        labels = len({entry.label_seed for entry in own} - {None})
+        seeds += f", {quantity(labels, 'label seed')}" if labels else ""
+        rows.append([*key, seeds, "finished", "", _headline(own), quantity(len(own), "run"), ""])
     begun = {entry.hash for entry in entries}
     waiting = sum(name not in begun for name in queued)
     if waiting:
@@ -126,9 +133,9 @@ def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: 
 
 def _told_apart(entries: Sequence[Entry], listed: Collection[str]) -> dict[str, str]:
     """Say by hash, of listed runs with the same row, where each differs from most of them, or from any."""
-    alike: dict[tuple[str | int, ...], list[Entry]] = {}
+    alike: dict[tuple[object, ...], list[Entry]] = {}
     for e in entries:
-        alike.setdefault((e.benchmark, e.labeled, e.train_count, e.protocol, e.method, e.seed), []).append(e)
+        alike.setdefault((e.benchmark, e.labeled, e.train_count, e.protocol, e.method, e.draws), []).append(e)
     told = {}
     for group in alike.values():
         if len(group) == 1 or not any(entry.hash in listed for entry in group):
@@ -156,7 +163,7 @@ def _settings(entry: Entry) -> dict[str, Any]:
     """Fields of a run's identity that its row does not show; protocol and method keys as in `--set`."""
     identity = spec_of(entry.path, RunFolder(entry.path).read() or {}).identity()
     own = identity.pop("protocol") | identity.pop("hyperparameters")
-    shown = ("benchmark", "labeled", "train_count", "method", "seed")
+    shown = ("benchmark", "labeled", "train_count", "method", "seed", "label_seed")
     return dotted(own) | {key: value for key, value in dotted(identity).items() if key not in shown}
 
 

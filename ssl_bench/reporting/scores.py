@@ -10,6 +10,7 @@ import numpy as np
 from ssl_bench.cards import METRICS, Measurement, MetricName
 from ssl_bench.errors import UserError
 from ssl_bench.reporting.statistics import CellScores
+from ssl_bench.seeds import derive_seed
 from ssl_bench.store import Run, Scores
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def cell_scores(
     network: str | None = None,
     label: int | None = None,
 ) -> CellScores | None:
-    """Gather the scores per case of runs that differ in their seed alone: the one source of a cell's mean.
+    """Gather the scores per case of runs that differ in seed and label draw alone: the one source of a cell's mean.
 
     Args:
         runs: finished; those without such scores are left out.
@@ -49,7 +50,7 @@ def cell_scores(
         if tuple(own.index) != cases:
             raise UserError(f"{run.path}: expected the same test cases as {found[0][0].path}, found others")
     return CellScores(
-        tuple(run.spec.seed for run, _ in found),
+        tuple(_training(run) for run, _ in found),
         cases,
         np.stack([one.to_numpy(dtype=float) * METRICS[metric].scale for one in sums]),
         np.stack([one.to_numpy(dtype=np.int64) for one in counts]),
@@ -70,6 +71,14 @@ def mean_and_deviation(scores: CellScores | None) -> str:
 def plus_minus(mean: float, deviation: float | None) -> str:
     """Return a mean and its deviation as they are printed."""
     return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
+
+
+def _training(run: Run) -> int:
+    """A number that is the same for two runs of one cell if they have the same seed and label draw; else different.
+
+    It is the seed where the seed draws the labels, and a negative number elsewhere.
+    """
+    return run.spec.seed if run.spec.label_seed is None else -1 - derive_seed("training", *run.spec.draws)
 
 
 def _scores_of(run: Run, metric: MetricName, measurement: Measurement | None) -> Scores | None:

@@ -10,6 +10,7 @@ from ssl_bench.grids.aim import Target, aim, column_benchmarks
 from ssl_bench.method import SSLMethod
 from ssl_bench.reporting.analysis import analyse, statistics_csv, statistics_table
 from ssl_bench.reporting.gather import ShownOptions, gather
+from ssl_bench.reporting.label_seeds import label_notes
 from ssl_bench.reporting.layout import Layout
 from ssl_bench.reporting.legend import COSTS_NOTE, comparability_notes, legend, metric_notes, seed_notes
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
@@ -73,6 +74,7 @@ def paper_table(
         *origin(found.runs),
         *seed_notes(found),
         *unlike_notes(found.rows, runs),
+        *label_notes(found.body, runs),
         *missing_notes(grid, target, found.rows, missing, shown),
     ])  # fmt: skip
     oracle = oracle_table(grid, found.body)

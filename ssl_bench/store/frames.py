@@ -18,6 +18,7 @@ NOT_SETTINGS = {"name", "title", "note", "metrics"}  # keys of a protocol that n
 def frame_of_runs(runs: Sequence[Run]) -> pd.DataFrame:
     """A row per run: identity and status, the predictor's mean of every metric, and the settings that differ.
 
+    `label_seed` is the seed that drew the labelled cases: the run's own seed, unless it has a label seed.
     Means are fractions of 1, or distances, as in run.json; NaN where a run has none. Of a metric that was measured in
     several ways, the first counts.
     """
@@ -27,11 +28,11 @@ def frame_of_runs(runs: Sequence[Run]) -> pd.DataFrame:
     keys = sorted({key for own in settings for key in own})
     differing = [key for key in keys if any(own.get(key) != settings[0].get(key) for own in settings)]
     metrics = list(dict.fromkeys(metric for run in runs for metric in _means(run)))
-    identity = ["benchmark", "method", "labeled", "train_count", "protocol", "seed", "hash", "status"]
+    identity = ["benchmark", "method", "labeled", "train_count", "protocol", "seed", "label_seed", "hash", "status"]
     rows = [
         [
             run.spec.benchmark, run.spec.method, run.spec.labeled, run.spec.train_units, run.spec.protocol.name,
-            run.spec.seed, run.path.name, run.status, *(_means(run).get(metric) for metric in metrics),
+            *run.spec.draws, run.path.name, run.status, *(_means(run).get(metric) for metric in metrics),
             *(own.get(key) for key in differing),
         ]
         for run, own in zip(runs, settings, strict=True)
@@ -57,11 +58,11 @@ def _stacked(runs: Sequence[Run], table_of: Callable[[Run], pd.DataFrame]) -> pd
     """The runs' tables one below the other, behind columns that name the run."""
     import pandas as pd
 
-    names = ["hash", "benchmark", "method", "labeled", "seed"]
+    names = ["hash", "benchmark", "method", "labeled", "seed", "label_seed"]
     tables = []
     for run in runs:
         spec, table = run.spec, table_of(run)
-        values: list[Any] = [run.path.name, spec.benchmark, spec.method, spec.labeled, spec.seed]
+        values: list[Any] = [run.path.name, spec.benchmark, spec.method, spec.labeled, *spec.draws]
         tables.append(table.assign(**dict(zip(names, values, strict=True)))[[*names, *table.columns]])
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=names)
 

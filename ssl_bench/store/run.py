@@ -103,6 +103,12 @@ class Entry:
     error: str | None
     headline: float | None
     path: Path
+    label_seed: int | None = None
+
+    @property
+    def draws(self) -> tuple[int, int]:
+        """Seed and label draw, as of `RunSpec`."""
+        return self.seed, self.seed if self.label_seed is None else self.label_seed
 
 
 def _read_table(path: Path) -> pd.DataFrame:

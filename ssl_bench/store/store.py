@@ -82,13 +82,13 @@ class Store:
         """
         with _without_collection():
             runs = list(self._each(_as_run, unreadable, of))
-        return sorted(runs, key=lambda r: (r.spec.benchmark, r.spec.method, r.spec.labeled, r.spec.seed, r.path.name))
+        return sorted(runs, key=lambda r: (r.spec.benchmark, r.spec.method, r.spec.labeled, r.spec.draws, r.path.name))
 
     def entries(self, unreadable: list[str] | None = None) -> list[Entry]:
         """Return summaries of all runs; faster than `runs`."""
         with _without_collection():
             entries = list(self._each(_as_entry, unreadable))
-        return sorted(entries, key=lambda e: (e.benchmark, e.method, e.labeled, e.seed, e.hash))
+        return sorted(entries, key=lambda e: (e.benchmark, e.method, e.labeled, e.draws, e.hash))
 
     def frame(self) -> pd.DataFrame:
         """Every run that can be read, a row each; see `ssl_bench.store.frames.frame_of_runs`."""
@@ -233,6 +233,7 @@ def _as_entry(path: Path, data: dict[str, Any]) -> Entry:
             spec["benchmark"], spec["labeled"], units, spec["protocol"]["name"], spec["method"],
             spec["seed"], path.name, status,
             _reached(path, status, iterations), iterations, data.get("error"), headline, path,
+            spec.get("label_seed"),
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path / 'run.json'}: not a run of this version: {error!r}") from None

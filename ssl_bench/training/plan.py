@@ -17,6 +17,7 @@ from ssl_bench.cards import (
     Protocol,
     Request,
     RunSpec,
+    Split,
     VolumeProtocol,
     divide,
     load_protocol,
@@ -31,7 +32,7 @@ from ssl_bench.data.cache import Advance, prepare
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.extra import chosen_extras
 from ssl_bench.data.groups import card_groups, straddling
-from ssl_bench.data.split import draw_labeled, set_apart, split_cases
+from ssl_bench.data.split import draw_labeled, labelable, set_apart, split_cases
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
 from ssl_bench.networks import build_network, find_network, require_sides, weights_fingerprint
@@ -50,7 +51,7 @@ def plan_runs(
     advance: Advance | None,
     prepared: dict[tuple[str, int | None], Dataset] | None = None,
 ) -> list[Job]:
-    """Resolve a request to its runs, ordered by seed; prepares the data set if it is not in the cache.
+    """Resolve a request to its runs, ordered by seed, then label seed; prepares the data set if it is not in the cache.
 
     `prepared` keeps data sets between requests, since checking that one is unchanged means reading it.
 
@@ -94,10 +95,12 @@ def plan_runs(
     labeled = share_of(request.labeled, units, "--labeled", "image" if groups is None else "group")
     if groups is None or dataset.masked.issuperset(train_ids):  # else a labelled group has unlabelled images, too
         _require_unlabeled(methods, labeled, units, "images" if groups is None else "groups", protocol)
+    if request.label_seeds:
+        _require_a_draw(split, labeled, len(labelable(train_ids, dataset.masked, groups)))
     jobs = []
-    for seed in request.seeds:
+    for seed, label_draw in request.draws:
         splits = draw_labeled(
-            train_ids, test_ids, labeled, seed,
+            train_ids, test_ids, labeled, label_draw,
             masked=dataset.masked, first=split.labeled == "first", groups=groups,
         )  # fmt: skip
         if resolved.validation is not None:
@@ -125,6 +128,7 @@ def plan_runs(
                 method_version=method.version,
                 hyperparameters=hyper.model_dump(mode="json"),
                 seed=seed,
+                label_seed=None if label_draw == seed else label_draw,
                 harness=HARNESS,
             )
             jobs.append(Job(spec, method, hyper, dataset, splits, measurement))
@@ -183,6 +187,20 @@ def _methods(names: Sequence[str]) -> list[type[SSLMethod]]:
     if not names:
         raise UserError("--methods: expected at least one method")
     return [find_method(name) for name in dict.fromkeys(names)]
+
+
+def _require_a_draw(split: Split, labeled: int, candidates: int) -> None:
+    """Refuse label seeds where every seed gives the same labelled cases."""
+    if split.labeled == "first":
+        raise UserError(
+            "--label-seeds: expected a split whose labelled cases are drawn; found one with labeled = 'first', which "
+            "takes the first training cases whatever the seed"
+        )
+    if labeled == candidates:
+        raise UserError(
+            f"--label-seeds: expected fewer labelled cases than can be drawn; found all {candidates} of them labelled, "
+            "whatever the seed"
+        )
 
 
 def _require_unlabeled(
