@@ -21,7 +21,7 @@ FLOORS = (  # from the roof down: a room imports rooms of lower floors, and none
     ("method",),
     ("cards",),
     ("ops", "plugins"),
-    ("atomic", "command", "environment", "folders", "seeds"),
+    ("atomic", "command", "environment", "folders", "seeds", "statistics"),
     ("errors",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

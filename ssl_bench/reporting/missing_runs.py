@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ssl_bench.cards import seed_text
 from ssl_bench.grids.missing import Lack, estimated_seconds
 from ssl_bench.reporting.table import Table
 from ssl_bench.store import Run
@@ -32,8 +31,7 @@ def lack_table(lacks: Sequence[Lack], wanted: int, runs: Sequence[Run]) -> Table
         each = estimated_seconds(own[0], runs)
         known, unknown = known + (each or 0) * len(own), unknown + (each is None) * len(own)
         time = "unknown" if each is None else f"{each * len(own) / 3600:.2f}"
-        seeds = [seed_text(lack.seed, lack.label_seed) for lack in own]
-        rows.append([*key, ("; " if own[0].place.wanted.label_seeds else ", ").join(seeds), time])
+        rows.append([*key, _seeds(own), time])
     notes = [f"{len(lacks)} of {wanted} runs are missing; {wanted - len(lacks)} exist."]
     scores = sum(lack.is_trained for lack in lacks)
     if scores:
@@ -44,3 +42,11 @@ def lack_table(lacks: Sequence[Lack], wanted: int, runs: Sequence[Run]) -> Table
         notes.append(f"{unknown} of them cannot be estimated, since no similar run has finished.")
     header = ["Data set", "Labelled", "Protocol", "Method", "Settings", "Missing", "Seeds", "Hours"]
     return Table("Missing runs", header, rows, frozenset({"Hours"}), notes)
+
+
+def _seeds(lacks: Sequence[Lack]) -> str:
+    """The seeds, each with its label seeds: "1, 2", or "1 (labels 1, 2), 2 (labels 2)"."""
+    labels: dict[int, list[str]] = {}
+    for lack in lacks:
+        labels.setdefault(lack.seed, []).extend([] if lack.label_seed is None else [str(lack.label_seed)])
+    return ", ".join(f"{seed} (labels {', '.join(own)})" if own else str(seed) for seed, own in labels.items())

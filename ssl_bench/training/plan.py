@@ -17,7 +17,6 @@ from ssl_bench.cards import (
     Protocol,
     Request,
     RunSpec,
-    Split,
     VolumeProtocol,
     divide,
     load_protocol,
@@ -74,6 +73,12 @@ def plan_runs(
                 "its file says handles_ignored = True once it leaves them out"
             )
         method.check(hyper, protocol)
+    split = benchmark.splits[first_look.split]
+    if request.label_seeds and split.labeled == "first":
+        raise UserError(
+            f"--label-seeds: expected a split whose labelled cases are drawn; found '{first_look.split}', which takes the "
+            "first training cases whatever the seed"
+        )
     chosen_extras(first_look)
     _require_network(request, first_look, methods)
     fingerprint = weights_fingerprint(first_look)
@@ -81,7 +86,6 @@ def plan_runs(
     if key not in prepared:
         prepared[key] = prepare(benchmark, data_root, key[1], allow_partial=allow_partial, advance=advance)
     dataset, channels = prepared[key], benchmark.channel_count
-    split = benchmark.splits[first_look.split]
     groups = card_groups(benchmark, dataset.ids)
     train_ids, test_ids = split_cases(
         split, dataset.ids, dataset.contents, masked=dataset.masked, allow_partial=allow_partial, groups=groups
@@ -95,8 +99,11 @@ def plan_runs(
     labeled = share_of(request.labeled, units, "--labeled", "image" if groups is None else "group")
     if groups is None or dataset.masked.issuperset(train_ids):  # else a labelled group has unlabelled images, too
         _require_unlabeled(methods, labeled, units, "images" if groups is None else "groups", protocol)
-    if request.label_seeds:
-        _require_a_draw(split, labeled, len(labelable(train_ids, dataset.masked, groups)))
+    if request.label_seeds and labeled == len(labelable(train_ids, dataset.masked, groups)):
+        raise UserError(
+            f"--label-seeds: expected fewer labelled cases than can be drawn; found all {labeled} of them labelled, "
+            "whatever the seed"
+        )
     jobs = []
     for seed, label_draw in request.draws:
         splits = draw_labeled(
@@ -187,20 +194,6 @@ def _methods(names: Sequence[str]) -> list[type[SSLMethod]]:
     if not names:
         raise UserError("--methods: expected at least one method")
     return [find_method(name) for name in dict.fromkeys(names)]
-
-
-def _require_a_draw(split: Split, labeled: int, candidates: int) -> None:
-    """Refuse label seeds where every seed gives the same labelled cases."""
-    if split.labeled == "first":
-        raise UserError(
-            "--label-seeds: expected a split whose labelled cases are drawn; found one with labeled = 'first', which "
-            "takes the first training cases whatever the seed"
-        )
-    if labeled == candidates:
-        raise UserError(
-            f"--label-seeds: expected fewer labelled cases than can be drawn; found all {candidates} of them labelled, "
-            "whatever the seed"
-        )
 
 
 def _require_unlabeled(

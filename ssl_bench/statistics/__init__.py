@@ -1,0 +1,1 @@
+"""Statistics of arrays of scores. Nothing here knows runs, cards or files."""
