@@ -31,7 +31,7 @@ def write_run(
     device: str = "cpu", fingerprint: str = "f" * 16, status: str = "finished", version: int | None = None,
     hyper: dict[str, Any] | None = None, weights: str | None = "0123456789abcdef", rule: Split | None = None,
     metric: MetricName = "dsc", other: float = 0.125, curve: Sequence[float | None] | None = None,
-    sides: tuple[list[int], list[int]] = ([100, 120], [300, 400]), seconds: float = 90.0,
+    sides: tuple[list[int], list[int]] = ([100, 120], [300, 400]), seconds: float = 90.0, label_seed: int | None = None,
 ) -> RunSpec:  # fmt: skip
     """Write run.json and the cases file as the store describes them; `scores` of one metric, per case of the predictor.
 
@@ -57,6 +57,7 @@ def write_run(
         method_version=METHODS[method].version if version is None else version,
         hyperparameters={**fields, **(hyper or {})},
         seed=seed,
+        label_seed=label_seed,
     )
     predictor = PREDICTOR.get(method, "teacher")
     defined = [score for score in scores if score is not None]

@@ -43,6 +43,8 @@ def write_files(report: TableReport | FigureReport, folder: Path) -> list[Path]:
         for table in report.tables:
             contents[f"{table.name and '-'}{table.name}.csv"] = table.csv().encode()
         contents["-statistics.csv"] = report.statistics_csv.encode()
+        if report.spread is not None:
+            contents["-spread.csv"] = report.spread.csv().encode()
     else:
         contents = {f".{suffix}": content for suffix, content in _rendered(report).items()}
         contents[".md"] = _caption(report).encode()
@@ -93,8 +95,7 @@ def _caption(report: FigureReport) -> str:
 def _exhibit(report: TableReport | FigureReport) -> ExhibitPage:
     name, title = report.grid.name, f"{report.grid.name}. {report.grid.title}"
     if isinstance(report, TableReport):
-        tables = (*report.tables, report.statistics) if report.statistics.rows else report.tables
-        return ExhibitPage(_slug(report), name, title, tables=tables)
+        return ExhibitPage(_slug(report), name, title, tables=(*report.tables, *report.statistics_tables))
     picture = Picture(title, _slug(report), _rendered(report))
     rows = [[Cell(run.spec.label, runs=(run.path.name,))] for run in report.runs]
     runs = Table("The runs that are drawn", ["Run"], rows)

@@ -28,8 +28,8 @@ class Report:
 
     @property
     def statistics(self) -> list[Table]:
-        """Intervals, tests and verdicts of each of the paper's tables that has any."""
-        return [one.statistics for one in self.exhibits if isinstance(one, TableReport) and one.statistics.rows]
+        """Intervals, tests, verdicts and sources of the spread of each of the paper's tables that has any."""
+        return [table for one in self.exhibits if isinstance(one, TableReport) for table in one.statistics_tables]
 
     @property
     def figures(self) -> list[Figure]:

@@ -15,6 +15,7 @@ from ssl_bench.reporting.layout import Layout
 from ssl_bench.reporting.legend import COSTS_NOTE, comparability_notes, legend, metric_notes, seed_notes
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
 from ssl_bench.reporting.oracle import oracle_table
+from ssl_bench.reporting.spread import is_crossed, spread_table
 from ssl_bench.reporting.table import Table
 from ssl_bench.reporting.unlike_runs import unlike_notes
 from ssl_bench.store import Run
@@ -30,6 +31,12 @@ class TableReport:
     statistics_csv: str
     runs: tuple[Run, ...] = field(repr=False)
     missing: tuple[str, ...] = ()
+    spread: Table | None = None  # where the spread comes from, of trainings with label seeds
+
+    @property
+    def statistics_tables(self) -> list[Table]:
+        """The tables that stand below the table as its statistics: those with rows."""
+        return [table for table in (self.statistics, self.spread) if table is not None and table.rows]
 
     def _repr_html_(self) -> str:
         """The tables as a notebook shows them."""
@@ -86,6 +93,7 @@ def paper_table(
         statistics_csv(grid, records.values()),
         found.runs,
         missing,
+        spread_table(grid, records.values()) if is_crossed(records.values()) else None,
     )
 
 

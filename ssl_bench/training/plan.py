@@ -76,8 +76,8 @@ def plan_runs(
     split = benchmark.splits[first_look.split]
     if request.label_seeds and split.labeled == "first":
         raise UserError(
-            f"--label-seeds: expected a split whose labelled cases are drawn; found '{first_look.split}', which takes the "
-            "first training cases whatever the seed"
+            f"--label-seeds: expected a split whose labelled cases are drawn; found '{first_look.split}', which takes "
+            "the first training cases whatever the seed"
         )
     chosen_extras(first_look)
     _require_network(request, first_look, methods)
