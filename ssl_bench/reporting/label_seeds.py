@@ -25,9 +25,10 @@ def label_notes(body: Body, runs: Sequence[Run]) -> list[str]:
     """
     others: dict[str, dict[str, Run]] = {}  # data set -> runs by name
     incomplete: dict[str, None] = {}
+    with_label_seed = [run for run in runs if run.spec.label_seed is not None]
     for one in (one for row in body for one in row):
         if one.place is not None:
-            hidden = _hidden(one, runs)
+            hidden = _hidden(one, runs if one.place.wanted.label_seeds else with_label_seed)
             name = one.place.benchmark.name
             if one.place.wanted.label_seeds:
                 seeds = ", ".join(map(str, sorted({run.spec.seed for run in hidden})))
@@ -43,14 +44,14 @@ def label_notes(body: Body, runs: Sequence[Run]) -> list[str]:
 
 
 def _hidden(one: Filled, runs: Sequence[Run]) -> list[Run]:
-    """Finished runs of a place that are not shown: of incomplete seeds, or without label seeds, those that have one."""
+    """Finished runs of a place that are not shown, of those that its label seeds draw; of all if it has none."""
     assert one.place is not None
     wanted, shown = one.place.wanted, {run.spec.draws for run in one.runs}
     return [
         run
         for run in runs
         if (run.spec.benchmark, run.spec.method) == (wanted.benchmark.name, wanted.method)
-        and (wanted.draws_labels_as(run) if wanted.label_seeds else run.spec.label_seed is not None)
+        and (not wanted.label_seeds or wanted.draws_labels_as(run))
         and run.spec.draws not in shown
         and wanted.matches_but_for_labels(run)
     ]

@@ -10,10 +10,14 @@ from handwritten import METHODS, write_run
 
 from ssl_bench.cards import load_grid
 from ssl_bench.grids.aim import Target, aim
+from ssl_bench.reporting import figures as figures_module
+from ssl_bench.reporting import runs as runs_module
 from ssl_bench.reporting.analysis import analyse
+from ssl_bench.reporting.figures import paper_figure
 from ssl_bench.reporting.gather import ShownOptions, gather
 from ssl_bench.reporting.label_seeds import NOT_INDEPENDENT
 from ssl_bench.reporting.report import Report
+from ssl_bench.reporting.runs import status_table
 from ssl_bench.reporting.scores import cell_scores
 from ssl_bench.reporting.spread import ONE_LABEL_DRAW, ONE_SEED, share_notes, spread
 from ssl_bench.reporting.statistics import compare
@@ -239,3 +243,44 @@ def test_it_stands_on_the_page_of_its_table(store: Store, tmp_path: Path) -> Non
     (run.path / "curves.csv").write_text("iteration,lambda_u,total\n1,0,1\n2,0,1\n")
     Report((report(store, 7),)).write_html(tmp_path / "site")
     assert "Table 4: sources of the spread" in (tmp_path / "site/table-4.html").read_text()
+
+
+def test_status_names_and_counts_label_seeds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(store, draw((1, 2), (1, 7, 8)))
+    table = status_table(store.entries(), {})
+    at = table.headings.index("Seed")
+    texts = ["1", "1, labels 7", "1, labels 8", "2, labels 1", "2, labels 7", "2, labels 8"]
+    assert [str(line[at]) for line in table.rows] == texts
+    assert "Settings" not in table.headings  # the seeds tell the runs apart
+    monkeypatch.setattr(runs_module, "MOST", 5)
+    (line,) = status_table(store.entries(), {}).rows
+    assert str(line[at]) == "2 seeds, 3 label seeds"
+
+
+def test_a_figures_line_has_a_value_for_each_training(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = draw((1, 2), (7, 8))
+    write(store, scores, "ucmt")
+    drawn: list[Any] = []
+    monkeypatch.setattr(figures_module, "line_figure", drawn.append)
+    target = Target("isic", ("5%",), "mini", {"metrics": ["dsc"]}, (7, 8))
+    paper_figure(load_grid("figure", "3"), target, store.runs(), METHODS, ShownOptions())
+    (((panel,),),) = [drawn]
+    (line,) = panel.lines
+    assert line.y == pytest.approx(np.array([[100 * np.mean(scores[draws])] for draws in sorted(scores)]))
+
+
+def test_figure_4_names_the_draw_that_it_shows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for method in ("mt", "ucmt"):
+        write(store, draw((1,), (7, 8)), method)
+    shown: list[list[tuple[int, int] | None]] = []
+
+    def rows_of(data: str, runs: list[Run | None]) -> list[Any]:
+        shown.append([None if run is None else run.spec.draws for run in runs])
+        return []
+
+    monkeypatch.setattr(Run, "examples", [object()])
+    monkeypatch.setattr(figures_module, "_rows_of", rows_of)
+    target = Target("isic", ("5%",), "mini", {"metrics": ["dsc"]}, (7, 8))
+    found = paper_figure(load_grid("figure", "4"), target, store.runs(), METHODS, ShownOptions())
+    assert any(note.endswith("5% labelled: runs of seed 1, labels 7.") for note in found.notes)
+    assert set(shown[0]) == {None, (1, 7)}
