@@ -264,7 +264,7 @@ def test_a_figures_line_has_a_value_for_each_training(store: Store, monkeypatch:
     monkeypatch.setattr(figures_module, "line_figure", drawn.append)
     target = Target("isic", ("5%",), "mini", {"metrics": ["dsc"]}, (7, 8))
     paper_figure(load_grid("figure", "3"), target, store.runs(), METHODS, ShownOptions())
-    (((panel,),),) = [drawn]
+    ((panel,),) = drawn
     (line,) = panel.lines
     assert line.y == pytest.approx(np.array([[100 * np.mean(scores[draws])] for draws in sorted(scores)]))
 
