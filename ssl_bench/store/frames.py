@@ -28,11 +28,12 @@ def frame_of_runs(runs: Sequence[Run]) -> pd.DataFrame:
     keys = sorted({key for own in settings for key in own})
     differing = [key for key in keys if any(own.get(key) != settings[0].get(key) for own in settings)]
     metrics = list(dict.fromkeys(metric for run in runs for metric in _means(run)))
-    identity = ["benchmark", "method", "labeled", "train_count", "protocol", "seed", "label_seed", "hash", "status"]
+    identity = ["benchmark", "method", "labeled", "train_count", "protocol", "seed", "hash", "status", "label_seed"]
     rows = [
         [
             run.spec.benchmark, run.spec.method, run.spec.labeled, run.spec.train_units, run.spec.protocol.name,
-            *run.spec.draws, run.path.name, run.status, *(_means(run).get(metric) for metric in metrics),
+            run.spec.seed, run.path.name, run.status, run.spec.label_draw,
+            *(_means(run).get(metric) for metric in metrics),
             *(own.get(key) for key in differing),
         ]
         for run, own in zip(runs, settings, strict=True)
