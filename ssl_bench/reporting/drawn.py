@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ssl_bench.store import Run
 
-NARROW = 3.6  # inches: the width of a thumbnail's figure, which is legible where the whole figure is not
+NARROW = 3.4  # inches: the width of a thumbnail's figure, which is legible where the whole figure is not
 
 
 @dataclass(frozen=True)
