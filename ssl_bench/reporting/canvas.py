@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from math import ceil
 from typing import Any, Literal
 
@@ -37,15 +40,19 @@ def style() -> Iterator[None]:
 
 
 def text_width(text: str, size: float = SIZE) -> float:
-    """Width of a printed text in inches; `size` in points."""
-    if not text.strip():
-        return 0.0  # nothing is drawn
-    return float(TextPath((0, 0), text, size=size).vertices[:, 0].max(initial=0.0)) / 72
+    """Width of a text in inches, within `style`; `size` in points."""
+    return _width_of(text) * size / SIZE if text.strip() else 0.0
+
+
+@lru_cache(maxsize=4096)
+def _width_of(text: str) -> float:
+    return float(TextPath((0, 0), text, size=SIZE).vertices[:, 0].max(initial=0.0)) / 72
 
 
 def fitting(texts: Iterable[str], space: float, size: float) -> float:
     """The largest size in points, at most `size`, with which no text is wider than `space` inches."""
-    widest = max((text_width(text, size) for text in texts), default=0.0)
+    alike = {re.sub(r"\d", "8", text) for text in texts}  # digits are as wide as each other: measure few texts
+    widest = max((text_width(text, size) for text in alike), default=0.0)
     return size if widest <= space else size * space / widest
 
 
@@ -55,7 +62,8 @@ def wrapped(text: str, width: float, most: int | None = None) -> str:
     for line in text.split("\n"):
         rest = line
         while len(rest) > 1 and text_width(rest) > width:
-            fits = next(n for n in range(1, len(rest)) if text_width(rest[: n + 1]) > width)
+            lengths = range(2, len(rest) + 1)
+            fits = 1 + bisect_right(lengths, width, key=lambda n: text_width(rest[:n]))
             space = rest.rfind(" ", 1, fits + 1)
             cut = fits if space < 0 else space
             lines.append(rest[:cut])

@@ -1,4 +1,4 @@
-"""The lines below a table or figure about label seeds: what is not shown, and what is not independent."""
+"""The lines below a table or figure about label seeds: what is not shown, and how the others are analysed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from ssl_bench.command import quantity
 from ssl_bench.reporting.gather import Body, Filled
 from ssl_bench.store import Run
 
-NOT_INDEPENDENT = (
-    "Trainings that share their labelled cases or their seed are not independent. Deviations, intervals and tests "
-    "treat them as independent, so they are too narrow for other labels and seeds; `report --statistics` lists the "
-    "components of the variance."
+CROSSED = (
+    "Label seeds are crossed with seeds: intervals and tests take labelled draws and seeds as two random factors. With "
+    "one label seed they hold for these labelled cases alone. `report --statistics` lists the sources of the spread."
 )
 
 
 def label_notes(body: Body, runs: Sequence[Run]) -> list[str]:
-    """Say which runs are not shown because of their label seeds, and that crossed trainings are not independent.
+    """Say which runs are not shown because of their label seeds, and how crossed trainings are analysed.
 
     Args:
         body: of an exhibit.
@@ -39,7 +38,7 @@ def label_notes(body: Body, runs: Sequence[Run]) -> list[str]:
     if incomplete:
         lines.append(f"Not shown: seeds that lack a run of a label seed ({'; '.join(incomplete)}).")
     shown = [run for row in body for one in row for run in one.runs]
-    return lines + [NOT_INDEPENDENT] * any(run.spec.label_seed is not None for run in shown)
+    return lines + [CROSSED] * any(run.spec.label_seed is not None for run in shown)
 
 
 def _hidden(one: Filled, runs: Sequence[Run]) -> list[Run]:

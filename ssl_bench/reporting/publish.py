@@ -43,8 +43,12 @@ def write_files(report: TableReport | FigureReport, folder: Path) -> list[Path]:
         for table in report.tables:
             contents[f"{table.name and '-'}{table.name}.csv"] = table.csv().encode()
         contents["-statistics.csv"] = report.statistics_csv.encode()
-        if report.spread is not None:
-            contents["-spread.csv"] = report.spread.csv().encode()
+        for table in report.statistics_tables[1:]:
+            contents[f"-{table.name}.csv"] = table.csv().encode()
+        for picture in report.figures:
+            contents |= {
+                f"-{picture.name}.{suffix}": render(picture.figure, suffix) for suffix in get_args(FigureFormat)
+            }
     else:
         contents = {f".{suffix}": render(report.figure, suffix) for suffix in get_args(FigureFormat)}
         contents[".md"] = _caption(report).encode()

@@ -54,6 +54,7 @@ def cell_scores(
         cases,
         np.stack([one.to_numpy(dtype=float) * METRICS[metric].scale for one in sums]),
         np.stack([one.to_numpy(dtype=np.int64) for one in counts]),
+        draws=tuple((run.spec.label_draw, run.spec.seed) for run, _ in found) if _has_label_seeds(found) else None,
     )
 
 
@@ -71,6 +72,10 @@ def mean_and_deviation(scores: CellScores | None) -> str:
 def plus_minus(mean: float, deviation: float | None) -> str:
     """Return a mean and its deviation as they are printed."""
     return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
+
+
+def _has_label_seeds(found: Sequence[tuple[Run, Scores]]) -> bool:
+    return any(run.spec.label_seed is not None for run, _ in found)
 
 
 def _training(run: Run) -> int:

@@ -126,7 +126,7 @@ def spread_table(grid: Grid, records: Iterable[Record]) -> Table:
     shown = [header[c] for c in kept]
     numeric = frozenset(shown) - {*header[:4]}
     lines = [[row[c] for c in kept] for row in rows]
-    return Table(f"{grid.name}: sources of the spread", shown, lines, numeric, list(notes) if rows else [])
+    return Table(f"{grid.name}: sources of the spread", shown, lines, numeric, list(notes) if rows else [], "spread")
 
 
 def _crossed(values: np.ndarray, draws: Sequence[tuple[int, int]]) -> np.ndarray | None:

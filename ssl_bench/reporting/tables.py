@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from ssl_bench.cards import Grid
+from ssl_bench.cards import Grid, MetricName
 from ssl_bench.grids.aim import Target, aim
 from ssl_bench.method import SSLMethod
 from ssl_bench.reporting.analysis import Analysis, analyse
+from ssl_bench.reporting.findings import finding
 from ssl_bench.reporting.gather import ShownOptions, gather
 from ssl_bench.reporting.kept_files import unreadable_notes
 from ssl_bench.reporting.label_seeds import label_notes
@@ -24,12 +27,16 @@ from ssl_bench.reporting.legend import (
 )
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
 from ssl_bench.reporting.oracle import oracle_table
+from ssl_bench.reporting.ranking import Rivals, ranking_table, rivals
 from ssl_bench.reporting.shown_metrics import with_shown_metrics
 from ssl_bench.reporting.spread import is_crossed, spread_table
 from ssl_bench.reporting.statistics_tables import comparisons_table, statistics_csv, statistics_table
 from ssl_bench.reporting.table import Table
 from ssl_bench.reporting.unlike_runs import unlike_notes
 from ssl_bench.store import Run
+
+if TYPE_CHECKING:
+    from ssl_bench.reporting.table_figures import TableFigure
 
 
 @dataclass(frozen=True)
@@ -59,10 +66,28 @@ class TableReport:
     cells: tuple[int, int] = (0, 0)  # with runs, and all of the grid
     spread: Table | None = None  # where the spread comes from, of trainings with label seeds
 
+    @cached_property
+    def rivals(self) -> Mapping[tuple[int, MetricName], Rivals]:
+        """The methods of each column and metric that can be ranked."""
+        return rivals(self.analysis)
+
     @property
     def statistics_tables(self) -> list[Table]:
         """The tables that stand below the table as its statistics: those with rows."""
-        return [table for table in (self.statistics, self.comparisons, self.spread) if table is not None and table.rows]
+        tables = (self.statistics, self.comparisons, ranking_table(self.grid, self.rivals), self.spread)
+        return [table for table in tables if table is not None and table.rows]
+
+    @cached_property
+    def figures(self) -> list[TableFigure]:
+        """Forest plots, maps of pairs, rankings and performance profiles of its first metric."""
+        from ssl_bench.reporting.table_figures import forest_figures, ranking_figures  # with matplotlib
+
+        return [*forest_figures(self.analysis), *ranking_figures(self.analysis, self.rivals)]
+
+    @property
+    def finding(self) -> str:
+        """What the table shows, in a few sentences."""
+        return finding(self.analysis)
 
     def _repr_html_(self) -> str:
         """The tables as a notebook shows them."""

@@ -54,7 +54,18 @@ class Squares:
     """Mean squares of seeds, cases and the rest, each with its degrees of freedom, of S seeds and K cases.
 
     Of one method they are those of its scores; of several, those of the methods' interactions with seeds, with cases
-    and with both.
+    and with both. Where labelled draws are crossed with seeds, a training is a pair of them, and `by_seed` is what
+    gives the variance of the mean: by_seed / (S K), as for independent trainings.
+
+    Attributes:
+        seeds: number of trainings.
+        cases: number of cases or groups.
+        by_seed: mean square of the trainings.
+        by_case: mean square of the cases.
+        rest: mean square of the rest.
+        freedom: degrees of freedom of by_seed, by_case and rest.
+        one_training: K times the variance of a single training's mean, and of the rest; None: by_seed.
+
     """
 
     seeds: int
@@ -62,7 +73,8 @@ class Squares:
     by_seed: float
     by_case: float
     rest: float
-    freedom: tuple[int, int, int]  # of by_seed, by_case and rest
+    freedom: tuple[float, float, float]
+    one_training: float | None = None
 
     @property
     def of_seeds(self) -> float:
@@ -74,9 +86,13 @@ class Squares:
         """Mean square of the cases beyond that of the rest, at least 0."""
         return max(self.by_case - self.rest, 0.0)
 
-    def variance(self, seed_factor: float, case_factor: float) -> tuple[float, float]:
-        """Return `seed_factor` of_seeds + `case_factor` of_cases with its degrees of freedom (Satterthwaite 1946)."""
-        first, second = seed_factor * self.of_seeds, case_factor * self.of_cases
+    def variance(self, seed_factor: float, case_factor: float, training_factor: float = 0.0) -> tuple[float, float]:
+        """Return a sum of variances with its degrees of freedom (Satterthwaite 1946).
+
+        `seed_factor` of_seeds + `case_factor` of_cases + `training_factor` one_training.
+        """
+        one = self.of_seeds if self.one_training is None else max(self.one_training, self.rest)
+        first, second = seed_factor * self.of_seeds + training_factor * one, case_factor * self.of_cases
         squares = first**2 / self.freedom[0]
         if second > 0:
             squares += (case_factor * self.by_case) ** 2 / self.freedom[1]
@@ -84,18 +100,24 @@ class Squares:
         return first + second, (first + second) ** 2 / squares if squares > 0 else math.inf
 
 
-def squares_of_mean(values: np.ndarray) -> Squares:
-    """Return the mean squares of one method's scores (S, K), of at least two seeds and two cases."""
+def squares_of_mean(values: np.ndarray, crossed: np.ndarray | None = None) -> Squares:
+    """Return the mean squares of one method's scores (S, K), of at least two seeds and two cases.
+
+    `crossed` (L, R) are the rows of L labelled draws, each with the same R seeds; None: independent trainings.
+    """
     seeds, cases = values.shape
     mean, by_seed, by_case = values.mean(), values.mean(axis=1), values.mean(axis=0)
     rest = values - by_seed[:, None] - by_case + mean
     freedom = seeds - 1, cases - 1, (seeds - 1) * (cases - 1)
     sums = cases * ((by_seed - mean) ** 2).sum(), seeds * ((by_case - mean) ** 2).sum(), (rest**2).sum()
-    return _mean_squares(seeds, cases, sums, freedom)
+    return _mean_squares(seeds, cases, sums, freedom, (by_seed - mean)[None], crossed)
 
 
-def squares_of_methods(values: np.ndarray) -> Squares:
-    """Return the mean squares of the methods' interactions, from scores (I, S, K), of at least two of each."""
+def squares_of_methods(values: np.ndarray, crossed: np.ndarray | None = None) -> Squares:
+    """Return the mean squares of the methods' interactions, from scores (I, S, K), of at least two of each.
+
+    `crossed` is as in `squares_of_mean`.
+    """
     methods, seeds, cases = values.shape
     centred = values - values.mean(axis=0)  # without what all methods share of a seed, a case, or both
     centred = centred - centred.mean(axis=(1, 2), keepdims=True)  # without the methods' means
@@ -104,15 +126,37 @@ def squares_of_methods(values: np.ndarray) -> Squares:
     own = methods - 1
     freedom = own * (seeds - 1), own * (cases - 1), own * (seeds - 1) * (cases - 1)
     sums = cases * (by_seed**2).sum(), seeds * (by_case**2).sum(), (rest**2).sum()
-    return _mean_squares(seeds, cases, sums, freedom)
+    return _mean_squares(seeds, cases, sums, freedom, by_seed[:, :, 0], crossed)
 
 
-def _mean_squares(seeds: int, cases: int, sums: tuple[float, float, float], freedom: tuple[int, int, int]) -> Squares:
+def _mean_squares(
+    seeds: int,
+    cases: int,
+    sums: tuple[float, float, float],
+    freedom: tuple[int, int, int],
+    trainings: np.ndarray,
+    crossed: np.ndarray | None,
+) -> Squares:
+    """Divide sums of squares by their degrees of freedom; `trainings` (I, S) are the effects of the trainings."""
     by_seed, by_case, rest = (float(one / own) for one, own in zip(sums, freedom, strict=True))
-    return Squares(seeds, cases, by_seed, by_case, rest, freedom)
+    if crossed is None:
+        return Squares(seeds, cases, by_seed, by_case, rest, freedom)
+    draws, repeats = crossed.shape
+    effects = trainings[:, crossed]
+    of_draw, of_seed = effects.mean(axis=2, keepdims=True), effects.mean(axis=1, keepdims=True)
+    both = effects - of_draw - of_seed
+    methods = freedom[0] / (seeds - 1)
+    own = methods * (draws - 1), methods * (repeats - 1), methods * (draws - 1) * (repeats - 1)
+    squares = (repeats * (of_draw**2).sum(), draws * (of_seed**2).sum(), (both**2).sum())
+    draw, seed, mixed = (cases * float(one) / each for one, each in zip(squares, own, strict=True))
+    total = max(draw + seed - mixed, draw, seed)  # times 1 / (S K), the variance of the mean without the cases'
+    one = max(draw - mixed, 0.0) / repeats + max(seed - mixed, 0.0) / draws + mixed
+    terms = sum(term**2 / each for term, each in zip((draw, seed, mixed), own, strict=True))
+    found = total**2 / terms if terms > 0 else freedom[0]
+    return Squares(seeds, cases, total, by_case, rest, (found, *freedom[1:]), one)
 
 
-def interval_of_mean(values: np.ndarray) -> Estimate | None:
+def interval_of_mean(values: np.ndarray, crossed: np.ndarray | None = None) -> Estimate | None:
     """Estimate the mean of scores (S, K) for other seeds and cases; with one seed, for other cases alone.
 
     None with fewer than 2 cases.
@@ -123,30 +167,32 @@ def interval_of_mean(values: np.ndarray) -> Estimate | None:
     mean = float(values.mean())
     if seeds == 1:
         return Estimate(mean, float(values.var(ddof=1)) / cases, cases - 1)
-    return Estimate(mean, *squares_of_mean(values).variance(1 / (seeds * cases), 1 / (seeds * cases)))
+    return Estimate(mean, *squares_of_mean(values, crossed).variance(1 / (seeds * cases), 1 / (seeds * cases)))
 
 
-def prediction_interval(values: np.ndarray, *, same_cases: bool) -> Estimate | None:
+def prediction_interval(values: np.ndarray, crossed: np.ndarray | None = None, *, same_cases: bool) -> Estimate | None:
     """Estimate the mean score of one more training on as many cases, from scores (S, K): other cases, or the same.
 
-    A published number is such a draw. Its variance about the mean of S seeds is that of a training, of_seeds / K, times
-    1 + 1 / S, and on other cases twice that of the cases' mean. None with fewer than 2 seeds or cases.
+    A published number is such a draw. Its variance about the mean of S independent trainings is that of a training,
+    of_seeds / K, times 1 + 1 / S, and on other cases twice that of the cases' mean. None with fewer than
+    2 seeds or cases. `crossed` is as in `squares_of_mean`.
     """
     seeds, cases = values.shape
     if min(seeds, cases) < 2:
         return None
     case_factor = 0.0 if same_cases else 2 / (seeds * cases)
-    return Estimate(float(values.mean()), *squares_of_mean(values).variance((1 + 1 / seeds) / cases, case_factor))
+    found = squares_of_mean(values, crossed)
+    return Estimate(float(values.mean()), *found.variance(1 / (seeds * cases), case_factor, 1 / cases))
 
 
-def share_of_seeds(values: np.ndarray) -> float | None:
+def share_of_seeds(values: np.ndarray, crossed: np.ndarray | None = None) -> float | None:
     """Return the share that seeds have of the variance of the mean of scores (S, K); None with fewer than 2 of either.
 
     0 where nothing varies.
     """
     if min(values.shape) < 2:
         return None
-    found = squares_of_mean(values)
+    found = squares_of_mean(values, crossed)
     total = found.of_seeds + found.of_cases
     return (found.of_seeds - found.rest) / total if total > 0 else 0.0
 

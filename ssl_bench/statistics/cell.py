@@ -26,6 +26,8 @@ class CellScores:
         sums: (S, C) float64, sum over classes of the defined values.
         counts: (S, C) int64, number of defined values; 0 where a case has none, its sum then being 0.
         groups: (C) name of each case's group, such as its patient; None where each case stands for itself.
+        draws: (S) labelled draw and seed of each row, where labelled draws are crossed with seeds; `seeds` then holds
+            a number for each training.
 
     """
 
@@ -34,6 +36,18 @@ class CellScores:
     sums: np.ndarray
     counts: np.ndarray
     groups: tuple[str, ...] | None = None
+    draws: tuple[tuple[int, int], ...] | None = None
+
+    @property
+    def crossed(self) -> np.ndarray | None:
+        """(L, R) rows of L labelled draws with the same R seeds, two of each at least; None without such a design."""
+        if self.draws is None:
+            return None
+        labels, seeds = (sorted(set(own)) for own in zip(*self.draws, strict=True))
+        rows = {draw: row for row, draw in enumerate(self.draws)}
+        if min(len(labels), len(seeds)) < 2 or len(rows) != len(labels) * len(seeds):
+            return None
+        return np.array([[rows[label, seed] for seed in seeds] for label in labels])
 
     @property
     def seed_means(self) -> np.ndarray:
@@ -79,12 +93,13 @@ class CellScores:
         places = np.arange(len(self.cases))[kept]
         groups = None if self.groups is None else tuple(self.groups[i] for i in places)
         cases = tuple(self.cases[i] for i in places)
-        return CellScores(self.seeds, cases, self.sums[:, places], self.counts[:, places], groups)
+        return CellScores(self.seeds, cases, self.sums[:, places], self.counts[:, places], groups, self.draws)
 
     def of_seeds(self, seeds: Sequence[int]) -> CellScores:
         """Return the cell with some of its seeds, in their order."""
         rows = [self.seeds.index(seed) for seed in seeds]
-        return CellScores(tuple(seeds), self.cases, self.sums[rows], self.counts[rows], self.groups)
+        draws = None if self.draws is None else tuple(self.draws[row] for row in rows)
+        return CellScores(tuple(seeds), self.cases, self.sums[rows], self.counts[rows], self.groups, draws)
 
     @cached_property
     def values(self) -> np.ndarray:
@@ -122,7 +137,7 @@ class CellScores:
         are undefined, it is the percentile bootstrap's. With one seed it is for other cases alone.
         """
         if self.is_complete:
-            found = interval_of_mean(self.values)
+            found = interval_of_mean(self.values, self.crossed)
             return None if found is None else found.interval(level)
         return bootstrap_interval(self.sums, self.counts, self.groups, level)
 
@@ -134,14 +149,14 @@ class CellScores:
         whole = self.complete
         if self.mean is None or not whole.cases:
             return None
-        found = prediction_interval(whole.values, same_cases=same_cases)
+        found = prediction_interval(whole.values, whole.crossed, same_cases=same_cases)
         return None if found is None else Estimate(self.mean, found.variance, found.freedom).interval(level)
 
     @property
     def share_of_seeds(self) -> float | None:
         """Share that seeds have of the variance of `mean`, 0 to 1; the rest is of cases. None with fewer than 2."""
         whole = self.complete
-        return share_of_seeds(whole.values) if whole.cases else None
+        return share_of_seeds(whole.values, whole.crossed) if whole.cases else None
 
 
 def _defined(values: np.ndarray) -> np.ndarray:

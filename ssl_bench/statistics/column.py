@@ -145,4 +145,4 @@ def _error(cells: Sequence[CellScores]) -> Squares | None:
 
 
 def _squares(cells: Sequence[CellScores]) -> Squares:
-    return squares_of_methods(np.stack([cell.values for cell in cells]))
+    return squares_of_methods(np.stack([cell.values for cell in cells]), cells[0].crossed)

@@ -160,3 +160,14 @@ def test_the_same_input_gives_the_same_bytes() -> None:
     first = {kind: render(forest_figure(FOREST), kind) for kind in ("svg", "png")}  # type: ignore[arg-type]
     figure = forest_figure(FOREST)
     assert {kind: render(figure, kind) for kind in ("png", "svg")} == first  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_notes_stand_on_the_side_of_zero_that_has_space(sign: int) -> None:
+    rows = (ForestRow("a"), ForestRow("b", difference=Estimate(5.0 * sign, (4.0 * sign, 6.0 * sign))))
+    figure = forest_figure(Forest("t", "DSC", rows, "a"))
+    figure.draw_without_rendering()
+    right = figure.axes[1]
+    (note,) = right.texts
+    box, panel = note.get_window_extent(), right.get_window_extent()
+    assert panel.x0 <= box.x0 <= box.x1 <= panel.x1

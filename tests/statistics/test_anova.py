@@ -129,3 +129,28 @@ def test_the_smallest_difference_is_the_noncentral_t_distributions() -> None:
     critical = stats.t.ppf(1 - 0.05 / 6, freedom)
     assert stats.nct.sf(critical, freedom, size / np.sqrt(variance)) == pytest.approx(0.8, abs=1e-3)
     assert smallest_difference(squares_of_methods(np.zeros((3, 3, 5))), 1) == 0
+
+
+def test_crossed_trainings_without_an_effect_of_seeds_are_as_many_as_there_are_label_draws() -> None:
+    rng = np.random.default_rng(10)
+    of_label = np.repeat(rng.normal(0, 5, 3), 2)[:, None]  # rows 0 and 1 are of the first draw
+    values = of_label + np.zeros((6, 9))
+    found = squares_of_mean(values, np.arange(6).reshape(3, 2))
+    test = stats.ttest_1samp(of_label[::2, 0], 0)
+    estimate = Estimate(float(values.mean()), *found.variance(1 / 54, 1 / 54))
+    assert estimate.interval() == pytest.approx(tuple(test.confidence_interval()))
+
+
+def test_crossed_mean_squares_equal_loops_over_the_definition() -> None:
+    values, rows = np.random.default_rng(11).normal(size=(6, 7)), np.array([[0, 2, 4], [1, 3, 5]])
+    means, total = values.mean(axis=1), values.mean()
+    draw = sum(3 * 7 * (means[row].mean() - total) ** 2 for row in rows) / 1
+    seed = sum(2 * 7 * (means[rows[:, s]].mean() - total) ** 2 for s in range(3)) / 2
+    both = sum(
+        7 * (means[rows[d, s]] - means[rows[d]].mean() - means[rows[:, s]].mean() + total) ** 2
+        for d in range(2) for s in range(3)
+    ) / 2  # fmt: skip
+    found = squares_of_mean(values, rows)
+    assert found.by_seed == pytest.approx(max(draw + seed - both, draw, seed))
+    assert found.one_training == pytest.approx(max(draw - both, 0) / 3 + max(seed - both, 0) / 2 + both)
+    assert (found.by_case, found.rest) == (squares_of_mean(values).by_case, squares_of_mean(values).rest)

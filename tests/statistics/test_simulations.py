@@ -99,3 +99,39 @@ def test_a_perfect_reproduction_is_seldom_called_above_or_below(name: str) -> No
                 other += not low <= outcome <= high
     assert 0.01 <= other / trials <= 0.07
     assert same / trials <= 0.07
+
+
+@pytest.mark.parametrize(
+    ("of_label", "of_seed", "shape"), [(1.5, 0.5, (3, 3)), (0.2, 1.5, (3, 3)), (1.5, 1.0, (5, 2)), (3.0, 3.0, (3, 3))]
+)
+def test_crossed_labels_and_seeds_are_two_random_factors(
+    of_label: float, of_seed: float, shape: tuple[int, int]
+) -> None:
+    rng, labels, seeds = np.random.default_rng(9), *shape
+    rows, trials = np.arange(labels * seeds).reshape(shape), 400
+    inside, plain, wrong, outside = 0, 0, 0, 0
+    for _ in range(trials):
+        case = rng.normal(80, 18, 200)
+        drawn = [
+            (rng.normal(0, of_label, (labels, 1)) + rng.normal(0, of_seed, (1, seeds)) + rng.normal(0, 0.5, shape))
+            .reshape(-1, 1) + rng.normal(0, 8, (labels * seeds, 200)) + case
+            for _ in range(4)
+        ]  # fmt: skip
+        right, naive = interval_of_mean(drawn[0], rows), interval_of_mean(drawn[0])
+        assert right is not None
+        assert naive is not None
+        low, high = right.interval()
+        inside += low <= 80 <= high
+        low, high = naive.interval()
+        plain += low <= 80 <= high
+        error = squares_of_methods(np.stack(drawn), rows)
+        wrong += difference(drawn[0] - drawn[1], error).p < 0.05
+        more = prediction_interval(drawn[0], rows, same_cases=True)
+        assert more is not None
+        low, high = more.interval()
+        new = rng.normal(0, np.hypot(of_label, of_seed)) + rng.normal(0, 0.5) + case.mean()
+        outside += not low <= new <= high
+    assert 0.92 <= inside / trials <= 0.98
+    assert plain / trials < inside / trials, "trainings that share labels are not independent"
+    assert wrong / trials <= 0.07
+    assert outside / trials <= 0.06
