@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ssl_bench.command import quantity
 from ssl_bench.reporting.figures import FigureReport
-from ssl_bench.reporting.findings import finding
 from ssl_bench.reporting.tables import TableReport
 
 
@@ -25,8 +24,7 @@ def state(report: TableReport | FigureReport) -> str:
 
 def sentence(report: TableReport | FigureReport) -> str:
     """What was found, and how much of an exhibit is measured, for the index."""
-    found = finding(report.analysis) if isinstance(report, TableReport) else ""
-    return " ".join(text for text in (found, coverage(report)) if text)
+    return " ".join(text for text in (report.finding, coverage(report)) if text)
 
 
 def coverage(report: TableReport | FigureReport) -> str:

@@ -18,10 +18,11 @@ from ssl_bench.reporting.figures import FigureReport
 from ssl_bench.reporting.run_pages import run_page
 from ssl_bench.reporting.site import ExhibitPage, Picture, refuse_others, write_site
 from ssl_bench.reporting.table import FORMATS, Cell, Table
-from ssl_bench.reporting.table_figures import forest_figures
+from ssl_bench.reporting.table_figures import forest_thumbnail
 from ssl_bench.reporting.tables import TableReport
 
 FigureFormat = Literal["png", "svg", "pdf"]
+FIRST = "forest"  # the kind of a table's picture that stands above its numbers
 SUFFIXES = {"markdown": "md", "latex": "tex", "html": "html"}
 
 
@@ -87,9 +88,13 @@ def _slug(report: TableReport | FigureReport) -> str:
     return f"{grid.exhibit}-{plain}{mark}"
 
 
-def _picture(title: str, name: str, figure: Figure) -> Picture:
+def _picture(title: str, name: str, figure: Figure, caption: str = "") -> Picture:
     """A figure in all its formats."""
-    return Picture(title, name, {suffix: render(figure, suffix) for suffix in get_args(FigureFormat)})
+    return Picture(title, name, {suffix: render(figure, suffix) for suffix in get_args(FigureFormat)}, caption)
+
+
+def _thumbnail(title: str, slug: str, figure: Figure | None) -> Picture | None:
+    return None if figure is None else Picture(title, f"{slug}-thumbnail", {"svg": render(figure, "svg")})
 
 
 def _caption(report: FigureReport) -> str:
@@ -104,14 +109,24 @@ def _exhibit(report: TableReport | FigureReport) -> ExhibitPage:
         slug, report.grid.name, title, finding=sentence(report), is_measured=is_measured(report),
     )  # fmt: skip
     if isinstance(report, TableReport):
-        tables = (*report.tables, *report.statistics_tables)
-        pictures = [_picture(one.title, f"{slug}-{one.name}", one.figure) for one in forest_figures(report.analysis)]
-        return replace(page, tables=tables, pictures=tuple(pictures))
+        pictures = [
+            (one.kind, _picture(one.title, f"{slug}-{one.name}", one.figure, one.caption)) for one in report.figures
+        ]
+        return replace(
+            page,
+            pictures=tuple(picture for kind, picture in pictures if kind == FIRST),
+            tables=(*report.tables, *report.statistics_tables),
+            further=tuple(picture for kind, picture in pictures if kind != FIRST),
+            thumbnail=_thumbnail(title, slug, forest_thumbnail(report.analysis)),
+        )
     rows = [[Cell(run.spec.label, runs=(run.path.name,))] for run in report.runs]
-    runs = (Table("The runs of this figure", ["Run"], rows),) if rows else ()
-    thumbnail = report.thumbnail and Picture(title, f"{slug}-thumbnail", {"svg": render(report.thumbnail, "svg")})
-    pictures = (_picture(title, slug, report.figure),)
-    return replace(page, tables=runs, pictures=pictures, notes=report.notes, thumbnail=thumbnail)
+    return replace(
+        page,
+        pictures=(_picture(title, slug, report.figure),),
+        tables=(Table("The runs of this figure", ["Run"], rows),) if rows else (),
+        notes=report.notes,
+        thumbnail=_thumbnail(title, slug, report.thumbnail),
+    )
 
 
 def _overview(reports: Sequence[TableReport | FigureReport]) -> Table:

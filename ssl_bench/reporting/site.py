@@ -29,6 +29,7 @@ class Picture:
     alt: str
     name: str  # file stem, of a-z, 0-9 and -
     files: Mapping[str, bytes]  # "svg", "png", "pdf" -> content
+    caption: str = ""
 
     @property
     def shown(self) -> str:
@@ -38,7 +39,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class ExhibitPage:
-    """One table or figure of the paper, a page of its own: its pictures, notes and tables, in this order.
+    """One table or figure of the paper, a page of its own: pictures, notes, tables, further pictures, in this order.
 
     Attributes:
         slug: such as "table-4".
@@ -48,6 +49,7 @@ class ExhibitPage:
         pictures: the first one is shown on the index, where there is no thumbnail.
         notes: below the pictures.
         finding: what it shows, in a sentence for the index.
+        further: pictures below the tables.
         thumbnail: a picture for the index, legible at half the width of a page.
         is_measured: whether it shows anything measured; the index folds the others away.
     """
@@ -59,6 +61,7 @@ class ExhibitPage:
     pictures: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = ()
     finding: str = ""
+    further: tuple[Picture, ...] = ()
     thumbnail: Picture | None = None
     is_measured: bool = True
 
@@ -69,8 +72,8 @@ class ExhibitPage:
 
     @property
     def all_pictures(self) -> tuple[Picture, ...]:
-        """The pictures, and the thumbnail if it is another one."""
-        return (*self.pictures, *([] if self.thumbnail is None else [self.thumbnail]))
+        """Every picture of the page, and the thumbnail if there is one."""
+        return (*self.pictures, *self.further, *([] if self.thumbnail is None else [self.thumbnail]))
 
 
 @dataclass(frozen=True)

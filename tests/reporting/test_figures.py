@@ -134,7 +134,7 @@ def test_the_caption_says_who_is_lowest_at_equal_updates(store: Store, monkeypat
     assert [list(line.x) for line in entropy[0].lines] == [[10, 20, 30, 40], [10, 20]]
     assert [list(line.x) for line in entropy[1].lines] == [[10, 20, 30, 40], [20, 40]]
     assert (
-        "Lowest mean uncertainty at equal numbers of iterations, UCMT at 2 of 2 points; at equal numbers of updates, "
+        "Lowest mean uncertainty: at equal numbers of iterations, UCMT at 2 of 2 points; at equal numbers of updates, "
         "MT at 2 of 2 points."
     ) in found.notes
 
