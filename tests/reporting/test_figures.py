@@ -64,8 +64,10 @@ def test_runs_without_pictures_are_not_called_missing_runs(store: Store, tmp_pat
         assert note.startswith(f"No pictures in {count} run{'s' * (count > 1)} on isic: an export leaves them out.")
         assert "`ssl-bench results export FILE.zip --pictures`" in note
         page = state([found], tmp_path / str(number))
-        assert "no pictures" in page
-        assert ">complete<" not in page
+        folded = page.partition("<details>")[2].partition("</details>")[0]
+        assert f"measured, by {count} run{'s' * (count > 1)} on isic (seed 4); {count} run" in folded
+        assert "without pictures." in folded
+        assert "complete" not in page
 
 
 def test_the_command_that_makes_pictures_trains_what_lacks_them(store: Store) -> None:
