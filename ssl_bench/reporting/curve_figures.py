@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def draw_curves(found: Gathered) -> Drawn:
         said = {axis: _lowest(lines) for axis, lines in each.items()}
         if all(said.values()):
             said_of = "; ".join(f"at equal numbers of {axis}s, {text}" for axis, text in said.items())
-            lowest.append(f"Lowest mean {title.lower()} {said_of}.")
+            lowest.append(f"Lowest mean {title.lower()}: {said_of}.")
     how = (
         f"Disagreement and entropy of the two branches on training batches of {where}, each in the view that it sees, "
         "averaged since the previous point. Bands are 95 % intervals of the mean over seeds by Student's t, since "
@@ -45,7 +46,7 @@ def draw_curves(found: Gathered) -> Drawn:
     )
     remarks = [how, *lowest, *_curveless(found.body)]
     shares = _share_panels(found)
-    return _drawn([*panels, *shares], [*remarks, *_share_remarks(shares)])
+    return replace(_drawn([*panels, *shares], [*remarks, *_share_remarks(shares)]), finding=" ".join(lowest))
 
 
 def draw_shares(found: Gathered) -> Drawn:
@@ -91,7 +92,7 @@ def _lowest(lines: Sequence[Line]) -> str:
     counts = Counter(lines[int(np.argmin([own[x] for own in means]))].label for x in common)
     if not counts:
         return ""
-    return f"{' and '.join(f'{label} at {count}' for label, count in counts.most_common())} of {len(common)} points"
+    return f"{', '.join(f'{label} at {count}' for label, count in counts.most_common())} of {len(common)} points"
 
 
 def _curveless(body: Body) -> list[str]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ssl_bench.store import Run
 
-NARROW = 3.6  # inches: the width of a thumbnail's figure, which is legible where the whole figure is not
+NARROW = 3.4  # inches: the width of a thumbnail's figure, which is legible where the whole figure is not
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Drawn:
         thumbnail: a part of it, at most NARROW wide; None: the upper left corner of the figure serves.
         pictureless: runs that the figure cannot show because they have no pictures.
         is_empty: whether the figure shows nothing measured.
+        finding: what it shows, in a sentence; may be empty.
     """
 
     figure: Figure
@@ -28,3 +29,4 @@ class Drawn:
     thumbnail: Figure | None = None
     pictureless: tuple[Run, ...] = ()
     is_empty: bool = False
+    finding: str = ""

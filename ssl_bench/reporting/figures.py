@@ -39,6 +39,7 @@ class FigureReport:
         thumbnail: a part of the figure that is legible at half its width; None: its upper left corner is.
         pictureless: runs that it cannot show because they have no pictures.
         is_empty: whether it shows nothing measured.
+        finding: what it shows, in a sentence; may be empty.
     """
 
     grid: Grid
@@ -50,6 +51,7 @@ class FigureReport:
     thumbnail: Figure | None = field(default=None, repr=False)
     pictureless: tuple[Run, ...] = field(default=(), repr=False)
     is_empty: bool = False
+    finding: str = ""
 
     def _repr_html_(self) -> str:
         """The figure and its caption as a notebook shows them."""
@@ -90,5 +92,5 @@ def paper_figure(
     ]
     return FigureReport(
         found.grid, drawn.figure, tuple(notes), found.runs, missing, found.cells, drawn.thumbnail, drawn.pictureless,
-        drawn.is_empty,
+        drawn.is_empty, drawn.finding,
     )  # fmt: skip

@@ -47,9 +47,9 @@ def origin(runs: Sequence[Run], *, has_deviation: bool = True) -> list[str]:
         tested = quantity(spec.test_count, CASES[spec.dimensions].removesuffix("s"))
         share = f"{labeled_of(spec, 'training ')} labelled, {tested} tested"
         data.setdefault(f"{spec.benchmark} (data {spec.data_fingerprint})", {})[share] = None
-    deviation = ", ± sample standard deviation" if has_deviation else ", mean"
+    deviation = ", ± sample standard deviation over" if has_deviation else " and over"
     return [
-        f"Measured: mean over test cases{deviation} over {_trainings([run.spec for run in runs])}.",
+        f"Measured: mean over test cases{deviation} {_trainings([run.spec for run in runs])}.",
         *(f"{name}: {'; '.join(shares)}." for name, shares in data.items()),
         *partial_copies(runs),
         (f"Runs of {days} on {devices}; {'; '.join(sorted(software))}."),

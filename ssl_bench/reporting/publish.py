@@ -5,18 +5,24 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from matplotlib.figure import Figure
+
 from ssl_bench.atomic import require_folder, write_bytes, writing
 from ssl_bench.reporting.canvas import render
+from ssl_bench.reporting.coverage import is_measured, sentence, state
 from ssl_bench.reporting.figures import FigureReport
 from ssl_bench.reporting.run_pages import run_page
 from ssl_bench.reporting.site import ExhibitPage, Picture, refuse_others, write_site
 from ssl_bench.reporting.table import FORMATS, Cell, Table
+from ssl_bench.reporting.table_figures import forest_thumbnail
 from ssl_bench.reporting.tables import TableReport
 
 FigureFormat = Literal["png", "svg", "pdf"]
+FIRST = "forest"  # the kind of a table's picture that stands above its numbers
 SUFFIXES = {"markdown": "md", "latex": "tex", "html": "html"}
 
 
@@ -45,7 +51,7 @@ def write_files(report: TableReport | FigureReport, folder: Path) -> list[Path]:
                 f"-{picture.name}.{suffix}": render(picture.figure, suffix) for suffix in get_args(FigureFormat)
             }
     else:
-        contents = {f".{suffix}": content for suffix, content in _rendered(report).items()}
+        contents = {f".{suffix}": render(report.figure, suffix) for suffix in get_args(FigureFormat)}
         contents[".md"] = _caption(report).encode()
     paths = {folder / f"{_slug(report)}{suffix}": content for suffix, content in contents.items()}
     with writing("--output", folder):
@@ -82,8 +88,13 @@ def _slug(report: TableReport | FigureReport) -> str:
     return f"{grid.exhibit}-{plain}{mark}"
 
 
-def _rendered(report: FigureReport) -> dict[str, bytes]:
-    return {suffix: render(report.figure, suffix) for suffix in get_args(FigureFormat)}
+def _picture(title: str, name: str, figure: Figure, caption: str = "") -> Picture:
+    """A figure in all its formats."""
+    return Picture(title, name, {suffix: render(figure, suffix) for suffix in get_args(FigureFormat)}, caption)
+
+
+def _thumbnail(title: str, slug: str, figure: Figure | None) -> Picture | None:
+    return None if figure is None else Picture(title, f"{slug}-thumbnail", {"svg": render(figure, "svg")})
 
 
 def _caption(report: FigureReport) -> str:
@@ -92,37 +103,42 @@ def _caption(report: FigureReport) -> str:
 
 
 def _exhibit(report: TableReport | FigureReport) -> ExhibitPage:
-    name, title = report.grid.name, f"{report.grid.name}. {report.grid.title}"
+    """Lay out an exhibit's page: pictures first, for tables too."""
+    slug, title = _slug(report), f"{report.grid.name}. {report.grid.title}"
+    page = ExhibitPage(
+        slug, report.grid.name, title, finding=sentence(report), is_measured=is_measured(report),
+    )  # fmt: skip
     if isinstance(report, TableReport):
-        return ExhibitPage(_slug(report), name, title, tables=(*report.tables, *report.statistics_tables))
-    picture = Picture(title, _slug(report), _rendered(report))
+        pictures = [
+            (one.kind, _picture(one.title, f"{slug}-{one.name}", one.figure, one.caption)) for one in report.figures
+        ]
+        return replace(
+            page,
+            pictures=tuple(picture for kind, picture in pictures if kind == FIRST),
+            tables=(*report.tables, *report.statistics_tables),
+            further=tuple(picture for kind, picture in pictures if kind != FIRST),
+            thumbnail=_thumbnail(title, slug, forest_thumbnail(report.analysis)),
+        )
     rows = [[Cell(run.spec.label, runs=(run.path.name,))] for run in report.runs]
-    runs = Table("The runs of this figure", ["Run"], rows)
-    return ExhibitPage(
-        _slug(report), name, title, tables=(runs,) if rows else (), pictures=(picture,), notes=report.notes
+    return replace(
+        page,
+        pictures=(_picture(title, slug, report.figure),),
+        tables=(Table("The runs of this figure", ["Run"], rows),) if rows else (),
+        notes=report.notes,
+        thumbnail=_thumbnail(title, slug, report.thumbnail),
     )
 
 
-def state(report: TableReport | FigureReport) -> str:
-    """What an exhibit lacks, in short."""
-    if not report.runs:
-        return "no run"
-    pictureless = isinstance(report, FigureReport) and bool(report.pictureless)
-    if pictureless and isinstance(report, FigureReport) and report.is_empty:
-        return "no pictures" + (", and runs are missing" if report.missing else "")
-    lacks = [name for name, is_lacking in (("runs", report.missing), ("pictures", pictureless)) if is_lacking]
-    return f"{' and '.join(lacks)} are missing" if lacks else "complete"
-
-
 def _overview(reports: Sequence[TableReport | FigureReport]) -> Table:
+    """List the exhibits that show anything measured; the index folds the others away."""
     rows: list[list[str | Cell]] = []
     for report in reports:
         runs = report.runs
-        rows.append([
-            report.grid.name, report.grid.title, ", ".join(sorted({run.spec.benchmark for run in runs})),
-            ", ".join(sorted({run.spec.protocol.name for run in runs})), Cell(str(len(runs)), float(len(runs))),
-            ", ".join(map(str, sorted({run.spec.seed for run in runs}))),
-            state(report),
-        ])  # fmt: skip
+        if is_measured(report):
+            rows.append([
+                report.grid.name, report.grid.title, ", ".join(sorted({run.spec.benchmark for run in runs})),
+                ", ".join(sorted({run.spec.protocol.name for run in runs})), Cell(str(len(runs)), float(len(runs))),
+                ", ".join(map(str, sorted({run.spec.seed for run in runs}))), state(report),
+            ])  # fmt: skip
     header = ["Exhibit", "Title", "Data sets", "Protocols", "Runs", "Seeds", "State"]
     return Table("Tables and figures", header, rows, frozenset({"Runs"}))

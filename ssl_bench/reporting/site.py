@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ssl_bench.atomic import write_bytes
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.reporting.table import Cell, Table
 
@@ -28,6 +29,7 @@ class Picture:
     alt: str
     name: str  # file stem, of a-z, 0-9 and -
     files: Mapping[str, bytes]  # "svg", "png", "pdf" -> content
+    caption: str = ""
 
     @property
     def shown(self) -> str:
@@ -37,14 +39,41 @@ class Picture:
 
 @dataclass(frozen=True)
 class ExhibitPage:
-    """One table or figure of the paper, a page of its own."""
+    """One table or figure of the paper, a page of its own: pictures, notes, tables, further pictures, in this order.
 
-    slug: str  # "table-4"
-    label: str  # what the navigation calls it: "Table 4"
+    Attributes:
+        slug: such as "table-4".
+        label: what the navigation calls it, such as "Table 4".
+        title: with its label.
+        tables: with their notes.
+        pictures: the first one is shown on the index, where there is no thumbnail.
+        notes: below the pictures.
+        finding: what it shows, in a sentence for the index.
+        further: pictures below the tables.
+        thumbnail: a picture for the index, legible at half the width of a page.
+        is_measured: whether it shows anything measured; the index folds the others away.
+    """
+
+    slug: str
+    label: str
     title: str
     tables: tuple[Table, ...] = ()
     pictures: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = ()
+    finding: str = ""
+    further: tuple[Picture, ...] = ()
+    thumbnail: Picture | None = None
+    is_measured: bool = True
+
+    @property
+    def preview(self) -> Picture | None:
+        """The picture on the index; None if there is none."""
+        return self.thumbnail or next(iter(self.pictures), None)
+
+    @property
+    def all_pictures(self) -> tuple[Picture, ...]:
+        """Every picture of the page, and the thumbnail if there is one."""
+        return (*self.pictures, *self.further, *([] if self.thumbnail is None else [self.thumbnail]))
 
 
 @dataclass(frozen=True)
@@ -77,7 +106,8 @@ def write_site(
     _check_runs([overview, *(table for page in own for table in page.tables)], runs)
     contents = _pages(title, overview, exhibits, runs)
     contents |= {name: (TEMPLATES / name).read_bytes() for name in ASSETS}
-    contents |= _pictures([picture for page in own for picture in page.pictures])
+    contents |= _pictures([picture for one in exhibits for picture in one.all_pictures])
+    contents |= _pictures([picture for run in runs for picture in run.pictures])
     write_bytes(folder / MARK, b"Written by ssl-bench report --html, which replaces what is here.\n")
     for name, content in contents.items():
         write_bytes(folder / name, content)
@@ -106,6 +136,7 @@ def _pages(title: str, overview: Table, exhibits: Sequence[ExhibitPage], runs: S
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     environment.filters |= {"cells": _cells, "number": _number, "with_code": _with_code, "is_below": _is_below}
+    environment.filters["quantity"] = quantity
     addresses = {"Overview": "index.html"} | {one.label: f"{one.slug}.html" for one in exhibits} | {"Runs": RUNS_PAGE}
     shared = {"title": title, "addresses": addresses, "runs": {run.hash: run for run in runs}}
     pages: dict[str, tuple[str, dict[str, Any]]] = {

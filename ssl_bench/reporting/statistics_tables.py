@@ -43,7 +43,7 @@ def statistics_csv(grid: Grid, records: Iterable[Record]) -> str:
 def statistics_table(grid: Grid, records: Iterable[Record]) -> Table:
     """Return the statistics of the measured cells, rounded for reading; `statistics_csv` has all of them in full."""
     rows: list[list[str | Cell]] = []
-    for one in _different(records):
+    for one in _different(records, are_compared=False):
         scores, runs = one.scores, tuple(run.path.name for run in one.runs)
         if scores is None or one.mean is None:
             continue
@@ -64,7 +64,7 @@ def statistics_table(grid: Grid, records: Iterable[Record]) -> Table:
 
 def comparisons_table(grid: Grid, records: Iterable[Record]) -> Table:
     """Return the comparisons of the measured cells with the baseline and with the best, a row for each."""
-    records = list(_different(records))
+    records = _different(records, are_compared=True)
     rows: list[list[str | Cell]] = []
     data = list(dict.fromkeys(one.place.column.title or one.place.benchmark.name for one in records))
     for which, where in product(("baseline", "best"), data):
@@ -109,12 +109,20 @@ def interval_cell(interval: tuple[float, float] | None, sign: str = "") -> str |
     return Cell(f"{low:{sign}.{decimals}f} to {high:{sign}.{decimals}f}", low)
 
 
-def _different(records: Iterable[Record]) -> list[Record]:
-    """The records without those of the upper line that repeat another column's, of the same runs."""
+def _different(records: Iterable[Record], *, are_compared: bool) -> list[Record]:
+    """The records without those that repeat another column's: of the same row, runs and measurement.
+
+    Args:
+        records: of a table.
+        are_compared: whether records with other comparisons differ too.
+
+    """
     found: dict[object, Record] = {}
     for number, one in enumerate(records):
-        same = (one.metric, tuple(run.path for run in one.runs), one.best, one.baseline)
-        found.setdefault(same if one.is_upper else number, one)
+        runs = tuple(run.path for run in one.runs)
+        same = (one.place.row.title, one.metric, one.measurement.key, runs)
+        pairs = (one.best, one.baseline) if are_compared else ()
+        found.setdefault((*same, *pairs) if runs else number, one)
     return list(found.values())
 
 

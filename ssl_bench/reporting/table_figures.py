@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from ssl_bench.reporting.analysis import Analysis, Family, Record, family
 from ssl_bench.reporting.draw_comparisons import Comparisons, Pair, significance_figure
 from ssl_bench.reporting.draw_forest import Estimate, Forest, ForestRow, forest_figure
 from ssl_bench.reporting.draw_ranking import Profile, ProfileLine, profile_figure, ranking_caption, ranking_figure
+from ssl_bench.reporting.drawn import NARROW
 from ssl_bench.reporting.ranking import Rivals
 from ssl_bench.reporting.statistics_tables import interval_of
 from ssl_bench.statistics.ranking import performance_profile
@@ -56,6 +57,16 @@ def forest_figures(analysis: Analysis) -> list[TableFigure]:
             title = f"Means and differences: {forest.title}"
             found.append(TableFigure("forest", _name("forest", column, forest.title), title, forest_figure(forest)))
     return found
+
+
+def forest_thumbnail(analysis: Analysis) -> Figure | None:
+    """Draw the means of the first measured column, NARROW wide; None where nothing is measured."""
+    forests = (_forest(analysis, column, metric) for column, metric in _columns(analysis))
+    first = next((forest for forest in forests if any(row.mean is not None for row in forest.rows)), None)
+    if first is None:
+        return None
+    rows = tuple(replace(row, difference=None, significant=None) for row in first.rows)
+    return forest_figure(replace(first, rows=rows), NARROW)
 
 
 def ranking_figures(analysis: Analysis, found: Mapping[tuple[int, MetricName], Rivals]) -> list[TableFigure]:

@@ -64,8 +64,10 @@ def test_runs_without_pictures_are_not_called_missing_runs(store: Store, tmp_pat
         assert note.startswith(f"No pictures in {count} run{'s' * (count > 1)} on isic: an export leaves them out.")
         assert "`ssl-bench results export FILE.zip --pictures`" in note
         page = state([found], tmp_path / str(number))
-        assert "no pictures" in page
-        assert ">complete<" not in page
+        folded = page.partition("<details>")[2].partition("</details>")[0]
+        assert f"measured, by {count} run{'s' * (count > 1)} on isic (seed 4); {count} run" in folded
+        assert "without pictures." in folded
+        assert "complete" not in page
 
 
 def test_the_command_that_makes_pictures_trains_what_lacks_them(store: Store) -> None:
@@ -134,7 +136,7 @@ def test_the_caption_says_who_is_lowest_at_equal_updates(store: Store, monkeypat
     assert [list(line.x) for line in entropy[0].lines] == [[10, 20, 30, 40], [10, 20]]
     assert [list(line.x) for line in entropy[1].lines] == [[10, 20, 30, 40], [20, 40]]
     assert (
-        "Lowest mean uncertainty at equal numbers of iterations, UCMT at 2 of 2 points; at equal numbers of updates, "
+        "Lowest mean uncertainty: at equal numbers of iterations, UCMT at 2 of 2 points; at equal numbers of updates, "
         "MT at 2 of 2 points."
     ) in found.notes
 

@@ -16,6 +16,9 @@ import pytest
 from browser import SIZES, contrasts, open_browser, prefer, requests, resize
 
 from ssl_bench.errors import UserError
+from ssl_bench.reporting.canvas import STYLE, render
+from ssl_bench.reporting.draw_lines import Panel, line_figure
+from ssl_bench.reporting.drawn import NARROW
 from ssl_bench.reporting.site import ExhibitPage, Picture, RunPage, write_site
 from ssl_bench.reporting.table import Cell, Table
 
@@ -48,12 +51,26 @@ def run_page(name: str, seed: int) -> RunPage:
 
 
 EXHIBITS = (
-    ExhibitPage("table-4", "Table 4", "Table 4. Ablation", tables=(ABLATION, replace(ABLATION, title="Statistics"))),
+    ExhibitPage(
+        "table-4",
+        "Table 4",
+        "Table 4. Ablation",
+        (ABLATION, replace(ABLATION, title="Statistics")),
+        (Picture("Means", "table-4-forest", {"svg": SVG}),),
+        finding="CPS leads; `ssl-bench run` shows more.",
+        further=(Picture("Ranks", "table-4-ranking", {"svg": SVG}, "Of resamples."),),
+        thumbnail=Picture("Small", "table-4-thumbnail", {"svg": SVG}),
+    ),
     ExhibitPage(
         "figure-1", "Figure 1", "Figure 1. Curves", pictures=(Picture("Curves", "figure-1", {"png": PNG, "svg": SVG}),)
     ),
     ExhibitPage(
-        "figure-4", "Figure 4", "Figure 4. Cases", pictures=(Picture("Cases", "figure-4", {"pdf": b"f", "png": PNG}),)
+        "figure-4",
+        "Figure 4",
+        "Figure 4. Cases",
+        pictures=(Picture("Cases", "figure-4", {"pdf": b"f", "png": PNG}),),
+        finding="No run.",
+        is_measured=False,
     ),
 )
 PAGES = tuple(run_page(name, seed) for seed, name in enumerate(RUNS, start=1))
@@ -73,7 +90,9 @@ HOSTILE_EXHIBIT = ExhibitPage(
     (HOSTILE_TABLE,),
     (Picture(f"a{HOSTILE}", "hostile", {"svg": SVG}),),
     (f"x{HOSTILE}", LONG),
+    f"g{HOSTILE} `{LONG}` {LONG}",
 )
+HOSTILE_UNMEASURED = replace(HOSTILE_EXHIBIT, slug="unmeasured", pictures=(), is_measured=False)
 HOSTILE_RUN = RunPage("bad", f"r{HOSTILE}", ((f"h{HOSTILE}", ((f"k{HOSTILE}", f"f{HOSTILE}"), (LONG, LONG))),))
 LONG_RUN = RunPage("long", LONG, ((LONG, ((LONG, LONG),)),), (Picture(LONG, "long", {"svg": SVG}),))
 
@@ -85,7 +104,7 @@ def write_good(folder: Path) -> Path:
 
 def write_hostile(folder: Path) -> Path:
     overview = replace(HOSTILE_TABLE, title=f"o{HOSTILE}")
-    write_site(folder, f"s{HOSTILE}", overview, (HOSTILE_EXHIBIT,), (*PAGES, HOSTILE_RUN, LONG_RUN))
+    write_site(folder, f"s{HOSTILE}", overview, (HOSTILE_EXHIBIT, HOSTILE_UNMEASURED), (*PAGES, HOSTILE_RUN, LONG_RUN))
     return folder
 
 
@@ -140,6 +159,7 @@ def test_a_page_stands_for_each_exhibit_and_run_with_its_pictures_beside(sites: 
     runs = {f"runs/{name}.html" for name in RUNS} | {f"pictures/curves-{name}.svg" for name in RUNS}
     exhibits = {"table-4.html", "figure-1.html", "figure-4.html", "pictures/figure-1.png", "pictures/figure-1.svg"}
     rest = {"index.html", "runs/index.html", "style.css", "sort.js", ".ssl-bench-report"}
+    exhibits |= {f"pictures/table-4-{name}.svg" for name in ("forest", "ranking", "thumbnail")}
     assert set(found) == runs | exhibits | rest | {"pictures/figure-4.pdf", "pictures/figure-4.png"}
     assert (found["pictures/figure-1.svg"], found["pictures/figure-4.pdf"]) == (SVG, b"f")
 
@@ -188,6 +208,42 @@ def test_the_page_shows_svg_where_there_is_one_and_links_every_format(sites: dic
 def test_an_overview_row_leads_to_its_exhibit(sites: dict[str, Path]) -> None:
     page = (sites["good"] / "index.html").read_text()
     assert '<th scope="row" class="short"><a href="table-4.html">Table 4</a></th>' in page
+
+
+def test_the_index_begins_with_what_was_found_and_folds_away_what_is_not_measured(sites: dict[str, Path]) -> None:
+    text = (sites["good"] / "index.html").read_text()
+    content = text.partition("</h1>")[2]
+    assert content.split("<h2")[1].startswith(' id="findings">What was found')
+    shown, folded = content.partition("<details>")[0], content.partition("<details>")[2].partition("</details>")[0]
+    assert "<p>CPS leads; <code>ssl-bench run</code> shows more.</p>" in shown
+    assert [label for label in ("Table 4", "Figure 1", "Figure 4") if f"{label}. " in shown] == ["Table 4", "Figure 1"]
+    assert "Not measured, or without pictures: 1" in folded
+    assert '<a href="figure-4.html">Figure 4. Cases</a>' in folded
+    assert "<p>No run.</p>" in folded
+    assert "pictures/figure-4" not in text
+
+
+def test_a_tables_page_begins_with_its_picture_and_ends_with_the_others(sites: dict[str, Path]) -> None:
+    text = (sites["good"] / "table-4.html").read_text()
+    places = [text.index(part) for part in ("table-4-forest.svg", "<table", "table-4-ranking.svg", "Of resamples.")]
+    assert places == sorted(places)
+    index = (sites["good"] / "index.html").read_text()
+    assert 'src="pictures/table-4-thumbnail.svg"' in index  # rather than the first picture
+    assert "table-4-forest" not in index
+
+
+def test_one_of_a_thing_is_not_called_several(tmp_path: Path) -> None:
+    for count, words in ((1, "from 1 finished run ("), (2, "from 2 finished runs (")):
+        write_site(tmp_path / str(count), "Report", OVERVIEW, (), PAGES[:count])
+        assert words in (tmp_path / str(count) / "index.html").read_text()
+
+
+def test_a_report_without_anything_measured_has_no_empty_section(tmp_path: Path) -> None:
+    write_site(tmp_path, "Report", Table("Tables", ["Exhibit"], []), EXHIBITS[2:], ())
+    page = Page(tmp_path / "index.html")
+    assert page.texts("h2") == []
+    assert page.texts("table") == []
+    assert page.texts("summary") == ["Not measured, or without pictures: 1"]
 
 
 def test_a_number_leads_to_its_run_and_several_runs_are_listed(sites: dict[str, Path]) -> None:
@@ -296,6 +352,7 @@ def test_data_reads_as_it_was_given(sites: dict[str, Path]) -> None:
     assert (page.texts("b"), page.texts("u")) == ([f"v{HOSTILE}"], [f"w{HOSTILE}"])
     assert {f"n{HOSTILE}", f"x{HOSTILE}"} <= set(page.texts("li"))
     assert page.attributes("alt") == [f"a{HOSTILE}"]
+    assert Page(folder / "index.html").texts("p").count(f"g{HOSTILE} {LONG} {LONG}") == 2  # measured, and folded away
     page = Page(folder / "runs/bad.html")
     assert page.texts("h1") == [f"r{HOSTILE}"]
     assert (page.texts("h2"), page.texts("dt")[0], page.texts("dd")[0]) == tuple(
@@ -375,7 +432,8 @@ def test_no_page_has_an_error_asks_the_network_or_scrolls_sideways(opened: Any, 
             resize(opened, size)
             found = opened.execute_script("""
                 const page = document.scrollingElement;
-                const outside = [...document.querySelectorAll("body *:not(.scroll *, .skip)")].filter((element) =>
+                const every = [...document.querySelectorAll("body *:not(.scroll *, .thumb *, .skip)")];
+                const outside = every.filter((element) =>
                     element.checkVisibility() && element.getBoundingClientRect().right > page.clientWidth + 1);
                 const broken = [...document.images].filter((image) => !image.naturalWidth);
                 return [page.clientWidth, page.scrollWidth, outside.map((element) => element.outerHTML),
@@ -387,9 +445,37 @@ def test_no_page_has_an_error_asks_the_network_or_scrolls_sideways(opened: Any, 
     assert [address for address in asked if not address.startswith("file:")] == []
 
 
+def test_a_thumbnail_is_shown_at_its_own_size_three_a_row_or_one_on_a_phone(opened: Any, tmp_path: Path) -> None:
+    smallest = min(value for key, value in STYLE.items() if key.endswith("size"))  # points
+    figure = render(line_figure([Panel("t", "x", "y", ())], NARROW), "svg")
+    exhibits = [
+        ExhibitPage(f"figure-{i}", f"Figure {i}", "f", thumbnail=Picture("a", f"p-{i}", {"svg": figure}))
+        for i in range(4)
+    ]
+    write_site(tmp_path, "Report", OVERVIEW, exhibits, ())
+    for size, columns in (("desktop", 3), ("phone", 1)):
+        opened.get((tmp_path / "index.html").as_uri())
+        resize(opened, size)
+        images = opened.execute_script("""return [...document.querySelectorAll(".thumb img")].map((image) =>
+            [image.getBoundingClientRect().left, image.width, image.parentElement.clientWidth]);""")
+        assert len({round(left) for left, _, _ in images}) == columns
+        assert all(width / (NARROW * 72) * smallest >= 9 for _, width, _ in images)  # in CSS pixels
+        assert all(width <= room + 1 for _, width, room in images)  # nothing is cut off
+
+
+def test_a_figure_on_a_phone_keeps_its_size_and_scrolls(opened: Any, sites: dict[str, Path]) -> None:
+    opened.get((sites["good"] / "figure-1.html").as_uri())
+    resize(opened, "phone")
+    found = opened.execute_script("""const box = document.querySelector("figure .scroll");
+        box.scrollLeft = 50; return [box.querySelector("img").width, box.scrollLeft, box.clientWidth];""")
+    assert found[0] == 672  # 7 inches
+    assert found[1] == 50
+    assert found[2] < 390
+
+
 def test_a_wide_table_scrolls_in_its_box(browser: Any, sites: dict[str, Path]) -> None:
     browser.get((sites["hostile"] / "hostile.html").as_uri())
-    moved = "const box = document.querySelector('.scroll'); box.scrollLeft = 200; return box.scrollLeft"
+    moved = "const box = document.querySelector('section .scroll'); box.scrollLeft = 200; return box.scrollLeft"
     assert browser.execute_script(moved) == 200
 
 

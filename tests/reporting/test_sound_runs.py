@@ -118,6 +118,17 @@ def test_a_run_that_several_columns_show_is_counted_once(store: Store, tmp_path:
     assert all(page.count(f'href="runs/{run.path.name}.html"') == 1 for run in figure.runs)
 
 
+def test_the_statistics_have_a_row_for_runs_that_several_columns_share(store: Store) -> None:
+    for seed in (1, 2, 3):
+        write_run(store, "supervised", seed, [0.9, 0.8 + 0.01 * seed], labeled=1815)
+        for method in ("mt", "ucmt"):
+            write_run(store, method, seed, [0.5, 0.6 - 0.02 * seed])
+    found = report(store, 1)  # its upper line stands in a column with runs and in one without
+    titles = [str(row[0]) for row in found.statistics.rows]
+    assert titles.count("Supervised, 100%") == 1
+    assert len(set(titles)) == len(titles)
+
+
 def test_the_oracle_has_a_row_for_runs_that_several_columns_share(store: Store, tmp_path: Path) -> None:
     card = tmp_path / "own.toml"
     columns = "".join(
