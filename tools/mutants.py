@@ -84,7 +84,7 @@ MUTANTS = (
     Mutant("cell", "ssl_bench/grids/match.py", "and spec.hyperparameters == dict(self.hyperparameters)", "",
            "tests/reporting/test_report.py tests/reporting/test_tables.py"),
     Mutant("floor", "ssl_bench/statistics/anova.py", "return max(self.by_seed, self.rest)", "return self.by_seed",
-           "tests/statistics/test_simulations.py"),
+           "tests/statistics/test_anova.py"),
     Mutant("error term", "ssl_bench/statistics/column.py", "return tuple(chosen)", "return tuple(chosen[:2])",
            "tests/statistics/test_column.py"),
     Mutant("videos", "ssl_bench/statistics/cell.py", "* sizes / sizes.mean()", "",

@@ -3,8 +3,8 @@
 A training stands in the place of a reader (Dorfman, Berbaum and Metz, Investigative Radiology 27(9), 1992; Hillis,
 Statistics in Medicine 26(3), 2007, doi:10.1002/sim.2532). Two rules hold everywhere:
 
-- The variance between seeds, like that between cases, is never estimated below zero. With three seeds luck would
-  otherwise make very small p values much too frequent.
+- The variance between seeds, like that between cases, is never estimated below zero. Where seeds differ by no more than
+  the rest explains, this makes intervals wider than needed.
 - Degrees of freedom are Satterthwaite's, over all mean squares of a variance. With many cases they are those of Hillis,
   who counts the mean square of the seeds alone; with six videos as cases his would be hundreds.
 """

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from handwritten import METHODS, write_run
+from ssl_bench.reporting.statistics import compare
 
 from ssl_bench.cards import load_grid
 from ssl_bench.grids.aim import Target, aim
@@ -20,7 +21,6 @@ from ssl_bench.reporting.report import Report
 from ssl_bench.reporting.runs import status_table
 from ssl_bench.reporting.scores import cell_scores
 from ssl_bench.reporting.spread import ONE_LABEL_DRAW, ONE_SEED, share_notes, spread
-from ssl_bench.reporting.statistics import compare
 from ssl_bench.reporting.table import Cell, Table
 from ssl_bench.reporting.tables import TableReport, paper_table
 from ssl_bench.store import Run, Store

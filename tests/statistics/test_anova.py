@@ -154,3 +154,15 @@ def test_crossed_mean_squares_equal_loops_over_the_definition() -> None:
     assert found.by_seed == pytest.approx(max(draw + seed - both, draw, seed))
     assert found.one_training == pytest.approx(max(draw - both, 0) / 3 + max(seed - both, 0) / 2 + both)
     assert (found.by_case, found.rest) == (squares_of_mean(values).by_case, squares_of_mean(values).rest)
+
+
+def test_seeds_that_are_alike_by_luck_do_not_narrow_an_interval() -> None:
+    rng = np.random.default_rng(12)
+    differences = rng.normal(0, 5, (3, 40))
+    differences -= differences.mean(axis=1, keepdims=True) - 1  # every seed's mean is 1
+    error = squares_of_methods(np.stack([differences, np.zeros_like(differences)]))
+    assert error.by_seed == pytest.approx(0)
+    least = 2 / 120 * error.rest  # what the rest alone gives the mean
+    assert difference(differences, error).variance == pytest.approx(
+        least + 2 / 120 * max(error.by_case - error.rest, 0)
+    )

@@ -143,10 +143,7 @@ def test_crossed_labels_and_seeds_are_two_random_factors(
 def test_two_equal_methods_are_called_different_no_more_often_than_the_level_says(
     of_seed: float, of_case: float
 ) -> None:
-    """At the level of one comparison, and at that which Holm's correction asks of the first among 21.
-
-    Without the floor under the seeds' variance the second would be many times too frequent.
-    """
+    """At the level of one comparison, and at that which Holm's correction asks of the first among 21."""
     rng, trials, p = np.random.default_rng(1), 3000, []
     for _ in range(trials):
         drawn = rng.normal(0, of_seed, (3, 1)) + rng.normal(0, of_case, 100) + rng.normal(0, 5.6, (3, 100))
@@ -154,4 +151,4 @@ def test_two_equal_methods_are_called_different_no_more_often_than_the_level_say
     assert (np.array(p) < 0.05).mean() <= 0.06
     assert (np.array(p) < 0.05 / 21).mean() <= 2.5 * 0.05 / 21
     if of_case:
-        assert (np.array(p) < 0.05).mean() >= 0.03
+        assert (np.array(p) < 0.05).mean() >= 0.02
