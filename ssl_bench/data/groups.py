@@ -88,6 +88,8 @@ def expression_of(pattern: str) -> str:
 def read_ids(path: Path, column: str, what: str, keys: Sequence[str] = ("id",)) -> pd.DataFrame:
     """Read a CSV file as text whose first column is a key, which stands in it once.
 
+    A file with the columns id, part and group is both a split file and a file of groups.
+
     Args:
         path: the file.
         column: name of the second column.
@@ -102,6 +104,9 @@ def read_ids(path: Path, column: str, what: str, keys: Sequence[str] = ("id",)) 
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: the {what} cannot be read: {error}") from None
     found = list(map(str, table.columns))
+    if found == ["id", "part", "group"]:
+        found = ["id", column]
+        table = table[found].copy()
     if found not in [[key, column] for key in keys]:
         raise UserError(f"{path}: expected the columns {' or '.join(keys)} and {column}, found {', '.join(found)}")
     twice = table[found[0]][table[found[0]].duplicated()]

@@ -47,7 +47,10 @@ def _shown(one: Family, rivals: Sequence[Record]) -> str:
     if texts:
         return f"{leader}; shown to differ from {against}: {', '.join(texts)}"
     size = one.smallest[0] if one.baseline else one.smallest[1]
-    return f"{leader}; no method is shown to differ from {against} (a true difference of {size:.1f} would have been)"
+    return (
+        f"{leader}; no method is shown to differ from {against}, where a true difference of {size:.1f} would be shown "
+        "with 80 % power"
+    )
 
 
 def _verdicts(records: Sequence[Record]) -> list[str]:

@@ -90,7 +90,8 @@ def _slug(report: TableReport | FigureReport) -> str:
 
 def _picture(title: str, name: str, figure: Figure, caption: str = "") -> Picture:
     """A figure in all its formats."""
-    return Picture(title, name, {suffix: render(figure, suffix) for suffix in get_args(FigureFormat)}, caption)
+    files = {suffix: render(figure, suffix) for suffix in get_args(FigureFormat)}
+    return Picture(title, name, files, caption, float(figure.get_size_inches()[0]))
 
 
 def _thumbnail(title: str, slug: str, figure: Figure | None) -> Picture | None:

@@ -30,6 +30,7 @@ class Picture:
     name: str  # file stem, of a-z, 0-9 and -
     files: Mapping[str, bytes]  # "svg", "png", "pdf" -> content
     caption: str = ""
+    inches: float = 7.0  # width in print; the page shows 7 inches as its whole width
 
     @property
     def shown(self) -> str:

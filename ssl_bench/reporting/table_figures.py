@@ -15,6 +15,7 @@ from ssl_bench.reporting.draw_comparisons import Comparisons, Pair, significance
 from ssl_bench.reporting.draw_forest import Estimate, Forest, ForestRow, forest_figure
 from ssl_bench.reporting.draw_ranking import Profile, ProfileLine, profile_figure, ranking_caption, ranking_figure
 from ssl_bench.reporting.drawn import NARROW
+from ssl_bench.reporting.findings import JUDGED
 from ssl_bench.reporting.ranking import Rivals
 from ssl_bench.reporting.statistics_tables import interval_of
 from ssl_bench.statistics.ranking import performance_profile
@@ -133,12 +134,12 @@ def _forest(analysis: Analysis, column: int, metric: MetricName) -> Forest:
 def _row(one: Record) -> ForestRow:
     pair = one.baseline
     difference = None if pair.difference is None else Estimate(pair.difference, interval_of(pair))
-    comparable = one.published is not None and not one.reasons
+    is_comparable = one.verdict.startswith(JUDGED)
     return ForestRow(
         label=one.place.row.title,
         style_key=one.place.method,
         mean=_mean(one),
-        published=one.published.value if comparable and one.published is not None else None,
+        published=one.published.value if is_comparable and one.published is not None else None,
         difference=difference,
         significant=None if pair.p is None else pair.is_significant,
     )

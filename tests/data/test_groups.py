@@ -112,6 +112,17 @@ def test_a_wrong_file_is_refused(tmp_path: Path, content: str, message: str) -> 
         groups_of(with_file(tmp_path, content), ["a", "b"])
 
 
+def test_one_file_names_the_part_and_the_group_of_each_id(tmp_path: Path) -> None:
+    path = tmp_path / "split.csv"
+    path.write_text("id,part,group\na1,train,a\na2,train,a\nb1,test,b\n")
+    ids = ["a1", "a2", "b1"]
+    found = groups_of(card(str(path)), ids)
+    assert found == ["a", "a", "b"]
+    split = Split(test=None, file=str(path))
+    sides = split_cases(split, ids, ids, masked=set(ids), groups=dict(zip(ids, found, strict=True)))
+    assert sides == (["a1", "a2"], ["b1"])
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with_file(tmp_path, "id,group\n")
     (tmp_path / "groups.csv").unlink()
