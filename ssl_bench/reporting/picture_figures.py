@@ -143,7 +143,8 @@ def _without(found: Gathered, pictures_of: Callable[[Run], Sequence[Any]]) -> tu
         "FILE.zip --pictures` writes them, and `ssl-bench results import FILE.zip` adds them to this store."
     )
     again = [
-        f"Pictures are made by training. If no store has them: `{command}`, then export and import as above."
+        f"Pictures are made by training. If no store has them: `{command}`, then export and import as above. An import "
+        "refuses a run whose scores differ, as they can on another machine."
         for command in _commands(lacking)
     ]
     return runs, [note, *again]
