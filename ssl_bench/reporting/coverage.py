@@ -17,8 +17,6 @@ def state(report: TableReport | FigureReport) -> str:
     if not report.runs:
         return "no run"
     lacks = [name for name, count in (("runs", len(report.missing)), ("pictures", _pictureless(report))) if count]
-    if lacks and not is_measured(report):
-        return "no pictures" + (", and runs are missing" if report.missing else "")
     return f"{' and '.join(lacks)} are missing" if lacks else "complete"
 
 
