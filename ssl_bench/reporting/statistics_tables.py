@@ -8,7 +8,7 @@ from itertools import product
 
 from ssl_bench.atomic import csv_text
 from ssl_bench.cards import METRICS, Grid, MetricName
-from ssl_bench.reporting.analysis import Paired, Record
+from ssl_bench.reporting.analysis import Analysis, Paired, Record, family
 from ssl_bench.reporting.scores import undefined
 from ssl_bench.reporting.table import Cell, Table
 
@@ -43,7 +43,7 @@ def statistics_csv(grid: Grid, records: Iterable[Record]) -> str:
 def statistics_table(grid: Grid, records: Iterable[Record]) -> Table:
     """Return the statistics of the measured cells, rounded for reading; `statistics_csv` has all of them in full."""
     rows: list[list[str | Cell]] = []
-    for one in _different(records, are_compared=False):
+    for one in _different(records):
         scores, runs = one.scores, tuple(run.path.name for run in one.runs)
         if scores is None or one.mean is None:
             continue
@@ -62,21 +62,22 @@ def statistics_table(grid: Grid, records: Iterable[Record]) -> Table:
     return Table(f"{grid.name}: statistics", header, rows, frozenset(header[3:-1]), [CELLS_NOTE] if rows else [])
 
 
-def comparisons_table(grid: Grid, records: Iterable[Record]) -> Table:
-    """Return the comparisons of the measured cells with the baseline and with the best, a row for each."""
-    records = _different(records, are_compared=True)
+def comparisons_table(grid: Grid, analysis: Analysis) -> Table:
+    """Return the comparisons of the measured cells with the baseline and with the best, a row for each.
+
+    The rows of a column and metric stand together. The upper line's data are those of the column.
+    """
     rows: list[list[str | Cell]] = []
-    data = list(dict.fromkeys(one.place.column.title or one.place.benchmark.name for one in records))
-    for which, where in product(("baseline", "best"), data):
-        for one in records:
+    for which, ((column, metric), own) in product(("baseline", "best"), analysis.families.items()):
+        for one in family(analysis.records, column, metric).values():
             pair: Paired = getattr(one, which)
-            if pair.difference is None or where != (one.place.column.title or one.place.benchmark.name):
+            if pair.difference is None:
                 continue
             rows.append([
-                one.place.row.title, f"{pair.other} ({which})", one.data, one.place.benchmark.heading(one.metric),
+                one.place.row.title, f"{pair.other} ({which})", own.data, own.heading,
                 Cell(f"{pair.difference:+.2f}", pair.difference), interval_cell(interval_of(pair), sign="+"),
                 _p(pair.p), _p(pair.p_holm), "" if pair.pooled is None else "all" if pair.pooled else "pair",
-                shown(pair, one.metric), _p(pair.p_cases_holm), f"{pair.effect:+.2f}",
+                shown(pair, metric), _p(pair.p_cases_holm), f"{pair.effect:+.2f}",
             ])  # fmt: skip
     header = [
         "Method", "Against", "Data", "Metric", "Difference", "95 %\ninterval", "p", "p\n(Holm)", "Error\nterm", "Shown",
@@ -109,20 +110,12 @@ def interval_cell(interval: tuple[float, float] | None, sign: str = "") -> str |
     return Cell(f"{low:{sign}.{decimals}f} to {high:{sign}.{decimals}f}", low)
 
 
-def _different(records: Iterable[Record], *, are_compared: bool) -> list[Record]:
-    """The records without those that repeat another column's: of the same row, runs and measurement.
-
-    Args:
-        records: of a table.
-        are_compared: whether records with other comparisons differ too.
-
-    """
+def _different(records: Iterable[Record]) -> list[Record]:
+    """The records without those that repeat another column's: of the same row, runs and measurement."""
     found: dict[object, Record] = {}
     for number, one in enumerate(records):
         runs = tuple(run.path for run in one.runs)
-        same = (one.place.row.title, one.metric, one.measurement.key, runs)
-        pairs = (one.best, one.baseline) if are_compared else ()
-        found.setdefault((*same, *pairs) if runs else number, one)
+        found.setdefault((one.place.row.title, one.metric, one.measurement.key, runs) if runs else number, one)
     return list(found.values())
 
 

@@ -145,7 +145,7 @@ def paper_table(
         grid,
         tuple(tables),
         statistics_table(grid, records.values()),
-        comparisons_table(grid, records.values()),
+        comparisons_table(grid, analysis),
         statistics_csv(grid, records.values()),
         analysis,
         found.runs,
