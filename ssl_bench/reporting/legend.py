@@ -130,10 +130,17 @@ def group_notes(records: Sequence[Record]) -> list[str]:
     """Say in how many groups the test cases come, and where they are few."""
     found: dict[tuple[int, int], dict[str, None]] = {}
     for one in records:
-        if one.scores is not None and one.scores.groups is not None:
-            found.setdefault((len(one.scores.cases), len(one.scores.units)), {})[one.data] = None
+        if one.scores is not None and (one.scores.groups is not None or len(one.scores.cases) < ENOUGH_GROUPS):
+            groups = 0 if one.scores.groups is None else len(one.scores.units)
+            found.setdefault((len(one.scores.cases), groups), {})[one.data] = None
     notes = []
     for (cases, groups), data in found.items():
+        if not groups:
+            notes.append(
+                f"{', '.join(data)}: {quantity(cases, 'test case')}. With fewer than {ENOUGH_GROUPS}, intervals and p "
+                "assume that cases vary normally."
+            )
+            continue
         few = "" if groups >= ENOUGH_GROUPS else (
             f" With fewer than {ENOUGH_GROUPS} groups, intervals and p assume that groups vary normally."
         )  # fmt: skip
@@ -173,9 +180,12 @@ def error_notes(analysis: Analysis) -> list[str]:
 
 def _error_term(one: Family) -> str:
     """The error term of a column's comparisons, in words."""
-    if one.smallest is None:
+    if one.smallest is None and not any(pair.p is not None for pair in one.pairs.values()):
         return "none, since no two methods have two common seeds: no difference is tested"
-    seeds = f"seeds {', '.join(map(str, one.seeds))}"
+    if one.smallest is None:
+        return "each pair's own (other seeds or cases, or scores that do not vary)"
+    crossed = any(seed < 0 for seed in one.seeds)  # numbers of trainings, where labelled draws are crossed with seeds
+    seeds = quantity(len(one.seeds), "training") if crossed else f"seeds {', '.join(map(str, one.seeds))}"
     if not one.alone:
         return f"that of the two methods, {seeds}" if len(one.pooled) == 2 else f"one for all methods, {seeds}"
     return (

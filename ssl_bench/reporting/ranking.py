@@ -18,8 +18,9 @@ RANKING_NOTE = (
     "Ranks of the methods in resamples of seeds and cases (groups of cases are drawn whole), the same ones for all "
     "methods: share of resamples in which a method is first, and its mean rank. Kendall's tau compares the order of a "
     "resample with the observed one: 1 is the same order, 0 an unrelated one, and its interval holds 95 of 100 "
-    "resamples (Wiesenfarth et al., Scientific Reports 11, 2021). Resampling three seeds repeats one of them in most "
-    "resamples, so these orders look more stable than those of new trainings would be."
+    "resamples in which not all methods tie (Wiesenfarth et al., Scientific Reports 11, 2021). Resampling a few "
+    "trainings repeats some of them, and takes them as independent, so these orders look more stable than those of new "
+    "trainings would be."
 )
 
 

@@ -5,8 +5,9 @@ Statistics in Medicine 26(3), 2007, doi:10.1002/sim.2532). Two rules hold everyw
 
 - The variance between seeds, like that between cases, is never estimated below zero. Where seeds differ by no more than
   the rest explains, this makes intervals wider than needed.
-- Degrees of freedom are Satterthwaite's, over all mean squares of a variance. With many cases they are those of Hillis,
-  who counts the mean square of the seeds alone; with six videos as cases his would be hundreds.
+- Degrees of freedom are Satterthwaite's, of the seeds' part and the cases' part of a variance, S - 1 and K - 1 for one
+  method. With many cases they are those of Hillis, who counts the seeds' part alone; with six videos as cases his would
+  be hundreds. They are never fewer than the smaller of the two.
 """
 
 from __future__ import annotations
@@ -93,10 +94,7 @@ class Squares:
         """
         one = self.of_seeds if self.one_training is None else max(self.one_training, self.rest)
         first, second = seed_factor * self.of_seeds + training_factor * one, case_factor * self.of_cases
-        squares = first**2 / self.freedom[0]
-        if second > 0:
-            squares += (case_factor * self.by_case) ** 2 / self.freedom[1]
-            squares += (case_factor * self.rest) ** 2 / self.freedom[2]
+        squares = first**2 / self.freedom[0] + second**2 / self.freedom[1]
         return first + second, (first + second) ** 2 / squares if squares > 0 else math.inf
 
 

@@ -104,9 +104,7 @@ def anova(tables: list[pd.DataFrame]) -> tuple[float, float]:
 def satterthwaite(
     by_seed: float, by_case: float, rest: float, freedom: tuple[int, int, int], first: float, second: float
 ) -> tuple[float, float]:
-    terms = [(first * max(by_seed, rest), freedom[0])]
-    if by_case > rest:
-        terms += [(second * by_case, freedom[1]), (-second * rest, freedom[2])]
+    terms = [(first * max(by_seed, rest), freedom[0]), (second * max(by_case - rest, 0), freedom[1])]
     variance = sum(term for term, _ in terms)
     return variance, variance**2 / sum(term**2 / own for term, own in terms)
 

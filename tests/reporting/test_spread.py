@@ -279,3 +279,10 @@ def test_figure_4_names_the_draw_that_it_shows(store: Store, monkeypatch: pytest
     found = paper_figure(load_grid("figure", "4"), target, store.runs(), METHODS, ShownOptions())
     assert any(note.endswith("5% labelled: runs of seed 1, labels 7.") for note in found.notes)
     assert set(shown[0]) == {"no run", (1, 7)}
+
+
+def test_crossed_trainings_are_counted_and_not_named_by_internal_numbers(store: Store) -> None:
+    for method in ("mt", "ucmt"):
+        write(store, draw((1, 2), (1, 2)), method)
+    notes = " ".join(report(store, 1, 2).tables[0].notes)
+    assert "Error term of the comparisons: that of the two methods, 4 trainings." in notes
