@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ssl_bench.cards import METRICS, Benchmark, Grid, Measurement, MetricName
 from ssl_bench.data.groups import groups_of
+from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Place
 from ssl_bench.reporting.gather import Body, Gathered
 from ssl_bench.reporting.notes import CASES
@@ -216,11 +217,14 @@ def with_groups(scores: CellScores | None, benchmark: Benchmark) -> CellScores |
     """Add the groups of the cases, by the data set's card; None where each case stands for itself.
 
     Raises:
-        UserError: a case has no group by the card's rule.
+        UserError: a case has no group by the card's rule; the message names the data set.
     """
     if scores is None:
         return None
-    groups = tuple(groups_of(benchmark, scores.cases))
+    try:
+        groups = tuple(groups_of(benchmark, scores.cases))
+    except UserError as error:
+        raise UserError(f"{benchmark.name}: {error}") from None
     return scores if len(set(groups)) == len(groups) else replace(scores, groups=groups)
 
 

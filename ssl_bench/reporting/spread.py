@@ -67,20 +67,20 @@ def spread(scores: CellScores, runs: Sequence[Run]) -> Spread | None:
 
     Runs with label seeds must be a complete crossed design. Without label seeds, each training is one level of a
     single factor, "trainings": its labels and its initialisation were drawn together.
-    Only cases with the same number of defined values, at least one, in every training are used.
+    Only cases with the same number of defined values, at least one, in every training are used. Groups of cases count
+    as cases.
 
     Args:
         scores: of the cell, one row per run.
         runs: in the order of these rows.
 
     Returns:
-        None where fewer than two cases are left, or the runs are no complete design.
+        None where fewer than two cases or groups are left, or the runs are no complete design.
     """
-    counts = scores.counts
-    usable = (counts > 0).all(axis=0) & (counts == counts[0]).all(axis=0)
-    if np.count_nonzero(usable) < 2:
+    whole = scores.complete
+    if len(whole.units) < 2:
         return None
-    values = scores.sums[:, usable] / counts[:, usable]
+    values = whole.values
     if any(run.spec.label_seed is not None for run in runs):
         crossed = _crossed(values, [run.spec.draws for run in runs])
         return None if crossed is None else _spread(crossed, CROSSED)

@@ -201,7 +201,10 @@ def difference(values: np.ndarray, error: Squares) -> Estimate:
     The error term may come from other seeds and cases than the pair's, of which it has the variances alone.
     """
     seeds, cases = values.shape
-    return Estimate(float(values.mean()), *error.variance(2 / (seeds * cases), 2 / (error.seeds * cases)))
+    between = 2 * (error.of_seeds - error.rest) / (seeds * error.cases)  # of the seeds' means, whatever the cases
+    first = between + 2 * error.rest / (seeds * cases)
+    factor = first / error.of_seeds if error.of_seeds > 0 else 0.0
+    return Estimate(float(values.mean()), *error.variance(factor, 2 / (error.seeds * cases)))
 
 
 def smallest_difference(error: Squares, tests: int, power: float = 0.8, level: float = 0.05) -> float:

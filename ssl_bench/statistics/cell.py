@@ -133,13 +133,15 @@ class CellScores:
     def interval(self, level: float = 0.95) -> Interval | None:
         """Interval of `mean` for other seeds and other cases; None for fewer than 2 units with a value.
 
-        Of a complete cell it is the t interval of the analysis of variance, seeds and units being random. Where values
-        are undefined, it is the percentile bootstrap's. With one seed it is for other cases alone.
+        It is the t interval of the analysis of variance, seeds and units being random. Where values are undefined, its
+        width is that of the complete cases; with fewer than 2 of these units it is the percentile bootstrap's. With one
+        seed it is for other cases alone.
         """
-        if self.is_complete:
-            found = interval_of_mean(self.values, self.crossed)
-            return None if found is None else found.interval(level)
-        return bootstrap_interval(self.sums, self.counts, self.groups, level)
+        whole = self.complete
+        if self.mean is None or len(whole.units) < 2:
+            return bootstrap_interval(self.sums, self.counts, self.groups, level)
+        found = interval_of_mean(whole.values, whole.crossed)
+        return None if found is None else Estimate(self.mean, found.variance, found.freedom).interval(level)
 
     def prediction(self, *, same_cases: bool, level: float = 0.95) -> Interval | None:
         """Interval of the mean of one further training, on as many other cases or on the same ones.

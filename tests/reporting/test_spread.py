@@ -119,7 +119,9 @@ def test_the_share_of_the_seeds_is_said_in_a_sentence(store: Store) -> None:
     write(store, {(1, 1): [0.5, 0.7], (2, 2): [0.5, 0.7]}, "cps")
     write(store, {(1, 1): [0.5, 0.7]}, "ucmt")
     notes = " ".join(report(store).tables[0].notes)
-    assert "Of the variance of the means, seeds have 0 to 20 %; the rest is of the test cases." in notes  # 25 / 125
+    assert (
+        "Of the variance of the means, seeds have an estimated 0 to 20 %; the rest is of the test cases." in notes
+    )  # 25 / 125
 
 
 def test_one_level_of_a_factor_is_not_a_source(store: Store) -> None:
