@@ -77,6 +77,7 @@ class Record:
         unscored: number of runs without scores by the metric.
         reasons: why published and measured numbers cannot be compared, in full.
         is_upper: whether it is of the upper line, which does not compete.
+        ungrouped: why its cases have no groups although the card has a rule.
 
     """
 
@@ -94,6 +95,7 @@ class Record:
     unscored: int = 0
     reasons: tuple[str, ...] = ()
     is_upper: bool = False
+    ungrouped: str = ""
 
     @property
     def mean(self) -> float | None:
@@ -200,8 +202,11 @@ def _record(grid: Grid, place: Place, runs: Sequence[Run], metric: MetricName, *
     given = published(grid, place.row, place.column, metric)
     measurement = place.wanted.measurement
     scored = [run for run in runs if run.scored(measurement, metric) is not None]
-    scores = with_groups(cell_scores(scored, metric, measurement), place.benchmark)
+    scores, ungrouped = cell_scores(scored, metric, measurement), ""
+    if scores is not None:
+        scores, ungrouped = with_groups(scores, place.benchmark)
     record = Record(place, metric, scored, given, scores, unscored=len(runs) - len(scored), is_upper=is_upper)
+    record = replace(record, ungrouped=ungrouped)
     if scores is None:
         return replace(record, verdict="" if given is None else "not measured")
     alike = is_tested_alike(place, scored)
@@ -213,19 +218,17 @@ def _record(grid: Grid, place: Place, runs: Sequence[Run], metric: MetricName, *
     return replace(record, verdict=verdict, reasons=reasons)
 
 
-def with_groups(scores: CellScores | None, benchmark: Benchmark) -> CellScores | None:
-    """Add the groups of the cases, by the data set's card; None where each case stands for itself.
+def with_groups(scores: CellScores, benchmark: Benchmark) -> tuple[CellScores, str]:
+    """Add the groups of the cases, by the data set's card; none where each case stands for itself.
 
-    Raises:
-        UserError: a case has no group by the card's rule; the message names the data set.
+    Returns:
+        The scores, and why the cases have no groups although the card has a rule.
     """
-    if scores is None:
-        return None
     try:
         groups = tuple(groups_of(benchmark, scores.cases))
     except UserError as error:
-        raise UserError(f"{benchmark.name}: {error}") from None
-    return scores if len(set(groups)) == len(groups) else replace(scores, groups=groups)
+        return scores, str(error)
+    return (scores if len(set(groups)) == len(groups) else replace(scores, groups=groups)), ""
 
 
 def _possible(interval: Interval | None, metric: MetricName) -> Interval | None:

@@ -129,11 +129,12 @@ def seed_notes(found: Gathered, records: Sequence[Record]) -> list[str]:
 def group_notes(records: Sequence[Record]) -> list[str]:
     """Say in how many groups the test cases come, and where they are few."""
     found: dict[tuple[int, int], dict[str, None]] = {}
+    ungrouped = dict.fromkeys(f"{one.data}: {one.ungrouped}" for one in records if one.ungrouped)
     for one in records:
         if one.scores is not None and (one.scores.groups is not None or len(one.scores.cases) < ENOUGH_GROUPS):
             groups = 0 if one.scores.groups is None else len(one.scores.units)
             found.setdefault((len(one.scores.cases), groups), {})[one.data] = None
-    notes = []
+    notes = [f"{text}. Cases count as independent here, so intervals and p may be too small." for text in ungrouped]
     for (cases, groups), data in found.items():
         if not groups:
             notes.append(
