@@ -85,7 +85,7 @@ MUTANTS = (
            "tests/reporting/test_report.py tests/reporting/test_tables.py"),
     Mutant("floor", "ssl_bench/statistics/anova.py", "return max(self.by_seed, self.rest)", "return self.by_seed",
            "tests/statistics/test_anova.py"),
-    Mutant("error term", "ssl_bench/statistics/column.py", "return tuple(chosen)", "return tuple(chosen[:2])",
+    Mutant("error term", "ssl_bench/statistics/column.py", "return tuple(kept)", "return tuple(kept[:2])",
            "tests/statistics/test_column.py"),
     Mutant("videos", "ssl_bench/statistics/cell.py", "* sizes / sizes.mean()", "",
            "tests/statistics/test_cell.py"),
@@ -98,7 +98,7 @@ MUTANTS = (
     Mutant("pool", "ssl_bench/launch/pool.py", "outcome.user_error |= code == 2", "pass",
            "tests/launch/test_launch.py"),
     Mutant("sweep", "ssl_bench/sweep/worker.py", "found[\"undefined\"]", "False", "tests/sweep/test_worker.py"),
-    Mutant("predict", "ssl_bench/prediction.py", "maps = [_label_values(spec)[",
+    Mutant("predict", "ssl_bench/prediction/masks.py", "maps = [label_values(spec)[",
            "maps = [np.arange(256, dtype=np.uint8)[", "tests/test_prediction.py"),
 )  # fmt: skip
 
