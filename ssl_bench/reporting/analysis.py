@@ -205,15 +205,14 @@ def _record(grid: Grid, place: Place, runs: Sequence[Run], metric: MetricName, *
     scores, ungrouped = cell_scores(scored, metric, measurement), ""
     if scores is not None:
         scores, ungrouped = with_groups(scores, place.benchmark)
-    record = Record(place, metric, scored, given, scores, unscored=len(runs) - len(scored), is_upper=is_upper)
-    record = replace(record, ungrouped=ungrouped)
+    record = Record(
+        place, metric, scored, given, scores, unscored=len(runs) - len(scored), is_upper=is_upper, ungrouped=ungrouped
+    )
     if scores is None:
         return replace(record, verdict="" if given is None else "not measured")
     alike = is_tested_alike(place, scored)
-    interval, prediction = scores.interval(), scores.prediction(same_cases=alike)
-    record = replace(
-        record, interval=_possible(interval, metric), prediction=_possible(prediction, metric), tested_alike=alike
-    )
+    prediction = _possible(scores.prediction(same_cases=alike), metric)
+    record = replace(record, interval=printed_interval(scores, metric), prediction=prediction, tested_alike=alike)
     verdict, reasons = _verdict(record)
     return replace(record, verdict=verdict, reasons=reasons)
 
@@ -229,6 +228,11 @@ def with_groups(scores: CellScores, benchmark: Benchmark) -> tuple[CellScores, s
     except UserError as error:
         return scores, str(error)
     return (scores if len(set(groups)) == len(groups) else replace(scores, groups=groups)), ""
+
+
+def printed_interval(scores: CellScores, metric: MetricName) -> Interval | None:
+    """The 95 % interval of a cell's mean, within the metric's possible values."""
+    return _possible(scores.interval(), metric)
 
 
 def _possible(interval: Interval | None, metric: MetricName) -> Interval | None:
