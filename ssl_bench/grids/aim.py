@@ -70,6 +70,11 @@ class Place:
     wanted: Wanted
 
     @property
+    def data(self) -> str:
+        """The column's title, data set and share."""
+        return f"{self.column.title} {self.benchmark.name} {self.column.labeled}".strip()
+
+    @property
     def method(self) -> str:
         """Name of the method."""
         return self.wanted.method

@@ -110,8 +110,7 @@ class Record:
     @property
     def data(self) -> str:
         """The column's title, data set and share."""
-        column = self.place.column
-        return f"{column.title} {self.place.benchmark.name} {column.labeled}".strip()
+        return self.place.data
 
 
 class Spot(NamedTuple):
@@ -273,21 +272,17 @@ def _compared(grid: Grid, rivals: Records, upper: Records) -> tuple[Family, Reco
     # the row that the legend names, measured or not: of a study's rows, several have the baseline's method
     named = next((spot for spot, one in rivals.items() if one.place.method == grid.baseline), None)
     baseline = spots.index(named) if named in spots else None
-    pairs = _corrected({
+    compared = {
         (a, b): found for a, b in combinations(range(len(spots)), 2) if (found := column.compare(a, b)) is not None
-    }, len(spots) * (len(spots) - 1) // 2)  # fmt: skip
-    with_baseline = {} if baseline is None else _corrected({
-        (a, baseline): found
-        for a in range(len(spots))
-        if a != baseline and (found := column.compare(a, baseline)) is not None
-    }, len(spots) - 1)  # fmt: skip
+    }
+    pairs = _corrected(compared, len(spots) * (len(spots) - 1) // 2)
+    with_baseline = _corrected({pair: one for pair, one in compared.items() if baseline in pair}, len(spots) - 1)
     changed = {}
     for number, spot in enumerate(spots):
-        pair = pairs.get((number, best)) or _reversed(pairs.get((best, number)))
         changed[spot] = replace(
             rivals[spot],
-            best=_named(pair, titles[best]),
-            baseline=_named(with_baseline.get((number, baseline or 0)), titles[baseline or 0]),
+            best=_against(pairs, number, best, titles),
+            baseline=Paired() if baseline is None else _against(with_baseline, number, baseline, titles),
         )
     for spot, one in upper.items():
         if one.scores is not None:
@@ -348,14 +343,19 @@ def _corrected(found: Mapping[tuple[int, int], Comparison], tests: int) -> Pairs
     return described
 
 
+def _against(pairs: Pairs, number: int, other: int, titles: Sequence[str]) -> Paired:
+    """The comparison of a row with another, in this direction; an empty one where there is none."""
+    return _named(pairs.get((number, other)) or _reversed(pairs.get((other, number))), titles[other])
+
+
 def _reversed(one: Paired | None) -> Paired | None:
-    """The comparison of b with a from that of a with b."""
+    """The comparison of b with a from that of a with b; a zero has no sign."""
     if one is None or one.difference is None or one.effect is None:
         return None
     low, high = one.ci95_low, one.ci95_high
     return replace(
-        one, difference=-one.difference, effect=-one.effect,
-        ci95_low=None if high is None else -high, ci95_high=None if low is None else -low,
+        one, difference=0.0 - one.difference, effect=0.0 - one.effect,
+        ci95_low=None if high is None else 0.0 - high, ci95_high=None if low is None else 0.0 - low,
     )  # fmt: skip
 
 

@@ -93,9 +93,13 @@ class Squares:
         `seed_factor` of_seeds + `case_factor` of_cases + `training_factor` one_training.
         """
         one = self.of_seeds if self.one_training is None else max(self.one_training, self.rest)
-        first, second = seed_factor * self.of_seeds + training_factor * one, case_factor * self.of_cases
-        squares = first**2 / self.freedom[0] + second**2 / self.freedom[1]
-        return first + second, (first + second) ** 2 / squares if squares > 0 else math.inf
+        return self.combined(seed_factor * self.of_seeds + training_factor * one, case_factor * self.of_cases)
+
+    def combined(self, of_seeds: float, of_cases: float) -> tuple[float, float]:
+        """Return the sum of a variance of the seeds' kind and one of the cases' with its degrees of freedom."""
+        squares = of_seeds**2 / self.freedom[0] + of_cases**2 / self.freedom[1]
+        total = of_seeds + of_cases
+        return total, total**2 / squares if squares > 0 else math.inf
 
 
 def squares_of_mean(values: np.ndarray, crossed: np.ndarray | None = None) -> Squares:
@@ -202,9 +206,8 @@ def difference(values: np.ndarray, error: Squares) -> Estimate:
     """
     seeds, cases = values.shape
     between = 2 * (error.of_seeds - error.rest) / (seeds * error.cases)  # of the seeds' means, whatever the cases
-    first = between + 2 * error.rest / (seeds * cases)
-    factor = first / error.of_seeds if error.of_seeds > 0 else 0.0
-    return Estimate(float(values.mean()), *error.variance(factor, 2 / (error.seeds * cases)))
+    of_seeds, of_cases = between + 2 * error.rest / (seeds * cases), 2 * error.of_cases / (error.seeds * cases)
+    return Estimate(float(values.mean()), *error.combined(of_seeds, of_cases))
 
 
 def smallest_difference(error: Squares, tests: int, power: float = 0.8, level: float = 0.05) -> float:

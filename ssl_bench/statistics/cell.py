@@ -41,13 +41,8 @@ class CellScores:
     @property
     def crossed(self) -> np.ndarray | None:
         """(L, R) rows of L labelled draws with the same R seeds, two of each at least; None without such a design."""
-        if self.draws is None:
-            return None
-        labels, seeds = (sorted(set(own)) for own in zip(*self.draws, strict=True))
-        rows = {draw: row for row, draw in enumerate(self.draws)}
-        if min(len(labels), len(seeds)) < 2 or len(rows) != len(labels) * len(seeds):
-            return None
-        return np.array([[rows[label, seed] for seed in seeds] for label in labels])
+        rows = None if self.draws is None else crossed_rows(self.draws)
+        return None if rows is None or min(rows.shape) < 2 else rows
 
     @property
     def seed_means(self) -> np.ndarray:
@@ -85,8 +80,12 @@ class CellScores:
 
     @cached_property
     def complete(self) -> CellScores:
-        """The cell without the cases that lack a value in some seed."""
-        return self.of_cases(((self.counts == self.counts[:1]) & (self.counts > 0)).all(axis=0))
+        """The cell without the cases that lack a value in some seed; itself where none does."""
+        return (
+            self
+            if self.is_complete
+            else self.of_cases(((self.counts == self.counts[:1]) & (self.counts > 0)).all(axis=0))
+        )
 
     def of_cases(self, kept: np.ndarray) -> CellScores:
         """Return the cell with some of its cases; `kept` (C) is a mask or holds positions."""
@@ -159,6 +158,20 @@ class CellScores:
         """Share that seeds have of the variance of `mean`, 0 to 1; the rest is of cases. None with fewer than 2."""
         whole = self.complete
         return share_of_seeds(whole.values, whole.crossed) if whole.cases else None
+
+
+def crossed_rows(draws: Sequence[tuple[int, int]]) -> np.ndarray | None:
+    """Return the rows (L, R) of trainings with L labelled draws and R seeds; None where two do not meet exactly once.
+
+    Args:
+        draws: labelled draw and seed of each training.
+
+    """
+    labels, seeds = (sorted(set(own)) for own in zip(*draws, strict=True))
+    rows = {draw: row for row, draw in enumerate(draws)}
+    if len(rows) != len(draws) or len(rows) != len(labels) * len(seeds):
+        return None
+    return np.array([[rows[label, seed] for seed in seeds] for label in labels])
 
 
 def _defined(values: np.ndarray) -> np.ndarray:

@@ -105,7 +105,7 @@ def test_labels_and_initialisation_drawn_together_are_one_source(store: Store) -
     share = (trainings / 3) / (trainings / 3 + cases / 6 + noise / 18)
     own = cell_scores(runs, "dsc")
     assert own is not None
-    found = spread(own, runs)
+    found = spread(own)
     assert found is not None
     assert found.of_one_training == pytest.approx(
         {("trainings",): trainings, ("cases",): cases / 6, ("trainings", "cases"): noise / 6}
