@@ -24,7 +24,7 @@ def stems(images: Sequence[CaseFiles], dimensions: int) -> list[str]:
     """Return the name of each image's mask without its suffix.
 
     It is the image's name, with its folder's name in front if several images have the same name, and with all folders
-    that differ where these are alike, too. It is the id of an
+    in which they differ if those folders have the same name. It is the id of an
     image whose channels have files of their own.
     """
     names = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def draw_shares(found: Gathered) -> Drawn:
 
 def _drawn(panels: Sequence[Panel], remarks: list[str]) -> Drawn:
     filled = [panel for panel in panels if panel.lines]
-    thumbnail = line_figure((filled or list(panels))[:1], NARROW)
+    thumbnail = partial(line_figure, (filled or list(panels))[:1], NARROW)
     return Drawn(line_figure(panels), remarks, thumbnail, is_empty=not filled)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -36,7 +36,7 @@ class FigureReport:
         runs: all runs of its cells, each once.
         missing: commands.
         cells: how many cells have runs, and how many there are.
-        thumbnail: a part of the figure that is legible at half its width; None: its upper left corner is.
+        thumbnail: draws a part of the figure that is legible at half its width; None: its upper left corner is.
         pictureless: runs that it cannot show because they have no pictures.
         is_empty: whether it shows nothing measured.
         finding: what it shows, in a sentence; may be empty.
@@ -48,7 +48,7 @@ class FigureReport:
     runs: tuple[Run, ...] = field(repr=False)
     missing: tuple[str, ...] = ()
     cells: tuple[int, int] = (0, 0)
-    thumbnail: Figure | None = field(default=None, repr=False)
+    thumbnail: Callable[[], Figure] | None = field(default=None, repr=False)
     pictureless: tuple[Run, ...] = field(default=(), repr=False)
     is_empty: bool = False
     finding: str = ""

@@ -119,7 +119,7 @@ def _exhibit(report: TableReport | FigureReport) -> ExhibitPage:
         pictures=(Picture(title, slug, rendered(report.figure)),),
         tables=(Table("The runs of this figure", ["Run"], rows),) if rows else (),
         notes=report.notes,
-        thumbnail=_thumbnail(title, slug, report.thumbnail),
+        thumbnail=_thumbnail(title, slug, None if report.thumbnail is None else report.thumbnail()),
     )
 
 

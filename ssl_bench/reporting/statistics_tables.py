@@ -26,8 +26,8 @@ COMPARISONS_NOTE = (
     "Satterthwaite's; the seeds' variance is never taken as smaller than chance alone makes it. Shown: p (Holm) "
     "below 0.05 from at least three common seeds; 'not shown' does not mean that the methods are equal. Intervals "
     "are not corrected. Over cases: Wilcoxon's signed-rank test of each case's or group's mean over seeds (would "
-    "these trained networks differ on other cases?), Holm-corrected likewise, and the matched-pairs rank-biserial "
-    "correlation r."
+    "these trained networks differ on other cases?), Holm-corrected in the same way, and the matched-pairs "
+    "rank-biserial correlation r."
 )
 
 

@@ -346,7 +346,7 @@ def test_under_every_exhibit_stands_where_its_numbers_come_from(grid: Any, runs:
 
 
 def drawn(number: int, runs: Sequence[Run], name: str, target: Target = DEMO) -> Any:
-    """What a figure's drawing function is given; it draws the figure last, after the thumbnail."""
+    """What a figure's drawing function is given; it draws the figure last."""
     given: list[Any] = []
     module = curve_figures if name == "line_figure" else picture_figures
     original = getattr(module, name)
