@@ -18,6 +18,7 @@ FLOORS = (  # from the roof down: a room imports rooms of lower floors, and none
     ("training",),
     ("scoring", "store"),
     ("data", "networks"),
+    ("declarations",),
     ("method",),
     ("cards",),
     ("ops", "plugins", "statistics"),
