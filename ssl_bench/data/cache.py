@@ -22,7 +22,7 @@ from ssl_bench.data.slices import to_bytes, to_slices
 from ssl_bench.data.sources import Source, find_source
 from ssl_bench.errors import UserError
 from ssl_bench.folders import cache_folder
-from ssl_bench.ops import IGNORED
+from ssl_bench.labels import IGNORED
 
 ABANDONED = 3600.0  # seconds since a file was last written to, after which nobody is writing it
 LAYOUT = 5  # increase when the file format or the reading changes, so that old files are not used
