@@ -27,7 +27,7 @@ from ssl_bench.data.slices import to_bytes
 from ssl_bench.data.sources import decode, find_cases, missing_mask
 from ssl_bench.errors import UserError
 from ssl_bench.folders import BENCHMARKS_DIR
-from ssl_bench.ops import IGNORED
+from ssl_bench.labels import IGNORED
 
 FEW = 5  # masks, from which on a class that only one of them has is worth a look
 

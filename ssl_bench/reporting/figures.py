@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
 from matplotlib.figure import Figure
 
 from ssl_bench.cards import Grid
+from ssl_bench.declarations import Declarations
 from ssl_bench.grids.aim import Target, aim
-from ssl_bench.method import SSLMethod
 from ssl_bench.reporting.canvas import render
 from ssl_bench.reporting.curve_figures import draw_curves, draw_shares
 from ssl_bench.reporting.gather import ShownOptions, gather
@@ -62,7 +62,7 @@ class FigureReport:
 
 
 def paper_figure(
-    grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]], view: ShownOptions
+    grid: Grid, target: Target, runs: Sequence[Run], methods: Declarations, view: ShownOptions
 ) -> FigureReport:
     """Draw a figure of the paper from the available runs.
 

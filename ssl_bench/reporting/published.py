@@ -25,7 +25,6 @@ from ssl_bench.command import listed
 from ssl_bench.errors import UserError
 from ssl_bench.folders import PUBLISHED_DIR
 from ssl_bench.grids.aim import Place
-from ssl_bench.method import find_method, parse_hyperparameters
 from ssl_bench.store import Run
 
 PROTOCOLS = ("paper", "released-code")  # under which a measured number may be compared with a published one
@@ -116,10 +115,8 @@ def is_tested_alike(place: Place, runs: Sequence[Run]) -> bool:
 
 def _hyperparameters(place: Place) -> dict[str, Any]:
     """The method's own defaults with the grid's settings in them, whatever else was asked for."""
-    method = find_method(place.method)
-    own = divide({**place.column.settings, **place.row.settings}, method.hyperparameters.model_fields)
-    given = parse_hyperparameters(method, own.method)
-    return given.resolved(place.benchmark.network_dimensions).model_dump(mode="json")
+    own = divide({**place.column.settings, **place.row.settings}, place.declaration.fields)
+    return place.declaration.resolve(own.method, place.benchmark.network_dimensions)
 
 
 def _differing(place: Place, run: Run, name: str) -> set[str]:

@@ -22,6 +22,7 @@ from PIL import Image
 
 from ssl_bench import BENCHMARKS_DIR
 from ssl_bench.cards import Request, all_grids, load_benchmark, load_grid
+from ssl_bench.declarations import declare
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target
 from ssl_bench.launch.inprocess import run_all
@@ -36,7 +37,7 @@ from ssl_bench.reporting.tables import TableReport, paper_table
 from ssl_bench.store import Example, Run, Store, write_pictures
 from ssl_bench.training.plan import plan_runs
 
-METHODS = load_methods()
+METHODS = {name: declare(method) for name, method in load_methods().items()}
 ITERATIONS = 8
 DEMO = Target(dataset="demo", protocol="tiny", settings={"iterations": ITERATIONS})
 DEMO3D = Target(dataset="demo3d", protocol="tiny", settings={"iterations": 2})
