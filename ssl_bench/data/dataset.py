@@ -1,4 +1,4 @@
-"""Dataset: a prepared data set, open on its cache file."""
+"""Dataset: a prepared data set, open on its cache files."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import numpy as np
 from PIL import Image
 
 from ssl_bench.cards import Axes, Files, Intensity, SliceWindow, Volumes
+from ssl_bench.data.raw import Rows, mapped
 from ssl_bench.errors import UserError
 from ssl_bench.labels import IGNORED
-
-READ = 64  # images read from the cache at a time
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A prepared data set, open on its cache file.
+    """A prepared data set, open on its cache files; `path` is the HDF5 file.
 
     `fingerprint` is a hash of all source files' contents and ids; `contents` a hash of each image's pixels; `masked`
     the ids of the cases that have a mask. `label_values`, `intensity`, `slice_window` and `axes` say how the source
@@ -44,35 +43,43 @@ class Dataset:
 
         A missing mask is all background.
         """
+        rows = self.rows(ids)
+        images, masks = self.open_rows()
+        return images.read(rows), masks.read(rows)
+
+    def open_rows(self) -> tuple[Rows, Rows]:
+        """Open the images (C, size, size) and masks (size, size) that `rows` numbers."""
         with h5py.File(self.path) as file:
-            rows = np.array([row for rows in self._images(file, ids) for row in rows], dtype=int)
-            _, size, _, channels = file["image"].shape
-            images = np.empty((len(rows), channels, size, size), dtype=np.uint8)
-            masks = np.empty((len(rows), size, size), dtype=np.uint8)
-            for start in range(0, len(file["image"]), READ):
-                here = np.flatnonzero((rows >= start) & (rows < start + READ))
-                if len(here):
-                    own = rows[here] - start
-                    images[here] = file["image"][start : start + READ][own].transpose(0, 3, 1, 2)
-                    masks[here] = file["mask"][start : start + READ][own]
-        return images, masks
+            channels = int(file.attrs["channels"])
+        size = int(self.path.stem)
+        images, masks = (self.path.with_suffix(f".{name}") for name in ("image", "mask"))
+        return Rows(images, (channels, size, size)), Rows(masks, (size, size))
+
+    def rows(self, ids: Sequence[str]) -> list[int]:
+        """Numbers of the images of some cases, in their order."""
+        return [row for rows in self._images(ids) for row in rows]
+
+    def batches(self, ids: Sequence[str], size: int) -> Iterator[np.ndarray]:
+        """Yield the images of some cases, `size` at a time, the last ones fewer: (N, C, side, side) uint8."""
+        rows, (images, _) = self.rows(ids), self.open_rows()
+        for start in range(0, len(rows), size):
+            yield images.read(rows[start : start + size])
 
     def images(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
         """Yield the image of a few cases, of a volume the middle slice: (size, size, C) uint8."""
-        with h5py.File(self.path) as file:
-            for rows in self._images(file, ids):
-                yield file["image"][rows[len(rows) // 2]]
+        images, _ = self.open_rows()
+        for rows in self._images(ids):
+            yield images.read([rows[len(rows) // 2]])[0].transpose(1, 2, 0)
 
     def stacks(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
         """Yield all images of some cases: (images, size, size, C) uint8."""
-        with h5py.File(self.path) as file:
-            for rows in self._images(file, ids):
-                yield file["image"][rows.start : rows.stop]
+        images, _ = self.open_rows()
+        for rows in self._images(ids):
+            yield images.read(rows).transpose(0, 2, 3, 1)
 
     def count_images(self, ids: Sequence[str]) -> int:
         """How many images some cases have."""
-        with h5py.File(self.path) as file:
-            return sum(map(len, self._images(file, ids)))
+        return sum(map(len, self._images(ids)))
 
     def truth_sizes(self, ids: Sequence[str]) -> list[tuple[int, int]]:
         """Return (H, W) of the original masks of some 2D cases, or of the slices of volumes."""
@@ -105,6 +112,10 @@ class Dataset:
 
     def truths(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
         """Yield the masks of some cases at their original sizes, (H, W) or (X, Y, Z) uint8 class numbers or IGNORED."""
+        if self.is_whole:
+            for start, sides in self._places(ids):
+                yield mapped(self.path.with_suffix(".label"), np.uint8, start, sides)
+            return
         with h5py.File(self.path) as file:
             ends, shapes, bits = file["truth_end"][:], file["shape"][:], file["truth_bits"]
             planes = int(file.attrs["planes"]) + self.ignores
@@ -115,20 +126,31 @@ class Dataset:
                 yield _from_planes(flat.reshape(shape), self.ignores)
 
     def volumes(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
-        """Yield the images of some 3D cases, (C, X, Y, Z) float32."""
+        """Yield the images of some 3D cases, (C, X, Y, Z) float32, whose voxels are read when they are used."""
         with h5py.File(self.path) as file:
-            ends, shapes, voxels = file["voxel_end"][:], file["shape"][:], file["voxel"]
             channels = int(file.attrs["channels"])
-            for i in self._rows(ids):
-                start = 0 if i == 0 else int(ends[i - 1])
-                yield voxels[start : int(ends[i])].reshape([channels, *(int(side) for side in shapes[i])])
+        for start, sides in self._places(ids):
+            yield mapped(self.path.with_suffix(".voxel"), np.float32, channels * start, (channels, *sides))
 
-    def _images(self, file: h5py.File, ids: Sequence[str]) -> list[range]:
+    @property
+    def is_whole(self) -> bool:
+        """Whether the cases are whole volumes, for 3D networks."""
+        return self.path.stem == "volumes"
+
+    def _places(self, ids: Sequence[str]) -> list[tuple[int, tuple[int, ...]]]:
+        """For some 3D cases, the number of voxels before it in the cache, and its sides."""
+        with h5py.File(self.path) as file:
+            shapes = file["shape"][:]
+        ends = np.cumsum(shapes.prod(axis=1))
+        return [(0 if i == 0 else int(ends[i - 1]), tuple(map(int, shapes[i]))) for i in self._rows(ids)]
+
+    def _images(self, ids: Sequence[str]) -> list[range]:
         """The rows of each case's images."""
         rows = self._rows(ids)
         if self.slice_window is None:
             return [range(row, row + 1) for row in rows]
-        ends = [0, *map(int, file["image_end"][:])]
+        with h5py.File(self.path) as file:
+            ends = [0, *map(int, file["image_end"][:])]
         return [range(ends[row], ends[row + 1]) for row in rows]
 
     def _rows(self, ids: Sequence[str]) -> list[int]:

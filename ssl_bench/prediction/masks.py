@@ -130,7 +130,7 @@ def _by_slices(predictor: Predictor, slices: np.ndarray, protocol: ImageProtocol
     """The logits (K, X, Y, Z) of slices (Z, Y, X, C) uint8."""
     squares = channels_first(np.stack([resize(one, protocol.augment_size) for one in slices]))
     sizes = repeat(slices.shape[1:3], len(slices))
-    logits = image_scores(predictor.network, squares, sizes, protocol, predictor.device)
+    logits = image_scores(predictor.network, torch.split(squares, BATCH), sizes, protocol, predictor.device)
     return torch.stack([one.mT for one in logits], dim=-1)
 
 
@@ -145,7 +145,7 @@ def _image_scores(predictor: Predictor, images: Sequence[CaseFiles], exif: str |
         pixels = [_read(image, files, spec.channel_count) for image in images[start : start + BATCH]]
         squares = channels_first(np.stack([resize(one, protocol.augment_size) for one in pixels]))
         sizes = [(one.shape[0], one.shape[1]) for one in pixels]
-        yield from image_scores(predictor.network, squares, sizes, protocol, predictor.device)
+        yield from image_scores(predictor.network, [squares], sizes, protocol, predictor.device)
 
 
 def _files_of(reading: Reading, exif: str | None) -> Files:

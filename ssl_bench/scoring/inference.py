@@ -19,22 +19,26 @@ BATCH = 16
 
 @torch.no_grad()
 def image_scores(
-    network: nn.Module, images: Tensor, sizes: Iterable[tuple[int, int]], protocol: ImageProtocol, device: torch.device
+    network: nn.Module,
+    batches: Iterable[Tensor],
+    sizes: Iterable[tuple[int, int]],
+    protocol: ImageProtocol,
+    device: torch.device,
 ) -> Iterator[Tensor]:
     """Yield each 2D image's logits (K, H, W) float32, brought from the network's size to (H, W) bilinearly.
 
     Args:
         network: in evaluation mode while this runs.
-        images: (N, C, A, A) uint8.
-        sizes: (H, W) of each result.
+        batches: images (B, C, A, A) uint8 that go through the network at once.
+        sizes: (H, W) of each image's result.
         protocol: the resolved protocol.
         device: where the network is.
 
     """
-    mean, std = input_statistics(protocol, images.shape[1], device)
     network.eval()
     size_of = iter(sizes)
-    for chunk in torch.split(images, BATCH):
+    for chunk in batches:
+        mean, std = input_statistics(protocol, chunk.shape[1], device)
         inputs = normalise(chunk.to(device), protocol.image_size, mean, std, protocol.channels_last)
         with torch.autocast(device.type, torch.bfloat16, enabled=protocol.precision == "bf16"):
             logits = network(inputs)

@@ -65,13 +65,11 @@ class Scorer:
             skip: predictions to leave out at the beginning, as `repeatable` gives it.
 
         """
-        flat = self.spec.dimensions == 2
-        images = torch.from_numpy(self.dataset.arrays(self.ids)[0]) if flat else None
         for number, (name, network) in enumerate(networks.items()):
             start = max(skip - number * len(self.ids), 0)
             ids = self.ids[start:]
             if ids:
-                masks = self._masks(network, ids, None if images is None else images[start:])
+                masks = self._masks(network, ids)
                 truths = truths_to_score(self.dataset, ids, self.protocol)
                 for case, truth, mask in zip(ids, truths, masks, strict=True):
                     yield Prediction(name, case, truth, mask)
@@ -108,15 +106,14 @@ class Scorer:
             return self.dataset.volumes(ids)
         return self.dataset.images(ids) if self.spec.dimensions == 2 else (one.T for one in self.dataset.stacks(ids))
 
-    def _masks(self, network: nn.Module, ids: tuple[str, ...], images: torch.Tensor | None) -> Iterator[np.ndarray]:
+    def _masks(self, network: nn.Module, ids: tuple[str, ...]) -> Iterator[np.ndarray]:
         protocol, device = self.protocol, self.device
-        if isinstance(protocol, ImageProtocol) and images is None:
-            return self._sliced_masks(network, ids, protocol)
         if isinstance(protocol, VolumeProtocol):
             scores = volume_scores(network, self.dataset.volumes(ids), protocol, device)
+        elif self.spec.dimensions != 2:
+            return self._sliced_masks(network, ids, protocol)
         else:
-            assert images is not None
-            size = protocol.score_size
+            images, size = map(torch.from_numpy, self.dataset.batches(ids, BATCH)), protocol.score_size
             sizes = self.dataset.truth_sizes(ids) if size == "original" else [(size, size)] * len(ids)
             scores = image_scores(network, images, sizes, protocol, device)
         return (class_map(one, protocol) for one in scores)
@@ -125,7 +122,8 @@ class Scorer:
         """Yield each volume's mask (X, Y, Z), slice by slice along z."""
         for stack, own in zip(self.dataset.stacks(ids), self.dataset.truth_sizes(ids), strict=True):
             size = own if protocol.score_size == "original" else (protocol.score_size, protocol.score_size)
-            scores = image_scores(network, channels_first(stack), repeat(size, len(stack)), protocol, self.device)
+            images = torch.split(channels_first(stack), BATCH)
+            scores = image_scores(network, images, repeat(size, len(stack)), protocol, self.device)
             yield to_volume(class_map(one, protocol) for one in scores)
 
 

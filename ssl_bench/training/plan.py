@@ -35,6 +35,7 @@ from ssl_bench.data.cache import Advance, prepare
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.extra import chosen_extras
 from ssl_bench.data.groups import card_groups, straddling
+from ssl_bench.data.reader import memory_mode
 from ssl_bench.data.split import draw_labeled, labelable, set_apart, split_cases
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
@@ -63,6 +64,7 @@ def plan_runs(
     Raises:
         UserError: the request, the cards or the data cannot be run. Nothing has been trained.
     """
+    memory_mode()  # a wrong value ends it here
     methods = _methods(request.methods)
     dimensions = request.benchmark.network_dimensions
     protocol, hyperparameters = settle(request.protocol, request.settings, methods, dimensions)

@@ -211,15 +211,29 @@ class Spy(SSLMethod):
         return self.network
 
 
+class FakeRows:
+    """Stands for a raw file of the cache."""
+
+    row_bytes = 1
+
+    def __init__(self, values: Tensor) -> None:
+        self.values, self.shape = values.numpy(), values.shape[1:]
+
+    def read(self, rows: list[int]) -> np.ndarray:
+        return self.values[rows]
+
+
 class NumberedDataset:
     """Stands for a prepared data set: case n is the n-th of `numbered`."""
 
     ignores = False
 
-    def arrays(self, ids: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    def rows(self, ids: tuple[str, ...]) -> list[int]:
+        return [int(name) for name in ids]
+
+    def open_rows(self) -> tuple[FakeRows, FakeRows]:
         images, masks = numbered(30)
-        rows = [int(name) for name in ids]
-        return images[rows].numpy(), masks[rows].numpy()
+        return FakeRows(images), FakeRows(masks)
 
     def count_images(self, ids: tuple[str, ...]) -> int:
         return len(ids)

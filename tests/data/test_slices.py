@@ -213,7 +213,10 @@ def test_slices_that_do_not_make_a_volume_are_named(hearts: Benchmark, tmp_path:
 # ------------------------------------------------------------------------------------------------------------ training
 
 
-def test_whole_patients_are_labelled_and_their_slices_are_drawn(hearts: Benchmark, tmp_path: Path) -> None:
+def test_whole_patients_are_labelled_and_their_slices_are_drawn(
+    hearts: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_BENCH_MEMORY", "all")
     job = plan(hearts, tmp_path, "1", labeled_batch=4)
     assert job.splits.labeled == ("p2_f2", "p2_f1")  # the first patient of the list
     assert set(job.splits.unlabeled) == {"p1_f1", "p1_f2"}

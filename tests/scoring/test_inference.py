@@ -37,7 +37,7 @@ def random_mask(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 def predict(
     network: nn.Module, images: Tensor, sizes: list[tuple[int, int]], card: ImageProtocol, device: torch.device
 ) -> list[np.ndarray]:
-    return [class_map(scores, card) for scores in image_scores(network, images, sizes, card, device)]
+    return [class_map(scores, card) for scores in image_scores(network, images.split(BATCH), sizes, card, device)]
 
 
 def protocol(**settings: object) -> ImageProtocol:
@@ -208,8 +208,8 @@ class FakeDataset:
     def __init__(self, images: Tensor, truths: list[np.ndarray]) -> None:
         self.images, self.masks = images, truths
 
-    def arrays(self, _: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        return self.images.numpy(), np.array([])
+    def batches(self, ids: Sequence[str], size: int) -> list[np.ndarray]:
+        return [one.numpy() for one in self.images[-len(ids) :].split(size)]
 
     def truth_sizes(self, ids: Sequence[str]) -> list[tuple[int, int]]:
         return [(32, 32)] * len(ids)
