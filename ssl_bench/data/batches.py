@@ -12,11 +12,7 @@ from torch.nn.functional import interpolate
 from ssl_bench.cards import ImageProtocol, VolumeProtocol
 from ssl_bench.data.augment import strong_view, weak_view
 from ssl_bench.data.augment3d import blur_view, random_patches
-from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.extra import chosen_extras
-from ssl_bench.data.raw import Rows
-from ssl_bench.data.reader import Reader, holds_all
-from ssl_bench.data.split import Splits
 from ssl_bench.method import Batch, Images
 from ssl_bench.seeds import derive_seed
 
@@ -176,69 +172,6 @@ class VolumeStream(BatchStream):
         return masks.long()
 
 
-class ReadImageStream(ImageStream):
-    """2D: images and masks are read from the cache when they are drawn, by a thread those of the next iteration.
-
-    The arguments are as above; `rows` are the places of the images in the cache.
-    """
-
-    def __init__(
-        self,
-        images: Rows,
-        masks: Rows,
-        rows: list[int],
-        labeled: list[int],
-        pool: list[int],
-        protocol: ImageProtocol,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        no_images, no_masks = (
-            torch.empty((0, *one.shape), dtype=torch.uint8, device=device) for one in (images, masks)
-        )
-        super().__init__(no_images, no_masks, labeled, pool, protocol, seed)
-        self.files, self.places, self.reader = (images, masks), rows, Reader(device)
-
-    def chosen(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (B, C, S, S) and masks (B, S, S), on the device."""
-        return self.reader.read(tuple(rows.tolist()), partial(self._read, rows))
-
-    def read_ahead(self, rows: Tensor, generator: torch.Generator) -> None:  # noqa: ARG002
-        """Begin to read some images."""
-        self.reader.begin(tuple(rows.tolist()), partial(self._read, rows))
-
-    def _read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        places = [self.places[row] for row in rows.tolist()]
-        images, masks = (torch.from_numpy(file.read(places)) for file in self.files)
-        return images, masks
-
-
-class ReadVolumeStream(VolumeStream):
-    """3D: `images` and `masks` lie in the cache; the voxels of a patch are read when it is drawn, ahead by a thread."""
-
-    def __init__(
-        self,
-        images: list[Tensor],
-        masks: list[Tensor],
-        labeled: list[int],
-        pool: list[int],
-        protocol: VolumeProtocol,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        super().__init__(images, masks, labeled, pool, protocol, seed, device)
-        self.reader = Reader(device)
-
-    def weak(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Turned, flipped and cropped, (B, C, *patch) float32 and (B, *patch) uint8."""
-        key = (generator.initial_seed(), *rows.tolist())
-        return self.reader.read(key, partial(super().weak, rows, generator))
-
-    def read_ahead(self, rows: Tensor, generator: torch.Generator) -> None:
-        """Begin to cut some patches."""
-        self.reader.begin((generator.initial_seed(), *rows.tolist()), partial(super().weak, rows, generator))
-
-
 class PartViews:
     """Views of one part's batch, each drawn once from a separate random stream, so their order has no effect."""
 
@@ -264,37 +197,6 @@ class PartViews:
                 view = extra.apply(view, settings, self.generator(name, extra.name))
             self.drawn[name] = view
         return self.drawn[name]
-
-
-def open_stream(
-    dataset: Dataset,
-    splits: Splits,
-    protocol: ImageProtocol | VolumeProtocol,
-    seed: int,
-    device: torch.device,
-    *,
-    unlabeled: bool,
-) -> BatchStream:
-    """Open a run's training images, on the device or in the cache as `SSL_BENCH_MEMORY` says; the batches are the same.
-
-    `unlabeled` says whether the method uses those without labels.
-    """
-    ids = splits.labeled + splits.unlabeled if unlabeled else splits.labeled
-    count = len if isinstance(protocol, VolumeProtocol) else dataset.count_images
-    labeled = list(range(count(splits.labeled)))
-    pool = list(range(0 if protocol.unlabeled_pool == "all" else len(labeled), count(ids))) if unlabeled else []
-    if isinstance(protocol, VolumeProtocol):
-        volumes = list(map(torch.from_numpy, dataset.volumes(ids)))
-        labels = list(map(torch.from_numpy, dataset.truths(ids)))
-        if not holds_all(sum(one.nbytes for one in (*volumes, *labels)), device):
-            return ReadVolumeStream(volumes, labels, labeled, pool, protocol, seed, device)
-        volumes, labels = ([one.to(device, copy=True) for one in some] for some in (volumes, labels))
-        return VolumeStream(volumes, labels, labeled, pool, protocol, seed, device)
-    rows, (images, masks) = dataset.rows(ids), dataset.open_rows()
-    if not holds_all(len(rows) * (images.row_bytes + masks.row_bytes), device):
-        return ReadImageStream(images, masks, rows, labeled, pool, protocol, seed, device)
-    pixels, numbers = (torch.from_numpy(file.read(rows)).to(device) for file in (images, masks))
-    return ImageStream(pixels, numbers, labeled, pool, protocol, seed)
 
 
 def channels_first(images: np.ndarray) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 
 from ssl_bench.atomic import write_json
 from ssl_bench.cards import ImageProtocol
+from ssl_bench.data.reader import VARIABLE
 from ssl_bench.errors import MethodError, RunFailedError, UserError, first_line
 from ssl_bench.store import RunFolder
 from ssl_bench.training.device import is_out_of_memory, noting_nondeterminism
@@ -77,5 +78,5 @@ def _lower(job: Job) -> str:
     size = "image_size" if isinstance(protocol, ImageProtocol) else "patch_size"
     return (
         f"lower --set labeled_batch (now {protocol.labeled_batch}), unlabeled_batch ({protocol.unlabeled_batch}) or "
-        f"{size} ({'x'.join(map(str, protocol.sides))}), or use --set precision=bf16"
+        f"{size} ({'x'.join(map(str, protocol.sides))}), use --set precision=bf16, or set {VARIABLE}=stream"
     )

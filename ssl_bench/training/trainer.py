@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ssl_bench.atomic import write_csv
-from ssl_bench.data.batches import BatchStream, open_stream
+from ssl_bench.data.batches import BatchStream
+from ssl_bench.data.stream import open_stream
 from ssl_bench.errors import InterruptedRunError, RunFailedError
 from ssl_bench.method import Batch, Progress
 from ssl_bench.ops import gaussian_ramp_up

@@ -20,12 +20,12 @@ from ssl_bench.cards.card import parse_card
 from ssl_bench.cards.measurement import Measurement
 from ssl_bench.data import cache, dataset
 from ssl_bench.data.arrays import read_array_mask
-from ssl_bench.data.batches import open_stream
 from ssl_bench.data.cache import prepare
 from ssl_bench.data.check import check
 from ssl_bench.data.images import CaseFiles
 from ssl_bench.data.pictures import read_mask
 from ssl_bench.data.sources import find_source
+from ssl_bench.data.stream import open_stream
 from ssl_bench.data.volumes import list_stacks, read_case
 from ssl_bench.errors import UserError
 from ssl_bench.method import find_method, load_methods

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from ssl_bench.cards import Benchmark, Request, load_benchmark, load_protocol, measurement_of
 from ssl_bench.data import demo3d
-from ssl_bench.data.batches import open_stream
 from ssl_bench.data.cache import prepare
 from ssl_bench.data.check import check
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.slices import to_bytes, to_slices, to_volume
+from ssl_bench.data.stream import open_stream
 from ssl_bench.errors import UserError
 from ssl_bench.method import load_methods
 from ssl_bench.scoring.scorer import Scorer

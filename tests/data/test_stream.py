@@ -12,8 +12,8 @@ import torch
 from conftest import REPOSITORY
 
 from ssl_bench.cards import Request, load_benchmark
-from ssl_bench.data.batches import ReadImageStream, ReadVolumeStream, open_stream
 from ssl_bench.data.reader import Reader, holds_all
+from ssl_bench.data.stream import ReadImageStream, ReadVolumeStream, open_stream
 from ssl_bench.errors import UserError
 from ssl_bench.method import Batch, load_methods
 from ssl_bench.training.job import Job

@@ -16,7 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ssl_bench.cards import Request, load_benchmark
-from ssl_bench.data.batches import VolumeStream, open_stream
+from ssl_bench.data.batches import VolumeStream
+from ssl_bench.data.stream import open_stream
 from ssl_bench.errors import InterruptedRunError, UserError
 from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import load_methods

@@ -11,6 +11,7 @@ import iteration
 import memory
 import mixing
 import networks
+import reading
 import startup
 import steps
 import torch
@@ -30,6 +31,7 @@ SECTIONS = {
     "steps": steps.ratios,
     "start-up": startup.ratios,
     "memory": memory.ratios,
+    "reading": reading.ratios,
     "networks": networks.ratios,
     "compile": networks.compiled,
 }

@@ -12,12 +12,13 @@ from timing import Ratio, Settings, of_times
 
 SIDE = 512
 PROGRAM = """
-    import resource, sys
+    import os, resource, sys
     import torch
     sys.path.insert(0, sys.argv[1])
+    os.environ["SSL_BENCH_MEMORY"] = "all"
     from iteration import plan
     from timing import Settings
-    from ssl_bench.data.batches import open_stream
+    from ssl_bench.data.stream import open_stream
 
     def now():
         with open("/proc/self/statm") as file:
