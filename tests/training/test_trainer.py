@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 
 from ssl_bench import plugins
 from ssl_bench.cards import Request, load_benchmark, load_protocol
-from ssl_bench.data import batches as stream_module
+from ssl_bench.data import stream as stream_module
 from ssl_bench.errors import InterruptedRunError, UserError
 from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import SSLMethod, find_method, load_methods
@@ -273,6 +273,7 @@ def test_the_streams_draw_from_the_labelled_set_and_the_protocols_pool(
     pool: str, discs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     given: list[Any] = []
+    monkeypatch.setenv("SSL_BENCH_MEMORY", "all")
 
     class Watched(stream_module.ImageStream):
         def __init__(self, *arguments: Any) -> None:
@@ -299,13 +300,13 @@ def test_supervised_sees_its_labelled_images_alone(
 ) -> None:
     asked: list[set[str]] = []
     (job,) = plan(discs, "supervised", labeled="3", iterations=1)
-    arrays = type(job.dataset).arrays
+    rows = type(job.dataset).rows
 
-    def watched(dataset: Any, ids: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    def watched(dataset: Any, ids: tuple[str, ...]) -> list[int]:
         asked.append(set(ids))
-        return arrays(dataset, ids)
+        return rows(dataset, ids)
 
-    monkeypatch.setattr(type(job.dataset), "arrays", watched)
+    monkeypatch.setattr(type(job.dataset), "rows", watched)
     finished([job], tmp_path)
     assert asked == [set(job.splits.labeled), set(job.splits.test)]
 

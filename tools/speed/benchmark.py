@@ -11,6 +11,7 @@ import iteration
 import memory
 import mixing
 import networks
+import peer
 import reading
 import startup
 import steps
@@ -32,6 +33,7 @@ SECTIONS = {
     "start-up": startup.ratios,
     "memory": memory.ratios,
     "reading": reading.ratios,
+    "peer": peer.ratios,
     "networks": networks.ratios,
     "compile": networks.compiled,
 }
