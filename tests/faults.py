@@ -256,9 +256,9 @@ def _listing(folder: Path) -> dict[str, tuple[int, int]]:
     return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
-# Each with how often it is tried in the short form, and in the long one for each of its rounds.
+# Each with how often the test suite tries it, and `nox -s faults` for each of its rounds.
 FAULTS: dict[str, tuple[Fault, int, float]] = {
-    "SIGKILL at random moments": (killed, 1, 1.0),
+    "SIGKILL at random moments": (killed, 0, 1.0),  # tests/training/test_resume.py has a short form
     "SIGKILL at the worst moments": (held_and_killed, 1, 0.134),
     "disk full": (disk_full, 1, 0.5),
     "results folder read-only": (read_only, 1, 0.1),
