@@ -40,6 +40,10 @@ def ratios(settings: Settings) -> Iterator[Ratio]:
         "volumes", what, (f"{protocol.window_batch} at a time", in_batches),
         (others, lambda: one_by_one(network, volume, protocol)), settings, target,
     )  # fmt: skip
+    yield compare(
+        "volumes", f"{what}: the network's share", ("all of it", in_batches),
+        ("network alone", lambda: network_alone(network, volume, protocol)), settings, "<= 1.15",
+    )  # fmt: skip
     truth, prediction = masks()
     measurement = Measurement(metrics=METRICS)
     yield compare(
@@ -47,6 +51,15 @@ def ratios(settings: Settings) -> Iterator[Ratio]:
         ("score_case", lambda: score_case(prediction, truth, measurement, None)),
         ("medpy", lambda: by_medpy(prediction, truth)), settings, ">= 2",
     )  # fmt: skip
+
+
+@torch.no_grad()
+def network_alone(network: nn.Module, volume: Tensor, protocol: VolumeProtocol) -> None:
+    """The forward passes of all windows in batches: what no way of adding them up can do without."""
+    count = len(list(product(*map(window_positions, volume.shape[1:], protocol.patch_size, protocol.stride))))
+    patches = torch.randn(protocol.window_batch, 1, *protocol.patch_size, device=volume.device)
+    for first in range(0, count, protocol.window_batch):
+        network(patches[: count - first])
 
 
 @torch.no_grad()
