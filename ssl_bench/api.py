@@ -247,6 +247,7 @@ def reproduce(
 
     """
     from ssl_bench.cards import chosen_grids
+    from ssl_bench.declarations import declare
     from ssl_bench.grids.aim import make_target
     from ssl_bench.grids.aim import shown as shown_runs
     from ssl_bench.grids.match import choose_data
@@ -264,7 +265,8 @@ def reproduce(
         text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {},
         different_label_seeds(label_seeds),
     )  # fmt: skip
-    registry, store = load_methods(*folders), Store(results_folder(results_root))
+    registry = {name: declare(method) for name, method in load_methods(*folders).items()}
+    store = Store(results_folder(results_root))
     shown = shown_runs(grids, target, registry)
     runs, console = store.readable(shown), make_console(quiet=not progress)
     choice = choose_data(beginnings, (run.spec for run in runs), {name for name, _ in shown})
@@ -337,10 +339,10 @@ def report(
 
     """
     from ssl_bench.cards import chosen_grids
+    from ssl_bench.declarations import declared_methods
     from ssl_bench.grids.aim import make_target
     from ssl_bench.grids.aim import shown as shown_runs
     from ssl_bench.grids.match import choose_data
-    from ssl_bench.method import load_methods
     from ssl_bench.reporting.gather import ShownOptions
     from ssl_bench.reporting.report import Report
     from ssl_bench.reporting.tables import paper_table
@@ -351,19 +353,20 @@ def report(
         text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {},
         different_label_seeds(label_seeds),
     )  # fmt: skip
-    methods, store = load_methods(*folders), load_store(results_root)
-    runs = store.readable(shown_runs(grids, target, methods))
-    choice = choose_data(beginnings, (run.spec for run in runs))
-    runs = [run for run in runs if choice.includes(run.spec)]
-    view = ShownOptions(all_networks, costs, ",".join(beginnings) or None, tuple(same_place(store.root, folders)))
+    store = load_store(results_root)
     exhibits: list[Any] = []
-    for grid in grids:
-        if grid.exhibit == "table":
-            exhibits.append(paper_table(grid, target, runs, methods, view))
-        else:
-            from ssl_bench.reporting.figures import paper_figure  # here, since its import takes seconds
+    with declared_methods(*folders) as methods:
+        runs = store.readable(shown_runs(grids, target, methods))
+        choice = choose_data(beginnings, (run.spec for run in runs))
+        runs = [run for run in runs if choice.includes(run.spec)]
+        view = ShownOptions(all_networks, costs, ",".join(beginnings) or None, tuple(same_place(store.root, folders)))
+        for grid in grids:
+            if grid.exhibit == "table":
+                exhibits.append(paper_table(grid, target, runs, methods, view))
+            else:
+                from ssl_bench.reporting.figures import paper_figure  # here, since its import takes seconds
 
-            exhibits.append(paper_figure(grid, target, runs, methods, view))
+                exhibits.append(paper_figure(grid, target, runs, methods, view))
     return Report(tuple(exhibits))
 
 

@@ -1,7 +1,10 @@
-"""Folders of the package: methods, cards and published numbers."""
+"""Folders of the package (methods, cards and published numbers), and the user's cache folder."""
 
+import os
+import time
 from pathlib import Path
 
+IMPORTED = time.time()  # when this process began to import the package, in seconds since 1970
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -14,3 +17,13 @@ def _folder(installed: str, in_repository: str) -> Path:
 METHODS_DIR = _folder("methods", "methods")
 BENCHMARKS_DIR = _folder("benchmarks", "benchmarks")
 PUBLISHED_DIR = _folder("published", "results/published")
+
+
+def cache_folder() -> Path:
+    """Return SSL_BENCH_CACHE, or the user's cache folder."""
+    named = os.environ.get("SSL_BENCH_CACHE")
+    if named:
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("ssl-bench"))

@@ -6,12 +6,14 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ssl_bench.errors import UserError
+from ssl_bench.folders import METHODS_DIR
 
+METHODS = "ssl_bench.methods"  # the entry point group of methods
 Registry = Callable[[], dict[str, Any]]
 _REGISTRIES: list[tuple[Registry, Callable[[str, Any], str]]] = []
 _TEXTS: dict[str, bytes] = {}  # of the imported files, by module
@@ -34,10 +36,7 @@ def import_file(path: Path, name: str) -> None:
     Raises:
         UserError: it cannot be imported.
     """
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    text = read_text(path)
     if _TEXTS.get(name) == text:
         return
     for registry, module_of in _REGISTRIES:
@@ -59,10 +58,41 @@ def import_file(path: Path, name: str) -> None:
     _TEXTS[name] = text
 
 
+def read_text(path: Path) -> bytes:
+    """Return the text of a file that can be imported.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def method_files(*extra_folders: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the built-in method files, then those in the folders: each path and the name of its module.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    for folder in (METHODS_DIR, *extra_folders):
+        if not folder.is_dir():
+            raise UserError(f"--methods-dir: expected a folder, found none at {folder}")
+        for path in sorted(folder.resolve().glob("*.py")):
+            if not path.name.startswith("_"):
+                yield path, f"ssl_bench.methods.{path.stem}" if path.parent == METHODS_DIR else module_name(path)
+
+
 def module_name(path: Path) -> str:
     """Return a module name for a user's file; two folders may have files of one name."""
     folder = hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]
     return f"ssl_bench_plugins_{folder}.{path.stem}"
+
+
+def has_entry_points(group: str) -> bool:
+    """Whether other packages register something under an entry point group."""
+    return bool(importlib.metadata.entry_points(group=group))
 
 
 def load_entry_points(group: str) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 
 from ssl_bench.cards import Benchmark, MetricName, RunSpec, Split, load_benchmark, load_protocol, recorded_measurement
+from ssl_bench.declarations import declare
 from ssl_bench.method import load_methods
 from ssl_bench.store import Run, Store
 
-METHODS = load_methods()
+METHODS = {name: declare(method) for name, method in load_methods().items()}
 KVASIR = load_benchmark("kvasir")
 ISIC = load_benchmark("isic")
 ISIC = ISIC.model_copy(update={"splits": {**ISIC.splits, "other": ISIC.splits["random"]}})  # two ways to split
@@ -40,7 +41,7 @@ def write_run(
     settings = (settings or {}) | ({} if curve is None else {"score_every": 10})
     card = load_protocol(protocol, {"metrics": [metric], **settings}, dimensions=benchmark.dimensions)
     resolved = card.resolved(benchmark, train, device)
-    fields = METHODS[method].hyperparameters().resolved(benchmark.dimensions).model_dump()
+    fields = METHODS[method].resolve({}, benchmark.dimensions)
     spec = RunSpec(
         benchmark=benchmark.name,
         classes=benchmark.classes,

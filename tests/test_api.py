@@ -334,7 +334,9 @@ def test_reproduce_says_what_is_missing_and_trains_it(tmp_path: Path) -> None:
     scores = [summary_of(run)[run.result["predictor"]]["dsc"]["mean"] for run in ssl_bench.load_store().runs()]
     assert sorted(frame[measured]) == pytest.approx(sorted(100 * score for score in scores))
     assert "<table>" in report._repr_html_()
-    assert [path.suffix for path in report.write(tmp_path / "files")] == [".md", ".tex", ".html", ".csv", ".csv"]
+    names = [path.name for path in report.write(tmp_path / "files")]
+    assert [Path(name).suffix for name in names[:5]] == [".md", ".tex", ".html", ".csv", ".csv"]
+    assert any("-forest-1-" in name and name.endswith(".png") for name in names)
 
 
 def test_a_figure_is_a_matplotlib_figure(trained: RunResult, home: Path, tmp_path: Path) -> None:

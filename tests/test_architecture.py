@@ -18,10 +18,11 @@ FLOORS = (  # from the roof down: a room imports rooms of lower floors, and none
     ("training",),
     ("scoring", "store"),
     ("data", "networks"),
+    ("declarations",),
     ("method",),
     ("cards",),
     ("ops", "plugins", "statistics"),
-    ("atomic", "command", "environment", "folders", "seeds"),
+    ("atomic", "command", "environment", "folders", "labels", "seeds"),
     ("errors",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -62,7 +62,7 @@ def _write(root: Path, spec: RunSpec, scores: np.ndarray) -> int:
     rows = "".join(f"teacher,{case},lesion,{dsc},{jaccard}\n" for case, (dsc, jaccard) in enumerate(scores.tolist()))
     cases = "network,case,class,dsc,jaccard\n" + rows
     summary = {"teacher": {k: {"mean": v, "undefined": 0} for k, v in means.items()}}
-    measurement = measurement_of(spec.protocol)
+    measurement = measurement_of(spec.protocol, load_benchmark(spec.benchmark))
     entry = scores_entry(measurement, summary, cases.encode(), 9.0)
     record = {
         "format": FORMAT, "hash": spec.run_id, "status": "finished", "iterations": 300,

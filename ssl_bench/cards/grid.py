@@ -80,6 +80,10 @@ class Grid(Card):
     def _hangs_together(self) -> Self:
         if self.baseline is not None and self.baseline not in {row.method for row in self.rows}:
             raise ValueError(f"baseline '{self.baseline}' is not the method of any row")
+        titles = [row.title for row in self.rows]
+        twice = next((title for title in titles if titles.count(title) > 1), None)
+        if twice is not None:
+            raise ValueError(f"rows must have different titles; found '{twice}' twice")
         for column in self.columns:
             parse_share(column.labeled, "labeled")
         shown = [(column.dataset, column.labeled) for column in self.columns]

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import platformdirs
 from filelock import FileLock
 
 from ssl_bench.atomic import write_bytes, write_json
@@ -23,19 +21,14 @@ from ssl_bench.data.dataset import Dataset, resize
 from ssl_bench.data.slices import to_bytes, to_slices
 from ssl_bench.data.sources import Source, find_source
 from ssl_bench.errors import UserError
-from ssl_bench.ops import IGNORED
+from ssl_bench.folders import cache_folder
+from ssl_bench.labels import IGNORED
 
 ABANDONED = 3600.0  # seconds since a file was last written to, after which nobody is writing it
 LAYOUT = 5  # increase when the file format or the reading changes, so that old files are not used
 
 
 Advance = Callable[[int, int], None]  # (done, total)
-
-
-def cache_folder() -> Path:
-    """Return SSL_BENCH_CACHE, or the user's cache folder."""
-    named = os.environ.get("SSL_BENCH_CACHE")
-    return Path(named) if named else Path(platformdirs.user_cache_dir("ssl-bench"))
 
 
 def prepare(

@@ -27,7 +27,7 @@ from ssl_bench.data.slices import to_bytes
 from ssl_bench.data.sources import decode, find_cases, missing_mask
 from ssl_bench.errors import UserError
 from ssl_bench.folders import BENCHMARKS_DIR
-from ssl_bench.ops import IGNORED
+from ssl_bench.labels import IGNORED
 
 FEW = 5  # masks, from which on a class that only one of them has is worth a look
 
@@ -154,12 +154,12 @@ def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> Seen
 
 
 def _is_framed(mask: np.ndarray | None) -> bool:
-    """Whether the known pixels along the border of a mask (H, W) are foreground, and others are background."""
+    """Whether most known pixels along the border of a mask (H, W) are foreground, and others are background."""
     if mask is None:
         return False
     border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
     known = border[border != IGNORED]
-    return len(known) > 0 and bool((known > 0).all()) and bool((mask == 0).any())
+    return len(known) > 0 and float((known > 0).mean()) > 0.5 and bool((mask == 0).any())
 
 
 def _with_exif(case: CaseFiles) -> tuple[Path, ...]:
@@ -211,8 +211,8 @@ def _framed(cases: Sequence[Seen]) -> list[Finding]:
     if 2 * len(framed) <= len(masked):
         return []
     text = (
-        f"{len(framed)} of {quantity(len(masked), 'mask')}, such as that of {framed[0]}, have foreground all along the "
-        "border; if it is the background that is white, other mask_values on the card, such as [255, 0], exchange "
+        f"{len(framed)} of {quantity(len(masked), 'mask')}, such as that of {framed[0]}, have foreground along most "
+        "of the border; if the background is white, other mask_values on the card, such as [255, 0], exchange "
         "the two"
     )
     return [Finding("warning", "foreground around", text)]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ssl_bench.cards import Axes, Files, Intensity, SliceWindow, Volumes
 from ssl_bench.errors import UserError
-from ssl_bench.ops import IGNORED
+from ssl_bench.labels import IGNORED
 
 READ = 64  # images read from the cache at a time
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from ssl_bench.cards import Benchmark, Split
 from ssl_bench.data.patterns import one_of
 from ssl_bench.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def groups_of(benchmark: Benchmark, ids: Sequence[str]) -> list[str]:
@@ -99,6 +102,8 @@ def read_ids(path: Path, column: str, what: str, keys: Sequence[str] = ("id",)) 
     Raises:
         UserError: the file cannot be read, has other columns or names a case or group twice.
     """
+    import pandas as pd  # here, since few cards name a file
+
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:

@@ -71,13 +71,22 @@ def list_cases(benchmark: Benchmark, data_root: Path | None) -> list[CaseFiles]:
     files = benchmark.files
     assert files is not None, "only a 2D data set in files has them"
     root = _locate(files, benchmark, require_root(benchmark, data_root))
-    channels = [
-        named(root, pattern, files.image_suffixes, files.exclude)
-        for pattern in channel_patterns(files.images, benchmark.channel_names)
-    ]
-    among = files.mask_suffixes or files.image_suffixes
-    masks = [] if files.masks is None else named(root, files.masks, among, files.exclude)
-    return pair_files(files, root, channels, masks, ("image_suffixes", "mask_suffixes"))
+    channels = channel_files(files, root, benchmark.channel_names)
+    return pair_files(files, root, channels, mask_files(files, root), ("image_suffixes", "mask_suffixes"))
+
+
+def channel_files(layout: Files | Volumes, root: Path, names: Sequence[str]) -> list[list[tuple[str, Path]]]:
+    """The files of each channel below a root with their ids, or the image files if an image is one file."""
+    suffixes = layout.image_suffixes if isinstance(layout, Files) else ("",)
+    return [named(root, pattern, suffixes, layout.exclude) for pattern in channel_patterns(layout.images, names)]
+
+
+def mask_files(layout: Files | Volumes, root: Path) -> list[tuple[str, Path]]:
+    """The files of masks below a root with their ids; none without a pattern of masks."""
+    if layout.masks is None:
+        return []
+    suffixes = (layout.mask_suffixes or layout.image_suffixes) if isinstance(layout, Files) else ("",)
+    return named(root, layout.masks, suffixes, layout.exclude)
 
 
 def channel_patterns(pattern: str, channels: Sequence[str]) -> list[str]:

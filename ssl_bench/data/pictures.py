@@ -16,7 +16,7 @@ from ssl_bench.cards import Files, members_of
 from ssl_bench.command import quantity
 from ssl_bench.data.quiet import quiet_libraries
 from ssl_bench.errors import UnreadableFileError, UserError, first_line
-from ssl_bench.ops import IGNORED
+from ssl_bench.labels import IGNORED
 
 warnings.filterwarnings("ignore", module="PIL[.]")  # what it says of a broken file, an error says
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from ssl_bench.cards import Axes, Benchmark, Volumes
 from ssl_bench.data.geometry import difference, turned
-from ssl_bench.data.images import Case, CaseFiles, channel_patterns, natural, pair_files, require_root
-from ssl_bench.data.patterns import bracket_hint, named
+from ssl_bench.data.images import Case, CaseFiles, channel_files, mask_files, natural, pair_files, require_root
+from ssl_bench.data.patterns import bracket_hint
 from ssl_bench.data.pictures import class_numbers, near_whole, united
 from ssl_bench.data.volume_files import Read, Volume, read_array, read_plane
 from ssl_bench.errors import UserError
@@ -28,12 +28,10 @@ def list_volumes(benchmark: Benchmark, data_root: Path | None) -> tuple[Volumes,
     tried = []
     for layout in benchmark.volumes:
         for folder in (root / name for name in layout.roots):
-            patterns = channel_patterns(layout.images, benchmark.channel_names)
-            channels = [named(folder, pattern, exclude=layout.exclude) for pattern in patterns]
+            channels = channel_files(layout, folder, benchmark.channel_names)
             stacks = list_stacks(folder, layout.slice_files) if layout.slice_files else []
             if channels[0] or stacks:
-                masks = [] if layout.masks is None else named(folder, layout.masks, exclude=layout.exclude)
-                whole = pair_files(layout, folder, channels, masks)
+                whole = pair_files(layout, folder, channels, mask_files(layout, folder))
                 there = {case.id for case in whole}
                 stacked = [case for case in stacks if case.id not in there]
                 return layout, sorted([*whole, *stacked], key=lambda case: natural(case.id))

@@ -20,9 +20,9 @@ from ssl_bench.cards import (
     share,
     with_split_file,
 )
+from ssl_bench.declarations import Declaration, Declarations
 from ssl_bench.errors import UserError
 from ssl_bench.grids.match import Wanted
-from ssl_bench.method import SSLMethod, parse_hyperparameters
 
 Protocols = dict[tuple[str, int, str], ImageProtocol | VolumeProtocol]  # by name, dimensions and settings
 
@@ -68,6 +68,12 @@ class Place:
     protocol: str
     settings: dict[str, Any]
     wanted: Wanted
+    declaration: Declaration
+
+    @property
+    def data(self) -> str:
+        """The column's title, data set and share."""
+        return f"{self.column.title} {self.benchmark.name} {self.column.labeled}".strip()
 
     @property
     def method(self) -> str:
@@ -75,7 +81,7 @@ class Place:
         return self.wanted.method
 
 
-def shown(grids: Sequence[Grid], target: Target, methods: Mapping[str, type[SSLMethod]]) -> set[tuple[str, str]]:
+def shown(grids: Sequence[Grid], target: Target, methods: Declarations) -> set[tuple[str, str]]:
     """Names of the data sets and methods whose runs these grids may show."""
     pairs = set()
     for grid in grids:
@@ -87,7 +93,7 @@ def shown(grids: Sequence[Grid], target: Target, methods: Mapping[str, type[SSLM
     return pairs
 
 
-def aim(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> Grid:
+def aim(grid: Grid, target: Target, methods: Declarations) -> Grid:
     """Return the grid with its columns on the data set and shares of the target.
 
     A data set that the grid does not have replaces the grid's first data set. Its usual shares replace the grid's.
@@ -112,13 +118,13 @@ def aim(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> G
     return grid.model_copy(update={"columns": tuple(columns)})
 
 
-def _require_known(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> None:
+def _require_known(grid: Grid, target: Target, methods: Declarations) -> None:
     """Raise UserError for an unknown method, and for a setting that no protocol or method has."""
     where = f"--{grid.exhibit} {grid.option}"
     for name, method in [*((f"row '{row.title}'", row.method) for row in grid.rows), ("upper_line", grid.upper_line)]:
         if method is not None and method not in methods:
             raise UserError(f"{where}: {name}: expected one of {', '.join(sorted(methods))}; found '{method}'")
-    own = [set(methods[row.method].hyperparameters.model_fields) if row.method else set() for row in grid.rows]
+    own = [set(methods[row.method].fields) if row.method else set() for row in grid.rows]
     fields = set().union(*own)
     for key in divide(target.settings, fields).unknown:
         raise UserError(f"--set {key}: neither a protocol field nor a hyperparameter of a method in {grid.name}")
@@ -154,7 +160,7 @@ def _transferred(columns: Sequence[Column], benchmark: Benchmark, option: str) -
     ]
 
 
-def places(grid: Grid, target: Target, methods: Mapping[str, type[SSLMethod]]) -> list[list[Place | None]]:
+def places(grid: Grid, target: Target, methods: Declarations) -> list[list[Place | None]]:
     """Return a list per row with a place per column of an aimed grid; None where the row has no method for the data.
 
     The settings of a row and a column override the target's. Each setting goes to the protocol or to the methods that
@@ -177,7 +183,7 @@ def column_benchmarks(grid: Grid) -> tuple[Benchmark, ...]:
     return tuple(cards[column.dataset] for column in grid.columns)
 
 
-def upper_line(grid: Grid, methods: Mapping[str, type[SSLMethod]]) -> Grid | None:
+def upper_line(grid: Grid, methods: Declarations) -> Grid | None:
     """Return the grid of the row above the others: a method with all labels. None if the grid has no such row."""
     if grid.upper_line is None or all(_is_everything(column.labeled) for column in grid.columns):
         return None
@@ -191,7 +197,7 @@ def _place(
     column: Column,
     benchmark: Benchmark,
     target: Target,
-    methods: Mapping[str, type[SSLMethod]],
+    methods: Declarations,
     protocols: Protocols,
 ) -> Place | None:
     """The place of a row and column; `protocols` are the protocols that were already read."""
@@ -199,15 +205,14 @@ def _place(
         return None
     method = methods[row.method]
     given = {**target.settings, **column.settings, **row.settings}
-    divided = divide(given, method.hyperparameters.model_fields)
+    divided = divide(given, method.fields)
     settings = {key: value for key, value in given.items() if key not in divided.unknown}
     name = target.protocol or benchmark.protocol
     key = (name, benchmark.network_dimensions, str(divided.protocol))
     if key not in protocols:
         protocols[key] = load_protocol(name, divided.protocol, dimensions=benchmark.network_dimensions)
     protocol = protocols[key]
-    hyper = parse_hyperparameters(method, divided.method)
-    resolved = hyper.resolved(benchmark.network_dimensions).model_dump(mode="json")
+    resolved = method.resolve(divided.method, benchmark.network_dimensions)
     benchmark = with_split_file(benchmark, protocol.split)
     label_seeds = () if _is_everything(column.labeled) else target.label_seeds
     split = protocol.split_of(benchmark)
@@ -217,7 +222,7 @@ def _place(
             f"'{split}' takes the first training cases whatever the seed"
         )
     wanted = Wanted(benchmark, column.labeled, protocol, row.method, method.version, resolved, label_seeds)
-    return Place(row, column, benchmark, name, settings, wanted)
+    return Place(row, column, benchmark, name, settings, wanted, method)
 
 
 def _is_everything(labeled: str) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ssl_bench.cards import Grid, Request, RunSpec, includes_points, training_fields
+from ssl_bench.declarations import Declarations
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Place, Target, aim, places, upper_line
 from ssl_bench.grids.match import DataChoice, select
-from ssl_bench.method import SSLMethod
 from ssl_bench.store import Run
 
 COSTLY = (
@@ -42,7 +42,7 @@ class Lack:
 def wanted_runs(
     grids: Sequence[Grid],
     target: Target,
-    methods: Mapping[str, type[SSLMethod]],
+    methods: Declarations,
     runs: Sequence[Run] = (),
 ) -> dict[str, Place]:
     """Return one place for each distinct cell of the grids. A run that several grids show is needed once.

@@ -7,9 +7,16 @@ from typing import Any, TypeVar
 
 from ssl_bench.cards import parse_card, protocol_keys
 from ssl_bench.errors import UserError
-from ssl_bench.folders import METHODS_DIR
 from ssl_bench.method.contract import Hyperparameters, SSLMethod
-from ssl_bench.plugins import import_file, keep_track, load_entry_points, module_hash, module_name, source_file
+from ssl_bench.plugins import (
+    METHODS,
+    import_file,
+    keep_track,
+    load_entry_points,
+    method_files,
+    module_hash,
+    source_file,
+)
 
 _REGISTRY: dict[str, type[SSLMethod]] = {}
 
@@ -41,13 +48,9 @@ def load_methods(*extra_folders: Path) -> dict[str, type[SSLMethod]]:
 
     A file in an extra folder may register other things too: networks, metrics, augmentations.
     """
-    for folder in (METHODS_DIR, *extra_folders):
-        if not folder.is_dir():
-            raise UserError(f"--methods-dir: expected a folder, found none at {folder}")
-        for path in sorted(folder.resolve().glob("*.py")):
-            if not path.name.startswith("_"):
-                import_file(path, f"ssl_bench.methods.{path.stem}" if path.parent == METHODS_DIR else module_name(path))
-    load_entry_points("ssl_bench.methods")
+    for path, module in method_files(*extra_folders):
+        import_file(path, module)
+    load_entry_points(METHODS)
     return dict(_REGISTRY)
 
 

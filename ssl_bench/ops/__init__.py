@@ -1,8 +1,9 @@
 """Small pure functions that methods share: losses, ramp-up, moving average, entropy and region mixing."""
 
+from ssl_bench.labels import IGNORED
 from ssl_bench.ops.cutmix import BoxMix, cutmix
 from ssl_bench.ops.ema import ExponentialMovingAverage
-from ssl_bench.ops.loss import IGNORED, cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
+from ssl_bench.ops.loss import cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
 from ssl_bench.ops.perturb import (
     adversarial_noise,
     cutout_box,

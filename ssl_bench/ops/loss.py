@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-IGNORED = 255  # label of a pixel whose class is not known
+from ssl_bench.labels import IGNORED
 
 
 def dice_loss(logits: Tensor, labels: Tensor, smooth: float, *, ignores: bool = False) -> Tensor:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ssl_bench.cards import ARRAYS, VOLUME_SUFFIXES, Files, Volumes, require_pattern
 from ssl_bench.command import quantity, quoted
-from ssl_bench.data.images import CaseFiles, channel_patterns, natural, pair_files
+from ssl_bench.data.images import CaseFiles, channel_files, channel_patterns, mask_files, natural, pair_files
 from ssl_bench.data.patterns import is_excluded, literal, named
 from ssl_bench.errors import UserError
 from ssl_bench.prediction.predictor import Reading
@@ -140,14 +140,12 @@ def _in_one_folder(layout: Files | Volumes) -> Files | Volumes | None:
 
 def _matching(root: Path, layout: Files | Volumes, names: Sequence[str]) -> tuple[list[CaseFiles], set[Path]]:
     """The images and the masks of a layout below a root."""
-    is_2d = isinstance(layout, Files)
-    suffixes = layout.image_suffixes if isinstance(layout, Files) else ("",)
-    mask_suffixes = (layout.mask_suffixes or suffixes) if isinstance(layout, Files) else ("",)
-    channels = [named(root, one, suffixes, layout.exclude) for one in channel_patterns(layout.images, names)]
-    masks = [] if layout.masks is None else named(root, layout.masks, mask_suffixes, layout.exclude)
+    channels = channel_files(layout, root, names)
     if not channels[0]:
         return [], set()
-    cases = _paired(layout, root, channels, masks, ("image_suffixes", "mask_suffixes") if is_2d else ("", ""))
+    masks = mask_files(layout, root)
+    chosen = ("image_suffixes", "mask_suffixes") if isinstance(layout, Files) else ("", "")
+    cases = _paired(layout, root, channels, masks, chosen)
     return cases, {path for _, path in masks}
 
 

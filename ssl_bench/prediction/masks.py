@@ -48,7 +48,8 @@ def predict(
     """Write a mask for each image, at its own size and with the values of the run's data set.
 
     2D: `<stem>.png`, 8 bits. 3D: `<stem>.nii.gz` with the axes and affine of the image's file, and the
-    header of a NIfTI file. If two images have the same stem, their folder's name is put in front.
+    header of a NIfTI file. If two images have the same stem, their folder's name is put in front, or all folders
+    in which they differ.
 
     An image is predicted as in the run's scoring. Only the other images of its batch may differ, which may change the
     last bits of a logit.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,8 @@ from ssl_bench.prediction.inputs import suffix_of
 def stems(images: Sequence[CaseFiles], dimensions: int) -> list[str]:
     """Return the name of each image's mask without its suffix.
 
-    It is the image's name, with its folder's name in front if several images have the same name. It is the id of an
+    It is the image's name, with its folder's name in front if several images have the same name, and with all folders
+    in which they differ if those folders have the same name. It is the id of an
     image whose channels have files of their own.
     """
     names = [
@@ -30,9 +32,15 @@ def stems(images: Sequence[CaseFiles], dimensions: int) -> list[str]:
         for image in images
     ]
     count = Counter(names)
+    parents = [image.image.parent.resolve() for image in images]
+    found = [f"{parent.name}_{name}" if count[name] > 1 else name for parent, name in zip(parents, names, strict=True)]
+    again = Counter(found)
+    if max(again.values(), default=0) < 2:
+        return found
+    top = Path(os.path.commonpath(parents))
     return [
-        f"{image.image.parent.resolve().name}_{name}" if count[name] > 1 else name
-        for image, name in zip(images, names, strict=True)
+        "_".join([*parent.relative_to(top).parts, name]) if again[own] > 1 else own
+        for parent, name, own in zip(parents, names, found, strict=True)
     ]
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ssl_bench.cards import METRICS, Benchmark, Grid, Measurement, MetricName
 from ssl_bench.data.groups import groups_of
+from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Place
 from ssl_bench.reporting.gather import Body, Gathered
 from ssl_bench.reporting.notes import CASES
@@ -76,6 +77,7 @@ class Record:
         unscored: number of runs without scores by the metric.
         reasons: why published and measured numbers cannot be compared, in full.
         is_upper: whether it is of the upper line, which does not compete.
+        ungrouped: why its cases have no groups although the card has a rule.
 
     """
 
@@ -93,6 +95,7 @@ class Record:
     unscored: int = 0
     reasons: tuple[str, ...] = ()
     is_upper: bool = False
+    ungrouped: str = ""
 
     @property
     def mean(self) -> float | None:
@@ -107,8 +110,7 @@ class Record:
     @property
     def data(self) -> str:
         """The column's title, data set and share."""
-        column = self.place.column
-        return f"{column.title} {self.place.benchmark.name} {column.labeled}".strip()
+        return self.place.data
 
 
 class Spot(NamedTuple):
@@ -199,29 +201,37 @@ def _record(grid: Grid, place: Place, runs: Sequence[Run], metric: MetricName, *
     given = published(grid, place.row, place.column, metric)
     measurement = place.wanted.measurement
     scored = [run for run in runs if run.scored(measurement, metric) is not None]
-    scores = with_groups(cell_scores(scored, metric, measurement), place.benchmark)
-    record = Record(place, metric, scored, given, scores, unscored=len(runs) - len(scored), is_upper=is_upper)
+    scores, ungrouped = cell_scores(scored, metric, measurement), ""
+    if scores is not None:
+        scores, ungrouped = with_groups(scores, place.benchmark)
+    record = Record(
+        place, metric, scored, given, scores, unscored=len(runs) - len(scored), is_upper=is_upper, ungrouped=ungrouped
+    )
     if scores is None:
         return replace(record, verdict="" if given is None else "not measured")
     alike = is_tested_alike(place, scored)
-    interval, prediction = scores.interval(), scores.prediction(same_cases=alike)
-    record = replace(
-        record, interval=_possible(interval, metric), prediction=_possible(prediction, metric), tested_alike=alike
-    )
+    prediction = _possible(scores.prediction(same_cases=alike), metric)
+    record = replace(record, interval=printed_interval(scores, metric), prediction=prediction, tested_alike=alike)
     verdict, reasons = _verdict(record)
     return replace(record, verdict=verdict, reasons=reasons)
 
 
-def with_groups(scores: CellScores | None, benchmark: Benchmark) -> CellScores | None:
-    """Add the groups of the cases, by the data set's card; None where each case stands for itself.
+def with_groups(scores: CellScores, benchmark: Benchmark) -> tuple[CellScores, str]:
+    """Add the groups of the cases, by the data set's card; none where each case stands for itself.
 
-    Raises:
-        UserError: a case has no group by the card's rule.
+    Returns:
+        The scores, and why the cases have no groups although the card has a rule.
     """
-    if scores is None:
-        return None
-    groups = tuple(groups_of(benchmark, scores.cases))
-    return scores if len(set(groups)) == len(groups) else replace(scores, groups=groups)
+    try:
+        groups = tuple(groups_of(benchmark, scores.cases))
+    except UserError as error:
+        return scores, str(error)
+    return (scores if len(set(groups)) == len(groups) else replace(scores, groups=groups)), ""
+
+
+def printed_interval(scores: CellScores, metric: MetricName) -> Interval | None:
+    """The 95 % interval of a cell's mean, within the metric's possible values."""
+    return _possible(scores.interval(), metric)
 
 
 def _possible(interval: Interval | None, metric: MetricName) -> Interval | None:
@@ -262,21 +272,17 @@ def _compared(grid: Grid, rivals: Records, upper: Records) -> tuple[Family, Reco
     # the row that the legend names, measured or not: of a study's rows, several have the baseline's method
     named = next((spot for spot, one in rivals.items() if one.place.method == grid.baseline), None)
     baseline = spots.index(named) if named in spots else None
-    pairs = _corrected({
+    compared = {
         (a, b): found for a, b in combinations(range(len(spots)), 2) if (found := column.compare(a, b)) is not None
-    }, len(spots) * (len(spots) - 1) // 2)  # fmt: skip
-    with_baseline = {} if baseline is None else _corrected({
-        (a, baseline): found
-        for a in range(len(spots))
-        if a != baseline and (found := column.compare(a, baseline)) is not None
-    }, len(spots) - 1)  # fmt: skip
+    }
+    pairs = _corrected(compared, len(spots) * (len(spots) - 1) // 2)
+    with_baseline = _corrected({pair: one for pair, one in compared.items() if baseline in pair}, len(spots) - 1)
     changed = {}
     for number, spot in enumerate(spots):
-        pair = pairs.get((number, best)) or _reversed(pairs.get((best, number)))
         changed[spot] = replace(
             rivals[spot],
-            best=_named(pair, titles[best]),
-            baseline=_named(with_baseline.get((number, baseline or 0)), titles[baseline or 0]),
+            best=_against(pairs, number, best, titles),
+            baseline=Paired() if baseline is None else _against(with_baseline, number, baseline, titles),
         )
     for spot, one in upper.items():
         if one.scores is not None:
@@ -337,14 +343,19 @@ def _corrected(found: Mapping[tuple[int, int], Comparison], tests: int) -> Pairs
     return described
 
 
+def _against(pairs: Pairs, number: int, other: int, titles: Sequence[str]) -> Paired:
+    """The comparison of a row with another, in this direction; an empty one where there is none."""
+    return _named(pairs.get((number, other)) or _reversed(pairs.get((other, number))), titles[other])
+
+
 def _reversed(one: Paired | None) -> Paired | None:
-    """The comparison of b with a from that of a with b."""
+    """The comparison of b with a from that of a with b; a zero has no sign."""
     if one is None or one.difference is None or one.effect is None:
         return None
     low, high = one.ci95_low, one.ci95_high
     return replace(
-        one, difference=-one.difference, effect=-one.effect,
-        ci95_low=None if high is None else -high, ci95_high=None if low is None else -low,
+        one, difference=0.0 - one.difference, effect=0.0 - one.effect,
+        ci95_low=None if high is None else 0.0 - high, ci95_high=None if low is None else 0.0 - low,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from math import ceil
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import matplotlib
 import numpy as np
@@ -28,6 +28,9 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False, "axes.grid": False, "text.parse_math": False, "svg.fonttype": "path",
     "svg.hashsalt": "ssl-bench", "pdf.fonttype": 42, "figure.dpi": 150, "savefig.dpi": 150,
 }  # fmt: skip
+
+
+FigureFormat = Literal["png", "svg", "pdf"]
 
 
 @contextmanager
@@ -111,7 +114,12 @@ def say_absent(axis: Axes, text: str) -> None:
     axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color="0.4")
 
 
-def render(figure: Figure, kind: Literal["png", "svg", "pdf"]) -> bytes:
+def rendered(figure: Figure) -> dict[str, bytes]:
+    """Return a figure as PNG, SVG and PDF, by suffix."""
+    return {suffix: render(figure, suffix) for suffix in get_args(FigureFormat)}
+
+
+def render(figure: Figure, kind: FigureFormat) -> bytes:
     """Return a figure as a file: the same figure gives the same bytes on the same software."""
     metadata: dict[str, dict[str, Any]] = {
         "png": {"Software": None}, "svg": {"Date": None, "Creator": None},

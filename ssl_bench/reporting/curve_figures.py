@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from ssl_bench.cards import Benchmark, MetricName, share
+from ssl_bench.reporting.analysis import printed_interval, with_groups
 from ssl_bench.reporting.canvas import NO_RUN
 from ssl_bench.reporting.draw_lines import Line, Panel, line_figure
 from ssl_bench.reporting.drawn import NARROW, Drawn
@@ -57,7 +59,7 @@ def draw_shares(found: Gathered) -> Drawn:
 
 def _drawn(panels: Sequence[Panel], remarks: list[str]) -> Drawn:
     filled = [panel for panel in panels if panel.lines]
-    thumbnail = line_figure((filled or list(panels))[:1], NARROW)
+    thumbnail = partial(line_figure, (filled or list(panels))[:1], NARROW)
     return Drawn(line_figure(panels), remarks, thumbnail, is_empty=not filled)
 
 
@@ -122,12 +124,12 @@ def _share_panel(found: Gathered, dataset: str, benchmark: Benchmark, metric: Me
         place = next((one.place for one in cells if one.place is not None), None)
         scores = [_scores(one, metric) for one in cells]
         if place is not None and any(one is not None for one in scores):
-            lines.append(_line(place.row.title, place.row.method or "", scores))
+            lines.append(_line(place.row.title, place.row.method or "", scores, metric))
     for upper in found.above:
         level = _scores(upper[next(iter(own.values()))], metric)
         if level is not None and found.upper is not None:
             top = found.upper.rows[0]
-            lines.append(_line(top.title, top.method or "", [level] * len(shares), is_level=True))
+            lines.append(_line(top.title, top.method or "", [level] * len(shares), metric, is_level=True))
     ticks = tuple((float(x), text) for x, text in enumerate(shares))
     absent = NOT_SCORED if has_run else NO_RUN
     title = f"Performance\n{benchmark.title}"
@@ -135,21 +137,23 @@ def _share_panel(found: Gathered, dataset: str, benchmark: Benchmark, metric: Me
 
 
 def _scores(one: Filled, metric: MetricName) -> CellScores | None:
-    """A cell's scores; None without a defined one."""
+    """A cell's scores, with the groups of the cases; None without a defined one."""
     if one.place is None:
         return None
     scores = cell_scores(one.runs, metric, one.place.wanted.measurement)
-    return None if scores is None or scores.mean is None else scores
+    return None if scores is None or scores.mean is None else with_groups(scores, one.place.benchmark)[0]
 
 
-def _line(label: str, style_key: str, cells: Sequence[CellScores | None], *, is_level: bool = False) -> Line:
+def _line(
+    label: str, style_key: str, cells: Sequence[CellScores | None], metric: MetricName, *, is_level: bool = False
+) -> Line:
     """A point per cell: the means of its seeds, and the interval that tables print."""
     most = max(len(one.seeds) for one in cells if one is not None)
     y, bounds = np.full((most, len(cells)), np.nan), np.full((2, len(cells)), np.nan)
     for x, one in enumerate(cells):
         if one is not None:
             y[: len(one.seeds), x] = one.seed_means
-            bounds[:, x] = one.interval() or (np.nan, np.nan)
+            bounds[:, x] = printed_interval(one, metric) or (np.nan, np.nan)
     return Line(label, np.arange(len(cells), dtype=float), y, style_key, bounds, is_level)
 
 

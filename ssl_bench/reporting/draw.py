@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from ssl_bench.ops import IGNORED
+from ssl_bench.labels import IGNORED
 from ssl_bench.reporting.canvas import LINE, NO_PICTURE, NO_RUN, WIDTH, say_absent, style, text_width, wrapped
 from ssl_bench.reporting.looks import COLOURS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
@@ -18,7 +19,7 @@ class Drawn:
     Attributes:
         figure: the figure.
         remarks: what its panels and pictures show.
-        thumbnail: a part of it, at most NARROW wide; None: the upper left corner of the figure serves.
+        thumbnail: draws a part of it, at most NARROW wide; None: the upper left corner of the figure serves.
         pictureless: runs that the figure cannot show because they have no pictures.
         is_empty: whether the figure shows nothing measured.
         finding: what it shows, in a sentence; may be empty.
@@ -26,7 +27,7 @@ class Drawn:
 
     figure: Figure
     remarks: list[str]
-    thumbnail: Figure | None = None
+    thumbnail: Callable[[], Figure] | None = None
     pictureless: tuple[Run, ...] = ()
     is_empty: bool = False
     finding: str = ""

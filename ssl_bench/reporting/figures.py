@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
 from matplotlib.figure import Figure
 
 from ssl_bench.cards import Grid
+from ssl_bench.declarations import Declarations
 from ssl_bench.grids.aim import Target, aim
-from ssl_bench.method import SSLMethod
 from ssl_bench.reporting.canvas import render
 from ssl_bench.reporting.curve_figures import draw_curves, draw_shares
 from ssl_bench.reporting.gather import ShownOptions, gather
@@ -36,7 +36,7 @@ class FigureReport:
         runs: all runs of its cells, each once.
         missing: commands.
         cells: how many cells have runs, and how many there are.
-        thumbnail: a part of the figure that is legible at half its width; None: its upper left corner is.
+        thumbnail: draws a part of the figure that is legible at half its width; None: its upper left corner is.
         pictureless: runs that it cannot show because they have no pictures.
         is_empty: whether it shows nothing measured.
         finding: what it shows, in a sentence; may be empty.
@@ -48,7 +48,7 @@ class FigureReport:
     runs: tuple[Run, ...] = field(repr=False)
     missing: tuple[str, ...] = ()
     cells: tuple[int, int] = (0, 0)
-    thumbnail: Figure | None = field(default=None, repr=False)
+    thumbnail: Callable[[], Figure] | None = field(default=None, repr=False)
     pictureless: tuple[Run, ...] = field(default=(), repr=False)
     is_empty: bool = False
     finding: str = ""
@@ -62,7 +62,7 @@ class FigureReport:
 
 
 def paper_figure(
-    grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]], view: ShownOptions
+    grid: Grid, target: Target, runs: Sequence[Run], methods: Declarations, view: ShownOptions
 ) -> FigureReport:
     """Draw a figure of the paper from the available runs.
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ssl_bench.cards import METRICS, MetricName
 from ssl_bench.command import quantity
-from ssl_bench.reporting.analysis import Analysis, Family, Record, family
+from ssl_bench.reporting.analysis import FEW_SEEDS, Analysis, Family, Record, family
 
 JUDGED = ("inside", "above", "below")
 
@@ -35,7 +35,7 @@ def _shown(one: Family, rivals: Sequence[Record]) -> str:
     word = "highest" if METRICS[rivals[0].metric].larger_is_better else "lowest"
     mean = next(rival.mean for rival in rivals if rival.place.row.title == one.best)
     leader = f"{one.best} has the {word} mean ({mean:.2f})"
-    if one.smallest is None:
+    if not any(pair.p is not None for pair in one.pairs.values()):
         return f"{leader}; no difference is tested, since no two methods have two common seeds"
     pairs = [rival.baseline if one.baseline else rival.best for rival in rivals]
     against = one.baseline or one.best
@@ -46,11 +46,11 @@ def _shown(one: Family, rivals: Sequence[Record]) -> str:
     ]
     if texts:
         return f"{leader}; shown to differ from {against}: {', '.join(texts)}"
+    nothing = f"{leader}; no method is shown to differ from {against}"
+    if one.smallest is None or len(one.seeds) < FEW_SEEDS:
+        return nothing
     size = one.smallest[0] if one.baseline else one.smallest[1]
-    return (
-        f"{leader}; no method is shown to differ from {against}, where a true difference of {size:.1f} would be shown "
-        "with 80 % power"
-    )
+    return f"{nothing}, where a true difference of {size:.1f} would be shown with 80 % power"
 
 
 def _verdicts(records: Sequence[Record]) -> list[str]:
@@ -60,6 +60,9 @@ def _verdicts(records: Sequence[Record]) -> list[str]:
         return []
     counts = Counter(word if word in JUDGED else "not comparable" for word in words)
     parts = [f"{counts[word]} {word}" for word in (*JUDGED, "not comparable") if counts[word]]
+    waiting = sum(one.verdict.startswith("not judged") for one in records)
+    if waiting == len(words):
+        return [f"{quantity(waiting, 'published number')} not judged: that needs two seeds."]
     if set(counts) == {"not comparable"}:
         return ["No published number can be compared with a measured one."]
     return [f"Of {quantity(len(words), 'published number')}: {', '.join(parts)} (the prediction interval)."]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ssl_bench.cards import Benchmark, Grid
+from ssl_bench.declarations import Declarations
 from ssl_bench.grids.aim import Place, Target, column_benchmarks, places, upper_line
 from ssl_bench.grids.match import complete_seeds, select
-from ssl_bench.method import SSLMethod
 from ssl_bench.reporting.sound_runs import sound_runs
 from ssl_bench.store import Run
 
@@ -77,7 +77,7 @@ class Gathered:
         return sum(bool(one.runs) for one in places), len(places)
 
 
-def gather(grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]]) -> Gathered:
+def gather(grid: Grid, target: Target, runs: Sequence[Run], methods: Declarations) -> Gathered:
     """Find the runs of a grid that was aimed at a target.
 
     Raises:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ssl_bench.cards import METRICS, MetricName
-from ssl_bench.method import SSLMethod
+from ssl_bench.declarations import Declarations
 from ssl_bench.reporting.analysis import Record, Records, Spot, family
 from ssl_bench.reporting.gather import Gathered, ShownOptions
 from ssl_bench.reporting.legend import VERDICTS
@@ -31,9 +31,7 @@ class Detail(NamedTuple):
 class Layout:
     """Lays records out as tables. The rows of the upper line stand first, and outside the competition."""
 
-    def __init__(
-        self, found: Gathered, records: Records, methods: Mapping[str, type[SSLMethod]], shown: ShownOptions
-    ) -> None:
+    def __init__(self, found: Gathered, records: Records, methods: Declarations, shown: ShownOptions) -> None:
         self.found, self.records, self.methods, self.shown = found, records, methods, shown
         self.grid, self.above = found.grid, len(found.above)
         self.rows = [*([] if found.upper is None else found.upper.rows), *found.grid.rows]

@@ -122,18 +122,26 @@ def seed_notes(found: Gathered, records: Sequence[Record]) -> list[str]:
     if shares:
         low, high = (f"{100 * own:.0f}" for own in (min(shares), max(shares)))
         share = f"{low} %" if low == high else f"{low} to {high} %"
-        notes.append(f"Of the variance of the means, seeds have {share}; the rest is of the test cases.")
+        notes.append(f"Of the variance of the means, seeds have an estimated {share}; the rest is of the test cases.")
     return notes
 
 
 def group_notes(records: Sequence[Record]) -> list[str]:
     """Say in how many groups the test cases come, and where they are few."""
     found: dict[tuple[int, int], dict[str, None]] = {}
+    ungrouped = dict.fromkeys(f"{one.data}: {one.ungrouped}" for one in records if one.ungrouped)
     for one in records:
-        if one.scores is not None and one.scores.groups is not None:
-            found.setdefault((len(one.scores.cases), len(one.scores.units)), {})[one.data] = None
-    notes = []
+        if one.scores is not None and (one.scores.groups is not None or len(one.scores.cases) < ENOUGH_GROUPS):
+            groups = 0 if one.scores.groups is None else len(one.scores.units)
+            found.setdefault((len(one.scores.cases), groups), {})[one.data] = None
+    notes = [f"{text}. Cases count as independent here, so intervals and p may be too small." for text in ungrouped]
     for (cases, groups), data in found.items():
+        if not groups:
+            notes.append(
+                f"{', '.join(data)}: {quantity(cases, 'test case')}. With fewer than {ENOUGH_GROUPS}, intervals and p "
+                "assume that cases vary normally."
+            )
+            continue
         few = "" if groups >= ENOUGH_GROUPS else (
             f" With fewer than {ENOUGH_GROUPS} groups, intervals and p assume that groups vary normally."
         )  # fmt: skip
@@ -151,7 +159,7 @@ def error_notes(analysis: Analysis) -> list[str]:
     unequal = []
     for (column, metric), one in analysis.families.items():
         terms.setdefault(_error_term(one), {})[one.data] = None
-        if one.smallest is None:
+        if one.smallest is None or len(one.seeds) < FEW_SEEDS:
             continue
         baseline, pair = one.smallest
         to = f"{baseline:.1f} from {one.baseline}, " if one.baseline else ""
@@ -166,16 +174,20 @@ def error_notes(analysis: Analysis) -> list[str]:
     if unequal:
         notes.append(
             f"The methods' variances over seeds differ (Bartlett's test; {'; '.join(unequal)}). One error term for all "
-            "then shows a difference between equal methods in about 7 of 100 tables instead of 5."
+            "then shows a difference between equal methods in 7 to 11 of 100 tables instead of 5, mostly with the "
+            "method that varies most."
         )
     return notes
 
 
 def _error_term(one: Family) -> str:
     """The error term of a column's comparisons, in words."""
-    if one.smallest is None:
+    if one.smallest is None and not any(pair.p is not None for pair in one.pairs.values()):
         return "none, since no two methods have two common seeds: no difference is tested"
-    seeds = f"seeds {', '.join(map(str, one.seeds))}"
+    if one.smallest is None:
+        return "each pair's own (other seeds or cases, or scores that do not vary)"
+    crossed = any(seed < 0 for seed in one.seeds)  # numbers of trainings, where labelled draws are crossed with seeds
+    seeds = quantity(len(one.seeds), "training") if crossed else f"seeds {', '.join(map(str, one.seeds))}"
     if not one.alone:
         return f"that of the two methods, {seeds}" if len(one.pooled) == 2 else f"one for all methods, {seeds}"
     return (
@@ -189,6 +201,8 @@ def _unequal_seeds(records: Sequence[Record]) -> float | None:
     from scipy import stats
 
     means = [one.scores.seed_means for one in records if one.scores is not None and len(one.scores.seeds) >= FEW_SEEDS]
+    if any(one.scores is not None and one.scores.crossed is not None for one in records):
+        return None  # trainings that share labels or a seed are not independent
     varying = [own for own in means if np.isfinite(own).all() and np.ptp(own) > 0]
     return float(stats.bartlett(*varying).pvalue) if len(varying) > 1 else None
 

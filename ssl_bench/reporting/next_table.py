@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from ssl_bench.cards import Grid, Request, all_grids
-from ssl_bench.command import setting_words
+from ssl_bench.command import label_words, setting_words
 
 
 def showing_command(request: Request, place: Sequence[str]) -> str | None:
@@ -22,7 +22,7 @@ def showing_command(request: Request, place: Sequence[str]) -> str | None:
         return None
     words = ["ssl-bench", "report", "--table", table.option, "--dataset", request.benchmark.option]
     words += ["--labeled", request.labeled, "--protocol", request.protocol]
-    return shlex.join([*words, *setting_words(request.settings), *place])
+    return shlex.join([*words, *label_words(request.label_seeds), *setting_words(request.settings), *place])
 
 
 def _shown(grid: Grid, request: Request) -> int:

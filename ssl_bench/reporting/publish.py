@@ -7,21 +7,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
 
 from matplotlib.figure import Figure
 
 from ssl_bench.atomic import require_folder, write_bytes, writing
-from ssl_bench.reporting.canvas import render
+from ssl_bench.reporting.canvas import render, rendered
 from ssl_bench.reporting.coverage import is_measured, sentence, state
 from ssl_bench.reporting.figures import FigureReport
 from ssl_bench.reporting.run_pages import run_page
 from ssl_bench.reporting.site import ExhibitPage, Picture, refuse_others, write_site
 from ssl_bench.reporting.table import FORMATS, Cell, Table
-from ssl_bench.reporting.table_figures import forest_thumbnail
+from ssl_bench.reporting.table_figures import TableFigure, forest_thumbnail
 from ssl_bench.reporting.tables import TableReport
 
-FigureFormat = Literal["png", "svg", "pdf"]
 FIRST = "forest"  # the kind of a table's picture that stands above its numbers
 SUFFIXES = {"markdown": "md", "latex": "tex", "html": "html"}
 
@@ -47,11 +45,9 @@ def write_files(report: TableReport | FigureReport, folder: Path) -> list[Path]:
         for table in report.statistics_tables[1:]:
             contents[f"-{table.name}.csv"] = table.csv().encode()
         for picture in report.figures:
-            contents |= {
-                f"-{picture.name}.{suffix}": render(picture.figure, suffix) for suffix in get_args(FigureFormat)
-            }
+            contents |= {f"-{picture.name}.{suffix}": content for suffix, content in picture.files.items()}
     else:
-        contents = {f".{suffix}": render(report.figure, suffix) for suffix in get_args(FigureFormat)}
+        contents = {f".{suffix}": content for suffix, content in rendered(report.figure).items()}
         contents[".md"] = _caption(report).encode()
     paths = {folder / f"{_slug(report)}{suffix}": content for suffix, content in contents.items()}
     with writing("--output", folder):
@@ -88,10 +84,9 @@ def _slug(report: TableReport | FigureReport) -> str:
     return f"{grid.exhibit}-{plain}{mark}"
 
 
-def _picture(title: str, name: str, figure: Figure, caption: str = "") -> Picture:
-    """A figure in all its formats."""
-    files = {suffix: render(figure, suffix) for suffix in get_args(FigureFormat)}
-    return Picture(title, name, files, caption, float(figure.get_size_inches()[0]))
+def _picture(one: TableFigure, slug: str) -> Picture:
+    """A table's figure in all its formats."""
+    return Picture(one.title, f"{slug}-{one.name}", one.files, one.caption, float(one.figure.get_size_inches()[0]))
 
 
 def _thumbnail(title: str, slug: str, figure: Figure | None) -> Picture | None:
@@ -110,9 +105,7 @@ def _exhibit(report: TableReport | FigureReport) -> ExhibitPage:
         slug, report.grid.name, title, finding=sentence(report), is_measured=is_measured(report),
     )  # fmt: skip
     if isinstance(report, TableReport):
-        pictures = [
-            (one.kind, _picture(one.title, f"{slug}-{one.name}", one.figure, one.caption)) for one in report.figures
-        ]
+        pictures = [(one.kind, _picture(one, slug)) for one in report.figures]
         return replace(
             page,
             pictures=tuple(picture for kind, picture in pictures if kind == FIRST),
@@ -123,10 +116,10 @@ def _exhibit(report: TableReport | FigureReport) -> ExhibitPage:
     rows = [[Cell(run.spec.label, runs=(run.path.name,))] for run in report.runs]
     return replace(
         page,
-        pictures=(_picture(title, slug, report.figure),),
+        pictures=(Picture(title, slug, rendered(report.figure)),),
         tables=(Table("The runs of this figure", ["Run"], rows),) if rows else (),
         notes=report.notes,
-        thumbnail=_thumbnail(title, slug, report.thumbnail),
+        thumbnail=_thumbnail(title, slug, None if report.thumbnail is None else report.thumbnail()),
     )
 
 

@@ -21,13 +21,14 @@ from ssl_bench.cards import (
     share,
     training_fields,
 )
+from ssl_bench.command import listed
 from ssl_bench.errors import UserError
 from ssl_bench.folders import PUBLISHED_DIR
 from ssl_bench.grids.aim import Place
-from ssl_bench.method import find_method, parse_hyperparameters
 from ssl_bench.store import Run
 
 PROTOCOLS = ("paper", "released-code")  # under which a measured number may be compared with a published one
+MOST = 4  # settings that a reason names
 COPIED = "copied from the original paper"
 DESCRIPTION = {"table", "dataset", "labeled", "method", "network", "metric", "value", "source"}  # not settings
 NEUTRAL = {"precision", "compile", "channels_last"}  # no more than rounding
@@ -80,13 +81,13 @@ def differences(place: Place, runs: Sequence[Run]) -> dict[str, str]:
     fields = min((_differing(place, runs[0], name) for name in PROTOCOLS), key=len)
     network, protocol = sorted(fields & NETWORK), sorted(fields - NETWORK)
     if network:
-        found["network"] = _listed(f"{key} = {getattr(spec.protocol, key)}" for key in network)
+        found["network"] = listed([f"{key} = {getattr(spec.protocol, key)}" for key in network], MOST)
     if protocol:
-        found["protocol"] = f"{spec.protocol.name}, which differs in {_listed(protocol)}"
+        found["protocol"] = f"{spec.protocol.name}, which differs in {listed(protocol, MOST)}"
     hyper = _hyperparameters(place)
     unlike = [f"{key} = {value}" for key, value in spec.hyperparameters.items() if hyper.get(key) != value]
     if unlike:
-        found["hyperparameters"] = _listed(unlike)
+        found["hyperparameters"] = listed(unlike, MOST)
     usual = next(iter(place.benchmark.splits.values()))
     if spec.split.model_dump(exclude={"labeled", "file"}) != usual.model_dump(exclude={"labeled", "file"}):
         found["split"] = f"{spec.protocol.split}, not the data set's own"
@@ -114,10 +115,8 @@ def is_tested_alike(place: Place, runs: Sequence[Run]) -> bool:
 
 def _hyperparameters(place: Place) -> dict[str, Any]:
     """The method's own defaults with the grid's settings in them, whatever else was asked for."""
-    method = find_method(place.method)
-    own = divide({**place.column.settings, **place.row.settings}, method.hyperparameters.model_fields)
-    given = parse_hyperparameters(method, own.method)
-    return given.resolved(place.benchmark.network_dimensions).model_dump(mode="json")
+    own = divide({**place.column.settings, **place.row.settings}, place.declaration.fields)
+    return place.declaration.resolve(own.method, place.benchmark.network_dimensions)
 
 
 def _differing(place: Place, run: Run, name: str) -> set[str]:
@@ -133,11 +132,6 @@ def _differing(place: Place, run: Run, name: str) -> set[str]:
     wanted, scored = measurement_of(card, place.benchmark), place.wanted.measurement
     differing = {key for key in SEEING if getattr(wanted, key) != getattr(scored, key)}
     return differing | {key for key in keys if reference.get(key) != actual.get(key)}
-
-
-def _listed(texts: Any, most: int = 4) -> str:
-    items = list(texts)
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
 @cache

@@ -15,11 +15,12 @@ from ssl_bench.statistics.column import common
 from ssl_bench.statistics.ranking import RankStability, rank_stability
 
 RANKING_NOTE = (
-    "Ranks of the methods in resamples of seeds and cases (groups of cases are drawn whole), the same ones for all "
-    "methods: share of resamples in which a method is first, and its mean rank. Kendall's tau compares the order of a "
-    "resample with the observed one: 1 is the same order, 0 an unrelated one, and its interval holds 95 of 100 "
-    "resamples (Wiesenfarth et al., Scientific Reports 11, 2021). Resampling three seeds repeats one of them in most "
-    "resamples, so these orders look more stable than those of new trainings would be."
+    "Ranks of the methods that share the error term, on their common seeds and cases, in resamples of these "
+    "(groups of cases are drawn whole), the same ones for all methods: share of resamples in which a method is "
+    "first, and its mean rank. Kendall's tau compares the order of a resample with the observed one: 1 is the "
+    "same order, 0 an unrelated one, and its interval holds 95 of 100 resamples in which not all methods tie "
+    "(Wiesenfarth et al., Scientific Reports 11, 2021). Resampling a few trainings repeats some of them, and "
+    "takes them as independent, so these orders look more stable than those of new trainings would be."
 )
 
 
@@ -48,8 +49,9 @@ def rivals(analysis: Analysis) -> Mapping[tuple[int, MetricName], Rivals]:
     """Return what can be ranked of a table's columns and metrics: at least two methods with two seeds and two cases."""
     found = {}
     for column, metric in analysis.families:
-        own = [one for one in family(analysis.records, column, metric).values() if not one.is_upper]
-        measured = [(one, one.scores) for one in own if one.scores is not None and len(one.scores.seeds) > 1]
+        pooled = analysis.families[column, metric].pooled
+        own = [one for one in family(analysis.records, column, metric).values() if one.place.row.title in pooled]
+        measured = [(one, one.scores) for one in own if one.scores is not None and not one.is_upper]
         shared = common([scores for _, scores in measured]) if len(measured) > 1 else None
         if shared is None or min(shared[0].values.shape) < 2:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,8 @@ from ssl_bench.cards import Grid
 from ssl_bench.command import quantity
 from ssl_bench.reporting.analysis import Record
 from ssl_bench.reporting.table import Cell, Table
-from ssl_bench.statistics.cell import CellScores
+from ssl_bench.statistics.cell import CellScores, crossed_rows
 from ssl_bench.statistics.components import CROSSED, Component, Term, contributions, variance_components
-from ssl_bench.store import Run
 
 TOGETHER = ("trainings", "cases")  # where the seed draws the labelled cases, too
 NEGLIGIBLE = 1e-18  # variance in the metric's squared unit that is taken for none
@@ -62,34 +61,32 @@ class Spread:
         return sum(own) / total if own and total > NEGLIGIBLE else None
 
 
-def spread(scores: CellScores, runs: Sequence[Run]) -> Spread | None:
+def spread(scores: CellScores) -> Spread | None:
     """Estimate the variance components of a cell.
 
     Runs with label seeds must be a complete crossed design. Without label seeds, each training is one level of a
     single factor, "trainings": its labels and its initialisation were drawn together.
-    Only cases with the same number of defined values, at least one, in every training are used.
+    Only cases with the same number of defined values, at least one, in every training are used. Groups of cases count
+    as cases.
 
     Args:
         scores: of the cell, one row per run.
-        runs: in the order of these rows.
 
     Returns:
-        None where fewer than two cases are left, or the runs are no complete design.
+        None where fewer than two cases or groups are left, or the runs are no complete design.
     """
-    counts = scores.counts
-    usable = (counts > 0).all(axis=0) & (counts == counts[0]).all(axis=0)
-    if np.count_nonzero(usable) < 2:
+    whole = scores.complete
+    if len(whole.units) < 2:
         return None
-    values = scores.sums[:, usable] / counts[:, usable]
-    if any(run.spec.label_seed is not None for run in runs):
-        crossed = _crossed(values, [run.spec.draws for run in runs])
-        return None if crossed is None else _spread(crossed, CROSSED)
-    return _spread(values, TOGETHER)
+    if whole.draws is None:
+        return _spread(whole.values, TOGETHER)
+    rows = crossed_rows(whole.draws)
+    return None if rows is None else _spread(whole.values[rows], CROSSED)
 
 
 def is_crossed(records: Iterable[Record]) -> bool:
     """Whether any run of these records has a label seed."""
-    return any(run.spec.label_seed is not None for one in records for run in one.runs)
+    return any(one.scores is not None and one.scores.draws is not None for one in records)
 
 
 def spread_table(grid: Grid, records: Iterable[Record]) -> Table:
@@ -105,16 +102,15 @@ def spread_table(grid: Grid, records: Iterable[Record]) -> Table:
     for one in records:
         if one.scores is None:
             continue
-        found = spread(one.scores, one.runs)
+        found = spread(one.scores)
         if found is None:
             notes[f"{LEFT_OUT} {one.place.row.title}, {one.place.benchmark.heading(one.metric)}."] = None
             continue
         notes |= dict.fromkeys(_single(found))
         place = one.place
-        where = f"{place.column.title} {place.benchmark.name} {place.column.labeled}".strip()
         share = found.share_of_trainings
         rows.append([
-            place.row.title, where, place.benchmark.heading(one.metric), _design(found.levels),
+            place.row.title, one.data, place.benchmark.heading(one.metric), _design(found.levels),
             str(found.levels["cases"]), *_parts(found.of_one_training),
             "—" if share is None else Cell(f"{100 * share:.0f} %", share),
         ])  # fmt: skip
@@ -127,15 +123,6 @@ def spread_table(grid: Grid, records: Iterable[Record]) -> Table:
     numeric = frozenset(shown) - {*header[:4]}
     lines = [[row[c] for c in kept] for row in rows]
     return Table(f"{grid.name}: sources of the spread", shown, lines, numeric, list(notes) if rows else [], "spread")
-
-
-def _crossed(values: np.ndarray, draws: Sequence[tuple[int, int]]) -> np.ndarray | None:
-    """Rows of trainings as (L, S, K); None where a label draw and a seed do not meet exactly once."""
-    seeds, labels = (sorted(set(own)) for own in zip(*draws, strict=True))
-    rows = {own: row for row, own in enumerate(draws)}
-    if len(rows) != len(draws) or len(rows) != len(seeds) * len(labels):
-        return None
-    return values[[[rows[seed, label] for seed in seeds] for label in labels]]
 
 
 def _spread(values: np.ndarray, factors: tuple[str, ...]) -> Spread:

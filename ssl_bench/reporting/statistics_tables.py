@@ -13,19 +13,21 @@ from ssl_bench.reporting.scores import undefined
 from ssl_bench.reporting.table import Cell, Table
 
 CELLS_NOTE = (
-    "Mean over seeds of the mean over cases; SD over cases of their means over seeds; interval: 95 % t interval of the "
-    "mean for other seeds and other cases, both random (analysis of variance; the bootstrap where values are "
-    "undefined; of one seed, for other cases alone). A group of cases, such as a patient or a video, is drawn whole. "
-    "Seeds' share: of the variance of the mean; the rest is of the cases."
+    "Mean over seeds of the mean over cases; SD over cases of their means over seeds; interval: 95 % t interval "
+    "of the mean for other seeds and other cases, both random (analysis of variance; where values are undefined, "
+    "its width is that of the complete cases; of one seed, for other cases alone). A group of cases, such as a "
+    "patient or a video, is drawn whole. Seeds' share: of the variance of the mean; the rest is of the cases."
 )
 COMPARISONS_NOTE = (
     "Difference of the means on common seeds and cases, its 95 % interval and p over seeds and cases: analysis of "
-    "variance with both random, as in studies of several readers (Dorfman, Berbaum and Metz 1992, Hillis 2007). Error "
-    "term: of all methods of the column, or of this pair. p (Holm) is corrected over the comparisons with the "
-    "baseline, and against the best over all pairs, since the scores chose it. Shown: p (Holm) below 0.05 from at "
-    "least three common seeds; 'not shown' does not mean that the methods are equal. Over cases: Wilcoxon's "
-    "signed-rank test of each case's or group's mean over seeds (would these trained networks differ on other cases?), "
-    "Holm-corrected likewise, and the matched-pairs rank-biserial correlation r."
+    "variance with both random, as in studies of several readers (Dorfman, Berbaum and Metz 1992, Hillis 2007). "
+    "Error term: of all methods of the column, or of this pair. p (Holm) is corrected over the comparisons with "
+    "the baseline, and against the best over all pairs, since the scores chose it. Degrees of freedom are "
+    "Satterthwaite's; the seeds' variance is never taken as smaller than chance alone makes it. Shown: p (Holm) "
+    "below 0.05 from at least three common seeds; 'not shown' does not mean that the methods are equal. Intervals "
+    "are not corrected. Over cases: Wilcoxon's signed-rank test of each case's or group's mean over seeds (would "
+    "these trained networks differ on other cases?), Holm-corrected in the same way, and the matched-pairs "
+    "rank-biserial correlation r."
 )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ssl_bench.cards import METRICS, MetricName
 from ssl_bench.reporting.analysis import Analysis, Family, Record, family
+from ssl_bench.reporting.canvas import rendered
 from ssl_bench.reporting.draw_comparisons import Comparisons, Pair, significance_figure
 from ssl_bench.reporting.draw_forest import Estimate, Forest, ForestRow, forest_figure
 from ssl_bench.reporting.draw_ranking import Profile, ProfileLine, profile_figure, ranking_caption, ranking_figure
@@ -44,6 +46,11 @@ class TableFigure:
     title: str
     figure: Figure
     caption: str = ""
+
+    @cached_property
+    def files(self) -> dict[str, bytes]:
+        """The picture as PNG, SVG and PDF, by suffix."""
+        return rendered(self.figure)
 
 
 def forest_figures(analysis: Analysis) -> list[TableFigure]:

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ssl_bench.cards import Grid, MetricName
+from ssl_bench.declarations import Declarations
 from ssl_bench.grids.aim import Target, aim
-from ssl_bench.method import SSLMethod
 from ssl_bench.reporting.analysis import Analysis, analyse
 from ssl_bench.reporting.findings import finding
 from ssl_bench.reporting.gather import ShownOptions, gather
@@ -95,7 +95,7 @@ class TableReport:
 
 
 def paper_table(
-    grid: Grid, target: Target, runs: Sequence[Run], methods: Mapping[str, type[SSLMethod]], shown: ShownOptions
+    grid: Grid, target: Target, runs: Sequence[Run], methods: Declarations, shown: ShownOptions
 ) -> TableReport:
     """Lay out a table of the paper: a row per method, the published number beside the measured one in every column.
 

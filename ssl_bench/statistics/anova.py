@@ -5,8 +5,9 @@ Statistics in Medicine 26(3), 2007, doi:10.1002/sim.2532). Two rules hold everyw
 
 - The variance between seeds, like that between cases, is never estimated below zero. Where seeds differ by no more than
   the rest explains, this makes intervals wider than needed.
-- Degrees of freedom are Satterthwaite's, over all mean squares of a variance. With many cases they are those of Hillis,
-  who counts the mean square of the seeds alone; with six videos as cases his would be hundreds.
+- Degrees of freedom are Satterthwaite's, of the seeds' part and the cases' part of a variance, S - 1 and K - 1 for one
+  method. With many cases they are those of Hillis, who counts the seeds' part alone; with six videos as cases his would
+  be hundreds. They are never fewer than the smaller of the two.
 """
 
 from __future__ import annotations
@@ -92,12 +93,13 @@ class Squares:
         `seed_factor` of_seeds + `case_factor` of_cases + `training_factor` one_training.
         """
         one = self.of_seeds if self.one_training is None else max(self.one_training, self.rest)
-        first, second = seed_factor * self.of_seeds + training_factor * one, case_factor * self.of_cases
-        squares = first**2 / self.freedom[0]
-        if second > 0:
-            squares += (case_factor * self.by_case) ** 2 / self.freedom[1]
-            squares += (case_factor * self.rest) ** 2 / self.freedom[2]
-        return first + second, (first + second) ** 2 / squares if squares > 0 else math.inf
+        return self.combined(seed_factor * self.of_seeds + training_factor * one, case_factor * self.of_cases)
+
+    def combined(self, of_seeds: float, of_cases: float) -> tuple[float, float]:
+        """Return the sum of a variance of the seeds' kind and one of the cases' with its degrees of freedom."""
+        squares = of_seeds**2 / self.freedom[0] + of_cases**2 / self.freedom[1]
+        total = of_seeds + of_cases
+        return total, total**2 / squares if squares > 0 else math.inf
 
 
 def squares_of_mean(values: np.ndarray, crossed: np.ndarray | None = None) -> Squares:
@@ -203,7 +205,9 @@ def difference(values: np.ndarray, error: Squares) -> Estimate:
     The error term may come from other seeds and cases than the pair's, of which it has the variances alone.
     """
     seeds, cases = values.shape
-    return Estimate(float(values.mean()), *error.variance(2 / (seeds * cases), 2 / (error.seeds * cases)))
+    between = 2 * (error.of_seeds - error.rest) / (seeds * error.cases)  # of the seeds' means, whatever the cases
+    of_seeds, of_cases = between + 2 * error.rest / (seeds * cases), 2 * error.of_cases / (error.seeds * cases)
+    return Estimate(float(values.mean()), *error.combined(of_seeds, of_cases))
 
 
 def smallest_difference(error: Squares, tests: int, power: float = 0.8, level: float = 0.05) -> float:

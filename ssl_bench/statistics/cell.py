@@ -41,13 +41,8 @@ class CellScores:
     @property
     def crossed(self) -> np.ndarray | None:
         """(L, R) rows of L labelled draws with the same R seeds, two of each at least; None without such a design."""
-        if self.draws is None:
-            return None
-        labels, seeds = (sorted(set(own)) for own in zip(*self.draws, strict=True))
-        rows = {draw: row for row, draw in enumerate(self.draws)}
-        if min(len(labels), len(seeds)) < 2 or len(rows) != len(labels) * len(seeds):
-            return None
-        return np.array([[rows[label, seed] for seed in seeds] for label in labels])
+        rows = None if self.draws is None else crossed_rows(self.draws)
+        return None if rows is None or min(rows.shape) < 2 else rows
 
     @property
     def seed_means(self) -> np.ndarray:
@@ -85,8 +80,12 @@ class CellScores:
 
     @cached_property
     def complete(self) -> CellScores:
-        """The cell without the cases that lack a value in some seed."""
-        return self.of_cases(((self.counts == self.counts[:1]) & (self.counts > 0)).all(axis=0))
+        """The cell without the cases that lack a value in some seed; itself where none does."""
+        return (
+            self
+            if self.is_complete
+            else self.of_cases(((self.counts == self.counts[:1]) & (self.counts > 0)).all(axis=0))
+        )
 
     def of_cases(self, kept: np.ndarray) -> CellScores:
         """Return the cell with some of its cases; `kept` (C) is a mask or holds positions."""
@@ -133,13 +132,15 @@ class CellScores:
     def interval(self, level: float = 0.95) -> Interval | None:
         """Interval of `mean` for other seeds and other cases; None for fewer than 2 units with a value.
 
-        Of a complete cell it is the t interval of the analysis of variance, seeds and units being random. Where values
-        are undefined, it is the percentile bootstrap's. With one seed it is for other cases alone.
+        It is the t interval of the analysis of variance, seeds and units being random. Where values are undefined, its
+        width is that of the complete cases; with fewer than 2 of these units it is the percentile bootstrap's. With one
+        seed it is for other cases alone.
         """
-        if self.is_complete:
-            found = interval_of_mean(self.values, self.crossed)
-            return None if found is None else found.interval(level)
-        return bootstrap_interval(self.sums, self.counts, self.groups, level)
+        whole = self.complete
+        if self.mean is None or len(whole.units) < 2:
+            return bootstrap_interval(self.sums, self.counts, self.groups, level)
+        found = interval_of_mean(whole.values, whole.crossed)
+        return None if found is None else Estimate(self.mean, found.variance, found.freedom).interval(level)
 
     def prediction(self, *, same_cases: bool, level: float = 0.95) -> Interval | None:
         """Interval of the mean of one further training, on as many other cases or on the same ones.
@@ -157,6 +158,20 @@ class CellScores:
         """Share that seeds have of the variance of `mean`, 0 to 1; the rest is of cases. None with fewer than 2."""
         whole = self.complete
         return share_of_seeds(whole.values, whole.crossed) if whole.cases else None
+
+
+def crossed_rows(draws: Sequence[tuple[int, int]]) -> np.ndarray | None:
+    """Return the rows (L, R) of trainings with L labelled draws and R seeds; None where two do not meet exactly once.
+
+    Args:
+        draws: labelled draw and seed of each training.
+
+    """
+    labels, seeds = (sorted(set(own)) for own in zip(*draws, strict=True))
+    rows = {draw: row for row, draw in enumerate(draws)}
+    if len(rows) != len(draws) or len(rows) != len(labels) * len(seeds):
+        return None
+    return np.array([[rows[label, seed] for seed in seeds] for label in labels])
 
 
 def _defined(values: np.ndarray) -> np.ndarray:

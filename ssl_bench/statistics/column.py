@@ -47,8 +47,8 @@ class Column:
     interaction with seeds has (I - 1)(S - 1) degrees of freedom, where a pair alone has S - 1. It is estimated on the
     seeds and cases that all have. Three kinds of rows are left out of it, and are compared by the pair alone:
 
-    - Rows with too few seeds. Those with the fewest are left out until the others have two seeds in common.
-    - Rows that have no case in common with the others.
+    - Rows with other seeds, so that the others have the most degrees of freedom.
+    - Rows with values in fewer than half as many cases as the fullest one, or in none that the others have.
     - Rows whose scores do not vary, such as those of a network that finds nothing.
 
     Attributes:
@@ -122,16 +122,38 @@ def signed_ranks(differences: np.ndarray) -> tuple[float, float]:
 
 
 def _pool(cells: Sequence[CellScores]) -> tuple[int, ...]:
-    """Positions of the methods whose error term is pooled."""
-    chosen = [number for number, cell in enumerate(cells) if _varies(cell)]
-    while len(chosen) > 1:
-        shared = common([cells[number] for number in chosen])
-        if shared is not None and min(shared[0].values.shape) > 1:
-            return tuple(chosen)
-        seeds = {number: len(cells[number].seeds) for number in chosen}
-        values = {number: np.count_nonzero(cells[number].counts) for number in chosen}
-        chosen.remove(min(reversed(chosen), key=lambda number: (seeds[number], values[number])))
+    """Positions of the methods whose error term is pooled, whatever their order.
+
+    Of the sets of seeds that some method has, or two have in common, the one with the most degrees of freedom is
+    taken, with all methods that have these seeds. Of these, methods are left out that have values in fewer than half as
+    many cases as the fullest one.
+    """
+    varying = [number for number, cell in enumerate(cells) if _varies(cell)]
+    seeds = {number: frozenset(cells[number].seeds) for number in varying}
+    shared = {one & other for one in seeds.values() for other in seeds.values()}
+    best: tuple[int, ...] = ()
+    for own in sorted((one for one in shared if len(one) > 1), key=lambda one: (-len(one), sorted(one))):
+        chosen = _of_enough_cases(cells, [number for number in varying if own <= seeds[number]])
+        if (len(chosen) - 1) * (len(own) - 1) > (len(best) - 1) * (_common_seeds(cells, best) - 1):
+            best = chosen
+    return best
+
+
+def _of_enough_cases(cells: Sequence[CellScores], chosen: Sequence[int]) -> tuple[int, ...]:
+    """The methods that share two units, without those that have few complete cases."""
+    counts = {number: len(cells[number].complete.cases) for number in chosen}
+    kept = [number for number in chosen if 2 * counts[number] >= max(counts.values())]
+    while len(kept) > 1:
+        shared = common([cells[number] for number in kept])
+        if shared is not None and len(shared[0].units) > 1:
+            return tuple(kept)
+        kept.remove(min(kept, key=lambda number: counts[number]))
     return ()
+
+
+def _common_seeds(cells: Sequence[CellScores], chosen: Sequence[int]) -> int:
+    """Number of seeds that methods have in common; 1 for none."""
+    return len(frozenset.intersection(*(frozenset(cells[number].seeds) for number in chosen))) if chosen else 1
 
 
 def _varies(cell: CellScores) -> bool:

@@ -8,12 +8,13 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ssl_bench.atomic import write_bytes
 from ssl_bench.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ Kept = TypeVar("Kept", Example, Moment)
 
 def write_pictures(path: Path, pictures: Sequence[Example] | Sequence[Moment]) -> None:
     """Write examples or moments as one compressed npz file; the same pictures give the same bytes."""
+    import numpy as np  # here, since `status` does not need it
+
     arrays: dict[str, Any] = {
         f"{i}.{name}": value for i, one in enumerate(pictures) for name, value in vars(one).items()
     }
@@ -61,6 +64,8 @@ def read_pictures(path: Path, kind: type[Kept]) -> list[Kept]:
     """
     if not path.exists():
         return []
+    import numpy as np
+
     try:
         with np.load(path, allow_pickle=False) as arrays:
             count = len({name.partition(".")[0] for name in arrays})

@@ -105,12 +105,15 @@ class UpdateCheck:
         """Call `after_update`, and at iteration 1 check that it moves no weight that the optimiser moves.
 
         Raises:
-            MethodError: a teacher receives a gradient.
+            MethodError: a gradient is not finite, or a teacher receives one.
         """
         if not self.is_first:
             self.method.after_update(progress)
             return
         learning = {n: p for n, p in self.method.named_parameters() if p.grad is not None}
+        for name, parameter in learning.items():
+            if not bool(parameter.grad.isfinite().all()):  # type: ignore[union-attr]
+                self._refuse(f"the gradient of `{name}` is not finite before any training, though the loss is")
         before = {name: parameter.detach().clone() for name, parameter in learning.items()}
         self.method.after_update(progress)
         for name, parameter in learning.items():

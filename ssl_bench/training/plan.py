@@ -40,6 +40,7 @@ from ssl_bench.errors import UserError, first_line
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
 from ssl_bench.networks import build_network, find_network, require_sides, weights_fingerprint
 from ssl_bench.ops import gaussian_ramp_up
+from ssl_bench.training.device import bf16_gradients_are_right
 from ssl_bench.training.job import Job
 from ssl_bench.training.measure import require_known_pixels
 
@@ -83,6 +84,12 @@ def plan_runs(
         raise UserError(
             f"--label-seeds: expected a split whose labelled cases are drawn; found '{first_look.split}', which takes "
             "the first training cases whatever the seed"
+        )
+    on_cpu_in_half = device.type == "cpu" and first_look.precision == "bf16"
+    if on_cpu_in_half and dimensions == 3 and not bf16_gradients_are_right():
+        raise UserError(
+            "--set precision: bf16 on this CPU gives 3D convolutions wrong gradients (a fault of oneDNN, which torch "
+            "uses); expected fp32"
         )
     chosen_extras(first_look)
     _require_network(request, first_look, methods)

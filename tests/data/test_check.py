@@ -276,7 +276,7 @@ def test_masks_drawn_black_on_white_are_said(folder: Path, inverted: str, warned
     for name in inverted:
         Image.fromarray(255 - np.asarray(disc_of((96, 80)))).save(folder / "masks" / f"{name}.png")
     text = (
-        "4 of 6 masks, such as that of a, have foreground all along the border; if it is the background that is white, "
+        "4 of 6 masks, such as that of a, have foreground along most of the border; if the background is white, "
         "other mask_values on the card, such as [255, 0], exchange the two"
     )
     assert check(card(6), folder).findings == [Finding("warning", "foreground around", text)] * warned

@@ -378,6 +378,7 @@ from ssl_bench.data import fetch
 fetch.CHUNK, fetch.WAIT = 1024, 0.0
 kill, limit = sys.argv[1] == "kill", int(sys.argv[2])
 sys.argv[1:3] = []
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 if kill:
     Path.rename = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
 if limit:

@@ -8,12 +8,13 @@ import pytest
 from conftest import REPOSITORY
 
 from ssl_bench.cards import all_grids, load_grid
+from ssl_bench.declarations import declare
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target, aim, places
-from ssl_bench.method import load_methods
+from ssl_bench.method import find_method, load_methods
 from ssl_bench.reporting.published import published
 
-METHODS = load_methods()
+METHODS = {name: declare(method) for name, method in load_methods().items()}
 GRIDS = {f"{grid.exhibit} {grid.number}": grid for grid in all_grids()}
 
 
@@ -282,4 +283,4 @@ def test_every_row_of_the_study_reaches_the_weight_that_it_is_about() -> None:
             length = protocol.iterations_per_epoch(800) * (
                 0 if protocol.rampup_epochs == "run" else protocol.rampup_epochs
             )
-            assert length <= protocol.iterations / METHODS["ucmt"].updates_per_iteration
+            assert length <= protocol.iterations / find_method("ucmt").updates_per_iteration

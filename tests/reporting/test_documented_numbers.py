@@ -4,6 +4,7 @@ With pandas and the sums of squares of the textbook, apart from the package's ow
 """
 
 import json
+import re
 import tomllib
 from functools import cache
 from typing import Any
@@ -104,9 +105,7 @@ def anova(tables: list[pd.DataFrame]) -> tuple[float, float]:
 def satterthwaite(
     by_seed: float, by_case: float, rest: float, freedom: tuple[int, int, int], first: float, second: float
 ) -> tuple[float, float]:
-    terms = [(first * max(by_seed, rest), freedom[0])]
-    if by_case > rest:
-        terms += [(second * by_case, freedom[1]), (-second * rest, freedom[2])]
+    terms = [(first * max(by_seed, rest), freedom[0]), (second * max(by_case - rest, 0), freedom[1])]
     variance = sum(term for term, _ in terms)
     return variance, variance**2 / sum(term**2 / own for term, own in terms)
 
@@ -257,9 +256,8 @@ def test_ccts_two_weights() -> None:
         for a, b in ((tables["30"], tables["cct"]), (tables["30"], tables["supervised"]))
     )  # fmt: skip
     difference = tables["cct"].to_numpy().mean() - tables["30"].to_numpy().mean()
-    assert f"{difference:.2f} than with 0.1 (p = {3 * pairs[0]:.3f})".replace(f"{difference:.2f} than", "") in (
-        MEASURED.replace("\n", " ").replace("  ", " ")
-    )
+    words = " ".join(MEASURED.split())
+    assert f"and {difference:.2f} less than with 0.1 (p = {3 * pairs[0]:.3f})" in words
     alone = compared({"supervised": tables["supervised"], "30": tables["30"]}, "supervised")["30"]
     assert f"alone gives p = {alone[2]:.3f}" in MEASURED
     assert ", ".join(f"{mean:.2f}" for mean in tables["30"].mean(axis=1)) in MEASURED
@@ -308,3 +306,103 @@ def test_the_closest_pairs() -> None:
             )
         else:
             assert f"(With frames as independent cases it would be {raw:.3f} and {15 * raw:.3f}.)" in words
+
+
+def smallest(tables: dict[str, pd.DataFrame], tests: int) -> float:
+    """The true difference that the first of `tests` comparisons finds in 80 of 100 cases."""
+    variance, freedom = anova(list(tables.values()))
+    critical = stats.t.ppf(1 - 0.025 / tests, freedom)
+    sizes = np.arange(0.5, 20, 0.01)
+    power = stats.nct.sf(critical, freedom, sizes)
+    return float(sizes[np.argmax(power >= 0.8)] * np.sqrt(variance))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("kvasir", "a true difference of {:.1f} points from the supervised network, or of {:.1f} between any two"),
+        ("isic", "a true difference of {:.1f} points from the supervised network, or of {:.1f} between any two"),
+        ("cvc at random", "The random split could have shown a true difference of {:.1f} points".replace("The", "the")),
+        ("cvc by sequence", "The split by sequence could have shown {:.1f}: six videos"),
+    ],
+)
+def test_the_smallest_differences(name: str, words: str) -> None:
+    data, labeled, _, methods, *split = TABLES[name]
+    tables = {method: scores(data, labeled, method, *split) for method in methods}
+    tables = {method: by_video(table) for method, table in tables.items()} if data == "cvc" else tables
+    count = len(methods)
+    sizes = smallest(tables, count - 1), smallest(tables, count * (count - 1) // 2)
+    assert words.format(*sizes) in " ".join(MEASURED.split())
+    if name == "kvasir":
+        assert f"A true difference of {sizes[0]:.1f} points would have been found" in " ".join(README.split())
+
+
+def words() -> str:
+    return " ".join(MEASURED.split())
+
+
+def test_what_more_labels_are_worth() -> None:
+    for name, text in {
+        "kvasir": "All 800 labels instead of 120 are worth {:.1f} points ({} to {})",
+        "isic": "Twenty times the labels are worth {:.1f} points ({} to {})",
+        "cvc at random": "417 more labels are worth six points ({1} to {2})",
+        "cvc by sequence": "what 402 more labels are worth is not shown ({1} to {2})",
+    }.items():
+        difference, low, high = re.findall(r"[+-][\d.]+", rows(*TABLES[name])["Supervised, all labels"][2])[:3]
+        assert text.format(float(difference), low.lstrip("+"), high.lstrip("+")) in words(), name
+
+
+def test_rounding_on_two_cpus() -> None:
+    four = ("supervised", "mt", "cps", "cmtv3", "ucmt")
+    here, there = (
+        {method: scores("kvasir", 120, method, store=store).mean(axis=1) for method in four}
+        for store in ("measured", "measured-intel")
+    )
+    apart = np.concatenate([(here[method] - there[method]).to_numpy() for method in four])
+    deviation = [np.sqrt(np.mean([own[method].var() for method in four])) for own in (here, there)]
+    assert f"by {np.sqrt((apart**2).mean()):.2f} points (root mean square of the fifteen runs" in words()
+    assert f"{np.abs(apart).max():.2f} at most" in words()
+    assert f"is {deviation[0]:.2f} and {deviation[1]:.2f}, times the root of two" in words()
+    assert f"differ by {np.sqrt(2) * np.mean(deviation):.2f} (the standard deviation" in words()
+    upper = [scores("kvasir", 800, "supervised", store=store) for store in ("measured", "measured-intel")]
+    seeds = " and ".join(", ".join(f"{mean:.2f}" for mean in one.mean(axis=1)) for one in upper)
+    means = f"{spread(upper[0])} | {spread(upper[1])}"
+    row = f"| Supervised, all labels | {means} | {in_words(interval(upper[1]))} | {seeds} |"
+    assert row in MEASURED
+
+
+def test_cps_over_cases_alone_and_over_both_on_two_cpus() -> None:
+    found = []
+    for store, others in (("measured", SIX[1:]), ("measured-intel", ["mt", "cps", "cmtv3", "ucmt"])):
+        tables = {method: scores("kvasir", 120, method, store=store) for method in ["supervised", *others]}
+        base = tables["supervised"].mean(axis=0)
+        p = sorted((stats.wilcoxon((tables[one].mean(axis=0) - base).round(9)).pvalue, one) for one in others)
+        largest = 0.0
+        for rank, (own, method) in enumerate(p):
+            largest = max(largest, min(1.0, own * (len(p) - rank)))
+            if method == "cps":
+                found.append((largest, compared(tables, "supervised")["cps"][3]))
+    (cases, both), (cases_there, both_there) = found
+    assert f"CPS against the supervised network has p = {cases:.3f} above and {cases_there:.3f} there" in words()
+    assert f"Over seeds and cases it is {both:.3f} above and {both_there:.3f} there" in words()
+
+
+def test_who_is_lowest_at_equal_updates() -> None:
+    curves: dict[str, list[pd.DataFrame]] = {}
+    for path in sorted((REPOSITORY / "results" / "measured" / "runs" / "kvasir").rglob("run.json")):
+        spec = json.loads(path.read_text())["spec"]
+        changed = {k: v for k, v in flat(spec["protocol"]).items() if v != usual()[k]}
+        if spec["labeled"] == 120 and spec["method"] in ("mt", "cps", "ucmt") and not changed:
+            curves.setdefault(spec["method"], []).append(pd.read_csv(path.parent / "curves.csv").set_index("iteration"))
+    mean = {method: sum(frames) / 3 for method, frames in curves.items()}  # type: ignore[arg-type]
+    assert all(len(frames) == 3 for frames in curves.values())
+    points = mean["ucmt"].index
+
+    def lowest(name: str, others: tuple[str, ...], factor: int) -> int:
+        own = mean["ucmt"][name]
+        return sum(all(own[i] < mean[other][name][factor * i] for other in others) for i in points)
+
+    assert lowest("entropy", ("mt", "cps"), 1) == lowest("disagreement", ("mt", "cps"), 1) == len(points) == 15
+    assert "UCMT's uncertainty and disagreement are lowest at all 15 points" in words()
+    assert f"its uncertainty is lowest at {lowest('entropy', ('mt', 'cps'), 2)} of 15 points" in words()
+    assert f"its disagreement is below CPS's at {lowest('disagreement', ('cps',), 2)} of 15" in words()

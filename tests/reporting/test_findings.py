@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from handwritten import ISIC, METHODS, write_run
 
-from ssl_bench.cards import load_grid
+from ssl_bench.cards import load_benchmark, load_grid
 from ssl_bench.grids.aim import Target
+from ssl_bench.reporting import curve_figures
+from ssl_bench.reporting.figures import paper_figure
 from ssl_bench.reporting.gather import ShownOptions
 from ssl_bench.reporting.ranking import ranking_table, rivals
 from ssl_bench.reporting.table_figures import forest_figures, ranking_figures
 from ssl_bench.reporting.tables import TableReport, paper_table
+from ssl_bench.statistics.cell import CellScores
 from ssl_bench.store import Store
 
 RNG = np.random.default_rng(30)
@@ -96,3 +99,28 @@ def test_the_ranking_is_that_of_the_means(tmp_path: Path) -> None:
     assert kinds == ["pairs", "ranking", "profile"]
     names = [one.name for one in found.figures]
     assert len(set(names)) == len(names) == 4
+
+
+def test_a_figures_intervals_are_those_of_the_tables_with_groups_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cvc, store = load_benchmark("cvc"), Store(tmp_path)
+    for seed in (1, 2, 3):
+        video = np.repeat(RNG.normal(0.9, 0.15, 9), 10)  # frames of a video are alike; the interval ends above 100
+        write_run(
+            store, "ucmt", seed, [float(v) for v in np.clip(video + RNG.normal(0, 0.01, 90), 0, 1)], benchmark=cvc,
+            train=472, labeled=70, settings={"split": "by-sequence"}, sides=([256, 256], [256, 256]),
+        )  # fmt: skip
+    asked = {"dataset": "cvc", "labeled": ("15%",), "settings": {"metrics": ["dsc"], "split": "by-sequence"}}
+    (record,) = [one for one in report(store, **asked).analysis.records.values() if one.mean is not None]
+    drawn: list[Any] = []
+    monkeypatch.setattr(curve_figures, "line_figure", lambda panels, *width: drawn.append(panels))
+    target = Target(**{"protocol": "mini", **asked})
+    paper_figure(load_grid("figure", "3"), target, store.runs(), METHODS, ShownOptions())
+    (line,) = drawn[-1][0].lines
+    assert record.scores is not None
+    assert record.scores.groups is not None
+    assert tuple(line.bounds[:, 0]) == pytest.approx(record.interval)
+    assert record.interval != pytest.approx(CellScores(*(
+        getattr(record.scores, key) for key in ("seeds", "cases", "sums", "counts")
+    )).interval())  # fmt: skip

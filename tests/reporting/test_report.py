@@ -314,7 +314,7 @@ def test_commands_say_where_the_data_lies(store: Store, command: str, expected: 
 def test_units_of_what_trains_and_what_is_tested_are_said(store: Store) -> None:
     for method in METHODS:
         write_run(store, method, 1, [0.5])
-    (note,) = [note for note in table4(store).notes if note.endswith(" tested.")]
+    (note,) = [note for note in table4(store).notes if note.startswith("isic (data")]
     assert note == "isic (data ffffffffffffffff): 90 of 1815 training images labelled, 1 image tested."
 
 

@@ -7,22 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 from handwritten import METHODS, write_run
-from ssl_bench.reporting.statistics import compare
 
 from ssl_bench.cards import load_grid
-from ssl_bench.grids.aim import Target, aim
-from ssl_bench.reporting import figures as figures_module
+from ssl_bench.grids.aim import Target
+from ssl_bench.reporting import curve_figures, picture_figures
 from ssl_bench.reporting import runs as runs_module
-from ssl_bench.reporting.analysis import analyse
 from ssl_bench.reporting.figures import paper_figure
-from ssl_bench.reporting.gather import ShownOptions, gather
-from ssl_bench.reporting.label_seeds import NOT_INDEPENDENT
+from ssl_bench.reporting.gather import ShownOptions
+from ssl_bench.reporting.label_seeds import CROSSED
 from ssl_bench.reporting.report import Report
 from ssl_bench.reporting.runs import status_table
 from ssl_bench.reporting.scores import cell_scores
-from ssl_bench.reporting.spread import ONE_LABEL_DRAW, ONE_SEED, share_notes, spread
+from ssl_bench.reporting.spread import ONE_LABEL_DRAW, ONE_SEED, spread
 from ssl_bench.reporting.table import Cell, Table
 from ssl_bench.reporting.tables import TableReport, paper_table
+from ssl_bench.statistics.column import Column
 from ssl_bench.store import Run, Store
 
 RNG = np.random.default_rng(8)
@@ -106,7 +105,7 @@ def test_labels_and_initialisation_drawn_together_are_one_source(store: Store) -
     share = (trainings / 3) / (trainings / 3 + cases / 6 + noise / 18)
     own = cell_scores(runs, "dsc")
     assert own is not None
-    found = spread(own, runs)
+    found = spread(own)
     assert found is not None
     assert found.of_one_training == pytest.approx(
         {("trainings",): trainings, ("cases",): cases / 6, ("trainings", "cases"): noise / 6}
@@ -119,12 +118,10 @@ def test_the_share_of_the_seeds_is_said_in_a_sentence(store: Store) -> None:
     write(store, {(1, 1): [0.5, 0.7], (2, 2): [0.6, 0.8]})  # no noise: trainings differ by 10, cases by 20 points
     write(store, {(1, 1): [0.5, 0.7], (2, 2): [0.5, 0.7]}, "cps")
     write(store, {(1, 1): [0.5, 0.7]}, "ucmt")
-    target = Target(protocol="mini", settings={"metrics": ["dsc"]})
-    grid = aim(load_grid("table", "4"), target, METHODS)
-    records = analyse(grid, gather(grid, target, store.runs(), METHODS).body)
-    (note,) = share_notes(records.values())
-    assert "the seeds (labels and initialisation) have 0 to 20 %, the test cases the rest" in note  # 25 / (25 + 100)
-    assert share_notes([one for one in records.values() if one.place.method == "ucmt"]) == []
+    notes = " ".join(report(store).tables[0].notes)
+    assert (
+        "Of the variance of the means, seeds have an estimated 0 to 20 %; the rest is of the test cases." in notes
+    )  # 25 / 125
 
 
 def test_one_level_of_a_factor_is_not_a_source(store: Store) -> None:
@@ -197,7 +194,7 @@ def test_trainings_are_paired_by_seed_and_label_draw(store: Store) -> None:
     a, b = cell_scores(write(store, mine), "dsc"), cell_scores(write(store, other, "cps"), "dsc")
     assert a is not None
     assert b is not None
-    found = compare(a, b)
+    found = Column([a, b]).compare(0, 1)
     assert found is not None
     assert found.seeds == 2
     expected = [np.mean(mine[2, label]) - np.mean(other[2, label]) for label in (7, 8)]
@@ -212,11 +209,11 @@ def test_runs_that_are_not_shown_are_named(store: Store) -> None:
         "Not shown: 2 finished runs of mt on isic with label seeds (1, 2); --label-seeds chooses what is shown."
         in notes
     )
-    assert NOT_INDEPENDENT not in notes
+    assert CROSSED not in notes
     crossed = report(store, 1, 2)
     notes = crossed.tables[0].notes
     assert "Not shown: seeds that lack a run of a label seed (cps on isic 5%: 1)." in notes
-    assert NOT_INDEPENDENT in notes
+    assert CROSSED in notes
     assert any(note.endswith("over trainings (seeds 1, 2; label seeds 1, 2).") for note in notes)
     assert [command for command in crossed.missing if "cps" in command and "--label-seeds 1,2" in command]
     assert not any("--label-seeds" in command for command in report(store).missing)
@@ -261,10 +258,10 @@ def test_a_figures_line_has_a_value_for_each_training(store: Store, monkeypatch:
     scores = draw((1, 2), (7, 8))
     write(store, scores, "ucmt")
     drawn: list[Any] = []
-    monkeypatch.setattr(figures_module, "line_figure", drawn.append)
+    monkeypatch.setattr(curve_figures, "line_figure", lambda panels, *width: drawn.append(panels))
     target = Target("isic", ("5%",), "mini", {"metrics": ["dsc"]}, (7, 8))
     paper_figure(load_grid("figure", "3"), target, store.runs(), METHODS, ShownOptions())
-    ((panel,),) = drawn
+    (panel,) = drawn[-1]
     (line,) = panel.lines
     assert line.y == pytest.approx(np.array([[100 * np.mean(scores[draws])] for draws in sorted(scores)]))
 
@@ -272,15 +269,22 @@ def test_a_figures_line_has_a_value_for_each_training(store: Store, monkeypatch:
 def test_figure_4_names_the_draw_that_it_shows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for method in ("mt", "ucmt"):
         write(store, draw((1,), (7, 8)), method)
-    shown: list[list[tuple[int, int] | None]] = []
+    shown: list[list[tuple[int, int] | str]] = []
 
-    def rows_of(data: str, runs: list[Run | None]) -> list[Any]:
-        shown.append([None if run is None else run.spec.draws for run in runs])
+    def rows_of(data: str, runs: list[Run | str]) -> list[Any]:
+        shown.append([run if isinstance(run, str) else run.spec.draws for run in runs])
         return []
 
     monkeypatch.setattr(Run, "examples", [object()])
-    monkeypatch.setattr(figures_module, "_rows_of", rows_of)
+    monkeypatch.setattr(picture_figures, "_rows_of", rows_of)
     target = Target("isic", ("5%",), "mini", {"metrics": ["dsc"]}, (7, 8))
     found = paper_figure(load_grid("figure", "4"), target, store.runs(), METHODS, ShownOptions())
     assert any(note.endswith("5% labelled: runs of seed 1, labels 7.") for note in found.notes)
-    assert set(shown[0]) == {None, (1, 7)}
+    assert set(shown[0]) == {"no run", (1, 7)}
+
+
+def test_crossed_trainings_are_counted_and_not_named_by_internal_numbers(store: Store) -> None:
+    for method in ("mt", "ucmt"):
+        write(store, draw((1, 2), (1, 2)), method)
+    notes = " ".join(report(store, 1, 2).tables[0].notes)
+    assert "Error term of the comparisons: that of the two methods, 4 trainings." in notes

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from conftest import Call
 from handwritten import ISIC, KVASIR, METHODS, write_run
 from scipy import stats
 
-from ssl_bench.cards import Row, load_benchmark, load_grid
+from ssl_bench.cards import Benchmark, Row, load_benchmark, load_grid
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target, aim, places, upper_line
 from ssl_bench.reporting import published as published_module
@@ -149,7 +150,7 @@ def test_few_seeds_are_said_to_say_nothing_of_another_training(store: Store) -> 
         notes = " ".join(report(store).tables[0].notes)
         assert ("One seed: intervals" in notes) == (seed == 1)
         assert ("Two seeds: their differences are never marked" in notes) == (seed == 2)
-        assert ("Of the variance of the means, seeds have 0 %" in notes) == (seed > 1)
+        assert ("Of the variance of the means, seeds have an estimated 0 %" in notes) == (seed > 1)
 
 
 def test_one_cell_with_few_seeds_is_enough_to_say_so(store: Store) -> None:
@@ -295,6 +296,22 @@ def test_frames_of_one_video_are_drawn_whole(store: Store) -> None:
     notes = " ".join(found.tables[0].notes)
     assert f"90 test cases in {groups} groups, which intervals and tests draw whole" in notes
     assert "fewer than 20 groups" in notes
+
+
+def test_cases_without_a_group_are_taken_one_by_one_and_the_table_says_so(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(benchmark: Benchmark, ids: Sequence[str]) -> list[str]:
+        raise UserError("case 'frame0': a split by sequence needs frame numbers as ids")
+
+    monkeypatch.setattr("ssl_bench.reporting.analysis.groups_of", refused)
+    for method in ("supervised", "mt"):
+        for seed in (1, 2, 3):
+            write_run(store, method, seed, draw(25, 0.5))
+    found = report(store)
+    assert records(found)["MT"]["groups"] == ""
+    (note,) = [note for note in found.tables[0].notes if "count as independent" in note]
+    assert note.startswith("isic 5%: case 'frame0': a split by sequence needs frame numbers as ids. Cases count")
 
 
 def test_seeds_that_differ_by_method_are_said_to_put_the_error_term_in_doubt(store: Store) -> None:

@@ -56,7 +56,7 @@ def test_of_two_methods_they_are_half_those_of_the_difference() -> None:
 
 def test_p_equals_the_f_test_by_hand() -> None:
     found = pair(np.array([[0.0, 1.0, 2.0], [2.0, 3.0, 4.0]]))
-    freedom = (6 + 2) ** 2 / (6**2 / 1 + 2**2 / 2)
+    freedom = (6 + 2) ** 2 / (6**2 / 1 + 2**2 / 2)  # the rest is 0
     assert (found.value, found.freedom) == pytest.approx((2, freedom))
     assert found.p == pytest.approx(stats.f.sf(24 / 8, 1, freedom))
 
@@ -166,3 +166,11 @@ def test_seeds_that_are_alike_by_luck_do_not_narrow_an_interval() -> None:
     assert difference(differences, error).variance == pytest.approx(
         least + 2 / 120 * max(error.by_case - error.rest, 0)
     )
+
+
+def test_a_rounding_error_does_not_move_the_degrees_of_freedom() -> None:
+    exact, near = (Squares(3, 2, 9.0, 4.0 + more, 4.0, (2, 1, 2)) for more in (0.0, 1e-12))
+    assert exact.variance(1, 1)[1] == pytest.approx(2)
+    assert near.variance(1, 1)[1] == pytest.approx(2)
+    for by_case in (0.0, 5.0, 50.0, 5000.0):
+        assert 1 <= Squares(3, 2, 9.0, by_case, 4.0, (2, 1, 2)).variance(1, 1)[1] <= 3

@@ -322,3 +322,49 @@ def test_methods_that_differ_by_their_seeds_alone_are_seldom_called_different() 
         both += found.estimate.p < 0.05
     assert over_cases / trials > 0.3, "pairing cases alone mistakes a seed's luck for a method"
     assert both / trials < 0.08
+
+
+def test_the_pool_does_not_depend_on_the_order_of_the_rows() -> None:
+    cells = drawn(10, 6)
+    moved = CellScores((7, 8, 9), cells[0].cases, cells[0].sums, cells[0].counts)
+    first, last = Column([moved, *cells[1:]]), Column([*cells[1:], moved])
+    assert (first.pool, last.pool) == ((1, 2, 3, 4, 5), (0, 1, 2, 3, 4))
+    assert first.error is not None
+    assert last.error is not None
+    assert (first.error.by_seed, first.error.rest) == pytest.approx((last.error.by_seed, last.error.rest))
+    chain = [CellScores(own, one.cases, one.sums, one.counts) for own, one in
+             zip([(1, 2, 3), (4, 5, 6), (3, 4, 5)], cells, strict=False)]  # fmt: skip
+    assert Column(chain).pool == (1, 2), "the last two share seeds 4 and 5"
+
+
+def test_a_method_with_few_seeds_does_not_weaken_the_others() -> None:
+    cells = drawn(11, 3, seeds=10)
+    column = Column([*cells[:2], cells[2].of_seeds([0, 1])])
+    assert column.pool == (0, 1)
+    assert len(column.seeds) == 10
+    third = column.compare(2, 0)
+    assert third is not None
+    assert not third.pooled
+
+
+def test_a_method_with_few_defined_values_has_no_part_in_the_others_error_term() -> None:
+    cells = drawn(12, 3)
+    few = (np.arange(40) < 5) * cells[2].counts
+    column = Column([*cells[:2], CellScores(cells[2].seeds, cells[2].cases, few * cells[2].sums, few)])
+    assert column.pool == (0, 1)
+
+
+def test_equal_methods_are_seldom_called_different_where_a_third_lacks_cases() -> None:
+    rng, trials, wrong = np.random.default_rng(13), 400, 0
+    lacking = (np.arange(100) < 55).astype(np.int64) * np.ones((3, 1), dtype=np.int64)
+    for _ in range(trials):
+        case = rng.normal(70, 15, 100)
+        cells = [of_cases(*(case + rng.normal(0, 1, (3, 1)) + rng.normal(0, 8, (3, 100)))) for _ in range(4)]
+        cells[3] = CellScores(cells[3].seeds, cells[3].cases, cells[3].sums * lacking, lacking)
+        column = Column(cells)
+        assert column.pool == (0, 1, 2, 3)
+        found = column.compare(0, 1)
+        assert found is not None
+        assert found.estimate is not None
+        wrong += found.estimate.p < 0.05
+    assert wrong / trials <= 0.07

@@ -122,6 +122,14 @@ MISTAKES = {
         "def updates(self, batch, progress):\n    yield Update({'s': (float('inf'), self.loss(batch))})",
         "the loss is not finite before any training: inf = inf * ",
     ),
+    "a gradient that is not finite": (
+        """
+def updates(self, batch, progress):
+    loss = self.loss(batch)
+    yield Update({"s": (1.0, loss + (loss - loss.detach()).sqrt())})
+""",
+        "the gradient of `network.encoder.model.conv_stem.weight` is not finite before any training",
+    ),
     "branches of a wrong shape": (
         """
 def updates(self, batch, progress):

@@ -17,11 +17,12 @@ from safetensors.torch import load_file
 
 from ssl_bench.cards import Request, load_benchmark
 from ssl_bench.data.batches import VolumeStream, open_stream
-from ssl_bench.errors import InterruptedRunError
+from ssl_bench.errors import InterruptedRunError, UserError
 from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import load_methods
 from ssl_bench.scoring.inference import predict_windows
 from ssl_bench.store import Store
+from ssl_bench.training.device import bf16_gradients_are_right
 from ssl_bench.training.job import Job, build_method
 from ssl_bench.training.plan import plan_runs
 from ssl_bench.training.provenance import provenance
@@ -261,3 +262,29 @@ def test_pictures_of_two_classes_go_from_init_to_predict(call: Call, tmp_path: P
     with Image.open(tmp_path / "masks" / "p3.png") as mask:
         assert mask.size == (50, 40)
         assert set(np.unique(np.asarray(mask))) <= {0, 255}
+
+
+def bf16_request() -> Request:
+    return Request(load_benchmark("demo3d"), ("supervised",), "10%", "tiny", {"precision": "bf16"}, (1,))
+
+
+def test_bf16_is_refused_on_a_cpu_whose_gradients_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssl_bench.training.plan.bf16_gradients_are_right", lambda: False)
+    with pytest.raises(UserError, match="bf16 on this CPU gives 3D convolutions wrong gradients"):
+        plan_runs(bf16_request(), CPU, None, allow_partial=False, advance=None)
+    monkeypatch.setattr("ssl_bench.training.plan.bf16_gradients_are_right", lambda: True)
+    assert plan_runs(bf16_request(), CPU, None, allow_partial=False, advance=None)[0].spec.protocol.precision == "bf16"
+
+
+def test_the_check_of_bf16_tells_right_convolutions_from_wrong_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    convolve = torch.nn.functional.conv3d
+
+    def rounded(images: torch.Tensor, weight: torch.Tensor, padding: int) -> torch.Tensor:
+        return convolve(images.float(), weight.float(), padding=padding).to(images.dtype)
+
+    def wrong(images: torch.Tensor, weight: torch.Tensor, padding: int) -> torch.Tensor:
+        return rounded(images, weight * (1.03 if images.dtype == torch.bfloat16 else 1.0), padding)
+
+    for function, is_right in ((rounded, True), (wrong, False)):
+        monkeypatch.setattr(torch.nn.functional, "conv3d", function)
+        assert bf16_gradients_are_right.__wrapped__() is is_right

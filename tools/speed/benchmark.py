@@ -20,7 +20,7 @@ from rich.table import Table
 from timing import Ratio, Settings
 
 from ssl_bench.method import load_methods
-from ssl_bench.training.device import choose_device
+from ssl_bench.training.device import bf16_gradients_are_right, choose_device
 
 SECTIONS = {
     "iteration": iteration.ratios,
@@ -80,10 +80,10 @@ def parsed() -> argparse.Namespace:
 
 
 def precisions(asked: str, device: torch.device) -> tuple[str, ...]:
-    """The precisions asked for; else those that the device computes in (emulated, bf16 takes ten times as long)."""
+    """The precisions asked for; else those that the device computes right (emulated, bf16 takes ten times as long)."""
     if asked:
         return tuple(asked.split(","))
-    has_half = device.type == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    has_half = device.type == "cuda" or (torch.ops.mkldnn._is_mkldnn_bf16_supported() and bf16_gradients_are_right())
     return ("fp32", "bf16") if has_half else ("fp32",)
 
 

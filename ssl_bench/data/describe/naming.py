@@ -127,7 +127,8 @@ def find_pair(folder: Path, patterns: Patterns, flat: IsFlat) -> Choice:
     if chosen:
         listed = "; ".join(f"images {quoted(images)} with masks {quoted(masks)}" for images, masks in chosen[:6])
         raise UserError(
-            f"{folder}: several pairs of images and masks fit: {listed}; move all but one out of the folder"
+            f"{folder}: several pairs of images and masks fit: {listed}; move all but one out of the folder, or, if "
+            "they are channels of one image, write a card whose images contain {channel}"
         )
     raise UserError(_no_pair(folder, patterns, flat))
 
