@@ -66,7 +66,7 @@ def opened(discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make
         benchmark = load_benchmark({2: "kvasir", 3: "demo3d"}[dimensions])
         settings = {"log_every": 3, "precision": "bf16", **settings} | (ONE_OF_EACH if name == "cct" else {})
         request = Request(benchmark, (name,), "2", "tiny", settings, (1,))
-        (job,) = plan_runs(request, torch.device("cpu"), discs, allow_partial=True, advance=None)
+        (job,) = plan_runs(request, CUDA, discs, allow_partial=True, advance=None)
         run = Store(tmp_path).folder(job.spec)
         run.path.mkdir(parents=True)
         trainer = Trainer(job, run, CUDA)
