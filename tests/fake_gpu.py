@@ -1,13 +1,13 @@
 """A CUDA device without a driver: its tensors have shape, type and device, but no values (FakeTensorMode of torch).
 
 Tensors on the CPU are real. An operation on tensors of both devices raises as on a GPU, and so does one that needs a
-value from the device. Copies to the CPU raise too, unless they are allowed; they then give zeros.
+value from the device. Copies to the CPU raise too, unless reads are allowed: then numbers are 0 and Booleans true.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
@@ -30,7 +30,7 @@ class FakeGPU(TorchDispatchMode):
 
     Args:
         fake: the mode below this one.
-        reads_allowed: copies to the CPU give zeros.
+        reads_allowed: copies to the CPU and numbers are 0, Booleans true, and tensors that are compared equal.
 
     """
 
@@ -44,11 +44,13 @@ class FakeGPU(TorchDispatchMode):
         kwargs = kwargs or {}
         leaves = tree_leaves((args, kwargs))
         is_fake = any(isinstance(leaf, FakeTensor) for leaf in leaves)
-        if not is_fake and not any(isinstance(leaf, torch.device) and leaf.type == "cuda" for leaf in leaves):
+        if not is_fake and not any(isinstance(leaf, torch.device) and leaf.type in ("cuda", "meta") for leaf in leaves):
             with unset_fake_temporarily():
                 return func(*args, **kwargs)
-        if func is torch.ops.aten._local_scalar_dense.default:
-            raise ValueReadError("a value on the device is read")
+        if func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.equal.default):
+            if not self.reads_allowed:
+                raise ValueReadError("a value on the device is read")
+            return True if func is torch.ops.aten.equal.default or args[0].dtype == torch.bool else 0
         if is_fake and (target := self.copied_to_cpu(func, args, kwargs)) is not None:
             return target
         self.operations += 1
@@ -84,10 +86,23 @@ def fake_gpu(*, reads_allowed: bool = False) -> Iterator[FakeGPU]:
         patch.object(nn.Module, "_apply", converted),
         patch.object(Tensor, "backward", lambda total: backward(total)),
         patch.object(torch.autograd, "grad", gradients),
+        whole_runs() if reads_allowed else nullcontext(),
         fake,
         FakeGPU(fake, reads_allowed=reads_allowed) as mode,
     ):
         yield mode
+
+
+@contextmanager
+def whole_runs() -> Iterator[None]:
+    """Within `with`, the three things that a run asks the driver for are left out; checkpoints hold no values."""
+    with (
+        patch("torch.random.fork_rng", lambda *_, **__: nullcontext()),
+        patch("torch.cuda.reset_peak_memory_stats", lambda _: None),
+        patch("torch.cuda.max_memory_allocated", lambda _: 0),
+        torch.serialization.skip_data(materialize_fake_tensors=True),
+    ):
+        yield
 
 
 def converted(module: nn.Module, convert: Callable[[Tensor], Tensor]) -> nn.Module:

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 import torch
 from conftest import write_dataset
 from laboratory import TinyNetwork
 
 from ssl_bench.cards import Request, load_benchmark
 from ssl_bench.data.dataset import Dataset
+from ssl_bench.method import load_methods
 from ssl_bench.store import Store
 from ssl_bench.training import job as job_module
 from ssl_bench.training.plan import plan_runs
 from ssl_bench.training.trainer import Trainer
 
+METHODS = sorted(load_methods().items())
+FORMS = [(name, dimensions) for name, method in METHODS for dimensions in method.dimensions]
 ONE_OF_EACH = dict.fromkeys(
     ("vat", "spatial_dropout", "cutout", "context_masking", "object_masking", "feature_dropout", "feature_noise"), 1
 )
 PREPARED: dict[tuple[str, int | None], Dataset] = {}  # data sets that were read
+
+
+# Proofs of many forms, which take minutes.
+slow = pytest.mark.skipif(not os.environ.get("SSL_BENCH_ALL_FORMS"), reason="nox -s gpu runs it")
+
+
+def one_form_each(first: int) -> list[tuple[str, int]]:
+    """Each method once, in 2D or 3D by turns; `first` 0 and 1 together give all of FORMS."""
+    return [
+        (name, method.dimensions[(first + number) % len(method.dimensions)])
+        for number, (name, method) in enumerate(METHODS)
+    ]
 
 
 def discs(folder: Path) -> Path:
@@ -38,8 +57,15 @@ def open_run(
     (job,) = plan_runs(request, device, discs(folder), allow_partial=True, advance=None, prepared=PREPARED)
     run = Store(folder / "runs").folder(job.spec)
     run.path.mkdir(parents=True, exist_ok=True)
-    build = job_module.build_network if built else lambda _, classes, **more: TinyNetwork(dimensions, classes)
-    with patch.object(job_module, "build_network", build):
+    with tiny_networks(dimensions, built):
         trainer = Trainer(job, run, device)
     trainer.method.train()
     return trainer
+
+
+@contextmanager
+def tiny_networks(dimensions: int, built: bool = False) -> Iterator[None]:
+    """Within `with`, runs have tiny networks, unless `built`."""
+    build = job_module.build_network if built else lambda _, classes, **more: TinyNetwork(dimensions, classes)
+    with patch.object(job_module, "build_network", build):
+        yield

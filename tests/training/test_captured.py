@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,23 +9,16 @@ from typing import Any
 import pytest
 import torch
 from captured import Inputs, batch_of, capture, function_of, one_hot, reads_of, state_of
-from small_runs import open_run
+from small_runs import one_form_each, open_run, slow
 from torch import Tensor, fx
 from torch.nn import functional
 
-from ssl_bench.method import Progress, Update, load_methods
+from ssl_bench.method import Progress, Update
 from ssl_bench.ops import gaussian_ramp_up
 from ssl_bench.seeds import derive_seed
 from ssl_bench.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-METHODS = load_methods()
-FORMS = [(name, dimensions) for name, method in sorted(METHODS.items()) for dimensions in method.dimensions]
-IN_SUITE = [(name, dimensions) for number, (name, dimensions) in enumerate(FORMS) if number // 2 % 2 == number % 2]
-
-
-# nox -s gpu runs every form
-slow = pytest.mark.skipif(not os.environ.get("SSL_BENCH_ALL_FORMS"), reason="nox -s gpu runs it")
 
 
 def begun(folder: Path, name: str, dimensions: int, **settings: Any) -> Trainer:
@@ -69,12 +61,12 @@ def assert_graph_is_the_iteration(trainer: Trainer) -> None:
         assert [name for name, one in tensors.items() if not torch.equal(one, inputs[part][name])] == []
 
 
-@pytest.mark.parametrize(("name", "dimensions"), IN_SUITE)
+@pytest.mark.parametrize(("name", "dimensions"), one_form_each(0))
 def test_an_iteration_is_a_graph(name: str, dimensions: int, tmp_path: Path) -> None:
     assert_graph_is_the_iteration(begun(tmp_path, name, dimensions))
 
 
-@pytest.mark.parametrize(("name", "dimensions"), sorted(set(FORMS) - set(IN_SUITE)))
+@pytest.mark.parametrize(("name", "dimensions"), one_form_each(1))
 @slow
 def test_an_iteration_is_a_graph_in_its_other_dimension(name: str, dimensions: int, tmp_path: Path) -> None:
     assert_graph_is_the_iteration(begun(tmp_path, name, dimensions))
