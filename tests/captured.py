@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils.stateless import _reparametrize_module
+from torch.utils._pytree import tree_map
 
 from ssl_bench.data.batches import BatchStream
 from ssl_bench.method import Batch, Images, Progress
@@ -24,11 +25,8 @@ VIEWS = ("weak", "strong1", "strong2")
 READS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
 
-class Inputs(dict[str, Tensors]):
-    """All that an iteration reads and changes: `weights`, `moments` of AdamW, `labeled`, `unlabeled`, `labels`."""
-
-    def copy(self) -> Inputs:
-        return Inputs({part: {key: copied(one) for key, one in tensors.items()} for part, tensors in self.items()})
+# All that an iteration reads and changes: `weights`, `moments` of AdamW, `labeled`, `unlabeled`, `labels`.
+Inputs = dict[str, Tensors]
 
 
 def copied(tensor: Tensor) -> Tensor:
@@ -44,7 +42,8 @@ def state_of(trainer: Trainer) -> Inputs:
         if one.requires_grad
         for key, value in known[one].items()
     }
-    return Inputs(weights={**dict(method.named_parameters()), **dict(method.named_buffers())}, moments=moments).copy()
+    weights = {**dict(method.named_parameters()), **dict(method.named_buffers())}
+    return tree_map(copied, {"weights": weights, "moments": moments})
 
 
 def batch_of(stream: BatchStream, iteration: int) -> dict[str, Tensors]:
@@ -94,7 +93,12 @@ def capture(function: Callable[[Inputs], Tensors], inputs: Inputs) -> fx.GraphMo
         RuntimeError: a value of a tensor is asked for.
     """
     with patch("ssl_bench.ops.loss.one_hot", one_hot):
-        return make_fx(function)(inputs)
+        graph = make_fx(function)(inputs)
+    for node in reversed(graph.graph.nodes):  # marks for a profiler, not part of the iteration
+        if str(node.target).startswith("profiler."):
+            graph.graph.erase_node(node)
+    graph.recompile()
+    return graph
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from captured import Inputs, batch_of, capture, function_of, one_hot, reads_of, state_of
+from captured import batch_of, capture, function_of, one_hot, reads_of, state_of
 from small_runs import one_form_each, open_run, slow
 from torch import Tensor, fx
 from torch.nn import functional
@@ -37,7 +37,7 @@ def next_progress(trainer: Trainer) -> Progress:
 
 def graph_on_other_values(trainer: Trainer) -> fx.GraphModule:
     """The next iteration, captured on weights, images and random numbers that are not its own."""
-    inputs = Inputs(**state_of(trainer), **batch_of(trainer.open_stream(), 7))
+    inputs = {**state_of(trainer), **batch_of(trainer.open_stream(), 7)}
     torch.manual_seed(99)
     for weight in inputs["weights"].values():
         if weight.requires_grad:
@@ -49,7 +49,7 @@ def assert_graph_is_the_iteration(trainer: Trainer) -> None:
     graph = graph_on_other_values(trainer)
     assert reads_of(graph) == set()
     stream = trainer.open_stream()
-    inputs = Inputs(**state_of(trainer), **batch_of(stream, trainer.iteration))
+    inputs = {**state_of(trainer), **batch_of(stream, trainer.iteration)}
     torch.manual_seed(derive_seed(trainer.job.spec.seed, "step", trainer.iteration))
     with torch.no_grad():
         curves = graph(inputs)
