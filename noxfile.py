@@ -1,4 +1,4 @@
-"""Sessions: `nox -s tests`, `lint`, `types`, `demo`, `speed`, `scale`, `faults`, `mutants`, `slurm`, `postgres`."""
+"""Sessions: `nox -s NAME`; without a name `lint`, `types` and `tests`. CONTRIBUTING.md says what each is for."""
 
 import nox
 
@@ -64,6 +64,14 @@ def mutants(session: nox.Session) -> None:
     """Single-line faults, one per module that matters: the tests must kill all of them."""
     session.install("-q", *CONSTRAINTS, "-e", ".[test]")
     session.run("python", "tools/mutants.py", *session.posargs)
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """Every method, in 2D and 3D, on a fake GPU and as a captured graph; no GPU is needed."""
+    session.install("-q", *CONSTRAINTS, "-e", ".[test]")
+    files = ("tests/training/test_fake_gpu.py", "tests/training/test_captured.py")
+    session.run("pytest", "-q", *files, *session.posargs, env={"SSL_BENCH_ALL_FORMS": "1"})
 
 
 @nox.session

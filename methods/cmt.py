@@ -55,15 +55,27 @@ class CollaborativeMeanTeacher(SSLMethod):
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda (L_cps + L_mts), equations 2 to 7."""
         on_labeled, on_unlabeled = self.students(batch.labeled), self.students(batch.unlabeled)
-        pseudo_labels = hard_labels(self.teacher(batch.unlabeled.teacher))
+        pseudo_labels = None
+        if "mts" in self.losses or self.teacher_learns_from_passes:
+            pseudo_labels = hard_labels(self.teacher(batch.unlabeled.teacher))
         yield self.loss(on_labeled, on_unlabeled, batch.labels, pseudo_labels, progress)
+
+    @property
+    def teacher_learns_from_passes(self) -> bool:
+        """Whether a forward pass changes the teacher: in training mode it moves batch norm's statistics."""
+        return not self.teacher.always_eval
 
     def students(self, images: Images) -> Students:
         """Each student on its own view."""
         return Students(self.student1(images.student1), self.student2(images.student2))
 
-    def loss(self, labeled: Students, unlabeled: Students, labels: Tensor, y0: Tensor, progress: Progress) -> Update:
-        """One update's loss; `labels` are the labelled images', `y0` the teacher's pseudo labels (B, *spatial)."""
+    def loss(
+        self, labeled: Students, unlabeled: Students, labels: Tensor, y0: Tensor | None, progress: Progress
+    ) -> Update:
+        """One update's loss; `labels` are the labelled images', `y0` the teacher's pseudo labels (B, *spatial).
+
+        `y0` can be None where "mts" is not among the losses.
+        """
         smooth, (y1, y2) = self.protocol.dice_smooth, unlabeled
         supervised = self.supervised(*(dice_loss(logits, labels, smooth, ignores=self.ignores) for logits in labeled))
         terms = {"supervised": (1.0, supervised)}
@@ -71,6 +83,7 @@ class CollaborativeMeanTeacher(SSLMethod):
             cps = self.unsupervised(dice_loss(y1, hard_labels(y2), smooth), dice_loss(y2, hard_labels(y1), smooth))
             terms["cps"] = (progress.lambda_u, cps)
         if "mts" in self.losses:
+            assert y0 is not None
             mts = self.unsupervised(dice_loss(y1, y0, smooth), dice_loss(y2, y0, smooth))
             terms["mts"] = (progress.lambda_u, mts)
         return Update(terms, branches=(y1, y2))
@@ -170,14 +183,19 @@ class UCMT(CollaborativeMeanTeacher):
         """Step 1 on the images, step 2 on their UMIX."""
         labeled, unlabeled = batch.labeled, batch.unlabeled
         on_labeled, on_unlabeled = self.students(labeled), self.students(unlabeled)
-        teacher_labeled, teacher_unlabeled = self.teacher(labeled.teacher), self.teacher(unlabeled.teacher)
+        runs_again = self.protocol.uncertainty_from == "after-update"
+        teacher_labeled = None
+        if not runs_again or self.teacher_learns_from_passes:
+            teacher_labeled = self.teacher(labeled.teacher)
+        teacher_unlabeled = self.teacher(unlabeled.teacher)
         pseudo_labels = hard_labels(teacher_unlabeled)
         yield self.loss(on_labeled, on_unlabeled, batch.labels, pseudo_labels, progress)
 
         with torch.no_grad():
-            if self.protocol.uncertainty_from == "after-update":
+            if runs_again:
                 on_labeled, on_unlabeled = self.students(labeled), self.students(unlabeled)
                 teacher_labeled, teacher_unlabeled = self.teacher(labeled.teacher), self.teacher(unlabeled.teacher)
+            assert teacher_labeled is not None
             known = batch.labels != IGNORED if self.ignores else None
             mix_labeled = self._plan(on_labeled, teacher_labeled, known)
             mix_unlabeled = self._plan(on_unlabeled, teacher_unlabeled)

@@ -1,0 +1,195 @@
+"""Every forward pass of an iteration, beside what the method's equations need; a pass that nothing needs costs time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from laboratory import FACTS, LABELED, WITH_TEACHER, Laboratory, laboratory, protocol_of
+from torch import Tensor, nn
+
+from ssl_bench.ops import ExponentialMovingAverage
+
+Forward = tuple[str, str, str, str]  # network, images, mode, gradient
+PROTOCOLS = ["paper", "released-code"]  # a teacher in evaluation mode, and one in training mode
+CASES = [(name, protocol, dimensions) for name in FACTS for protocol in PROTOCOLS for dimensions in (2, 3)]
+
+# A line: network; images; with gradient or constant; what needs the pass. Images are the view that the protocol gives
+# to a network (`labeled/student1`), or `changed`: mixed or noisy.
+STUDENT = """
+student   labeled/student1    gradient  L_s
+student   unlabeled/student1  gradient  the unsupervised loss, y_1
+"""
+STUDENTS = """
+student1  labeled/student1    gradient  L_s
+student2  labeled/student2    gradient  L_s
+student1  unlabeled/student1  gradient  L_cps and L_mts, y_1
+student2  unlabeled/student2  gradient  L_cps and L_mts, y_2
+"""
+TEACHER = """
+teacher   unlabeled/teacher   constant  L_mts, y_0
+"""
+STUDENTS_ON_MIX = """
+student1  labeled/changed     gradient  step 2, L_s
+student2  labeled/changed     gradient  step 2, L_s
+student1  unlabeled/changed   gradient  step 2, L_cps and L_mts, y_1
+student2  unlabeled/changed   gradient  step 2, L_cps and L_mts, y_2
+"""
+TEACHER_ON_MIX = """
+teacher   unlabeled/changed   constant  step 2, L_mts, y_0
+"""
+UNCERTAINTY = """
+student1  labeled/student1    constant  U_1 after the update
+student2  labeled/student2    constant  U_2 after the update
+student1  unlabeled/student1  constant  U_1 after the update
+student2  unlabeled/student2  constant  U_2 after the update
+teacher   labeled/teacher     constant  U_1 and U_2 after the update
+teacher   unlabeled/teacher   constant  U_1 and U_2 after the update
+"""
+CCT = """
+network.encoder  labeled/student1    gradient  L_s
+network.decoder  features            gradient  L_s
+network.encoder  unlabeled/student1  gradient  z
+network.decoder  features            constant  the target
+auxiliary.0      features            constant  I-VAT, p(z)
+auxiliary.0      features            gradient  I-VAT, p(z + xi d)
+auxiliary.0      features            gradient  I-VAT, p(z + noise)
+auxiliary.1      features            gradient  DropOut
+auxiliary.2      features            gradient  G-Cutout
+auxiliary.3      features            gradient  Con-Msk
+auxiliary.4      features            gradient  Obj-Msk
+auxiliary.5      features            gradient  F-Drop
+auxiliary.6      features            gradient  F-Noise
+"""
+MT_CUTMIX = """
+student   labeled/student1    gradient  L_s
+student   unlabeled/changed   gradient  L_mts, y_1
+teacher   unlabeled/teacher   constant  L_mts, y_0, mixed afterwards
+"""
+CPS_CUTMIX = """
+student1  labeled/student1    gradient  L_s
+student2  labeled/student2    gradient  L_s
+student1  unlabeled/student1  constant  student 2's labels, mixed afterwards
+student2  unlabeled/student2  constant  student 1's labels, mixed afterwards
+student1  unlabeled/changed   gradient  L_cps, y_1
+student2  unlabeled/changed   gradient  L_cps, y_2
+"""
+UAMT = STUDENT + "teacher unlabeled/changed constant the target, or one of 8 passes\n" * 9
+ALWAYS = {
+    "supervised": "network labeled/student1 gradient L_s",
+    "mt": STUDENT + TEACHER,
+    "mt-cutmix": MT_CUTMIX,
+    "uamt": UAMT,
+    "cct": CCT,
+    "cps": STUDENTS,
+    "cps-cutmix": CPS_CUTMIX,
+    "cmtv1": STUDENTS + TEACHER,
+    "cmtv2": STUDENTS,
+    "cmtv3": STUDENTS + TEACHER,
+    "ucmt": STUDENTS + TEACHER + STUDENTS_ON_MIX,
+    "ucmt-cutmix": STUDENTS + TEACHER + STUDENTS_ON_MIX,
+}
+BY_PROTOCOL = {
+    # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.
+    ("cmtv2", "released-code"): "teacher unlabeled/teacher constant its statistics",
+    ("ucmt", "paper"): UNCERTAINTY + TEACHER_ON_MIX,
+    ("ucmt", "released-code"): "teacher labeled/teacher constant U_1 and U_2 of step 1",
+    ("ucmt-cutmix", "paper"): TEACHER_ON_MIX,
+}
+
+
+def needed(name: str, protocol: str, lab: Laboratory) -> list[Forward]:
+    """The lines that hold for a method under a protocol."""
+    views, forwards = lab.protocol.views, []
+    for line in f"{ALWAYS[name]}\n{BY_PROTOCOL.get((name, protocol), '')}".splitlines():
+        if line.strip():
+            network, images, gradient, *_ = line.split()
+            part, _, role = images.partition("/")
+            if role not in ("", "changed"):
+                images = f"{part}/{getattr(views, f'labeled_{role}' if part == 'labeled' else role)}"
+            mode = lab.protocol.teacher_mode if network == "teacher" else "train"
+            forwards.append((network, images, mode, gradient))
+    return forwards
+
+
+def watch(name: str, lab: Laboratory) -> list[Forward]:
+    """A list to which every forward pass is added from now on; of CCT, every pass of a network's parts."""
+    found: list[Forward] = []
+    networks: dict[str, Any] = dict(lab.method.networks)
+    if name == "cct":
+        network, auxiliary = lab.method.network, lab.method.auxiliary
+        networks = {"network.encoder": network.encoder, "network.decoder": network.decoder}
+        networks |= {f"auxiliary.{number}": one.decoder for number, one in enumerate(auxiliary)}
+    for label, network in networks.items():
+
+        def note(module: nn.Module, inputs: tuple[Any], output: Any, label: str = label) -> None:
+            result = output if isinstance(output, Tensor) else output[0]
+            mode, gradient = "train" if module.training else "eval", "gradient" if result.requires_grad else "constant"
+            found.append((label, images_shown(lab, inputs[0]), mode, gradient))
+
+        network.register_forward_hook(note)
+    return found
+
+
+def images_shown(lab: Laboratory, images: Any) -> str:
+    """`labeled/weak` and the like; `labeled/changed` for images that are not a view."""
+    if not isinstance(images, Tensor):
+        return "features"
+    part, views = ("labeled", lab.labeled) if len(images) == LABELED else ("unlabeled", lab.unlabeled)
+    return f"{part}/{next((name for name, view in views.items() if view is images), 'changed')}"
+
+
+@pytest.mark.parametrize(("name", "protocol", "dimensions"), CASES)
+def test_an_iteration_has_the_forward_passes_that_the_equations_need(name: str, protocol: str, dimensions: int) -> None:
+    lab = laboratory(name, protocol_of(protocol, dimensions))
+    found = watch(name, lab)
+    list(lab.updates())
+    assert Counter(found) == Counter(needed(name, protocol, lab))
+
+
+def outcome(lab: Laboratory) -> list[Tensor]:
+    """The losses of two iterations, and the weights, buffers and random numbers after them."""
+    losses = []
+    for step in range(2):
+        torch.manual_seed(step)
+        losses += [update.total.detach() for update in lab.updates()]
+    return [*losses, *lab.method.state_dict().values(), torch.rand(1)]
+
+
+def with_more_passes(lab: Laboratory) -> Laboratory:
+    """The method with passes of its teacher over every view before each step."""
+    updates = lab.method.updates
+
+    def more(*arguments: Any) -> Any:
+        for update in updates(*arguments):
+            for images in (*lab.labeled.values(), *lab.unlabeled.values()):
+                lab.method.teacher(images)
+            yield update
+
+    lab.method.updates = more
+    return lab
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("name", WITH_TEACHER)
+def test_passes_of_a_teacher_in_evaluation_mode_can_be_left_out_and_others_cannot(name: str, dimensions: int) -> None:
+    for protocol, is_free in (("paper", True), ("released-code", False)):
+        given = protocol_of(protocol, dimensions)
+        lean, full = outcome(laboratory(name, given)), outcome(with_more_passes(laboratory(name, given)))
+        assert all(map(torch.equal, lean, full)) is is_free
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("name", ["cmtv2", "ucmt"])
+def test_a_teacher_that_learns_from_its_passes_has_all_of_them(name: str, mode: str) -> None:
+    """A teacher in training mode with averaged buffers still has statistics of its own passes."""
+    settings = {"teacher_mode": mode, "teacher_buffers": "ema", "uncertainty_from": "after-update"}
+    lab = laboratory(name, protocol_of("paper", **settings))
+    passes: list[bool] = []
+    for module in lab.method.modules():
+        if isinstance(module, ExponentialMovingAverage):
+            module.register_forward_hook(lambda *_: passes.append(True))
+    list(lab.updates())
+    assert len(passes) == {"cmtv2": (0, 1), "ucmt": (4, 5)}[name][mode == "train"]

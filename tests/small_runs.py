@@ -1,0 +1,71 @@
+"""Small runs that are ready to train, on any device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+import torch
+from conftest import write_dataset
+from laboratory import TinyNetwork
+
+from ssl_bench.cards import Request, load_benchmark
+from ssl_bench.data.dataset import Dataset
+from ssl_bench.method import load_methods
+from ssl_bench.store import Store
+from ssl_bench.training import job as job_module
+from ssl_bench.training.plan import plan_runs
+from ssl_bench.training.trainer import Trainer
+
+METHODS = sorted(load_methods().items())
+FORMS = [(name, dimensions) for name, method in METHODS for dimensions in method.dimensions]
+ONE_OF_EACH = dict.fromkeys(
+    ("vat", "spatial_dropout", "cutout", "context_masking", "object_masking", "feature_dropout", "feature_noise"), 1
+)
+PREPARED: dict[tuple[str, int | None], Dataset] = {}  # data sets that were read
+
+
+# Proofs of many forms, which take minutes.
+slow = pytest.mark.skipif(not os.environ.get("SSL_BENCH_ALL_FORMS"), reason="nox -s gpu runs it")
+
+
+def one_form_each(first: int) -> list[tuple[str, int]]:
+    """Each method once, in 2D or 3D by turns; `first` 0 and 1 together give all of FORMS."""
+    return [
+        (name, method.dimensions[(first + number) % len(method.dimensions)])
+        for number, (name, method) in enumerate(METHODS)
+    ]
+
+
+def discs(folder: Path) -> Path:
+    """A data root with twelve images."""
+    return write_dataset(folder / "discs", "kvasir", [f"case{number}" for number in range(12)])
+
+
+def open_run(
+    folder: Path, name: str, dimensions: int, device: torch.device, *, built: bool = False, **settings: Any
+) -> Trainer:
+    """A new run of protocol `tiny` on a tiny network, or on the one that the protocol builds."""
+    benchmark = load_benchmark({2: "kvasir", 3: "demo3d"}[dimensions])
+    settings = {"log_every": 3, **settings} | (ONE_OF_EACH if name == "cct" else {})
+    request = Request(benchmark, (name,), "2", "tiny", settings, (1,))
+    (job,) = plan_runs(request, device, discs(folder), allow_partial=True, advance=None, prepared=PREPARED)
+    run = Store(folder / "runs").folder(job.spec)
+    run.path.mkdir(parents=True, exist_ok=True)
+    with tiny_networks(dimensions, built):
+        trainer = Trainer(job, run, device)
+    trainer.method.train()
+    return trainer
+
+
+@contextmanager
+def tiny_networks(dimensions: int, built: bool = False) -> Iterator[None]:
+    """Within `with`, runs have tiny networks, unless `built`."""
+    build = job_module.build_network if built else lambda _, classes, **more: TinyNetwork(dimensions, classes)
+    with patch.object(job_module, "build_network", build):
+        yield
