@@ -83,6 +83,8 @@ def fake_gpu(*, reads_allowed: bool = False) -> Iterator[FakeGPU]:
     with (
         patch("torch.cuda.amp.common.amp_definitely_not_available", lambda: False),
         patch("torch.cuda.is_bf16_supported", lambda *_: True),
+        patch("torch.cuda.mem_get_info", lambda *_: (2**36, 2**36)),
+        patch.object(Tensor, "pin_memory", lambda tensor: tensor),
         patch.object(nn.Module, "_apply", converted),
         patch.object(Tensor, "backward", lambda total: backward(total)),
         patch.object(torch.autograd, "grad", gradients),

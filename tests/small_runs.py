@@ -23,6 +23,10 @@ from ssl_bench.training.plan import plan_runs
 from ssl_bench.training.trainer import Trainer
 
 METHODS = sorted(load_methods().items())
+#: Each method once, in 2D or 3D by turns.
+ONE_FORM_EACH = [
+    (name, method.dimensions[number % len(method.dimensions)]) for number, (name, method) in enumerate(METHODS)
+]
 FORMS = [(name, dimensions) for name, method in METHODS for dimensions in method.dimensions]
 ONE_OF_EACH = dict.fromkeys(
     ("vat", "spatial_dropout", "cutout", "context_masking", "object_masking", "feature_dropout", "feature_noise"), 1
@@ -32,14 +36,6 @@ PREPARED: dict[tuple[str, int | None], Dataset] = {}  # data sets that were read
 
 # Proofs of many forms, which take minutes.
 slow = pytest.mark.skipif(not os.environ.get("SSL_BENCH_ALL_FORMS"), reason="nox -s gpu runs it")
-
-
-def one_form_each(first: int) -> list[tuple[str, int]]:
-    """Each method once, in 2D or 3D by turns; `first` 0 and 1 together give all of FORMS."""
-    return [
-        (name, method.dimensions[(first + number) % len(method.dimensions)])
-        for number, (name, method) in enumerate(METHODS)
-    ]
 
 
 def discs(folder: Path) -> Path:

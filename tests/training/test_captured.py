@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from captured import batch_of, capture, function_of, one_hot, reads_of, state_of
-from small_runs import one_form_each, open_run, slow
+from small_runs import FORMS, open_run, slow
 from torch import Tensor, fx
 from torch.nn import functional
 
@@ -61,14 +61,13 @@ def assert_graph_is_the_iteration(trainer: Trainer) -> None:
         assert [name for name, one in tensors.items() if not torch.equal(one, inputs[part][name])] == []
 
 
-@pytest.mark.parametrize(("name", "dimensions"), one_form_each(0))
+SHORT = [("mt", 2), ("cct", 2), ("uamt", 3), ("ucmt", 2)]
+
+
+@pytest.mark.parametrize(
+    ("name", "dimensions"), [*SHORT, *(pytest.param(*form, marks=slow) for form in FORMS if form not in SHORT)]
+)
 def test_an_iteration_is_a_graph(name: str, dimensions: int, tmp_path: Path) -> None:
-    assert_graph_is_the_iteration(begun(tmp_path, name, dimensions))
-
-
-@pytest.mark.parametrize(("name", "dimensions"), one_form_each(1))
-@slow
-def test_an_iteration_is_a_graph_in_its_other_dimension(name: str, dimensions: int, tmp_path: Path) -> None:
     assert_graph_is_the_iteration(begun(tmp_path, name, dimensions))
 
 

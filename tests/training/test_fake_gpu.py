@@ -13,11 +13,12 @@ import torch
 from displays import Silent
 from fake_gpu import CUDA, FakeGPU, ValueReadError, fake_gpu, leaf_gradients
 from laboratory import laboratory, protocol_of
-from small_runs import FORMS, one_form_each, open_run, slow, tiny_networks
+from small_runs import FORMS, ONE_FORM_EACH, open_run, slow, tiny_networks
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from ssl_bench.data.images import CaseFiles
+from ssl_bench.data.stream import ReadImageStream, ReadVolumeStream
 from ssl_bench.errors import InterruptedRunError
 from ssl_bench.method import load_methods
 from ssl_bench.prediction.masks import predict
@@ -58,10 +59,21 @@ def assert_an_iteration_runs(trainer: Trainer, gpu: FakeGPU) -> None:
     assert all(trainer.optimizer.state[p] for p in learning)
 
 
-@pytest.mark.parametrize(("name", "dimensions"), one_form_each(1))
+@pytest.mark.parametrize(("name", "dimensions"), ONE_FORM_EACH)
 def test_an_iteration_runs_on_a_gpu_and_reads_nothing_from_it(name: str, dimensions: int, tmp_path: Path) -> None:
     with fake_gpu() as gpu:
         assert_an_iteration_runs(opened(tmp_path, name, dimensions, **ALL_CHANGES[dimensions]), gpu)
+
+
+@pytest.mark.parametrize(("name", "dimensions"), [("mt", 2), ("mt", 3)])
+def test_images_come_from_the_cache_to_a_gpu(
+    name: str, dimensions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_BENCH_MEMORY", "stream")
+    with fake_gpu() as gpu:
+        trainer = opened(tmp_path, name, dimensions, **ALL_CHANGES[dimensions])
+        assert isinstance(trainer.open_stream(), ReadImageStream | ReadVolumeStream)
+        assert_an_iteration_runs(trainer, gpu)
 
 
 @slow
@@ -91,7 +103,7 @@ def test_the_switches_of_both_protocols_run_on_a_gpu(dimensions: int, protocol: 
     ("name", "dimensions", "built"),
     [
         ("ucmt", 2, False),
-        ("mt", 3, False),
+        pytest.param("mt", 3, False, marks=slow),
         *(pytest.param(*form, True, marks=slow) for form in FORMS),
     ],
 )
