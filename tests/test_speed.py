@@ -10,6 +10,8 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
+from ssl_bench.cards import ImageProtocol
+
 TOOLS = REPOSITORY / "tools" / "speed"
 
 
@@ -93,3 +95,33 @@ def test_the_loop_over_samples_gives_what_umix_gives() -> None:
     maps = torch.rand(2, 4, 32, 32)
     for ours, loop in zip(umix_at_once(images, labels, maps, 8)(), umix_loop(images, labels, maps, 8), strict=True):
         assert torch.equal(ours, loop)
+
+
+@pytest.mark.usefixtures("tools")
+def test_settings_of_the_protocol_reach_the_iteration_and_the_drawing() -> None:
+    from drawing import stream, views_of
+    from iteration import plan
+    from timing import Settings
+
+    chosen = {"image_size": 32, "augment_size": 48}
+    settings = Settings(torch.device("cpu"), 1, ("supervised",), "tiny", ("fp32",), (2,), chosen)
+    protocol = plan("supervised", 2, settings).spec.protocol
+    assert isinstance(protocol, ImageProtocol)
+    assert (protocol.image_size, protocol.augment_size) == (32, 48)
+    batches = stream(16, protocol, settings)
+    assert batches.images.shape[-1] == 48
+    views = views_of(batches)()
+    assert isinstance(views, list)
+    assert [view.shape[-1] for view in views] == [32] * 3
+
+
+@pytest.mark.usefixtures("tools")
+def test_other_dimensions_than_2_and_3_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmark import parsed
+
+    monkeypatch.setattr("sys.argv", ["speed", "--dimensions", "2,4"])
+    with pytest.raises(SystemExit, match="2"):
+        parsed()
+    assert "--dimensions: expected 2, 3 or 2,3; found 2,4" in capsys.readouterr().err
