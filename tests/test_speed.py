@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
-from ssl_bench.cards import ImageProtocol
+from ssl_bench.cards import Request, load_protocol
 
 TOOLS = REPOSITORY / "tools" / "speed"
 
@@ -98,21 +98,31 @@ def test_the_loop_over_samples_gives_what_umix_gives() -> None:
 
 
 @pytest.mark.usefixtures("tools")
-def test_settings_of_the_protocol_reach_the_iteration_and_the_drawing() -> None:
-    from drawing import stream, views_of
-    from iteration import plan
+def test_settings_of_the_protocol_reach_the_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    import iteration
     from timing import Settings
 
-    chosen = {"image_size": 32, "augment_size": 48}
-    settings = Settings(torch.device("cpu"), 1, ("supervised",), "tiny", ("fp32",), (2,), chosen)
-    protocol = plan("supervised", 2, settings).spec.protocol
-    assert isinstance(protocol, ImageProtocol)
-    assert (protocol.image_size, protocol.augment_size) == (32, 48)
-    batches = stream(16, protocol, settings)
+    asked: list[Request] = []
+    monkeypatch.setattr(iteration, "plan_runs", lambda request, *_, **__: [asked.append(request)])
+    chosen = {"image_size": 32, "precision": "bf16"}
+    iteration.plan("mt", 2, Settings(torch.device("cpu"), 1, (), "tiny", (), (2,), chosen), precision="fp32")
+    assert (asked[0].protocol, asked[0].settings) == (
+        "tiny", {"iterations": 10**6, "image_size": 32, "precision": "fp32"},
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("tools")
+def test_views_are_timed_at_the_sides_that_they_are_drawn_at_and_brought_to() -> None:
+    from drawing import resized, stream, views_of
+    from timing import Settings
+
+    settings = Settings(torch.device("cpu"), 1, (), "tiny", ())
+    batches = stream(16, load_protocol("tiny", {"image_size": 32, "augment_size": 48}), settings)
     assert batches.images.shape[-1] == 48
-    views = views_of(batches)()
-    assert isinstance(views, list)
-    assert [view.shape[-1] for view in views] == [32] * 3
+    for work in (views_of(batches), resized(batches)):
+        views = work()
+        assert isinstance(views, list)
+        assert [view.shape[-1] for view in views] == [32] * 3
 
 
 @pytest.mark.usefixtures("tools")
