@@ -33,10 +33,9 @@ def adjust_hue(images: Tensor, shifts: Tensor) -> Tensor:
     Value and chroma stay, so only the hue is computed. Its distance from red, in sixths of the circle, is
     2 + (green + blue - red - value) / chroma, whichever channel is the largest; green > blue says on which side.
     """
-    planes = images.unbind(1)
-    value = torch.maximum(torch.maximum(planes[0], planes[1]), planes[2])
-    chroma = value - torch.minimum(torch.minimum(planes[0], planes[1]), planes[2])
-    red, green, blue = (plane.to(torch.int16) for plane in planes)
+    value = images.amax(1)
+    chroma = value - images.amin(1)
+    red, green, blue = images.to(torch.int16).unbind(1)
     side = (green - blue).float()
     distance = green.add_(blue).sub_(red).sub_(value).float()  # whole numbers so far, exact in 16 bits
     value, chroma = value.float(), chroma.float()
@@ -112,9 +111,8 @@ def _means(values: Tensor) -> Tensor:
     torch divides the sum of a single row among its threads, so the last bits would depend on their number. It never
     divides a row of two.
     """
-    rows = values.flatten(2).flatten(0, 1)
-    means = (rows if len(rows) > 1 else rows.expand(2, -1)).mean(1)
-    return means[: len(rows)].view(*values.shape[:2], 1, 1)
+    rows = values if len(values) * values.shape[1] > 1 else values.expand(2, -1, -1, -1)
+    return rows.mean((2, 3), keepdim=True)[: len(values)]
 
 
 def _blend(images: Tensor, others: Tensor, factors: Tensor) -> Tensor:
