@@ -117,7 +117,8 @@ def _apply(
     for portion in portions(len(places), samples[0]) if places else ():
         some = places[portion]
         arguments = () if strengths is None else (_picked(strengths, some).to(samples[0].device, non_blocking=True),)
-        changed = operation(torch.stack([samples[place] for place in some]), *arguments)
+        before = samples[some[0]].unsqueeze(0) if len(some) == 1 else torch.stack([samples[place] for place in some])
+        changed = operation(before, *arguments)
         for place, sample in zip(some, changed.unbind(), strict=True):
             samples[place] = sample
 

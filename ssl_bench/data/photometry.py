@@ -86,7 +86,7 @@ def gaussian_blur(images: Tensor, sigmas: Tensor, kernel_size: int) -> Tensor:
     radius = kernel_size // 2
     offsets = torch.arange(-radius, radius + 1, device=images.device)
     weights = (-0.5 * (offsets / sigmas[:, None]) ** 2).softmax(1)
-    padded = torch.nn.functional.pad(images.float(), (radius,) * 4, mode="reflect")
+    padded = torch.nn.functional.pad(images, (radius,) * 4, mode="reflect").float()
     return _to_uint8(_convolve(_convolve(padded, weights, 2), weights, 3).round_())
 
 
@@ -121,4 +121,5 @@ def _blend(images: Tensor, others: Tensor, factors: Tensor) -> Tensor:
 
 
 def _to_uint8(values: Tensor) -> Tensor:
-    return values.clamp_(0, 255).to(torch.int16).to(torch.uint8)  # through int16: vectorised on the CPU, 3 times faster
+    """Cut off the fraction of values from -2^15 to 2^15, and what lies outside of 0 to 255."""
+    return values.to(torch.int16).clamp_(0, 255).to(torch.uint8)  # int16 first: vectorised on the CPU, 3 times faster
