@@ -9,7 +9,8 @@ the draws are the same on every device and which samples an operation takes is k
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -69,7 +70,7 @@ def strong_view(images: Tensor, settings: ImageAugmentation, generator: torch.Ge
     Returns:
         The view, of the same shape, as uint8.
     """
-    jitter, posterized, contrasted, equalized, blurred, *strengths = _draws(images, 14, generator)
+    jittered, posterized, contrasted, equalized, blurred, *strengths = _draws(images, 14, generator)
     brightness, contrast, saturation, hue, sigma, *order_keys = strengths
     jitters: tuple[tuple[Callable[[Tensor, Tensor], Tensor], Tensor], ...] = (
         (adjust_brightness, _between(brightness, 1 - settings.brightness, 1 + settings.brightness)),
@@ -77,14 +78,15 @@ def strong_view(images: Tensor, settings: ImageAugmentation, generator: torch.Ge
         (adjust_saturation, _between(saturation, 1 - settings.saturation, 1 + settings.saturation)),
         (adjust_hue, _between(hue, -settings.hue, settings.hue)),
     )
-    samples, jittered = list(images.unbind()), _places(jitter < settings.jitter)
+    samples = list(images.unbind())
     order = torch.stack(order_keys).argsort(0)  # a random permutation for each sample: keys are independent and uniform
-    coloured = images.shape[1] == RGB
-    for turn in order.tolist():
-        for number, (adjust, strength) in enumerate(jitters):
-            if adjust in (adjust_saturation, adjust_hue) and not coloured:
-                continue
-            _apply(samples, [place for place in jittered if turn[place] == number], adjust, strength)
+    known = range(4) if images.shape[1] == RGB else range(2)
+    rows = {
+        place: [number for number in order[:, place].tolist() if number in known]
+        for place in _places(jittered < settings.jitter)
+    }
+    for number, places in _grouped(rows):
+        _apply(samples, places, *jitters[number])
     _apply(samples, _places(posterized < settings.posterize), partial(posterize, bits=settings.posterize_bits))
     _apply(samples, _places(contrasted < settings.autocontrast), autocontrast)
     _apply(samples, _places(equalized < settings.equalize), equalize)
@@ -104,6 +106,18 @@ def _between(draws: Tensor, low: float, high: float) -> Tensor:
 
 def _places(chosen: Tensor) -> list[int]:
     return [place for place, is_chosen in enumerate(chosen.tolist()) if is_chosen]
+
+
+def _grouped(rows: dict[int, list[int]]) -> Iterator[tuple[int, list[int]]]:
+    """Yield (operation, samples) until each sample has had its operations, one after the other in its own order.
+
+    The operation that most samples wait for comes next, so that there are few groups and few calls of torch.
+    """
+    while rows := {place: row for place, row in rows.items() if row}:
+        ((number, _),) = Counter(row[0] for row in rows.values()).most_common(1)
+        places = [place for place, row in rows.items() if row[0] == number]
+        yield number, places
+        rows |= {place: rows[place][1:] for place in places}
 
 
 def _apply(

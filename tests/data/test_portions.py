@@ -163,3 +163,18 @@ def test_a_resized_view_is_resized_between_the_division_and_the_statistics() -> 
     images, mean, std = random_images(3, 64), torch.rand(1, 3, 1, 1), torch.rand(1, 3, 1, 1) + 0.1
     expected = interpolate(images.float() / 255, size=(20, 20), mode="bilinear", antialias=True)
     assert torch.equal(normalise(images, 20, mean, std, False), (expected - mean) / std)
+
+
+def test_operations_are_grouped_and_each_sample_keeps_its_order() -> None:
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(50):
+        rows = {place: torch.randperm(4, generator=generator).tolist() for place in (0, 2, 3, 5, 6, 7)}
+        done: dict[int, list[int]] = {place: [] for place in rows}
+        groups = list(augment._grouped(rows))
+        for number, places in groups:
+            assert places
+            for place in places:
+                done[place].append(number)
+        assert done == rows
+        assert len(groups) <= sum(len({row[turn] for row in rows.values()}) for turn in range(4))
+    assert list(augment._grouped({})) == list(augment._grouped({4: []})) == []
