@@ -10,6 +10,8 @@ import pytest
 import torch
 from conftest import REPOSITORY
 
+from ssl_bench.cards import Request, load_protocol
+
 TOOLS = REPOSITORY / "tools" / "speed"
 
 
@@ -93,3 +95,43 @@ def test_the_loop_over_samples_gives_what_umix_gives() -> None:
     maps = torch.rand(2, 4, 32, 32)
     for ours, loop in zip(umix_at_once(images, labels, maps, 8)(), umix_loop(images, labels, maps, 8), strict=True):
         assert torch.equal(ours, loop)
+
+
+@pytest.mark.usefixtures("tools")
+def test_settings_of_the_protocol_reach_the_iteration(monkeypatch: pytest.MonkeyPatch) -> None:
+    import iteration
+    from timing import Settings
+
+    asked: list[Request] = []
+    monkeypatch.setattr(iteration, "plan_runs", lambda request, *_, **__: [asked.append(request)])
+    chosen = {"image_size": 32, "precision": "bf16"}
+    iteration.plan("mt", 2, Settings(torch.device("cpu"), 1, (), "tiny", (), (2,), chosen), precision="fp32")
+    assert (asked[0].protocol, asked[0].settings) == (
+        "tiny", {"iterations": 10**6, "image_size": 32, "precision": "fp32"},
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("tools")
+def test_views_are_timed_at_the_sides_that_they_are_drawn_at_and_brought_to() -> None:
+    from drawing import resized, stream, views_of
+    from timing import Settings
+
+    settings = Settings(torch.device("cpu"), 1, (), "tiny", ())
+    batches = stream(16, load_protocol("tiny", {"image_size": 32, "augment_size": 48}), settings)
+    assert batches.images.shape[-1] == 48
+    for work in (views_of(batches), resized(batches)):
+        views = work()
+        assert isinstance(views, list)
+        assert [view.shape[-1] for view in views] == [32] * 3
+
+
+@pytest.mark.usefixtures("tools")
+def test_other_dimensions_than_2_and_3_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmark import parsed
+
+    monkeypatch.setattr("sys.argv", ["speed", "--dimensions", "2,4"])
+    with pytest.raises(SystemExit, match="2"):
+        parsed()
+    assert "--dimensions: expected 2, 3 or 2,3; found 2,4" in capsys.readouterr().err

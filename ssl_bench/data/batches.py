@@ -13,6 +13,7 @@ from ssl_bench.cards import ImageProtocol, VolumeProtocol
 from ssl_bench.data.augment import strong_view, weak_view
 from ssl_bench.data.augment3d import blur_view, random_patches
 from ssl_bench.data.extra import chosen_extras
+from ssl_bench.data.portions import portions
 from ssl_bench.method import Batch, Images
 from ssl_bench.seeds import derive_seed
 
@@ -218,8 +219,14 @@ def input_statistics(protocol: ImageProtocol, channels: int, device: torch.devic
 
 def normalise(images: Tensor, size: int, mean: Tensor, std: Tensor, channels_last: bool) -> Tensor:
     """(x / 255 - mean) / std of uint8 images (B, C, A, A), brought to `size` by antialiased bilinear interpolation."""
-    scaled = images.float().div_(255)
-    if images.shape[-1] != size:
-        scaled = interpolate(scaled, size=(size, size), mode="bilinear", antialias=True)
+    if images.shape[-1] == size:
+        scaled = images.float().div_(255)
+    else:
+        scaled = torch.cat([_resized(images[portion], size) for portion in portions(len(images), images[:1])])
     scaled = scaled.sub_(mean).div_(std)
     return scaled.contiguous(memory_format=torch.channels_last) if channels_last else scaled
+
+
+def _resized(images: Tensor, size: int) -> Tensor:
+    """x / 255 at the size."""
+    return interpolate(images.float().div_(255), size=(size, size), mode="bilinear", antialias=True)

@@ -12,21 +12,21 @@ from PIL import Image
 from torchvision.transforms.v2 import functional as oracle
 
 from ssl_bench.cards import Benchmark, ImageProtocol, RunSpec, VolumeAugmentation, load_protocol, parse_card
-from ssl_bench.data.augment import (
-    adjust_brightness,
-    adjust_contrast,
-    autocontrast,
-    equalize,
-    gaussian_blur,
-    posterize,
-    strong_view,
-)
+from ssl_bench.data.augment import strong_view
 from ssl_bench.data.augment3d import random_patches
 from ssl_bench.data.batches import input_statistics
 from ssl_bench.data.cache import prepare
 from ssl_bench.data.check import check
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.describe.card import describe
+from ssl_bench.data.photometry import (
+    adjust_brightness,
+    adjust_contrast,
+    autocontrast,
+    equalize,
+    gaussian_blur,
+    posterize,
+)
 from ssl_bench.errors import UserError
 from ssl_bench.store import Store
 

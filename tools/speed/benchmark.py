@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from timing import Ratio, Settings
 
+from ssl_bench.cards import parse_setting
 from ssl_bench.method import load_methods
 from ssl_bench.training.device import bf16_gradients_are_right, choose_device
 
@@ -49,6 +50,8 @@ def main() -> int:
         methods=tuple(arguments.methods.split(",")) if arguments.methods else tuple(load_methods()),
         protocol=arguments.protocol,
         precisions=precisions(arguments.precision, device),
+        dimensions=tuple(map(int, arguments.dimensions.split(","))),
+        overrides=dict(map(parse_setting, arguments.set)),
     )
     console, found = Console(width=160), list[Ratio]()
     console.print(f"torch {torch.__version__}, {settings.device.type}, {torch.get_num_threads()} threads")
@@ -72,6 +75,8 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--methods", default="", help="of the sections that have a line per method; all by default")
     parser.add_argument("--protocol", default="mini", help="whose networks and sides are timed")
+    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE, a field of the protocol, of iterations")
+    parser.add_argument("--dimensions", default="2,3", help="of iterations and their batches")
     parser.add_argument("--precision", default="", help="fp32,bf16; bf16 only where the processor has it, by default")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--repeats", type=int, default=7)
@@ -80,6 +85,8 @@ def parsed() -> argparse.Namespace:
     unknown = [name for name in arguments.sections.split(",") if name not in SECTIONS]
     if unknown:
         parser.error(f"--sections: expected some of {', '.join(SECTIONS)}; found {', '.join(unknown)}")
+    if not set(arguments.dimensions.split(",")) <= {"2", "3"}:
+        parser.error(f"--dimensions: expected 2, 3 or 2,3; found {arguments.dimensions}")
     return arguments
 
 

@@ -1,4 +1,4 @@
-"""(b) Drawing batches against a DataLoader that reads files, against the iteration, and against the data's size."""
+"""(b) Drawing batches against a DataLoader that reads files, the iteration, the data's size, and resizing."""
 
 from __future__ import annotations
 
@@ -25,18 +25,24 @@ from ssl_bench.data.batches import BatchStream, ImageStream, PartViews
 FILES, SIZE = 64, (622, 529)  # JPEG files of the size that most of Kvasir-SEG's have
 WORKERS, BATCH, BLOCK = 2, 8, 12
 SMALL, LARGE = 64, 4096
+RESIZED = ((512, 128), (512, 256))  # drawn at, brought to
 
 
 def ratios(settings: Settings) -> Iterator[Ratio]:
-    """Drawing against files, drawing's share of an iteration, many images against few."""
-    protocol = load_protocol(settings.protocol)
+    """Drawing against files, its share of an iteration, many images against few, drawing at 512 against resizing."""
+    protocol = load_protocol(settings.protocol, settings.overrides)
     yield against_files(protocol, settings)
-    for dimensions in (2, 3):
+    for dimensions in settings.dimensions:
         for name in settings.methods:
             yield share(name, dimensions, settings)
     few, many = (views_of(stream(count, protocol, settings)) for count in (SMALL, LARGE))
     what = f"a batch's three views out of {LARGE} images"
     yield compare("drawing", what, (f"{LARGE} images", many), (f"{SMALL} images", few), settings, "<= 1.25")
+    for drawn, brought in RESIZED:
+        sides = {**settings.overrides, "augment_size": drawn, "image_size": brought}
+        source = stream(SMALL, load_protocol(settings.protocol, sides), settings)
+        what = f"three views of {BATCH} images drawn at {drawn}, brought to {brought}"
+        yield compare("drawing", what, ("drawn", views_of(source)), ("resized alone", resized(source)), settings)
 
 
 def stream(count: int, protocol: ImageProtocol, settings: Settings) -> ImageStream:
@@ -58,6 +64,12 @@ def views_of(batches: ImageStream) -> Callable[[], object]:
         return [views.network_input(name) for name in ("weak", "strong1", "strong2")]
 
     return draw
+
+
+def resized(batches: ImageStream) -> Callable[[], object]:
+    """Bring three views that are drawn already to the networks' size: what no way of drawing can save."""
+    views = [batches.images[:BATCH].clone() for _ in range(3)]
+    return lambda: [batches.normalised(view) for view in views]
 
 
 def against_files(protocol: ImageProtocol, settings: Settings) -> Ratio:

@@ -29,7 +29,7 @@ BLOCK = {"cpu": 1, "cuda": 20}  # iterations between two looks at the clock; a G
 def ratios(settings: Settings) -> Iterator[Ratio]:
     """One line per method, in 2D and 3D, and per precision."""
     set_determinism()
-    for dimensions in (2, 3):
+    for dimensions in settings.dimensions:
         for precision in settings.precisions:
             for name in settings.methods:
                 with harness(name, dimensions, precision, settings) as trainer:
@@ -65,9 +65,8 @@ def harness(name: str, dimensions: int, precision: str, settings: Settings, **mo
 def plan(name: str, dimensions: int, settings: Settings, **more: Any) -> Job:
     """Plan one run on synthetic data, at the sides of the benchmark's protocol."""
     load_methods()
-    request = Request(
-        load_benchmark(DATASETS[dimensions]), (name,), "10%", settings.protocol, {"iterations": 10**6, **more}, (1,)
-    )
+    chosen = {"iterations": 10**6, **settings.overrides, **more}
+    request = Request(load_benchmark(DATASETS[dimensions]), (name,), "10%", settings.protocol, chosen, (1,))
     (job,) = plan_runs(request, settings.device, None, allow_partial=False, advance=None)
     return job
 

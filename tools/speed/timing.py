@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 
@@ -21,6 +22,8 @@ class Settings:
     methods: tuple[str, ...]
     protocol: str
     precisions: tuple[str, ...]
+    dimensions: tuple[int, ...] = (2, 3)
+    overrides: dict[str, Any] = field(default_factory=dict)  # of the protocol's fields, by `--set`
 
 
 @dataclass(frozen=True)
