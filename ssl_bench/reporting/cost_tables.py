@@ -23,7 +23,7 @@ IMAGES = "Images [GiB]"
 STATES = ["Finished", "Unfinished", "Missing"]
 UNSCORED = "Finished, not scored"
 MEANING = (
-    "Of an iteration: its updates; GFLOP of its convolutions and matrix products, forward and backward; the peak memory "
+    "Of an iteration: its updates; GFLOP of its convolutions and matrix products, forward and backward; peak memory "
     "of its tensors (weights, gradients, optimiser, batch, activations). Parameters: of all networks."
 )
 LEFT_OUT = "A GPU needs more memory than this: CUDA's context, workspaces of convolutions, and fragmentation."
@@ -95,7 +95,7 @@ def _cells(predict: Callable[[], Cost], notes: list[str]) -> list[str | Cell]:
 
 
 def _gibibytes(count: int) -> Cell:
-    return Cell(f"{count / 2**30:.2f}", count / 2**30)
+    return Cell(f"{count / 2**30:.3f}", count / 2**30)
 
 
 def _state(job: Job, store: Store) -> str:

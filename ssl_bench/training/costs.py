@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ssl_bench.cards.protocol import ResolvedProtocol
+from ssl_bench.data.batches import BatchStream
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.method import Hyperparameters, Progress, SSLMethod
 from ssl_bench.training.counting import Counter
@@ -73,15 +76,7 @@ def iteration_cost(
         with mode, counter:
             counter.hold([*method.parameters(), *method.buffers()])
             stream = simulated_stream(protocol, channels=channels, unlabeled=method.uses_unlabeled)
-            optimizer, half = make_optimizer(method, protocol), protocol.precision == "bf16"
-            for iteration in (
-                2,
-                3,
-            ):  # a check in iteration 1 reads values; the first here creates the optimiser's state
-                counter.restart()
-                batch, progress = stream.batch(iteration), Progress(iteration, protocol.iterations, protocol.lambda_max)
-                for _ in stepped_updates(method, optimizer, batch, progress, half=half, device_type="cpu"):
-                    pass
+            _measure(method, protocol, stream, counter)
     except RuntimeError as error:
         raise UnknownCostError(
             f"{method_class.name}: the costs of an iteration cannot be predicted; without values it ends with "
@@ -89,6 +84,37 @@ def iteration_cost(
         ) from error
     parameters = sum(parameter.numel() for parameter in method.parameters())
     return Cost(parameters, counter.flops, counter.peak, method.updates_per_iteration)
+
+
+def _measure(method: SSLMethod, protocol: ResolvedProtocol, stream: BatchStream, counter: Counter) -> None:
+    """Run an iteration that begins with the gradients and the optimiser's state that the one before it left."""
+    optimizer = make_optimizer(method, protocol)
+    trained = {parameter for parameter in method.parameters() if parameter.requires_grad}
+    for parameter in trained:
+        parameter.grad = torch.empty_like(parameter)
+    optimizer.step()
+    for iteration in (2, 3):  # a check in iteration 1 reads values
+        counter.restart()
+        unused = trained - _iterate(method, optimizer, stream, iteration, protocol)
+        if not unused:
+            return
+        for parameter in unused:  # without a gradient there is no state; once more without it
+            optimizer.state.pop(parameter, None)
+
+
+def _iterate(
+    method: SSLMethod,
+    optimizer: torch.optim.Optimizer,
+    stream: BatchStream,
+    iteration: int,
+    protocol: ResolvedProtocol,
+) -> set[nn.Parameter]:
+    """Run an iteration; returns the parameters that a gradient reaches."""
+    progress, half = Progress(iteration, protocol.iterations, protocol.lambda_max), protocol.precision == "bf16"
+    reached = set[nn.Parameter]()
+    for _ in stepped_updates(method, optimizer, stream.batch(iteration), progress, half=half, device_type="cpu"):
+        reached.update(parameter for parameter in method.parameters() if parameter.grad is not None)
+    return reached
 
 
 def job_cost(job: Job) -> Cost:

@@ -66,7 +66,7 @@ def flops_of(func: Any, args: Any, kwargs: Any, result: Any) -> int:
     packet = func._overloadpacket
     if packet in _CONVOLUTIONS:
         return _CONVOLUTIONS[packet](args, result)
-    count: Callable[..., Any] | None = flop_registry.get(packet)
+    count: Any = flop_registry.get(packet)
     return 0 if count is None else int(count(*args, **kwargs, out_val=result))
 
 
@@ -78,7 +78,7 @@ def _forward(args: Any, result: Tensor) -> int:
 def _backward(args: Any, result: Any) -> int:  # noqa: ARG001
     """The gradients of images and of weights each cost as much as the forward pass; torch's counter forgets groups."""
     gradient, images, weight, transposed, wanted = args[0], args[1], args[2], args[7], args[10]
-    return _pass(weight, images if transposed else gradient) * sum(wanted[:2])
+    return _pass(weight, images if transposed else gradient) * sum(map(int, wanted[:2]))
 
 
 def _pass(weight: Tensor, smaller: Tensor) -> int:
