@@ -1,4 +1,4 @@
-"""Sessions: `nox -s tests`, `lint`, `types`, `demo`, `speed`, `scale`, `faults`, `mutants`, `slurm`, `postgres`."""
+"""Sessions: `tests`, `lint`, `types`, `demo`, `speed`, `costs`, `scale`, `faults`, `mutants`, `slurm`, `postgres`."""
 
 import nox
 
@@ -43,6 +43,13 @@ def speed(session: nox.Session) -> None:
     """What the harness adds to the networks' own cost, as ratios taken side by side."""
     session.install("-q", *CONSTRAINTS, ".")
     session.run("python", "tools/speed", *session.posargs)
+
+
+@nox.session
+def costs(session: nox.Session) -> None:
+    """Predicted against measured memory of an iteration, of every method at `tiny` and `mini`, in 2D and 3D."""
+    session.install("-q", *CONSTRAINTS, ".")
+    session.run("python", "tools/costs.py", *session.posargs)
 
 
 @nox.session
