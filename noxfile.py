@@ -1,4 +1,4 @@
-"""Sessions: `tests`, `lint`, `types`, `demo`, `speed`, `costs`, `scale`, `faults`, `mutants`, `slurm`, `postgres`."""
+"""Sessions: `nox -s NAME`; without a name `lint`, `types` and `tests`. CONTRIBUTING.md says what each is for."""
 
 import nox
 

@@ -216,16 +216,6 @@ def open_stream(
     )
 
 
-def stream_bytes(
-    dataset: Dataset, splits: Splits, protocol: ImageProtocol | VolumeProtocol, *, channels: int, unlabeled: bool
-) -> int:
-    """Bytes of the images (C channels) and masks that `open_stream` brings to the device."""
-    ids = splits.labeled + splits.unlabeled if unlabeled else splits.labeled
-    if isinstance(protocol, VolumeProtocol):
-        return dataset.count_voxels(ids) * (4 * channels + 1)
-    return dataset.count_images(ids) * (channels + 1) * protocol.augment_size**2
-
-
 def channels_first(images: np.ndarray) -> Tensor:
     """(N, H, W, C) to (N, C, H, W)."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()

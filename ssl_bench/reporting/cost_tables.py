@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ssl_bench.command import quantity
-from ssl_bench.data.batches import stream_bytes
 from ssl_bench.reporting.table import Cell, Table
-from ssl_bench.training.costs import Cost, UnknownCostError, iteration_cost, job_cost
+from ssl_bench.training.costs import Cost, UnknownCostError, image_bytes, iteration_cost, job_cost
 
 if TYPE_CHECKING:
     from ssl_bench.cards import Benchmark
@@ -68,7 +67,7 @@ def dry_run_table(jobs: Sequence[Job], store: Store) -> Table:
         own = [(job, state) for job, state in zip(jobs, states, strict=True) if job.method.name == name]
         counts = [sum(found == state for _, found in own) for state in shown]
         costs = _cells(lambda job=own[0][0]: job_cost(job), notes)  # type: ignore[misc]  # seeds do not change it
-        images = max(_image_bytes(job) for job, _ in own)
+        images = max(image_bytes(job) for job, _ in own)
         rows.append([name, *(Cell(str(count), count) for count in counts), *costs, _gibibytes(images)])
     spec, numbers = jobs[0].spec, [*shown, *HEADER, IMAGES]
     title = (
@@ -105,8 +104,3 @@ def _state(job: Job, store: Store) -> str:
     if run.status != "finished":
         return "Unfinished"
     return "Finished" if run.is_scored(job.measurement) else UNSCORED
-
-
-def _image_bytes(job: Job) -> int:
-    spec, unlabeled = job.spec, job.method.uses_unlabeled
-    return stream_bytes(job.dataset, job.splits, spec.protocol, channels=spec.channel_count, unlabeled=unlabeled)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from ssl_bench.cards import VolumeProtocol
 from ssl_bench.cards.protocol import ResolvedProtocol
 from ssl_bench.data.batches import BatchStream
 from ssl_bench.errors import UserError, first_line
@@ -77,7 +78,9 @@ def iteration_cost(
             counter.hold([*method.parameters(), *method.buffers()])
             stream = simulated_stream(protocol, channels=channels, unlabeled=method.uses_unlabeled)
             _measure(method, protocol, stream, counter)
-    except RuntimeError as error:
+    except UserError:
+        raise
+    except Exception as error:  # a user's method or network can raise anything
         raise UnknownCostError(
             f"{method_class.name}: the costs of an iteration cannot be predicted; without values it ends with "
             f"{type(error).__name__}: {first_line(error)}"
@@ -128,3 +131,12 @@ def job_cost(job: Job) -> Cost:
         job.method, job.hyper, spec.protocol,
         channels=spec.channel_count, classes=len(spec.classes), ignores=job.dataset.ignores,
     )  # fmt: skip
+
+
+def image_bytes(job: Job) -> int:
+    """Bytes of the training images (float32 in 3D, else uint8) and masks (uint8) that a run holds on the device."""
+    dataset, spec = job.dataset, job.spec
+    ids = job.splits.labeled + (job.splits.unlabeled if job.method.uses_unlabeled else ())
+    if isinstance(spec.protocol, VolumeProtocol):
+        return dataset.count_voxels(ids) * (4 * spec.channel_count + 1)
+    return dataset.count_images(ids) * (spec.channel_count + 1) * spec.protocol.augment_size**2

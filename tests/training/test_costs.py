@@ -12,11 +12,11 @@ import torch
 from conftest import REPOSITORY
 from torch import nn
 
-from ssl_bench.data.batches import ImageStream, VolumeStream, open_stream, stream_bytes
+from ssl_bench.data.batches import ImageStream, VolumeStream, open_stream
 from ssl_bench.errors import MethodError
 from ssl_bench.method import Batch, Hyperparameters, Progress, SSLMethod, Update, load_methods
 from ssl_bench.ops import dice_loss
-from ssl_bench.training.costs import UnknownCostError, iteration_cost, job_cost
+from ssl_bench.training.costs import UnknownCostError, image_bytes, iteration_cost, job_cost
 from ssl_bench.training.counting import Counter
 from ssl_bench.training.job import Job, build_method
 
@@ -181,6 +181,16 @@ def test_a_method_that_reads_a_value_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert cost_of(Asking).memory == job_cost(planned("supervised", 3)).memory
 
 
+@pytest.mark.parametrize("error", [KeyError("gone"), AssertionError(), NotImplementedError("no")])
+def test_whatever_a_method_raises_is_one_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(Asking, "new_student", failing)
+    with pytest.raises(UnknownCostError, match=rf"^asking: .* ends with {type(error).__name__}: .+$"):
+        cost_of(Asking)
+
+
 class Idle(Asking):
     """Has a network that no loss reads."""
 
@@ -211,8 +221,7 @@ def test_a_method_that_breaks_its_contract_is_refused(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("name", ["supervised", "mt"])
 def test_the_images_on_the_device_have_the_bytes_that_are_said(name: str, dimensions: int) -> None:
     job = planned(name, dimensions)
-    protocol, unlabeled = job.spec.protocol, job.method.uses_unlabeled
-    stream = open_stream(job.dataset, job.splits, protocol, 1, CPU, unlabeled=unlabeled)
+    unlabeled = job.method.uses_unlabeled
+    stream = open_stream(job.dataset, job.splits, job.spec.protocol, 1, CPU, unlabeled=unlabeled)
     assert isinstance(stream, ImageStream | VolumeStream)
-    held = sum(one.nbytes for one in (*stream.images, *stream.masks))
-    assert held == stream_bytes(job.dataset, job.splits, protocol, channels=job.spec.channel_count, unlabeled=unlabeled)
+    assert image_bytes(job) == sum(one.nbytes for one in (*stream.images, *stream.masks))
