@@ -46,6 +46,13 @@ def speed(session: nox.Session) -> None:
 
 
 @nox.session
+def costs(session: nox.Session) -> None:
+    """Predicted against measured memory of an iteration, of every method at `tiny` and `mini`, in 2D and 3D."""
+    session.install("-q", *CONSTRAINTS, ".")
+    session.run("python", "tools/costs.py", *session.posargs)
+
+
+@nox.session
 def scale(session: nox.Session) -> None:
     """How long `status` and `report` take over a store of 10,000 runs."""
     session.install("-q", *CONSTRAINTS, ".")

@@ -68,6 +68,7 @@ def run(
     seeds: Sequence[int] = (1,),
     label_seeds: Sequence[int] | None = None,
     settings: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
     device: str = "auto",
     jobs: int | None = None,
     minutes: float | None = None,
@@ -85,6 +86,8 @@ def run(
         methods: one method by name, or several.
         labeled: None: the first share of the data set's card.
         seeds: of the runs, one run per method, seed and label seed.
+        dry_run: train nothing and write nothing to the store; the table says which runs are finished, and what an
+            iteration of each method needs.
 
     The other arguments are described in `ssl_bench.api`.
 
@@ -99,7 +102,9 @@ def run(
     from ssl_bench.cards import Request, load_benchmark
     from ssl_bench.launch.launcher import log_failures, train
     from ssl_bench.launch.progress import counted
+    from ssl_bench.launch.task import Outcome
     from ssl_bench.method import load_methods
+    from ssl_bench.reporting.cost_tables import dry_run_table
     from ssl_bench.reporting.next_table import showing_command
     from ssl_bench.reporting.runs import comparison_table
     from ssl_bench.store import Store
@@ -121,8 +126,12 @@ def run(
     with counted(console, f"preparing {benchmark.title}") as advance:
         planned = plan_runs(request, chosen.device, root, allow_partial=allow_partial, advance=advance)
     place = place_words(root, store.root, folders, allow_partial=allow_partial)
-    outcome = train([(request, job) for job in planned], store, chosen, place)
+    outcome = Outcome() if dry_run else train([(request, job) for job in planned], store, chosen, place)
     runs = [found for job in planned if (found := store.find(job.spec)) is not None and found.status == "finished"]
+    if dry_run:
+        costs = dry_run_table(planned, store)
+        costs.print(console)
+        return RunResult(outcome, runs, costs)
     titles = {name: method.title for name, method in registry.items()}
     table = comparison_table(runs, titles, planned[0].measurement, request.settings) if runs else None
     if table is not None:
@@ -466,6 +475,48 @@ def load_store(results_root: PathLike | None = None) -> Store:
     if root != RESULTS and not root.is_dir():
         raise UserError(f"--results-root: no folder at {root}")
     return Store(root)
+
+
+@front_door
+def method_costs(
+    methods: str | Sequence[str] = (),
+    *,
+    dataset: PathLike = "isic",
+    protocol: PathLike | None = None,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+    methods_dir: PathLike | Sequence[PathLike] = (),
+) -> Table:
+    """Predict what an iteration of each method needs: parameters, floating-point operations, memory. No data is read.
+
+    Args:
+        methods: by name. None given: all that fit the data.
+        dataset: whose card gives the number of channels and classes.
+        device: decides the precision where the protocol's is "auto".
+
+    The other arguments are described in `ssl_bench.api`.
+
+    Raises:
+        UserError: an argument or a card is wrong, or a method cannot be used with the protocol.
+
+    """
+    from ssl_bench.cards import Request, load_benchmark
+    from ssl_bench.method import load_methods
+    from ssl_bench.reporting.cost_tables import methods_costs
+    from ssl_bench.training.device import choose_device
+    from ssl_bench.training.plan import plan_costs
+
+    registry, benchmark, named = load_methods(*paths(methods_dir)), load_benchmark(str(dataset)), texts(methods)
+    request = Request(
+        benchmark=benchmark,
+        methods=tuple(named or sorted(registry)),
+        labeled=benchmark.labeled[0],
+        protocol=benchmark.protocol if protocol is None else str(protocol),
+        settings=dict(settings or {}),
+        seeds=(1,),
+    )
+    fitting, resolved, left_out = plan_costs(request, choose_device(device), every=not named)
+    return methods_costs(fitting, benchmark, resolved, left_out)
 
 
 def list_methods(methods_dir: PathLike | Sequence[PathLike] = ()) -> list[str]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class RunResult:
     """How the runs of `run` ended, the finished ones, and the table that compares them (None if no run is finished).
 
+    Of a dry run nothing is trained, and the table has the costs of each method.
+
     `outcome.failures` names the runs that failed; each is logged as an error too.
     """
 

@@ -60,7 +60,7 @@ MUTANTS = (
            "covered[start : start + size] = 1", "tests/scoring/test_windows.py"),
     Mutant("scorer", "ssl_bench/scoring/scorer.py", "cases // BATCH * BATCH", "cases",
            "tests/scoring/test_scorer.py"),
-    Mutant("trainer", "ssl_bench/training/trainer.py", "            updates.close(progress)\n", "",
+    Mutant("trainer", "ssl_bench/training/iteration.py", "        updates.close(progress)\n", "",
            "tests/training/test_trainer.py"),
     Mutant("updates", "ssl_bench/training/method_check.py", "self.count > declared", "self.count > declared + 1",
            "tests/training/test_method_check.py"),

@@ -7,14 +7,50 @@ from typing import Annotated
 
 import typer
 
-from ssl_bench.cli.common import MethodsDirOption, ResultsOption, app
+from ssl_bench.cli.common import (
+    MethodsDirOption,
+    ProtocolOption,
+    ResultsOption,
+    SetOption,
+    app,
+    listed,
+    parsed_settings,
+)
 from ssl_bench.command import RESULTS, quantity
+from ssl_bench.errors import UserError
 from ssl_bench.launch.console import make_console
 
 
 @app.command()
-def methods(methods_dir: MethodsDirOption = None) -> None:
-    """List the methods with their papers and hyperparameters."""
+def methods(
+    costs: Annotated[
+        bool, typer.Option("--costs", help="List what an iteration of each method needs instead: memory, operations.")
+    ] = False,
+    only: Annotated[
+        str | None, typer.Option("--methods", help="With --costs: these methods, separated by commas; default: all.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="With --costs: a data set's name, or a .toml card; default: isic.")
+    ] = None,
+    protocol: ProtocolOption = None,
+    settings: SetOption = None,
+    methods_dir: MethodsDirOption = None,
+) -> None:
+    """List the methods with their papers and hyperparameters, or with what an iteration of them needs."""
+    if costs:
+        from ssl_bench import api
+
+        table = api.method_costs(
+            listed(only or ""), dataset=dataset or "isic", protocol=protocol, settings=parsed_settings(settings, None),
+            methods_dir=methods_dir or (),
+        )  # fmt: skip
+        table.print(make_console())
+        return
+    given = {"--methods": only, "--dataset": dataset, "--protocol": protocol, "--set": settings}
+    for option, value in given.items():
+        if value is not None:
+            raise UserError(f"{option}: needs --costs")
+
     from ssl_bench.method import load_methods
     from ssl_bench.reporting.catalogue import methods_table
 

@@ -50,6 +50,10 @@ def run(
     label_seeds: LabelSeedsOption = None,
     iterations: IterationsOption = None,
     settings: SetOption = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="List which runs are finished and what an iteration needs; train nothing."),
+    ] = False,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
     minutes: MinutesOption = None,
@@ -65,9 +69,9 @@ def run(
 
     result = api.run(
         listed(methods), dataset, labeled=labeled, protocol=protocol, seeds=parsed_seeds(seeds),
-        label_seeds=parsed_label_seeds(label_seeds), settings=parsed_settings(settings, iterations), device=device,
-        jobs=jobs, minutes=minutes, launcher=launcher, slurm=slurm, data_root=data_root, results_root=results_root,
-        methods_dir=methods_dir or (), allow_partial=allow_partial, progress=True,
+        label_seeds=parsed_label_seeds(label_seeds), settings=parsed_settings(settings, iterations), dry_run=dry_run,
+        device=device, jobs=jobs, minutes=minutes, launcher=launcher, slurm=slurm, data_root=data_root,
+        results_root=results_root, methods_dir=methods_dir or (), allow_partial=allow_partial, progress=True,
     )  # fmt: skip
     exit_on_failures(result.outcome)
 

@@ -95,6 +95,11 @@ class Dataset:
             shapes = file["shape"][:][self._rows(ids)]
         return {"smallest": shapes.min(axis=0).tolist(), "largest": shapes.max(axis=0).tolist()}
 
+    def count_voxels(self, ids: Sequence[str]) -> int:
+        """How many voxels some 3D cases have together."""
+        with h5py.File(self.path) as file:
+            return int(file["shape"][:][self._rows(ids)].astype(np.int64).prod(axis=1).sum())
+
     def spacings(self, ids: Sequence[str]) -> list[tuple[float, ...]]:
         """Return the distance in mm between neighbouring voxels along each axis, for some 3D cases.
 

@@ -30,6 +30,7 @@ from ssl_bench.cards import (
     share_of,
     with_split_file,
 )
+from ssl_bench.cards.protocol import ResolvedProtocol
 from ssl_bench.command import quantity
 from ssl_bench.data.cache import Advance, prepare
 from ssl_bench.data.dataset import Dataset
@@ -40,6 +41,7 @@ from ssl_bench.data.split import draw_labeled, labelable, set_apart, split_cases
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
 from ssl_bench.networks import build_network, find_network, require_sides, weights_fingerprint
+from ssl_bench.networks.registry import NetworkEntry
 from ssl_bench.ops import gaussian_ramp_up
 from ssl_bench.training.device import bf16_gradients_are_right
 from ssl_bench.training.job import Job
@@ -73,14 +75,7 @@ def plan_runs(
     measurement = measurement_of(protocol, benchmark)
     first_look = protocol.resolved(benchmark, 1, device.type)
     for method, hyper in zip(methods, hyperparameters, strict=True):
-        if dimensions not in method.dimensions:
-            raise UserError(f"--methods: {method.name} does not support {dimensions}D data")
-        if benchmark.ignores and not method.handles_ignored:
-            raise UserError(
-                f"--methods: {method.name} does not support masks with ignored pixels (`ignore` on the card); "
-                "its file says handles_ignored = True once it leaves them out"
-            )
-        method.check(hyper, protocol)
+        _require_fit(method, hyper, protocol, benchmark)
     split = benchmark.splits[first_look.split]
     if request.label_seeds and split.labeled == "first":
         raise UserError(
@@ -160,6 +155,40 @@ def plan_runs(
     return jobs
 
 
+def plan_costs(
+    request: Request, device: torch.device, *, every: bool
+) -> tuple[dict[type[SSLMethod], Hyperparameters], ResolvedProtocol, list[str]]:
+    """Resolve a request for the prediction of costs, without its data.
+
+    Args:
+        request: its labelled share and seeds have no effect.
+        device: whose kind decides the precision.
+        every: leave out methods that do not fit the data or the protocol, instead of refusing them.
+
+    Returns:
+        The methods with their hyperparameters, the protocol, and why a method was left out.
+
+    Raises:
+        UserError: the request or a card is wrong.
+
+    """
+    methods, benchmark = _methods(request.methods), request.benchmark
+    protocol, hyperparameters = settle(request.protocol, request.settings, methods, benchmark.network_dimensions)
+    entry = _find_network(request, protocol)
+    fitting, left_out = dict[type[SSLMethod], Hyperparameters](), list[str]()
+    for method, hyper in zip(methods, hyperparameters, strict=True):
+        try:
+            _require_fit(method, hyper, protocol, benchmark)
+            _require_parts(entry, [method])
+        except UserError as error:
+            if not every:
+                raise
+            left_out.append(f"{method.name} is left out: {error}")
+        else:
+            fitting[method] = hyper
+    return fitting, protocol.resolved(benchmark, benchmark.cases, device.type), left_out
+
+
 def short_ramps(jobs: Sequence[Job]) -> list[str]:
     """Warn about runs that end before lambda has ramped up."""
     lines = {}
@@ -221,6 +250,24 @@ def _methods(names: Sequence[str]) -> list[type[SSLMethod]]:
     return [find_method(name) for name in dict.fromkeys(names)]
 
 
+def _require_fit(
+    method: type[SSLMethod], hyper: Hyperparameters, protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmark
+) -> None:
+    """Check that a method supports the data and the protocol.
+
+    Raises:
+        UserError: it does not.
+    """
+    if protocol.dimensions not in method.dimensions:
+        raise UserError(f"--methods: {method.name} does not support {protocol.dimensions}D data")
+    if benchmark.ignores and not method.handles_ignored:
+        raise UserError(
+            f"--methods: {method.name} does not support masks with ignored pixels (`ignore` on the card); "
+            "its file says handles_ignored = True once it leaves them out"
+        )
+    method.check(hyper, protocol)
+
+
 def _require_unlabeled(
     methods: Sequence[type[SSLMethod]], labeled: int, train: int, what: str, protocol: Protocol
 ) -> None:
@@ -239,21 +286,29 @@ def _require_network(
     Raises:
         UserError: it is unknown or cannot be built, or it does not fit the images or a method.
     """
+    _require_parts(_find_network(request, protocol), methods)
+    network = build_network(protocol, channels=request.benchmark.channel_count, classes=len(request.benchmark.classes))
+    uses_both = any(method.uses_unlabeled for method in methods)
+    if protocol.labeled_batch == 1 or (uses_both and protocol.unlabeled_batch == 1):
+        _require_batches_of_one(network, protocol, request.benchmark.channel_count)
+
+
+def _find_network(request: Request, protocol: ImageProtocol | VolumeProtocol) -> NetworkEntry:
     try:
         entry = find_network(protocol.network, protocol.dimensions)
         require_sides(entry, protocol)
     except UserError as error:
         raise UserError(f"--protocol {request.protocol}{' with --set' * bool(request.settings)}: {error}") from None
+    return entry
+
+
+def _require_parts(entry: NetworkEntry, methods: Sequence[type[SSLMethod]]) -> None:
     needy = [method.name for method in methods if method.needs_parts]
     if needy and not entry.parts:
         raise UserError(
             f"network = '{entry.name}': expected a network with encoder, decoder and segmentation_head, which "
             f"{', '.join(needy)} needs; found one without"
         )
-    network = build_network(protocol, channels=request.benchmark.channel_count, classes=len(request.benchmark.classes))
-    uses_both = any(method.uses_unlabeled for method in methods)
-    if protocol.labeled_batch == 1 or (uses_both and protocol.unlabeled_batch == 1):
-        _require_batches_of_one(network, protocol, request.benchmark.channel_count)
 
 
 def _require_batches_of_one(network: nn.Module, protocol: ImageProtocol | VolumeProtocol, channels: int) -> None:

@@ -20,9 +20,10 @@ from ssl_bench.store import RunFolder, write_pictures
 from ssl_bench.training.curves import Curves
 from ssl_bench.training.device import peak_memory
 from ssl_bench.training.interim_scores import Watch
+from ssl_bench.training.iteration import make_optimizer, stepped_updates
 from ssl_bench.training.job import Job, build_method
 from ssl_bench.training.measure import score_all, scorers
-from ssl_bench.training.method_check import UpdateCheck, check_logits, check_networks
+from ssl_bench.training.method_check import check_logits, check_networks
 from ssl_bench.training.selection import Selection
 from ssl_bench.training.stop import StopSignal
 from ssl_bench.training.uncertainty_maps import moment_iterations, take_moments
@@ -46,10 +47,7 @@ class Trainer:
         self.job, self.folder, self.device, self.protocol = job, folder, device, protocol
         self.method = build_method(job.spec, job.method, job.hyper, device, ignores=job.dataset.ignores)
         check_networks(self.method)
-        parameters = [p for p in self.method.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            parameters, lr=protocol.learning_rate, betas=protocol.betas, weight_decay=protocol.weight_decay, fused=True
-        )
+        self.optimizer = make_optimizer(self.method, protocol)
         self.iteration = 0
         self.curves = Curves(protocol.log_every, protocol.dice_smooth)
         self.selection = Selection(job, device)
@@ -110,20 +108,12 @@ class Trainer:
 
     def _updates(self, batch: Batch, progress: Progress) -> Iterator[Tensor]:
         """Step the optimiser for each of the method's updates; yields their losses without gradient."""
-        updates = UpdateCheck(self.method, batch, progress)
         row = self.curves.open_row(progress)
-        while True:
-            # no cache: a weight first cast under no_grad, as for UCMT's uncertainty, may stay without its gradient
-            half = self.protocol.precision == "bf16"
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=half, cache_enabled=False):
-                following = updates.following()
-            if following is None:
-                break
-            update, total = following
-            self.optimizer.zero_grad(set_to_none=True)
-            total.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-            updates.close(progress)
+        stepped = stepped_updates(
+            self.method, self.optimizer, batch, progress,
+            half=self.protocol.precision == "bf16", device_type=self.device.type,
+        )  # fmt: skip
+        for update, total in stepped:
             row.add(update, total.detach())
             yield total.detach()
         try:

@@ -1,0 +1,142 @@
+"""Predicts what an iteration of a method needs: memory, floating-point operations and parameters. Nothing is computed.
+
+The iteration runs on fake tensors, which have sizes but no values (FakeTensorMode of torch), through the same networks,
+losses, backward pass and optimiser as in training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from ssl_bench.cards import VolumeProtocol
+from ssl_bench.cards.protocol import ResolvedProtocol
+from ssl_bench.data.batches import BatchStream
+from ssl_bench.errors import UserError, first_line
+from ssl_bench.method import Hyperparameters, Progress, SSLMethod
+from ssl_bench.training.counting import Counter
+from ssl_bench.training.iteration import make_optimizer, stepped_updates
+from ssl_bench.training.job import Job
+from ssl_bench.training.simulated import simulated_method, simulated_stream
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an iteration needs.
+
+    Attributes:
+        parameters: of all networks, teachers and auxiliary decoders too.
+        flops: multiplications and additions of convolutions and matrix products, forward and backward.
+        memory: peak of the bytes that tensors hold at once: weights, gradients, optimiser, batch and activations.
+        updates: optimiser steps.
+
+    """
+
+    parameters: int
+    flops: int
+    memory: int
+    updates: int
+
+
+class UnknownCostError(UserError):
+    """The costs of a method cannot be predicted."""
+
+
+def iteration_cost(
+    method_class: type[SSLMethod],
+    hyper: Hyperparameters,
+    protocol: ResolvedProtocol,
+    *,
+    channels: int,
+    classes: int,
+    ignores: bool = False,
+) -> Cost:
+    """Predict the costs of an iteration after the first, which also creates the optimiser's state.
+
+    Args:
+        method_class: the method.
+        hyper: its hyperparameters, with every `auto` resolved.
+        protocol: the resolved protocol.
+        channels: of an image.
+        classes: of a mask.
+        ignores: whether pixels of masks can be IGNORED.
+
+    Raises:
+        UserError: the network cannot be built, or the method breaks its contract.
+        UnknownCostError: the method asks for a value, or does what torch cannot do without values.
+
+    """
+    mode, counter = FakeTensorMode(allow_non_fake_inputs=True), Counter()
+    try:
+        method = simulated_method(
+            method_class, hyper, protocol, mode, channels=channels, classes=classes, ignores=ignores
+        )
+        with mode, counter:
+            counter.hold([*method.parameters(), *method.buffers()])
+            stream = simulated_stream(protocol, channels=channels, unlabeled=method.uses_unlabeled)
+            _measure(method, protocol, stream, counter)
+    except UserError:
+        raise
+    except Exception as error:  # a user's method or network can raise anything
+        raise UnknownCostError(
+            f"{method_class.name}: the costs of an iteration cannot be predicted; without values it ends with "
+            f"{type(error).__name__}: {first_line(error)}"
+        ) from error
+    parameters = sum(parameter.numel() for parameter in method.parameters())
+    return Cost(parameters, counter.flops, counter.peak, method.updates_per_iteration)
+
+
+def _measure(method: SSLMethod, protocol: ResolvedProtocol, stream: BatchStream, counter: Counter) -> None:
+    """Run an iteration that begins with the gradients and the optimiser's state that the one before it left."""
+    optimizer = make_optimizer(method, protocol)
+    trained = {parameter for parameter in method.parameters() if parameter.requires_grad}
+    for parameter in trained:
+        parameter.grad = torch.empty_like(parameter)
+    optimizer.step()
+    for iteration in (2, 3):  # a check in iteration 1 reads values
+        counter.restart()
+        unused = trained - _iterate(method, optimizer, stream, iteration, protocol)
+        if not unused:
+            return
+        for parameter in unused:  # without a gradient there is no state; once more without it
+            optimizer.state.pop(parameter, None)
+
+
+def _iterate(
+    method: SSLMethod,
+    optimizer: torch.optim.Optimizer,
+    stream: BatchStream,
+    iteration: int,
+    protocol: ResolvedProtocol,
+) -> set[nn.Parameter]:
+    """Run an iteration; returns the parameters that a gradient reaches."""
+    progress, half = Progress(iteration, protocol.iterations, protocol.lambda_max), protocol.precision == "bf16"
+    reached = set[nn.Parameter]()
+    for _ in stepped_updates(method, optimizer, stream.batch(iteration), progress, half=half, device_type="cpu"):
+        reached.update(parameter for parameter in method.parameters() if parameter.grad is not None)
+    return reached
+
+
+def job_cost(job: Job) -> Cost:
+    """Predict the costs of an iteration of a run.
+
+    Raises:
+        UserError, UnknownCostError: as `iteration_cost`.
+    """
+    spec = job.spec
+    return iteration_cost(
+        job.method, job.hyper, spec.protocol,
+        channels=spec.channel_count, classes=len(spec.classes), ignores=job.dataset.ignores,
+    )  # fmt: skip
+
+
+def image_bytes(job: Job) -> int:
+    """Bytes of the training images (float32 in 3D, else uint8) and masks (uint8) of a run, whether or not its device holds them."""
+    dataset, spec = job.dataset, job.spec
+    ids = job.splits.labeled + (job.splits.unlabeled if job.method.uses_unlabeled else ())
+    if isinstance(spec.protocol, VolumeProtocol):
+        return dataset.count_voxels(ids) * (4 * spec.channel_count + 1)
+    return dataset.count_images(ids) * (spec.channel_count + 1) * spec.protocol.augment_size**2
