@@ -119,7 +119,7 @@ def run(
     chosen = make_launcher(launcher, device, jobs, minutes, slurm, console)
     root, store = data_folder(data_root), Store(results_folder(results_root))
     with counted(console, f"preparing {benchmark.title}") as advance:
-        planned = plan_runs(request, chosen.device, root, allow_partial=allow_partial, advance=advance)
+        planned = plan_runs(request, chosen.device, root, allow_partial=allow_partial, advance=advance, store=store)
     place = place_words(root, store.root, folders, allow_partial=allow_partial)
     outcome = train([(request, job) for job in planned], store, chosen, place)
     runs = [found for job in planned if (found := store.find(job.spec)) is not None and found.status == "finished"]
@@ -286,7 +286,13 @@ def reproduce(
             (request, job)
             for request in requests(lacks)
             for job in plan_runs(
-                request, chosen.device, root, allow_partial=allow_partial, advance=advance, prepared=prepared
+                request,
+                chosen.device,
+                root,
+                allow_partial=allow_partial,
+                advance=advance,
+                prepared=prepared,
+                store=store,
             )
         ]
     require_chosen_data(choice, [job.spec for _, job in planned])

@@ -100,11 +100,12 @@ class ForkServer:
     Args:
         environment: of the server and, with each request's own variables, of its processes. Libraries read variables
             such as OMP_NUM_THREADS when they are loaded.
+        module: what the server imports.
 
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = dict(environment)
+    def __init__(self, environment: Mapping[str, str], module: str = "ssl_bench.launch.preload") -> None:
+        self._environment, self._module = dict(environment), module
         self._server: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
@@ -165,7 +166,7 @@ class ForkServer:
         self._control, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with its:
             self._server = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-P", "-m", "ssl_bench.launch.forkserver", str(its.fileno())],
+                [sys.executable, "-P", "-m", "ssl_bench.launch.forkserver", str(its.fileno()), self._module],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=self._environment,
                 pass_fds=[its.fileno()], start_new_session=True,
             )  # fmt: skip
@@ -176,7 +177,9 @@ class ForkServer:
 
 def wait_for_any(processes: Sequence[Process], seconds: float) -> None:
     """Wait until a forked process has something to say, and for at most `seconds`."""
-    descriptors = [process.status for process in processes if isinstance(process, Forked)]
+    descriptors = [
+        process.status for process in processes if isinstance(process, Forked) and process.returncode is None
+    ]
     if descriptors:
         _is_ready(descriptors, int(1000 * seconds))
     else:

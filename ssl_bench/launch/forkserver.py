@@ -1,9 +1,9 @@
 """A process that imports torch and this package once, and forks a child for each task: `python -m` this module.
 
-It reads requests from the socket whose descriptor is its argument, one message each: JSON, with the descriptors of the
-task's log and of a pipe for its exit code. It answers each with the child's process id and a descriptor of the process
-(pidfd). When the socket closes, the process that asked has ended: the children get SIGTERM, write their checkpoints and
-exit.
+Its arguments are the descriptor of a socket and the module to import, `ssl_bench.launch.preload`. It reads requests
+from the socket, one message each: JSON, with the descriptors of the task's log and of a pipe for its exit code. It
+answers each with the child's process id and a descriptor of the process (pidfd). When the socket closes, the process
+that asked has ended: the children get SIGTERM, write their checkpoints and exit.
 
 Threads and CUDA do not survive a fork, so nothing here computes with torch, and no data is opened. Files of a user
 (methods, launchers) are imported by the children alone.
@@ -15,6 +15,7 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import socket
@@ -23,19 +24,6 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 
-PRELOAD = (
-    "ssl_bench.cli",
-    "ssl_bench.api",
-    "ssl_bench.launch.inprocess",
-    "ssl_bench.launch.local",
-    "ssl_bench.launch.progress",
-    "ssl_bench.launch.slurm",
-    "ssl_bench.reporting.next_table",
-    "ssl_bench.reporting.runs",
-    "ssl_bench.training.plan",
-    "ssl_bench.training.rescore",
-    "segmentation_models_pytorch",
-)
 MESSAGE = 1 << 18  # bytes of a request, at most
 READY = b"ready"
 
@@ -115,39 +103,25 @@ def run_task(request: Request) -> None:
     os.close(request.log)
     os.environ.update(request.environment)
     sys.argv = ["ssl-bench", *request.words]
-    code: object = 1
+    code = 1
     try:
-        from ssl_bench.cli import main
-
-        main()
+        runpy.run_module("ssl_bench", run_name="__main__")
     except SystemExit as ended:
-        code = ended.code or 0
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         raise
     finally:
         with suppress(OSError):  # for a reader whose server was killed
             os.write(request.status, f"{code}\n".encode())
 
 
-def preload() -> None:
-    """Import what a run needs, and the methods of this package."""
-    from ssl_bench.environment import before_torch
-
-    before_torch()
-    for name in PRELOAD:
-        importlib.import_module(name)
-    from ssl_bench.plugins import import_file, method_files
-
-    for path, module in method_files():
-        import_file(path, module)
-    gc.collect()
-    gc.freeze()  # the garbage collector of a child would write to, and so copy, the pages that it shares
-
-
 def main() -> None:
     """Serve until the socket closes; in a child, run its task and exit."""
     control = socket.socket(fileno=int(sys.argv[1]))
-    preload()
-    control.send(READY)
+    importlib.import_module(sys.argv[2])
+    gc.collect()
+    gc.freeze()  # the garbage collector of a child would write to, and so copy, the pages that it shares
+    with suppress(ConnectionError):
+        control.send(READY)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # numpy's threads; its library stops them at a fork
         request = serve(control)

@@ -95,8 +95,7 @@ class Task:
     def is_done(self, store: Store) -> bool:
         """Whether the run is finished and has the requested scores."""
         assert self.spec is not None
-        folder = store.folder(self.spec)
-        return folder.is_finished and (self.measurement is None or folder.is_scored(self.measurement))
+        return store.is_done(self.spec, self.measurement)
 
     def last_words(self) -> str:
         """The last line of the log; empty if there is none."""

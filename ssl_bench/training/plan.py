@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from ssl_bench.errors import UserError, first_line
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
 from ssl_bench.networks import build_network, find_network, require_sides, weights_fingerprint
 from ssl_bench.ops import gaussian_ramp_up
+from ssl_bench.store import Store
 from ssl_bench.training.device import bf16_gradients_are_right
 from ssl_bench.training.job import Job
 from ssl_bench.training.measure import require_known_pixels
@@ -55,10 +57,12 @@ def plan_runs(
     allow_partial: bool,
     advance: Advance | None,
     prepared: dict[tuple[str, int | None], Dataset] | None = None,
+    store: Store | None = None,
 ) -> list[Job]:
     """Resolve a request to its runs, ordered by seed, then label seed; prepares the data set if it is not in the cache.
 
-    `prepared` keeps data sets between requests, since checking that one is unchanged means reading it.
+    `prepared` keeps data sets between requests, since checking that one is unchanged means reading it. The network is
+    built once, to see that it can be, unless all runs are done in `store`.
 
     Raises:
         UserError: the request, the cards or the data cannot be run. Nothing has been trained.
@@ -92,11 +96,14 @@ def plan_runs(
             "uses); expected fp32"
         )
     chosen_extras(first_look)
-    _require_network(request, first_look, methods)
+    _require_fitting_network(request, first_look, methods)
+    require_network = functools.cache(lambda: _require_network(request, first_look, methods))
     fingerprint = weights_fingerprint(first_look)
     prepared, key = {} if prepared is None else prepared, (request.benchmark.option, protocol.stored_size)
     if key not in prepared:
-        prepared[key] = prepare(benchmark, data_root, key[1], allow_partial=allow_partial, advance=advance)
+        prepared[key] = prepare(
+            benchmark, data_root, key[1], allow_partial=allow_partial, advance=_after(require_network, advance)
+        )
     dataset, channels = prepared[key], benchmark.channel_count
     groups = card_groups(benchmark, dataset.ids)
     train_ids, test_ids = split_cases(
@@ -155,6 +162,8 @@ def plan_runs(
             )
             jobs.append(Job(spec, method, hyper, dataset, splits, measurement))
     require_known_pixels(jobs, benchmark, data_root)
+    if store is None or not all(store.is_done(job.spec, job.measurement) for job in jobs):
+        require_network()
     return jobs
 
 
@@ -229,13 +238,24 @@ def _require_unlabeled(
         )
 
 
-def _require_network(
+def _after(check: Callable[[], None], advance: Advance | None) -> Advance:
+    """Return `advance`, which is first called when the first of many cases is decoded, with a check before it."""
+
+    def checked(done: int, total: int) -> None:
+        check()
+        if advance is not None:
+            advance(done, total)
+
+    return checked
+
+
+def _require_fitting_network(
     request: Request, protocol: ImageProtocol | VolumeProtocol, methods: Sequence[type[SSLMethod]]
 ) -> None:
-    """Find and build the network once.
+    """Find the network.
 
     Raises:
-        UserError: it is unknown or cannot be built, or it does not fit the images or a method.
+        UserError: it is unknown, or it does not fit the images or a method.
     """
     try:
         entry = find_network(protocol.network, protocol.dimensions)
@@ -248,6 +268,16 @@ def _require_network(
             f"network = '{entry.name}': expected a network with encoder, decoder and segmentation_head, which "
             f"{', '.join(needy)} needs; found one without"
         )
+
+
+def _require_network(
+    request: Request, protocol: ImageProtocol | VolumeProtocol, methods: Sequence[type[SSLMethod]]
+) -> None:
+    """Build the network once. This imports its library, which takes seconds.
+
+    Raises:
+        UserError: it cannot be built, or cannot be trained on the protocol's batches.
+    """
     network = build_network(protocol, channels=request.benchmark.channel_count, classes=len(request.benchmark.classes))
     uses_both = any(method.uses_unlabeled for method in methods)
     if protocol.labeled_batch == 1 or (uses_both and protocol.unlabeled_batch == 1):
