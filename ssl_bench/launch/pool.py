@@ -105,7 +105,7 @@ def run_pool(
         InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint.
     """
     outcome, pool, waiting, total = Outcome(), Pool(slots), list(tasks), len(tasks)
-    done = 0
+    done, looked = 0, False
     with StopSignal(deadline) as stop, pool:
         while waiting or pool.active:
             for task, code in pool.ended():
@@ -116,7 +116,7 @@ def run_pool(
                 break  # leaving the pool stops its processes
             if stop.signal_number is not None:
                 raise InterruptedRunError(stop.signal_number)
-            for task in list(waiting):
+            for task in list(waiting) if pool.has_room or not looked else ():  # a look reads a file of each run
                 assert task.spec is not None
                 is_done = task.is_done(store)
                 if not is_done and (not pool.has_room or store.is_claimed(task.spec)):
@@ -128,6 +128,7 @@ def run_pool(
                 else:
                     pool.start(task)
                 waiting.remove(task)
+            looked = True
             console.show(list(pool.active), done, total)
             pool.wait(TICK)
     return outcome

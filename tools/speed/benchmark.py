@@ -11,6 +11,7 @@ import iteration
 import memory
 import mixing
 import networks
+import runs
 import startup
 import steps
 import torch
@@ -29,6 +30,7 @@ SECTIONS = {
     "volumes": volumes.ratios,
     "steps": steps.ratios,
     "start-up": startup.ratios,
+    "runs": runs.ratios,
     "memory": memory.ratios,
     "networks": networks.ratios,
     "compile": networks.compiled,
