@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from displays import Listener
+from handwritten import write_run
 
 from ssl_bench.launch import forks
+from ssl_bench.launch import pool as pool_module
 from ssl_bench.launch.forks import UNKNOWN, Forked, ForkServer
-from ssl_bench.launch.pool import explain
+from ssl_bench.launch.pool import Pool, explain, run_pool
 from ssl_bench.launch.task import Task, sharing
 from ssl_bench.store import Store
 
@@ -71,10 +74,11 @@ atexit.register(note)
 """
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ForkServer]:
-    (tmp_path / "stand_in.py").write_text(STAND_IN)
-    server = ForkServer({**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}, "stand_in")
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    folder = tmp_path_factory.mktemp("stand_in")
+    (folder / "stand_in.py").write_text(STAND_IN)
+    server = ForkServer({**os.environ, "PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}, "stand_in")
     yield server
     server.close()
 
@@ -193,8 +197,6 @@ def test_a_server_that_is_killed_leaves_its_processes_and_another_follows(
 
 
 def test_how_a_run_ended_that_was_killed_after_its_server(tmp_path: Path) -> None:
-    from handwritten import write_run
-
     spec = write_run(Store(tmp_path / "elsewhere"), "mt", 1, [0.5])
     task = Task("seed 1", (), tmp_path / "log", spec)
     assert explain(task, UNKNOWN, Store(tmp_path / "results")) == (
@@ -236,6 +238,54 @@ def test_where_there_is_no_server_a_run_starts_in_a_new_process(
         assert Task("", ("--version",), tmp_path / "log").start("cpu", None, broken).wait() == 3
     assert [words[3] for words in started] == ["ssl_bench.launch.forkserver"] * 2 + ["ssl_bench"]
     assert "the run starts in a new process" in caplog.text
+
+
+# ---------------------------------------------------------------------------------------------------------------- pool
+
+
+@pytest.fixture
+def pools(server: ForkServer, monkeypatch: pytest.MonkeyPatch) -> list[ForkServer]:
+    """The servers of the pools that a test makes; their processes run programs."""
+    made: list[ForkServer] = []
+
+    def make(_: dict[str, str]) -> ForkServer:
+        made.append(ForkServer(server._environment, "stand_in"))
+        return made[-1]
+
+    monkeypatch.setattr(pool_module, "ForkServer", make)
+    return made
+
+
+def test_a_process_or_server_that_is_killed_costs_one_run_at_most(pools: list[ForkServer], tmp_path: Path) -> None:
+    store, elsewhere = Store(tmp_path / "results"), Store(tmp_path / "elsewhere")
+    tasks = []
+    for seed, before in enumerate(("os.kill(os.getpid(), 9)", "os.kill(os.getppid(), 9)", "", ""), start=1):
+        spec = write_run(elsewhere, "mt", seed, [0.5])
+        copy = f"shutil.copytree({str(elsewhere.folder(spec).path)!r}, {str(store.folder(spec).path)!r})"
+        program = f"import os, shutil; {before}; {copy}" if before else f"import shutil; {copy}"
+        tasks.append(Task(f"seed {seed}", (program,), tmp_path / f"log-{seed}", spec))
+    outcome = run_pool(tasks, store, ["cpu", "cpu"], Listener())
+    assert outcome.trained == 3
+    assert outcome.failures == ["seed 1: killed by SIGKILL; the same command continues from its last checkpoint"]
+    assert [server.pid for server in pools] == [None], "one server, which ends with the pool"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt, -signal.SIGKILL), (RuntimeError, 143)], ids=["Ctrl-C twice", "otherwise"]
+)
+def test_leaving_a_pool_ends_its_processes_and_its_server(
+    error: type[BaseException], code: int, pools: list[ForkServer], tmp_path: Path
+) -> None:
+    ready = tmp_path / "ready"
+    pool = Pool(["cpu"])
+    pool.start(Task("", (TRAINER.format(ready=str(ready)),), tmp_path / "log"))
+    wait_until(ready.exists)
+    assert pools[0].pid is not None
+    with pytest.raises(error), pool:
+        raise error
+    ((_, process),) = pool.active.values()
+    assert process.wait() == code
+    assert pools[0].pid is None
 
 
 # ------------------------------------------------------------------------------------------- as a process of its own
