@@ -294,7 +294,7 @@ def test_leaving_a_pool_ends_its_processes_and_its_server(
 def test_a_forked_process_is_as_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # numpy's library starts its threads at once, and survives a fork
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "facts.py").write_text(FACTS)
     demo = ("--dataset", "demo", "--protocol", "tiny", "--iterations", "1", "--methods-dir", "mine")
@@ -310,6 +310,7 @@ def test_a_forked_process_is_as_a_new_one(tmp_path: Path, monkeypatch: pytest.Mo
         assert parent == os.getpid()
         forked, parent, *_ = find("none", server)
         assert parent == server.pid
+        assert len(list(Path(f"/proc/{parent}/task").iterdir())) == 1, "torch has computed nothing in the server"
         assert forked == new
         _, _, late = find("supervised", server)
     finally:
