@@ -39,6 +39,7 @@ from ssl_bench.arguments import (
     front_door,
     make_launcher,
     paths,
+    recorded,
     results_folder,
     text,
     texts,
@@ -124,7 +125,7 @@ def run(
     chosen = make_launcher(launcher, device, jobs, minutes, slurm, console)
     root, store = data_folder(data_root), Store(results_folder(results_root))
     with counted(console, f"preparing {benchmark.title}") as advance:
-        planned = plan_runs(request, chosen.device, root, allow_partial=allow_partial, advance=advance)
+        planned = plan_runs(request, chosen.device, root, allow_partial=allow_partial, advance=advance, store=store)
     place = place_words(root, store.root, folders, allow_partial=allow_partial)
     outcome = Outcome() if dry_run else train([(request, job) for job in planned], store, chosen, place)
     runs = [found for job in planned if (found := store.find(job.spec)) is not None and found.status == "finished"]
@@ -207,7 +208,7 @@ def score(
     return RunResult(outcome, [run for run, _ in scored], table)
 
 
-@front_door
+@recorded
 def reproduce(
     *,
     table: int | PathLike | None = None,
@@ -256,17 +257,13 @@ def reproduce(
 
     """
     from ssl_bench.cards import chosen_grids
-    from ssl_bench.declarations import declare
+    from ssl_bench.declarations import declared_methods
     from ssl_bench.grids.aim import make_target
     from ssl_bench.grids.aim import shown as shown_runs
     from ssl_bench.grids.match import choose_data
     from ssl_bench.grids.missing import lacking, requests, require_chosen_data, require_one_precision, wanted_runs
-    from ssl_bench.launch.launcher import log_failures, train
-    from ssl_bench.launch.progress import counted
-    from ssl_bench.method import load_methods
     from ssl_bench.reporting.missing_runs import lack_table
     from ssl_bench.store import Store
-    from ssl_bench.training.plan import plan_runs
 
     folders, wanted_seeds, beginnings = paths(methods_dir), different_seeds(seeds), texts(data)
     grids = chosen_grids(text(table), text(figure), everything=everything)
@@ -274,34 +271,44 @@ def reproduce(
         text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {},
         different_label_seeds(label_seeds),
     )  # fmt: skip
-    registry = {name: declare(method) for name, method in load_methods(*folders).items()}
-    store = Store(results_folder(results_root))
-    shown = shown_runs(grids, target, registry)
-    runs, console = store.readable(shown), make_console(quiet=not progress)
-    choice = choose_data(beginnings, (run.spec for run in runs), {name for name, _ in shown})
-    chosen_runs = [run for run in runs if choice.includes(run.spec)]
-    if choice.data_sets.difference(run.spec.benchmark for run in chosen_runs):
-        log.info("note: --data %s: no matching run has this data yet", ",".join(beginnings))
-    wanted = wanted_runs(grids, target, registry, chosen_runs)
-    lacks = lacking(wanted, wanted_seeds, chosen_runs)
+    store, console = Store(results_folder(results_root)), make_console(quiet=not progress)
+    with declared_methods(*folders) as registry:
+        shown = shown_runs(grids, target, registry)
+        runs = store.readable(shown)
+        choice = choose_data(beginnings, (run.spec for run in runs), {name for name, _ in shown})
+        chosen_runs = [run for run in runs if choice.includes(run.spec)]
+        if choice.data_sets.difference(run.spec.benchmark for run in chosen_runs):
+            log.info("note: --data %s: no matching run has this data yet", ",".join(beginnings))
+        wanted = wanted_runs(grids, target, registry, chosen_runs)
+        lacks = lacking(wanted, wanted_seeds, chosen_runs)
     missing = lack_table(lacks, sum(place.wanted.draws for place in wanted.values()) * len(wanted_seeds), runs)
     missing.print(console)
     if dry_run or not lacks:
         return ReproduceResult(missing, lacks, None)
-    chosen, root = make_launcher(launcher, device, jobs, minutes, slurm, console), data_folder(data_root)
-    prepared = dict[Any, Any]()
-    with counted(console, "preparing") as advance:
-        planned = [
-            (request, job)
-            for request in requests(lacks)
-            for job in plan_runs(
-                request, chosen.device, root, allow_partial=allow_partial, advance=advance, prepared=prepared
-            )
-        ]
-    require_chosen_data(choice, [job.spec for _, job in planned])
-    require_one_precision(wanted, [job.spec for _, job in planned], chosen_runs)
-    place = place_words(root, store.root, folders, allow_partial=allow_partial)
-    outcome = train(planned, store, chosen, place)
+
+    from ssl_bench.launch.launcher import log_failures, train
+    from ssl_bench.launch.progress import counted
+    from ssl_bench.method import load_methods
+    from ssl_bench.training.device import keeping_torch_state
+    from ssl_bench.training.plan import plan_runs
+
+    with keeping_torch_state():
+        load_methods(*folders)
+        chosen, root = make_launcher(launcher, device, jobs, minutes, slurm, console), data_folder(data_root)
+        prepared = dict[Any, Any]()
+        with counted(console, "preparing") as advance:
+            planned = [
+                (request, job)
+                for request in requests(lacks)
+                for job in plan_runs(
+                    request, chosen.device, root, allow_partial=allow_partial, advance=advance, prepared=prepared,
+                    store=store,
+                )
+            ]  # fmt: skip
+        require_chosen_data(choice, [job.spec for _, job in planned])
+        require_one_precision(wanted, [job.spec for _, job in planned], chosen_runs)
+        place = place_words(root, store.root, folders, allow_partial=allow_partial)
+        outcome = train(planned, store, chosen, place)
     log_failures(outcome)
     return ReproduceResult(missing, lacks, outcome)
 

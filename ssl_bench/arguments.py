@@ -24,21 +24,32 @@ Result = TypeVar("Result")
 
 def front_door(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Record a call as the command of the runs that it trains, and restore torch's settings afterwards (decorator)."""
+
+    @functools.wraps(function)
+    def restoring(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        from ssl_bench.training.device import keeping_torch_state
+
+        with keeping_torch_state():
+            return function(*args, **kwargs)
+
+    return recorded(restoring)
+
+
+def recorded(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Record a call as the command of the runs that it trains (decorator)."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)
-    def recorded(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        from ssl_bench.training.device import keeping_torch_state
-
+    def called(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         given = {
             name: value
             for name, value in signature.bind(*args, **kwargs).arguments.items()
             if name != "progress" and value != signature.parameters[name].default
         }
-        with called_as(call_words(function.__name__, given)), keeping_torch_state():
+        with called_as(call_words(function.__name__, given)):
             return function(*args, **kwargs)
 
-    return recorded
+    return called
 
 
 def make_launcher(

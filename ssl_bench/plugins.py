@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -92,7 +93,7 @@ def module_name(path: Path) -> str:
 
 def has_entry_points(group: str) -> bool:
     """Whether other packages register something under an entry point group."""
-    return bool(importlib.metadata.entry_points(group=group))
+    return bool(_entry_points(group))
 
 
 def load_entry_points(group: str) -> None:
@@ -101,7 +102,7 @@ def load_entry_points(group: str) -> None:
     Raises:
         UserError: one cannot be imported.
     """
-    for point in importlib.metadata.entry_points(group=group):
+    for point in _entry_points(group):
         try:
             point.load()
         except UserError:
@@ -110,6 +111,19 @@ def load_entry_points(group: str) -> None:
             raise UserError(
                 f"{point.value}: {point.name} cannot be imported: {type(error).__name__}: {error}"
             ) from error
+
+
+def _entry_points(group: str) -> importlib.metadata.EntryPoints:
+    return _all_entry_points(importlib.metadata.entry_points, tuple(sys.path)).select(group=group)
+
+
+@functools.cache
+def _all_entry_points(
+    read: Callable[[], importlib.metadata.EntryPoints],
+    path: tuple[str, ...],  # noqa: ARG001
+) -> importlib.metadata.EntryPoints:
+    """Read the entry points of all packages on a path once, since that takes a file of each."""
+    return read()
 
 
 def source_file(module: str) -> Path:

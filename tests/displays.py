@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from ssl_bench.launch.forks import ForkServer
 from ssl_bench.launch.task import Task
 from ssl_bench.training.job import Job
 from ssl_bench.training.stop import StopSignal
@@ -14,7 +15,9 @@ class Quick(Task):
 
     started: list[tuple[str, int | None]]
 
-    def start(self, device: str, threads: int | None = None) -> subprocess.Popen[bytes]:
+    def start(
+        self, device: str, threads: int | None = None, server: ForkServer | None = None
+    ) -> subprocess.Popen[bytes]:
         self.started.append((device, threads))
         return subprocess.Popen([sys.executable, "-S", "-c", *self.words, device], start_new_session=True)
 

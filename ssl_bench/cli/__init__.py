@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import functools
 import io
 import logging
 import os
 import sys
 from contextlib import suppress
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -48,6 +49,12 @@ def root(version: VersionOption = False) -> None:
     """A reproducible benchmark of semi-supervised learning methods for medical image segmentation."""
 
 
+@functools.cache
+def command() -> Any:
+    """Return the command line as click runs it; made once, since typer reads every signature for it."""
+    return typer.main.get_command(app)
+
+
 class _ToStderr(logging.Handler):
     """Prints log messages to stderr, one on a line."""
 
@@ -84,7 +91,7 @@ def _run() -> None:
     log.setLevel(logging.INFO)
     try:
         with called_as(command_line()):
-            app()
+            command()()
     except UserError as error:
         say("\n".join(f"error: {line}" for line in str(error).splitlines()))
         sys.exit(2)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
-from skimage.draw import bezier_curve, circle_perimeter, disk
 
 VERSION = 1  # increase when a drawing changes
 Field = np.ndarray  # (H, W) float
@@ -36,6 +34,8 @@ def draw(index: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _noise(rng: np.random.Generator, height: int, width: int, scale: float) -> Field:
     """Smooth noise of unit standard deviation with features of about `scale` pixels."""
+    from scipy.ndimage import gaussian_filter
+
     field = gaussian_filter(rng.standard_normal((height, width)), scale, mode="wrap")
     return np.asarray(field / field.std())
 
@@ -92,6 +92,9 @@ def _add_spot(rng: np.random.Generator, image: np.ndarray) -> None:
 
 def _add_ink(rng: np.random.Generator, image: np.ndarray) -> None:
     """Draw in place a violet stroke of a marker."""
+    from scipy.ndimage import gaussian_filter
+    from skimage.draw import disk
+
     stroke = np.zeros(image.shape[:2])
     for row, column in zip(*_curve(rng, image), strict=True):
         rows, columns = disk((row, column), 3.5, shape=stroke.shape)
@@ -101,6 +104,8 @@ def _add_ink(rng: np.random.Generator, image: np.ndarray) -> None:
 
 def _add_hairs(rng: np.random.Generator, image: np.ndarray) -> None:
     """Draw in place up to thirteen thin dark curves."""
+    from scipy.ndimage import gaussian_filter
+
     hair = np.zeros(image.shape[:2])
     for _ in range(int(rng.integers(1, 14))):
         hair[_curve(rng, image)] = 1
@@ -109,6 +114,9 @@ def _add_hairs(rng: np.random.Generator, image: np.ndarray) -> None:
 
 def _add_bubbles(rng: np.random.Generator, image: np.ndarray) -> None:
     """Draw in place up to five bright rings."""
+    from scipy.ndimage import gaussian_filter
+    from skimage.draw import circle_perimeter
+
     height, width = image.shape[:2]
     rings = np.zeros((height, width))
     for _ in range(int(rng.integers(0, 6))):
@@ -119,6 +127,8 @@ def _add_bubbles(rng: np.random.Generator, image: np.ndarray) -> None:
 
 def _curve(rng: np.random.Generator, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of a bent line across a part of the image."""
+    from skimage.draw import bezier_curve
+
     height, width = image.shape[:2]
     points = [(int(rng.integers(0, height)), int(rng.integers(0, width))) for _ in range(3)]
     rows, columns = bezier_curve(*points[0], *points[1], *points[2], weight=1, shape=(height, width))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 
 VERSION = 1  # increase when a drawing changes
 Field = np.ndarray  # (X, Y, Z) float32
@@ -17,6 +16,8 @@ def draw(index: int) -> tuple[np.ndarray, np.ndarray]:
     Sides are 44 to 56, 40 to 52 and 32 to 40 voxels. The atrium is irregular, grained and has veins; a ventricle and
     vessels hold blood of the same brightness but are smooth, so that brightness alone does not tell.
     """
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
+
     rng = np.random.default_rng([2018, VERSION, index])
     shape = tuple(int(rng.integers(low, high + 1)) for low, high in ((44, 56), (40, 52), (32, 40)))
     grid = np.indices(shape, dtype=np.float32)
@@ -37,6 +38,8 @@ def draw(index: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> Field:
     """Smooth noise of unit standard deviation with features of about `scale` voxels."""
+    from scipy.ndimage import gaussian_filter
+
     field = gaussian_filter(rng.standard_normal(shape, dtype=np.float32), scale, mode="wrap", truncate=3.0)
     return np.asarray(field / field.std())
 
@@ -64,6 +67,8 @@ def _tube(grid: Positions, start: Point, end: Point) -> Field:
 
 def _atrium(rng: np.random.Generator, grid: Positions) -> np.ndarray:
     """One connected component of 4 to 15 % of the volume, bool."""
+    from scipy.ndimage import label
+
     shape = grid.shape[1:]
     centre = np.array(shape) * rng.uniform(0.35, 0.65, 3)
     share = rng.uniform(0.055, 0.125)

@@ -6,19 +6,24 @@ superior (RAS).
 
 from __future__ import annotations
 
+import functools
 import logging
 from itertools import product
 from typing import Any
 
-import nibabel
 import numpy as np
-
-nib: Any = nibabel  # most of its functions have no types
-
-nib.imageglobals.logger.setLevel(logging.CRITICAL + 1)  # what it says of a file, an error says
 
 TOLERANCE = 0.1  # two grids agree where their corners lie this close, as a share of the smallest side of a voxel
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@functools.cache
+def nib() -> Any:  # most of its functions have no types
+    """Return nibabel. It is imported where a volume's file is read."""
+    import nibabel
+
+    nibabel.imageglobals.logger.setLevel(logging.CRITICAL + 1)  # what it says of a file, an error says
+    return nibabel
 
 
 def affine_of(direction: tuple[float, ...], spacing: tuple[float, ...], origin: tuple[float, ...]) -> np.ndarray:
@@ -43,7 +48,7 @@ def is_regular(affine: np.ndarray) -> bool:
 
 def axes_of(affine: np.ndarray) -> str:
     """Return the directions to which the three array axes point most closely, such as LPS."""
-    return "".join(map(str, nib.orientations.aff2axcodes(affine)))
+    return "".join(map(str, nib().orientations.aff2axcodes(affine)))
 
 
 def turned(array: np.ndarray, affine: np.ndarray, onto: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -58,30 +63,30 @@ def turned(array: np.ndarray, affine: np.ndarray, onto: np.ndarray | None = None
         The turned array and its affine. The positions of the voxels stay the same.
     """
     relative = affine if onto is None else np.linalg.inv(onto) @ affine
-    turn = nib.orientations.io_orientation(relative)
+    turn = nib().orientations.io_orientation(relative)
     return (
-        np.asarray(nib.orientations.apply_orientation(array, turn)),
-        np.asarray(affine @ nib.orientations.inv_ornt_aff(turn, array.shape[:3])),
+        np.asarray(nib().orientations.apply_orientation(array, turn)),
+        np.asarray(affine @ nib().orientations.inv_ornt_aff(turn, array.shape[:3])),
     )
 
 
 def turned_back(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """Bring an array (X, Y, Z) from the axes right, anterior, superior to those of an affine."""
-    canonical = nib.orientations.axcodes2ornt("RAS")
-    turn = nib.orientations.ornt_transform(canonical, nib.orientations.io_orientation(affine))
-    return np.asarray(nib.orientations.apply_orientation(array, turn))
+    canonical = nib().orientations.axcodes2ornt("RAS")
+    turn = nib().orientations.ornt_transform(canonical, nib().orientations.io_orientation(affine))
+    return np.asarray(nib().orientations.apply_orientation(array, turn))
 
 
 def along(array: np.ndarray, stored: str, wanted: str) -> np.ndarray:
     """Bring an array (X, Y, Z, ...) from some axes to others, such as from LPS to RAS."""
-    ornt = nib.orientations.axcodes2ornt
-    turn = nib.orientations.ornt_transform(ornt(stored), ornt(wanted))
-    return np.asarray(nib.orientations.apply_orientation(array, turn))
+    ornt = nib().orientations.axcodes2ornt
+    turn = nib().orientations.ornt_transform(ornt(stored), ornt(wanted))
+    return np.asarray(nib().orientations.apply_orientation(array, turn))
 
 
 def sides_of(affine: np.ndarray) -> tuple[float, ...]:
     """Return the distances in mm between neighbouring voxels, for each axis of the array."""
-    return tuple(float(side) for side in nib.affines.voxel_sizes(affine))
+    return tuple(float(side) for side in nib().affines.voxel_sizes(affine))
 
 
 def difference(found: np.ndarray, expected: np.ndarray, shape: tuple[int, ...]) -> str:

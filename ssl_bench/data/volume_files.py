@@ -113,7 +113,7 @@ def nifti_image(content: bytes) -> Any:
     if content[:2] == b"\x1f\x8b":
         content = gzip.decompress(content)  # at once, which checks its checksum
     second = 540 in (int.from_bytes(content[:4], order) for order in ("little", "big"))  # the length of its header
-    kind = nib.Nifti2Image if second else nib.Nifti1Image
+    kind = nib().Nifti2Image if second else nib().Nifti1Image
     header = kind.header_class(content[: kind.header_class.sizeof_hdr], check=False)
     for field in ("qform_code", "sform_code"):  # nibabel takes an unknown code for 0, which drops the position
         if int(header[field]) not in range(6):
@@ -129,15 +129,15 @@ def nifti_space(path: Path) -> tuple[Any, np.ndarray, Any]:
     if path.name.lower().endswith(NIFTI):
         image = nifti_image(path.read_bytes())
         return type(image), image.affine, image.header.copy()
-    header = nib.Nifti1Header()
+    header = nib().Nifti1Header()
     if path.name.lower().endswith(HDF5):
-        return nib.Nifti1Image, np.eye(4), header
+        return nib().Nifti1Image, np.eye(4), header
     affine = _affine_by_itk(itk_reader(path))
     header.set_data_shape((1, 1, 1))
     header.set_qform(affine, code=1)
     header.set_sform(affine, code=1)
     header.set_xyzt_units("mm")
-    return nib.Nifti1Image, affine, header
+    return nib().Nifti1Image, affine, header
 
 
 def _from_nifti(image: Any, path: Path) -> Volume:

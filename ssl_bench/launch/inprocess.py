@@ -46,7 +46,6 @@ def run_all(
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; the current run has its checkpoint.
     """
-    set_determinism()
     outcome = Outcome()
     waiting = list(enumerate(jobs, start=1))
     with StopSignal(deadline) as stop:
@@ -96,6 +95,7 @@ def _run_one(
             note = f"; the file of its {' and '.join(edited)} has changed since" if edited else ""
             console.end_run(f"finished earlier{note}")
             return True
+        set_determinism()  # where something is computed, since it imports torch's compiler, which takes a second
         try:
             (rescore if is_finished else train)(job, folder, device, stop, _Noting(console, folder), origin)
         except (RunFailedError, UserError) as error:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
 from ssl_bench.errors import InterruptedRunError
-from ssl_bench.launch.task import Outcome, Task
+from ssl_bench.launch.forks import UNKNOWN, ForkServer, Process, can_fork, wait_for_any
+from ssl_bench.launch.task import Outcome, Task, sharing
 from ssl_bench.store import Store
 from ssl_bench.training.stop import TIME_IS_UP, StopSignal
 
-TICK = 0.3  # seconds between two polls of the processes
+TICK = 0.3  # seconds between two looks at the store, and at most between two at the processes
 
 
 class PoolConsole(Protocol):
@@ -34,7 +33,12 @@ class Pool:
     """The active processes, at most one per slot (a device may have several slots). Leaving the context ends them."""
 
     slots: Sequence[str]
-    active: dict[Task, tuple[str, subprocess.Popen[bytes]]] = field(default_factory=dict)
+    active: dict[Task, tuple[str, Process]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        on_cpu = self.slots.count("cpu")
+        self._threads = max(1, _cores() // on_cpu) if on_cpu > 1 else None
+        self.server = ForkServer(sharing(os.environ, self._threads)) if can_fork() else None
 
     @property
     def has_room(self) -> bool:
@@ -46,9 +50,7 @@ class Pool:
         free = list(self.slots)
         for device, _ in self.active.values():
             free.remove(device)
-        on_cpu = self.slots.count("cpu") if free[0] == "cpu" else 0
-        threads = max(1, _cores() // on_cpu) if on_cpu > 1 else None
-        self.active[task] = (free[0], task.start(free[0], threads))
+        self.active[task] = (free[0], task.start(free[0], self._threads, self.server))
 
     def ended(self) -> list[tuple[Task, int]]:
         """Remove and return the processes that have ended, each with its exit code (minus a signal's number)."""
@@ -57,6 +59,10 @@ class Pool:
         for task, _ in ended:
             del self.active[task]
         return ended
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a process has ended, and for at most `seconds`."""
+        wait_for_any([process for _, process in self.active.values()], seconds)
 
     def stop(self, task: Task) -> None:
         """Ask a process to write its checkpoint and exit."""
@@ -69,13 +75,17 @@ class Pool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End all processes; each writes its checkpoint, unless Ctrl-C was pressed twice."""
-        for task in self.active:
-            if kind is KeyboardInterrupt:
-                self.active[task][1].kill()
-            else:
-                self.stop(task)
-        for _, process in self.active.values():
-            process.wait()
+        try:
+            for task in self.active:
+                if kind is KeyboardInterrupt:
+                    self.active[task][1].kill()
+                else:
+                    self.stop(task)
+            for _, process in self.active.values():
+                process.wait()
+        finally:
+            if self.server is not None:
+                self.server.close()
 
 
 def deal(devices: Sequence[str], jobs: int) -> list[str]:
@@ -95,7 +105,7 @@ def run_pool(
         InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint.
     """
     outcome, pool, waiting, total = Outcome(), Pool(slots), list(tasks), len(tasks)
-    done = 0
+    done, looked = 0, False
     with StopSignal(deadline) as stop, pool:
         while waiting or pool.active:
             for task, code in pool.ended():
@@ -106,7 +116,7 @@ def run_pool(
                 break  # leaving the pool stops its processes
             if stop.signal_number is not None:
                 raise InterruptedRunError(stop.signal_number)
-            for task in list(waiting):
+            for task in list(waiting) if pool.has_room or not looked else ():  # a look reads a file of each run
                 assert task.spec is not None
                 is_done = task.is_done(store)
                 if not is_done and (not pool.has_room or store.is_claimed(task.spec)):
@@ -118,8 +128,9 @@ def run_pool(
                 else:
                     pool.start(task)
                 waiting.remove(task)
+            looked = True
             console.show(list(pool.active), done, total)
-            time.sleep(TICK)
+            pool.wait(TICK)
     return outcome
 
 
@@ -129,6 +140,8 @@ def explain(task: Task, code: int, store: Store) -> str | None:
     if task.is_done(store):
         return None
     run = store.find(task.spec)
+    if code == UNKNOWN:
+        return "killed, as was the server that started it; the same command continues from its last checkpoint"
     if code < 0:
         return f"killed by {signal.Signals(-code).name}; the same command continues from its last checkpoint"
     if run is not None and run.error is not None:

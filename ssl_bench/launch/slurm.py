@@ -20,6 +20,7 @@ from ssl_bench.atomic import write_json
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.launch.contract import Launcher, LaunchOptions, PlannedRun, register_launcher
+from ssl_bench.launch.forks import Process
 from ssl_bench.launch.task import Outcome, Task
 from ssl_bench.store import Store
 
@@ -148,13 +149,13 @@ class Command:
 
     def __init__(self, task: Task, device: str) -> None:
         self.task, self.device = task, device
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     def __call__(self) -> int:
         """Run the task to its end; returns its exit code, and raises RuntimeError if that is not 0."""
-        self._process = self.task.start(self.device)
+        process = self._process = self.task.start(self.device)
         before = signal.signal(signal.SIGTERM, self._stop)  # scancel: write a checkpoint, then exit
-        code = self._process.wait()
+        code = process.wait()
         signal.signal(signal.SIGTERM, before)
         if code:
             raise RuntimeError(f"exit code {code}: {self.task.last_words()} (see {self.task.log})")

@@ -17,6 +17,7 @@ from ssl_bench.errors import UserError
 
 if TYPE_CHECKING:
     from ssl_bench.cards import Request
+    from ssl_bench.launch.forks import ForkServer, Process
     from ssl_bench.store import Store
     from ssl_bench.training.job import Job
 
@@ -53,45 +54,48 @@ class Task:
     def program(self, device: str) -> list[str]:
         """Arguments of the process that does the work on a device."""
         # -P: import this package, not one in the working directory
-        return [sys.executable, "-P", "-m", "ssl_bench", *self.words, "--device", device]
+        return [sys.executable, "-P", "-m", "ssl_bench", *self._words_on(device)]
 
     @property
     def environment(self) -> dict[str, str]:
         """Environment of that process: this process's environment, and the command for the provenance."""
         return {**os.environ, COMMAND: self.command}
 
-    def start(self, device: str, threads: int | None = None) -> subprocess.Popen[bytes]:
+    def start(self, device: str, threads: int | None = None, server: ForkServer | None = None) -> Process:
         """Start the process on a device, in its own session: the caller forwards Ctrl-C.
 
         Args:
             device: for `--device`.
-            threads: CPU threads, for a process that shares the CPU; None leaves the number to torch. The environment
-                takes precedence.
+            threads: CPU threads, see `sharing`.
+            server: forks the process. It runs with the same number of threads. None: a new process.
 
         Raises:
             UserError: the log cannot be written.
 
         """
-        environment = self.environment
-        if threads is not None:
-            environment.setdefault("OMP_NUM_THREADS", str(threads))
         try:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as log:
-                log.write(f"$ {shlex.join(['ssl-bench', *self.words, '--device', device])}\n".encode())
+                log.write(f"$ {shlex.join(['ssl-bench', *self._words_on(device)])}\n".encode())
                 log.flush()
+                if server is not None:
+                    forked = server.fork(self._words_on(device), {COMMAND: self.command}, log.fileno())
+                    if forked is not None:
+                        return forked
                 return subprocess.Popen(  # noqa: S603
-                    self.program(device), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-                    start_new_session=True,
+                    self.program(device), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                    env=sharing(self.environment, threads), start_new_session=True,
                 )  # fmt: skip
         except OSError as error:
             raise UserError(f"{self.log}: cannot be written: {error.strerror}") from None
 
+    def _words_on(self, device: str) -> list[str]:
+        return [*self.words, "--device", device]
+
     def is_done(self, store: Store) -> bool:
         """Whether the run is finished and has the requested scores."""
         assert self.spec is not None
-        folder = store.folder(self.spec)
-        return folder.is_finished and (self.measurement is None or folder.is_scored(self.measurement))
+        return store.is_done(self.spec, self.measurement)
 
     def last_words(self) -> str:
         """The last line of the log; empty if there is none."""
@@ -100,6 +104,14 @@ class Task:
         except OSError:
             return ""
         return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def sharing(environment: Mapping[str, str], threads: int | None) -> dict[str, str]:
+    """Return the environment of a process that shares the CPU, and so has this number of threads.
+
+    None leaves the number to torch. A number in the environment takes precedence.
+    """
+    return dict(environment) if threads is None else {"OMP_NUM_THREADS": str(threads), **environment}
 
 
 def score_task(job: Job, settings: Mapping[str, Any], dataset: str | None, place: Sequence[str], store: Store) -> Task:

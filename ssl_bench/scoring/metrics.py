@@ -7,8 +7,6 @@ from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
-from scipy.ndimage import binary_erosion, distance_transform_edt
-from skimage.measure import label
 
 from ssl_bench.cards import METRICS, Measurement, Metric
 from ssl_bench.errors import UserError
@@ -49,6 +47,8 @@ class Masks:
     @cached_property
     def surfaces(self) -> tuple[np.ndarray, np.ndarray]:
         """Surfaces of prediction and truth: voxels with a face neighbour that is background or outside the image."""
+        from scipy.ndimage import binary_erosion  # here, and below: a process that scores nothing does not import it
+
         prediction, truth = (mask ^ binary_erosion(mask) for mask in (self.prediction, self.truth))
         return prediction, truth
 
@@ -157,6 +157,8 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
 
     Of equally large ones the first in array order is kept; an empty mask stays empty.
     """
+    from skimage.measure import label
+
     kept = np.zeros_like(mask)
     box = _box(mask)
     numbers = label(mask[box])  # numbered from 1 in array order
@@ -195,6 +197,8 @@ def _box(mask: np.ndarray) -> tuple[slice, ...]:
 
 def _distances(surface: np.ndarray, other: np.ndarray, spacing: Spacing | None) -> np.ndarray:
     """Distance from each voxel of a surface, in array order, to the other surface; both (*spatial) bool, not empty."""
+    from scipy.ndimage import distance_transform_edt
+
     nearest = distance_transform_edt(~other, sampling=spacing, return_distances=False, return_indices=True)
     steps = nearest[:, surface] - np.nonzero(surface)  # faster than a distance map of all voxels
     if spacing is not None:

@@ -26,6 +26,8 @@ from ssl_bench.store.scores import read_scores
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ssl_bench.cards import Measurement
+
 
 log = logging.getLogger("ssl_bench")
 Made = TypeVar("Made")
@@ -54,6 +56,11 @@ class Store:
     def own_folder(self, spec: RunSpec) -> RunFolder:
         """Return the folder that bears the run's own id."""
         return RunFolder(self.root / "runs" / spec.benchmark / spec.method / spec.run_id)
+
+    def is_done(self, spec: RunSpec, measurement: Measurement | None) -> bool:
+        """Whether a run is finished and has the requested scores."""
+        folder = self.folder(spec)
+        return folder.is_finished and (measurement is None or folder.is_scored(measurement))
 
     def lacks_curves(self, spec: RunSpec) -> bool:
         """Whether a finished run lacks only curves, which require another training."""

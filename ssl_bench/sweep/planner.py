@@ -49,7 +49,7 @@ class Planner:
         request = Request(self.benchmark, (self.method,), self.labeled, self.protocol, settings, self.seeds)
         jobs = plan_runs(
             request, self.device, self.data_root, allow_partial=self.allow_partial, advance=self.advance,
-            prepared=self._prepared,
+            prepared=self._prepared, store=self.store,
         )  # fmt: skip
         return request, jobs
 

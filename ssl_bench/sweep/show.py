@@ -6,11 +6,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib as mpl
 import optuna
-from matplotlib.figure import Figure
 from optuna.trial import FrozenTrial, TrialState
 
 from ssl_bench.atomic import write_bytes, writing
@@ -21,6 +19,9 @@ from ssl_bench.reporting.table import Table
 from ssl_bench.store import Run
 from ssl_bench.sweep.definition import ORACLE
 from ssl_bench.sweep.study import is_retried, load_sweep, parameters_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STATES = {
     TrialState.COMPLETE: "finished", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed",
@@ -70,6 +71,7 @@ def plot(study: optuna.Study, folder: Path) -> list[Path]:
     Raises:
         UserError: the sweep has no objective, too few trials have finished, or the folder cannot be written.
     """
+    import matplotlib as mpl
     from optuna.visualization import matplotlib as plots
 
     sweep = load_sweep(study)

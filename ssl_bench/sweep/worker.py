@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from signal import SIGTERM
@@ -71,7 +70,7 @@ def work(
                 if not worker.active:
                     return worker.outcome
                 console.show(list(worker.pool.active), worker.ended, worker.ended + len(worker.active))
-                time.sleep(TICK)
+                worker.pool.wait(TICK)
         except SQLAlchemyError as error:
             raise UserError(
                 f"--storage: {first_line(error)}; the same command continues once the storage is back"

@@ -134,7 +134,7 @@ def job_cost(job: Job) -> Cost:
 
 
 def image_bytes(job: Job) -> int:
-    """Bytes of the training images (float32 in 3D, else uint8) and masks (uint8) of a run, whether or not its device holds them."""
+    """Bytes of a run's training images (float32 in 3D, else uint8) and masks (uint8), where its device holds them."""
     dataset, spec = job.dataset, job.spec
     ids = job.splits.labeled + (job.splits.unlabeled if job.method.uses_unlabeled else ())
     if isinstance(spec.protocol, VolumeProtocol):

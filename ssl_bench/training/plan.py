@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from ssl_bench.cards import (
     CHANNELS,
@@ -38,16 +37,15 @@ from ssl_bench.data.extra import chosen_extras
 from ssl_bench.data.groups import card_groups, straddling
 from ssl_bench.data.reader import memory_mode
 from ssl_bench.data.split import draw_labeled, labelable, set_apart, split_cases
-from ssl_bench.errors import UserError, first_line
+from ssl_bench.errors import UserError
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
-from ssl_bench.networks import build_network, find_network, require_sides, weights_fingerprint
-from ssl_bench.networks.registry import NetworkEntry
+from ssl_bench.networks import weights_fingerprint
 from ssl_bench.ops import gaussian_ramp_up
+from ssl_bench.store import Store
 from ssl_bench.training.device import bf16_gradients_are_right
 from ssl_bench.training.job import Job
 from ssl_bench.training.measure import require_known_pixels
-
-log = logging.getLogger(__name__)
+from ssl_bench.training.network_check import require_buildable, require_network, require_parts
 
 
 def plan_runs(
@@ -58,10 +56,12 @@ def plan_runs(
     allow_partial: bool,
     advance: Advance | None,
     prepared: dict[tuple[str, int | None], Dataset] | None = None,
+    store: Store | None = None,
 ) -> list[Job]:
     """Resolve a request to its runs, ordered by seed, then label seed; prepares the data set if it is not in the cache.
 
-    `prepared` keeps data sets between requests, since checking that one is unchanged means reading it.
+    `prepared` keeps data sets between requests, since checking that one is unchanged means reading it. The network is
+    built once, to see that it can be, unless all runs are done in `store`.
 
     Raises:
         UserError: the request, the cards or the data cannot be run. Nothing has been trained.
@@ -89,11 +89,14 @@ def plan_runs(
             "uses); expected fp32"
         )
     chosen_extras(first_look)
-    _require_network(request, first_look, methods)
+    require_parts(require_network(request, first_look), methods)
+    build_once = functools.cache(lambda: require_buildable(request, first_look, methods))
     fingerprint = weights_fingerprint(first_look)
     prepared, key = {} if prepared is None else prepared, (request.benchmark.option, protocol.stored_size)
     if key not in prepared:
-        prepared[key] = prepare(benchmark, data_root, key[1], allow_partial=allow_partial, advance=advance)
+        prepared[key] = prepare(
+            benchmark, data_root, key[1], allow_partial=allow_partial, advance=_after(build_once, advance)
+        )
     dataset, channels = prepared[key], benchmark.channel_count
     groups = card_groups(benchmark, dataset.ids)
     train_ids, test_ids = split_cases(
@@ -152,6 +155,8 @@ def plan_runs(
             )
             jobs.append(Job(spec, method, hyper, dataset, splits, measurement))
     require_known_pixels(jobs, benchmark, data_root)
+    if store is None or not all(store.is_done(job.spec, job.measurement) for job in jobs):
+        build_once()
     return jobs
 
 
@@ -174,12 +179,12 @@ def plan_costs(
     """
     methods, benchmark = _methods(request.methods), request.benchmark
     protocol, hyperparameters = settle(request.protocol, request.settings, methods, benchmark.network_dimensions)
-    entry = _find_network(request, protocol)
+    entry = require_network(request, protocol)
     fitting, left_out = dict[type[SSLMethod], Hyperparameters](), list[str]()
     for method, hyper in zip(methods, hyperparameters, strict=True):
         try:
             _require_fit(method, hyper, protocol, benchmark)
-            _require_parts(entry, [method])
+            require_parts(entry, [method])
         except UserError as error:
             if not every:
                 raise
@@ -278,56 +283,12 @@ def _require_unlabeled(
         )
 
 
-def _require_network(
-    request: Request, protocol: ImageProtocol | VolumeProtocol, methods: Sequence[type[SSLMethod]]
-) -> None:
-    """Find and build the network once.
+def _after(check: Callable[[], None], advance: Advance | None) -> Advance:
+    """Return `advance`, which is first called when the first of many cases is decoded, with a check before it."""
 
-    Raises:
-        UserError: it is unknown or cannot be built, or it does not fit the images or a method.
-    """
-    _require_parts(_find_network(request, protocol), methods)
-    network = build_network(protocol, channels=request.benchmark.channel_count, classes=len(request.benchmark.classes))
-    uses_both = any(method.uses_unlabeled for method in methods)
-    if protocol.labeled_batch == 1 or (uses_both and protocol.unlabeled_batch == 1):
-        _require_batches_of_one(network, protocol, request.benchmark.channel_count)
+    def checked(done: int, total: int) -> None:
+        check()
+        if advance is not None:
+            advance(done, total)
 
-
-def _find_network(request: Request, protocol: ImageProtocol | VolumeProtocol) -> NetworkEntry:
-    try:
-        entry = find_network(protocol.network, protocol.dimensions)
-        require_sides(entry, protocol)
-    except UserError as error:
-        raise UserError(f"--protocol {request.protocol}{' with --set' * bool(request.settings)}: {error}") from None
-    return entry
-
-
-def _require_parts(entry: NetworkEntry, methods: Sequence[type[SSLMethod]]) -> None:
-    needy = [method.name for method in methods if method.needs_parts]
-    if needy and not entry.parts:
-        raise UserError(
-            f"network = '{entry.name}': expected a network with encoder, decoder and segmentation_head, which "
-            f"{', '.join(needy)} needs; found one without"
-        )
-
-
-def _require_batches_of_one(network: nn.Module, protocol: ImageProtocol | VolumeProtocol, channels: int) -> None:
-    """Check that a network trains on one image: batch norm over a feature map of one pixel needs two.
-
-    Raises:
-        UserError: it does not.
-    """
-    image = torch.empty(1, channels, *protocol.sides, device="meta")
-    try:
-        network.to("meta").train()(image)
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise UserError(
-            f"--set labeled_batch, unlabeled_batch: expected at least 2 for network = '{protocol.network}', whose "
-            f"batch norm cannot train on one image ({first_line(error)}); found 1"
-        ) from None
-    except NotImplementedError:
-        log.info(
-            "note: network '%s' cannot be tried without values; a batch of one may fail in training", protocol.network
-        )
+    return checked

@@ -50,19 +50,26 @@ main()
 NETWORKS = {"torch", "torchvision", "segmentation_models_pytorch", "timm", "monai", "safetensors"}
 FILES = {"SimpleITK", "nibabel", "h5py", "imagehash", "skimage"}
 DRAWING = {"matplotlib", "seaborn", "PIL"}
+COMPILER = {"torch._inductor", "torch._dynamo"}
 NEVER = {
     "status": NETWORKS | FILES | DRAWING | {"optuna", "pandas", "scipy"},
     "table": NETWORKS | FILES | DRAWING | {"optuna"},
     "figure": NETWORKS | FILES | {"optuna"},
+    "dry run": NETWORKS | FILES | DRAWING | {"optuna", "ssl_bench.training.plan"},
+    # the data set is opened (h5py), and the modules that read images and weights import PIL and safetensors
+    "finished": (NETWORKS | FILES | DRAWING | COMPILER | {"scipy", "sympy"}) - {"torch", "h5py", "PIL", "safetensors"},
 }
+DEMO = ("--dataset", "demo", "--protocol", "tiny", "--iterations", "1", "--device", "cpu")
+RUN = ("run", "--methods", "supervised", *DEMO)
+SWEEP = ("sweep", "--method", "supervised", *DEMO, "--param", "learning_rate=0.001,0.002", "--objective", "none")
 
 
 def run(*words: str | Path) -> tuple[int, str, set[str]]:
-    """A command in a process of its own: exit code, output and messages, and the packages that it imported."""
+    """A command in a process of its own: exit code, output and messages, and the modules that it imported."""
     command = [sys.executable, "-c", PROGRAM, *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=120)
     *messages, modules = done.stderr.splitlines()
-    return done.returncode, done.stdout + "\n".join(messages), {name.partition(".")[0] for name in json.loads(modules)}
+    return done.returncode, done.stdout + "\n".join(messages), set(json.loads(modules))
 
 
 @pytest.fixture
@@ -109,3 +116,38 @@ def test_a_figure_imports_the_drawing_library_and_no_torch(tmp_path: Path) -> No
     assert code == 0, text
     assert "matplotlib" in modules
     assert not modules & NEVER["figure"]
+
+
+@pytest.mark.usefixtures("recorded")
+def test_a_dry_run_of_reproduce_imports_no_torch() -> None:
+    ssl_bench.report(table=4, results_root=MEASURED)  # the record of the methods is there
+    code, text, modules = run("reproduce", "--table", "4", "--dry-run", "--results-root", MEASURED)
+    assert code == 0, text
+    assert "Missing runs" in text
+    assert not modules & NEVER["dry run"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, shared_folder: Path) -> Path:
+    """A store with the two finished runs of a sweep."""
+    root = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_BENCH_CACHE", str(shared_folder / "cache"))
+        for rate in (0.001, 0.002):
+            settings = {"iterations": 1, "learning_rate": rate}
+            ssl_bench.run("supervised", "demo", protocol="tiny", settings=settings, device="cpu", results_root=root)
+    return root
+
+
+def test_a_run_of_what_is_finished_imports_no_network_and_no_compiler(finished: Path) -> None:
+    code, text, modules = run(*RUN, "--set", "learning_rate=0.001", "--results-root", finished)
+    assert code == 0, text
+    assert "finished earlier" in text
+    assert not modules & NEVER["finished"]
+
+
+def test_a_sweep_that_is_finished_imports_neither(finished: Path) -> None:
+    code, text, modules = run(*SWEEP, "--results-root", finished)
+    assert code == 0, text
+    assert "optuna" in modules
+    assert not modules & (NEVER["finished"] - {"scipy", "sympy"})

@@ -551,12 +551,12 @@ def test_a_methods_dir_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         load_methods(tmp_path / "absent")
 
 
-def entry_point(load: Callable[[], object]) -> Callable[..., list[SimpleNamespace]]:
-    def entry_points(group: str) -> list[SimpleNamespace]:
+def entry_point(load: Callable[[], object]) -> Callable[[], SimpleNamespace]:
+    def select(group: str) -> list[SimpleNamespace]:
         assert group == "ssl_bench.methods"
         return [SimpleNamespace(name="theirs", value="their_package.methods", load=load)]
 
-    return entry_points
+    return lambda: SimpleNamespace(select=select)
 
 
 def test_methods_of_installed_packages_are_found(

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import medpy.metric.binary as medpy
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from ssl_bench.cards import Measurement, MetricName
-from ssl_bench.scoring import metrics as module
 from ssl_bench.scoring.metrics import score_case
 
 ANISOTROPIC = {2: (0.7, 2.5), 3: (0.4, 1.0, 3.1)}
@@ -175,13 +175,13 @@ def test_dsc_is_the_harmonic_mean_of_precision_and_recall() -> None:
 
 
 def test_distances_are_computed_once_for_all_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, transform = [], module.distance_transform_edt
+    calls, transform = [], scipy.ndimage.distance_transform_edt
 
     def counting(*arguments: object, **options: object) -> np.ndarray:
         calls.append(1)
         return np.asarray(transform(*arguments, **options))
 
-    monkeypatch.setattr(module, "distance_transform_edt", counting)
+    monkeypatch.setattr(scipy.ndimage, "distance_transform_edt", counting)
     rng = np.random.default_rng(9)
     prediction, truth = drawn(rng, 3), drawn(rng, 3)
     for asked, count in ((("precision", "recall"), 0), (("nsd",), 2), (("asd", "nsd", "95hd"), 2)):

@@ -10,13 +10,13 @@ import h5py
 import medpy.metric.binary as medpy
 import numpy as np
 import pytest
+import scipy.ndimage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import binary_dilation
 
 from ssl_bench.cards import Measurement, MetricName
-from ssl_bench.scoring import metrics as module
 from ssl_bench.scoring.metrics import keep_largest_components, largest_component, score_case
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -164,13 +164,13 @@ def test_any_subset_of_the_metrics_comes_in_the_order_asked_for() -> None:
 def test_no_more_distance_transforms_than_the_metrics_need(
     monkeypatch: pytest.MonkeyPatch, asked: tuple[MetricName, ...], count: int
 ) -> None:
-    calls, transform = [], module.distance_transform_edt
+    calls, transform = [], scipy.ndimage.distance_transform_edt
 
     def counting(*arguments: object, **options: object) -> np.ndarray:
         calls.append(1)
         return np.asarray(transform(*arguments, **options))
 
-    monkeypatch.setattr(module, "distance_transform_edt", counting)
+    monkeypatch.setattr(scipy.ndimage, "distance_transform_edt", counting)
     score(*noises(np.random.default_rng(8), (7, 9)), asked)
     assert len(calls) == count
 

@@ -13,6 +13,7 @@ import mixing
 import networks
 import peer
 import reading
+import runs
 import startup
 import steps
 import torch
@@ -32,6 +33,7 @@ SECTIONS = {
     "volumes": volumes.ratios,
     "steps": steps.ratios,
     "start-up": startup.ratios,
+    "runs": runs.ratios,
     "memory": memory.ratios,
     "reading": reading.ratios,
     "peer": peer.ratios,

@@ -19,6 +19,8 @@ def ratios(settings: Settings) -> Iterator[Ratio]:
         run = ["run", "--methods", "supervised", "--dataset", "demo", "--protocol", "tiny"]
         yield compare("start-up", "ssl-bench --help", ("--help", process(*bench, "--help")), python, settings)
         yield compare("start-up", "ssl-bench status", ("status", process(*bench, "status", *place)), python, settings)
+        dry = process(*bench, "reproduce", "--table", "4", "--dry-run", *place)
+        yield compare("start-up", "ssl-bench reproduce --dry-run", ("reproduce", dry), python, settings)
         process(*bench, *run, *place)()
         yield compare(
             "start-up", "ssl-bench run of what is finished: imports, data check, plan, table",

@@ -1,0 +1,81 @@
+"""Checks before any training that a request's network exists, fits the images and methods, and can be built."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from ssl_bench.cards import ImageProtocol, Request, VolumeProtocol
+from ssl_bench.errors import UserError, first_line
+from ssl_bench.method import SSLMethod
+from ssl_bench.networks import build_network, find_network, require_sides
+from ssl_bench.networks.registry import NetworkEntry
+
+log = logging.getLogger(__name__)
+
+
+def require_network(request: Request, protocol: ImageProtocol | VolumeProtocol) -> NetworkEntry:
+    """Return the protocol's network.
+
+    Raises:
+        UserError: it is unknown, or does not fit the images.
+    """
+    try:
+        entry = find_network(protocol.network, protocol.dimensions)
+        require_sides(entry, protocol)
+    except UserError as error:
+        raise UserError(f"--protocol {request.protocol}{' with --set' * bool(request.settings)}: {error}") from None
+    return entry
+
+
+def require_parts(entry: NetworkEntry, methods: Sequence[type[SSLMethod]]) -> None:
+    """Check that a network has the parts that methods need.
+
+    Raises:
+        UserError: it has not.
+    """
+    needy = [method.name for method in methods if method.needs_parts]
+    if needy and not entry.parts:
+        raise UserError(
+            f"network = '{entry.name}': expected a network with encoder, decoder and segmentation_head, which "
+            f"{', '.join(needy)} needs; found one without"
+        )
+
+
+def require_buildable(
+    request: Request, protocol: ImageProtocol | VolumeProtocol, methods: Sequence[type[SSLMethod]]
+) -> None:
+    """Build the network once. This imports its library, which takes seconds.
+
+    Raises:
+        UserError: it cannot be built, or cannot be trained on the protocol's batches.
+    """
+    network = build_network(protocol, channels=request.benchmark.channel_count, classes=len(request.benchmark.classes))
+    uses_both = any(method.uses_unlabeled for method in methods)
+    if protocol.labeled_batch == 1 or (uses_both and protocol.unlabeled_batch == 1):
+        _require_batches_of_one(network, protocol, request.benchmark.channel_count)
+
+
+def _require_batches_of_one(network: nn.Module, protocol: ImageProtocol | VolumeProtocol, channels: int) -> None:
+    """Check that a network trains on one image: batch norm over a feature map of one pixel needs two.
+
+    Raises:
+        UserError: it does not.
+    """
+    image = torch.empty(1, channels, *protocol.sides, device="meta")
+    try:
+        network.to("meta").train()(image)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            f"--set labeled_batch, unlabeled_batch: expected at least 2 for network = '{protocol.network}', whose "
+            f"batch norm cannot train on one image ({first_line(error)}); found 1"
+        ) from None
+    except NotImplementedError:
+        log.info(
+            "note: network '%s' cannot be tried without values; a batch of one may fail in training", protocol.network
+        )

@@ -1,0 +1,68 @@
+"""When a plan builds the network: before a data set is decoded, and not for runs that are done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import write_dataset
+from handwritten import write_run
+
+from ssl_bench.cards import Request, load_benchmark
+from ssl_bench.errors import UserError
+from ssl_bench.method import load_methods
+from ssl_bench.store import Store
+from ssl_bench.training import plan as module
+from ssl_bench.training.plan import plan_runs
+
+
+def plan(data: Path, seeds: tuple[int, ...] = (1,), **options: Any) -> list[module.Job]:
+    load_methods()
+    settings = options.pop("settings", {})
+    request = Request(load_benchmark("kvasir"), ("supervised",), "2", "tiny", settings, seeds)
+    return plan_runs(request, torch.device("cpu"), data, allow_partial=True, **{"advance": None, **options})
+
+
+def test_a_network_that_cannot_be_built_ends_a_plan_before_the_data_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path / "cache"))
+    data = write_dataset(tmp_path / "data", "kvasir", [str(number) for number in range(20)])
+    progress: list[int] = []
+    wrong = {"encoder": "tu-nonsense"}
+    with pytest.raises(UserError, match="tu-nonsense"):
+        plan(data, settings=wrong, advance=lambda done, _: progress.append(done))
+    assert progress == []
+    assert not list((tmp_path / "cache").rglob("*.h5"))
+    plan(data)
+    with pytest.raises(UserError, match="tu-nonsense"):  # from the cache, where nothing is decoded
+        plan(data, settings=wrong)
+
+
+def test_the_network_is_built_once_if_a_run_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_BENCH_CACHE", str(tmp_path / "cache"))
+    data = write_dataset(tmp_path / "data", "kvasir", [str(number) for number in range(8)])
+    built: list[str] = []
+    monkeypatch.setattr(module, "build_network", lambda protocol, **_: built.append(protocol.network))
+    first, second = plan(data, (1, 2))
+    assert len(built) == 1, "decoding and the plan's end share one look"
+    store = Store(tmp_path / "results")
+    done = {first.spec.hash}
+    monkeypatch.setattr(Store, "is_done", lambda self, spec, measurement: spec.hash in done)
+    assert [job.spec for job in plan(data, (1, 2), store=store)] == [first.spec, second.spec]
+    assert len(built) == 2
+    done.add(second.spec.hash)
+    assert [job.spec for job in plan(data, (1, 2), store=store)] == [first.spec, second.spec]
+    assert len(built) == 2
+
+
+def test_a_run_is_done_if_it_is_finished_and_scored_as_asked(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    finished, failed = write_run(store, "mt", 1, [0.5]), write_run(store, "mt", 2, [0.5], status="failed")
+    (run,) = (run for run in store.runs() if run.status == "finished")
+    measured = run.headline.measurement
+    other = measured.model_copy(update={"score_size": 17})
+    asked = [(finished, None), (finished, measured), (finished, other), (failed, None)]
+    assert [store.is_done(*one) for one in asked] == [True, True, False, False]
