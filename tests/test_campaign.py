@@ -46,7 +46,7 @@ def test_first_seeds_come_first_and_a_missing_data_set_is_left_out(data: Path, t
 
 def test_it_stops_in_time_goes_on_and_exports_what_is_finished(data: Path, tmp_path: Path) -> None:
     words = ["--methods", "supervised,mt", "--seeds", "1", "--datasets", "cvc"]
-    done = campaign(tmp_path, "--minutes", "0.25", *words, "--iterations", "100000")
+    done = campaign(tmp_path, "--minutes", "0.4", *words, "--iterations", "100000")
     assert done.returncode == 1
     assert "--minutes: time limit reached, 0 of 2 runs are finished" in done.stdout
     assert "nothing to export; run the same command again to continue" in done.stdout

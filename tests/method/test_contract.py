@@ -304,7 +304,8 @@ def test_every_network_sees_the_view_that_the_protocol_gives_it(name: str) -> No
     first = [labeled["strong2"], unlabeled["weak"]]
     expected = {
         "network": first[:1], "student": first, "student1": first, "student2": [labeled["weak"], unlabeled["strong1"]],
-        "teacher": [labeled["strong1"], unlabeled["strong2"]] if name == "ucmt" else [unlabeled["strong2"]],
+        # in evaluation mode, and with entropies that are taken after the step, it makes no pass that nothing reads
+        "teacher": [] if name == "cmtv2" else [unlabeled["strong2"]],
     }  # fmt: skip
     if name in PLAIN:
         for network in lab.method.networks:
@@ -312,8 +313,8 @@ def test_every_network_sees_the_view_that_the_protocol_gives_it(name: str) -> No
             assert [id(images) for images in seen] == [id(images) for images in expected[network]], network
     asked = {"labeled strong2"} | ({"unlabeled weak"} if METHODS[name].uses_unlabeled else set())
     asked |= {"labeled weak", "unlabeled strong1"} if "student2" in facts.students else set()
-    asked |= {"unlabeled strong2"} if facts.teachers else set()
-    assert lab.asked == asked | ({"labeled strong1"} if name == "ucmt" else set())
+    asked |= {"unlabeled strong2"} if facts.teachers and name != "cmtv2" else set()
+    assert lab.asked == asked
 
 
 @pytest.mark.parametrize(("dimensions", "view"), [(2, "weak"), (3, "strong1")])

@@ -14,11 +14,12 @@ from ssl_bench.cards import Request, load_benchmark
 from ssl_bench.errors import UserError
 from ssl_bench.method import load_methods
 from ssl_bench.store import Store
-from ssl_bench.training import plan as module
+from ssl_bench.training import network_check as module
+from ssl_bench.training.job import Job
 from ssl_bench.training.plan import plan_runs
 
 
-def plan(data: Path, seeds: tuple[int, ...] = (1,), **options: Any) -> list[module.Job]:
+def plan(data: Path, seeds: tuple[int, ...] = (1,), **options: Any) -> list[Job]:
     load_methods()
     settings = options.pop("settings", {})
     request = Request(load_benchmark("kvasir"), ("supervised",), "2", "tiny", settings, seeds)
