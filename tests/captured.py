@@ -57,18 +57,10 @@ def batch_of(stream: BatchStream, iteration: int) -> dict[str, Tensors]:
 
 def function_of(trainer: Trainer, progress: Progress) -> Callable[[Inputs], Tensors]:
     """The trainer's iteration on given tensors, which it changes as the trainer changes its own; gives the curves."""
-    views, optimizer = trainer.protocol.views, trainer.optimizer
+    optimizer = trainer.optimizer
 
     def iteration(inputs: Inputs) -> Tensors:
-        labeled, unlabeled = inputs["labeled"], inputs["unlabeled"]
-        batch = Batch(
-            labeled=Images(
-                labeled.__getitem__, views.labeled_student1, views.labeled_student2, views.labeled_teacher,
-                views.labeled_mixed,
-            ),
-            labels=inputs["labels"]["labels"],
-            unlabeled=Images(unlabeled.__getitem__, views.student1, views.student2, views.teacher, views.mixed),
-        )  # fmt: skip
+        batch = batch_from(trainer, inputs)
         names = [name for name, one in trainer.method.named_parameters() if one.requires_grad]
         group, own, state = optimizer.param_groups[0], optimizer.param_groups[0]["params"], optimizer.state
         try:
@@ -84,6 +76,30 @@ def function_of(trainer: Trainer, progress: Progress) -> Callable[[Inputs], Tens
             group["params"], optimizer.state = own, state
 
     return iteration
+
+
+def losses_of(trainer: Trainer, progress: Progress) -> Callable[[Inputs], Tensors]:
+    """The terms of an iteration's first update on given images, without their gradients."""
+
+    def losses(inputs: Inputs) -> Tensors:
+        with torch.no_grad():
+            update = next(trainer.method.updates(batch_from(trainer, inputs), progress))
+        return {name: value for name, (_, value) in update.terms.items()}
+
+    return losses
+
+
+def batch_from(trainer: Trainer, inputs: Inputs) -> Batch:
+    """The views and labels among the inputs, as a method takes them."""
+    views, labeled, unlabeled = trainer.protocol.views, inputs["labeled"], inputs["unlabeled"]
+    return Batch(
+        labeled=Images(
+            labeled.__getitem__, views.labeled_student1, views.labeled_student2, views.labeled_teacher,
+            views.labeled_mixed,
+        ),
+        labels=inputs["labels"]["labels"],
+        unlabeled=Images(unlabeled.__getitem__, views.student1, views.student2, views.teacher, views.mixed),
+    )  # fmt: skip
 
 
 def capture(function: Callable[[Inputs], Tensors], inputs: Inputs) -> fx.GraphModule:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
-from captured import batch_of, capture, function_of, one_hot, reads_of, state_of
+from captured import batch_of, capture, function_of, losses_of, one_hot, reads_of, state_of
 from small_runs import FORMS, open_run, slow
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
+from torch._inductor.compile_fx import compile_fx
 from torch.nn import functional
+from torch.utils._pytree import tree_flatten
 
 from ssl_bench.method import Progress, Update
 from ssl_bench.ops import gaussian_ramp_up
@@ -130,3 +133,25 @@ def test_a_number_that_python_counts_is_fixed_in_a_graph(tmp_path: Path) -> None
     changed_loss(trainer, counted)
     with pytest.raises(AssertionError):
         assert_graph_is_the_iteration(trainer)
+
+
+@slow
+@pytest.mark.parametrize(("name", "dimensions"), [("mt", 2), ("uamt", 2), ("cmtv3", 2), ("ucmt", 2), ("ucmt", 3)])
+def test_losses_compiled_by_inductor_are_the_trainers(name: str, dimensions: int, tmp_path: Path) -> None:
+    """Without dropout, whose random numbers Inductor draws otherwise. Other noise is drawn as without it."""
+    trainer = begun(tmp_path, name, dimensions)
+    for module in trainer.method.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    inputs = {**state_of(trainer), **batch_of(trainer.open_stream(), 1)}
+    graph = capture(losses_of(trainer, next_progress(trainer)), inputs)
+    flat, _ = tree_flatten((inputs,))
+    with torch.no_grad(), patch("torch._inductor.config.fallback_random", True):
+        torch.manual_seed(5)
+        expected = graph(inputs)
+        compiled = compile_fx(graph, flat)
+        torch.manual_seed(5)
+        found = compiled(*flat)
+    assert expected.keys() == found.keys()
+    for term, value in expected.items():
+        assert abs(float(found[term] - value)) < 1e-5
