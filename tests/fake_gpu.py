@@ -84,7 +84,7 @@ def fake_gpu(*, reads_allowed: bool = False) -> Iterator[FakeGPU]:
         patch("torch.cuda.amp.common.amp_definitely_not_available", lambda: False),
         patch("torch.cuda.is_bf16_supported", lambda *_: True),
         patch("torch.cuda.mem_get_info", lambda *_: (2**36, 2**36)),
-        patch.object(Tensor, "pin_memory", lambda tensor: tensor),
+        patch.object(Tensor, "pin_memory", pinned),
         patch.object(nn.Module, "_apply", converted),
         patch.object(Tensor, "backward", lambda total: backward(total)),
         patch.object(torch.autograd, "grad", gradients),
@@ -93,6 +93,13 @@ def fake_gpu(*, reads_allowed: bool = False) -> Iterator[FakeGPU]:
         FakeGPU(fake, reads_allowed=reads_allowed) as mode,
     ):
         yield mode
+
+
+def pinned(tensor: Tensor) -> Tensor:
+    """`Tensor.pin_memory`, which takes tensors on the CPU alone."""
+    if tensor.device.type != "cpu":
+        raise RuntimeError(f"cannot pin a tensor on {tensor.device.type}")
+    return tensor
 
 
 @contextmanager

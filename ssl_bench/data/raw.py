@@ -75,7 +75,7 @@ class Rows:
         """Return some rows in their order, (rows, *shape) uint8.
 
         Raises:
-            UserError: the file ends before a row does.
+            UserError: the file cannot be read, or ends before a row does.
         """
         result = np.empty((len(rows), *self.shape), np.uint8)
         flat = memoryview(result.reshape(-1))  # type: ignore[arg-type]
@@ -83,7 +83,10 @@ class Rows:
             done = 0
             while done < self.row_bytes:
                 place = flat[number * self.row_bytes + done : (number + 1) * self.row_bytes]
-                count = os.preadv(self._file.fileno(), [place], row * self.row_bytes + done)
+                try:
+                    count = os.preadv(self._file.fileno(), [place], row * self.row_bytes + done)
+                except OSError as error:
+                    raise UserError(f"{self.path}: cannot be read: {error.strerror}") from None
                 if count == 0:
                     raise UserError(f"{self.path}: ends before row {row}; delete it, and it is built again")
                 done += count

@@ -101,6 +101,8 @@ class ReadVolumeStream(VolumeStream):
 
     def weak(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Turned, flipped and cropped, (B, C, *patch) float32 and (B, *patch) uint8."""
+        if len(rows) == 0:
+            return super().weak(rows, generator)
         key = (generator.initial_seed(), *rows.tolist())
         return self.reader.read(key, partial(super().weak, rows, generator))
 

@@ -107,6 +107,7 @@ class ForkServer:
     def __init__(self, environment: Mapping[str, str], module: str = "ssl_bench.launch.preload") -> None:
         self._environment, self._module = dict(environment), module
         self._server: subprocess.Popen[bytes] | None = None
+        self._can_start = True
         self._control: socket.socket | None = None
 
     @property
@@ -124,14 +125,16 @@ class ForkServer:
 
         """
         message = json.dumps({"words": list(words), "environment": dict(environment)}).encode()
-        if len(message) > MESSAGE:
+        if len(message) > MESSAGE or not self._can_start:
             return None
         for _ in range(2):  # an idle server may have been killed
             forked = self._ask(message, output)
             if forked is not None:
                 return forked
             self.close()
-        log.warning("the server of processes ended; the run starts in a new process, which takes seconds longer")
+            if not self._can_start:
+                break
+        log.warning("the server of processes ended; runs start in new processes, which takes seconds longer")
         return None
 
     def close(self) -> None:
@@ -150,7 +153,7 @@ class ForkServer:
             answer, descriptors, _, _ = socket.recv_fds(control, 64, 1, socket.MSG_CMSG_CLOEXEC)
             if answer:
                 return Forked(int(answer), descriptors[0], reader)
-        except ConnectionError:
+        except OSError:  # the server was killed, or the message is too long for the socket
             pass
         finally:
             os.close(writer)
@@ -171,6 +174,7 @@ class ForkServer:
                 pass_fds=[its.fileno()], start_new_session=True,
             )  # fmt: skip
         if self._control.recv(len(READY)) != READY:
+            self._can_start = False
             raise ConnectionResetError
         return self._control
 

@@ -24,7 +24,7 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 
-MESSAGE = 1 << 18  # bytes of a request, at most
+MESSAGE = 1 << 16  # bytes of a request, at most
 READY = b"ready"
 
 
@@ -103,6 +103,7 @@ def run_task(request: Request) -> None:
     os.close(request.log)
     os.environ.update(request.environment)
     sys.argv = ["ssl-bench", *request.words]
+    _draw_seeds()
     code = 1
     try:
         runpy.run_module("ssl_bench", run_name="__main__")
@@ -112,6 +113,14 @@ def run_task(request: Request) -> None:
     finally:
         with suppress(OSError):  # for a reader whose server was killed
             os.write(request.status, f"{code}\n".encode())
+
+
+def _draw_seeds() -> None:
+    """Give numpy and torch seeds of their own, as in a new process; Python's module draws its own after a fork."""
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
+    if "torch" in sys.modules:
+        sys.modules["torch"].default_generator.seed()
 
 
 def main() -> None:

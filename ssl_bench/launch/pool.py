@@ -142,6 +142,8 @@ def explain(task: Task, code: int, store: Store) -> str | None:
     run = store.find(task.spec)
     if code == UNKNOWN:
         return "killed, as was the server that started it; the same command continues from its last checkpoint"
+    if code == -signal.SIGBUS:
+        return "killed by SIGBUS: a file of the cache was cut or cannot be read; the same command continues"
     if code < 0:
         return f"killed by {signal.Signals(-code).name}; the same command continues from its last checkpoint"
     if run is not None and run.error is not None:

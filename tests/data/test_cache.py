@@ -499,6 +499,10 @@ def test_a_cache_file_that_shrinks_while_it_is_read_is_named(data: Path) -> None
     assert images.read([3]).any()
     with pytest.raises(UserError, match=r"32\.image: ends before row 4"):
         images.read([0, 4])
+    os.close(images._file.fileno())
+    with pytest.raises(UserError, match=r"32\.image: cannot be read: Bad file descriptor"):
+        images.read([0])
+    images._file = images.path.open("rb", buffering=0)
 
 
 def test_a_removed_cache_file_is_built_anew(data: Path) -> None:

@@ -65,7 +65,7 @@ def test_an_iteration_runs_on_a_gpu_and_reads_nothing_from_it(name: str, dimensi
         assert_an_iteration_runs(opened(tmp_path, name, dimensions, **ALL_CHANGES[dimensions]), gpu)
 
 
-@pytest.mark.parametrize(("name", "dimensions"), [("mt", 2), ("mt", 3)])
+@pytest.mark.parametrize(("name", "dimensions"), [("mt", 2), ("mt", 3), ("supervised", 3)])
 def test_images_come_from_the_cache_to_a_gpu(
     name: str, dimensions: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
