@@ -51,8 +51,7 @@ class BatchStream:
         """Return the batch of a 0-based iteration, and begin to read that of the next."""
         views = self.views
         labeled, unlabeled = PartViews(self, "labeled", iteration), PartViews(self, "unlabeled", iteration)
-        for part in ("labeled", "unlabeled") if len(self.pools["unlabeled"]) else ("labeled",):
-            self.read_ahead(self.rows(part, iteration + 1), self.generator("augment", part, iteration + 1, "weak"))
+        self.read_ahead(iteration + 1)
         return Batch(
             labeled=Images(
                 labeled.network_input, views.labeled_student1, views.labeled_student2, views.labeled_teacher,
@@ -74,12 +73,16 @@ class BatchStream:
         """Return a CPU generator whose state is a function of the run's seed and the purpose."""
         return torch.Generator().manual_seed(derive_seed(self.seed, *purpose))
 
+    def weak_draw(self, part: str, iteration: int) -> tuple[Tensor, torch.Generator]:
+        """Rows and generator of a part's weak view, which `weak` takes."""
+        return self.rows(part, iteration), self.generator("augment", part, iteration, "weak")
+
     def weak(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw the weak view of some images, and the same view of their masks."""
         raise NotImplementedError
 
-    def read_ahead(self, rows: Tensor, generator: torch.Generator) -> None:
-        """Begin to read what `weak` will be asked for; nothing where all images are on the device."""
+    def read_ahead(self, iteration: int) -> None:
+        """Begin to read the images of an iteration; nothing where all are on the device."""
 
     def strong(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a strong view on top of another view."""
@@ -179,7 +182,7 @@ class PartViews:
     def __init__(self, stream: BatchStream, part: str, iteration: int) -> None:
         self.stream = stream
         self.generator = partial(stream.generator, "augment", part, iteration)
-        self.weak = stream.weak(stream.rows(part, iteration), self.generator("weak"))
+        self.weak = stream.weak(*stream.weak_draw(part, iteration))
         self.drawn: dict[str, Tensor] = {"weak": self.weak[0]}
         self.inputs: dict[str, Tensor] = {}
 

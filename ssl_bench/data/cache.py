@@ -182,13 +182,13 @@ def _open(folder: Path, index: Path, size: int | None, source: Source) -> Datase
 
 def _is_whole(path: Path, digests: dict[str, str]) -> bool:
     """Whether the files have their digests. Files that had them are read again only if they were touched since."""
-    stamp, checked = path.with_suffix(".checked"), "unknown"
+    stamp = path.with_suffix(".checked")
     files = [path.with_suffix(f".{name}") for name in digests]
-    now = {file.name: [getattr(file.stat(), field) for field in _TOUCHED] for file in files}
+    now = {file.name: _touched(file) for file in files}
     with suppress(OSError, ValueError):
         checked = json.loads(stamp.read_text())
         # a file could change twice within one tick of its disk's clock
-        if checked == now and max(file.stat().st_ctime_ns for file in files) < stamp.stat().st_mtime_ns - _TICK:
+        if checked == now and max(one["st_ctime_ns"] for one in now.values()) < stamp.stat().st_mtime_ns - _TICK:
             return True
     for file, digest in zip(files, digests.values(), strict=True):
         with file.open("rb") as content:
@@ -199,7 +199,12 @@ def _is_whole(path: Path, digests: dict[str, str]) -> bool:
     return True
 
 
-_TOUCHED = ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")
+def _touched(file: Path) -> dict[str, int]:
+    """What changes when a file is written or replaced."""
+    found = file.stat()
+    return {name: getattr(found, name) for name in ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")}
+
+
 _TICK = 2 * 10**9  # nanoseconds
 
 

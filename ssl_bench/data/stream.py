@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -42,15 +42,31 @@ def open_stream(
     rows, (images, masks) = dataset.rows(ids), dataset.open_rows()
     if not holds_all(len(rows) * (images.row_bytes + masks.row_bytes), device):
         return ReadImageStream(images, masks, rows, labeled, pool, protocol, seed, device)
-    pixels, numbers = (torch.from_numpy(file.read(rows)).to(device) for file in (images, masks))
+    pixels, numbers = (torch.from_numpy(array).to(device) for array in dataset.arrays(ids))
     return ImageStream(pixels, numbers, labeled, pool, protocol, seed)
 
 
-class ReadImageStream(ImageStream):
-    """2D: images and masks are read from the cache when they are drawn, by a thread those of the next iteration.
+class ReadAhead(BatchStream):
+    """Batches of images that lie in the cache. A thread reads those of the next iteration."""
 
-    The arguments are as above; `rows` are the places of the images in the cache.
-    """
+    @cached_property
+    def reader(self) -> Reader:
+        """The thread."""
+        return Reader(self.device)
+
+    def read_ahead(self, iteration: int) -> None:
+        """Begin to read the images of an iteration."""
+        for part, pool in self.pools.items():
+            if len(pool):
+                self.begin(*self.weak_draw(part, iteration))
+
+    def begin(self, rows: Tensor, generator: torch.Generator) -> None:
+        """Begin to read what the weak view of these rows needs."""
+        raise NotImplementedError
+
+
+class ReadImageStream(ReadAhead, ImageStream):
+    """2D: `images` and `masks` are raw files of the cache, `rows` the places in them; other arguments as above."""
 
     def __init__(
         self,
@@ -67,13 +83,13 @@ class ReadImageStream(ImageStream):
             torch.empty((0, *one.shape), dtype=torch.uint8, device=device) for one in (images, masks)
         )
         super().__init__(no_images, no_masks, labeled, pool, protocol, seed)
-        self.files, self.places, self.reader = (images, masks), rows, Reader(device)
+        self.files, self.places = (images, masks), rows
 
     def chosen(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, C, S, S) and masks (B, S, S), on the device."""
         return self.reader.read(tuple(rows.tolist()), partial(self._read, rows))
 
-    def read_ahead(self, rows: Tensor, generator: torch.Generator) -> None:  # noqa: ARG002
+    def begin(self, rows: Tensor, generator: torch.Generator) -> None:  # noqa: ARG002
         """Begin to read some images."""
         self.reader.begin(tuple(rows.tolist()), partial(self._read, rows))
 
@@ -83,29 +99,19 @@ class ReadImageStream(ImageStream):
         return images, masks
 
 
-class ReadVolumeStream(VolumeStream):
-    """3D: `images` and `masks` lie in the cache; the voxels of a patch are read when it is drawn, ahead by a thread."""
-
-    def __init__(
-        self,
-        images: list[Tensor],
-        masks: list[Tensor],
-        labeled: list[int],
-        pool: list[int],
-        protocol: VolumeProtocol,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        super().__init__(images, masks, labeled, pool, protocol, seed, device)
-        self.reader = Reader(device)
+class ReadVolumeStream(ReadAhead, VolumeStream):
+    """3D: `images` and `masks` lie in the cache. The voxels of a patch are read when it is cut."""
 
     def weak(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Turned, flipped and cropped, (B, C, *patch) float32 and (B, *patch) uint8."""
         if len(rows) == 0:
             return super().weak(rows, generator)
-        key = (generator.initial_seed(), *rows.tolist())
-        return self.reader.read(key, partial(super().weak, rows, generator))
+        return self.reader.read(_key(rows, generator), partial(super().weak, rows, generator))
 
-    def read_ahead(self, rows: Tensor, generator: torch.Generator) -> None:
+    def begin(self, rows: Tensor, generator: torch.Generator) -> None:
         """Begin to cut some patches."""
-        self.reader.begin((generator.initial_seed(), *rows.tolist()), partial(super().weak, rows, generator))
+        self.reader.begin(_key(rows, generator), partial(super().weak, rows, generator))
+
+
+def _key(rows: Tensor, generator: torch.Generator) -> tuple[int, ...]:
+    return generator.initial_seed(), *rows.tolist()

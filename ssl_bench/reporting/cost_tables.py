@@ -76,7 +76,7 @@ def dry_run_table(jobs: Sequence[Job], store: Store) -> Table:
     )
     notes += [
         MEANING,
-        f"{LEFT_OUT} Images: those of training, where the device holds them besides (SSL_BENCH_MEMORY).",
+        f"{LEFT_OUT} Images: those of training, in addition where the device holds them (SSL_BENCH_MEMORY).",
         "Nothing was trained.",
     ]
     return Table(title, ["Method", *numbers], rows, frozenset(numbers), notes)

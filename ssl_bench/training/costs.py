@@ -113,9 +113,9 @@ def _iterate(
     protocol: ResolvedProtocol,
 ) -> set[nn.Parameter]:
     """Run an iteration; returns the parameters that a gradient reaches."""
-    progress, half = Progress(iteration, protocol.iterations, protocol.lambda_max), protocol.precision == "bf16"
+    progress = Progress(iteration, protocol.iterations, protocol.lambda_max)
     reached = set[nn.Parameter]()
-    for _ in stepped_updates(method, optimizer, stream.batch(iteration), progress, half=half, device_type="cpu"):
+    for _ in stepped_updates(method, optimizer, stream.batch(iteration), progress, "cpu"):
         reached.update(parameter for parameter in method.parameters() if parameter.grad is not None)
     return reached
 

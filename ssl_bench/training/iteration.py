@@ -25,8 +25,6 @@ def stepped_updates(
     optimizer: torch.optim.Optimizer,
     batch: Batch,
     progress: Progress,
-    *,
-    half: bool,
     device_type: str,
 ) -> Iterator[tuple[Update, Tensor]]:
     """Step the optimiser for each of the method's updates; yield each update and its total after the step.
@@ -36,14 +34,13 @@ def stepped_updates(
         optimizer: of its parameters.
         batch: the iteration's images.
         progress: the iteration.
-        half: whether forward passes run in bf16 autocast.
         device_type: where the tensors are, "cpu" or "cuda".
 
     Raises:
         MethodError: the method breaks its contract.
 
     """
-    updates = UpdateCheck(method, batch, progress)
+    updates, half = UpdateCheck(method, batch, progress), method.protocol.precision == "bf16"
     while True:
         # no cache: a weight first cast under no_grad, as for UCMT's uncertainty, may stay without its gradient
         with torch.autocast(device_type, torch.bfloat16, enabled=half, cache_enabled=False):

@@ -6,13 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from ssl_bench.cards import ImageProtocol, Measurement, RunSpec
+from ssl_bench.cards import ImageProtocol, Measurement, RunSpec, VolumeProtocol
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.split import Splits
 from ssl_bench.errors import UserError, first_line
@@ -20,6 +21,8 @@ from ssl_bench.method import Hyperparameters, Setup, SSLMethod, parse_hyperparam
 from ssl_bench.networks import build_network
 from ssl_bench.seeds import derive_seed
 from ssl_bench.store import RunFolder
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,19 @@ def build_method(
         built += 1
         return build_network(protocol, classes=len(spec.classes), channels=spec.channel_count, pretrained=pretrained)
 
-    method = method_class(Setup(protocol, build, ignores), hyper).to(device)
-    if protocol.channels_last:
-        is_2d = isinstance(protocol, ImageProtocol)
-        method = method.to(memory_format=torch.channels_last if is_2d else torch.channels_last_3d)
+    method = laid_out(method_class(Setup(protocol, build, ignores), hyper).to(device), protocol)
     if protocol.compile:
         for network in method.networks.values():
             network.compile()
     return method
+
+
+def laid_out(module: Module, protocol: ImageProtocol | VolumeProtocol) -> Module:
+    """Return a module with its weights in the protocol's memory format."""
+    if not protocol.channels_last:
+        return module
+    is_2d = isinstance(protocol, ImageProtocol)
+    return module.to(memory_format=torch.channels_last if is_2d else torch.channels_last_3d)
 
 
 def method_of(

@@ -15,6 +15,7 @@ from ssl_bench.data.batches import BatchStream, ImageStream, VolumeStream
 from ssl_bench.method import Hyperparameters, Setup, SSLMethod
 from ssl_bench.networks import build_network
 from ssl_bench.networks.depthwise import use_library_gradient
+from ssl_bench.training.job import laid_out
 
 CPU = torch.device("cpu")
 
@@ -46,13 +47,10 @@ def simulated_method(
         UserError: the network cannot be built.
 
     """
-    is_2d = isinstance(protocol, ImageProtocol)
-    format_ = torch.channels_last if is_2d else torch.channels_last_3d
     with _NoDraws():  # type: ignore[no-untyped-call]
         network = build_network(protocol, channels=channels, classes=classes, pretrained=False)
     use_library_gradient(network)
-    if protocol.channels_last:
-        network = network.to(memory_format=format_)
+    network = laid_out(network, protocol)
     _make_fake(network, mode)
     method = method_class(Setup(protocol, lambda: _copied(network, mode), ignores), hyper)
     _make_fake(method, mode)

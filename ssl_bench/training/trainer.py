@@ -109,11 +109,7 @@ class Trainer:
     def _updates(self, batch: Batch, progress: Progress) -> Iterator[Tensor]:
         """Step the optimiser for each of the method's updates; yields their losses without gradient."""
         row = self.curves.open_row(progress)
-        stepped = stepped_updates(
-            self.method, self.optimizer, batch, progress,
-            half=self.protocol.precision == "bf16", device_type=self.device.type,
-        )  # fmt: skip
-        for update, total in stepped:
+        for update, total in stepped_updates(self.method, self.optimizer, batch, progress, self.device.type):
             row.add(update, total.detach())
             yield total.detach()
         try:

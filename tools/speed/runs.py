@@ -1,4 +1,4 @@
-"""(g) Many short runs: the whole command beside the training alone, and what a run costs besides its training."""
+"""(g) Many short runs: a whole command beside the training alone, and a run beside its training."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def ratios(settings: Settings) -> Iterator[Ratio]:
     yield of_times("runs", what, "the whole command", f"training, by {JOBS}", pairs, settings, "<= 1.5")
     forked = _own(many, RUNS, _train(FORKED, JOBS))
     new = _own(_train(NEW, IN_NEW_PROCESSES), IN_NEW_PROCESSES, _train(NEW, JOBS))
-    yield of_times("runs", "a run besides its training", "forked", "in a new process", [(forked, new)], settings, "")
+    yield of_times("runs", "a run without its training", "forked", "in a new process", [(forked, new)], settings, "")
 
 
 def _own(many: tuple[float, float], count: int, few: tuple[float, float]) -> float:
-    """Seconds of a run besides its training: what more runs take, so that the command's own start does not count."""
+    """Seconds of a run without its training: what more runs take, so that the command's own start does not count."""
     wall, trained = (a - b for a, b in zip(many, few, strict=True))
     return (JOBS * wall - trained) / (count - JOBS)
 
