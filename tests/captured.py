@@ -35,15 +35,21 @@ def copied(tensor: Tensor) -> Tensor:
 
 def state_of(trainer: Trainer) -> Inputs:
     """Copies of a run's weights, buffers and moments; it has had an iteration."""
-    method, known = trainer.method, trainer.optimizer.state
+    method = trainer.method
     moments = {
         f"{name}/{key}": value
-        for name, one in method.named_parameters()
-        if one.requires_grad
-        for key, value in known[one].items()
+        for optimizer in trainer.optimizers.all
+        for name, one in names_of(trainer, optimizer)
+        for key, value in optimizer.state[one].items()
     }
     weights = {**dict(method.named_parameters()), **dict(method.named_buffers())}
     return tree_map(copied, {"weights": weights, "moments": moments})
+
+
+def names_of(trainer: Trainer, optimizer: torch.optim.Optimizer) -> list[tuple[str, Tensor]]:
+    """The parameters that an optimiser moves, with their names in the method, in the optimiser's order."""
+    names = {id(one): name for name, one in trainer.method.named_parameters()}
+    return [(names[id(one)], one) for one in optimizer.param_groups[0]["params"]]
 
 
 def batch_of(stream: BatchStream, iteration: int) -> dict[str, Tensors]:
@@ -57,23 +63,24 @@ def batch_of(stream: BatchStream, iteration: int) -> dict[str, Tensors]:
 
 def function_of(trainer: Trainer, progress: Progress) -> Callable[[Inputs], Tensors]:
     """The trainer's iteration on given tensors, which it changes as the trainer changes its own; gives the curves."""
-    optimizer = trainer.optimizer
+    optimizers = trainer.optimizers.all
+    own = [(names_of(trainer, one), one.state) for one in optimizers]
 
     def iteration(inputs: Inputs) -> Tensors:
         batch = batch_from(trainer, inputs)
-        names = [name for name, one in trainer.method.named_parameters() if one.requires_grad]
-        group, own, state = optimizer.param_groups[0], optimizer.param_groups[0]["params"], optimizer.state
         try:
             with _reparametrize_module(trainer.method, inputs["weights"]):
-                group["params"] = [inputs["weights"][name] for name in names]
-                optimizer.state = {
-                    inputs["weights"][name]: {key: inputs["moments"][f"{name}/{key}"] for key in state[one]}
-                    for name, one in zip(names, own, strict=True)
-                }
+                for optimizer, (named, state) in zip(optimizers, own, strict=True):
+                    optimizer.param_groups[0]["params"] = [inputs["weights"][name] for name, _ in named]
+                    optimizer.state = {
+                        inputs["weights"][name]: {key: inputs["moments"][f"{name}/{key}"] for key in state[one]}
+                        for name, one in named
+                    }
                 list(trainer._updates(batch, progress))
             return dict(trainer.curves._on_device.pop().values)
         finally:
-            group["params"], optimizer.state = own, state
+            for optimizer, (named, state) in zip(optimizers, own, strict=True):
+                optimizer.param_groups[0]["params"], optimizer.state = [one for _, one in named], state
 
     return iteration
 

@@ -1,7 +1,4 @@
-"""A method on a tiny network and random images in 2D or 3D, every forward pass recorded; and what holds of each method.
-
-`FACTS` is what the papers, Table 4 and the written protocols say, not what the classes say of themselves.
-"""
+"""A method on a tiny network and random images in 2D or 3D, every forward pass recorded."""
 
 from __future__ import annotations
 
@@ -29,46 +26,12 @@ CHEAP = {"r": R} | dict.fromkeys(
 )
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What the papers say of a method."""
-
-    components: set[str]  # Table 4's check marks
-    terms: set[str]
-    students: tuple[str, ...]
-    scored: str
-    branches: tuple[str, str] | None  # the networks whose disagreement Figure 1 plots; None where there is but one
-    updates: int = 1
-
-    @property
-    def teachers(self) -> set[str]:
-        return {"teacher"} if self.components & {"TS", "STS"} else set()
-
-
-PAIR = ("student1", "student2")
-FACTS = {
-    "supervised": Facts(set(), {"supervised"}, ("network",), "network", None),
-    "mt": Facts({"TS", "L_mts"}, {"supervised", "mts"}, ("student",), "teacher", ("student", "teacher")),
-    "mt-cutmix": Facts({"TS", "L_mts"}, {"supervised", "mts"}, ("student",), "teacher", ("student", "teacher")),
-    "uamt": Facts({"TS"}, {"supervised", "consistency"}, ("student",), "student", ("student", "teacher")),
-    "cct": Facts(set(), {"supervised", "consistency"}, ("network",), "network", None),
-    "cps": Facts({"SS", "L_cps"}, {"supervised", "cps"}, PAIR, "student1", PAIR),
-    "cps-cutmix": Facts({"SS", "L_cps"}, {"supervised", "cps"}, PAIR, "student1", PAIR),
-    "cmtv1": Facts({"STS", "L_mts"}, {"supervised", "mts"}, PAIR, "teacher", PAIR),
-    "cmtv2": Facts({"STS", "L_cps"}, {"supervised", "cps"}, PAIR, "teacher", PAIR),
-    "cmtv3": Facts({"STS", "L_cps", "L_mts"}, {"supervised", "cps", "mts"}, PAIR, "teacher", PAIR),
-    "ucmt": Facts({"STS", "L_cps", "L_mts", "U"}, {"supervised", "cps", "mts"}, PAIR, "teacher", PAIR, updates=2),
-    "ucmt-cutmix": Facts({"STS", "L_cps", "L_mts"}, {"supervised", "cps", "mts"}, PAIR, "teacher", PAIR, updates=2),
-}
-WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers]
-WITH_TWO_STUDENTS = [name for name, facts in FACTS.items() if facts.students == PAIR]
-
-
 class TinyEncoder(nn.Module):
     """Images (B, C, *sides) -> maps (B, 6, *sides) and (B, 6, *sides / 2); batch norm after the first convolution."""
 
     def __init__(self, dimensions: int) -> None:
         super().__init__()
+        self.out_channels = (6, 6)
         convolution, norm = (nn.Conv2d, nn.BatchNorm2d) if dimensions == 2 else (nn.Conv3d, nn.BatchNorm3d)
         self.fine = nn.Sequential(convolution(channels(dimensions), 6, 3, padding=1), norm(6), nn.Tanh())
         self.coarse = nn.Sequential(convolution(6, 6, 2, stride=2), nn.Tanh())
@@ -83,6 +46,7 @@ class TinyDecoder(nn.Module):
 
     def __init__(self, dimensions: int) -> None:
         super().__init__()
+        self.out_channels = 6
         convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
         self.fine, self.coarse = convolution(6, 6, 1), convolution(6, 6, 1)
         self.dropout = nn.Dropout(0.2)
@@ -146,13 +110,19 @@ class Laboratory:
 
     def updates(self, learning_rate: float = 0.05) -> Iterator[Update]:
         """Run one iteration as the training loop does."""
-        optimizer = torch.optim.SGD([p for p in self.method.parameters() if p.requires_grad], lr=learning_rate)
+        adversaries = [p for one in self.method.adversaries.values() for p in one.parameters()]
+        apart = set(adversaries)
+        learning = {
+            "networks": [p for p in self.method.parameters() if p.requires_grad and p not in apart],
+            "adversaries": adversaries,
+        }
         for update in self.method.updates(self.batch, PROGRESS):
             yield update
-            optimizer.zero_grad()
+            self.method.zero_grad()
             update.total.backward()
-            optimizer.step()
-            self.method.after_update(PROGRESS)
+            torch.optim.SGD(learning[update.trains], lr=learning_rate).step()
+            if update.trains == "networks":
+                self.method.after_update(PROGRESS)
 
 
 def channels(dimensions: int) -> int:
@@ -196,7 +166,8 @@ def laboratory(
     torch.manual_seed(seed)
     hyperparameters = hyper_of(METHODS[name], **hyper).resolved(dimensions)
     METHODS[name].check(hyperparameters, protocol)
-    method = METHODS[name](Setup(protocol, build or (lambda: TinyNetwork(dimensions, classes))), hyperparameters)
+    build = build or (lambda: TinyNetwork(dimensions, classes))
+    method = METHODS[name](Setup(protocol, build, classes, channels(dimensions)), hyperparameters)
     method.train()
     generator = torch.Generator().manual_seed(seed + 1)
     labeled, unlabeled = (

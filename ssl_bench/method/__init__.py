@@ -3,6 +3,7 @@
 from ssl_bench.cards import Protocol
 from ssl_bench.errors import UserError
 from ssl_bench.method.contract import (
+    AdversaryHyperparameters,
     Batch,
     CutMixHyperparameters,
     Hyperparameters,
@@ -16,6 +17,7 @@ from ssl_bench.method.contract import (
 from ssl_bench.method.registry import find_method, load_methods, parse_hyperparameters, register, source_hash
 
 __all__ = [
+    "AdversaryHyperparameters",
     "Batch",
     "CutMixHyperparameters",
     "Hyperparameters",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -12,6 +12,10 @@ from torch import Tensor, nn
 
 from ssl_bench.cards import Card, Protocol
 from ssl_bench.ops import ExponentialMovingAverage
+
+Group = Literal[
+    "baseline", "consistency", "co-training", "pseudo label", "adversarial", "contrastive", "mixing", "other"
+]
 
 
 class Images:
@@ -75,10 +79,14 @@ class Update:
 
     `branches` are the logits (B, K, *spatial) of the two branches on the unlabelled images, whose disagreement and
     entropy Figure 1 plots; they are read without gradient.
+
+    `trains`: whose optimiser is stepped. Every gradient is cleared before, so a loss of the networks may go through an
+    adversary and the other way round. An update of the adversaries is not counted and calls no `after_update`.
     """
 
     terms: dict[str, tuple[float, Tensor]]
     branches: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+    trains: Literal["networks", "adversaries"] = "networks"
 
     @property
     def total(self) -> Tensor:
@@ -92,6 +100,17 @@ class Hyperparameters(Card):
     def resolved(self, dimensions: int) -> Self:  # noqa: ARG002
         """Return them with every `auto` replaced by the value for 2D or 3D data. By default no field is `auto`."""
         return self
+
+
+class AdversaryHyperparameters(Hyperparameters):
+    """The optimiser (Adam) of a method's adversaries; subclass it in a method that has any.
+
+    Defaults are those of AdvSemSeg, SASSNet and DAN. The rate stays the same over the run.
+    """
+
+    adversary_learning_rate: float = Field(1e-4, gt=0, description="learning rate of the adversaries' Adam")
+    adversary_beta1: float = Field(0.9, ge=0, lt=1, description="its decay of the mean gradient")
+    adversary_beta2: float = Field(0.99, ge=0, lt=1, description="its decay of the mean squared gradient")
 
 
 class CutMixHyperparameters(Hyperparameters):
@@ -118,13 +137,21 @@ class Snapshot(NamedTuple):
 
 @dataclass(frozen=True)
 class Setup:
-    """The arguments of a method: the resolved protocol and a function that builds one freshly drawn network.
+    """The arguments of a method.
 
-    `ignores`: pixels of the batch's labels can be IGNORED (their class is not known).
+    Attributes:
+        protocol: the resolved protocol.
+        build_network: builds one freshly drawn network.
+        classes: K, background included.
+        channels: C, of an image.
+        ignores: whether pixels of the batch's labels can be IGNORED (their class is not known).
+
     """
 
     protocol: Protocol
     build_network: Callable[[], nn.Module]
+    classes: int
+    channels: int
     ignores: bool = False
 
 
@@ -146,6 +173,11 @@ class SSLMethod(nn.Module):
     needs_parts: ClassVar[bool] = False  # of its networks: encoder, decoder, segmentation_head, with `out_channels`
     dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     components: ClassVar[frozenset[str]] = frozenset()  # of TS, SS, STS, L_cps, L_mts, U: Table 4's check marks
+    group: ClassVar[Group] = "other"
+    year: ClassVar[int | None] = None  # of its paper
+    venue: ClassVar[str] = ""
+    authors: ClassVar[Mapping[str, Any]] = {}  # the authors' own settings where they differ: `--tuned authors`
+    reconstructed: ClassVar[bool] = False  # built from a description, since no code was published
     hyperparameters: ClassVar[type[Hyperparameters]] = Hyperparameters
 
     def __init_subclass__(cls) -> None:
@@ -158,6 +190,7 @@ class SSLMethod(nn.Module):
         super().__init__()
         self.protocol = setup.protocol
         self.hyper = hyper
+        self.classes, self.channels = setup.classes, setup.channels
         self.ignores = setup.ignores
         self._build_network = setup.build_network
 
@@ -176,15 +209,21 @@ class SSLMethod(nn.Module):
         """Build one freshly drawn network."""
         return self._build_network()
 
-    def new_teacher(self, *students: nn.Module) -> ExponentialMovingAverage:
-        """Build the protocol's teacher, which follows `students`."""
+    def new_teacher(
+        self, *students: nn.Module, decay: float | None = None, warmup: bool | None = None
+    ) -> ExponentialMovingAverage:
+        """Build the protocol's teacher, which follows `students`.
+
+        `decay` and `warmup` take the place of the protocol's `ema_decay` and `ema_warmup` where a method is defined by
+        them.
+        """
         protocol, network = self.protocol, self._build_network()
         if protocol.teacher_start == "student1":
             network.load_state_dict(students[0].state_dict())
         return ExponentialMovingAverage(
             network,
-            decay=protocol.ema_decay,
-            warmup=protocol.ema_warmup,
+            decay=protocol.ema_decay if decay is None else decay,
+            warmup=protocol.ema_warmup if warmup is None else warmup,
             source=protocol.teacher_source if len(students) > 1 else (1.0,),
             average_buffers=protocol.teacher_buffers == "ema",
             always_eval=protocol.teacher_mode == "eval",
@@ -202,7 +241,7 @@ class SSLMethod(nn.Module):
         """Yield one Update per optimiser step of this iteration.
 
         After each yield the harness differentiates `Update.total`, steps the optimiser and calls `after_update`; what
-        follows in the generator sees the moved weights.
+        follows in the generator sees the moved weights. Updates of adversaries come after one of the networks.
         """
         raise NotImplementedError
 
@@ -224,7 +263,13 @@ class SSLMethod(nn.Module):
     @property
     def networks(self) -> dict[str, nn.Module]:
         """Every network of the run by name; all are scored. Override this if a child module is not a network."""
-        return dict(self.named_children())
+        others = list(self.adversaries.values())
+        return {name: child for name, child in self.named_children() if not any(child is one for one in others)}
+
+    @property
+    def adversaries(self) -> dict[str, nn.Module]:
+        """Child modules that an optimiser of their own trains (discriminators), by name; by default there are none."""
+        return {}
 
     @property
     def predictor_name(self) -> str:

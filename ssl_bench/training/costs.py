@@ -18,7 +18,7 @@ from ssl_bench.data.batches import BatchStream
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.method import Hyperparameters, Progress, SSLMethod
 from ssl_bench.training.counting import Counter
-from ssl_bench.training.iteration import make_optimizer, stepped_updates
+from ssl_bench.training.iteration import Optimizers, stepped_updates
 from ssl_bench.training.job import Job
 from ssl_bench.training.simulated import simulated_method, simulated_stream
 
@@ -90,24 +90,26 @@ def iteration_cost(
 
 
 def _measure(method: SSLMethod, protocol: ResolvedProtocol, stream: BatchStream, counter: Counter) -> None:
-    """Run an iteration that begins with the gradients and the optimiser's state that the one before it left."""
-    optimizer = make_optimizer(method, protocol)
+    """Run an iteration that begins with the gradients and the optimisers' state that the one before it left."""
+    optimizers = Optimizers(method, protocol)
     trained = {parameter for parameter in method.parameters() if parameter.requires_grad}
     for parameter in trained:
         parameter.grad = torch.empty_like(parameter)
-    optimizer.step()
+    for optimizer in optimizers.all:
+        optimizer.step()
     for iteration in (2, 3):  # a check in iteration 1 reads values
         counter.restart()
-        unused = trained - _iterate(method, optimizer, stream, iteration, protocol)
+        unused = trained - _iterate(method, optimizers, stream, iteration, protocol)
         if not unused:
             return
         for parameter in unused:  # without a gradient there is no state; once more without it
-            optimizer.state.pop(parameter, None)
+            for optimizer in optimizers.all:
+                optimizer.state.pop(parameter, None)
 
 
 def _iterate(
     method: SSLMethod,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Optimizers,
     stream: BatchStream,
     iteration: int,
     protocol: ResolvedProtocol,
@@ -115,7 +117,7 @@ def _iterate(
     """Run an iteration; returns the parameters that a gradient reaches."""
     progress = Progress(iteration, protocol.iterations, protocol.lambda_max)
     reached = set[nn.Parameter]()
-    for _ in stepped_updates(method, optimizer, stream.batch(iteration), progress, "cpu"):
+    for _ in stepped_updates(method, optimizers, stream.batch(iteration), progress, "cpu"):
         reached.update(parameter for parameter in method.parameters() if parameter.grad is not None)
     return reached
 

@@ -24,11 +24,14 @@ class CurveRow:
     def add(self, update: Update, total: Tensor) -> None:
         """Note an update's total and terms; of the first one with branches, their disagreement and entropy too.
 
+        Of an update of the adversaries, the terms alone, under the number of the networks' update before it.
+
         Disagreement is the Dice loss between the two branches' hard labels, entropy the mean over pixels and both
         branches of the entropy of their softmax, in nats (Figure 1d and 1e).
         """
-        self.updates += 1
-        self.values[f"loss{self.updates}"] = total.float()
+        if update.trains == "networks":
+            self.updates += 1
+            self.values[f"loss{self.updates}"] = total.float()
         for name, (_, value) in update.terms.items():
             self.values[f"{name}{self.updates}"] = value.detach().float()
         if update.branches is not None and "disagreement" not in self.values:

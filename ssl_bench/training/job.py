@@ -65,14 +65,16 @@ def build_method(
     of the data set that the method trains on.
     """
     protocol, built = spec.protocol, 0
+    classes, channels = len(spec.classes), spec.channel_count
 
     def build() -> nn.Module:
         nonlocal built
         torch.manual_seed(derive_seed(spec.seed, "network", built))
         built += 1
-        return build_network(protocol, classes=len(spec.classes), channels=spec.channel_count, pretrained=pretrained)
+        return build_network(protocol, classes=classes, channels=channels, pretrained=pretrained)
 
-    method = laid_out(method_class(Setup(protocol, build, ignores), hyper).to(device), protocol)
+    setup = Setup(protocol, build, classes, channels, ignores)
+    method = laid_out(method_class(setup, hyper).to(device), protocol)
     if protocol.compile:
         for network in method.networks.values():
             network.compile()

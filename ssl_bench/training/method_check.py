@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ssl_bench.command import quantity
 from ssl_bench.errors import MethodError
-from ssl_bench.method import Batch, Progress, SSLMethod, Update
+from ssl_bench.method import AdversaryHyperparameters, Batch, Progress, SSLMethod, Update
 from ssl_bench.plugins import source_file
 
 
@@ -37,6 +37,12 @@ def check_networks(method: SSLMethod) -> None:
         _refuse(
             method,
             f"`predictor`: expected one of the networks {', '.join(method.networks)}, found {type(predictor).__name__}",
+        )
+    if method.adversaries and not isinstance(method.hyper, AdversaryHyperparameters):
+        _refuse(
+            method,
+            "`adversaries`: expected hyperparameters of a subclass of AdversaryHyperparameters, found "
+            f"{type(method.hyper).__name__}",
         )
 
 
@@ -88,11 +94,16 @@ class UpdateCheck:
                     f"`updates` yielded {quantity(self.count, 'update')}; updates_per_iteration declares {declared}"
                 )
             return None
-        self.count += 1
-        if self.count > declared:
-            self._refuse(f"`updates` yielded more than the {declared} that updates_per_iteration declares")
         if not isinstance(update, Update):
             self._refuse(f"`updates` must yield an Update; it yielded {_kind(update)}")
+        if update.trains == "networks":
+            self.count += 1
+        elif update.trains != "adversaries" or not self.method.adversaries:
+            self._refuse(f"trains = '{update.trains}': expected networks, or adversaries of a method that has any")
+        elif self.count == 0:
+            self._refuse("an update of the adversaries came first; expected one of the networks before it")
+        if self.count > declared:
+            self._refuse(f"`updates` yielded more than the {declared} that updates_per_iteration declares")
         self._check_terms(update)
         total = update.total
         if not total.requires_grad:
@@ -101,19 +112,22 @@ class UpdateCheck:
             self._check_first(update, total)
         return update, total
 
-    def close(self, progress: Progress) -> None:
-        """Call `after_update`, and at iteration 1 check that it moves no weight that the optimiser moves.
+    def close(self, update: Update, progress: Progress) -> None:
+        """Call `after_update` after an update of the networks; at iteration 1 check that it moves no weight of theirs.
 
         Raises:
             MethodError: a gradient is not finite, or a teacher receives one.
         """
         if not self.is_first:
-            self.method.after_update(progress)
+            if update.trains == "networks":
+                self.method.after_update(progress)
             return
         learning = {n: p for n, p in self.method.named_parameters() if p.grad is not None}
         for name, parameter in learning.items():
             if not bool(parameter.grad.isfinite().all()):  # type: ignore[union-attr]
                 self._refuse(f"the gradient of `{name}` is not finite before any training, though the loss is")
+        if update.trains == "adversaries":
+            return
         before = {name: parameter.detach().clone() for name, parameter in learning.items()}
         self.method.after_update(progress)
         for name, parameter in learning.items():

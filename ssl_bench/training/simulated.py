@@ -52,7 +52,7 @@ def simulated_method(
     use_library_gradient(network)
     network = laid_out(network, protocol)
     _make_fake(network, mode)
-    method = method_class(Setup(protocol, lambda: _copied(network, mode), ignores), hyper)
+    method = method_class(Setup(protocol, lambda: _copied(network, mode), classes, channels, ignores), hyper)
     _make_fake(method, mode)
     return method.train()
 

@@ -20,7 +20,7 @@ from ssl_bench.store import RunFolder, write_pictures
 from ssl_bench.training.curves import Curves
 from ssl_bench.training.device import peak_memory
 from ssl_bench.training.interim_scores import Watch
-from ssl_bench.training.iteration import make_optimizer, stepped_updates
+from ssl_bench.training.iteration import Optimizers, stepped_updates
 from ssl_bench.training.job import Job, build_method
 from ssl_bench.training.measure import score_all, scorers
 from ssl_bench.training.method_check import check_logits, check_networks
@@ -33,7 +33,7 @@ CHECKPOINT_SECONDS = 60.0
 
 
 class Trainer:
-    """A run's networks, optimiser and curves at some iteration.
+    """A run's networks, optimisers and curves at some iteration.
 
     Args:
         job: the run.
@@ -47,7 +47,7 @@ class Trainer:
         self.job, self.folder, self.device, self.protocol = job, folder, device, protocol
         self.method = build_method(job.spec, job.method, job.hyper, device, ignores=job.dataset.ignores)
         check_networks(self.method)
-        self.optimizer = make_optimizer(self.method, protocol)
+        self.optimizers = Optimizers(self.method, protocol)
         self.iteration = 0
         self.curves = Curves(protocol.log_every, protocol.dice_smooth)
         self.selection = Selection(job, device)
@@ -107,25 +107,26 @@ class Trainer:
         self.selection.close_step(losses[-1], self.iteration, self.method)
 
     def _updates(self, batch: Batch, progress: Progress) -> Iterator[Tensor]:
-        """Step the optimiser for each of the method's updates; yields their losses without gradient."""
+        """Step an optimiser for each of the method's updates; yields the networks' losses without gradient."""
         row = self.curves.open_row(progress)
-        for update, total in stepped_updates(self.method, self.optimizer, batch, progress, self.device.type):
+        for update, total in stepped_updates(self.method, self.optimizers, batch, progress, self.device.type):
             row.add(update, total.detach())
-            yield total.detach()
+            if update.trains == "networks":
+                yield total.detach()
         try:
             self.curves.close_row(row)
         except FloatingPointError as error:
             raise RunFailedError(f"{error}; {self._last_good()}") from None
 
     def checkpoint(self) -> None:
-        """Write the state that a resume needs: iteration, weights and buffers, optimiser, curves, selection."""
+        """Write the state that a resume needs: iteration, weights and buffers, optimisers, curves, selection."""
         try:
             self.curves.require_finite()
             self._require_finite_weights()
         except FloatingPointError as error:
             raise RunFailedError(f"{error}; {self._last_good()}") from None
         state = {
-            "iteration": self.iteration, "method": self.method.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "iteration": self.iteration, "method": self.method.state_dict(), **self.optimizers.state(),
             "curves": self.curves.state(), **self.selection.state(), "seconds": self.seconds,
             "peak_memory": self.peak_memory,
             "nondeterministic": sorted(self.nondeterministic),
@@ -146,7 +147,7 @@ class Trainer:
         """Restore the state in a checkpoint."""
         state = torch.load(io.BytesIO(content), map_location=self.device, weights_only=True)
         self.method.load_state_dict(state["method"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizers.restore(state)
         self.curves.restore(state["curves"])
         self.iteration, self.seconds = state["iteration"], state["seconds"]
         self.selection.restore(state)

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import torch
-from laboratory import FACTS, LABELED, WITH_TEACHER, Laboratory, laboratory, protocol_of
+from facts import FACTS, WITH_TEACHER
+from laboratory import LABELED, Laboratory, laboratory, protocol_of
 from torch import Tensor, nn
 
 from ssl_bench.ops import ExponentialMovingAverage
 
 Forward = tuple[str, str, str, str]  # network, images, mode, gradient
 PROTOCOLS = ["paper", "released-code"]  # a teacher in evaluation mode, and one in training mode
-CASES = [(name, protocol, dimensions) for name in FACTS for protocol in PROTOCOLS for dimensions in (2, 3)]
+CASES = [(name, protocol, d) for name, facts in FACTS.items() for protocol in PROTOCOLS for d in facts.dimensions]
 
 # A line: network; images; with gradient or constant; what needs the pass. Images are the view that the protocol gives
 # to a network (`labeled/student1`), or `changed`: mixed or noisy.

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from facts import FACTS
 from laboratory import (
-    FACTS,
     LABELED,
     METHODS,
     NAMES,
@@ -499,7 +499,7 @@ def test_a_users_method_file_is_found(write_method: WriteMethod) -> None:
     assert set(methods) == {*METHODS, "mine"}
     assert find_method("mine") is methods["mine"]
     hyper = parse_hyperparameters(methods["mine"], {"tau": 0.5})
-    method = methods["mine"](Setup(protocol_of("paper"), TinyNetwork), hyper)
+    method = methods["mine"](Setup(protocol_of("paper"), TinyNetwork, 2, 3), hyper)
     assert method.predictor_name == "network"
     assert set(load_methods(write_method())) == {*METHODS, "mine"}  # a second time is no error
 

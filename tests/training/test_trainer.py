@@ -499,7 +499,7 @@ def test_in_bf16_every_weight_of_ucmts_students_has_a_gradient_in_both_steps(
         weights = [p for student in students for p in student.parameters() if p.dim() > 1]
         moved.append(all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in weights))
 
-    trainer.optimizer.register_step_pre_hook(look)
+    trainer.optimizers.networks.register_step_pre_hook(look)
     trainer.iterate(trainer.open_stream())
     assert moved == [True, True]
 

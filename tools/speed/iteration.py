@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from ssl_bench.cards import Request, load_benchmark
-from ssl_bench.method import Progress, load_methods
+from ssl_bench.method import Update, load_methods
 from ssl_bench.store import Store
 from ssl_bench.training.device import set_determinism
 from ssl_bench.training.job import Job
@@ -88,10 +88,10 @@ def bare_iteration(trainer: Trainer) -> Work:
     updates end. Views, losses, pseudo labels, mixing, the teacher's average, curves: everything else is left out.
     """
     updates = record(trainer)
-    optimizer, precision = trainer.optimizer, trainer.protocol.precision
+    optimizers, precision = trainer.optimizers, trainer.protocol.precision
 
     def iterate() -> None:
-        for calls in updates:
+        for calls, optimizer in updates:
             outputs: list[Tensor] = []
             gradients: list[Tensor] = []
             with torch.autocast(trainer.device.type, torch.bfloat16, enabled=precision == "bf16"):
@@ -101,16 +101,18 @@ def bare_iteration(trainer: Trainer) -> Work:
                     if call.trains:
                         outputs += [tensor for tensor in out if tensor.requires_grad]
                         gradients += call.gradients
-            optimizer.zero_grad(set_to_none=True)
+            for one in optimizers.all:
+                one.zero_grad(set_to_none=True)
             torch.autograd.backward(outputs, gradients)
             optimizer.step()
 
     return iterate
 
 
-def record(trainer: Trainer) -> list[list[Call]]:
-    """Run one iteration and note, per update, the outermost calls to modules."""
-    updates: list[list[Call]] = [[]]
+def record(trainer: Trainer) -> list[tuple[list[Call], torch.optim.Optimizer]]:
+    """Run one iteration and note, per update, the outermost calls to modules and the optimiser that is stepped."""
+    updates: list[tuple[list[Call], torch.optim.Optimizer]] = []
+    calls: list[Call] = []
     depth = 0
 
     def before(module: nn.Module, arguments: Any) -> None:  # noqa: ARG001
@@ -122,25 +124,25 @@ def record(trainer: Trainer) -> list[list[Call]]:
         depth -= 1
         if depth == 0:
             gradients = [torch.full_like(out, 1e-4) for out in flat(output) if out.requires_grad]
-            updates[-1].append(Call(module, ready(arguments), bool(gradients), gradients))
+            calls.append(Call(module, ready(arguments), bool(gradients), gradients))
 
-    method, after_update = trainer.method, trainer.method.after_update
+    def end_update(update: Update, total: Tensor) -> None:
+        nonlocal calls
+        step(update, total)
+        updates.append((calls, trainer.optimizers.trained_by(update)))
+        calls = []
 
-    def end_update(progress: Progress) -> None:
-        after_update(progress)
-        updates.append([])
-
-    method.after_update = end_update  # type: ignore[method-assign]
+    step = trainer.optimizers.step
+    trainer.optimizers.step = end_update  # type: ignore[method-assign]
     hooks = register_module_forward_pre_hook(before), register_module_forward_hook(after)
     try:
         trainer.iterate(trainer.open_stream())
     finally:
         for hook in hooks:
             hook.remove()
-        method.after_update = after_update  # type: ignore[method-assign]
-    *whole, rest = updates
-    assert not rest, "a method called a network after its last update"
-    return whole
+        trainer.optimizers.step = step  # type: ignore[method-assign]
+    assert not calls, "a method called a network after its last update"
+    return updates
 
 
 def flat(output: Any) -> list[Tensor]:

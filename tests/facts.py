@@ -1,0 +1,82 @@
+"""What the papers, Table 4 and the written protocols say of each method; not what the classes say of themselves.
+
+A method that differs from what the registry-wide tests expect has its exceptions here, each with the reason in `why`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the papers say of a method, and how it differs from the others.
+
+    Attributes:
+        components: Table 4's check marks.
+        terms: names of the loss terms of an update that trains the networks.
+        students: networks that the optimiser moves, by attribute.
+        scored: the network that gives the headline.
+        branches: the networks whose disagreement Figure 1 plots; None where there is but one.
+        teachers: networks that follow students.
+        updates: of the networks in an iteration.
+        dimensions: of its images.
+        adversaries: networks with an optimiser of their own.
+        plain: its networks see the views themselves in the first update, neither mixed nor noisy.
+        reached: by term, the parts of networks that the term reaches, if these are not all parts of every student.
+        labels_decide: terms besides `supervised` that the labels decide.
+        asks: views that an iteration asks for where each network is given a view of its own: `labeled strong2`,
+            `unlabeled weak` for the (first) student, `labeled weak`, `unlabeled strong1` for the second, `unlabeled
+            strong2` for the teacher. None: those of its students and its teacher.
+        usual_teacher: the teacher is the protocol's and moves once an update.
+        why: the reason for every exception.
+
+    """
+
+    components: set[str]
+    terms: set[str]
+    students: tuple[str, ...]
+    scored: str
+    branches: tuple[str, str] | None
+    teachers: tuple[str, ...] = ()
+    updates: int = 1
+    dimensions: tuple[int, ...] = (2, 3)
+    adversaries: tuple[str, ...] = ()
+    plain: bool = False
+    reached: dict[str, set[str]] = field(default_factory=dict)
+    labels_decide: frozenset[str] = frozenset()
+    asks: frozenset[str] | None = None
+    usual_teacher: bool = True
+    why: str = ""
+
+
+PAIR = ("student1", "student2")
+TAUGHT = ("student", "teacher")
+TEACHER = ("teacher",)
+AUXILIARY = {f"auxiliary.{number}" for number in range(7)}  # CCT's decoders, one of each kind
+
+FACTS = {
+    "supervised": Facts(set(), {"supervised"}, ("network",), "network", None, plain=True),
+    "mt": Facts({"TS", "L_mts"}, {"supervised", "mts"}, ("student",), "teacher", TAUGHT, TEACHER, plain=True),
+    "mt-cutmix": Facts({"TS", "L_mts"}, {"supervised", "mts"}, ("student",), "teacher", TAUGHT, TEACHER),
+    "uamt": Facts({"TS"}, {"supervised", "consistency"}, ("student",), "student", TAUGHT, TEACHER),
+    "cct": Facts(
+        set(), {"supervised", "consistency"}, ("network",), "network", None,
+        reached={"consistency": {"network.encoder"} | AUXILIARY},
+        why="the main decoder's prediction is the target, a constant",
+    ),
+    "cps": Facts({"SS", "L_cps"}, {"supervised", "cps"}, PAIR, "student1", PAIR, plain=True),
+    "cps-cutmix": Facts({"SS", "L_cps"}, {"supervised", "cps"}, PAIR, "student1", PAIR),
+    "cmtv1": Facts({"STS", "L_mts"}, {"supervised", "mts"}, PAIR, "teacher", PAIR, TEACHER, plain=True),
+    "cmtv2": Facts({"STS", "L_cps"}, {"supervised", "cps"}, PAIR, "teacher", PAIR, TEACHER, plain=True),
+    "cmtv3": Facts({"STS", "L_cps", "L_mts"}, {"supervised", "cps", "mts"}, PAIR, "teacher", PAIR, TEACHER, plain=True),
+    "ucmt": Facts(
+        {"STS", "L_cps", "L_mts", "U"}, {"supervised", "cps", "mts"}, PAIR, "teacher", PAIR, TEACHER, updates=2,
+        plain=True,
+    ),
+    "ucmt-cutmix": Facts(
+        {"STS", "L_cps", "L_mts"}, {"supervised", "cps", "mts"}, PAIR, "teacher", PAIR, TEACHER, updates=2, plain=True
+    ),
+}  # fmt: skip
+WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]
+WITH_TWO_STUDENTS = [name for name, facts in FACTS.items() if facts.students == PAIR]
