@@ -103,11 +103,12 @@ class Hyperparameters(Card):
 
 
 class AdversaryHyperparameters(Hyperparameters):
-    """The optimiser (Adam) of a method's adversaries; subclass it in a method that has any.
+    """The size of a method's adversaries and their optimiser (Adam); subclass it in a method that has any.
 
     Defaults are those of AdvSemSeg, SASSNet and DAN. The rate stays the same over the run.
     """
 
+    adversary_filters: int = Field(64, ge=1, description="filters of the adversaries' first layer")
     adversary_learning_rate: float = Field(1e-4, gt=0, description="learning rate of the adversaries' Adam")
     adversary_beta1: float = Field(0.9, ge=0, lt=1, description="its decay of the mean gradient")
     adversary_beta2: float = Field(0.99, ge=0, lt=1, description="its decay of the mean squared gradient")

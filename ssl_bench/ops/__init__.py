@@ -3,6 +3,7 @@
 from ssl_bench.labels import IGNORED
 from ssl_bench.ops.components import largest_component
 from ssl_bench.ops.cutmix import BoxMix, cutmix
+from ssl_bench.ops.discriminator import HalvingConvolution, OriginDiscriminator, origin_loss
 from ssl_bench.ops.distance import signed_distance
 from ssl_bench.ops.ema import ExponentialMovingAverage
 from ssl_bench.ops.loss import cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
@@ -26,6 +27,8 @@ __all__ = [
     "BoxMix",
     "ExponentialMovingAverage",
     "FeatureQueue",
+    "HalvingConvolution",
+    "OriginDiscriminator",
     "RegionMix",
     "adversarial_noise",
     "batch_norm_paused",
@@ -44,6 +47,7 @@ __all__ = [
     "keep_only",
     "largest_component",
     "mean_prediction_entropy",
+    "origin_loss",
     "signed_distance",
     "umix",
 ]
