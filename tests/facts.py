@@ -77,6 +77,7 @@ FACTS = {
     "ucmt-cutmix": Facts(
         {"STS", "L_cps", "L_mts"}, {"supervised", "cps", "mts"}, PAIR, "teacher", PAIR, TEACHER, updates=2, plain=True
     ),
+    "entmin": Facts(set(), {"supervised", "entropy"}, ("network",), "network", None, plain=True),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]
 WITH_TWO_STUDENTS = [name for name, facts in FACTS.items() if facts.students == PAIR]

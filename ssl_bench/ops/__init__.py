@@ -14,7 +14,7 @@ from ssl_bench.ops.perturb import (
 )  # fmt: skip
 from ssl_bench.ops.ramp import gaussian_ramp_up
 from ssl_bench.ops.umix import RegionMix, umix
-from ssl_bench.ops.uncertainty import entropy, mean_prediction_entropy
+from ssl_bench.ops.uncertainty import entropy, jensen_shannon, mean_prediction_entropy, prediction_entropy
 
 __all__ = [
     "IGNORED",
@@ -33,7 +33,9 @@ __all__ = [
     "gaussian_ramp_up",
     "hard_label_dice_loss",
     "hard_labels",
+    "jensen_shannon",
     "keep_only",
     "mean_prediction_entropy",
+    "prediction_entropy",
     "umix",
 ]

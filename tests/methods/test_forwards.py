@@ -78,6 +78,10 @@ student1  unlabeled/changed   gradient  L_cps, y_1
 student2  unlabeled/changed   gradient  L_cps, y_2
 """
 UAMT = STUDENT + "teacher unlabeled/changed constant the target, or one of 8 passes\n" * 9
+NETWORK = """
+network   labeled/student1    gradient  L_s
+network   unlabeled/student1  gradient  the unsupervised loss
+"""
 ALWAYS = {
     "supervised": "network labeled/student1 gradient L_s",
     "mt": STUDENT + TEACHER,
@@ -91,6 +95,7 @@ ALWAYS = {
     "cmtv3": STUDENTS + TEACHER,
     "ucmt": STUDENTS + TEACHER + STUDENTS_ON_MIX,
     "ucmt-cutmix": STUDENTS + TEACHER + STUDENTS_ON_MIX,
+    "entmin": NETWORK,
 }
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.
