@@ -78,6 +78,10 @@ FACTS = {
         {"STS", "L_cps", "L_mts"}, {"supervised", "cps", "mts"}, PAIR, "teacher", PAIR, TEACHER, updates=2, plain=True
     ),
     "entmin": Facts(set(), {"supervised", "entropy"}, ("network",), "network", None, plain=True),
+    "ict": Facts(
+        {"TS"}, {"supervised", "consistency"}, ("student",), "student", None, TEACHER,
+        why="Figure 1 compares the student with logits of the mixed softmaxes, which no pass gives (test_ict.py)",
+    ),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]
 WITH_TWO_STUDENTS = [name for name, facts in FACTS.items() if facts.students == PAIR]

@@ -4,6 +4,7 @@ from ssl_bench.labels import IGNORED
 from ssl_bench.ops.cutmix import BoxMix, cutmix
 from ssl_bench.ops.ema import ExponentialMovingAverage
 from ssl_bench.ops.loss import cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
+from ssl_bench.ops.mixup import LinearMix, beta_draws, mixup
 from ssl_bench.ops.perturb import (
     adversarial_noise,
     cutout_box,
@@ -20,8 +21,10 @@ __all__ = [
     "IGNORED",
     "BoxMix",
     "ExponentialMovingAverage",
+    "LinearMix",
     "RegionMix",
     "adversarial_noise",
+    "beta_draws",
     "cross_entropy_loss",
     "cutmix",
     "cutout_box",
@@ -36,6 +39,7 @@ __all__ = [
     "jensen_shannon",
     "keep_only",
     "mean_prediction_entropy",
+    "mixup",
     "prediction_entropy",
     "umix",
 ]

@@ -96,6 +96,7 @@ ALWAYS = {
     "ucmt": STUDENTS + TEACHER + STUDENTS_ON_MIX,
     "ucmt-cutmix": STUDENTS + TEACHER + STUDENTS_ON_MIX,
     "entmin": NETWORK,
+    "ict": MT_CUTMIX,
 }
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.
