@@ -82,6 +82,7 @@ FACTS = {
         {"TS"}, {"supervised", "consistency"}, ("student",), "student", None, TEACHER,
         why="Figure 1 compares the student with logits of the mixed softmaxes, which no pass gives (test_ict.py)",
     ),
+    "acmt": Facts({"TS"}, {"supervised", "consistency"}, ("student",), "student", TAUGHT, TEACHER),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]
 WITH_TWO_STUDENTS = [name for name, facts in FACTS.items() if facts.students == PAIR]

@@ -11,6 +11,7 @@ from ssl_bench.ops.perturb import (
     dropout_switched,
     feature_dropout,
     feature_noise,
+    image_noise,
     keep_only,
 )  # fmt: skip
 from ssl_bench.ops.ramp import gaussian_ramp_up
@@ -36,6 +37,7 @@ __all__ = [
     "gaussian_ramp_up",
     "hard_label_dice_loss",
     "hard_labels",
+    "image_noise",
     "jensen_shannon",
     "keep_only",
     "mean_prediction_entropy",

@@ -1,4 +1,4 @@
-"""Perturbations of feature maps, as cross-consistency training makes them, and the switch of a network's dropout.
+"""Perturbations of feature maps and images, and the switch of a network's dropout.
 
 A feature map is (B, C, *sides) in 2D or 3D, and every sample has its own random draws. The few numbers that
 place a box or a threshold come from torch's generator on the CPU; noise as large as a feature map is drawn on
@@ -92,6 +92,15 @@ def adversarial_noise(
         divergence = kl_div(moved.log_softmax(1), prediction, reduction="sum")
         gradients = torch.autograd.grad(divergence, directions, allow_unused=True, materialize_grads=True)
     return [eps * d for d in _unit(list(gradients))]
+
+
+def image_noise(images: Tensor, deviation: float, limit: float) -> Tensor:
+    """Add Gaussian noise of a standard deviation, clipped to +-limit, to images (B, C, *sides).
+
+    The same for every memory layout; on a CPU 8 times faster if contiguous.
+    """
+    noise = torch.randn_like(images, memory_format=torch.contiguous_format)
+    return images + noise.mul_(deviation).clamp_(-limit, limit)
 
 
 @contextmanager

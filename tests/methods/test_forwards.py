@@ -97,6 +97,7 @@ ALWAYS = {
     "ucmt-cutmix": STUDENTS + TEACHER + STUDENTS_ON_MIX,
     "entmin": NETWORK,
     "ict": MT_CUTMIX,
+    "acmt": STUDENT + "teacher unlabeled/changed constant the target",
 }
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.

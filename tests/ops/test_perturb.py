@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ssl_bench.ops import adversarial_noise, cutout_box, dropout_switched, feature_dropout, feature_noise, keep_only
+from ssl_bench.ops import (
+    adversarial_noise,
+    cutout_box,
+    dropout_switched,
+    feature_dropout,
+    feature_noise,
+    image_noise,
+    keep_only,
+)
 
 SIDES = [(6, 5), (4, 3, 5)]
 
@@ -32,6 +40,16 @@ def test_noise_is_relative_uniform_and_drawn_for_every_element(sides: tuple[int,
     assert relative.mean().item() == pytest.approx(0, abs=0.01)
     assert relative.std().item() == pytest.approx(0.6 / math.sqrt(12), rel=0.03)
     assert len(relative.flatten().unique()) > 0.99 * relative.numel()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_noise_on_images_is_a_clipped_normal_one(layout: torch.memory_format) -> None:
+    images = torch.rand(8, 3, 40, 40)
+    torch.manual_seed(0)
+    found = image_noise(images.contiguous(memory_format=layout), 0.1, 0.2) - images
+    torch.manual_seed(0)
+    assert torch.equal(found, (images + (0.1 * torch.randn(8, 3, 40, 40)).clamp(-0.2, 0.2)) - images)
+    assert ((found.abs() - 0.2).abs() < 1e-6).float().mean().item() == pytest.approx(0.0455, abs=0.004)
 
 
 def test_the_gradient_of_noisy_features_is_one_plus_the_noise() -> None:
