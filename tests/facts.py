@@ -83,6 +83,8 @@ FACTS = {
         why="Figure 1 compares the student with logits of the mixed softmaxes, which no pass gives (test_ict.py)",
     ),
     "acmt": Facts({"TS"}, {"supervised", "consistency"}, ("student",), "student", TAUGHT, TEACHER),
+    "rotation": Facts(set(), {"supervised", "consistency"}, ("network",), "network", None),
+    "pseudo-label": Facts(set(), {"supervised", "pseudo"}, ("network",), "network", None, plain=True),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]
 WITH_TWO_STUDENTS = [name for name, facts in FACTS.items() if facts.students == PAIR]

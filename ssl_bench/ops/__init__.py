@@ -15,6 +15,7 @@ from ssl_bench.ops.perturb import (
     keep_only,
 )  # fmt: skip
 from ssl_bench.ops.ramp import gaussian_ramp_up
+from ssl_bench.ops.turn import Turn, random_turn
 from ssl_bench.ops.umix import RegionMix, umix
 from ssl_bench.ops.uncertainty import entropy, jensen_shannon, mean_prediction_entropy, prediction_entropy
 
@@ -24,6 +25,7 @@ __all__ = [
     "ExponentialMovingAverage",
     "LinearMix",
     "RegionMix",
+    "Turn",
     "adversarial_noise",
     "beta_draws",
     "cross_entropy_loss",
@@ -43,5 +45,6 @@ __all__ = [
     "mean_prediction_entropy",
     "mixup",
     "prediction_entropy",
+    "random_turn",
     "umix",
 ]

@@ -98,6 +98,8 @@ ALWAYS = {
     "entmin": NETWORK,
     "ict": MT_CUTMIX,
     "acmt": STUDENT + "teacher unlabeled/changed constant the target",
+    "rotation": NETWORK + "network unlabeled/changed gradient p(R u)",
+    "pseudo-label": NETWORK,
 }
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.
