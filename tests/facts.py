@@ -85,6 +85,11 @@ FACTS = {
     "acmt": Facts({"TS"}, {"supervised", "consistency"}, ("student",), "student", TAUGHT, TEACHER),
     "rotation": Facts(set(), {"supervised", "consistency"}, ("network",), "network", None),
     "pseudo-label": Facts(set(), {"supervised", "pseudo"}, ("network",), "network", None, plain=True),
+    "dct": Facts(
+        {"SS"}, {"supervised", "cot", "dif"}, PAIR, "student1", PAIR,
+        labels_decide=frozenset({"dif"}),
+        why="adversarial examples of labelled images attack their labels, as in the authors' method",
+    ),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]
 WITH_TWO_STUDENTS = [name for name, facts in FACTS.items() if facts.students == PAIR]

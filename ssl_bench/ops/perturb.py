@@ -103,6 +103,35 @@ def image_noise(images: Tensor, deviation: float, limit: float) -> Tensor:
     return images + noise.mul_(deviation).clamp_(-limit, limit)
 
 
+def fast_gradient_sign(images: Tensor, loss: Callable[[Tensor], Tensor], epsilon: float) -> Tensor:
+    """Adversarial examples by one step of a gradient's sign (Goodfellow et al., ICLR 2015).
+
+    Args:
+        images: (B, C, *sides).
+        loss: of images; the step raises it. No parameter's `.grad` is touched.
+        epsilon: the step in every pixel and channel. A pixel without a gradient stays as it is.
+
+    Returns:
+        images + epsilon sign(gradient), without gradient.
+
+    """
+    attacked = images.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(attacked), [attacked])
+    return images.detach() + epsilon * gradient.sign()
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode; restore the mode of each of its modules afterwards."""
+    before = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode
+
+
 @contextmanager
 def dropout_switched(network: nn.Module, *, on: bool) -> Iterator[None]:
     """Switch a network's dropout modules on or off in any mode of the network; restore them afterwards."""

@@ -18,7 +18,7 @@ PROTOCOLS = ["paper", "released-code"]  # a teacher in evaluation mode, and one 
 CASES = [(name, protocol, d) for name, facts in FACTS.items() for protocol in PROTOCOLS for d in facts.dimensions]
 
 # A line: network; images; with gradient or constant; what needs the pass. Images are the view that the protocol gives
-# to a network (`labeled/student1`), or `changed`: mixed or noisy.
+# to a network (`labeled/student1`), or `changed`: mixed or noisy. `:eval` after a network: in evaluation mode.
 STUDENT = """
 student   labeled/student1    gradient  L_s
 student   unlabeled/student1  gradient  the unsupervised loss, y_1
@@ -82,6 +82,16 @@ NETWORK = """
 network   labeled/student1    gradient  L_s
 network   unlabeled/student1  gradient  the unsupervised loss
 """
+DCT = """
+student1:eval  labeled/changed    gradient  the attack g_1(x)
+student2:eval  labeled/changed    gradient  the attack g_2(x)
+student1:eval  unlabeled/changed  gradient  the attack g_1(u)
+student2:eval  unlabeled/changed  gradient  the attack g_2(u)
+student1       labeled/changed    gradient  p_1(g_2(x))
+student2       labeled/changed    gradient  p_2(g_1(x))
+student1       unlabeled/changed  gradient  p_1(g_2(u))
+student2       unlabeled/changed  gradient  p_2(g_1(u))
+"""
 ALWAYS = {
     "supervised": "network labeled/student1 gradient L_s",
     "mt": STUDENT + TEACHER,
@@ -100,6 +110,7 @@ ALWAYS = {
     "acmt": STUDENT + "teacher unlabeled/changed constant the target",
     "rotation": NETWORK + "network unlabeled/changed gradient p(R u)",
     "pseudo-label": NETWORK,
+    "dct": STUDENTS + DCT,
 }
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.
@@ -119,7 +130,8 @@ def needed(name: str, protocol: str, lab: Laboratory) -> list[Forward]:
             part, _, role = images.partition("/")
             if role not in ("", "changed"):
                 images = f"{part}/{getattr(views, f'labeled_{role}' if part == 'labeled' else role)}"
-            mode = lab.protocol.teacher_mode if network == "teacher" else "train"
+            network, _, mode = network.partition(":")
+            mode = mode or (lab.protocol.teacher_mode if network == "teacher" else "train")
             forwards.append((network, images, mode, gradient))
     return forwards
 

@@ -78,8 +78,9 @@ def test_what_lies_under_ignored_pixels_has_no_effect(name: str, dimensions: int
     for one in passes:
         one.logits.retain_grad()
     torch.stack(before).sum().backward()
-    assert len(passes) >= len(before)
-    for one in passes:
+    reached = [one for one in passes if one.logits.grad is not None]  # others serve an attack, with its own gradient
+    assert len(reached) >= len(before)
+    for one in reached:
         marked = (one.images[:, :1] == MARK).expand_as(one.logits)
         assert one.logits.grad is not None
         assert one.logits.grad[marked].count_nonzero() == 0
