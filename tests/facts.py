@@ -90,6 +90,11 @@ FACTS = {
         labels_decide=frozenset({"dif"}),
         why="adversarial examples of labelled images attack their labels, as in the authors' method",
     ),
+    "augseg": Facts(
+        {"TS"}, {"supervised", "consistency"}, ("student",), "teacher", None, TEACHER,
+        why="of pixels pasted from labelled images the teacher has no logits, so Figure 1 compares the student with "
+        "itself there (test_augseg.py)",
+    ),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]
 WITH_TWO_STUDENTS = [name for name, facts in FACTS.items() if facts.students == PAIR]

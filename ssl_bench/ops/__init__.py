@@ -1,7 +1,7 @@
 """Small pure functions that methods share: losses, ramp-up, moving average, entropy and region mixing."""
 
 from ssl_bench.labels import IGNORED
-from ssl_bench.ops.cutmix import BoxMix, cutmix
+from ssl_bench.ops.cutmix import AdaptiveMix, BoxMix, adaptive_cutmix, clipped_boxes, cutmix
 from ssl_bench.ops.ema import ExponentialMovingAverage
 from ssl_bench.ops.loss import cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
 from ssl_bench.ops.mixup import LinearMix, beta_draws, mixup
@@ -23,13 +23,16 @@ from ssl_bench.ops.uncertainty import entropy, jensen_shannon, mean_prediction_e
 
 __all__ = [
     "IGNORED",
+    "AdaptiveMix",
     "BoxMix",
     "ExponentialMovingAverage",
     "LinearMix",
     "RegionMix",
     "Turn",
+    "adaptive_cutmix",
     "adversarial_noise",
     "beta_draws",
+    "clipped_boxes",
     "cross_entropy_loss",
     "cutmix",
     "cutout_box",

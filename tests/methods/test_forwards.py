@@ -111,6 +111,7 @@ ALWAYS = {
     "rotation": NETWORK + "network unlabeled/changed gradient p(R u)",
     "pseudo-label": NETWORK,
     "dct": STUDENTS + DCT,
+    "augseg": MT_CUTMIX,
 }
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.
