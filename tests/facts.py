@@ -92,10 +92,28 @@ FACTS = {
         why="a second head regresses distances; the discriminator reads them and no segmentation",
     ),
     "dan": Facts(
-        set(), {"supervised", "adversarial"}, ("network",), "network", None, adversaries=("evaluator",), plain=False
+        set(), {"supervised", "adversarial"}, ("network",), "network", None, adversaries=("evaluator",)
     ),
     "advsemseg": Facts(
         set(), {"supervised", "adversarial", "semi"}, ("network",), "network", None, adversaries=("discriminator",)
+    ),
+    "entmin": Facts(set(), {"supervised", "entropy"}, ("network",), "network", None, plain=True),
+    "ict": Facts(
+        {"TS"}, {"supervised", "consistency"}, ("student",), "student", None, TEACHER,
+        why="Figure 1 compares the student with logits of the mixed softmaxes, which no pass gives (test_ict.py)",
+    ),
+    "acmt": Facts({"TS"}, {"supervised", "consistency"}, ("student",), "student", TAUGHT, TEACHER),
+    "rotation": Facts(set(), {"supervised", "consistency"}, ("network",), "network", None),
+    "pseudo-label": Facts(set(), {"supervised", "pseudo"}, ("network",), "network", None, plain=True),
+    "dct": Facts(
+        {"SS"}, {"supervised", "cot", "dif"}, PAIR, "student1", PAIR,
+        labels_decide=frozenset({"dif"}),
+        why="adversarial examples of labelled images attack their labels, as in the authors' method",
+    ),
+    "augseg": Facts(
+        {"TS"}, {"supervised", "consistency"}, ("student",), "teacher", None, TEACHER,
+        why="of pixels pasted from labelled images the teacher has no logits, so Figure 1 compares the student with "
+        "itself there (test_augseg.py)",
     ),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]

@@ -18,7 +18,7 @@ PROTOCOLS = ["paper", "released-code"]  # a teacher in evaluation mode, and one 
 CASES = [(name, protocol, d) for name, facts in FACTS.items() for protocol in PROTOCOLS for d in facts.dimensions]
 
 # A line: network; images; with gradient or constant; what needs the pass. Images are the view that the protocol gives
-# to a network (`labeled/student1`), or `changed`: mixed, noisy or predicted. `,eval`: in evaluation mode.
+# to a network (`labeled/student1`), or `changed`: mixed, noisy or predicted. `:eval` after a network: in evaluation mode.
 STUDENT = """
 student   labeled/student1    gradient  L_s
 student   unlabeled/student1  gradient  the unsupervised loss, y_1
@@ -87,31 +87,31 @@ network.head     features            gradient  L_DTC
 distance_head    features            gradient  L_DTC
 """
 SASSNET = """
-network.encoder  labeled/student1    gradient       L_seg and L_sdf
-network.head     features            gradient       L_seg
-distance_head    features            gradient       L_sdf
-network.encoder  unlabeled/student1  gradient       L_adv
-distance_head    features            gradient       L_adv
-discriminator    unlabeled/changed   gradient,eval  L_adv
-network.encoder  labeled/student1    constant,eval  the discriminator's loss
-distance_head    features            constant       the discriminator's loss
-network.encoder  unlabeled/student1  constant,eval  the discriminator's loss
-distance_head    features            constant       the discriminator's loss
-discriminator    labeled/changed     gradient       the discriminator's loss
-discriminator    unlabeled/changed   gradient       the discriminator's loss
+network.encoder       labeled/student1    gradient  L_seg and L_sdf
+network.head          features            gradient  L_seg
+distance_head         features            gradient  L_sdf
+network.encoder       unlabeled/student1  gradient  L_adv
+distance_head         features            gradient  L_adv
+discriminator:eval    unlabeled/changed   gradient  L_adv
+network.encoder:eval  labeled/student1    constant  the discriminator's loss
+distance_head         features            constant  the discriminator's loss
+network.encoder:eval  unlabeled/student1  constant  the discriminator's loss
+distance_head         features            constant  the discriminator's loss
+discriminator         labeled/changed     gradient  the discriminator's loss
+discriminator         unlabeled/changed   gradient  the discriminator's loss
 """
 NETWORK = """
 network  labeled/student1    gradient  L_s
 network  unlabeled/student1  gradient  the unsupervised loss
 """
 DAN = """
-network    labeled/student1    gradient       L_s
-network    unlabeled/student1  gradient       L_adv
-evaluator  unlabeled/changed   gradient,eval  L_adv
-network    labeled/student1    constant,eval  the evaluator's loss
-network    unlabeled/student1  constant,eval  the evaluator's loss
-evaluator  labeled/changed     gradient       the evaluator's loss
-evaluator  unlabeled/changed   gradient       the evaluator's loss
+network         labeled/student1    gradient  L_s
+network         unlabeled/student1  gradient  L_adv
+evaluator:eval  unlabeled/changed   gradient  L_adv
+network:eval    labeled/student1    constant  the evaluator's loss
+network:eval    unlabeled/student1  constant  the evaluator's loss
+evaluator       labeled/changed     gradient  the evaluator's loss
+evaluator       unlabeled/changed   gradient  the evaluator's loss
 """
 ADVSEMSEG = """
 network        labeled/student1    gradient  L_s and L_adv
@@ -120,6 +120,16 @@ discriminator  labeled/changed     gradient  L_adv
 discriminator  unlabeled/changed   gradient  L_adv and the trusted pixels
 discriminator  both/changed        gradient  its own loss, false maps
 discriminator  labeled/changed     gradient  its own loss, true maps
+"""
+DCT = """
+student1:eval  labeled/changed    gradient  the attack g_1(x)
+student2:eval  labeled/changed    gradient  the attack g_2(x)
+student1:eval  unlabeled/changed  gradient  the attack g_1(u)
+student2:eval  unlabeled/changed  gradient  the attack g_2(u)
+student1       labeled/changed    gradient  p_1(g_2(x))
+student2       labeled/changed    gradient  p_2(g_1(x))
+student1       unlabeled/changed  gradient  p_1(g_2(u))
+student2       unlabeled/changed  gradient  p_2(g_1(u))
 """
 ALWAYS = {
     "supervised": "network labeled/student1 gradient L_s",
@@ -138,6 +148,13 @@ ALWAYS = {
     "sassnet": SASSNET,
     "dan": DAN,
     "advsemseg": ADVSEMSEG,
+    "entmin": NETWORK,
+    "ict": MT_CUTMIX,
+    "acmt": STUDENT + "teacher unlabeled/changed constant the target",
+    "rotation": NETWORK + "network unlabeled/changed gradient p(R u)",
+    "pseudo-label": NETWORK,
+    "dct": STUDENTS + DCT,
+    "augseg": MT_CUTMIX,
 }
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.
@@ -157,7 +174,7 @@ def needed(name: str, protocol: str, lab: Laboratory) -> list[Forward]:
             part, _, role = images.partition("/")
             if role not in ("", "changed"):
                 images = f"{part}/{getattr(views, f'labeled_{role}' if part == 'labeled' else role)}"
-            gradient, _, mode = gradient.partition(",")
+            network, _, mode = network.partition(":")
             mode = mode or (lab.protocol.teacher_mode if network == "teacher" else "train")
             forwards.append((network, images, mode, gradient))
     return forwards

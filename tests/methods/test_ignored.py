@@ -89,8 +89,9 @@ def test_what_lies_under_ignored_pixels_has_no_effect(name: str, dimensions: int
     for _, logits in passes:
         logits.retain_grad()
     torch.stack(before).sum().backward()
-    assert len(passes) >= len(before)
-    for images, logits in passes:
+    reached = [(images, logits) for images, logits in passes if logits.grad is not None]  # others serve an attack alone
+    assert len(reached) >= len(before)
+    for images, logits in reached:
         marked = (images[:, :1] == MARK).expand_as(logits)
         assert logits.grad is not None
         assert logits.grad[marked].count_nonzero() == 0
