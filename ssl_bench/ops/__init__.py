@@ -5,10 +5,11 @@ from ssl_bench.ops.components import largest_component
 from ssl_bench.ops.cutmix import BoxMix, cutmix
 from ssl_bench.ops.distance import signed_distance
 from ssl_bench.ops.ema import ExponentialMovingAverage
-from ssl_bench.ops.loss import cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
+from ssl_bench.ops.loss import confident_labels, cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
 from ssl_bench.ops.perturb import (
     adversarial_noise,
     batch_norm_paused,
+    complementary_dropout,
     cutout_box,
     dropout_switched,
     evaluating,
@@ -29,6 +30,8 @@ __all__ = [
     "RegionMix",
     "adversarial_noise",
     "batch_norm_paused",
+    "complementary_dropout",
+    "confident_labels",
     "cross_entropy_loss",
     "cutmix",
     "cutout_box",

@@ -78,6 +78,35 @@ student1  unlabeled/changed   gradient  L_cps, y_1
 student2  unlabeled/changed   gradient  L_cps, y_2
 """
 UAMT = STUDENT + "teacher unlabeled/changed constant the target, or one of 8 passes\n" * 9
+FIXMATCH = """
+network   labeled/student1    gradient  L_s
+network   unlabeled/teacher   constant  pseudo labels
+network   unlabeled/changed   gradient  L_strong
+"""
+UNIMATCH = """
+network.encoder  labeled/student1   gradient  L_s
+network.decoder  features           gradient  L_s
+network.encoder  unlabeled/teacher  gradient  the weak view's features
+network.decoder  features           constant  pseudo labels
+network.decoder  features           gradient  L_features, perturbed
+network.encoder  unlabeled/changed  gradient  both strong views
+network.decoder  features           gradient  L_strong1 and L_strong2
+"""
+CROSSMATCH = (
+    UNIMATCH
+    + """
+network.decoder  features           gradient  the weak view, strongly perturbed; above, weakly
+network.decoder  features           gradient  strong view 2, weakly perturbed
+network.decoder  features           gradient  strong view 2, strongly perturbed
+"""
+)
+UNIMATCH_V2 = """
+student.encoder  labeled/student1   gradient  L_s
+student.decoder  features           gradient  L_s
+teacher          unlabeled/teacher  constant  pseudo labels
+student.encoder  unlabeled/changed  gradient  both strong views
+student.decoder  features           gradient  L_strong1 and L_strong2, with complementary dropout
+"""
 ALWAYS = {
     "supervised": "network labeled/student1 gradient L_s",
     "mt": STUDENT + TEACHER,
@@ -91,6 +120,10 @@ ALWAYS = {
     "cmtv3": STUDENTS + TEACHER,
     "ucmt": STUDENTS + TEACHER + STUDENTS_ON_MIX,
     "ucmt-cutmix": STUDENTS + TEACHER + STUDENTS_ON_MIX,
+    "fixmatch": FIXMATCH,
+    "unimatch": UNIMATCH,
+    "unimatch-v2": UNIMATCH_V2,
+    "crossmatch": CROSSMATCH,
 }
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.
@@ -116,13 +149,15 @@ def needed(name: str, protocol: str, lab: Laboratory) -> list[Forward]:
 
 
 def watch(name: str, lab: Laboratory) -> list[Forward]:
-    """A list to which every forward pass is added from now on; of CCT, every pass of a network's parts."""
+    """A list to which every forward pass is added from now on; of a method that needs them, of a network's parts."""
     found: list[Forward] = []
     networks: dict[str, Any] = dict(lab.method.networks)
+    if lab.method.needs_parts:
+        for label in lab.trained():
+            network = networks.pop(label)
+            networks |= {f"{label}.encoder": network.encoder, f"{label}.decoder": network.decoder}
     if name == "cct":
-        network, auxiliary = lab.method.network, lab.method.auxiliary
-        networks = {"network.encoder": network.encoder, "network.decoder": network.decoder}
-        networks |= {f"auxiliary.{number}": one.decoder for number, one in enumerate(auxiliary)}
+        networks |= {f"auxiliary.{number}": one.decoder for number, one in enumerate(lab.method.auxiliary)}
     for label, network in networks.items():
 
         def note(module: nn.Module, inputs: tuple[Any], output: Any, label: str = label) -> None:
