@@ -27,7 +27,7 @@ class AdvSemSegHyperparameters(AdversaryHyperparameters):
     unlabeled_adversarial: float = Field(0.01, ge=0, description="of unlabelled images' L_adv; the authors' 0.001")
     semi_weight: float = Field(1.0, ge=0, description="of L_semi; the authors' 0.1")
     semi_start: float = Field(0.25, ge=0, lt=1, description="share of the iterations before L_semi begins")
-    threshold: float = Field(0.2, ge=0, le=1, description="T_semi, the smallest confidence of a pixel in L_semi")
+    semi_threshold: float = Field(0.2, ge=0, le=1, description="T_semi, the smallest confidence of a pixel in L_semi")
 
 
 class FullyConvolutionalDiscriminator(nn.Module):
@@ -93,7 +93,7 @@ class AdvSemSeg(SSLMethod):
         adversarial = adversarial + hyper.unlabeled_adversarial * _loss(judged, true=True)
         terms = {"supervised": (1.0, supervised), "adversarial": (progress.lambda_u, adversarial)}
         if progress.iteration > hyper.semi_start * progress.iterations:
-            trusted = judged.detach().sigmoid() >= hyper.threshold
+            trusted = judged.detach().sigmoid() >= hyper.semi_threshold
             semi = cross_entropy_loss(on_unlabeled, hard_labels(on_unlabeled), keep=trusted)
             terms["semi"] = (progress.lambda_u, hyper.semi_weight * semi)
         yield Update(terms)

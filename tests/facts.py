@@ -55,6 +55,8 @@ TAUGHT = ("student", "teacher")
 TEACHER = ("teacher",)
 AUXILIARY = {f"auxiliary.{number}" for number in range(7)}  # CCT's decoders, one of each kind
 WITH_DISTANCES = {"network.encoder", "network.decoder", "network.segmentation_head", "distance_head.weight"}
+# As `asks` names them: the labelled images, student 1's, the teacher's and student 2's view.
+WEAK_AND_STRONG = ("labeled strong2", "unlabeled weak", "unlabeled strong2", "unlabeled strong1")
 
 FACTS = {
     "supervised": Facts(set(), {"supervised"}, ("network",), "network", None, plain=True),
@@ -114,6 +116,22 @@ FACTS = {
         {"TS"}, {"supervised", "consistency"}, ("student",), "teacher", None, TEACHER,
         why="of pixels pasted from labelled images the teacher has no logits, so Figure 1 compares the student with "
         "itself there (test_augseg.py)",
+    ),
+    "fixmatch": Facts(
+        set(), {"supervised", "strong"}, ("network",), "network", None, asks=frozenset(WEAK_AND_STRONG[:3]),
+        why="the only network labels the teacher's view and learns on student 1's",
+    ),
+    "unimatch": Facts(
+        set(), {"supervised", "strong", "features"}, ("network",), "network", None, asks=frozenset(WEAK_AND_STRONG),
+        why="the only network labels the teacher's view and learns on both students'",
+    ),
+    "unimatch-v2": Facts(
+        {"TS"}, {"supervised", "strong"}, ("student",), "teacher", None, TEACHER, asks=frozenset(WEAK_AND_STRONG),
+        why="the student learns on both students' views; they go through its parts together, as one batch",
+    ),
+    "crossmatch": Facts(
+        set(), {"supervised", "strong", "distillation"}, ("network",), "network", None,
+        asks=frozenset(WEAK_AND_STRONG), why="as UniMatch",
     ),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]

@@ -20,9 +20,9 @@ SIDES = {2: (16, 16), 3: (8, 16, 8)}
 R = 4  # UMIX's regions a side
 VIEWS = ("weak", "strong1", "strong2")
 PROGRESS = Progress(iteration=7, iterations=20, lambda_u=0.0625)
-# Every perturbation of CCT once, and narrow discriminators, so that no method is slow; a confidence that a tiny network
-# reaches in some pixels.
-CHEAP = {"r": R, "adversary_filters": 4, "confidence": 0.6} | dict.fromkeys(
+# Every perturbation of CCT once, and narrow discriminators, so that no method is slow. A confidence that some pixels of
+# a tiny network reach.
+CHEAP = {"r": R, "adversary_filters": 4, "confidence": 0.6, "threshold": 0.6} | dict.fromkeys(
     ["vat", "spatial_dropout", "cutout", "context_masking", "object_masking", "feature_dropout", "feature_noise"], 1
 )
 

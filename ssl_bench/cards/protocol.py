@@ -53,13 +53,23 @@ class ImageAugmentation(Card):
 
 
 class VolumeAugmentation(Card):
-    """Random views of 3D patches: the weak one is turned and flipped, the strong ones are blurred."""
+    """Random views of 3D patches: a weak geometric one, and two strong ones on top of it, whose intensities change."""
 
     rotate_flip: Probability = Field(
         description="of a turn by a random multiple of 90 degrees in the x-y plane together with a flip along x or y"
     )
     blur: Probability
     blur_sigma: tuple[Positive, Positive] = Field(description="voxels")
+    brightness: Probability = 0.0
+    brightness_limit: float = Field(
+        0.5, ge=0, le=1, description="largest shift, as a share of the patch's mean above its lowest intensity"
+    )
+    contrast: Probability = 0.0
+    contrast_limit: float = Field(0.5, ge=0, le=1, description="largest relative change of distances from the mean")
+    noise: Probability = 0.0
+    noise_sigma: tuple[Positive, Positive] = Field(
+        (0.1, 1.0), description="of Gaussian noise, as a share of the patch's standard deviation"
+    )
     strong2_from: Literal["strong1", "weak"] = Field(description="which view strong view 2 augments")
     extra: dict[str, dict[str, Any]] = Field(
         {}, description="registered augmentations with their settings, applied to strong views after the others"

@@ -2,15 +2,16 @@
 
 from ssl_bench.labels import IGNORED
 from ssl_bench.ops.components import largest_component
+from ssl_bench.ops.cutmix import AdaptiveMix, BoxMix, adaptive_cutmix, clipped_boxes, cutmix
 from ssl_bench.ops.discriminator import HalvingConvolution, OriginDiscriminator, origin_loss
 from ssl_bench.ops.distance import signed_distance
-from ssl_bench.ops.cutmix import AdaptiveMix, BoxMix, adaptive_cutmix, clipped_boxes, cutmix
 from ssl_bench.ops.ema import ExponentialMovingAverage
-from ssl_bench.ops.loss import cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
+from ssl_bench.ops.loss import confident_labels, cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
 from ssl_bench.ops.mixup import LinearMix, beta_draws, mixup
 from ssl_bench.ops.perturb import (
     adversarial_noise,
     batch_norm_paused,
+    complementary_dropout,
     cutout_box,
     dropout_switched,
     evaluating,
@@ -33,8 +34,8 @@ __all__ = [
     "ExponentialMovingAverage",
     "FeatureQueue",
     "HalvingConvolution",
-    "OriginDiscriminator",
     "LinearMix",
+    "OriginDiscriminator",
     "RegionMix",
     "Turn",
     "adaptive_cutmix",
@@ -42,6 +43,8 @@ __all__ = [
     "batch_norm_paused",
     "beta_draws",
     "clipped_boxes",
+    "complementary_dropout",
+    "confident_labels",
     "cross_entropy_loss",
     "cutmix",
     "cutout_box",
@@ -60,10 +63,10 @@ __all__ = [
     "keep_only",
     "largest_component",
     "mean_prediction_entropy",
-    "origin_loss",
-    "signed_distance",
     "mixup",
+    "origin_loss",
     "prediction_entropy",
     "random_turn",
+    "signed_distance",
     "umix",
 ]

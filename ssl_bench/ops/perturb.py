@@ -33,6 +33,31 @@ def feature_dropout(features: Tensor, low: float, high: float) -> Tensor:
     return features * (activation < gamma * activation.amax(sides, keepdim=True))
 
 
+def complementary_dropout(features: list[Tensor]) -> list[Tensor]:
+    """Drop channels of two views of the same images, each channel in one of them and doubled in the other.
+
+    UniMatch V2's complementary dropout. For each image, map and channel a fair coin says which view loses the channel.
+    Half of the images (rounded down), drawn at random, keep all channels as they are.
+
+    Args:
+        features: maps of both views, each (2B, C, *sides); view 2 of image i is B places after its view 1.
+
+    Returns:
+        One map for each, of the same shape.
+
+    """
+    batch, device = len(features[0]) // 2, features[0].device
+    whole = (torch.randperm(batch) < batch // 2).to(device, non_blocking=True).unsqueeze(1)
+    changed = []
+    for z in features:
+        first = (
+            torch.empty(batch, z.shape[1], device=device, dtype=z.dtype).bernoulli_(0.5).mul_(2).masked_fill_(whole, 1)
+        )
+        factors = torch.cat([first, 2 - first])
+        changed.append(z * factors.view(*factors.shape, *(1 for _ in z.shape[2:])))
+    return changed
+
+
 def keep_only(features: Tensor, kept: Tensor) -> Tensor:
     """Zero all channels outside of `kept`, (B, *spatial) bool, brought to the map's size by nearest neighbour."""
     return features * interpolate(kept.unsqueeze(1).to(features.dtype), size=features.shape[2:], mode="nearest")

@@ -155,7 +155,7 @@ def test_a_discriminator_that_trusts_nothing_keeps_no_pixel() -> None:
 
 @pytest.mark.parametrize(("threshold", "kept"), [(0.2, True), (0.2001, False)])
 def test_a_pixel_of_just_the_threshold_is_kept(threshold: float, kept: bool) -> None:
-    lab = advsemseg(math.log(0.2 / 0.8), threshold=threshold)
+    lab = advsemseg(math.log(0.2 / 0.8), semi_threshold=threshold)
     assert (next(lab.updates()).terms["semi"][1].item() > 0) is kept
 
 

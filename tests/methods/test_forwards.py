@@ -18,7 +18,7 @@ PROTOCOLS = ["paper", "released-code"]  # a teacher in evaluation mode, and one 
 CASES = [(name, protocol, d) for name, facts in FACTS.items() for protocol in PROTOCOLS for d in facts.dimensions]
 
 # A line: network; images; with gradient or constant; what needs the pass. Images are the view that the protocol gives
-# to a network (`labeled/student1`), or `changed`: mixed, noisy or predicted. `:eval` after a network: in evaluation mode.
+# to a network (`labeled/student1`), or `changed`: mixed, noisy or predicted. `:eval`: the network is in evaluation mode.
 STUDENT = """
 student   labeled/student1    gradient  L_s
 student   unlabeled/student1  gradient  the unsupervised loss, y_1
@@ -80,22 +80,25 @@ student2  unlabeled/changed   gradient  L_cps, y_2
 UAMT = STUDENT + "teacher unlabeled/changed constant the target, or one of 8 passes\n" * 9
 DTC = """
 network.encoder  labeled/student1    gradient  L_seg and L_sdf
-network.head     features            gradient  L_seg
-distance_head    features            gradient  L_sdf
+network.decoder  features            gradient  L_seg and L_sdf
+distance_head    features            gradient  L_sdf and L_DTC
 network.encoder  unlabeled/student1  gradient  L_DTC
-network.head     features            gradient  L_DTC
+network.decoder  features            gradient  L_DTC
 distance_head    features            gradient  L_DTC
 """
 SASSNET = """
 network.encoder       labeled/student1    gradient  L_seg and L_sdf
-network.head          features            gradient  L_seg
+network.decoder       features            gradient  L_seg and L_sdf
 distance_head         features            gradient  L_sdf
 network.encoder       unlabeled/student1  gradient  L_adv
+network.decoder       features            gradient  L_adv
 distance_head         features            gradient  L_adv
 discriminator:eval    unlabeled/changed   gradient  L_adv
 network.encoder:eval  labeled/student1    constant  the discriminator's loss
+network.decoder:eval  features            constant  the discriminator's loss
 distance_head         features            constant  the discriminator's loss
 network.encoder:eval  unlabeled/student1  constant  the discriminator's loss
+network.decoder:eval  features            constant  the discriminator's loss
 distance_head         features            constant  the discriminator's loss
 discriminator         labeled/changed     gradient  the discriminator's loss
 discriminator         unlabeled/changed   gradient  the discriminator's loss
@@ -131,6 +134,35 @@ student2       labeled/changed    gradient  p_2(g_1(x))
 student1       unlabeled/changed  gradient  p_1(g_2(u))
 student2       unlabeled/changed  gradient  p_2(g_1(u))
 """
+FIXMATCH = """
+network   labeled/student1    gradient  L_s
+network   unlabeled/teacher   constant  pseudo labels
+network   unlabeled/changed   gradient  L_strong
+"""
+UNIMATCH = """
+network.encoder  labeled/student1   gradient  L_s
+network.decoder  features           gradient  L_s
+network.encoder  unlabeled/teacher  gradient  the weak view's features
+network.decoder  features           constant  pseudo labels
+network.decoder  features           gradient  L_features, perturbed
+network.encoder  unlabeled/changed  gradient  both strong views
+network.decoder  features           gradient  L_strong1 and L_strong2
+"""
+CROSSMATCH = (
+    UNIMATCH
+    + """
+network.decoder  features           gradient  the weak view, strongly perturbed; above, weakly
+network.decoder  features           gradient  strong view 2, weakly perturbed
+network.decoder  features           gradient  strong view 2, strongly perturbed
+"""
+)
+UNIMATCH_V2 = """
+student.encoder  labeled/student1   gradient  L_s
+student.decoder  features           gradient  L_s
+teacher          unlabeled/teacher  constant  pseudo labels
+student.encoder  unlabeled/changed  gradient  both strong views
+student.decoder  features           gradient  L_strong1 and L_strong2, with complementary dropout
+"""
 ALWAYS = {
     "supervised": "network labeled/student1 gradient L_s",
     "mt": STUDENT + TEACHER,
@@ -155,6 +187,10 @@ ALWAYS = {
     "pseudo-label": NETWORK,
     "dct": STUDENTS + DCT,
     "augseg": MT_CUTMIX,
+    "fixmatch": FIXMATCH,
+    "unimatch": UNIMATCH,
+    "unimatch-v2": UNIMATCH_V2,
+    "crossmatch": CROSSMATCH,
 }
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.
@@ -181,17 +217,17 @@ def needed(name: str, protocol: str, lab: Laboratory) -> list[Forward]:
 
 
 def watch(name: str, lab: Laboratory) -> list[Forward]:
-    """A list to which every forward pass is added from now on; of some methods, every pass of a network's parts."""
+    """A list to which every forward pass is added from now on; of a method that needs them, of a network's parts."""
     found: list[Forward] = []
     networks: dict[str, Any] = {**lab.method.networks, **lab.method.adversaries}
+    if lab.method.needs_parts:
+        for label in lab.trained():
+            network = networks.pop(label)
+            networks |= {f"{label}.encoder": network.encoder, f"{label}.decoder": network.decoder}
     if name in ("dtc", "sassnet"):
-        network = networks.pop("network")
-        networks |= {"network.encoder": network.encoder, "network.head": network.segmentation_head}
         networks["distance_head"] = lab.method.distance_head
     if name == "cct":
-        network, auxiliary = lab.method.network, lab.method.auxiliary
-        networks = {"network.encoder": network.encoder, "network.decoder": network.decoder}
-        networks |= {f"auxiliary.{number}": one.decoder for number, one in enumerate(auxiliary)}
+        networks |= {f"auxiliary.{number}": one.decoder for number, one in enumerate(lab.method.auxiliary)}
     for label, network in networks.items():
 
         def note(module: nn.Module, inputs: tuple[Any], output: Any, label: str = label) -> None:

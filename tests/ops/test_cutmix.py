@@ -196,6 +196,8 @@ def test_samples_are_mixed_with_the_probability(sides: tuple[int, ...]) -> None:
     mixed = (sizes > 0).all(1)
     assert torch.equal(mix.start, always.start)
     assert torch.equal(mix.stop[mixed], always.stop[mixed])
+
+
 # ------------------------------------------------------------------------------------------------ AugSeg's adaptive mix
 
 ADAPTIVE_SHAPES = [(1, 1, 6, 5), (2, 3, 8, 8), (5, 2, 4, 6, 5)]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ssl_bench.ops import (
     adversarial_noise,
     batch_norm_paused,
+    complementary_dropout,
     cutout_box,
     dropout_switched,
     evaluating,
@@ -419,3 +420,40 @@ def test_noise_for_another_distance_is_the_gradient_of_that_distance() -> None:
     (gradient,) = torch.autograd.grad((moved - decode([images]).softmax(1)).square().sum(), direction)
     expected = 2.0 * gradient / gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     torch.testing.assert_close(noise, expected)
+
+
+# ----------------------------------------------------------------------------------------------- complementary dropout
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 8])
+def test_complementary_dropout_parts_the_channels_of_half_of_the_images(batch: int) -> None:
+    torch.manual_seed(batch)
+    features = [torch.rand(2 * batch, 64, 4, 3) + 1, torch.rand(2 * batch, 40, 2, 2, 2) + 1]
+    found = complementary_dropout(features)
+    whole = []
+    for before, after in zip(features, found, strict=True):
+        factors = (after / before).flatten(2)
+        assert (factors == factors[:, :, :1]).all()  # channels as a whole
+        first, second = factors[:, :, 0].chunk(2)
+        assert torch.equal(first + second, torch.full_like(first, 2))
+        whole.append((first == 1).all(1).tolist())
+        for image in first[~torch.tensor(whole[-1])]:
+            assert set(image.tolist()) == {0.0, 2.0}
+            assert 0.2 < (image == 0).double().mean() < 0.8
+    assert whole[0] == whole[1]  # the same images in all maps
+    assert sum(whole[0]) == batch // 2
+
+
+def test_complementary_dropout_keeps_the_mean_of_both_views() -> None:
+    z = torch.randn(6, 10, 4)
+    (found,) = complementary_dropout([torch.cat([z, z])])
+    torch.testing.assert_close((found[:6] + found[6:]) / 2, z)
+
+
+def test_any_image_may_keep_its_channels() -> None:
+    kept = set()
+    for seed in range(40):
+        torch.manual_seed(seed)
+        (found,) = complementary_dropout([torch.ones(8, 20, 1)])
+        kept.add(tuple((found[:4] == 1).flatten(1).all(1).tolist()))
+    assert len(kept) == 6  # two of four
