@@ -54,6 +54,7 @@ PAIR = ("student1", "student2")
 TAUGHT = ("student", "teacher")
 TEACHER = ("teacher",)
 AUXILIARY = {f"auxiliary.{number}" for number in range(7)}  # CCT's decoders, one of each kind
+NETWORK = {"network.encoder", "network.decoder", "network.segmentation_head"}
 
 FACTS = {
     "supervised": Facts(set(), {"supervised"}, ("network",), "network", None, plain=True),
@@ -76,6 +77,16 @@ FACTS = {
     ),
     "ucmt-cutmix": Facts(
         {"STS", "L_cps", "L_mts"}, {"supervised", "cps", "mts"}, PAIR, "teacher", PAIR, TEACHER, updates=2, plain=True
+    ),
+    "mcnet": Facts(
+        set(), {"supervised", "consistency"}, ("network",), "network", None,
+        reached=dict.fromkeys(["supervised", "consistency"], NETWORK | {"auxiliary.0"}),
+        why="the second decoder learns from labels too, and is no network of its own",
+    ),
+    "mcnet+": Facts(
+        set(), {"supervised", "consistency"}, ("network",), "network", None,
+        reached=dict.fromkeys(["supervised", "consistency"], NETWORK | {"auxiliary.0", "auxiliary.1"}),
+        why="the second and the third decoder learn from labels too, and are no networks of their own",
     ),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]

@@ -1,6 +1,7 @@
 """Small pure functions that methods share: losses, ramp-up, moving average, entropy and region mixing."""
 
 from ssl_bench.labels import IGNORED
+from ssl_bench.ops.auxiliary import AuxiliaryDecoder
 from ssl_bench.ops.components import largest_component
 from ssl_bench.ops.cutmix import BoxMix, cutmix
 from ssl_bench.ops.distance import signed_distance
@@ -23,6 +24,7 @@ from ssl_bench.ops.uncertainty import entropy, mean_prediction_entropy
 
 __all__ = [
     "IGNORED",
+    "AuxiliaryDecoder",
     "BoxMix",
     "ExponentialMovingAverage",
     "FeatureQueue",

@@ -64,6 +64,18 @@ auxiliary.4      features            gradient  Obj-Msk
 auxiliary.5      features            gradient  F-Drop
 auxiliary.6      features            gradient  F-Noise
 """
+MCNET = """
+network.encoder  labeled/student1    gradient  features of every decoder
+network.decoder  features            gradient  L_s and p_1 on labelled images
+auxiliary.0      features            gradient  L_s and p_2 on labelled images
+network.encoder  unlabeled/student1  gradient  features of every decoder
+network.decoder  features            gradient  p_1 on unlabelled images
+auxiliary.0      features            gradient  p_2 on unlabelled images
+"""
+MCNET_PLUS = """
+auxiliary.1      features            gradient  L_s and p_3 on labelled images
+auxiliary.1      features            gradient  p_3 on unlabelled images
+"""
 MT_CUTMIX = """
 student   labeled/student1    gradient  L_s
 student   unlabeled/changed   gradient  L_mts, y_1
@@ -84,6 +96,8 @@ ALWAYS = {
     "mt-cutmix": MT_CUTMIX,
     "uamt": UAMT,
     "cct": CCT,
+    "mcnet": MCNET,
+    "mcnet+": MCNET + MCNET_PLUS,
     "cps": STUDENTS,
     "cps-cutmix": CPS_CUTMIX,
     "cmtv1": STUDENTS + TEACHER,
@@ -92,6 +106,7 @@ ALWAYS = {
     "ucmt": STUDENTS + TEACHER + STUDENTS_ON_MIX,
     "ucmt-cutmix": STUDENTS + TEACHER + STUDENTS_ON_MIX,
 }
+BY_PARTS = {"cct", "mcnet", "mcnet+"}  # methods whose lines are of parts of their networks
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.
     ("cmtv2", "released-code"): "teacher unlabeled/teacher constant its statistics",
@@ -116,10 +131,10 @@ def needed(name: str, protocol: str, lab: Laboratory) -> list[Forward]:
 
 
 def watch(name: str, lab: Laboratory) -> list[Forward]:
-    """A list to which every forward pass is added from now on; of CCT, every pass of a network's parts."""
+    """A list to which every forward pass is added from now on; of a method in BY_PARTS, every pass of parts."""
     found: list[Forward] = []
     networks: dict[str, Any] = dict(lab.method.networks)
-    if name == "cct":
+    if name in BY_PARTS:
         network, auxiliary = lab.method.network, lab.method.auxiliary
         networks = {"network.encoder": network.encoder, "network.decoder": network.decoder}
         networks |= {f"auxiliary.{number}": one.decoder for number, one in enumerate(auxiliary)}
