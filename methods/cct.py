@@ -10,6 +10,7 @@ from torch.nn.functional import mse_loss
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Protocol, Setup, SSLMethod, Update, UserError, register
 from ssl_bench.ops import (
+    AuxiliaryDecoder,
     adversarial_noise,
     cutout_box,
     dice_loss,
@@ -46,19 +47,6 @@ class CCTHyperparameters(Hyperparameters):
     feature_dropout_high: float = Field(0.9, ge=0, le=1, description="highest threshold of F-Drop")
     feature_noise: int = Field(6, ge=0, description="decoders on features with noise (F-Noise)")
     feature_noise_limit: float = Field(0.3, ge=0, description="largest relative noise of F-Noise")
-
-
-class AuxiliaryDecoder(nn.Module):
-    """Decoder and head of a network: feature maps -> logits (B, K, *spatial)."""
-
-    def __init__(self, network: Any) -> None:
-        super().__init__()
-        self.decoder, self.segmentation_head = network.decoder, network.segmentation_head
-
-    def forward(self, features: list[Tensor]) -> Tensor:
-        """Logits of the image that has these features, finest first."""
-        logits: Tensor = self.segmentation_head(self.decoder(features))
-        return logits
 
 
 @register

@@ -54,7 +54,8 @@ PAIR = ("student1", "student2")
 TAUGHT = ("student", "teacher")
 TEACHER = ("teacher",)
 AUXILIARY = {f"auxiliary.{number}" for number in range(7)}  # CCT's decoders, one of each kind
-WITH_DISTANCES = {"network.encoder", "network.decoder", "network.segmentation_head", "distance_head.weight"}
+NETWORK = {"network.encoder", "network.decoder", "network.segmentation_head"}
+WITH_DISTANCES = NETWORK | {"distance_head.weight"}
 # As `asks` names them: the labelled images, student 1's, the teacher's and student 2's view.
 WEAK_AND_STRONG = ("labeled strong2", "unlabeled weak", "unlabeled strong2", "unlabeled strong1")
 
@@ -132,6 +133,16 @@ FACTS = {
     "crossmatch": Facts(
         set(), {"supervised", "strong", "distillation"}, ("network",), "network", None,
         asks=frozenset(WEAK_AND_STRONG), why="as UniMatch",
+    ),
+    "mcnet": Facts(
+        set(), {"supervised", "consistency"}, ("network",), "network", None,
+        reached=dict.fromkeys(["supervised", "consistency"], NETWORK | {"auxiliary.0"}),
+        why="the second decoder learns from labels too, and is no network of its own",
+    ),
+    "mcnet+": Facts(
+        set(), {"supervised", "consistency"}, ("network",), "network", None,
+        reached=dict.fromkeys(["supervised", "consistency"], NETWORK | {"auxiliary.0", "auxiliary.1"}),
+        why="the second and the third decoder learn from labels too, and are no networks of their own",
     ),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]

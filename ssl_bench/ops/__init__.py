@@ -1,6 +1,7 @@
 """Small pure functions that methods share: losses, ramp-up, moving average, entropy and region mixing."""
 
 from ssl_bench.labels import IGNORED
+from ssl_bench.ops.auxiliary import AuxiliaryDecoder
 from ssl_bench.ops.components import largest_component
 from ssl_bench.ops.cutmix import AdaptiveMix, BoxMix, adaptive_cutmix, clipped_boxes, cutmix
 from ssl_bench.ops.discriminator import HalvingConvolution, OriginDiscriminator, origin_loss
@@ -30,6 +31,7 @@ from ssl_bench.ops.uncertainty import entropy, jensen_shannon, mean_prediction_e
 __all__ = [
     "IGNORED",
     "AdaptiveMix",
+    "AuxiliaryDecoder",
     "BoxMix",
     "ExponentialMovingAverage",
     "FeatureQueue",

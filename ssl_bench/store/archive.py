@@ -38,7 +38,7 @@ PICTURES = ("examples.npz", "moments-*.npz")  # parts of the data set's images, 
 
 
 _MEMBER = re.compile(
-    rf"runs/(?P<run>[a-z0-9][a-z0-9_-]*/[a-z0-9][a-z0-9_-]*/{RUN_ID})/"
+    rf"runs/(?P<run>[a-z0-9][a-z0-9_-]*/[a-z0-9][a-z0-9_+-]*/{RUN_ID})/"
     r"(?P<file>run\.json|splits\.json|(cases(-[0-9a-f]{8})?|curves|test_curve|validation_curve)\.csv"
     r"|weights\.safetensors|(examples|moments-[0-9]+)\.npz)"
 )

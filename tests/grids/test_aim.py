@@ -86,7 +86,7 @@ RUNS = {
         {(d, s) for d in ("kvasir", "cvc") for s in ("15%", "30%")}, 24,
     ),
     "table 3": (
-        {"uamt", "sassnet", "dtc", "mt", "cps", "cmtv3", "ucmt"}, {("la", "10%"), ("la", "20%")}, 14,
+        {"uamt", "sassnet", "dtc", "mcnet", "mt", "cps", "cmtv3", "ucmt"}, {("la", "10%"), ("la", "20%")}, 16,
     ),
     "table 4": ({"supervised", "mt", "cps", "cmtv1", "cmtv2", "cmtv3", "ucmt"}, {("isic", "5%")}, 7),
     "table 5": ({"ucmt"}, {("isic", "5%")}, 15),

@@ -18,7 +18,7 @@ PROTOCOLS = ["paper", "released-code"]  # a teacher in evaluation mode, and one 
 CASES = [(name, protocol, d) for name, facts in FACTS.items() for protocol in PROTOCOLS for d in facts.dimensions]
 
 # A line: network; images; with gradient or constant; what needs the pass. Images are the view that the protocol gives
-# to a network (`labeled/student1`), or `changed`: mixed, noisy or predicted. `:eval`: the network is in evaluation mode.
+# to a network (`labeled/student1`), or `changed`: mixed, noisy or predicted. `:eval`: in evaluation mode.
 STUDENT = """
 student   labeled/student1    gradient  L_s
 student   unlabeled/student1  gradient  the unsupervised loss, y_1
@@ -63,6 +63,18 @@ auxiliary.3      features            gradient  Con-Msk
 auxiliary.4      features            gradient  Obj-Msk
 auxiliary.5      features            gradient  F-Drop
 auxiliary.6      features            gradient  F-Noise
+"""
+MCNET = """
+network.encoder  labeled/student1    gradient  features of every decoder
+network.decoder  features            gradient  L_s and p_1 on labelled images
+auxiliary.0      features            gradient  L_s and p_2 on labelled images
+network.encoder  unlabeled/student1  gradient  features of every decoder
+network.decoder  features            gradient  p_1 on unlabelled images
+auxiliary.0      features            gradient  p_2 on unlabelled images
+"""
+MCNET_PLUS = """
+auxiliary.1      features            gradient  L_s and p_3 on labelled images
+auxiliary.1      features            gradient  p_3 on unlabelled images
 """
 MT_CUTMIX = """
 student   labeled/student1    gradient  L_s
@@ -169,6 +181,8 @@ ALWAYS = {
     "mt-cutmix": MT_CUTMIX,
     "uamt": UAMT,
     "cct": CCT,
+    "mcnet": MCNET,
+    "mcnet+": MCNET + MCNET_PLUS,
     "cps": STUDENTS,
     "cps-cutmix": CPS_CUTMIX,
     "cmtv1": STUDENTS + TEACHER,
@@ -226,7 +240,7 @@ def watch(name: str, lab: Laboratory) -> list[Forward]:
             networks |= {f"{label}.encoder": network.encoder, f"{label}.decoder": network.decoder}
     if name in ("dtc", "sassnet"):
         networks["distance_head"] = lab.method.distance_head
-    if name == "cct":
+    if hasattr(lab.method, "auxiliary"):
         networks |= {f"auxiliary.{number}": one.decoder for number, one in enumerate(lab.method.auxiliary)}
     for label, network in networks.items():
 

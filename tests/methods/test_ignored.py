@@ -20,30 +20,42 @@ HANDLING = [case for case in CASES if METHODS[case[0]].handles_ignored]
 MARK = 7.0  # an image's value in ignored pixels, by which they are found again in mixed images
 
 
-class PixelNetwork(nn.Module):
-    """A network whose logits at a pixel depend on this pixel of the image alone: (B, C, *sides) to (B, 3, *sides)."""
+class PixelDecoder(nn.Module):
+    """The encoder's map -> one map of the same size; `pyramid` has another one, of the same size too."""
 
     def __init__(self, dimensions: int) -> None:
         super().__init__()
-        convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
-        self.first, self.second = convolution(channels(dimensions), 6, 1), convolution(6, 6, 1)
-        self.segmentation_head = convolution(6, 3, 1)
-        nn.init.normal_(self.segmentation_head.weight, std=2)
-        self.images: Tensor | None = None
-        self.passes: list[tuple[Tensor, Tensor]] = []  # images and logits
-        self.segmentation_head.register_forward_hook(self.note)
+        self.out_channels, self.pyramid_channels = 6, (6, 6)
+        self.convolution = (nn.Conv2d if dimensions == 2 else nn.Conv3d)(6, 6, 1)
 
-    def note(self, _: nn.Module, __: Any, logits: Tensor) -> None:
-        if self.images is not None:  # else a head that reads another network's features
-            self.passes.append((self.images, logits))
+    def forward(self, features: list[Tensor]) -> Tensor:
+        return self.pyramid(features)[0]
+
+    def pyramid(self, features: list[Tensor]) -> list[Tensor]:
+        return [self.convolution(features[0]).tanh(), features[0]]
+
+
+class PixelNetwork(nn.Module):
+    """A network whose logits at a pixel depend on this pixel of the image alone: (B, C, *sides) to (B, 3, *sides).
+
+    It notes the images and features of every pass that has a gradient, whether it goes through the whole network or
+    through its parts.
+    """
+
+    def __init__(self, dimensions: int, passes: list[tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
+        self.first = convolution(channels(dimensions), 6, 1)
+        self.decoder = PixelDecoder(dimensions)
+        self.segmentation_head = convolution(6, 3, 1)
+        self.passes = passes
+        nn.init.normal_(self.segmentation_head.weight, std=2)
 
     def encoder(self, images: Tensor) -> list[Tensor]:
-        self.images = images
-        return [self.first(images).tanh()]
-
-    def decoder(self, features: list[Tensor]) -> Tensor:
-        hidden: Tensor = self.second(features[0]).tanh()
-        return hidden
+        features: Tensor = self.first(images).tanh()
+        if features.requires_grad:
+            self.passes.append((images, features))
+        return [features]
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.segmentation_head(self.decoder(self.encoder(images)))
@@ -78,24 +90,22 @@ def test_every_method_of_the_package_handles_ignored_pixels() -> None:
 @settings(max_examples=4, deadline=None)
 @given(seed=st.integers(0, 1000), size=st.sampled_from([0.1, 1.0, 30.0]))
 def test_what_lies_under_ignored_pixels_has_no_effect(name: str, dimensions: int, seed: int, size: float) -> None:
-    lab = ignoring(name, dimensions, build=lambda: PixelNetwork(dimensions), seed=seed)
+    passes: list[tuple[Tensor, Tensor]] = []
+    lab = ignoring(name, dimensions, build=lambda: PixelNetwork(dimensions, passes), seed=seed)
     ignored = (lab.batch.labels == IGNORED).unsqueeze(1)
     for view in lab.labeled.values():
         view.masked_fill_(ignored, MARK)
     before = totals(lab)
-    networks = [module for module in lab.method.modules() if isinstance(module, PixelNetwork)]
-    seen = [one for network in networks for one in network.passes]
-    passes = [(images, logits) for images, logits in seen if logits.requires_grad and (images == MARK).any()]
-    for _, logits in passes:
-        logits.retain_grad()
+    marked = [(images[:, :1] == MARK, features) for images, features in passes if (images == MARK).any()]
+    for _, features in marked:
+        features.retain_grad()
     torch.stack(before).sum().backward()
-    reached = [(images, logits) for images, logits in passes if logits.grad is not None]  # others serve an attack alone
+    reached = [(at, features) for at, features in marked if features.grad is not None]  # others serve an attack alone
     assert len(reached) >= len(before)
-    for images, logits in reached:
-        marked = (images[:, :1] == MARK).expand_as(logits)
-        assert logits.grad is not None
-        assert logits.grad[marked].count_nonzero() == 0
-        assert logits.grad[~marked].count_nonzero() > 0
+    for at, features in reached:
+        assert features.grad is not None
+        assert features.grad[at.expand_as(features)].count_nonzero() == 0
+        assert features.grad[~at.expand_as(features)].count_nonzero() > 0
     for view in lab.labeled.values():
         view += ignored * size * torch.randn_like(view)
     assert [total.item() for total in totals(lab)] == [total.item() for total in before]

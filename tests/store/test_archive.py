@@ -71,6 +71,12 @@ def test_a_run_arrives_as_it_left(here: Store, there: Store, tmp_path: Path, wei
         assert (arrived.path / name).read_bytes() == (run.path / name).read_bytes()
 
 
+def test_a_method_can_have_a_plus_in_its_name(here: Store, there: Store, tmp_path: Path) -> None:
+    write_run(here, "mcnet+", 1, [0.5, 0.25])
+    assert export_runs(here.runs(), tmp_path / "a.zip") == 1
+    assert import_runs(tmp_path / "a.zip", there).added == 1
+
+
 def test_the_same_runs_give_the_same_bytes_whenever_and_wherever(here: Store, there: Store, tmp_path: Path) -> None:
     write_run(here, "cps", 2, [0.5, 0.25])
     finished(here)
