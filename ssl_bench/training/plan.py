@@ -40,7 +40,6 @@ from ssl_bench.data.split import draw_labeled, labelable, set_apart, split_cases
 from ssl_bench.errors import UserError
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
 from ssl_bench.networks import weights_fingerprint
-from ssl_bench.ops import gaussian_ramp_up
 from ssl_bench.store import Store
 from ssl_bench.training.device import bf16_gradients_are_right
 from ssl_bench.training.job import Job
@@ -199,7 +198,7 @@ def short_ramps(jobs: Sequence[Job]) -> list[str]:
     lines = {}
     for job in jobs:
         if job.method.uses_unlabeled and job.rampup_length > job.iterations:
-            reached = gaussian_ramp_up(job.spec.protocol.ramp_time(job.iterations), job.rampup_length)
+            reached = job.ramp(job.iterations)
             lines[job.method.name] = (
                 f"{job.method.name}: lambda's ramp-up takes {job.rampup_length:.0f} iterations, but the run has "
                 f"{job.iterations} and ends at {reached:.2f} of lambda_max; --set rampup_epochs=run shortens it"

@@ -281,6 +281,6 @@ def test_every_row_of_the_study_reaches_the_weight_that_it_is_about() -> None:
             protocol = place.wanted.protocol.resolved(place.benchmark, 800, "cpu")
             assert protocol.iterations is not None
             length = protocol.iterations_per_epoch(800) * (
-                0 if protocol.rampup_epochs == "run" else protocol.rampup_epochs
+                0 if isinstance(protocol.rampup_epochs, str) else protocol.rampup_epochs
             )
             assert length <= protocol.iterations / find_method("ucmt").updates_per_iteration
