@@ -1,7 +1,7 @@
 """Cross-consistency training: auxiliary decoders on perturbed features agree with the main decoder."""
 
 from collections.abc import Iterator
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from pydantic import Field
@@ -78,6 +78,10 @@ class CrossConsistencyTraining(SSLMethod):
     name = "cct"
     title = "CCT"
     reference = "Ouali et al., Semi-Supervised Semantic Segmentation with Cross-Consistency Training, CVPR 2020"
+    group = "consistency"
+    year = 2020
+    venue = "CVPR"
+    authors: ClassVar = {"lambda_max": 30.0}  # their ramp-up takes a tenth of the run, which no protocol field says
     handles_ignored = True
     needs_parts = True
     hyperparameters = CCTHyperparameters

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssl_bench.cards import HEADLINE, METRICS, Measurement, dotted, seed_text
 from ssl_bench.command import quantity, toml_value
 from ssl_bench.errors import UserError
+from ssl_bench.grids.signs import sign_notes, signed
 from ssl_bench.reporting.notes import damage_notes, labeled_of, origin, protocol_note
 from ssl_bench.reporting.scores import cell_scores, mean_and_deviation, undefined
 from ssl_bench.reporting.sound_runs import sound_runs
 from ssl_bench.reporting.table import Table
 from ssl_bench.store import Entry, Run, RunFolder, spec_of
 
+if TYPE_CHECKING:
+    from ssl_bench.method import SSLMethod
+
 MOST = 60  # finished runs that `status` lists one by one
 
 
 def comparison_table(
-    runs: Sequence[Run], titles: Mapping[str, str], measurement: Measurement, settings: Mapping[str, Any] | None = None
+    runs: Sequence[Run],
+    titles: Mapping[str, str],
+    measurement: Measurement,
+    settings: Mapping[str, Any] | None = None,
+    signs: Sequence[str] = (),
 ) -> Table:
     """Compare the methods of one request: a row per method, metrics as mean ± standard deviation over seeds.
 
@@ -30,6 +38,7 @@ def comparison_table(
         titles: how each method's name is printed.
         measurement: how they are scored.
         settings: what changed the protocol or the hyperparameters.
+        signs: lines that explain the signs at titles.
 
     """
     spec = runs[0].spec
@@ -65,8 +74,26 @@ def comparison_table(
     return Table(
         f"{spec.benchmark}, {labeled}, protocol {spec.protocol.name}",
         ["Method", "Network scored", *columns], rows, frozenset(columns),
-        [*note, *remarks, *origin(shown), *damage_notes(tuple(reasons.values())), *notes],
+        [*note, *signs, *remarks, *origin(shown), *damage_notes(tuple(reasons.values())), *notes],
     )  # fmt: skip
+
+
+def signed_titles(
+    methods: Mapping[str, type[SSLMethod]], authors: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, str], list[str]]:
+    """Return the titles of methods by name, with their signs, and the lines that explain these.
+
+    Args:
+        methods: the registry.
+        authors: by the name of each method to be shown, the settings of its authors that it was run at.
+
+    """
+    titles = {
+        name: signed(methods[name].title, reconstructed=methods[name].reconstructed, tuned=bool(own))
+        for name, own in authors.items()
+    }
+    tuned = {titles[name]: own for name, own in authors.items() if own}
+    return titles, sign_notes(tuned, [titles[name] for name in authors if methods[name].reconstructed])
 
 
 def scores_table(scored: Sequence[tuple[Run, Measurement]]) -> Table:
