@@ -1,7 +1,7 @@
 """Cross-consistency training: auxiliary decoders on perturbed features agree with the main decoder."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from pydantic import Field
@@ -81,7 +81,7 @@ class CrossConsistencyTraining(SSLMethod):
     group = "consistency"
     year = 2020
     venue = "CVPR"
-    authors: ClassVar = {"lambda_max": 30.0}  # their ramp-up takes a tenth of the run, which no protocol field says
+    authors = {"lambda_max": 30.0}  # their ramp-up takes a tenth of the run, which no protocol field says
     handles_ignored = True
     needs_parts = True
     hyperparameters = CCTHyperparameters

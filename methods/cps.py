@@ -1,7 +1,6 @@
 """Cross pseudo supervision: two students learn from each other's hard pseudo labels."""
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +32,7 @@ class CrossPseudoSupervision(SSLMethod):
     group = "co-training"
     year = 2021
     venue = "CVPR"
-    authors: ClassVar = {"lambda_max": 1.5, "rampup_epochs": "none"}  # on Pascal VOC
+    authors = {"lambda_max": 1.5, "rampup_epochs": "none"}  # on Pascal VOC
     components = frozenset({"SS", "L_cps"})
     handles_ignored = True
 
@@ -73,7 +72,7 @@ class CrossPseudoSupervisionCutMix(CrossPseudoSupervision):
     name = "cps-cutmix"
     title = "CPS + CutMix"
     reference = f"{CPS_PAPER}; boxes of French et al., BMVC 2020"
-    authors: ClassVar = {"lambda_max": 1.0, "rampup_epochs": "none"}  # on Pascal VOC
+    authors = {"lambda_max": 1.0, "rampup_epochs": "none"}  # on Pascal VOC
     hyperparameters = CutMixHyperparameters
     hyper: CutMixHyperparameters
 

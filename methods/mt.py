@@ -1,7 +1,6 @@
 """Mean teacher: a student learns from the hard pseudo labels of its own moving average."""
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -74,7 +73,7 @@ class MeanTeacherCutMix(MeanTeacher):
     group = "mixing"
     year = 2020
     venue = "BMVC"
-    authors: ClassVar = {"lambda_max": 1.0, "rampup_epochs": "none", "ema_decay": 0.99}
+    authors = {"lambda_max": 1.0, "rampup_epochs": "none", "ema_decay": 0.99}
     hyperparameters = CutMixHyperparameters
     hyper: CutMixHyperparameters
 

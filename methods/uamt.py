@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -38,7 +37,7 @@ class UncertaintyAwareMeanTeacher(SSLMethod):
     group = "consistency"
     year = 2019
     venue = "MICCAI"
-    authors: ClassVar = {
+    authors = {
         "lambda_max": 0.1, "rampup_epochs": "run", "ramp_start": 0, "ema_decay": 0.99, "ema_warmup": True,
         "teacher_mode": "train", "teacher_buffers": "own",
     }  # fmt: skip

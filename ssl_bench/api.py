@@ -209,7 +209,7 @@ def score(
     tasks = [score_task(job, wanted, text(dataset), place, store) for job in planned]
     outcome = chosen.run([PlannedRun(job, task) for job, task in zip(planned, tasks, strict=True)], store)
     scored = [(load_run(run.path), job.measurement) for run, job in zip(found, planned, strict=True)]
-    table = scores_table([(run, measurement) for run, measurement in scored if run.is_scored(measurement)])
+    table = scores_table([(run, measurement) for run, measurement in scored if run.is_scored(measurement)], methods)
     if table.rows:
         table.print(console)
     log_failures(outcome)

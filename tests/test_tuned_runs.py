@@ -105,6 +105,10 @@ def test_a_tuned_run_is_the_run_with_its_settings_set(folder: Path, call: Call) 
     # the same with plain settings, and nothing is trained again
     plain = run(folder, "mine", settings={"iterations": 2, **OWN, "q": 0.125})
     assert (plain.outcome.trained, plain.outcome.already_finished) == (0, 1)
+    again = ssl_bench.score(plain.runs, methods_dir=folder)
+    assert again.table is not None
+    assert str(again.table.rows[0][1]).startswith("mine§ · demo ")
+    assert any(note.startswith("§: reconstructed from its description") for note in again.table.notes)
     common = run(folder, "mine", settings={"iterations": 2, "q": 0.125})
     assert common.outcome.trained == 1
     assert common.table.rows[0][0] == "Mine§"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ssl_bench.cards import HEADLINE, METRICS, Measurement, dotted, seed_text
 from ssl_bench.command import quantity, toml_value
 from ssl_bench.errors import UserError
-from ssl_bench.grids.signs import sign_notes, signed
+from ssl_bench.grids.signs import RECONSTRUCTED, sign_notes, signed
 from ssl_bench.reporting.notes import damage_notes, labeled_of, origin, protocol_note
 from ssl_bench.reporting.scores import cell_scores, mean_and_deviation, undefined
 from ssl_bench.reporting.sound_runs import sound_runs
@@ -96,8 +96,17 @@ def signed_titles(
     return titles, sign_notes(tuned, [titles[name] for name in authors if methods[name].reconstructed])
 
 
-def scores_table(scored: Sequence[tuple[Run, Measurement]]) -> Table:
-    """List runs with the means of their predictors, each by its measurement."""
+def scores_table(
+    scored: Sequence[tuple[Run, Measurement]], methods: Mapping[str, type[SSLMethod]] | None = None
+) -> Table:
+    """List runs with the means of their predictors, each by its measurement.
+
+    Args:
+        scored: finished runs.
+        methods: the registry, which knows the reconstructed methods.
+
+    """
+    reconstructed = {name for name, one in (methods or {}).items() if one.reconstructed}
     headings = {metric: one.heading(metric) for _, one in scored for metric in one.metrics}
     metrics, titles = list(headings), list(headings.values())
     rows = []
@@ -106,9 +115,12 @@ def scores_table(scored: Sequence[tuple[Run, Measurement]]) -> Table:
             mean_and_deviation(cell_scores([run], metric, measurement)) if metric in measurement.metrics else ""
             for metric in metrics
         ]
-        rows.append([run.path.name, run.spec.label, run.result["predictor"], *values])
+        name = run.spec.method
+        label = f"{name}{RECONSTRUCTED * (name in reconstructed)}{run.spec.label.removeprefix(name)}"
+        rows.append([run.path.name, label, run.result["predictor"], *values])
     header = ["Run", "Of", "Network scored", *titles]
-    return Table(f"{quantity(len(rows), 'run')} scored", header, rows, frozenset(titles))
+    named = [f"{name}{RECONSTRUCTED}" for name in sorted(reconstructed & {run.spec.method for run, _ in scored})]
+    return Table(f"{quantity(len(rows), 'run')} scored", header, rows, frozenset(titles), sign_notes({}, named))
 
 
 def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: bool = False) -> Table:
