@@ -34,6 +34,13 @@ class UncertaintyAwareMeanTeacher(SSLMethod):
     version = 2
     title = "UA-MT"
     reference = "Yu et al., Uncertainty-Aware Self-ensembling Model for 3D Left Atrium Segmentation, MICCAI 2019"
+    group = "consistency"
+    year = 2019
+    venue = "MICCAI"
+    authors = {
+        "lambda_max": 0.1, "rampup_epochs": "run", "ramp_start": 0, "ema_decay": 0.99, "ema_warmup": True,
+        "teacher_mode": "train", "teacher_buffers": "own",
+    }  # fmt: skip
     components = frozenset({"TS"})
     handles_ignored = True
     hyperparameters = UAMTHyperparameters

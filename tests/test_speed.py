@@ -43,7 +43,8 @@ def test_an_unknown_method_is_one_line() -> None:
         capture_output=True, timeout=300, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr.startswith("error: --methods: expected one of cct, ")
+    assert done.stderr.startswith("error: --methods: expected one of the ")
+    assert "found 'nonsense'" in done.stderr
 
 
 @pytest.mark.usefixtures("tools")

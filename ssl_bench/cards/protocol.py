@@ -123,7 +123,9 @@ class Protocol(Card):
     supervised_reduction: Literal["sum", "mean"] = Field(description="over the students")
     unsupervised_reduction: Literal["sum", "mean"] = Field(description="over the two directions of one loss")
     lambda_max: float = Field(ge=0, description="largest weight of the whole unsupervised loss")
-    rampup_epochs: Positive | Literal["run"] = Field(description="length of lambda's ramp-up; run: all of training")
+    rampup_epochs: Positive | Literal["run", "none"] = Field(
+        description="length of lambda's ramp-up; run: all of training; none: lambda is lambda_max from the start"
+    )
     ramp_start: Literal[0, 1] = Field(1, description="the first iteration's t in ramp-ups: lambda's and a method's own")
 
     # Teacher.

@@ -175,7 +175,7 @@ class SSLMethod(nn.Module):
     needs_pyramid: ClassVar[bool] = False  # of their decoders: `pyramid`, the maps of all scales, `pyramid_channels`
     dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     components: ClassVar[frozenset[str]] = frozenset()  # of TS, SS, STS, L_cps, L_mts, U: Table 4's check marks
-    group: ClassVar[Group] = "other"
+    group: ClassVar[str] = "other"  # one of `Group`
     year: ClassVar[int | None] = None  # of its paper
     venue: ClassVar[str] = ""
     authors: ClassVar[Mapping[str, Any]] = {}  # the authors' own settings where they differ: `--tuned authors`
@@ -183,8 +183,11 @@ class SSLMethod(nn.Module):
     hyperparameters: ClassVar[type[Hyperparameters]] = Hyperparameters
 
     def __init_subclass__(cls) -> None:
-        """Take `handles_ignored` back where a subclass has other updates and does not say it itself."""
+        """Take `handles_ignored` and `authors` back where a subclass is another method and does not say them itself."""
         super().__init_subclass__()
+        says_authors = next(one for one in cls.__mro__ if "authors" in one.__dict__)
+        if "name" in cls.__dict__ and says_authors is not cls and hasattr(says_authors, "name"):
+            cls.authors = {}
         if "updates" in cls.__dict__ and "handles_ignored" not in cls.__dict__:
             cls.handles_ignored = False
 
