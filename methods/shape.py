@@ -27,7 +27,6 @@ class ShapeAware(SSLMethod):
     background channel is not used.
     """
 
-    handles_ignored = True
     needs_parts = True
 
     def __init__(self, setup: Setup, hyper: Hyperparameters) -> None:
@@ -103,6 +102,7 @@ class DualTaskConsistency(ShapeAware):
     year = 2021
     venue = "AAAI"
     authors = {"lambda_max": 1.0, "rampup_epochs": "run"}
+    handles_ignored = True
     hyperparameters = DTCHyperparameters
     hyper: DTCHyperparameters
 
@@ -152,6 +152,7 @@ class SASSNet(ShapeAware):
     year = 2020
     venue = "MICCAI"
     authors = {"lambda_max": 0.01, "rampup_epochs": "run", "adversarial_weight": 1.0}
+    handles_ignored = True
     hyperparameters = SASSNetHyperparameters
     hyper: SASSNetHyperparameters
 

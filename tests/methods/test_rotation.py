@@ -69,5 +69,7 @@ def test_without_a_turn_and_without_dropout_the_loss_is_zero(monkeypatch: pytest
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_a_network_that_turns_with_its_image_has_no_loss(dimensions: int, seed: int) -> None:
     """Logits that depend on their pixel alone turn with the image, whichever turn is drawn."""
-    lab = laboratory("rotation", protocol_of("paper", dimensions), 3, seed=seed, build=lambda: PixelNetwork(dimensions))
+    lab = laboratory(
+        "rotation", protocol_of("paper", dimensions), 3, seed=seed, build=lambda: PixelNetwork(dimensions, [])
+    )
     assert next(lab.updates()).terms["consistency"][1].item() == pytest.approx(0, abs=1e-12)
