@@ -95,6 +95,10 @@ FACTS = {
         set(), {"supervised", "strong", "distillation"}, ("network",), "network", None,
         asks=frozenset(WEAK_AND_STRONG), why="as UniMatch",
     ),
+    "bcp": Facts(
+        {"TS"}, {"supervised", "mixed"}, ("student",), "student", None, TEACHER, usual_teacher=False,
+        why="the teacher begins after a first phase; the student's branch is put together from passes over two mixes",
+    ),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]
 WITH_TWO_STUDENTS = [name for name, facts in FACTS.items() if facts.students == PAIR]

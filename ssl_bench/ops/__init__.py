@@ -2,7 +2,7 @@
 
 from ssl_bench.labels import IGNORED
 from ssl_bench.ops.components import largest_component
-from ssl_bench.ops.cutmix import BoxMix, cutmix
+from ssl_bench.ops.cutmix import BoxMix, cutmix, random_box
 from ssl_bench.ops.distance import signed_distance
 from ssl_bench.ops.ema import ExponentialMovingAverage
 from ssl_bench.ops.loss import confident_labels, cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
@@ -47,6 +47,7 @@ __all__ = [
     "keep_only",
     "largest_component",
     "mean_prediction_entropy",
+    "random_box",
     "signed_distance",
     "umix",
 ]

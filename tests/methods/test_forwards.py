@@ -107,6 +107,11 @@ teacher          unlabeled/teacher  constant  pseudo labels
 student.encoder  unlabeled/changed  gradient  both strong views
 student.decoder  features           gradient  L_strong1 and L_strong2, with complementary dropout
 """
+BCP = """
+student   labeled/changed     gradient  the mix with labelled pixels around the box
+student   labeled/changed     gradient  the mix with labelled pixels in the box; as many as there are labelled images
+teacher   unlabeled/teacher   constant  pseudo labels
+"""
 ALWAYS = {
     "supervised": "network labeled/student1 gradient L_s",
     "mt": STUDENT + TEACHER,
@@ -124,6 +129,7 @@ ALWAYS = {
     "unimatch": UNIMATCH,
     "unimatch-v2": UNIMATCH_V2,
     "crossmatch": CROSSMATCH,
+    "bcp": BCP,
 }
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.

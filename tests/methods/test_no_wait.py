@@ -24,6 +24,7 @@ META = torch.device("meta")
 METHODS = load_methods()
 FORMS = [*((name, method.dimensions[0]) for name, method in sorted(METHODS.items())), ("ucmt", 3)]
 ONE_OF_EACH = dict.fromkeys(("vat", "spatial_dropout", "cutout", "feature_dropout", "feature_noise"), 1)
+SETTINGS = {"cct": ONE_OF_EACH, "bcp": {"pretrain_share": 0.0}}  # BCP without its first phase, in which there is less
 
 
 class BlockingCopies(TorchDispatchMode):
@@ -84,7 +85,7 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def opened(name: str, dimensions: int, data: Path, folder: Path) -> tuple[Trainer, BatchStream]:
     """A run on the meta device after its first iteration, where values are checked, and its batches."""
     benchmark = load_benchmark({2: "kvasir", 3: "demo3d"}[dimensions])
-    settings = {"log_every": 3} | (ONE_OF_EACH if name == "cct" else {})
+    settings = {"log_every": 3} | SETTINGS.get(name, {})
     request = Request(benchmark, (name,), "2", "tiny", settings, (1,))
     (job,) = plan_runs(request, torch.device("cpu"), data, allow_partial=True, advance=None)
     run = Store(folder).folder(job.spec)
