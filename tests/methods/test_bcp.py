@@ -221,7 +221,7 @@ def test_the_decays_warm_up_begins_with_phase_2() -> None:
     ("dimensions", "iterations", "last"), [(2, 40_000, 10_000), (3, 17_000, 2040), (2, 6, 2), (3, 6, 1)]
 )
 def test_phase_1_has_the_authors_share_of_the_iterations(dimensions: int, iterations: int, last: int) -> None:
-    method = case(dimensions).method
+    method = case(dimensions, pretrain_share="auto").method
     assert method.switch(Progress(1, iterations, 0.1)) == last
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from facts import FACTS, WITH_TEACHER
-from laboratory import LABELED, Laboratory, laboratory, protocol_of
+from laboratory import LABELED, UNLABELED, Laboratory, laboratory, protocol_of
 from torch import Tensor, nn
 
 from ssl_bench.ops import ExponentialMovingAverage
@@ -18,7 +18,7 @@ PROTOCOLS = ["paper", "released-code"]  # a teacher in evaluation mode, and one 
 CASES = [(name, protocol, d) for name, facts in FACTS.items() for protocol in PROTOCOLS for d in facts.dimensions]
 
 # A line: network; images; with gradient or constant; what needs the pass. Images are the view that the protocol gives
-# to a network (`labeled/student1`), or `changed`: mixed or noisy.
+# to a network (`labeled/student1`), or `changed`: mixed, noisy or predicted. `network:eval`: in evaluation mode.
 STUDENT = """
 student   labeled/student1    gradient  L_s
 student   unlabeled/student1  gradient  the unsupervised loss, y_1
@@ -112,6 +112,59 @@ student   labeled/changed     gradient  the mix with labelled pixels around the 
 student   labeled/changed     gradient  the mix with labelled pixels in the box; as many as there are labelled images
 teacher   unlabeled/teacher   constant  pseudo labels
 """
+DTC = """
+network.encoder  labeled/student1    gradient  L_seg and L_sdf
+network.head     features            gradient  L_seg
+distance_head    features            gradient  L_sdf
+network.encoder  unlabeled/student1  gradient  L_DTC
+network.head     features            gradient  L_DTC
+distance_head    features            gradient  L_DTC
+"""
+SASSNET = """
+network.encoder       labeled/student1    gradient  L_seg and L_sdf
+network.head          features            gradient  L_seg
+distance_head         features            gradient  L_sdf
+network.encoder       unlabeled/student1  gradient  L_adv
+distance_head         features            gradient  L_adv
+discriminator:eval    unlabeled/changed   gradient  L_adv
+network.encoder:eval  labeled/student1    constant  the discriminator's loss
+distance_head         features            constant  the discriminator's loss
+network.encoder:eval  unlabeled/student1  constant  the discriminator's loss
+distance_head         features            constant  the discriminator's loss
+discriminator         labeled/changed     gradient  the discriminator's loss
+discriminator         unlabeled/changed   gradient  the discriminator's loss
+"""
+NETWORK = """
+network  labeled/student1    gradient  L_s
+network  unlabeled/student1  gradient  the unsupervised loss
+"""
+DAN = """
+network         labeled/student1    gradient  L_s
+network         unlabeled/student1  gradient  L_adv
+evaluator:eval  unlabeled/changed   gradient  L_adv
+network:eval    labeled/student1    constant  the evaluator's loss
+network:eval    unlabeled/student1  constant  the evaluator's loss
+evaluator       labeled/changed     gradient  the evaluator's loss
+evaluator       unlabeled/changed   gradient  the evaluator's loss
+"""
+ADVSEMSEG = """
+network        labeled/student1    gradient  L_s and L_adv
+network        unlabeled/student1  gradient  L_adv and L_semi
+discriminator  labeled/changed     gradient  L_adv
+discriminator  unlabeled/changed   gradient  L_adv and the trusted pixels
+discriminator  both/changed        gradient  its own loss, false maps
+discriminator  labeled/changed     gradient  its own loss, true maps
+"""
+DCT = """
+student1:eval  labeled/changed    gradient  the attack g_1(x)
+student2:eval  labeled/changed    gradient  the attack g_2(x)
+student1:eval  unlabeled/changed  gradient  the attack g_1(u)
+student2:eval  unlabeled/changed  gradient  the attack g_2(u)
+student1       labeled/changed    gradient  p_1(g_2(x))
+student2       labeled/changed    gradient  p_2(g_1(x))
+student1       unlabeled/changed  gradient  p_1(g_2(u))
+student2       unlabeled/changed  gradient  p_2(g_1(u))
+"""
 ALWAYS = {
     "supervised": "network labeled/student1 gradient L_s",
     "mt": STUDENT + TEACHER,
@@ -130,6 +183,17 @@ ALWAYS = {
     "unimatch-v2": UNIMATCH_V2,
     "crossmatch": CROSSMATCH,
     "bcp": BCP,
+    "dtc": DTC,
+    "sassnet": SASSNET,
+    "dan": DAN,
+    "advsemseg": ADVSEMSEG,
+    "entmin": NETWORK,
+    "ict": MT_CUTMIX,
+    "acmt": STUDENT + "teacher unlabeled/changed constant the target",
+    "rotation": NETWORK + "network unlabeled/changed gradient p(R u)",
+    "pseudo-label": NETWORK,
+    "dct": STUDENTS + DCT,
+    "augseg": MT_CUTMIX,
 }
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.
@@ -149,16 +213,21 @@ def needed(name: str, protocol: str, lab: Laboratory) -> list[Forward]:
             part, _, role = images.partition("/")
             if role not in ("", "changed"):
                 images = f"{part}/{getattr(views, f'labeled_{role}' if part == 'labeled' else role)}"
-            mode = lab.protocol.teacher_mode if network == "teacher" else "train"
+            network, _, mode = network.partition(":")
+            mode = mode or (lab.protocol.teacher_mode if network == "teacher" else "train")
             forwards.append((network, images, mode, gradient))
     return forwards
 
 
 def watch(name: str, lab: Laboratory) -> list[Forward]:
-    """A list to which every forward pass is added from now on; of a method that needs them, of a network's parts."""
+    """A list to which every forward pass is added from now on; of some methods, every pass of a network's parts."""
     found: list[Forward] = []
-    networks: dict[str, Any] = dict(lab.method.networks)
-    if lab.method.needs_parts:
+    networks: dict[str, Any] = {**lab.method.networks, **lab.method.adversaries}
+    if name in ("dtc", "sassnet"):
+        network = networks.pop("network")
+        networks |= {"network.encoder": network.encoder, "network.head": network.segmentation_head}
+        networks["distance_head"] = lab.method.distance_head
+    elif lab.method.needs_parts:
         for label in lab.trained():
             network = networks.pop(label)
             networks |= {f"{label}.encoder": network.encoder, f"{label}.decoder": network.decoder}
@@ -179,6 +248,10 @@ def images_shown(lab: Laboratory, images: Any) -> str:
     """`labeled/weak` and the like; `labeled/changed` for images that are not a view."""
     if not isinstance(images, Tensor):
         return "features"
+    if images.shape[1] == 6:
+        return "features"
+    if len(images) == LABELED + UNLABELED:
+        return "both/changed"
     part, views = ("labeled", lab.labeled) if len(images) == LABELED else ("unlabeled", lab.unlabeled)
     return f"{part}/{next((name for name, view in views.items() if view is images), 'changed')}"
 

@@ -17,8 +17,10 @@ from ssl_bench.ops import (
     cutout_box,
     dropout_switched,
     evaluating,
+    fast_gradient_sign,
     feature_dropout,
     feature_noise,
+    image_noise,
     keep_only,
 )
 
@@ -42,6 +44,16 @@ def test_noise_is_relative_uniform_and_drawn_for_every_element(sides: tuple[int,
     assert relative.mean().item() == pytest.approx(0, abs=0.01)
     assert relative.std().item() == pytest.approx(0.6 / math.sqrt(12), rel=0.03)
     assert len(relative.flatten().unique()) > 0.99 * relative.numel()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_noise_on_images_is_a_clipped_normal_one(layout: torch.memory_format) -> None:
+    images = torch.rand(8, 3, 40, 40)
+    torch.manual_seed(0)
+    found = image_noise(images.contiguous(memory_format=layout), 0.1, 0.2) - images
+    torch.manual_seed(0)
+    assert torch.equal(found, (images + (0.1 * torch.randn(8, 3, 40, 40)).clamp(-0.2, 0.2)) - images)
+    assert ((found.abs() - 0.2).abs() < 1e-6).float().mean().item() == pytest.approx(0.0455, abs=0.004)
 
 
 def test_the_gradient_of_noisy_features_is_one_plus_the_noise() -> None:
@@ -283,6 +295,54 @@ def test_under_autocast_it_is_computed_in_float32() -> None:
 def test_a_prediction_that_never_changes_gets_no_noise() -> None:
     noise = adversarial_noise(lambda z: 0 * z[0], [torch.randn(2, 3, 4, 4)], xi=1e-6, eps=2.0)
     assert not noise[0].any()
+
+
+# --------------------------------------------------------------------------------------------------- attacks on images
+
+
+@pytest.mark.parametrize("sides", SIDES)
+def test_the_step_is_epsilon_in_each_pixel_along_the_sign_of_a_numerical_gradient(sides: tuple[int, ...]) -> None:
+    images = torch.randn(2, 1, *sides, dtype=torch.float64)
+    weights = torch.randn(sides, dtype=torch.float64)
+
+    def loss(moved: Tensor) -> Tensor:
+        return (torch.sin(moved) * weights).sum()
+
+    found = fast_gradient_sign(images, loss, 0.1)
+    assert not found.requires_grad
+    for b, *place in itertools.product(range(2), *(range(n) for n in sides)):
+        step = torch.zeros_like(images)
+        step[(b, 0, *place)] = 1e-6
+        slope = (loss(images + step) - loss(images - step)).item()
+        assert (found - images)[(b, 0, *place)].item() == pytest.approx(math.copysign(0.1, slope))
+
+
+def test_a_step_touches_neither_images_nor_gradients_and_is_zero_without_a_gradient() -> None:
+    network, images = nn.Conv2d(1, 2, 1), torch.randn(2, 1, 4, 4)
+    before = images.clone()
+    found = fast_gradient_sign(images, lambda moved: network(moved)[:, :, :2].sum(), 0.5)
+    assert torch.equal(images, before)
+    assert not images.requires_grad
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert torch.equal(found[:, :, 2:], images[:, :, 2:])
+    assert (found[:, :, :2] - images[:, :, :2]).abs().sub(0.5).abs().max() < 1e-6
+    assert torch.equal(fast_gradient_sign(images, lambda moved: network(moved).sum(), 0.0), images)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_network_evaluates_and_is_set_back_even_after_an_error(*, mode: bool) -> None:
+    network = nn.Sequential(nn.Dropout(), nn.BatchNorm2d(3), nn.Sequential(nn.Dropout2d())).train(mode)
+    network[2][0].train(not mode)
+    before = [module.training for module in network.modules()]
+
+    def inside() -> None:
+        with evaluating(network):
+            assert not any(module.training for module in network.modules())
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        inside()
+    assert [module.training for module in network.modules()] == before
 
 
 # -------------------------------------------------------------------------------------------------- dropout's switch
