@@ -137,6 +137,10 @@ FACTS = {
         why="of pixels pasted from labelled images the teacher has no logits, so Figure 1 compares the student with "
         "itself there (test_augseg.py)",
     ),
+    "admt": Facts(
+        {"TS"}, {"supervised", "pseudo"}, ("student",), "student", ("teacher1", "teacher2"), ("teacher1", "teacher2"),
+        why="Figure 1 compares the teachers, whose disagreement the method is about",
+    ),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]
 WITH_TWO_STUDENTS = [name for name, facts in FACTS.items() if facts.students == PAIR]

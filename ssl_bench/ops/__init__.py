@@ -24,6 +24,7 @@ from ssl_bench.ops.perturb import (
 from ssl_bench.ops.queue import FeatureQueue
 from ssl_bench.ops.ramp import gaussian_ramp_up
 from ssl_bench.ops.turn import Turn, random_turn
+from ssl_bench.ops.turns import turn
 from ssl_bench.ops.umix import RegionMix, umix
 from ssl_bench.ops.uncertainty import entropy, jensen_shannon, mean_prediction_entropy, prediction_entropy
 
@@ -69,5 +70,6 @@ __all__ = [
     "random_box",
     "random_turn",
     "signed_distance",
+    "turn",
     "umix",
 ]

@@ -165,6 +165,14 @@ student2       labeled/changed    gradient  p_2(g_1(x))
 student1       unlabeled/changed  gradient  p_1(g_2(u))
 student2       unlabeled/changed  gradient  p_2(g_1(u))
 """
+ADMT = (
+    STUDENT
+    + """
+teacher1  unlabeled/teacher   constant  pseudo labels
+teacher2  unlabeled/teacher   constant  pseudo labels
+student   unlabeled/teacher   constant  where the teachers disagree
+"""
+)
 ALWAYS = {
     "supervised": "network labeled/student1 gradient L_s",
     "mt": STUDENT + TEACHER,
@@ -183,6 +191,7 @@ ALWAYS = {
     "unimatch-v2": UNIMATCH_V2,
     "crossmatch": CROSSMATCH,
     "bcp": BCP,
+    "admt": ADMT,
     "dtc": DTC,
     "sassnet": SASSNET,
     "dan": DAN,
@@ -214,7 +223,7 @@ def needed(name: str, protocol: str, lab: Laboratory) -> list[Forward]:
             if role not in ("", "changed"):
                 images = f"{part}/{getattr(views, f'labeled_{role}' if part == 'labeled' else role)}"
             network, _, mode = network.partition(":")
-            mode = mode or (lab.protocol.teacher_mode if network == "teacher" else "train")
+            mode = mode or (lab.protocol.teacher_mode if network.startswith("teacher") else "train")
             forwards.append((network, images, mode, gradient))
     return forwards
 
