@@ -39,9 +39,9 @@ class WeakToStrongHyperparameters(CutMixHyperparameters):
 
 
 class FixMatchHyperparameters(WeakToStrongHyperparameters):
-    """Those and the threshold."""
+    """Those and the confidence of pseudo labels."""
 
-    threshold: Share = Field(0.95, description="smallest confidence of a pseudo label that counts")
+    confidence: Share = Field(0.95, description="smallest confidence of a pseudo label that counts")
 
 
 class UniMatchHyperparameters(FixMatchHyperparameters):
@@ -53,7 +53,7 @@ class UniMatchHyperparameters(FixMatchHyperparameters):
 class CrossMatchHyperparameters(WeakToStrongHyperparameters):
     """Threshold, the two perturbations of features and self-distillation; defaults are those of the authors' code."""
 
-    threshold: Share | Literal["auto"] = Field(
+    confidence: Share | Literal["auto"] = Field(
         "auto", description="smallest confidence of a pseudo label that counts; auto: 0.95 in 2D, 0.75 in 3D"
     )
     weak_dropout: float = Field(0.25, ge=0, lt=1, description="share of the channels that the weak perturbation drops")
@@ -65,9 +65,8 @@ class CrossMatchHyperparameters(WeakToStrongHyperparameters):
 
     def resolved(self, dimensions: int) -> Self:
         """Replace `auto` by the value of the authors' code for ACDC (2D) or LA (3D)."""
-        usual = (
-            {"threshold": 0.95, "distillation": 0.5} if dimensions == 2 else {"threshold": 0.75, "distillation": 1.0}
-        )
+        confidence, distillation = (0.95, 0.5) if dimensions == 2 else (0.75, 1.0)
+        usual = {"confidence": confidence, "distillation": distillation}
         return self.model_copy(update={key: value for key, value in usual.items() if getattr(self, key) == "auto"})
 
 
@@ -79,7 +78,7 @@ class WeakToStrong(SSLMethod):
 
     def __init__(self, setup: Setup, hyper: Any) -> None:
         super().__init__(setup, hyper)
-        self.threshold: float = hyper.threshold
+        self.least_confidence: float = hyper.confidence
 
     def on_labeled(self, network: nn.Module, batch: Batch) -> Tensor:
         """Dice loss on the labelled images."""
@@ -99,7 +98,7 @@ class WeakToStrong(SSLMethod):
     def loss(self, logits: Tensor, labels: Labels) -> Tensor:
         """Loss of logits (B, K, *spatial) against pseudo labels; 0 if none is confident."""
         hard, confidence = labels
-        keep = confidence >= self.threshold
+        keep = confidence >= self.least_confidence
         if self.hyper.unsupervised_loss == "dice":
             return dice_loss(logits, hard, self.protocol.dice_smooth, keep=keep)
         return cross_entropy_loss(logits, hard, keep=keep) * keep.float().mean()
@@ -126,7 +125,7 @@ def changed(features: list[Tensor], images: Tensor, rate: float) -> list[Tensor]
 class FixMatch(WeakToStrong):
     """Sohn et al. 2020 in the segmentation form of UniMatch's code, with the Dice loss of every method here.
 
-    The network labels the weak view. It learns the labels of confidence `threshold` and more on the strong view, which
+    The network labels the weak view. It learns the labels of at least the `confidence` on the strong view, which
     is mixed by CutMix. Weak and strong view are the protocol's for the teacher and for student 1. The loss is that of
     UniMatch's code for medical images: Dice without the pixels that are not confident. FixMatch itself has
     cross-entropy, averaged over all pixels: `unsupervised_loss = "cross-entropy"`.
@@ -294,9 +293,9 @@ class CrossMatch(WeakToStrong):
     code for ACDC halves the latter.
 
     The authors' code for LA compares confidences with 0.75 in its first iteration, and then with a number that rises
-    from 0.52 to 0.69, UA-MT's ramp of an entropy in nats; the threshold here is constant. Their V-Net has no dropout in
-    the perturbed passes. They decode clean and perturbed features together, here they are decoded apart. Otherwise as
-    UniMatch here.
+    from 0.52 to 0.69, UA-MT's ramp of an entropy in nats; here `confidence` is constant. Their V-Net has no dropout of
+    its own in these passes. They decode clean and perturbed features together; here they are decoded apart. Otherwise
+    as UniMatch here.
     """
 
     name = "crossmatch"

@@ -134,6 +134,14 @@ FACTS = {
         set(), {"supervised", "strong", "distillation"}, ("network",), "network", None,
         asks=frozenset(WEAK_AND_STRONG), why="as UniMatch",
     ),
+    "bcp": Facts(
+        {"TS"}, {"supervised", "mixed"}, ("student",), "student", None, TEACHER, usual_teacher=False,
+        why="the teacher begins after a first phase; the student's branch is put together from passes over two mixes",
+    ),
+    "admt": Facts(
+        {"TS"}, {"supervised", "pseudo"}, ("student",), "student", ("teacher1", "teacher2"), ("teacher1", "teacher2"),
+        why="Figure 1 compares the teachers, whose disagreement the method is about",
+    ),
     "mcnet": Facts(
         set(), {"supervised", "consistency"}, ("network",), "network", None,
         reached=dict.fromkeys(["supervised", "consistency"], NETWORK | {"auxiliary.0"}),

@@ -21,8 +21,8 @@ R = 4  # UMIX's regions a side
 VIEWS = ("weak", "strong1", "strong2")
 PROGRESS = Progress(iteration=7, iterations=20, lambda_u=0.0625)
 # Every perturbation of CCT once, and narrow discriminators, so that no method is slow. A confidence that some pixels of
-# a tiny network reach.
-CHEAP = {"r": R, "adversary_filters": 4, "confidence": 0.6, "threshold": 0.6} | dict.fromkeys(
+# a tiny network reach; BCP without its first phase, which does less; AD-MT's teachers in turns of one iteration.
+CHEAP = {"r": R, "adversary_filters": 4, "confidence": 0.6, "pretrain_share": 0.0, "longest_period": 1} | dict.fromkeys(
     ["vat", "spatial_dropout", "cutout", "context_masking", "object_masking", "feature_dropout", "feature_noise"], 1
 )
 

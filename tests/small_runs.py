@@ -28,7 +28,7 @@ ONE_FORM_EACH = [
     (name, method.dimensions[number % len(method.dimensions)]) for number, (name, method) in enumerate(METHODS)
 ]
 FORMS = [(name, dimensions) for name, method in METHODS for dimensions in method.dimensions]
-CHEAP = {"adversary_filters": 4} | dict.fromkeys(
+CHEAP = {"adversary_filters": 4, "pretrain_share": 0.0, "longest_period": 1} | dict.fromkeys(
     ("vat", "spatial_dropout", "cutout", "context_masking", "object_masking", "feature_dropout", "feature_noise"), 1
 )
 PREPARED: dict[tuple[str, int | None], Dataset] = {}  # data sets that were read

@@ -3,7 +3,7 @@
 from ssl_bench.labels import IGNORED
 from ssl_bench.ops.auxiliary import AuxiliaryDecoder
 from ssl_bench.ops.components import largest_component
-from ssl_bench.ops.cutmix import AdaptiveMix, BoxMix, adaptive_cutmix, clipped_boxes, cutmix
+from ssl_bench.ops.cutmix import AdaptiveMix, BoxMix, adaptive_cutmix, clipped_boxes, cutmix, random_box
 from ssl_bench.ops.discriminator import HalvingConvolution, OriginDiscriminator, origin_loss
 from ssl_bench.ops.distance import signed_distance
 from ssl_bench.ops.ema import ExponentialMovingAverage
@@ -25,6 +25,7 @@ from ssl_bench.ops.perturb import (
 from ssl_bench.ops.queue import FeatureQueue
 from ssl_bench.ops.ramp import gaussian_ramp_up
 from ssl_bench.ops.turn import Turn, random_turn
+from ssl_bench.ops.turns import turn
 from ssl_bench.ops.umix import RegionMix, umix
 from ssl_bench.ops.uncertainty import entropy, jensen_shannon, mean_prediction_entropy, prediction_entropy
 
@@ -68,7 +69,9 @@ __all__ = [
     "mixup",
     "origin_loss",
     "prediction_entropy",
+    "random_box",
     "random_turn",
     "signed_distance",
+    "turn",
     "umix",
 ]

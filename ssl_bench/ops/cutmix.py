@@ -78,6 +78,21 @@ def cutmix(like: Tensor, *, boxes: int, low: float, high: float, probability: fl
     return BoxMix(start, stop, tuple(sides))
 
 
+def random_box(sides: tuple[int, ...], share: float, device: torch.device) -> Tensor:
+    """Place a box with `share` of each side, rounded down, at random within the image (BCP's mask).
+
+    Its place is drawn on the CPU from torch's global generator; every place is as likely.
+
+    Returns:
+        (*sides) bool, true inside the box.
+
+    """
+    lengths = torch.tensor([int(side * share) for side in sides])
+    start = (torch.rand(len(sides)) * (torch.tensor(sides) - lengths + 1)).long()
+    start, stop = torch.stack((start, start + lengths)).view(2, 1, 1, -1).to(device, non_blocking=True)
+    return BoxMix(start, stop, sides).mask[0]
+
+
 class AdaptiveMix:
     """A mix of unlabelled images, each with a box of another one, which may itself hold a box of a labelled image.
 

@@ -175,6 +175,19 @@ teacher          unlabeled/teacher  constant  pseudo labels
 student.encoder  unlabeled/changed  gradient  both strong views
 student.decoder  features           gradient  L_strong1 and L_strong2, with complementary dropout
 """
+ADMT = (
+    STUDENT
+    + """
+teacher1  unlabeled/teacher   constant  pseudo labels
+teacher2  unlabeled/teacher   constant  pseudo labels
+student   unlabeled/teacher   constant  where the teachers disagree
+"""
+)
+BCP = """
+student   labeled/changed     gradient  the mix with labelled pixels around the box
+student   labeled/changed     gradient  the mix with labelled pixels in the box; as many as there are labelled images
+teacher   unlabeled/teacher   constant  pseudo labels
+"""
 ALWAYS = {
     "supervised": "network labeled/student1 gradient L_s",
     "mt": STUDENT + TEACHER,
@@ -205,6 +218,8 @@ ALWAYS = {
     "unimatch": UNIMATCH,
     "unimatch-v2": UNIMATCH_V2,
     "crossmatch": CROSSMATCH,
+    "bcp": BCP,
+    "admt": ADMT,
 }
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.
@@ -225,7 +240,7 @@ def needed(name: str, protocol: str, lab: Laboratory) -> list[Forward]:
             if role not in ("", "changed"):
                 images = f"{part}/{getattr(views, f'labeled_{role}' if part == 'labeled' else role)}"
             network, _, mode = network.partition(":")
-            mode = mode or (lab.protocol.teacher_mode if network == "teacher" else "train")
+            mode = mode or (lab.protocol.teacher_mode if network.startswith("teacher") else "train")
             forwards.append((network, images, mode, gradient))
     return forwards
 

@@ -108,7 +108,7 @@ def case(name: str, dimensions: int = 2, classes: int = 2, **hyper: Any) -> tupl
 @pytest.mark.parametrize(("name", "form", "kind"), CASES)
 def test_the_terms_are_those_of_a_loop_over_pixels(name: str, form: tuple[int, int], kind: str) -> None:
     threshold = 0.7
-    lab, passes = case(name, *form, threshold=threshold, unsupervised_loss=kind, low=0.3, high=0.6)
+    lab, passes = case(name, *form, confidence=threshold, unsupervised_loss=kind, low=0.3, high=0.6)
     on_teacher = recorded(lab.method.teacher.network) if name == "unimatch-v2" else None
     values = values_of(lab)
     views = lab.protocol.views
@@ -162,7 +162,7 @@ def test_the_terms_are_those_of_a_loop_over_pixels(name: str, form: tuple[int, i
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["dice", "cross-entropy"])
 def test_where_no_label_is_confident_the_losses_are_zero_and_so_are_their_gradients(name: str, kind: str) -> None:
-    lab, _ = case(name, classes=4, threshold=0.26, unsupervised_loss=kind)
+    lab, _ = case(name, classes=4, confidence=0.26, unsupervised_loss=kind)
     for parameter in lab.method.parameters():
         nn.init.zeros_(parameter)  # every prediction is uniform
     (update,) = lab.method.updates(lab.batch, PROGRESS)
@@ -173,7 +173,7 @@ def test_where_no_label_is_confident_the_losses_are_zero_and_so_are_their_gradie
 
 
 def test_a_pixel_of_just_the_thresholds_confidence_counts() -> None:
-    lab, _ = case("fixmatch", threshold=0.95, unsupervised_loss="cross-entropy")
+    lab, _ = case("fixmatch", confidence=0.95, unsupervised_loss="cross-entropy")
     logits, labels = torch.zeros(1, 2, 4, 4), torch.zeros(1, 4, 4, dtype=torch.long)
     confidence = torch.full((1, 4, 4), 0.95)
     assert lab.method.loss(logits, (labels, confidence)).item() == pytest.approx(math.log(2))
@@ -192,7 +192,7 @@ def still(dimensions: int = 2, classes: int = 2) -> nn.Module:
 def of_equal_views(name: str, **hyper: Any) -> Laboratory:
     """A method that is shown the same images three times, without mixes, and whose teacher equals its student."""
     protocol = protocol_of("paper", teacher_start="student1")
-    lab = laboratory(name, protocol, build=still, **{"mix_probability": 0.0, "threshold": 0.0, **hyper})
+    lab = laboratory(name, protocol, build=still, **{"mix_probability": 0.0, "confidence": 0.0, **hyper})
     for view in lab.unlabeled.values():
         view.copy_(lab.unlabeled["weak"])
     return lab
@@ -254,7 +254,7 @@ def test_half_of_v2s_features_are_complementary() -> None:
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_crossmatchs_share_of_a_streams_own_labels(share: float) -> None:
     """At 1 the losses against them alone count, at 0 those against clean labels."""
-    lab, passes = case("crossmatch", same_stream=share, threshold=0.6)
+    lab, passes = case("crossmatch", same_stream=share, confidence=0.6)
     value = values_of(lab)["distillation"]
     _, weak, weakly, strongly, _, weakly2, strongly2 = passes.logits
     own2 = own_pixels(passes.images[-1].chunk(2)[1], lab.unlabeled[lab.protocol.views.student2])
@@ -325,19 +325,19 @@ def test_fixmatch_on_equal_views_without_mixes_is_refused() -> None:
 def test_defaults_are_the_authors() -> None:
     boxes = {"boxes": 1, "low": 0.02, "high": 0.4, "mix_probability": 0.5, "unsupervised_loss": "dice"}
     for name, own in {
-        "fixmatch": {"threshold": 0.95},
-        "unimatch": {"threshold": 0.95, "channel_dropout": 0.5},
-        "unimatch-v2": {"threshold": 0.95},
+        "fixmatch": {"confidence": 0.95},
+        "unimatch": {"confidence": 0.95, "channel_dropout": 0.5},
+        "unimatch-v2": {"confidence": 0.95},
     }.items():
         assert METHODS[name].hyperparameters().model_dump() == boxes | own
     own = {"weak_dropout": 0.25, "strong_dropout": 0.75, "same_stream": 0.3}
     for dimensions, auto in (
-        (2, {"threshold": 0.95, "distillation": 0.5}),
-        (3, {"threshold": 0.75, "distillation": 1}),
+        (2, {"confidence": 0.95, "distillation": 0.5}),
+        (3, {"confidence": 0.75, "distillation": 1}),
     ):
         hyper = METHODS["crossmatch"].hyperparameters()
         assert hyper.resolved(dimensions).model_dump() == boxes | own | auto
-        assert hyper.model_copy(update={"threshold": 0.1}).resolved(dimensions).threshold == 0.1
+        assert hyper.model_copy(update={"confidence": 0.1}).resolved(dimensions).confidence == 0.1
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import ks_2samp
 from torch import Tensor
 
-from ssl_bench.ops import IGNORED, AdaptiveMix, BoxMix, adaptive_cutmix, clipped_boxes, cutmix
+from ssl_bench.ops import IGNORED, AdaptiveMix, BoxMix, adaptive_cutmix, clipped_boxes, cutmix, random_box
 
 SIDES = [(9, 14), (7, 4, 6)]
 
@@ -196,6 +196,30 @@ def test_samples_are_mixed_with_the_probability(sides: tuple[int, ...]) -> None:
     mixed = (sizes > 0).all(1)
     assert torch.equal(mix.start, always.start)
     assert torch.equal(mix.stop[mixed], always.stop[mixed])
+
+
+@pytest.mark.parametrize(("sides", "share", "lengths"), [((9, 14), 2 / 3, (6, 9)), ((7, 4, 6), 0.5, (3, 2, 3))])
+def test_a_random_box_has_its_share_of_each_side_and_lies_anywhere(
+    sides: tuple[int, ...], share: float, lengths: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    places = {}
+    for _ in range(3000):
+        inside = random_box(sides, share, torch.device("cpu")).numpy()
+        start = tuple(int(rows.min()) for rows in np.nonzero(inside))
+        box = np.zeros(sides, dtype=bool)
+        box[tuple(slice(first, first + length) for first, length in zip(start, lengths, strict=True))] = True
+        np.testing.assert_array_equal(inside, box)
+        places[start] = places.get(start, 0) + 1
+    every = math.prod(side - length + 1 for side, length in zip(sides, lengths, strict=True))
+    assert len(places) == every
+    chi_square = sum((count - 3000 / every) ** 2 / (3000 / every) for count in places.values())
+    assert chi_square < every + 4 * math.sqrt(2 * every)
+
+
+@pytest.mark.parametrize(("share", "whole"), [(0.0, False), (1.0, True)])
+def test_a_random_box_of_nothing_and_of_everything(share: float, whole: bool) -> None:
+    assert (random_box((5, 4), share, torch.device("cpu")) == whole).all()
 
 
 # ------------------------------------------------------------------------------------------------ AugSeg's adaptive mix
