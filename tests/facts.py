@@ -88,6 +88,11 @@ FACTS = {
         reached=dict.fromkeys(["supervised", "consistency"], NETWORK | {"auxiliary.0", "auxiliary.1"}),
         why="the second and the third decoder learn from labels too, and are no networks of their own",
     ),
+    "urpc": Facts(
+        set(), {"supervised", "consistency"}, ("network",), "network", None,
+        reached=dict.fromkeys(["supervised", "consistency"], NETWORK | {"heads.0"}),
+        why="the heads of coarser maps learn from labels too, and are no networks of their own",
+    ),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]
 WITH_TWO_STUDENTS = [name for name, facts in FACTS.items() if facts.students == PAIR]

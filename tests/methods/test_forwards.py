@@ -18,7 +18,7 @@ PROTOCOLS = ["paper", "released-code"]  # a teacher in evaluation mode, and one 
 CASES = [(name, protocol, d) for name, facts in FACTS.items() for protocol in PROTOCOLS for d in facts.dimensions]
 
 # A line: network; images; with gradient or constant; what needs the pass. Images are the view that the protocol gives
-# to a network (`labeled/student1`), or `changed`: mixed or noisy.
+# to a network (`labeled/student1`), or `changed`: mixed or noisy, or a map of theirs that a part reads.
 STUDENT = """
 student   labeled/student1    gradient  L_s
 student   unlabeled/student1  gradient  the unsupervised loss, y_1
@@ -76,6 +76,14 @@ MCNET_PLUS = """
 auxiliary.1      features            gradient  L_s and p_3 on labelled images
 auxiliary.1      features            gradient  p_3 on unlabelled images
 """
+URPC = """
+network.encoder            labeled/student1    gradient  L_s
+network.segmentation_head  labeled/changed     gradient  L_s of the finest map
+heads.0                    labeled/changed     gradient  L_s of the coarser map
+network.encoder            unlabeled/student1  gradient  p_s
+network.segmentation_head  unlabeled/changed   gradient  p_s of the finest map
+heads.0                    unlabeled/changed   gradient  p_s of the coarser map
+"""
 MT_CUTMIX = """
 student   labeled/student1    gradient  L_s
 student   unlabeled/changed   gradient  L_mts, y_1
@@ -98,6 +106,7 @@ ALWAYS = {
     "cct": CCT,
     "mcnet": MCNET,
     "mcnet+": MCNET + MCNET_PLUS,
+    "urpc": URPC,
     "cps": STUDENTS,
     "cps-cutmix": CPS_CUTMIX,
     "cmtv1": STUDENTS + TEACHER,
@@ -106,7 +115,12 @@ ALWAYS = {
     "ucmt": STUDENTS + TEACHER + STUDENTS_ON_MIX,
     "ucmt-cutmix": STUDENTS + TEACHER + STUDENTS_ON_MIX,
 }
-BY_PARTS = {"cct", "mcnet", "mcnet+"}  # methods whose lines are of parts of their networks
+PARTS = {  # of the methods whose lines are of parts
+    "cct": ["network.encoder", "network.decoder", *(f"auxiliary.{number}" for number in range(7))],
+    "mcnet": ["network.encoder", "network.decoder", "auxiliary.0"],
+    "mcnet+": ["network.encoder", "network.decoder", "auxiliary.0", "auxiliary.1"],
+    "urpc": ["network.encoder", "network.segmentation_head", "heads.0"],
+}
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.
     ("cmtv2", "released-code"): "teacher unlabeled/teacher constant its statistics",
@@ -131,13 +145,10 @@ def needed(name: str, protocol: str, lab: Laboratory) -> list[Forward]:
 
 
 def watch(name: str, lab: Laboratory) -> list[Forward]:
-    """A list to which every forward pass is added from now on; of a method in BY_PARTS, every pass of parts."""
+    """A list to which every forward pass is added from now on; of a method in PARTS, every pass of these."""
     found: list[Forward] = []
-    networks: dict[str, Any] = dict(lab.method.networks)
-    if name in BY_PARTS:
-        network, auxiliary = lab.method.network, lab.method.auxiliary
-        networks = {"network.encoder": network.encoder, "network.decoder": network.decoder}
-        networks |= {f"auxiliary.{number}": one.decoder for number, one in enumerate(auxiliary)}
+    parts = {label: lab.method.get_submodule(label) for label in PARTS.get(name, [])}
+    networks: dict[str, Any] = parts or dict(lab.method.networks)
     for label, network in networks.items():
 
         def note(module: nn.Module, inputs: tuple[Any], output: Any, label: str = label) -> None:
