@@ -7,6 +7,7 @@ from ssl_bench.ops.cutmix import BoxMix, cutmix
 from ssl_bench.ops.distance import signed_distance
 from ssl_bench.ops.ema import ExponentialMovingAverage
 from ssl_bench.ops.loss import cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
+from ssl_bench.ops.norm import MaskedBatchNorm
 from ssl_bench.ops.perturb import (
     adversarial_noise,
     batch_norm_paused,
@@ -28,6 +29,7 @@ __all__ = [
     "BoxMix",
     "ExponentialMovingAverage",
     "FeatureQueue",
+    "MaskedBatchNorm",
     "RegionMix",
     "adversarial_noise",
     "batch_norm_paused",

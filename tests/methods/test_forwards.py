@@ -84,6 +84,20 @@ network.encoder            unlabeled/student1  gradient  p_s
 network.segmentation_head  unlabeled/changed   gradient  p_s of the finest map
 heads.0                    unlabeled/changed   gradient  p_s of the coarser map
 """
+SSNET = """
+network.encoder            labeled/student1    gradient  L_s and the features of labelled images
+network.segmentation_head  labeled/changed     gradient  L_s, the target
+network.encoder            unlabeled/student1  gradient  the features of unlabelled images
+network.segmentation_head  unlabeled/changed   gradient  pseudo labels, the target
+network.encoder            labeled/changed     gradient  the direction of the noise
+network.segmentation_head  labeled/changed     gradient  the direction of the noise
+network.encoder            labeled/changed     gradient  smoothness
+network.segmentation_head  labeled/changed     gradient  smoothness
+network.encoder            unlabeled/changed   gradient  the direction of the noise
+network.segmentation_head  unlabeled/changed   gradient  the direction of the noise
+network.encoder            unlabeled/changed   gradient  smoothness
+network.segmentation_head  unlabeled/changed   gradient  smoothness
+"""
 MT_CUTMIX = """
 student   labeled/student1    gradient  L_s
 student   unlabeled/changed   gradient  L_mts, y_1
@@ -107,6 +121,7 @@ ALWAYS = {
     "mcnet": MCNET,
     "mcnet+": MCNET + MCNET_PLUS,
     "urpc": URPC,
+    "ssnet": SSNET,
     "cps": STUDENTS,
     "cps-cutmix": CPS_CUTMIX,
     "cmtv1": STUDENTS + TEACHER,
@@ -120,6 +135,7 @@ PARTS = {  # of the methods whose lines are of parts
     "mcnet": ["network.encoder", "network.decoder", "auxiliary.0"],
     "mcnet+": ["network.encoder", "network.decoder", "auxiliary.0", "auxiliary.1"],
     "urpc": ["network.encoder", "network.segmentation_head", "heads.0"],
+    "ssnet": ["network.encoder", "network.segmentation_head"],
 }
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.

@@ -359,3 +359,21 @@ def test_noise_for_another_distance_is_the_gradient_of_that_distance() -> None:
     (gradient,) = torch.autograd.grad((moved - decode([images]).softmax(1)).square().sum(), direction)
     expected = 2.0 * gradient / gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     torch.testing.assert_close(noise, expected)
+
+
+def test_a_prediction_that_is_known_needs_no_pass() -> None:
+    passes: list[Tensor] = []
+
+    def decode(maps: list[Tensor]) -> Tensor:
+        passes.append(maps[0])
+        return torch.cat([maps[0], -maps[0].tanh()], dim=1)
+
+    images = torch.randn(3, 1, 5, 5, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    (expected,) = adversarial_noise(decode, [images], xi=0.5, eps=2.0)
+    prediction = decode([images]).softmax(1)
+    passes.clear()
+    torch.manual_seed(1)
+    (noise,) = adversarial_noise(decode, [images], xi=0.5, eps=2.0, prediction=prediction)
+    assert torch.equal(noise, expected)
+    assert len(passes) == 1
