@@ -152,6 +152,22 @@ FACTS = {
         reached=dict.fromkeys(["supervised", "consistency"], NETWORK | {"auxiliary.0", "auxiliary.1"}),
         why="the second and the third decoder learn from labels too, and are no networks of their own",
     ),
+    "urpc": Facts(
+        set(), {"supervised", "consistency"}, ("network",), "network", None,
+        reached=dict.fromkeys(["supervised", "consistency"], NETWORK | {"heads.0"}),
+        why="the heads of coarser maps learn from labels too, and are no networks of their own",
+    ),
+    "ssnet": Facts(
+        set(), {"supervised", "smoothness", "separation"}, ("network",), "network", None,
+        reached={
+            "separation": {
+                "network.encoder", "network.decoder", "separation.projection", "separation.prediction",
+                "separation.selectors",
+            }
+        },
+        labels_decide=frozenset({"separation"}),
+        why="features of labelled pixels are drawn to their labels' memory, before the head",
+    ),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]
 WITH_TWO_STUDENTS = [name for name, facts in FACTS.items() if facts.students == PAIR]

@@ -9,6 +9,7 @@ from ssl_bench.ops.distance import signed_distance
 from ssl_bench.ops.ema import ExponentialMovingAverage
 from ssl_bench.ops.loss import confident_labels, cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
 from ssl_bench.ops.mixup import LinearMix, beta_draws, mixup
+from ssl_bench.ops.norm import MaskedBatchNorm
 from ssl_bench.ops.perturb import (
     adversarial_noise,
     batch_norm_paused,
@@ -38,6 +39,7 @@ __all__ = [
     "FeatureQueue",
     "HalvingConvolution",
     "LinearMix",
+    "MaskedBatchNorm",
     "OriginDiscriminator",
     "RegionMix",
     "Turn",

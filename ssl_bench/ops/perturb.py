@@ -101,6 +101,7 @@ def adversarial_noise(
     xi: float,
     eps: float,
     distance: Callable[[Tensor, Tensor], Tensor] = _divergence,
+    prediction: Tensor | None = None,
 ) -> list[Tensor]:
     """Find the noise that changes a decoder's prediction most (virtual adversarial training, CCT's I-VAT).
 
@@ -114,6 +115,7 @@ def adversarial_noise(
         xi: norm of the random direction's step.
         eps: norm of each sample's noise over all its maps.
         distance: in KL's place, a scalar of the moved logits and of the prediction p(z), both (B, K, *spatial).
+        prediction: p(z), where it is known; otherwise a pass finds it.
 
     Returns:
         One tensor per map, of its shape, without gradient; zeros where the prediction does not change at all.
@@ -121,8 +123,9 @@ def adversarial_noise(
     """
     features = [z.detach() if z.dtype == torch.float64 else z.detach().float() for z in features]
     with torch.autocast(features[0].device.type, enabled=False):
-        with torch.no_grad():
-            prediction = decode(features).softmax(1)
+        if prediction is None:
+            with torch.no_grad():
+                prediction = decode(features).softmax(1)
         directions = [d.requires_grad_() for d in _unit([torch.rand_like(z).sub_(0.5) for z in features])]
         moved = decode([z + xi * d for z, d in zip(features, directions, strict=True)])
         gradients = torch.autograd.grad(

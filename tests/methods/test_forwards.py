@@ -18,7 +18,8 @@ PROTOCOLS = ["paper", "released-code"]  # a teacher in evaluation mode, and one 
 CASES = [(name, protocol, d) for name, facts in FACTS.items() for protocol in PROTOCOLS for d in facts.dimensions]
 
 # A line: network; images; with gradient or constant; what needs the pass. Images are the view that the protocol gives
-# to a network (`labeled/student1`), or `changed`: mixed, noisy or predicted. `:eval`: in evaluation mode.
+# to a network (`labeled/student1`), or `changed`: mixed, noisy, predicted, or a map of theirs that a part
+# reads. `:eval`: in evaluation mode.
 STUDENT = """
 student   labeled/student1    gradient  L_s
 student   unlabeled/student1  gradient  the unsupervised loss, y_1
@@ -76,6 +77,28 @@ MCNET_PLUS = """
 auxiliary.1      features            gradient  L_s and p_3 on labelled images
 auxiliary.1      features            gradient  p_3 on unlabelled images
 """
+URPC = """
+network.encoder            labeled/student1    gradient  L_s
+network.segmentation_head  labeled/changed     gradient  L_s of the finest map
+heads.0                    labeled/changed     gradient  L_s of the coarser map
+network.encoder            unlabeled/student1  gradient  p_s
+network.segmentation_head  unlabeled/changed   gradient  p_s of the finest map
+heads.0                    unlabeled/changed   gradient  p_s of the coarser map
+"""
+SSNET = """
+network.encoder            labeled/student1    gradient  L_s and the features of labelled images
+network.segmentation_head  labeled/changed     gradient  L_s, the target
+network.encoder            unlabeled/student1  gradient  the features of unlabelled images
+network.segmentation_head  unlabeled/changed   gradient  pseudo labels, the target
+network.encoder            labeled/changed     gradient  the direction of the noise
+network.segmentation_head  labeled/changed     gradient  the direction of the noise
+network.encoder            labeled/changed     gradient  smoothness
+network.segmentation_head  labeled/changed     gradient  smoothness
+network.encoder            unlabeled/changed   gradient  the direction of the noise
+network.segmentation_head  unlabeled/changed   gradient  the direction of the noise
+network.encoder            unlabeled/changed   gradient  smoothness
+network.segmentation_head  unlabeled/changed   gradient  smoothness
+"""
 MT_CUTMIX = """
 student   labeled/student1    gradient  L_s
 student   unlabeled/changed   gradient  L_mts, y_1
@@ -93,25 +116,25 @@ UAMT = STUDENT + "teacher unlabeled/changed constant the target, or one of 8 pas
 DTC = """
 network.encoder  labeled/student1    gradient  L_seg and L_sdf
 network.decoder  features            gradient  L_seg and L_sdf
-distance_head    features            gradient  L_sdf and L_DTC
+distance_head    labeled/changed     gradient  L_sdf and L_DTC
 network.encoder  unlabeled/student1  gradient  L_DTC
 network.decoder  features            gradient  L_DTC
-distance_head    features            gradient  L_DTC
+distance_head    unlabeled/changed   gradient  L_DTC
 """
 SASSNET = """
 network.encoder       labeled/student1    gradient  L_seg and L_sdf
 network.decoder       features            gradient  L_seg and L_sdf
-distance_head         features            gradient  L_sdf
+distance_head         labeled/changed     gradient  L_sdf
 network.encoder       unlabeled/student1  gradient  L_adv
 network.decoder       features            gradient  L_adv
-distance_head         features            gradient  L_adv
+distance_head         unlabeled/changed   gradient  L_adv
 discriminator:eval    unlabeled/changed   gradient  L_adv
 network.encoder:eval  labeled/student1    constant  the discriminator's loss
 network.decoder:eval  features            constant  the discriminator's loss
-distance_head         features            constant  the discriminator's loss
+distance_head         labeled/changed     constant  the discriminator's loss
 network.encoder:eval  unlabeled/student1  constant  the discriminator's loss
 network.decoder:eval  features            constant  the discriminator's loss
-distance_head         features            constant  the discriminator's loss
+distance_head         unlabeled/changed   constant  the discriminator's loss
 discriminator         labeled/changed     gradient  the discriminator's loss
 discriminator         unlabeled/changed   gradient  the discriminator's loss
 """
@@ -196,6 +219,8 @@ ALWAYS = {
     "cct": CCT,
     "mcnet": MCNET,
     "mcnet+": MCNET + MCNET_PLUS,
+    "urpc": URPC,
+    "ssnet": SSNET,
     "cps": STUDENTS,
     "cps-cutmix": CPS_CUTMIX,
     "cmtv1": STUDENTS + TEACHER,
@@ -220,6 +245,18 @@ ALWAYS = {
     "crossmatch": CROSSMATCH,
     "bcp": BCP,
     "admt": ADMT,
+}
+PARTS = {  # of the methods whose lines are of parts of their networks
+    "cct": ["network.encoder", "network.decoder", *(f"auxiliary.{number}" for number in range(7))],
+    "mcnet": ["network.encoder", "network.decoder", "auxiliary.0"],
+    "mcnet+": ["network.encoder", "network.decoder", "auxiliary.0", "auxiliary.1"],
+    "urpc": ["network.encoder", "network.segmentation_head", "heads.0"],
+    "ssnet": ["network.encoder", "network.segmentation_head"],
+    "dtc": ["network.encoder", "network.decoder", "distance_head"],
+    "sassnet": ["network.encoder", "network.decoder", "distance_head"],
+    "unimatch": ["network.encoder", "network.decoder"],
+    "unimatch-v2": ["student.encoder", "student.decoder", "teacher"],
+    "crossmatch": ["network.encoder", "network.decoder"],
 }
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.
@@ -246,17 +283,10 @@ def needed(name: str, protocol: str, lab: Laboratory) -> list[Forward]:
 
 
 def watch(name: str, lab: Laboratory) -> list[Forward]:
-    """A list to which every forward pass is added from now on; of a method that needs them, of a network's parts."""
+    """A list to which every forward pass is added from now on; of a method in PARTS, every pass of these."""
     found: list[Forward] = []
-    networks: dict[str, Any] = {**lab.method.networks, **lab.method.adversaries}
-    if lab.method.needs_parts:
-        for label in lab.trained():
-            network = networks.pop(label)
-            networks |= {f"{label}.encoder": network.encoder, f"{label}.decoder": network.decoder}
-    if name in ("dtc", "sassnet"):
-        networks["distance_head"] = lab.method.distance_head
-    if hasattr(lab.method, "auxiliary"):
-        networks |= {f"auxiliary.{number}": one.decoder for number, one in enumerate(lab.method.auxiliary)}
+    parts = {label: lab.method.get_submodule(label) for label in PARTS.get(name, [])}
+    networks: dict[str, Any] = {**(parts or lab.method.networks), **lab.method.adversaries}
     for label, network in networks.items():
 
         def note(module: nn.Module, inputs: tuple[Any], output: Any, label: str = label) -> None:
@@ -271,8 +301,6 @@ def watch(name: str, lab: Laboratory) -> list[Forward]:
 def images_shown(lab: Laboratory, images: Any) -> str:
     """`labeled/weak` and the like; `labeled/changed` for images that are not a view."""
     if not isinstance(images, Tensor):
-        return "features"
-    if images.shape[1] == 6:
         return "features"
     if len(images) == LABELED + UNLABELED:
         return "both/changed"

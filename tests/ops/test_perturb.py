@@ -457,3 +457,21 @@ def test_any_image_may_keep_its_channels() -> None:
         (found,) = complementary_dropout([torch.ones(8, 20, 1)])
         kept.add(tuple((found[:4] == 1).flatten(1).all(1).tolist()))
     assert len(kept) == 6  # two of four
+
+
+def test_a_prediction_that_is_known_needs_no_pass() -> None:
+    passes: list[Tensor] = []
+
+    def decode(maps: list[Tensor]) -> Tensor:
+        passes.append(maps[0])
+        return torch.cat([maps[0], -maps[0].tanh()], dim=1)
+
+    images = torch.randn(3, 1, 5, 5, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    (expected,) = adversarial_noise(decode, [images], xi=0.5, eps=2.0)
+    prediction = decode([images]).softmax(1)
+    passes.clear()
+    torch.manual_seed(1)
+    (noise,) = adversarial_noise(decode, [images], xi=0.5, eps=2.0, prediction=prediction)
+    assert torch.equal(noise, expected)
+    assert len(passes) == 1
