@@ -43,7 +43,7 @@ def test_an_unknown_method_is_one_line() -> None:
         capture_output=True, timeout=300, env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
     assert done.returncode == 2
-    assert done.stderr.startswith("error: --methods: expected one of cct, ")
+    assert done.stderr.startswith("error: --methods: expected one of acmt, ")
 
 
 @pytest.mark.usefixtures("tools")

@@ -193,8 +193,8 @@ def test_an_unknown_number_is_told_the_known_ones(exhibit: str, known: str) -> N
 @pytest.mark.parametrize(
     ("line", "named"),
     [
-        ('upper_line = "all"', r"upper_line: expected one of cct, .*; found 'all'"),
-        ('rows = [{ title = "m", method = "mtt" }]', r"row 'm': expected one of cct, .*; found 'mtt'"),
+        ('upper_line = "all"', r"upper_line: expected one of acmt, .*; found 'all'"),
+        ('rows = [{ title = "m", method = "mtt" }]', r"row 'm': expected one of acmt, .*; found 'mtt'"),
         ('rows = [{ title = "m", method = "mt", settings = { ema_decai = 0.9 } }]', r"row 'm': ema_decai is neither"),
         ('rows = [{ title = "m", method = "mt", settings = { k = 2 } }]', r"row 'm': k is neither"),  # UCMT's
         ('rows = [{ title = "a row", settings = { k = 2 } }]', r"row 'a row': k is neither"),
