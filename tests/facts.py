@@ -54,6 +54,7 @@ PAIR = ("student1", "student2")
 TAUGHT = ("student", "teacher")
 TEACHER = ("teacher",)
 AUXILIARY = {f"auxiliary.{number}" for number in range(7)}  # CCT's decoders, one of each kind
+WITH_DISTANCES = {"network.encoder", "network.decoder", "network.segmentation_head", "distance_head.weight"}
 
 FACTS = {
     "supervised": Facts(set(), {"supervised"}, ("network",), "network", None, plain=True),
@@ -76,6 +77,25 @@ FACTS = {
     ),
     "ucmt-cutmix": Facts(
         {"STS", "L_cps", "L_mts"}, {"supervised", "cps", "mts"}, PAIR, "teacher", PAIR, TEACHER, updates=2, plain=True
+    ),
+    "dtc": Facts(
+        set(), {"supervised", "consistency"}, ("network",), "network", None,
+        reached={"supervised": WITH_DISTANCES, "consistency": WITH_DISTANCES},
+        why="a second head regresses distances; its error is a part of the supervised loss",
+    ),
+    "sassnet": Facts(
+        set(), {"supervised", "adversarial"}, ("network",), "network", None, adversaries=("discriminator",),
+        reached={
+            "supervised": WITH_DISTANCES,
+            "adversarial": WITH_DISTANCES - {"network.segmentation_head"},
+        },
+        why="a second head regresses distances; the discriminator reads them and no segmentation",
+    ),
+    "dan": Facts(
+        set(), {"supervised", "adversarial"}, ("network",), "network", None, adversaries=("evaluator",), plain=False
+    ),
+    "advsemseg": Facts(
+        set(), {"supervised", "adversarial", "semi"}, ("network",), "network", None, adversaries=("discriminator",)
     ),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]

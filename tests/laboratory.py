@@ -20,8 +20,8 @@ SIDES = {2: (16, 16), 3: (8, 16, 8)}
 R = 4  # UMIX's regions a side
 VIEWS = ("weak", "strong1", "strong2")
 PROGRESS = Progress(iteration=7, iterations=20, lambda_u=0.0625)
-# Every perturbation of CCT once, so that no method is slow.
-CHEAP = {"r": R} | dict.fromkeys(
+# Every perturbation of CCT once, and narrow discriminators, so that no method is slow.
+CHEAP = {"r": R, "adversary_filters": 4} | dict.fromkeys(
     ["vat", "spatial_dropout", "cutout", "context_masking", "object_masking", "feature_dropout", "feature_noise"], 1
 )
 
@@ -42,19 +42,23 @@ class TinyEncoder(nn.Module):
 
 
 class TinyDecoder(nn.Module):
-    """The two maps -> (B, 6, *sides), with dropout."""
+    """The two maps -> (B, 6, *sides), with dropout; `pyramid` also gives the coarse map."""
 
     def __init__(self, dimensions: int) -> None:
         super().__init__()
         self.out_channels = 6
+        self.pyramid_channels = (6, 6)
         convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
         self.fine, self.coarse = convolution(6, 6, 1), convolution(6, 6, 1)
         self.dropout = nn.Dropout(0.2)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        fine, coarse = features
-        coarse = nn.functional.interpolate(self.coarse(coarse), size=fine.shape[2:])
-        return self.dropout(torch.tanh(self.fine(fine) + coarse))
+        return self.pyramid(features)[0]
+
+    def pyramid(self, features: list[Tensor]) -> list[Tensor]:
+        fine, coarse = features[0], self.coarse(features[1])
+        upsampled = nn.functional.interpolate(coarse, size=fine.shape[2:])
+        return [self.dropout(torch.tanh(self.fine(fine) + upsampled)), coarse]
 
 
 class TinyNetwork(nn.Module):
@@ -166,8 +170,8 @@ def laboratory(
     torch.manual_seed(seed)
     hyperparameters = hyper_of(METHODS[name], **hyper).resolved(dimensions)
     METHODS[name].check(hyperparameters, protocol)
-    build = build or (lambda: TinyNetwork(dimensions, classes))
-    method = METHODS[name](Setup(protocol, build, classes, channels(dimensions)), hyperparameters)
+    chosen = build or (lambda: TinyNetwork(dimensions, classes))
+    method = METHODS[name](Setup(protocol, lambda **_: chosen(), classes, channels(dimensions)), hyperparameters)
     method.train()
     generator = torch.Generator().manual_seed(seed + 1)
     labeled, unlabeled = (

@@ -28,7 +28,7 @@ ONE_FORM_EACH = [
     (name, method.dimensions[number % len(method.dimensions)]) for number, (name, method) in enumerate(METHODS)
 ]
 FORMS = [(name, dimensions) for name, method in METHODS for dimensions in method.dimensions]
-ONE_OF_EACH = dict.fromkeys(
+CHEAP = {"adversary_filters": 4} | dict.fromkeys(
     ("vat", "spatial_dropout", "cutout", "context_masking", "object_masking", "feature_dropout", "feature_noise"), 1
 )
 PREPARED: dict[tuple[str, int | None], Dataset] = {}  # data sets that were read
@@ -48,7 +48,8 @@ def open_run(
 ) -> Trainer:
     """A new run of protocol `tiny` on a tiny network, or on the one that the protocol builds."""
     benchmark = load_benchmark({2: "kvasir", 3: "demo3d"}[dimensions])
-    settings = {"log_every": 3, **settings} | (ONE_OF_EACH if name == "cct" else {})
+    fields = load_methods()[name].hyperparameters.model_fields
+    settings = {"log_every": 3, **settings} | {key: value for key, value in CHEAP.items() if key in fields}
     request = Request(benchmark, (name,), "2", "tiny", settings, (1,))
     (job,) = plan_runs(request, device, discs(folder), allow_partial=True, advance=None, prepared=PREPARED)
     run = Store(folder / "runs").folder(job.spec)

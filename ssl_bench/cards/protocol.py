@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic.config import JsonDict
 
 from ssl_bench.cards.benchmark import Benchmark
-from ssl_bench.cards.card import Card, Count, Positive
+from ssl_bench.cards.card import Card, Count, Positive, parse_card
 from ssl_bench.cards.metric import Metrics, MetricsOrAuto
 from ssl_bench.errors import UserError
 
 View = Literal["weak", "strong1", "strong2"]
+Upsampling = Literal["default", "transposed", "linear", "nearest"]  # of a network's decoder; no protocol field
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -195,6 +197,14 @@ class Protocol(Card):
     def ramp_time(self, iteration: int) -> int:
         """Return t, an iteration's place in ramp-ups: `ramp_start` for the first iteration, whose number is 1."""
         return iteration - 1 + self.ramp_start
+
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """Return the protocol with other values of some fields.
+
+        Raises:
+            UserError: a field is unknown, or a value is not allowed.
+        """
+        return parse_card(type(self), {**dict(self), **changes}, "protocol") if changes else self
 
     def split_of(self, benchmark: Benchmark) -> str:
         """Return the name of the split; of `default`, the data set's first.

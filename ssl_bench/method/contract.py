@@ -10,7 +10,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from ssl_bench.cards import Card, Protocol
+from ssl_bench.cards import Card, Protocol, Upsampling
 from ssl_bench.ops import ExponentialMovingAverage
 
 Group = Literal[
@@ -103,11 +103,12 @@ class Hyperparameters(Card):
 
 
 class AdversaryHyperparameters(Hyperparameters):
-    """The optimiser (Adam) of a method's adversaries; subclass it in a method that has any.
+    """The size of a method's adversaries and their optimiser (Adam); subclass it in a method that has any.
 
     Defaults are those of AdvSemSeg, SASSNet and DAN. The rate stays the same over the run.
     """
 
+    adversary_filters: int = Field(64, ge=1, description="filters of the adversaries' first layer")
     adversary_learning_rate: float = Field(1e-4, gt=0, description="learning rate of the adversaries' Adam")
     adversary_beta1: float = Field(0.9, ge=0, lt=1, description="its decay of the mean gradient")
     adversary_beta2: float = Field(0.99, ge=0, lt=1, description="its decay of the mean squared gradient")
@@ -141,7 +142,7 @@ class Setup:
 
     Attributes:
         protocol: the resolved protocol.
-        build_network: builds one freshly drawn network.
+        build_network: builds one freshly drawn network; keywords as `SSLMethod.new_student`.
         classes: K, background included.
         channels: C, of an image.
         ignores: whether pixels of the batch's labels can be IGNORED (their class is not known).
@@ -149,7 +150,7 @@ class Setup:
     """
 
     protocol: Protocol
-    build_network: Callable[[], nn.Module]
+    build_network: Callable[..., nn.Module]
     classes: int
     channels: int
     ignores: bool = False
@@ -171,6 +172,7 @@ class SSLMethod(nn.Module):
     uses_unlabeled: ClassVar[bool] = True
     handles_ignored: ClassVar[bool] = False  # labels can be IGNORED where `self.ignores` is true
     needs_parts: ClassVar[bool] = False  # of its networks: encoder, decoder, segmentation_head, with `out_channels`
+    needs_pyramid: ClassVar[bool] = False  # of their decoders: `pyramid`, the maps of all scales, `pyramid_channels`
     dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     components: ClassVar[frozenset[str]] = frozenset()  # of TS, SS, STS, L_cps, L_mts, U: Table 4's check marks
     group: ClassVar[str] = "other"  # one of `Group`
@@ -198,6 +200,11 @@ class SSLMethod(nn.Module):
         self._build_network = setup.build_network
 
     @classmethod
+    def architectures(cls, hyper: Any) -> list[dict[str, str]]:  # noqa: ARG003
+        """Return the protocol fields of each further architecture that `new_student` builds; by default none."""
+        return []
+
+    @classmethod
     def check(cls, hyper: Any, protocol: Protocol) -> None:
         """Raise UserError where hyperparameters and protocol do not fit each other; by default there is no check."""
 
@@ -208,9 +215,17 @@ class SSLMethod(nn.Module):
             second.load_state_dict(first.state_dict())
         return first, second
 
-    def new_student(self) -> nn.Module:
-        """Build one freshly drawn network."""
-        return self._build_network()
+    def new_student(self, *, upsampling: Upsampling = "default", **changes: str) -> nn.Module:
+        """Build one freshly drawn network.
+
+        Args:
+            upsampling: how its decoder doubles the sides of a map. The small U-Net and V-Net have all ways, smp's U-Net
+                `linear` and `nearest` (its default); other networks have no choice and ignore it.
+            changes: protocol fields of another architecture (`network`, `encoder`, `encoder_weights`). `architectures`
+                names it too, so that planning knows.
+
+        """
+        return self._build_network(upsampling=upsampling, **changes)
 
     def new_teacher(
         self, *students: nn.Module, decay: float | None = None, warmup: bool | None = None

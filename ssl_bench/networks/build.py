@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from torch import nn
 
-from ssl_bench.cards import CHANNELS, ImageProtocol, VolumeProtocol
+from ssl_bench.cards import CHANNELS, ImageProtocol, Upsampling, VolumeProtocol
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.networks import from_monai, from_smp, unet, vnet  # noqa: F401  (they register their networks)
-from ssl_bench.networks.registry import PARTS, Build, find_network
+from ssl_bench.networks.registry import PARTS, PYRAMID, Build, find_network
 from ssl_bench.networks.weights import load_encoder_weights
 from ssl_bench.plugins import source_file
 
 
 def build_network(
-    protocol: ImageProtocol | VolumeProtocol, *, channels: int | None = None, classes: int = 2, pretrained: bool = True
+    protocol: ImageProtocol | VolumeProtocol,
+    *,
+    channels: int | None = None,
+    classes: int = 2,
+    pretrained: bool = True,
+    upsampling: Upsampling = "default",
 ) -> nn.Module:
     """Build one network of a protocol: images (B, C, H, W) or volumes (B, C, X, Y, Z) -> logits (B, K, *spatial).
 
@@ -24,6 +29,7 @@ def build_network(
         channels: C; None: 3 in 2D, 1 in 3D.
         classes: K.
         pretrained: whether to load the protocol's encoder weights; not needed where other weights follow.
+        upsampling: how the decoder doubles the sides of a map; networks without the choice ignore it.
 
     Raises:
         UserError: the network or its encoder is unknown, it cannot be built, it lacks the parts that it was registered
@@ -32,7 +38,7 @@ def build_network(
     entry = find_network(protocol.network, protocol.dimensions)
     where = f"{source_file(entry.build.__module__)}: network '{entry.name}'"
     try:
-        network = entry.build(Build(protocol, channels or CHANNELS[protocol.dimensions], classes))
+        network = entry.build(Build(protocol, channels or CHANNELS[protocol.dimensions], classes, upsampling))
     except UserError:
         raise
     except Exception as error:
@@ -41,6 +47,9 @@ def build_network(
         raise UserError(f"{where}: expected an nn.Module, found {type(network).__name__}")
     if entry.parts and (missing := _missing_parts(network)):
         raise UserError(f"{where}: registered with parts, but has no {', '.join(missing)}")
+    lacking = [name for name in PYRAMID if entry.pyramid and not hasattr(network.get_submodule("decoder"), name)]
+    if lacking:
+        raise UserError(f"{where}: registered with a pyramid, but has no decoder.{', decoder.'.join(lacking)}")
     if isinstance(protocol, ImageProtocol) and pretrained and entry.takes_encoder:
         load_encoder_weights(network.get_submodule("encoder"), protocol)
     return network

@@ -9,22 +9,32 @@ from functools import cache
 
 from torch import nn
 
-from ssl_bench.cards import ImageProtocol, VolumeProtocol
+from ssl_bench.cards import ImageProtocol, Upsampling, VolumeProtocol
 from ssl_bench.errors import UserError
 from ssl_bench.plugins import keep_track, load_entry_points, module_hash, source_file
 
 Form = ImageProtocol | VolumeProtocol
 ENTRY_POINTS = "ssl_bench.networks"
 PARTS = ("encoder", "decoder", "segmentation_head")
+PYRAMID = ("pyramid", "pyramid_channels")
 
 
 @dataclass(frozen=True)
 class Build:
-    """What a network is built from: the resolved protocol, C channels of an image, K classes."""
+    """What a network is built from.
+
+    Attributes:
+        protocol: the resolved protocol.
+        channels: C, of an image.
+        classes: K, background included.
+        upsampling: how the decoder doubles the sides of a map. A network without the choice ignores it.
+
+    """
 
     protocol: Form
     channels: int
     classes: int
+    upsampling: Upsampling = "default"
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,8 @@ class NetworkEntry:
         divisor: what every side of an image must be divisible by; a function of the protocol where it depends on it.
         parts: whether it has the parts `encoder` (images -> list of feature maps, finest first, with `out_channels`),
             `decoder` (that list -> one map, with `out_channels`) and `segmentation_head` (map -> logits).
+        pyramid: whether `decoder.pyramid` gives the decoder's map of every scale, finest first, from the encoder's maps
+            (`pyramid_channels` are their sizes).
         takes_encoder: whether `encoder` is an encoder of segmentation-models-pytorch, into which the protocol's
             `encoder_weights` are loaded.
         packages: distributions whose versions decide its numbers, apart from those of every run.
@@ -49,6 +61,7 @@ class NetworkEntry:
     dimensions: tuple[int, ...]
     divisor: int | Callable[[Form], int] = 1
     parts: bool = False
+    pyramid: bool = False
     takes_encoder: bool = False
     packages: tuple[str, ...] = ()
 
@@ -75,6 +88,7 @@ def register_network(
     dimensions: tuple[int, ...],
     divisor: int | Callable[[Form], int] = 1,
     parts: bool = False,
+    pyramid: bool = False,
     takes_encoder: bool = False,
 ) -> Callable[[Callable[[Build], nn.Module]], Callable[[Build], nn.Module]]:
     """Add a network under its name (decorator of the function that builds it); arguments as in `NetworkEntry`.
@@ -91,7 +105,7 @@ def register_network(
             raise UserError(f"{where}: expected a name without a colon; colons mark the networks of libraries")
         if not dimensions or not set(dimensions) <= {2, 3}:
             raise UserError(f"{where}: dimensions: expected (2,), (3,) or (2, 3), found {dimensions}")
-        _REGISTRY[name] = NetworkEntry(name, build, dimensions, divisor, parts, takes_encoder)
+        _REGISTRY[name] = NetworkEntry(name, build, dimensions, divisor, parts, pyramid, takes_encoder)
         return build
 
     return register

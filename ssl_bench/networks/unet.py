@@ -7,15 +7,19 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ssl_bench.cards import Upsampling
 from ssl_bench.networks.registry import Build, register_network
 
 Dropout = tuple[float, float, float, float, float]
 
 
-@register_network("unet-small", dimensions=(2,), divisor=16, parts=True)
+@register_network("unet-small", dimensions=(2,), divisor=16, parts=True, pyramid=True)
 def unet_small(wanted: Build) -> nn.Module:
     """The small U-Net with the protocol's number of filters."""
-    return SmallUNet(in_channels=wanted.channels, classes=wanted.classes, filters=wanted.protocol.filters)
+    return SmallUNet(
+        in_channels=wanted.channels, classes=wanted.classes, filters=wanted.protocol.filters,
+        upsampling=wanted.upsampling,
+    )  # fmt: skip
 
 
 class SmallUNet(nn.Module):
@@ -30,6 +34,7 @@ class SmallUNet(nn.Module):
         classes: K, background included.
         filters: f; the literature's 16 makes 1.81 M parameters.
         dropout: rate at which values are dropped between the two convolutions of each level of the encoder.
+        upsampling: see SmallUNetDecoder.
     """
 
     def __init__(
@@ -39,10 +44,11 @@ class SmallUNet(nn.Module):
         classes: int = 2,
         filters: int = 16,
         dropout: Dropout = (0.05, 0.1, 0.2, 0.3, 0.5),
+        upsampling: Upsampling = "default",
     ) -> None:
         super().__init__()
         self.encoder = SmallUNetEncoder(in_channels, filters, dropout)
-        self.decoder = SmallUNetDecoder(filters)
+        self.decoder = SmallUNetDecoder(filters, upsampling)
         self.segmentation_head = nn.Conv2d(filters, classes, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -83,22 +89,49 @@ class SmallUNetEncoder(nn.Module):
 
 
 class SmallUNetDecoder(nn.Module):
-    """Four levels without dropout; each takes the encoder's map and the upsampled coarser map, concatenated."""
+    """Four levels without dropout; each takes the encoder's map and the upsampled coarser map, concatenated.
 
-    def __init__(self, filters: int) -> None:
+    Args:
+        filters: of the finest level.
+        upsampling: a 1x1 convolution and bilinear (`default`, `linear`) or nearest interpolation, or a transposed 2x2
+            convolution: the three decoders of MC-Net+ (Wu et al. 2022).
+
+    """
+
+    def __init__(self, filters: int, upsampling: Upsampling = "default") -> None:
         super().__init__()
         self.out_channels = filters
         widths = [filters * 2**level for level in (4, 3, 2, 1, 0)]
-        self.narrow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for coarse, fine in pairwise(widths))
-        self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+        self.pyramid_channels = tuple(widths[:0:-1])
+        self.narrow: nn.ModuleList
+        self.up: nn.Module
+        if upsampling == "transposed":
+            self.narrow = nn.ModuleList(
+                nn.ConvTranspose2d(coarse, fine, 2, stride=2) for coarse, fine in pairwise(widths)
+            )
+            self.up = nn.Identity()
+        else:
+            self.narrow = nn.ModuleList(nn.Conv2d(coarse, fine, 1) for coarse, fine in pairwise(widths))
+            is_nearest = upsampling == "nearest"
+            self.up = (
+                nn.Upsample(scale_factor=2, mode="nearest")
+                if is_nearest
+                else nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+            )
         self.levels = nn.ModuleList(_level(2 * width, width, 0.0) for width in widths[1:])
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """The encoder's five maps -> (B, f, H, W)."""
+        return self.pyramid(features)[0]
+
+    def pyramid(self, features: list[Tensor]) -> list[Tensor]:
+        """The encoder's five maps -> (B, 2^l f, H / 2^l, W / 2^l) for l = 0 to 3."""
         *skips, decoded = features
+        maps: list[Tensor] = []
         for narrow, level, skip in zip(self.narrow, self.levels, reversed(skips), strict=True):
             decoded = level(torch.cat([skip, self.up(narrow(decoded))], dim=1))
-        return decoded
+            maps.insert(0, decoded)
+        return maps
 
 
 def _level(in_channels: int, channels: int, dropout: float) -> nn.Sequential:

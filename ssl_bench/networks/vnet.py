@@ -6,16 +6,19 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ssl_bench.cards import VolumeProtocol
+from ssl_bench.cards import Upsampling, VolumeProtocol
 from ssl_bench.networks.registry import Build, register_network
 
 
-@register_network("vnet", dimensions=(3,), divisor=16, parts=True)
+@register_network("vnet", dimensions=(3,), divisor=16, parts=True, pyramid=True)
 def v_net(wanted: Build) -> nn.Module:
     """V-Net with the protocol's number of filters and dropout."""
     protocol = wanted.protocol
     assert isinstance(protocol, VolumeProtocol)
-    return VNet(in_channels=wanted.channels, classes=wanted.classes, filters=protocol.filters, dropout=protocol.dropout)
+    return VNet(
+        in_channels=wanted.channels, classes=wanted.classes, filters=protocol.filters, dropout=protocol.dropout,
+        upsampling=wanted.upsampling,
+    )  # fmt: skip
 
 
 class VNet(nn.Module):
@@ -29,12 +32,21 @@ class VNet(nn.Module):
         classes: K, background included.
         filters: f; the literature's 16 makes 9.45 M parameters.
         dropout: rate at which whole channels are dropped, after the coarsest level and before the head; UA-MT's is 0.5.
+        upsampling: see VNetDecoder.
     """
 
-    def __init__(self, *, in_channels: int = 1, classes: int = 2, filters: int = 16, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        in_channels: int = 1,
+        classes: int = 2,
+        filters: int = 16,
+        dropout: float = 0.0,
+        upsampling: Upsampling = "default",
+    ) -> None:
         super().__init__()
         self.encoder = VNetEncoder(in_channels, filters, dropout)
-        self.decoder = VNetDecoder(filters, dropout)
+        self.decoder = VNetDecoder(filters, dropout, upsampling)
         self.segmentation_head = nn.Conv3d(filters, classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -77,15 +89,22 @@ class VNetEncoder(nn.Module):
 
 
 class VNetDecoder(nn.Module):
-    """Up by transposed convolutions; 3, 3, 2 and 1 convolutions on the sums with the encoder's maps."""
+    """Up, then 3, 3, 2 and 1 convolutions on the sums with the encoder's maps.
 
-    def __init__(self, filters: int, dropout: float) -> None:
+    Args:
+        filters: of the finest level.
+        dropout: rate at which channels of the finest map are dropped.
+        upsampling: transposed 2x2x2 convolutions (`default`, `transposed`), or trilinear or nearest interpolation and a
+            3x3x3 convolution: the three decoders of MC-Net+ (Wu et al. 2022).
+
+    """
+
+    def __init__(self, filters: int, dropout: float, upsampling: Upsampling = "default") -> None:
         super().__init__()
         self.out_channels = filters
         widths = [filters * 2**level for level in (4, 3, 2, 1, 0)]
-        self.ups = nn.ModuleList(
-            _normalised(nn.ConvTranspose3d(coarse, fine, 2, stride=2)) for coarse, fine in pairwise(widths)
-        )
+        self.pyramid_channels = tuple(widths[:0:-1])
+        self.ups = nn.ModuleList(_up(coarse, fine, upsampling) for coarse, fine in pairwise(widths))
         self.levels = nn.ModuleList(
             _convolutions(width, count) for width, count in zip(widths[1:], (3, 3, 2, 1), strict=True)
         )
@@ -93,11 +112,27 @@ class VNetDecoder(nn.Module):
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """The encoder's five maps -> (B, f, X, Y, Z)."""
+        return self.pyramid(features)[0]
+
+    def pyramid(self, features: list[Tensor]) -> list[Tensor]:
+        """The encoder's five maps -> (B, 2^l f, X / 2^l, Y / 2^l, Z / 2^l) for l = 0 to 3."""
         *skips, decoded = features
+        maps: list[Tensor] = []
         for up, level, skip in zip(self.ups, self.levels, reversed(skips), strict=True):
             decoded = level(up(decoded) + skip)
-        dropped: Tensor = self.dropout(decoded)
-        return dropped
+            maps.insert(0, decoded)
+        return [self.dropout(maps[0]), *maps[1:]]
+
+
+def _up(coarse: int, fine: int, upsampling: Upsampling) -> nn.Sequential:
+    if upsampling in ("default", "transposed"):
+        return _normalised(nn.ConvTranspose3d(coarse, fine, 2, stride=2))
+    interpolate = (
+        nn.Upsample(scale_factor=2, mode="nearest")
+        if upsampling == "nearest"
+        else nn.Upsample(scale_factor=2, mode="trilinear", align_corners=True)
+    )
+    return nn.Sequential(interpolate, *_normalised(nn.Conv3d(coarse, fine, 3, padding=1)))
 
 
 def _convolutions(channels: int, count: int) -> nn.Sequential:

@@ -43,7 +43,7 @@ class BoxMix:
         return mixed
 
 
-def cutmix(like: Tensor, *, boxes: int, low: float, high: float) -> BoxMix:
+def cutmix(like: Tensor, *, boxes: int, low: float, high: float, probability: float = 1.0) -> BoxMix:
     """Draw boxes of random shape and place, all within the image.
 
     A box covers a share s / `boxes` of the image, s ~ U(low, high). How log s is split over the axes is uniform on the
@@ -55,6 +55,7 @@ def cutmix(like: Tensor, *, boxes: int, low: float, high: float) -> BoxMix:
         boxes: N, boxes per sample.
         low: smallest s, above 0.
         high: largest s, at most 1.
+        probability: that a sample is mixed at all; below 1, one more number per sample is drawn.
 
     Returns:
         The mix, to be applied to both images and labels.
@@ -68,5 +69,7 @@ def cutmix(like: Tensor, *, boxes: int, low: float, high: float) -> BoxMix:
     whole = torch.tensor(sides)
     lengths = (share ** edges.diff(dim=2) * boxes ** (-1 / d) * whole).round()
     start = ((whole - lengths) * places).round()
+    if probability < 1:
+        lengths = lengths * (torch.rand(batch, 1, 1) < probability)
     start, stop = torch.stack((start, start + lengths)).long().to(like.device, non_blocking=True)
     return BoxMix(start, stop, tuple(sides))

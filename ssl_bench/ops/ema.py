@@ -63,6 +63,13 @@ class ExponentialMovingAverage(nn.Module):
             if not buffer.is_floating_point():
                 buffer.copy_(theirs[0][i])
 
+    @torch.no_grad()
+    def restart(self, student: nn.Module) -> None:
+        """Take over a student's parameters and buffers, for a method whose teacher begins in the course of training."""
+        own, theirs = ((*one.parameters(), *one.buffers()) for one in (self.network, student))
+        for mine, other in zip(own, theirs, strict=True):
+            mine.copy_(other)
+
 
 def _average(own: list[Tensor], theirs: list[list[Tensor]], source: tuple[float, ...], alpha: float) -> None:
     """In place: own <- alpha own + (1 - alpha) sum_m source_m theirs_m, for whole lists of tensors at once."""

@@ -9,7 +9,9 @@ from torch.nn.functional import cross_entropy, one_hot
 from ssl_bench.labels import IGNORED
 
 
-def dice_loss(logits: Tensor, labels: Tensor, smooth: float, *, ignores: bool = False) -> Tensor:
+def dice_loss(
+    logits: Tensor, labels: Tensor, smooth: float, *, ignores: bool = False, keep: Tensor | None = None
+) -> Tensor:
     """Soft Dice loss over all classes, background included, of each sample; mean over classes and samples.
 
     1 - (2 sum(p y) + smooth) / (sum(p) + sum(y) + smooth), with p the softmax of the logits and y the one-hot labels
@@ -20,33 +22,44 @@ def dice_loss(logits: Tensor, labels: Tensor, smooth: float, *, ignores: bool = 
         labels: (B, *spatial), int64 in [0, K), and IGNORED with `ignores`.
         smooth: added to numerator and denominator.
         ignores: leave out the pixels that are labelled IGNORED, and samples that have no other pixel.
+        keep: (B, *spatial) bool; pixels where it is false are left out too, and samples without any other.
 
     Returns:
-        A scalar; 0 if every pixel is ignored.
+        A scalar; 0 if every pixel is left out.
 
     """
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
-    if not ignores:
+    known = _known(labels, ignores, keep)
+    if known is None:
         return _dice_loss(logits.softmax(1), _one_hot(labels, logits.shape[1], logits.dtype), smooth)
-    known = labels != IGNORED
     truth = _one_hot(labels.where(known, 0), logits.shape[1], logits.dtype) * known.unsqueeze(1)
-    losses = 1 - _dice(logits.softmax(1).where(known.unsqueeze(1), 0), truth, smooth).mean(1)
-    counts = known.flatten(1).any(1)
-    return (losses * counts).sum() / counts.sum().clamp(min=1)
+    dice, counts = _dice(logits.softmax(1).where(known.unsqueeze(1), 0), truth, smooth), known.flatten(1).any(1)
+    mean = (dice * counts.unsqueeze(1)).sum() / (counts.sum() * dice.shape[1]).clamp(min=1)
+    return (1 - mean) * counts.any()  # the bits of the loss without `known` where all pixels count
 
 
-def cross_entropy_loss(logits: Tensor, labels: Tensor, *, ignores: bool = False) -> Tensor:
-    """Cross-entropy in nats, mean over the pixels of all samples; arguments and result as in `dice_loss`.
+def cross_entropy_loss(logits: Tensor, labels: Tensor, *, ignores: bool = False, keep: Tensor | None = None) -> Tensor:
+    """Cross-entropy in nats, mean over the pixels of all samples that are not left out; arguments as in `dice_loss`.
 
-    torch's `cross_entropy` with `ignore_index` gives NaN if every pixel is ignored.
+    0 if every pixel is left out, where torch's `cross_entropy` with `ignore_index` gives NaN.
     """
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
-    if not ignores:
+    known = _known(labels, ignores, keep)
+    if known is None:
         return cross_entropy(logits, labels)
+    labels = labels if keep is None else labels.where(known, IGNORED)
     total = cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
-    return total / (labels != IGNORED).sum().clamp(min=1)
+    return total / known.sum().clamp(min=1)
+
+
+def _known(labels: Tensor, ignores: bool, keep: Tensor | None) -> Tensor | None:
+    """The pixels that count, (B, *spatial) bool; None if all do."""
+    if not ignores:
+        return keep
+    known = labels != IGNORED
+    return known if keep is None else known & keep
 
 
 def hard_labels(logits: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Perturbations of feature maps, as cross-consistency training makes them, and the switch of a network's dropout.
+"""Perturbations of feature maps, as cross-consistency training makes them, and switches of a network's modes.
 
 A feature map is (B, C, *sides) in 2D or 3D, and every sample has its own random draws. The few numbers that
 place a box or a threshold come from torch's generator on the CPU; noise as large as a feature map is drawn on
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, kl_div
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 
@@ -64,8 +65,17 @@ def cutout_box(foreground: Tensor, share: float) -> Tensor:
     return box
 
 
+def _divergence(logits: Tensor, prediction: Tensor) -> Tensor:
+    return kl_div(logits.log_softmax(1), prediction, reduction="sum")
+
+
 def adversarial_noise(
-    decode: Callable[[list[Tensor]], Tensor], features: list[Tensor], *, xi: float, eps: float
+    decode: Callable[[list[Tensor]], Tensor],
+    features: list[Tensor],
+    *,
+    xi: float,
+    eps: float,
+    distance: Callable[[Tensor, Tensor], Tensor] = _divergence,
 ) -> list[Tensor]:
     """Find the noise that changes a decoder's prediction most (virtual adversarial training, CCT's I-VAT).
 
@@ -78,6 +88,7 @@ def adversarial_noise(
         features: the maps z, each (B, C, *sides); a map that the decoder does not read gets no noise.
         xi: norm of the random direction's step.
         eps: norm of each sample's noise over all its maps.
+        distance: in KL's place, a scalar of the moved logits and of the prediction p(z), both (B, K, *spatial).
 
     Returns:
         One tensor per map, of its shape, without gradient; zeros where the prediction does not change at all.
@@ -89,8 +100,9 @@ def adversarial_noise(
             prediction = decode(features).softmax(1)
         directions = [d.requires_grad_() for d in _unit([torch.rand_like(z).sub_(0.5) for z in features])]
         moved = decode([z + xi * d for z, d in zip(features, directions, strict=True)])
-        divergence = kl_div(moved.log_softmax(1), prediction, reduction="sum")
-        gradients = torch.autograd.grad(divergence, directions, allow_unused=True, materialize_grads=True)
+        gradients = torch.autograd.grad(
+            distance(moved, prediction), directions, allow_unused=True, materialize_grads=True
+        )
     return [eps * d for d in _unit(list(gradients))]
 
 
@@ -105,6 +117,31 @@ def dropout_switched(network: nn.Module, *, on: bool) -> Iterator[None]:
     finally:
         for module, mode in before:
             module.train(mode)
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode; restore the mode of each of its modules afterwards."""
+    before = [(module, module.training) for module in network.modules()]
+    try:
+        network.eval()
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode
+
+
+@contextmanager
+def batch_norm_paused(network: nn.Module) -> Iterator[None]:
+    """Keep batch norm's running statistics as they are; in training mode, batches are still normalised by their own."""
+    before = [(module, module.track_running_stats) for module in network.modules() if isinstance(module, _BatchNorm)]
+    try:
+        for module, _ in before:
+            module.track_running_stats = False
+        yield
+    finally:
+        for module, tracks in before:
+            module.track_running_stats = tracks
 
 
 def _draws(shape: tuple[int, ...], device: torch.device) -> Tensor:

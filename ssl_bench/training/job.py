@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from ssl_bench.cards import ImageProtocol, Measurement, RunSpec, VolumeProtocol
+from ssl_bench.cards import ImageProtocol, Measurement, RunSpec, Upsampling, VolumeProtocol
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.split import Splits
 from ssl_bench.errors import UserError, first_line
@@ -76,11 +76,14 @@ def build_method(
     protocol, built = spec.protocol, 0
     classes, channels = len(spec.classes), spec.channel_count
 
-    def build() -> nn.Module:
+    def build(*, upsampling: Upsampling = "default", **changes: str) -> nn.Module:
         nonlocal built
         torch.manual_seed(derive_seed(spec.seed, "network", built))
         built += 1
-        return build_network(protocol, classes=classes, channels=channels, pretrained=pretrained)
+        return build_network(
+            protocol.changed(changes), classes=classes, channels=channels, pretrained=pretrained,
+            upsampling=upsampling,
+        )  # fmt: skip
 
     setup = Setup(protocol, build, classes, channels, ignores)
     method = laid_out(method_class(setup, hyper).to(device), protocol)

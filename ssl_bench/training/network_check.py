@@ -10,7 +10,7 @@ from torch import nn
 
 from ssl_bench.cards import ImageProtocol, Request, VolumeProtocol
 from ssl_bench.errors import UserError, first_line
-from ssl_bench.method import SSLMethod
+from ssl_bench.method import Hyperparameters, SSLMethod
 from ssl_bench.networks import build_network, find_network, require_sides
 from ssl_bench.networks.registry import NetworkEntry
 
@@ -43,16 +43,47 @@ def require_parts(entry: NetworkEntry, methods: Sequence[type[SSLMethod]]) -> No
             f"network = '{entry.name}': expected a network with encoder, decoder and segmentation_head, which "
             f"{', '.join(needy)} needs; found one without"
         )
+    needy = [method.name for method in methods if method.needs_pyramid]
+    if needy and not entry.pyramid:
+        raise UserError(
+            f"network = '{entry.name}': expected a network whose decoder gives maps of several scales, which "
+            f"{', '.join(needy)} needs (deeplabv3plus, unet, unet-small, vnet); found one without"
+        )
+
+
+def require_architectures(
+    method: type[SSLMethod], hyper: Hyperparameters, protocol: ImageProtocol | VolumeProtocol
+) -> None:
+    """Check that the further architectures of a method exist and fit the images.
+
+    Raises:
+        UserError: one does not.
+    """
+    for changes in method.architectures(hyper):
+        try:
+            changed = protocol.changed(changes)
+            require_sides(find_network(changed.network, changed.dimensions), changed)
+        except UserError as error:
+            raise UserError(f"--methods: {method.name}'s second network: {error}") from None
 
 
 def require_buildable(
-    request: Request, protocol: ImageProtocol | VolumeProtocol, methods: Sequence[type[SSLMethod]]
+    request: Request,
+    protocol: ImageProtocol | VolumeProtocol,
+    methods: Sequence[type[SSLMethod]],
+    hyperparameters: Sequence[Hyperparameters],
 ) -> None:
-    """Build the network once. This imports its library, which takes seconds.
+    """Build the network, and every further architecture, once. This imports its library, which takes seconds.
 
     Raises:
         UserError: it cannot be built, or cannot be trained on the protocol's batches.
     """
+    for method, hyper in zip(methods, hyperparameters, strict=True):
+        for changes in method.architectures(hyper):
+            build_network(
+                protocol.changed(changes), channels=request.benchmark.channel_count,
+                classes=len(request.benchmark.classes),
+            )  # fmt: skip
     network = build_network(protocol, channels=request.benchmark.channel_count, classes=len(request.benchmark.classes))
     uses_both = any(method.uses_unlabeled for method in methods)
     if protocol.labeled_batch == 1 or (uses_both and protocol.unlabeled_batch == 1):

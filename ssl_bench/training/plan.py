@@ -45,7 +45,7 @@ from ssl_bench.store import Store
 from ssl_bench.training.device import bf16_gradients_are_right
 from ssl_bench.training.job import Job
 from ssl_bench.training.measure import require_known_pixels
-from ssl_bench.training.network_check import require_buildable, require_network, require_parts
+from ssl_bench.training.network_check import require_architectures, require_buildable, require_network, require_parts
 
 MOST = 20  # hyperparameters that a message names
 
@@ -92,7 +92,7 @@ def plan_runs(
         )
     chosen_extras(first_look)
     require_parts(require_network(request, first_look), methods)
-    build_once = functools.cache(lambda: require_buildable(request, first_look, methods))
+    build_once = functools.cache(lambda: require_buildable(request, first_look, methods, hyperparameters))
     fingerprint = weights_fingerprint(first_look)
     prepared, key = {} if prepared is None else prepared, (request.benchmark.option, protocol.stored_size)
     if key not in prepared:
@@ -280,6 +280,7 @@ def _require_fit(
             "its file says handles_ignored = True once it leaves them out"
         )
     method.check(hyper, protocol)
+    require_architectures(method, hyper, protocol)
 
 
 def _require_unlabeled(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ssl_bench.cards import ImageProtocol, VolumeProtocol
+from ssl_bench.cards import ImageProtocol, Upsampling, VolumeProtocol
 from ssl_bench.data.batches import BatchStream, ImageStream, VolumeStream
 from ssl_bench.method import Hyperparameters, Setup, SSLMethod
 from ssl_bench.networks import build_network
@@ -32,7 +32,7 @@ def simulated_method(
 ) -> SSLMethod:
     """Build a method of fake networks, in training mode.
 
-    One network is built for real, and its copies are fake. Convolutions are the library's, as on a GPU.
+    One network of each kind is built for real, and its copies are fake. Convolutions are the library's, as on a GPU.
 
     Args:
         method_class: the method.
@@ -47,12 +47,22 @@ def simulated_method(
         UserError: the network cannot be built.
 
     """
-    with _NoDraws():  # type: ignore[no-untyped-call]
-        network = build_network(protocol, channels=channels, classes=classes, pretrained=False)
-    use_library_gradient(network)
-    network = laid_out(network, protocol)
-    _make_fake(network, mode)
-    method = method_class(Setup(protocol, lambda: _copied(network, mode), classes, channels, ignores), hyper)
+    built: dict[str, nn.Module] = {}
+
+    def build(*, upsampling: Upsampling = "default", **changes: str) -> nn.Module:
+        key = repr((upsampling, sorted(changes.items())))
+        if key not in built:
+            with _NoDraws():  # type: ignore[no-untyped-call]
+                network = build_network(
+                    protocol.changed(changes), channels=channels, classes=classes, pretrained=False,
+                    upsampling=upsampling,
+                )  # fmt: skip
+            use_library_gradient(network)
+            built[key] = laid_out(network, protocol)
+            _make_fake(built[key], mode)
+        return _copied(built[key], mode)
+
+    method = method_class(Setup(protocol, build, classes, channels, ignores), hyper)
     _make_fake(method, mode)
     return method.train()
 

@@ -80,7 +80,7 @@ def batch_of(dimensions: int, classes: int) -> Batch:
 
 def build(dimensions: int = 2, classes: int = 2, *, image: bool = True, **hyper: Any) -> Any:
     torch.manual_seed(0)
-    setup = Setup(PROTOCOL, lambda: Network(dimensions, classes, image=image), classes, 3)
+    setup = Setup(PROTOCOL, lambda **_: Network(dimensions, classes, image=image), classes, 3)
     return CCT(setup, parse_hyperparameters(CCT, hyper)).train()
 
 

@@ -92,7 +92,9 @@ class Laboratory:
 def laboratory(name: str, dimensions: int, **settings: Any) -> Laboratory:
     torch.manual_seed(0)
     protocol, method_type = protocol_of(**settings), METHODS[name]
-    method = method_type(Setup(protocol, lambda: tiny_network(dimensions), 2, 3), method_type.hyperparameters()).train()
+    method = method_type(
+        Setup(protocol, lambda **_: tiny_network(dimensions), 2, 3), method_type.hyperparameters()
+    ).train()
     numbers, sides = torch.Generator().manual_seed(1), SIDES[dimensions]
     labeled = {view: torch.randn(LABELED, 1, *sides, generator=numbers) for view in VIEWS}
     unlabeled = {view: torch.randn(UNLABELED, 1, *sides, generator=numbers) for view in VIEWS}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from facts import FACTS, WITH_TEACHER
-from laboratory import LABELED, Laboratory, laboratory, protocol_of
+from laboratory import LABELED, UNLABELED, Laboratory, laboratory, protocol_of
 from torch import Tensor, nn
 
 from ssl_bench.ops import ExponentialMovingAverage
@@ -18,7 +18,7 @@ PROTOCOLS = ["paper", "released-code"]  # a teacher in evaluation mode, and one 
 CASES = [(name, protocol, d) for name, facts in FACTS.items() for protocol in PROTOCOLS for d in facts.dimensions]
 
 # A line: network; images; with gradient or constant; what needs the pass. Images are the view that the protocol gives
-# to a network (`labeled/student1`), or `changed`: mixed or noisy.
+# to a network (`labeled/student1`), or `changed`: mixed, noisy or predicted. `,eval`: in evaluation mode.
 STUDENT = """
 student   labeled/student1    gradient  L_s
 student   unlabeled/student1  gradient  the unsupervised loss, y_1
@@ -78,6 +78,49 @@ student1  unlabeled/changed   gradient  L_cps, y_1
 student2  unlabeled/changed   gradient  L_cps, y_2
 """
 UAMT = STUDENT + "teacher unlabeled/changed constant the target, or one of 8 passes\n" * 9
+DTC = """
+network.encoder  labeled/student1    gradient  L_seg and L_sdf
+network.head     features            gradient  L_seg
+distance_head    features            gradient  L_sdf
+network.encoder  unlabeled/student1  gradient  L_DTC
+network.head     features            gradient  L_DTC
+distance_head    features            gradient  L_DTC
+"""
+SASSNET = """
+network.encoder  labeled/student1    gradient       L_seg and L_sdf
+network.head     features            gradient       L_seg
+distance_head    features            gradient       L_sdf
+network.encoder  unlabeled/student1  gradient       L_adv
+distance_head    features            gradient       L_adv
+discriminator    unlabeled/changed   gradient,eval  L_adv
+network.encoder  labeled/student1    constant,eval  the discriminator's loss
+distance_head    features            constant       the discriminator's loss
+network.encoder  unlabeled/student1  constant,eval  the discriminator's loss
+distance_head    features            constant       the discriminator's loss
+discriminator    labeled/changed     gradient       the discriminator's loss
+discriminator    unlabeled/changed   gradient       the discriminator's loss
+"""
+NETWORK = """
+network  labeled/student1    gradient  L_s
+network  unlabeled/student1  gradient  the unsupervised loss
+"""
+DAN = """
+network    labeled/student1    gradient       L_s
+network    unlabeled/student1  gradient       L_adv
+evaluator  unlabeled/changed   gradient,eval  L_adv
+network    labeled/student1    constant,eval  the evaluator's loss
+network    unlabeled/student1  constant,eval  the evaluator's loss
+evaluator  labeled/changed     gradient       the evaluator's loss
+evaluator  unlabeled/changed   gradient       the evaluator's loss
+"""
+ADVSEMSEG = """
+network        labeled/student1    gradient  L_s and L_adv
+network        unlabeled/student1  gradient  L_adv and L_semi
+discriminator  labeled/changed     gradient  L_adv
+discriminator  unlabeled/changed   gradient  L_adv and the trusted pixels
+discriminator  both/changed        gradient  its own loss, false maps
+discriminator  labeled/changed     gradient  its own loss, true maps
+"""
 ALWAYS = {
     "supervised": "network labeled/student1 gradient L_s",
     "mt": STUDENT + TEACHER,
@@ -91,6 +134,10 @@ ALWAYS = {
     "cmtv3": STUDENTS + TEACHER,
     "ucmt": STUDENTS + TEACHER + STUDENTS_ON_MIX,
     "ucmt-cutmix": STUDENTS + TEACHER + STUDENTS_ON_MIX,
+    "dtc": DTC,
+    "sassnet": SASSNET,
+    "dan": DAN,
+    "advsemseg": ADVSEMSEG,
 }
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.
@@ -110,15 +157,20 @@ def needed(name: str, protocol: str, lab: Laboratory) -> list[Forward]:
             part, _, role = images.partition("/")
             if role not in ("", "changed"):
                 images = f"{part}/{getattr(views, f'labeled_{role}' if part == 'labeled' else role)}"
-            mode = lab.protocol.teacher_mode if network == "teacher" else "train"
+            gradient, _, mode = gradient.partition(",")
+            mode = mode or (lab.protocol.teacher_mode if network == "teacher" else "train")
             forwards.append((network, images, mode, gradient))
     return forwards
 
 
 def watch(name: str, lab: Laboratory) -> list[Forward]:
-    """A list to which every forward pass is added from now on; of CCT, every pass of a network's parts."""
+    """A list to which every forward pass is added from now on; of some methods, every pass of a network's parts."""
     found: list[Forward] = []
-    networks: dict[str, Any] = dict(lab.method.networks)
+    networks: dict[str, Any] = {**lab.method.networks, **lab.method.adversaries}
+    if name in ("dtc", "sassnet"):
+        network = networks.pop("network")
+        networks |= {"network.encoder": network.encoder, "network.head": network.segmentation_head}
+        networks["distance_head"] = lab.method.distance_head
     if name == "cct":
         network, auxiliary = lab.method.network, lab.method.auxiliary
         networks = {"network.encoder": network.encoder, "network.decoder": network.decoder}
@@ -138,6 +190,10 @@ def images_shown(lab: Laboratory, images: Any) -> str:
     """`labeled/weak` and the like; `labeled/changed` for images that are not a view."""
     if not isinstance(images, Tensor):
         return "features"
+    if images.shape[1] == 6:
+        return "features"
+    if len(images) == LABELED + UNLABELED:
+        return "both/changed"
     part, views = ("labeled", lab.labeled) if len(images) == LABELED else ("unlabeled", lab.unlabeled)
     return f"{part}/{next((name for name, view in views.items() if view is images), 'changed')}"
 

@@ -573,7 +573,7 @@ def test_a_users_method_file_is_found(write_method: WriteMethod) -> None:
     assert set(methods) == {*METHODS, "mine"}
     assert find_method("mine") is methods["mine"]
     hyper = parse_hyperparameters(methods["mine"], {"tau": 0.5})
-    method = methods["mine"](Setup(protocol_of("paper"), TinyNetwork, 2, 3), hyper)
+    method = methods["mine"](Setup(protocol_of("paper"), lambda **_: TinyNetwork(), 2, 3), hyper)
     assert method.predictor_name == "network"
     assert set(load_methods(write_method())) == {*METHODS, "mine"}  # a second time is no error
 

@@ -39,7 +39,7 @@ def network(dimensions: int, classes: int) -> nn.Module:
 
 def build(dimensions: int = 2, classes: int = 2, mode: str = "train", ramp_start: int = 1, **hyper: Any) -> Any:
     torch.manual_seed(0)
-    setup = Setup(protocol_of(mode, ramp_start), lambda: network(dimensions, classes), classes, 1)
+    setup = Setup(protocol_of(mode, ramp_start), lambda **_: network(dimensions, classes), classes, 1)
     return UAMT(setup, parse_hyperparameters(UAMT, hyper)).train()
 
 

@@ -180,3 +180,19 @@ def test_nothing_is_read_back_from_the_device(sides: tuple[int, ...]) -> None:
     mixed = cutmix(images, boxes=3, low=0.25, high=0.5)(images)
     assert mixed.device.type == "meta"
     assert mixed.shape == images.shape
+
+
+@pytest.mark.parametrize("sides", SIDES)
+def test_samples_are_mixed_with_the_probability(sides: tuple[int, ...]) -> None:
+    """Each with or without its boxes as a whole, by chance of its own."""
+    torch.manual_seed(0)
+    like = torch.empty(2000, 1, *sides)
+    mix = cutmix(like, boxes=2, low=0.3, high=0.5, probability=0.25)
+    sizes = (mix.stop - mix.start).prod(2)  # (B, N)
+    assert ((sizes == 0).all(1) | (sizes > 0).all(1)).all()
+    assert (sizes > 0).all(1).float().mean().item() == pytest.approx(0.25, abs=0.03)  # three standard deviations
+    torch.manual_seed(0)
+    always = cutmix(like, boxes=2, low=0.3, high=0.5)
+    mixed = (sizes > 0).all(1)
+    assert torch.equal(mix.start, always.start)
+    assert torch.equal(mix.stop[mixed], always.stop[mixed])

@@ -196,3 +196,13 @@ def test_the_output_is_the_networks() -> None:
 def test_a_wrong_number_of_students_is_an_error() -> None:
     with pytest.raises(ValueError, match="zip"):
         teacher_of(network(1), source=(0.5, 0.5)).follow(network(2), iteration=0)
+
+
+def test_a_restarted_teacher_is_its_student_in_tensors_of_its_own() -> None:
+    teacher, student = teacher_of(network(1), source=(1.0,)), network(2)
+    teacher.restart(student)
+    assert_equal_states(snapshot(teacher.network), snapshot(student))
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(1)
+    assert not any(torch.equal(a, b) for a, b in zip(teacher.parameters(), student.parameters(), strict=True))

@@ -227,3 +227,55 @@ def test_an_ignored_pixel_is_an_error_where_none_is_expected(loss: Any) -> None:
     logits, labels = with_ignored((3, 2, 5, 4))
     with pytest.raises((RuntimeError, IndexError)):
         loss(logits, labels, **({"smooth": 1.0} if loss is dice_loss else {}))
+
+
+# ------------------------------------------------------------------------------------------------- pixels that count
+
+
+def naive_kept_loss(logits: Tensor, labels: Tensor, keep: Tensor, smooth: float) -> float:
+    """The Dice loss of each sample as an image of its kept pixels alone; samples without any do not count."""
+    losses = []
+    for z, y, kept in zip(logits, labels, keep, strict=True):
+        if kept.any():
+            losses.append(naive_dice_loss(z[:, kept][None], y[kept][None], smooth))
+    return sum(losses) / len(losses) if losses else 0.0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("ignores", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pixels_that_are_not_kept_are_left_out(shape: tuple[int, ...], ignores: bool, share: float) -> None:
+    logits, labels = random_case(shape)
+    generator = torch.Generator().manual_seed(4)
+    keep = torch.rand(labels.shape, generator=generator) < share
+    known = keep
+    if ignores:
+        hidden = torch.rand(labels.shape, generator=generator) < 0.3
+        labels, known = labels.masked_fill(hidden, IGNORED), keep & ~hidden
+    logits.requires_grad_()
+    loss = dice_loss(logits, labels, 1e-5, ignores=ignores, keep=keep)
+    assert loss.item() == pytest.approx(naive_kept_loss(logits, labels, known, 1e-5), abs=1e-6)
+    entropies = -logits.detach().double().log_softmax(1)
+    expected = [float(entropies[(b, labels[(b, *p)], *p)]) for b, *p in known.nonzero().tolist()]
+    crossed = cross_entropy_loss(logits, labels, ignores=ignores, keep=keep)
+    assert crossed.item() == pytest.approx(sum(expected) / max(len(expected), 1), abs=1e-6)
+    (loss + crossed).backward()
+    assert logits.grad is not None
+    assert logits.grad.movedim(1, -1)[~known].count_nonzero() == 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("shape", SHAPES)
+def test_where_all_is_kept_the_bits_are_those_without_a_choice(shape: tuple[int, ...], seed: int) -> None:
+    logits, labels = random_case(shape, seed)
+    everything = torch.ones_like(labels, dtype=torch.bool)
+    for loss in (dice_loss(logits, labels, 1e-5), dice_loss(logits, labels, 1e-5, keep=everything)):
+        assert torch.equal(loss, dice_loss(logits, labels, 1e-5))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_nothing_kept_costs_nothing(shape: tuple[int, ...]) -> None:
+    logits, labels = random_case(shape)
+    nothing = torch.zeros_like(labels, dtype=torch.bool)
+    assert dice_loss(logits, labels, 1e-5, keep=nothing).item() == 0
+    assert cross_entropy_loss(logits, labels, keep=nothing).item() == 0

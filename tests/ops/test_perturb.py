@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ssl_bench.ops import adversarial_noise, cutout_box, dropout_switched, feature_dropout, feature_noise, keep_only
+from ssl_bench.ops import (
+    adversarial_noise,
+    batch_norm_paused,
+    cutout_box,
+    dropout_switched,
+    evaluating,
+    feature_dropout,
+    feature_noise,
+    keep_only,
+)
 
 SIDES = [(6, 5), (4, 3, 5)]
 
@@ -294,3 +303,59 @@ def test_only_dropout_is_switched_and_is_set_back_even_after_an_error(*, mode: b
     with pytest.raises(RuntimeError, match="inside"):
         inside()
     assert [module.training for module in network.modules()] == before
+
+
+# ------------------------------------------------------------------------------------------------- modes of a network
+
+
+def test_a_network_is_evaluated_and_every_module_has_its_mode_back_even_after_an_error() -> None:
+    network = nn.Sequential(nn.BatchNorm1d(2), nn.Sequential(nn.Dropout(), nn.Linear(2, 2))).train()
+    network[1].eval()
+    before = [module.training for module in network.modules()]
+    seen = []
+
+    def fail() -> None:
+        with evaluating(network):
+            seen.extend(module.training for module in network.modules())
+            raise ValueError("inside")
+
+    with pytest.raises(ValueError, match="inside"):
+        fail()
+    assert seen == [False] * len(before)
+    assert [module.training for module in network.modules()] == before
+
+
+def test_paused_batch_norm_uses_the_batch_and_learns_nothing_from_it() -> None:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(3).train()
+    images = 5 + 2 * torch.randn(4, 3, 6, 6)
+    expected, before = norm(images), {key: value.clone() for key, value in norm.state_dict().items()}
+    with batch_norm_paused(norm):
+        assert torch.equal(norm(images), expected)
+    assert all(torch.equal(before[key], value) for key, value in norm.state_dict().items())
+    assert norm.track_running_stats
+    norm(images)
+    assert norm.num_batches_tracked == before["num_batches_tracked"] + 1
+
+
+def test_noise_for_another_distance_is_the_gradient_of_that_distance() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(3, 2, 5, 5, dtype=torch.float64)
+    weight = torch.randn(2, 2, dtype=torch.float64)
+
+    def decode(maps: list[Tensor]) -> Tensor:
+        return torch.einsum("kc,bchw->bkhw", weight, maps[0])
+
+    def distance(logits: Tensor, prediction: Tensor) -> Tensor:
+        return (logits.softmax(1) - prediction).square().sum()
+
+    state = torch.get_rng_state()
+    (noise,) = adversarial_noise(decode, [images], xi=0.5, eps=2.0, distance=distance)
+    torch.set_rng_state(state)
+    direction = torch.rand_like(images) - 0.5
+    direction = direction / direction.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    direction.requires_grad_()
+    moved = decode([images + 0.5 * direction]).softmax(1)
+    (gradient,) = torch.autograd.grad((moved - decode([images]).softmax(1)).square().sum(), direction)
+    expected = 2.0 * gradient / gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    torch.testing.assert_close(noise, expected)

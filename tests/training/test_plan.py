@@ -12,7 +12,7 @@ from handwritten import write_run
 
 from ssl_bench.cards import Request, load_benchmark
 from ssl_bench.errors import UserError
-from ssl_bench.method import load_methods
+from ssl_bench.method import find_method, load_methods
 from ssl_bench.store import Store
 from ssl_bench.training import network_check as module
 from ssl_bench.training.job import Job
@@ -67,3 +67,35 @@ def test_a_run_is_done_if_it_is_finished_and_scored_as_asked(tmp_path: Path) -> 
     other = measured.model_copy(update={"score_size": 17})
     asked = [(finished, None), (finished, measured), (finished, other), (failed, None)]
     assert [store.is_done(*one) for one in asked] == [True, True, False, False]
+
+
+def plan_cps(**settings: Any) -> list[Job]:
+    """A plan of CPS on drawn images."""
+    request = Request(load_benchmark("demo"), ("cps",), "10%", "tiny", settings, (1,))
+    return plan_runs(request, torch.device("cpu"), None, allow_partial=False, advance=None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"network": "nothing"}, "cps's second network: network: expected one of deeplabv3plus.*found 'nothing'"),
+        ({"network": "unet", "encoder": "nothing"}, "encoder = 'nothing'"),
+        ({"net": "unet"}, "cps's second network: protocol: net"),
+    ],
+)
+def test_a_methods_second_network_that_cannot_be_is_refused(
+    changes: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load_methods()
+    monkeypatch.setattr(find_method("cps"), "architectures", classmethod(lambda *_: [changes]))
+    with pytest.raises(UserError, match=words):
+        plan_cps()
+
+
+def test_a_method_that_needs_maps_of_several_scales_is_refused_on_a_network_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load_methods()
+    monkeypatch.setattr(find_method("cps"), "needs_pyramid", True)
+    with pytest.raises(UserError, match=r"network = 'smp:FPN': expected a network whose decoder .* cps needs"):
+        plan_cps(network="smp:FPN", encoder="resnet18")
