@@ -13,6 +13,7 @@ import ssl_bench
 from ssl_bench import plugins
 from ssl_bench.cards import Request, load_benchmark
 from ssl_bench.errors import UserError
+from ssl_bench.launch.task import run_task
 from ssl_bench.method import load_methods
 from ssl_bench.method import registry as registry_module
 from ssl_bench.store import Store
@@ -59,7 +60,7 @@ class Mine(SSLMethod):
 '''
 OWN = {"lambda_max": 1.0, "rampup_epochs": "none", "q": 0.25}
 WORDS = ["--dataset", "demo", "--protocol", "tiny", "--labeled", "10%", "--iterations", "2", "--device", "cpu"]
-NOTE = "note: --tuned authors: as --tuned common for supervised, without settings of the authors"
+NOTE = "note: --tuned authors: no authors' settings for supervised: as with --tuned common"
 
 
 @pytest.fixture(autouse=True)
@@ -135,6 +136,13 @@ def test_the_runs_of_all_methods_are_ordered_by_seed(folder: Path, tmp_path: Pat
     assert [(job.spec.seed, job.spec.method) for _, job in pairs] == [
         (2, "mine"), (2, "supervised"), (2, "cps"), (1, "mine"), (1, "supervised"), (1, "cps"),
     ]  # fmt: skip
+    words = [shlex.join(run_task(request, job, (), Store(tmp_path / "none")).words) for request, job in pairs[:3]]
+    common = "run --methods {} --dataset demo --labeled 10% --protocol tiny --seeds 2"
+    assert words == [
+        f"{common.format('mine')} --set lambda_max=1.0 --set rampup_epochs=none --set q=0.75",
+        common.format("supervised"),
+        f"{common.format('cps')} --set lambda_max=1.5 --set rampup_epochs=none",
+    ]
 
 
 def test_processes_of_a_pool_train_what_was_planned(folder: Path, tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def authors_settings(authors: Mapping[str, Any], given: Mapping[str, Any], dimen
         dimensions: 2 or 3.
 
     """
+    if not authors:
+        return {}
     other = protocol_keys(5 - dimensions) - protocol_keys(dimensions)
     left_out = other | given.keys() | (LENGTHS if LENGTHS & given.keys() else set())
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in authors.items()}

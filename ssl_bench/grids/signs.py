@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ssl_bench.command import toml_value
+
 AUTHORS = "‡"  # at its authors' settings
 RECONSTRUCTED = "§"  # built from a description
 RECONSTRUCTED_WORDS = "reconstructed from its description, since its authors published no code"
@@ -34,5 +36,5 @@ def sign_notes(authors: Mapping[str, Mapping[str, Any]], reconstructed: Sequence
 
 
 def in_words(settings: Mapping[str, Any]) -> str:
-    """Settings as `key = value` between commas."""
-    return ", ".join(f"{key} = {value}" for key, value in settings.items())
+    """Settings as `key = value` between commas, values as in TOML."""
+    return ", ".join(f"{key} = {toml_value(value)}" for key, value in settings.items())

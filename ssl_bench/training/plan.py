@@ -47,7 +47,7 @@ from ssl_bench.training.job import Job
 from ssl_bench.training.measure import require_known_pixels
 from ssl_bench.training.network_check import require_architectures, require_buildable, require_network, require_parts
 
-MOST = 20  # hyperparameters that a message names
+MOST = 20  # methods or hyperparameters that a message names
 
 
 def plan_runs(
@@ -289,7 +289,8 @@ def _require_unlabeled(
     needy = [method.name for method in methods if method.uses_unlabeled]
     if labeled == train and protocol.unlabeled_pool == "unlabeled" and needy:
         raise UserError(
-            f"--labeled: all {train} training {what} are labelled, which leaves none unlabelled for {', '.join(needy)}"
+            f"--labeled: all {train} training {what} are labelled, which leaves none unlabelled for "
+            f"{listed(needy, MOST)}"
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ssl_bench.cards import Request, authors_settings, divide
+from ssl_bench.command import listed
 from ssl_bench.data.cache import Advance
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.errors import UserError
@@ -21,7 +22,7 @@ from ssl_bench.method import find_method
 from ssl_bench.method.registry import ALL, by_group, registered
 from ssl_bench.store import Store
 from ssl_bench.training.job import Job
-from ssl_bench.training.plan import methods_named, plan_costs, plan_runs, settle
+from ssl_bench.training.plan import MOST, methods_named, plan_costs, plan_runs, settle
 
 log = logging.getLogger("ssl_bench")
 
@@ -71,7 +72,7 @@ def tuned_requests(request: Request, tuned: str) -> dict[str, Asked]:
     own = {name: tuned_settings(name, request.settings, request.protocol, dimensions) for name in names}
     lacking = [name for name in names if not own[name]]
     if lacking:
-        log.info("note: --tuned authors: as --tuned common for %s, without settings of the authors", ", ".join(lacking))
+        log.info("note: --tuned authors: no authors' settings for %s: as with --tuned common", listed(lacking, MOST))
     found = dict[str, Asked]()
     for name in names:
         members = [other for other in names if own[other] == own[name]]

@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import REPOSITORY, Call, CommandLine, assert_error, write_dataset
+from facts import FACTS
 from handwritten import cases_file
 from PIL import Image
 
 from ssl_bench import BENCHMARKS_DIR, __version__
 from ssl_bench.cards import card_names
-from ssl_bench.method import load_methods
 from ssl_bench.method.contract import Group
 
-METHODS = sorted(load_methods())
+METHODS = sorted(FACTS)
 TABLE_4 = {
     "Supervised": "83.31", "MT": "86.67", "CPS": "86.81", "CMTv1": "86.84", "CMTv2": "87.48", "CMTv3": "87.86",
     "UCMT": "88.22",
