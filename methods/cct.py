@@ -66,6 +66,10 @@ class CrossConsistencyTraining(SSLMethod):
     name = "cct"
     title = "CCT"
     reference = "Ouali et al., Semi-Supervised Semantic Segmentation with Cross-Consistency Training, CVPR 2020"
+    group = "consistency"
+    year = 2020
+    venue = "CVPR"
+    authors = {"lambda_max": 30.0}  # their ramp-up takes a tenth of the run, which no protocol field says
     handles_ignored = True
     needs_parts = True
     hyperparameters = CCTHyperparameters

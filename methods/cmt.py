@@ -39,6 +39,9 @@ class CollaborativeMeanTeacher(SSLMethod):
     losses: ClassVar[frozenset[str]]
     mix: ClassVar[Literal["none", "cutmix", "umix"]] = "none"
     reference = UCMT_PAPER
+    group = "co-training"
+    year = 2023
+    venue = "IJCAI"
     handles_ignored = True
 
     def __init_subclass__(cls) -> None:

@@ -29,6 +29,10 @@ class CrossPseudoSupervision(SSLMethod):
     name = "cps"
     title = "CPS"
     reference = CPS_PAPER
+    group = "co-training"
+    year = 2021
+    venue = "CVPR"
+    authors = {"lambda_max": 1.5, "rampup_epochs": "none"}  # on Pascal VOC
     components = frozenset({"SS", "L_cps"})
     handles_ignored = True
 
@@ -68,6 +72,7 @@ class CrossPseudoSupervisionCutMix(CrossPseudoSupervision):
     name = "cps-cutmix"
     title = "CPS + CutMix"
     reference = f"{CPS_PAPER}; boxes of French et al., BMVC 2020"
+    authors = {"lambda_max": 1.0, "rampup_epochs": "none"}  # on Pascal VOC
     hyperparameters = CutMixHyperparameters
     hyper: CutMixHyperparameters
 

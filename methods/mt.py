@@ -25,6 +25,9 @@ class MeanTeacher(SSLMethod):
     name = "mt"
     title = "MT"
     reference = "Tarvainen and Valpola, Mean teachers are better role models, NeurIPS 2017"
+    group = "consistency"
+    year = 2017
+    venue = "NeurIPS"
     components = frozenset({"TS", "L_mts"})
     handles_ignored = True
 
@@ -67,6 +70,10 @@ class MeanTeacherCutMix(MeanTeacher):
     name = "mt-cutmix"
     title = "MT + CutMix"
     reference = "French et al., Semi-supervised semantic segmentation needs strong, varied perturbations, BMVC 2020"
+    group = "mixing"
+    year = 2020
+    venue = "BMVC"
+    authors = {"lambda_max": 1.0, "rampup_epochs": "none", "ema_decay": 0.99}
     hyperparameters = CutMixHyperparameters
     hyper: CutMixHyperparameters
 

@@ -15,6 +15,9 @@ class Supervised(SSLMethod):
     name = "supervised"
     title = "Supervised"
     reference = "Shen et al., Co-training with High-Confidence Pseudo Labels (UCMT), IJCAI 2023: its baseline"
+    group = "baseline"
+    year = 2023
+    venue = "IJCAI"
     uses_unlabeled = False
     handles_ignored = True
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import dice_loss, dropout_switched, entropy, gaussian_ramp_up
+from ssl_bench.ops import dice_loss, dropout_switched, entropy, gaussian_ramp_up, image_noise
 
 
 class UAMTHyperparameters(Hyperparameters):
@@ -34,6 +34,13 @@ class UncertaintyAwareMeanTeacher(SSLMethod):
     version = 2
     title = "UA-MT"
     reference = "Yu et al., Uncertainty-Aware Self-ensembling Model for 3D Left Atrium Segmentation, MICCAI 2019"
+    group = "consistency"
+    year = 2019
+    venue = "MICCAI"
+    authors = {
+        "lambda_max": 0.1, "rampup_epochs": "run", "ramp_start": 0, "ema_decay": 0.99, "ema_warmup": True,
+        "teacher_mode": "train", "teacher_buffers": "own",
+    }  # fmt: skip
     components = frozenset({"TS"})
     handles_ignored = True
     hyperparameters = UAMTHyperparameters
@@ -66,10 +73,8 @@ class UncertaintyAwareMeanTeacher(SSLMethod):
         return entropy(torch.stack(passes).mean(0))
 
     def noisy(self, images: Tensor) -> Tensor:
-        """Add clipped Gaussian noise, the same for every memory layout; on a CPU 8 times faster if contiguous."""
-        limit = self.hyper.noise_limit
-        noise = torch.randn_like(images, memory_format=torch.contiguous_format)
-        return images + noise.mul_(self.hyper.noise).clamp_(-limit, limit)
+        """Add clipped Gaussian noise."""
+        return image_noise(images, self.hyper.noise, self.hyper.noise_limit)
 
     def threshold(self, progress: Progress, classes: int) -> float:
         """Largest uncertainty of a certain pixel; it ramps up to ln K, the largest possible entropy, over the run.

@@ -12,6 +12,9 @@ Arguments that several functions share:
     protocol: name of a built-in protocol, or a .toml card. None: the data set's.
     label_seeds: seeds that draw the labelled cases, each with every seed. None: each run's seed draws them.
     settings: protocol and method fields to override, such as `{"iterations": 300, "k": 3}`.
+    tuned: "common" (the protocol's settings for all methods), or "authors" (each method at the settings that its
+        authors used, where it declares any). `settings` take precedence. `reproduce` and `report` also take "both": a
+        row for each.
     device: "auto", "cpu", "cuda", "cuda:1"; several, separated by commas, train runs in parallel.
     jobs: number of runs at a time, each in its own process. None: one, in this process.
     minutes: stop after this many minutes. The same call continues from there.
@@ -69,6 +72,7 @@ def run(
     seeds: Sequence[int] = (1,),
     label_seeds: Sequence[int] | None = None,
     settings: Mapping[str, Any] | None = None,
+    tuned: str = "common",
     dry_run: bool = False,
     device: str = "auto",
     jobs: int | None = None,
@@ -84,7 +88,7 @@ def run(
     """Train and score methods. A finished run is not trained again; an unfinished one continues from its checkpoint.
 
     Args:
-        methods: one method by name, or several.
+        methods: one method by name, or several; "all": every one that fits the data and the protocol.
         labeled: None: the first share of the data set's card.
         seeds: of the runs, one run per method, seed and label seed.
         dry_run: train nothing and write nothing to the store; the table says which runs are finished, and what an
@@ -106,9 +110,9 @@ def run(
     from ssl_bench.launch.task import Outcome
     from ssl_bench.method import load_methods
     from ssl_bench.reporting.next_table import showing_command
-    from ssl_bench.reporting.runs import comparison_table
+    from ssl_bench.reporting.runs import comparison_table, signed_titles
     from ssl_bench.store import Store
-    from ssl_bench.training.plan import plan_runs
+    from ssl_bench.training.tuned import every_method, plan_tuned, tuned_requests
 
     folders, console = paths(methods_dir), make_console(quiet=not progress)
     registry, benchmark = load_methods(*folders), load_benchmark(str(dataset))
@@ -123,10 +127,13 @@ def run(
     )
     chosen = make_launcher(launcher, device, jobs, minutes, slurm, console)
     root, store = data_folder(data_root), Store(results_folder(results_root))
+    request = every_method(request, chosen.device)
+    asked = tuned_requests(request, tuned)
     with counted(console, f"preparing {benchmark.title}") as advance:
-        planned = plan_runs(request, chosen.device, root, allow_partial=allow_partial, advance=advance, store=store)
+        pairs = plan_tuned(asked, chosen.device, root, allow_partial=allow_partial, advance=advance, store=store)
+    planned = [job for _, job in pairs]
     place = place_words(root, store.root, folders, allow_partial=allow_partial)
-    outcome = Outcome() if dry_run else train([(request, job) for job in planned], store, chosen, place)
+    outcome = Outcome() if dry_run else train(pairs, store, chosen, place)
     runs = [found for job in planned if (found := store.find(job.spec)) is not None and found.status == "finished"]
     if dry_run:
         from ssl_bench.reporting.cost_tables import dry_run_table  # here, since its import takes a tenth of a second
@@ -134,11 +141,11 @@ def run(
         costs = dry_run_table(planned, store)
         costs.print(console)
         return RunResult(outcome, runs, costs)
-    titles = {name: method.title for name, method in registry.items()}
-    table = comparison_table(runs, titles, planned[0].measurement, request.settings) if runs else None
+    titles, signs = signed_titles(registry, {name: one.authors for name, one in asked.items()})
+    table = comparison_table(runs, titles, planned[0].measurement, request.settings, signs) if runs else None
     if table is not None:
         table.print(console)
-        shown = showing_command(request, same_place(store.root, folders))
+        shown = showing_command(request, same_place(store.root, folders), tuned)
         if shown is not None:
             console.print(f"A table of these runs: {shown}", highlight=False, markup=False, soft_wrap=True)
     log_failures(outcome)
@@ -202,7 +209,7 @@ def score(
     tasks = [score_task(job, wanted, text(dataset), place, store) for job in planned]
     outcome = chosen.run([PlannedRun(job, task) for job, task in zip(planned, tasks, strict=True)], store)
     scored = [(load_run(run.path), job.measurement) for run, job in zip(found, planned, strict=True)]
-    table = scores_table([(run, measurement) for run, measurement in scored if run.is_scored(measurement)])
+    table = scores_table([(run, measurement) for run, measurement in scored if run.is_scored(measurement)], methods)
     if table.rows:
         table.print(console)
     log_failures(outcome)
@@ -221,6 +228,7 @@ def reproduce(
     seeds: Sequence[int] = (1, 2, 3),
     label_seeds: Sequence[int] | None = None,
     settings: Mapping[str, Any] | None = None,
+    tuned: str = "common",
     dry_run: bool = False,
     data: str | Sequence[str] = (),
     device: str = "auto",
@@ -270,7 +278,7 @@ def reproduce(
     grids = chosen_grids(text(table), text(figure), everything=everything)
     target = make_target(
         text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {},
-        different_label_seeds(label_seeds),
+        different_label_seeds(label_seeds), tuned,
     )  # fmt: skip
     store, console = Store(results_folder(results_root)), make_console(quiet=not progress)
     with declared_methods(*folders) as registry:
@@ -323,6 +331,7 @@ def report(
     labeled: str | int | Sequence[str | int] | None = None,
     protocol: PathLike | None = None,
     settings: Mapping[str, Any] | None = None,
+    tuned: str = "common",
     label_seeds: Sequence[int] | None = None,
     data: str | Sequence[str] = (),
     all_networks: bool = False,
@@ -368,7 +377,7 @@ def report(
     grids = chosen_grids(text(table), text(figure), everything=everything)
     target = make_target(
         text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {},
-        different_label_seeds(label_seeds),
+        different_label_seeds(label_seeds), tuned,
     )  # fmt: skip
     store = load_store(results_root)
     exhibits: list[Any] = []

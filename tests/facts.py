@@ -55,6 +55,9 @@ TAUGHT = ("student", "teacher")
 TEACHER = ("teacher",)
 AUXILIARY = {f"auxiliary.{number}" for number in range(7)}  # CCT's decoders, one of each kind
 NETWORK = {"network.encoder", "network.decoder", "network.segmentation_head"}
+WITH_DISTANCES = NETWORK | {"distance_head.weight"}
+# As `asks` names them: the labelled images, student 1's, the teacher's and student 2's view.
+WEAK_AND_STRONG = ("labeled strong2", "unlabeled weak", "unlabeled strong2", "unlabeled strong1")
 
 FACTS = {
     "supervised": Facts(set(), {"supervised"}, ("network",), "network", None, plain=True),
@@ -77,6 +80,67 @@ FACTS = {
     ),
     "ucmt-cutmix": Facts(
         {"STS", "L_cps", "L_mts"}, {"supervised", "cps", "mts"}, PAIR, "teacher", PAIR, TEACHER, updates=2, plain=True
+    ),
+    "dtc": Facts(
+        set(), {"supervised", "consistency"}, ("network",), "network", None,
+        reached={"supervised": WITH_DISTANCES, "consistency": WITH_DISTANCES},
+        why="a second head regresses distances; its error is a part of the supervised loss",
+    ),
+    "sassnet": Facts(
+        set(), {"supervised", "adversarial"}, ("network",), "network", None, adversaries=("discriminator",),
+        reached={
+            "supervised": WITH_DISTANCES,
+            "adversarial": WITH_DISTANCES - {"network.segmentation_head"},
+        },
+        why="a second head regresses distances; the discriminator reads them and no segmentation",
+    ),
+    "dan": Facts(
+        set(), {"supervised", "adversarial"}, ("network",), "network", None, adversaries=("evaluator",)
+    ),
+    "advsemseg": Facts(
+        set(), {"supervised", "adversarial", "semi"}, ("network",), "network", None, adversaries=("discriminator",)
+    ),
+    "entmin": Facts(set(), {"supervised", "entropy"}, ("network",), "network", None, plain=True),
+    "ict": Facts(
+        {"TS"}, {"supervised", "consistency"}, ("student",), "student", None, TEACHER,
+        why="Figure 1 compares the student with logits of the mixed softmaxes, which no pass gives (test_ict.py)",
+    ),
+    "acmt": Facts({"TS"}, {"supervised", "consistency"}, ("student",), "student", TAUGHT, TEACHER),
+    "rotation": Facts(set(), {"supervised", "consistency"}, ("network",), "network", None),
+    "pseudo-label": Facts(set(), {"supervised", "pseudo"}, ("network",), "network", None, plain=True),
+    "dct": Facts(
+        {"SS"}, {"supervised", "cot", "dif"}, PAIR, "student1", PAIR,
+        labels_decide=frozenset({"dif"}),
+        why="adversarial examples of labelled images attack their labels, as in the authors' method",
+    ),
+    "augseg": Facts(
+        {"TS"}, {"supervised", "consistency"}, ("student",), "teacher", None, TEACHER,
+        why="of pixels pasted from labelled images the teacher has no logits, so Figure 1 compares the student with "
+        "itself there (test_augseg.py)",
+    ),
+    "fixmatch": Facts(
+        set(), {"supervised", "strong"}, ("network",), "network", None, asks=frozenset(WEAK_AND_STRONG[:3]),
+        why="the only network labels the teacher's view and learns on student 1's",
+    ),
+    "unimatch": Facts(
+        set(), {"supervised", "strong", "features"}, ("network",), "network", None, asks=frozenset(WEAK_AND_STRONG),
+        why="the only network labels the teacher's view and learns on both students'",
+    ),
+    "unimatch-v2": Facts(
+        {"TS"}, {"supervised", "strong"}, ("student",), "teacher", None, TEACHER, asks=frozenset(WEAK_AND_STRONG),
+        why="the student learns on both students' views; they go through its parts together, as one batch",
+    ),
+    "crossmatch": Facts(
+        set(), {"supervised", "strong", "distillation"}, ("network",), "network", None,
+        asks=frozenset(WEAK_AND_STRONG), why="as UniMatch",
+    ),
+    "bcp": Facts(
+        {"TS"}, {"supervised", "mixed"}, ("student",), "student", None, TEACHER, usual_teacher=False,
+        why="the teacher begins after a first phase; the student's branch is put together from passes over two mixes",
+    ),
+    "admt": Facts(
+        {"TS"}, {"supervised", "pseudo"}, ("student",), "student", ("teacher1", "teacher2"), ("teacher1", "teacher2"),
+        why="Figure 1 compares the teachers, whose disagreement the method is about",
     ),
     "mcnet": Facts(
         set(), {"supervised", "consistency"}, ("network",), "network", None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from ssl_bench.cards import Protocol, load_protocol
 from ssl_bench.method import Batch, Hyperparameters, Images, Progress, Setup, SSLMethod, Update, load_methods
 from ssl_bench.ops import ExponentialMovingAverage
 
+ALL_FORMS = bool(os.environ.get("SSL_BENCH_ALL_FORMS"))  # every method in every form, which takes minutes: nox -s forms
 METHODS = load_methods()
 NAMES = sorted(METHODS)
 LABELED, UNLABELED = 3, 2
@@ -20,8 +22,9 @@ SIDES = {2: (16, 16), 3: (8, 16, 8)}
 R = 4  # UMIX's regions a side
 VIEWS = ("weak", "strong1", "strong2")
 PROGRESS = Progress(iteration=7, iterations=20, lambda_u=0.0625)
-# Every perturbation of CCT once, so that no method is slow.
-CHEAP = {"r": R} | dict.fromkeys(
+# Every perturbation of CCT once, and narrow discriminators, so that no method is slow. A confidence that some pixels of
+# a tiny network reach; BCP without its first phase, which does less; AD-MT's teachers in turns of one iteration.
+CHEAP = {"r": R, "adversary_filters": 4, "confidence": 0.6, "pretrain_share": 0.0, "longest_period": 1} | dict.fromkeys(
     ["vat", "spatial_dropout", "cutout", "context_masking", "object_masking", "feature_dropout", "feature_noise"], 1
 )
 

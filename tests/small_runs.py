@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from unittest.mock import patch
 import pytest
 import torch
 from conftest import write_dataset
-from laboratory import TinyNetwork
+from laboratory import ALL_FORMS, TinyNetwork
 
 from ssl_bench.cards import Request, load_benchmark
 from ssl_bench.data.dataset import Dataset
@@ -28,14 +27,14 @@ ONE_FORM_EACH = [
     (name, method.dimensions[number % len(method.dimensions)]) for number, (name, method) in enumerate(METHODS)
 ]
 FORMS = [(name, dimensions) for name, method in METHODS for dimensions in method.dimensions]
-ONE_OF_EACH = dict.fromkeys(
+CHEAP = {"adversary_filters": 4, "pretrain_share": 0.0, "longest_period": 1} | dict.fromkeys(
     ("vat", "spatial_dropout", "cutout", "context_masking", "object_masking", "feature_dropout", "feature_noise"), 1
 )
 PREPARED: dict[tuple[str, int | None], Dataset] = {}  # data sets that were read
 
 
 # Proofs of many forms, which take minutes.
-slow = pytest.mark.skipif(not os.environ.get("SSL_BENCH_ALL_FORMS"), reason="nox -s gpu runs it")
+slow = pytest.mark.skipif(not ALL_FORMS, reason="nox -s forms runs it")
 
 
 def discs(folder: Path) -> Path:
@@ -48,7 +47,8 @@ def open_run(
 ) -> Trainer:
     """A new run of protocol `tiny` on a tiny network, or on the one that the protocol builds."""
     benchmark = load_benchmark({2: "kvasir", 3: "demo3d"}[dimensions])
-    settings = {"log_every": 3, **settings} | (ONE_OF_EACH if name == "cct" else {})
+    fields = load_methods()[name].hyperparameters.model_fields
+    settings = {"log_every": 3, **settings} | {key: value for key, value in CHEAP.items() if key in fields}
     request = Request(benchmark, (name,), "2", "tiny", settings, (1,))
     (job,) = plan_runs(request, device, discs(folder), allow_partial=True, advance=None, prepared=PREPARED)
     run = Store(folder / "runs").folder(job.spec)

@@ -83,6 +83,7 @@ MUTANTS = (
            "tests/store/test_convert.py"),
     Mutant("cell", "ssl_bench/grids/match.py", "and spec.hyperparameters == dict(self.hyperparameters)", "",
            "tests/reporting/test_report.py tests/reporting/test_tables.py"),
+    Mutant("authors", "ssl_bench/cards/settings.py", "if key not in left_out}", "}", "tests/grids/test_tuned.py"),
     Mutant("floor", "ssl_bench/statistics/anova.py", "return max(self.by_seed, self.rest)", "return self.by_seed",
            "tests/statistics/test_anova.py"),
     Mutant("error term", "ssl_bench/statistics/column.py", "return tuple(kept)", "return tuple(kept[:2])",

@@ -34,7 +34,17 @@ from ssl_bench.cards.protocol import (
 )
 from ssl_bench.cards.request import Request
 from ssl_bench.cards.runspec import HARNESS, RUN_ID, RunSpec, includes_points, seed_text, training_fields
-from ssl_bench.cards.settings import Divided, divide, dotted, parse_setting, protocol_keys
+from ssl_bench.cards.settings import (
+    TUNED,
+    Divided,
+    Tuned,
+    authors_keys,
+    authors_settings,
+    divide,
+    dotted,
+    parse_setting,
+    protocol_keys,
+)
 from ssl_bench.cards.share import number_of, parse_share, share, share_of
 from ssl_bench.cards.split import Split
 
@@ -49,6 +59,7 @@ __all__ = [
     "PROTOCOLS",
     "RUN_ID",
     "SEEING",
+    "TUNED",
     "VOLUME_SUFFIXES",
     "Archive",
     "Axes",
@@ -74,12 +85,15 @@ __all__ = [
     "RunSpec",
     "SliceWindow",
     "Split",
+    "Tuned",
     "Upsampling",
     "Views",
     "VolumeAugmentation",
     "VolumeProtocol",
     "Volumes",
     "all_grids",
+    "authors_keys",
+    "authors_settings",
     "card_kinds",
     "card_names",
     "chosen_grids",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
@@ -110,6 +110,15 @@ def problems(error: ValidationError, model: type[BaseModel], known: Sequence[str
 def nearest(key: str, known: Sequence[str], cutoff: float = 0.8) -> str | None:
     """Return the known key that is most similar to an unknown key; None if none is as similar as `cutoff` (0 to 1)."""
     return next(iter(get_close_matches(key, known, 1, cutoff=cutoff)), None)
+
+
+def no_such_method(name: str, known: Collection[str], also: str = "") -> str:
+    """Say that no method has this name, with the most similar one; `also` names what else is expected."""
+    near = nearest(name, sorted(known), cutoff=0.6)
+    return (
+        f"expected one of the {quantity(len(known), 'method')} that `ssl-bench methods` lists{also}; found '{name}'"
+        + (f"; did you mean {near}?" if near else "")
+    )
 
 
 def fields_at(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:

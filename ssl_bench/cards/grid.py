@@ -34,6 +34,10 @@ class Row(Card):
     published: str = Field("", description="the method's name in the published numbers; default: the title")
     network: str | None = Field(None, description="the network's name there, if the method has several rows")
     dimensions: tuple[Literal[2, 3], ...] = (2, 3)
+    tuned: Literal["common", "authors"] = Field(
+        "common",
+        description="authors: at the method's `authors` settings, below those of row, column and --set",
+    )
 
 
 class Grid(Card):

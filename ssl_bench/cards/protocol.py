@@ -53,13 +53,23 @@ class ImageAugmentation(Card):
 
 
 class VolumeAugmentation(Card):
-    """Random views of 3D patches: the weak one is turned and flipped, the strong ones are blurred."""
+    """Random views of 3D patches: a weak geometric one, and two strong ones on top of it, whose intensities change."""
 
     rotate_flip: Probability = Field(
         description="of a turn by a random multiple of 90 degrees in the x-y plane together with a flip along x or y"
     )
     blur: Probability
     blur_sigma: tuple[Positive, Positive] = Field(description="voxels")
+    brightness: Probability = 0.0
+    brightness_limit: float = Field(
+        0.5, ge=0, le=1, description="largest shift, as a share of the patch's mean above its lowest intensity"
+    )
+    contrast: Probability = 0.0
+    contrast_limit: float = Field(0.5, ge=0, le=1, description="largest relative change of distances from the mean")
+    noise: Probability = 0.0
+    noise_sigma: tuple[Positive, Positive] = Field(
+        (0.1, 1.0), description="of Gaussian noise, as a share of the patch's standard deviation"
+    )
     strong2_from: Literal["strong1", "weak"] = Field(description="which view strong view 2 augments")
     extra: dict[str, dict[str, Any]] = Field(
         {}, description="registered augmentations with their settings, applied to strong views after the others"
@@ -113,7 +123,9 @@ class Protocol(Card):
     supervised_reduction: Literal["sum", "mean"] = Field(description="over the students")
     unsupervised_reduction: Literal["sum", "mean"] = Field(description="over the two directions of one loss")
     lambda_max: float = Field(ge=0, description="largest weight of the whole unsupervised loss")
-    rampup_epochs: Positive | Literal["run"] = Field(description="length of lambda's ramp-up; run: all of training")
+    rampup_epochs: Positive | Literal["run", "none"] = Field(
+        description="length of lambda's ramp-up; run: all of training; none: lambda is lambda_max from the start"
+    )
     ramp_start: Literal[0, 1] = Field(1, description="the first iteration's t in ramp-ups: lambda's and a method's own")
 
     # Teacher.

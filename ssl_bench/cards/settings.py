@@ -5,12 +5,17 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
-from ssl_bench.cards.protocol import PROTOCOLS
+from ssl_bench.cards.protocol import PROTOCOLS, Role, fields_that
 from ssl_bench.errors import UserError
 
 NOT_SET = {"name", "title", "note", "dimensions"}
+LENGTHS = {"epochs", "iterations"}  # of which one takes the other's place
+COMMON_TO_ALL = {"split", "validation", "validation_share"}  # what is trained and scored on is no method's own
+Tuned = Literal["common", "authors", "both"]
+ROLES: tuple[Role, ...] = ("measures", "observes")
+TUNED: tuple[Tuned, ...] = get_args(Tuned)
 
 
 def protocol_keys(dimensions: int | None = None) -> set[str]:
@@ -47,6 +52,29 @@ def divide(settings: Mapping[str, Any], fields: Collection[str]) -> Divided:
         method={key: value for key, value in settings.items() if key in fields},
         unknown=tuple(key for key in settings if key not in known and key not in fields),
     )
+
+
+def authors_keys() -> set[str]:
+    """Every key of a protocol that a method's `authors` may name: those that decide how a network is trained."""
+    elsewhere = {key for form in PROTOCOLS.values() for role in ROLES for key in fields_that(role, form)}
+    return protocol_keys() - elsewhere - COMMON_TO_ALL
+
+
+def authors_settings(authors: Mapping[str, Any], given: Mapping[str, Any], dimensions: int) -> dict[str, Any]:
+    """Return which of a method's `authors` settings hold: those for the data's dimensions that nothing overrides.
+
+    Args:
+        authors: what the method declares.
+        given: settings that take precedence, by key.
+        dimensions: 2 or 3.
+
+    """
+    if not authors:
+        return {}
+    other = protocol_keys(5 - dimensions) - protocol_keys(dimensions)
+    left_out = other | given.keys() | (LENGTHS if LENGTHS & given.keys() else set())
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in authors.items()}
+    return {key: value for key, value in plain.items() if key not in left_out}
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -27,8 +27,9 @@ def methods(
         bool, typer.Option("--costs", help="List what an iteration of each method needs instead: memory, operations.")
     ] = False,
     only: Annotated[
-        str | None, typer.Option("--methods", help="With --costs: these methods, separated by commas; default: all.")
+        str | None, typer.Option("--methods", help="These methods in full, or with --costs, separated by commas.")
     ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print all methods in full, as Markdown.")] = False,
     dataset: Annotated[
         str | None, typer.Option("--dataset", help="With --costs: a data set's name, or a .toml card; default: isic.")
     ] = None,
@@ -36,7 +37,11 @@ def methods(
     settings: SetOption = None,
     methods_dir: MethodsDirOption = None,
 ) -> None:
-    """List the methods with their papers and hyperparameters, or with what an iteration of them needs."""
+    """List the methods by group, some of them in full, or with what an iteration of them needs."""
+    if markdown and (costs or only is not None):
+        raise UserError(
+            f"--markdown: lists all methods, so it is expected without {'--costs' if costs else '--methods'}"
+        )
     if costs:
         from ssl_bench import api
 
@@ -46,15 +51,20 @@ def methods(
         )  # fmt: skip
         table.print(make_console())
         return
-    given = {"--methods": only, "--dataset": dataset, "--protocol": protocol, "--set": settings}
+    given = {"--dataset": dataset, "--protocol": protocol, "--set": settings}
     for option, value in given.items():
         if value is not None:
             raise UserError(f"{option}: needs --costs")
 
-    from ssl_bench.method import load_methods
-    from ssl_bench.reporting.catalogue import methods_table
+    from ssl_bench.method import find_method, load_methods
+    from ssl_bench.reporting.catalogue import methods_in_full, methods_markdown, methods_tables
 
-    methods_table(load_methods(*(methods_dir or []))).print(make_console())
+    registry = load_methods(*(methods_dir or []))
+    if markdown:
+        typer.echo(methods_markdown(registry), nl=False)
+        return
+    for table in methods_tables(registry) if only is None else methods_in_full([find_method(n) for n in listed(only)]):
+        table.print(make_console())
 
 
 @app.command()

@@ -39,6 +39,18 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a protocol or method field; may be repeated."),
 ]
+TunedOption = Annotated[
+    str,
+    typer.Option(
+        "--tuned", help="Settings of each method: common (the protocol's) or authors (its authors', where it has any)."
+    ),
+]
+RowsTunedOption = Annotated[
+    str,
+    typer.Option(
+        "--tuned", help="Settings of each row: common (the protocol's), authors (its method's authors'), or both."
+    ),
+]
 DataRootOption = Annotated[
     Path | None, typer.Option("--data-root", envvar="SSL_BENCH_DATA", help="Folder that holds the data sets.")
 ]

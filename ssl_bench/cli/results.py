@@ -16,6 +16,7 @@ from ssl_bench.cli.common import (
     MethodsDirOption,
     OtherDatasetOption,
     ResultsOption,
+    RowsTunedOption,
     SetOption,
     SharesOption,
     TableOption,
@@ -42,6 +43,7 @@ def report(
         str | None, typer.Option("--protocol", help="Protocol whose runs are shown; default: the data set's.")
     ] = None,
     settings: SetOption = None,
+    tuned: RowsTunedOption = "common",
     iterations: IterationsOption = None,
     label_seeds: LabelSeedsOption = None,
     data: DataOption = None,
@@ -84,7 +86,7 @@ def report(
         raise UserError("--output: expected a folder, since figures are written to files (or give --html DIR)")
     found = api.report(
         table=table, figure=figure, everything=all_of_them, dataset=dataset, labeled=listed_shares(labeled),
-        protocol=protocol, settings=parsed_settings(settings, iterations),
+        protocol=protocol, settings=parsed_settings(settings, iterations), tuned=tuned,
         label_seeds=parsed_label_seeds(label_seeds), data=listed(data or ""), all_networks=all_networks, costs=costs,
         results_root=results_root, methods_dir=methods_dir or (),
     )  # fmt: skip

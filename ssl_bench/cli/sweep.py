@@ -23,6 +23,7 @@ from ssl_bench.cli.common import (
     SeedsOption,
     SetOption,
     SlurmOption,
+    TunedOption,
     exit_on_failures,
     parsed_seeds,
     parsed_settings,
@@ -85,6 +86,7 @@ def sweep(
     seeds: SeedsOption = "1",
     iterations: IterationsOption = None,
     settings: SetOption = None,
+    tuned: TunedOption = "common",
     name: Annotated[str | None, typer.Option("--name", help="Name of the sweep; default: METHOD-DATASET-HASH.")] = None,
     storage: StorageOption = None,
     device: DeviceOption = "auto",
@@ -134,7 +136,7 @@ def sweep(
             chosen.device, data_root, allow_partial, tuple(place), store, advance,
         )  # fmt: skip
         defined = settle_sweep(
-            planner, parameters or [], parsed_settings(settings, iterations), known_sampler,
+            planner, parameters or [], parsed_settings(settings, iterations), tuned, known_sampler,
             None if objective is None else _one_of("--objective", objective), metric, _one_of("--pruner", pruner),
         )  # fmt: skip
     study = Study(defined, name or defined.default_name, open_storage(storage, results_root), results_root)

@@ -24,11 +24,13 @@ from ssl_bench.cli.common import (
     PartialOption,
     ProtocolOption,
     ResultsOption,
+    RowsTunedOption,
     SeedsOption,
     SetOption,
     SharesOption,
     SlurmOption,
     TableOption,
+    TunedOption,
     app,
     exit_on_failures,
     listed,
@@ -42,7 +44,7 @@ from ssl_bench.command import RESULTS
 
 @app.command()
 def run(
-    methods: Annotated[str, typer.Option("--methods", help="Methods, separated by commas; see `ssl-bench methods`.")],
+    methods: Annotated[str, typer.Option("--methods", help="Methods, separated by commas; all: every one that fits.")],
     dataset: DatasetOption,
     labeled: LabeledOption = None,
     protocol: ProtocolOption = None,
@@ -50,6 +52,7 @@ def run(
     label_seeds: LabelSeedsOption = None,
     iterations: IterationsOption = None,
     settings: SetOption = None,
+    tuned: TunedOption = "common",
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="List which runs are finished and what an iteration needs; train nothing."),
@@ -69,9 +72,10 @@ def run(
 
     result = api.run(
         listed(methods), dataset, labeled=labeled, protocol=protocol, seeds=parsed_seeds(seeds),
-        label_seeds=parsed_label_seeds(label_seeds), settings=parsed_settings(settings, iterations), dry_run=dry_run,
-        device=device, jobs=jobs, minutes=minutes, launcher=launcher, slurm=slurm, data_root=data_root,
-        results_root=results_root, methods_dir=methods_dir or (), allow_partial=allow_partial, progress=True,
+        label_seeds=parsed_label_seeds(label_seeds), settings=parsed_settings(settings, iterations), tuned=tuned,
+        dry_run=dry_run, device=device, jobs=jobs, minutes=minutes, launcher=launcher, slurm=slurm,
+        data_root=data_root, results_root=results_root, methods_dir=methods_dir or (), allow_partial=allow_partial,
+        progress=True,
     )  # fmt: skip
     exit_on_failures(result.outcome)
 
@@ -88,6 +92,7 @@ def reproduce(
     label_seeds: LabelSeedsOption = None,
     iterations: IterationsOption = None,
     settings: SetOption = None,
+    tuned: RowsTunedOption = "common",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the missing runs and train nothing.")] = False,
     data: DataOption = None,
     device: DeviceOption = "auto",
@@ -106,7 +111,7 @@ def reproduce(
     result = api.reproduce(
         table=table, figure=figure, everything=all_of_them, dataset=dataset, labeled=listed_shares(labeled),
         protocol=protocol, seeds=parsed_seeds(seeds), label_seeds=parsed_label_seeds(label_seeds),
-        settings=parsed_settings(settings, iterations), dry_run=dry_run,
+        settings=parsed_settings(settings, iterations), tuned=tuned, dry_run=dry_run,
         data=listed(data or ""), device=device, jobs=jobs, minutes=minutes, launcher=launcher, slurm=slurm,
         data_root=data_root, results_root=results_root, methods_dir=methods_dir or (), allow_partial=allow_partial,
         progress=True,

@@ -1,4 +1,4 @@
-"""Weak (turned, flipped, cropped) and strong (blurred) random views of 3D patches, on the volumes' device.
+"""Weak (turned, flipped, cropped) and strong (blurred, changed intensities) views of 3D patches, on their device.
 
 Every random number is drawn from a CPU generator, the same count whatever the values, so the draws are the same on any
 device and need no synchronisation with it.
@@ -6,7 +6,7 @@ device and need no synchronisation with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -49,27 +49,26 @@ def random_patches(
     return torch.stack([image for image, _ in crops]), torch.stack([mask for _, mask in crops])
 
 
-def blur_view(images: Tensor, settings: VolumeAugmentation, generator: torch.Generator) -> Tensor:
-    """Blur patches at random, each with a Gaussian of its own standard deviation, edges repeated.
+def strong_patches(images: Tensor, settings: VolumeAugmentation, generator: torch.Generator) -> Tensor:
+    """Change each patch's sharpness and intensities at random: Gaussian blur, brightness and contrast, Gaussian noise.
 
     Args:
         images: (B, C, X, Y, Z) float32.
-        settings: the blur's probability and range of standard deviations, in voxels.
-        generator: on the CPU; 2 B numbers are drawn.
+        settings: probabilities and strengths.
+        generator: on the CPU; 9 B numbers are drawn.
 
     Returns:
         The view, of the same shape.
 
     """
-    chosen, strength = torch.rand((len(images), 2), generator=generator, dtype=torch.float64).unbind(1)
-    low, high = settings.blur_sigma
-    sigmas = low + (high - low) * strength
-    numbers = (chosen < settings.blur).nonzero().flatten()
-    if len(numbers) == 0:
-        return images.clone()
-    blurred = gaussian_blur(images[numbers.to(images.device, non_blocking=True)], sigmas[numbers])
+    blurred, blur_strength = _draws(images, 2, generator)  # apart, so that the blur is that of runs without the others
+    brightened, contrasted, noisy, shift, scale, strength, seeds = _draws(images, 7, generator)
     view = images.clone()
-    view[numbers.to(images.device, non_blocking=True)] = blurred
+    _change(view, blurred < settings.blur, gaussian_blur, _between(blur_strength, *settings.blur_sigma))
+    shifts = _symmetric(shift, settings.brightness_limit).where(brightened < settings.brightness, 0)
+    scales = 1 + _symmetric(scale, settings.contrast_limit).where(contrasted < settings.contrast, 0)
+    _change(view, (shifts != 0) | (scales != 1), change_intensities, shifts, scales)
+    _change(view, noisy < settings.noise, add_noise, _between(strength, *settings.noise_sigma), seeds)
     return view
 
 
@@ -90,6 +89,69 @@ def gaussian_blur(images: Tensor, sigmas: Tensor) -> Tensor:
         for shift, weight in enumerate(others, start=1):  # shifted sums: a cuDNN convolution could round to TF32
             images.addcmul_(padded.narrow(axis, shift, side), weight)
     return images
+
+
+def change_intensities(images: Tensor, shifts: Tensor, scales: Tensor) -> Tensor:
+    """Scale each channel's distances from its mean, shift it, and clip it to the range that it had.
+
+    Args:
+        images: (B, C, X, Y, Z).
+        shifts: (B,), on the CPU, as shares of the channel's mean above its lowest intensity.
+        scales: (B,), on the CPU.
+
+    Returns:
+        Images of the same shape.
+
+    """
+    lowest, highest = images.amin(SPATIAL, keepdim=True), images.amax(SPATIAL, keepdim=True)
+    mean = images.mean(SPATIAL, keepdim=True)
+    shift, scale = _per_sample(shifts, images), _per_sample(scales, images)
+    return ((images - mean) * scale + mean + shift * (mean - lowest)).clamp(lowest, highest)
+
+
+def add_noise(images: Tensor, sigmas: Tensor, seeds: Tensor) -> Tensor:
+    """Add Gaussian noise that is clipped to two of its standard deviations.
+
+    Args:
+        images: (B, C, X, Y, Z).
+        sigmas: (B,), on the CPU, standard deviations as shares of the channel's own.
+        seeds: (B,) in [0, 1), float64 on the CPU; each sample's noise is drawn from a generator of its own.
+
+    Returns:
+        Images of the same shape.
+
+    """
+    noise = torch.empty(images.shape, dtype=images.dtype)
+    for one, seed in zip(noise, (seeds * 2**53).long().tolist(), strict=True):
+        one.normal_(generator=torch.Generator().manual_seed(seed))
+    spread = images.std(SPATIAL, correction=0, keepdim=True)
+    return images + noise.clamp_(-2, 2).to(images.device, non_blocking=True) * (_per_sample(sigmas, images) * spread)
+
+
+def _change(view: Tensor, chosen: Tensor, change: Callable[..., Tensor], *draws: Tensor) -> None:
+    """Change the chosen samples of a view in place; `chosen` and `draws` are (B,) on the CPU."""
+    numbers = chosen.nonzero().flatten()
+    if len(numbers) > 0:
+        places = numbers.to(view.device, non_blocking=True)
+        view[places] = change(view[places], *(one[numbers] for one in draws))
+
+
+def _draws(images: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """`count` tensors of one number in [0, 1) for each sample, on the CPU."""
+    return torch.rand((len(images), count), generator=generator, dtype=torch.float64).unbind(1)
+
+
+def _between(draws: Tensor, low: float, high: float) -> Tensor:
+    return low + (high - low) * draws
+
+
+def _symmetric(draws: Tensor, limit: float) -> Tensor:
+    return _between(draws, -limit, limit)
+
+
+def _per_sample(numbers: Tensor, images: Tensor) -> Tensor:
+    """(B,) on the CPU to (B, 1, 1, 1, 1) on the images' device."""
+    return numbers.view(-1, 1, 1, 1, 1).to(images.device, images.dtype, non_blocking=True)
 
 
 def _view(volume: Tensor, patch: Sides, settings: VolumeAugmentation, draw: list[float]) -> Tensor:

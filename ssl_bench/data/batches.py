@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from ssl_bench.cards import ImageProtocol, VolumeProtocol
 from ssl_bench.data.augment import strong_view, weak_view
-from ssl_bench.data.augment3d import blur_view, random_patches
+from ssl_bench.data.augment3d import random_patches, strong_patches
 from ssl_bench.data.extra import chosen_extras
 from ssl_bench.data.portions import portions
 from ssl_bench.method import Batch, Images
@@ -164,8 +164,8 @@ class VolumeStream(BatchStream):
         return random_patches(volumes, labels, patch, self.protocol.augmentation, generator)
 
     def strong(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Blurred."""
-        return blur_view(images, self.protocol.augmentation, generator)
+        """Blurred, and changed in brightness, contrast and noise."""
+        return strong_patches(images, self.protocol.augmentation, generator)
 
     def normalised(self, images: Tensor) -> Tensor:
         """Unchanged: a volume's intensities are scaled to the networks' range when it is read."""

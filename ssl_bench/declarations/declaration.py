@@ -22,6 +22,8 @@ class Declaration:
         version: of its results.
         components: Table 4's check marks.
         fields: names of its hyperparameters.
+        authors: its authors' own settings, where they differ.
+        reconstructed: whether it was built from a description.
         resolve: returns all hyperparameters as plain data, from the given ones and the data's dimensions (2 or 3).
             Raises UserError where a given one is wrong.
 
@@ -32,6 +34,8 @@ class Declaration:
     version: int
     components: frozenset[str]
     fields: frozenset[str]
+    authors: Mapping[str, Any]
+    reconstructed: bool
     resolve: Resolve
 
 
@@ -42,7 +46,10 @@ def declare(method: type[SSLMethod]) -> Declaration:
         return resolved_hyperparameters(method, given, dimensions)
 
     fields = frozenset(method.hyperparameters.model_fields)
-    return Declaration(method.name, method.title, method.version, frozenset(method.components), fields, resolve)
+    return Declaration(
+        method.name, method.title, method.version, frozenset(method.components), fields, dict(method.authors),
+        method.reconstructed, resolve,
+    )  # fmt: skip
 
 
 def resolved_hyperparameters(method: type[SSLMethod], given: Mapping[str, Any], dimensions: int) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class _Recorded:
         return {
             name: Declaration(
                 name, one["title"], one["version"], frozenset(one["components"]), frozenset(one["fields"]),
-                partial(self.resolve, name),
+                one["authors"], one["reconstructed"], partial(self.resolve, name),
             )
             for name, one in self.record.methods.items()
         }  # fmt: skip

@@ -19,7 +19,7 @@ from ssl_bench.declarations.declaration import Declaration
 from ssl_bench.folders import IMPORTED, cache_folder
 from ssl_bench.plugins import module_hash
 
-FORMAT = 1  # raise it when the content of a record changes
+FORMAT = 2  # raise it when the content of a record changes
 KEPT = 50  # records of other texts that stay in the cache
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -88,7 +88,7 @@ class Record:
         return cls({
             name: {
                 "title": one.title, "version": one.version, "components": sorted(one.components),
-                "fields": sorted(one.fields),
+                "fields": sorted(one.fields), "authors": dict(one.authors), "reconstructed": one.reconstructed,
             }
             for name, one in methods.items()
         })  # fmt: skip

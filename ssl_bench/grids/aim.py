@@ -8,21 +8,26 @@ from fractions import Fraction
 from typing import Any
 
 from ssl_bench.cards import (
+    TUNED,
     Benchmark,
     Column,
     Grid,
     ImageProtocol,
     Row,
+    Tuned,
     VolumeProtocol,
+    authors_settings,
     divide,
     load_benchmark,
     load_protocol,
     share,
     with_split_file,
 )
+from ssl_bench.cards.card import no_such_method
 from ssl_bench.declarations import Declaration, Declarations
 from ssl_bench.errors import UserError
 from ssl_bench.grids.match import Wanted
+from ssl_bench.grids.signs import signed
 
 Protocols = dict[tuple[str, int, str], ImageProtocol | VolumeProtocol]  # by name, dimensions and settings
 
@@ -36,6 +41,7 @@ class Target:
     protocol: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     label_seeds: tuple[int, ...] = ()  # none: runs whose labelled cases their seed draws
+    tuned: Tuned = "common"  # as the card says; authors: rows at their authors' settings; both: a row for each
 
 
 def make_target(
@@ -44,23 +50,30 @@ def make_target(
     protocol: str | None,
     settings: Mapping[str, Any],
     label_seeds: tuple[int, ...] = (),
+    tuned: str = "common",
 ) -> Target:
     """Return the target of `report` and `reproduce`; 15% and 15.0% are one share.
 
     Raises:
-        UserError: the list of shares is empty, or a share is malformed.
+        UserError: the list of shares is empty, a share is malformed, or there is no such choice of settings.
     """
+    if tuned not in TUNED:
+        raise UserError(f"--tuned: expected one of {', '.join(TUNED)}; found '{tuned}'")
     if labeled is not None and not labeled:
         raise UserError("--labeled: expected shares such as 5%, found none")
     different: dict[object, str] = {}
     for text in labeled or ():
         different.setdefault(share(text), text)
-    return Target(dataset, tuple(different.values()), protocol, dict(settings), label_seeds)
+    chosen = next(one for one in TUNED if one == tuned)
+    return Target(dataset, tuple(different.values()), protocol, dict(settings), label_seeds, chosen)
 
 
 @dataclass(frozen=True)
 class Place:
-    """A cell of a grid: the runs that it needs, and the command-line words that train them."""
+    """A cell of a grid: the runs that it needs, and the command-line words that train them.
+
+    `authors` are those of the `settings` that come from the method's authors.
+    """
 
     row: Row
     column: Column
@@ -69,6 +82,7 @@ class Place:
     settings: dict[str, Any]
     wanted: Wanted
     declaration: Declaration
+    authors: dict[str, Any] = field(default_factory=dict)
 
     @property
     def data(self) -> str:
@@ -94,9 +108,10 @@ def shown(grids: Sequence[Grid], target: Target, methods: Declarations) -> set[t
 
 
 def aim(grid: Grid, target: Target, methods: Declarations) -> Grid:
-    """Return the grid with its columns on the data set and shares of the target.
+    """Return the grid on the data set and shares of the target, with its rows at the settings that the target asks for.
 
-    A data set that the grid does not have replaces the grid's first data set. Its usual shares replace the grid's.
+    A data set that the grid does not have replaces the grid's first data set. Its usual shares replace the grid's. A
+    title has a sign for each thing that tells its row from the others (see `signs`).
 
     Raises:
         UserError: a setting of the target or the grid is neither a protocol field nor a hyperparameter of its methods,
@@ -115,7 +130,56 @@ def aim(grid: Grid, target: Target, methods: Declarations) -> Grid:
         columns += own
     if target.label_seeds and all(_is_everything(column.labeled) for column in columns):
         raise UserError("--label-seeds: expected a share of labelled cases below 100%; found 100%, which draws none")
-    return grid.model_copy(update={"columns": tuple(columns)})
+    aimed = grid.model_copy(update={"columns": tuple(columns)})
+    return aimed.model_copy(update={"rows": _rows(aimed, target, methods)})
+
+
+def _rows(grid: Grid, target: Target, methods: Declarations) -> tuple[Row, ...]:
+    """The rows at the settings that the target asks for, with their signs.
+
+    With `both`, a row is not repeated at its authors' settings if a row of the card needs these runs.
+    """
+    benchmarks = column_benchmarks(grid)
+    rows, own = list[Row](), list[Row | None]()  # as the card says, and at its authors' settings
+    for row in grid.rows:
+        columns = zip(grid.columns, benchmarks, strict=True)
+        has_own = row.method is not None and any(
+            _authors_settings(row, column, card, target, methods[row.method]) for column, card in columns
+        )
+        rows.append(row if has_own or row.tuned == "common" else row.model_copy(update={"tuned": "common"}))
+        own.append(row.model_copy(update={"tuned": "authors"}) if has_own and row.tuned == "common" else None)
+    if target.tuned == "authors":
+        rows = [row if other is None else other for row, other in zip(rows, own, strict=True)]
+    if target.tuned == "both" and (added := [row for row in own if row is not None]):
+        needs = [_needs(row) for row in places(grid.model_copy(update={"rows": (*rows, *added)}), target, methods)]
+        new = [row for row, need in zip(added, needs[len(rows) :], strict=True) if need not in needs[: len(rows)]]
+        rows = [one for row, other in zip(rows, own, strict=True) for one in (row, *([other] if other in new else []))]
+    return tuple(_signed(row, methods) for row in rows)
+
+
+def _needs(row: Sequence[Place | None]) -> list[str | None]:
+    """The identities of the cells of a row."""
+    return [None if place is None else place.wanted.identity for place in row]
+
+
+def _signed(row: Row, methods: Declarations) -> Row:
+    """A row with the signs at its title; the published numbers keep its name."""
+    if row.method is None:
+        return row
+    title = signed(row.title, reconstructed=methods[row.method].reconstructed, tuned=row.tuned == "authors")
+    if title == row.title:
+        return row
+    return row.model_copy(update={"title": title, "published": row.published or row.title})
+
+
+def _authors_settings(
+    row: Row, column: Column, benchmark: Benchmark, target: Target, method: Declaration
+) -> dict[str, Any]:
+    """The settings of a method's authors that row, column and target leave in a cell."""
+    given = {**target.settings, **column.settings, **row.settings}
+    if benchmark.network_dimensions not in row.dimensions:
+        return {}
+    return authors_settings(method.authors, given, benchmark.network_dimensions)
 
 
 def _require_known(grid: Grid, target: Target, methods: Declarations) -> None:
@@ -123,7 +187,13 @@ def _require_known(grid: Grid, target: Target, methods: Declarations) -> None:
     where = f"--{grid.exhibit} {grid.option}"
     for name, method in [*((f"row '{row.title}'", row.method) for row in grid.rows), ("upper_line", grid.upper_line)]:
         if method is not None and method not in methods:
-            raise UserError(f"{where}: {name}: expected one of {', '.join(sorted(methods))}; found '{method}'")
+            raise UserError(f"{where}: {name}: {no_such_method(method, methods)}")
+    for row in grid.rows:
+        if row.tuned == "authors" and not (row.method and methods[row.method].authors):
+            raise UserError(
+                f"{where}: row '{row.title}': tuned: expected a method that declares its authors' settings, found "
+                f"'{row.method}'"
+            )
     own = [set(methods[row.method].fields) if row.method else set() for row in grid.rows]
     fields = set().union(*own)
     for key in divide(target.settings, fields).unknown:
@@ -163,8 +233,8 @@ def _transferred(columns: Sequence[Column], benchmark: Benchmark, option: str) -
 def places(grid: Grid, target: Target, methods: Declarations) -> list[list[Place | None]]:
     """Return a list per row with a place per column of an aimed grid; None where the row has no method for the data.
 
-    The settings of a row and a column override the target's. Each setting goes to the protocol or to the methods that
-    have it.
+    The settings of a row and a column override the target's, and these the authors' of a row that is tuned so. Each
+    setting goes to the protocol or to the methods that have it.
 
     Raises:
         UserError: a card or a setting is wrong.
@@ -187,7 +257,8 @@ def upper_line(grid: Grid, methods: Declarations) -> Grid | None:
     """Return the grid of the row above the others: a method with all labels. None if the grid has no such row."""
     if grid.upper_line is None or all(_is_everything(column.labeled) for column in grid.columns):
         return None
-    row = Row.model_validate({"title": f"{methods[grid.upper_line].title}, 100%", "method": grid.upper_line})
+    title = f"{methods[grid.upper_line].title}, 100%"
+    row = _signed(Row.model_validate({"title": title, "method": grid.upper_line}), methods)
     columns = tuple(column.model_copy(update={"labeled": "100%"}) for column in grid.columns)
     return grid.model_copy(update={"rows": (row,), "columns": columns, "baseline": None})
 
@@ -204,7 +275,8 @@ def _place(
     if row.method is None or benchmark.network_dimensions not in row.dimensions:
         return None
     method = methods[row.method]
-    given = {**target.settings, **column.settings, **row.settings}
+    own = _authors_settings(row, column, benchmark, target, method) if row.tuned == "authors" else {}
+    given = {**own, **target.settings, **column.settings, **row.settings}
     divided = divide(given, method.fields)
     settings = {key: value for key, value in given.items() if key not in divided.unknown}
     name = target.protocol or benchmark.protocol
@@ -222,7 +294,7 @@ def _place(
             f"'{split}' takes the first training cases whatever the seed"
         )
     wanted = Wanted(benchmark, column.labeled, protocol, row.method, method.version, resolved, label_seeds)
-    return Place(row, column, benchmark, name, settings, wanted, method)
+    return Place(row, column, benchmark, name, settings, wanted, method, own)
 
 
 def _is_everything(labeled: str) -> bool:

@@ -103,11 +103,12 @@ class Hyperparameters(Card):
 
 
 class AdversaryHyperparameters(Hyperparameters):
-    """The optimiser (Adam) of a method's adversaries; subclass it in a method that has any.
+    """The size of a method's adversaries and their optimiser (Adam); subclass it in a method that has any.
 
     Defaults are those of AdvSemSeg, SASSNet and DAN. The rate stays the same over the run.
     """
 
+    adversary_filters: int = Field(64, ge=1, description="filters of the adversaries' first layer")
     adversary_learning_rate: float = Field(1e-4, gt=0, description="learning rate of the adversaries' Adam")
     adversary_beta1: float = Field(0.9, ge=0, lt=1, description="its decay of the mean gradient")
     adversary_beta2: float = Field(0.99, ge=0, lt=1, description="its decay of the mean squared gradient")
@@ -174,7 +175,7 @@ class SSLMethod(nn.Module):
     needs_pyramid: ClassVar[bool] = False  # of their decoders: `pyramid`, the maps of all scales, `pyramid_channels`
     dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     components: ClassVar[frozenset[str]] = frozenset()  # of TS, SS, STS, L_cps, L_mts, U: Table 4's check marks
-    group: ClassVar[Group] = "other"
+    group: ClassVar[str] = "other"  # one of `Group`
     year: ClassVar[int | None] = None  # of its paper
     venue: ClassVar[str] = ""
     authors: ClassVar[Mapping[str, Any]] = {}  # the authors' own settings where they differ: `--tuned authors`
@@ -182,8 +183,11 @@ class SSLMethod(nn.Module):
     hyperparameters: ClassVar[type[Hyperparameters]] = Hyperparameters
 
     def __init_subclass__(cls) -> None:
-        """Take `handles_ignored` back where a subclass has other updates and does not say it itself."""
+        """Take `handles_ignored` and `authors` back where a subclass is another method and does not say them itself."""
         super().__init_subclass__()
+        says_authors = next(one for one in cls.__mro__ if "authors" in one.__dict__)
+        if "name" in cls.__dict__ and says_authors is not cls and hasattr(says_authors, "name"):
+            cls.authors = {}
         if "updates" in cls.__dict__ and "handles_ignored" not in cls.__dict__:
             cls.handles_ignored = False
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
-from ssl_bench.cards import parse_card, protocol_keys
+from ssl_bench.cards import authors_keys, parse_card, protocol_keys
+from ssl_bench.cards.card import nearest, no_such_method
 from ssl_bench.errors import UserError
-from ssl_bench.method.contract import Hyperparameters, SSLMethod
+from ssl_bench.method.contract import Group, Hyperparameters, SSLMethod
 from ssl_bench.plugins import (
     METHODS,
     import_file,
@@ -18,6 +21,8 @@ from ssl_bench.plugins import (
     source_file,
 )
 
+GROUPS: tuple[Group, ...] = get_args(Group)
+ALL = "all"  # every method, on the command line
 _REGISTRY: dict[str, type[SSLMethod]] = {}
 
 
@@ -36,9 +41,22 @@ def register(method: type[MethodType]) -> type[MethodType]:
     known = _REGISTRY.get(method.name)
     if known is not None:
         raise UserError(f"{where}: method '{method.name}' is already defined in {source_file(known.__module__)}")
+    if method.name == ALL:
+        raise UserError(f"{where}: name: expected another than '{ALL}', which means every method")
     taken = set(method.hyperparameters.model_fields) & protocol_keys()
     if taken:
         raise UserError(f"{where}: hyperparameters {sorted(taken)} of '{method.name}' are protocol fields")
+    if method.group not in GROUPS:
+        groups = ", ".join(GROUPS)
+        raise UserError(f"{where}: group of '{method.name}': expected one of {groups}; found '{method.group}'")
+    known_keys = authors_keys() | method.hyperparameters.model_fields.keys()
+    for key in method.authors:
+        if key not in known_keys:
+            near = nearest(key, sorted(known_keys))
+            raise UserError(
+                f"{where}: authors of '{method.name}': expected protocol fields that decide the training, or its own "
+                f"hyperparameters; found '{key}'" + (f"; did you mean {near}?" if near else "")
+            )
     _REGISTRY[method.name] = method
     return method
 
@@ -51,15 +69,26 @@ def load_methods(*extra_folders: Path) -> dict[str, type[SSLMethod]]:
     for path, module in method_files(*extra_folders):
         import_file(path, module)
     load_entry_points(METHODS)
-    return dict(_REGISTRY)
+    return registered()
 
 
 def find_method(name: str) -> type[SSLMethod]:
     """Return the method class called `name`."""
     if name not in _REGISTRY:
-        known = ", ".join(sorted(_REGISTRY))
-        raise UserError(f"--methods: expected one of {known}, or one of your own in a --methods-dir; found '{name}'")
+        raise UserError(f"--methods: {no_such_method(name, _REGISTRY, ', or one of your own in a --methods-dir')}")
     return _REGISTRY[name]
+
+
+def registered() -> dict[str, type[SSLMethod]]:
+    """Return the methods that were loaded, by name."""
+    return dict(_REGISTRY)
+
+
+def by_group(methods: Mapping[str, type[SSLMethod]]) -> dict[str, list[type[SSLMethod]]]:
+    """Return the methods of each group that has any, the oldest first, in the order in which groups are listed."""
+    ordered = sorted(methods.values(), key=lambda one: (one.year or math.inf, one.name))
+    found = {group: [one for one in ordered if one.group == group] for group in GROUPS}
+    return {group: own for group, own in found.items() if own}
 
 
 def parse_hyperparameters(method: type[SSLMethod], values: dict[str, Any]) -> Hyperparameters:

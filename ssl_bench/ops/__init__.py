@@ -3,36 +3,55 @@
 from ssl_bench.labels import IGNORED
 from ssl_bench.ops.auxiliary import AuxiliaryDecoder
 from ssl_bench.ops.components import largest_component
-from ssl_bench.ops.cutmix import BoxMix, cutmix
+from ssl_bench.ops.cutmix import AdaptiveMix, BoxMix, adaptive_cutmix, clipped_boxes, cutmix, random_box
+from ssl_bench.ops.discriminator import HalvingConvolution, OriginDiscriminator, origin_loss
 from ssl_bench.ops.distance import signed_distance
 from ssl_bench.ops.ema import ExponentialMovingAverage
-from ssl_bench.ops.loss import cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
+from ssl_bench.ops.ensemble import Ensemble
+from ssl_bench.ops.loss import confident_labels, cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
+from ssl_bench.ops.mixup import LinearMix, beta_draws, mixup
 from ssl_bench.ops.norm import MaskedBatchNorm
 from ssl_bench.ops.perturb import (
     adversarial_noise,
     batch_norm_paused,
+    complementary_dropout,
     cutout_box,
     dropout_switched,
     evaluating,
+    fast_gradient_sign,
     feature_dropout,
     feature_noise,
+    image_noise,
     keep_only,
 )  # fmt: skip
 from ssl_bench.ops.queue import FeatureQueue
 from ssl_bench.ops.ramp import gaussian_ramp_up
+from ssl_bench.ops.turn import Turn, random_turn
+from ssl_bench.ops.turns import turn
 from ssl_bench.ops.umix import RegionMix, umix
-from ssl_bench.ops.uncertainty import entropy, mean_prediction_entropy
+from ssl_bench.ops.uncertainty import entropy, jensen_shannon, mean_prediction_entropy, prediction_entropy
 
 __all__ = [
     "IGNORED",
+    "AdaptiveMix",
     "AuxiliaryDecoder",
     "BoxMix",
+    "Ensemble",
     "ExponentialMovingAverage",
     "FeatureQueue",
+    "HalvingConvolution",
+    "LinearMix",
     "MaskedBatchNorm",
+    "OriginDiscriminator",
     "RegionMix",
+    "Turn",
+    "adaptive_cutmix",
     "adversarial_noise",
     "batch_norm_paused",
+    "beta_draws",
+    "clipped_boxes",
+    "complementary_dropout",
+    "confident_labels",
     "cross_entropy_loss",
     "cutmix",
     "cutout_box",
@@ -40,14 +59,23 @@ __all__ = [
     "dropout_switched",
     "entropy",
     "evaluating",
+    "fast_gradient_sign",
     "feature_dropout",
     "feature_noise",
     "gaussian_ramp_up",
     "hard_label_dice_loss",
     "hard_labels",
+    "image_noise",
+    "jensen_shannon",
     "keep_only",
     "largest_component",
     "mean_prediction_entropy",
+    "mixup",
+    "origin_loss",
+    "prediction_entropy",
+    "random_box",
+    "random_turn",
     "signed_distance",
+    "turn",
     "umix",
 ]

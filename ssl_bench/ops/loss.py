@@ -70,6 +70,12 @@ def hard_labels(logits: Tensor) -> Tensor:
     return logits.detach().max(1).indices
 
 
+def confident_labels(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Hard labels and their confidence, the softmax's largest value: (B, *spatial) int64 and float32. No gradient."""
+    confidence, labels = logits.detach().float().softmax(1).max(1)
+    return labels, confidence
+
+
 def hard_label_dice_loss(first: Tensor, second: Tensor, classes: int, smooth: float) -> Tensor:
     """Dice loss between two hard labellings (B, *spatial), int64: Figure 1d's disagreement of two branches."""
     return _dice_loss(_one_hot(first, classes, torch.float32), _one_hot(second, classes, torch.float32), smooth)

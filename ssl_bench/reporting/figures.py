@@ -17,7 +17,7 @@ from ssl_bench.reporting.curve_figures import draw_curves, draw_shares
 from ssl_bench.reporting.gather import ShownOptions, gather
 from ssl_bench.reporting.kept_files import Kept, unreadable_notes
 from ssl_bench.reporting.label_seeds import label_notes
-from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
+from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes, row_notes
 from ssl_bench.reporting.picture_figures import draw_examples, draw_moments
 from ssl_bench.reporting.unlike_runs import unlike_notes
 from ssl_bench.store import Run
@@ -82,6 +82,7 @@ def paper_figure(
     missing = tuple(fill_commands(found.rows, view, grid.metrics))
     notes = [
         *drawn.remarks,
+        *row_notes(found.rows),
         *unreadable_notes(found.runs, *READ.get(grid.kind, ())),
         *damage_notes(found.damaged),
         *protocol_notes(target, found.body),

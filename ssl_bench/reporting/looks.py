@@ -25,7 +25,7 @@ class Look:
     marker: str
 
 
-FIELD = {  # the built-in methods; a method and its form with CutMix share a colour
+FIELD = {  # methods by name; a family shares a colour, and no two methods share dash and marker, as in a print in grey
     "supervised": Look("#4d4d4d", "-", "o"),
     "mt": Look("#0173b2", "--", "s"),
     "mt-cutmix": Look("#0173b2", ":", "p"),
@@ -38,6 +38,43 @@ FIELD = {  # the built-in methods; a method and its form with CutMix share a col
     "cmtv3": Look("#332288", (0, (3, 1, 1, 1, 1, 1)), "P"),
     "ucmt": Look("#d55e00", "-", "X"),
     "ucmt-cutmix": Look("#d55e00", (0, (2, 1)), "*"),
+    # entropy and pseudo labels of the network itself
+    "entmin": Look("#662200", "-", "s"),
+    "pseudo-label": Look("#662200", "--", "o"),
+    # a teacher's predictions under noise, interpolation or uncertainty
+    "ict": Look("#8877ff", "-", "^"),
+    "acmt": Look("#8877ff", "--", "v"),
+    "duwm": Look("#8877ff", "-.", "D"),
+    "lg-er-mt": Look("#8877ff", ":", "o"),
+    # co-training by other views or architectures
+    "dct": Look("#005566", "-", "v"),
+    "rotation": Look("#005566", "--", "^"),
+    "ctct": Look("#005566", "-.", "s"),
+    # weak to strong views
+    "fixmatch": Look("#0044ff", "-", "D"),
+    "unimatch": Look("#0044ff", "--", "P"),
+    "unimatch-v2": Look("#0044ff", "-.", "X"),
+    "augseg": Look("#0044ff", ":", "s"),
+    # several teachers or perturbations at once
+    "admt": Look("#003300", "-", "d"),
+    "crossmatch": Look("#003300", "--", "*"),
+    # pasted and displaced patches
+    "bcp": Look("#dd2255", "-", "P"),
+    "abd": Look("#dd2255", "--", "D"),
+    # distance maps
+    "dtc": Look("#cc9999", "-", "<"),
+    "sassnet": Look("#cc9999", "--", ">"),
+    # discriminators
+    "advsemseg": Look("#cc0000", "-", ">"),
+    "dan": Look("#cc0000", "--", "X"),
+    "coladv": Look("#cc0000", "-.", "P"),
+    # several decoders or scales
+    "mcnet": Look("#110011", "-", "p"),
+    "mcnet+": Look("#110011", "--", "h"),
+    "urpc": Look("#110011", "-.", "v"),
+    # contrast of features
+    "ssnet": Look("#776677", "-", "h"),
+    "ugcl": Look("#776677", "--", "d"),
 }
 OTHERS = tuple(  # no two have the same colour and dash
     Look(OTHER_COLOURS[i % 6], DASHES[(i + i // 6) % 8], MARKERS[(i + i // 6) % 8]) for i in range(48)

@@ -9,12 +9,13 @@ from ssl_bench.cards import Grid, Request, all_grids
 from ssl_bench.command import label_words, setting_words
 
 
-def showing_command(request: Request, place: Sequence[str]) -> str | None:
+def showing_command(request: Request, place: Sequence[str], tuned: str = "common") -> str | None:
     """Return the `report` command of the table that shows most of the request's methods; None if none shows any.
 
     Args:
         request: of the runs.
         place: path options of the command.
+        tuned: the settings of the runs, as `--tuned` says.
     """
     tables = [grid for grid in all_grids() if grid.exhibit == "table"]
     table = max(tables, key=lambda grid: _shown(grid, request), default=None)
@@ -22,6 +23,7 @@ def showing_command(request: Request, place: Sequence[str]) -> str | None:
         return None
     words = ["ssl-bench", "report", "--table", table.option, "--dataset", request.benchmark.option]
     words += ["--labeled", request.labeled, "--protocol", request.protocol]
+    words += [] if tuned == "common" else ["--tuned", tuned]
     return shlex.join([*words, *label_words(request.label_seeds), *setting_words(request.settings), *place])
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ssl_bench.atomic import WEIGHT_FILES
 from ssl_bench.cards import Grid, MetricName, RunSpec, seed_text
 from ssl_bench.command import label_words, quantity, run_words, setting_words
+from ssl_bench.grids.signs import sign_notes
 from ssl_bench.reporting.where_data_lies import data_options, partial_copies
 from ssl_bench.store import Run
 
@@ -169,10 +170,21 @@ def missing_notes(grid: Grid, target: Target, body: Body, commands: Sequence[str
     words += [] if target.protocol is None else ["--protocol", target.protocol]
     words += [] if seeds == SEEDS else ["--seeds", ",".join(map(str, seeds))]
     words += label_words(target.label_seeds)
+    words += [] if target.tuned == "common" else ["--tuned", target.tuned]
     words += [] if view.data is None else ["--data", view.data]
     options = [*view.options, *data_options([run for row in body for one in row for run in one.runs])]
     everything = shlex.join([*words, *setting_words(target.settings), *options])
     return [f"missing runs: all of them by `{everything}`", *(f"missing runs: `{command}`" for command in commands)]
+
+
+def row_notes(body: Body) -> list[str]:
+    """Explain the signs at the titles of a body's rows."""
+    found = [one.place for row in body for one in row if one.place is not None]
+    authors: dict[str, dict[str, Any]] = {}
+    for place in found:
+        if place.row.tuned == "authors":
+            authors.setdefault(place.row.title, {}).update(place.authors)
+    return sign_notes(authors, list(dict.fromkeys(p.row.title for p in found if p.declaration.reconstructed)))
 
 
 def protocol_notes(target: Target, body: Body) -> list[str]:

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ssl_bench.cards import HEADLINE, METRICS, Measurement, dotted, seed_text
 from ssl_bench.command import quantity, toml_value
 from ssl_bench.errors import UserError
+from ssl_bench.grids.signs import RECONSTRUCTED, sign_notes, signed
 from ssl_bench.reporting.notes import damage_notes, labeled_of, origin, protocol_note
 from ssl_bench.reporting.scores import cell_scores, mean_and_deviation, undefined
 from ssl_bench.reporting.sound_runs import sound_runs
 from ssl_bench.reporting.table import Table
 from ssl_bench.store import Entry, Run, RunFolder, spec_of
 
+if TYPE_CHECKING:
+    from ssl_bench.method import SSLMethod
+
 MOST = 60  # finished runs that `status` lists one by one
 
 
 def comparison_table(
-    runs: Sequence[Run], titles: Mapping[str, str], measurement: Measurement, settings: Mapping[str, Any] | None = None
+    runs: Sequence[Run],
+    titles: Mapping[str, str],
+    measurement: Measurement,
+    settings: Mapping[str, Any] | None = None,
+    signs: Sequence[str] = (),
 ) -> Table:
     """Compare the methods of one request: a row per method, metrics as mean ± standard deviation over seeds.
 
@@ -30,6 +38,7 @@ def comparison_table(
         titles: how each method's name is printed.
         measurement: how they are scored.
         settings: what changed the protocol or the hyperparameters.
+        signs: lines that explain the signs at titles.
 
     """
     spec = runs[0].spec
@@ -65,12 +74,39 @@ def comparison_table(
     return Table(
         f"{spec.benchmark}, {labeled}, protocol {spec.protocol.name}",
         ["Method", "Network scored", *columns], rows, frozenset(columns),
-        [*note, *remarks, *origin(shown), *damage_notes(tuple(reasons.values())), *notes],
+        [*note, *signs, *remarks, *origin(shown), *damage_notes(tuple(reasons.values())), *notes],
     )  # fmt: skip
 
 
-def scores_table(scored: Sequence[tuple[Run, Measurement]]) -> Table:
-    """List runs with the means of their predictors, each by its measurement."""
+def signed_titles(
+    methods: Mapping[str, type[SSLMethod]], authors: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, str], list[str]]:
+    """Return the titles of methods by name, with their signs, and the lines that explain these.
+
+    Args:
+        methods: the registry.
+        authors: by the name of each method to be shown, the settings of its authors that it was run at.
+
+    """
+    titles = {
+        name: signed(methods[name].title, reconstructed=methods[name].reconstructed, tuned=bool(own))
+        for name, own in authors.items()
+    }
+    tuned = {titles[name]: own for name, own in authors.items() if own}
+    return titles, sign_notes(tuned, [titles[name] for name in authors if methods[name].reconstructed])
+
+
+def scores_table(
+    scored: Sequence[tuple[Run, Measurement]], methods: Mapping[str, type[SSLMethod]] | None = None
+) -> Table:
+    """List runs with the means of their predictors, each by its measurement.
+
+    Args:
+        scored: finished runs.
+        methods: the registry, which knows the reconstructed methods.
+
+    """
+    reconstructed = {name for name, one in (methods or {}).items() if one.reconstructed}
     headings = {metric: one.heading(metric) for _, one in scored for metric in one.metrics}
     metrics, titles = list(headings), list(headings.values())
     rows = []
@@ -79,9 +115,12 @@ def scores_table(scored: Sequence[tuple[Run, Measurement]]) -> Table:
             mean_and_deviation(cell_scores([run], metric, measurement)) if metric in measurement.metrics else ""
             for metric in metrics
         ]
-        rows.append([run.path.name, run.spec.label, run.result["predictor"], *values])
+        name = run.spec.method
+        label = f"{name}{RECONSTRUCTED * (name in reconstructed)}{run.spec.label.removeprefix(name)}"
+        rows.append([run.path.name, label, run.result["predictor"], *values])
     header = ["Run", "Of", "Network scored", *titles]
-    return Table(f"{quantity(len(rows), 'run')} scored", header, rows, frozenset(titles))
+    named = [f"{name}{RECONSTRUCTED}" for name in sorted(reconstructed & {run.spec.method for run, _ in scored})]
+    return Table(f"{quantity(len(rows), 'run')} scored", header, rows, frozenset(titles), sign_notes({}, named))
 
 
 def status_table(entries: Sequence[Entry], queued: Mapping[str, str], *, every: bool = False) -> Table:

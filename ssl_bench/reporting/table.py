@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
          "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "✓": r"\checkmark", "±": r"$\pm$", "—": "--",
-         "·": r"$\cdot$", "†": r"$\dagger$", "▲": r"$\uparrow$", "▼": r"$\downarrow$", "≤": r"$\leq$",
+         "·": r"$\cdot$", "†": r"$\dagger$", "‡": r"$\ddagger$", "§": r"\S{}",
+         "▲": r"$\uparrow$", "▼": r"$\downarrow$", "≤": r"$\leq$",
          "<": "$<$", ">": "$>$"}  # fmt: skip
 WIDEST = 10_000  # columns of a terminal
 Emphasis = Literal["", "best", "second"]

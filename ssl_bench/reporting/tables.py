@@ -25,7 +25,7 @@ from ssl_bench.reporting.legend import (
     metric_notes,
     seed_notes,
 )
-from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes
+from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes, row_notes
 from ssl_bench.reporting.oracle import oracle_table
 from ssl_bench.reporting.ranking import Rivals, ranking_table, rivals
 from ssl_bench.reporting.shown_metrics import with_shown_metrics
@@ -124,6 +124,7 @@ def paper_table(
     tables = [layout.table(group, is_alone=len(groups) == 1) for group in groups]
     tables[-1].notes.extend([
         *legend(grid, list(records.values()), has_best=layout.has_best),
+        *row_notes(found.rows),
         *comparability_notes(competing),
         *([COSTS_NOTE] if shown.costs else []),
         *metric_notes(competing),

@@ -37,7 +37,7 @@ def unlike_notes(body: Body, runs: Sequence[Run]) -> list[str]:
                 found.setdefault((spec.benchmark, difference), {})[run.path.name] = spec.method
     lines = [
         f"Not shown: {quantity(len(own), 'finished run')} of {', '.join(dict.fromkeys(own.values()))} on {benchmark} "
-        f"with {difference}; --protocol and --set choose what is shown."
+        f"with {difference}; --protocol, --set and --tuned choose what is shown."
         for (benchmark, difference), own in found.items()
     ]
     more = len(lines) - MOST

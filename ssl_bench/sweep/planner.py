@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ssl_bench.cards import METRICS, Benchmark, Request, divide
+from ssl_bench.cards import METRICS, Benchmark, Request, authors_settings, divide
 from ssl_bench.command import setting_words
 from ssl_bench.data.cache import Advance
 from ssl_bench.data.dataset import Dataset
@@ -22,6 +22,7 @@ from ssl_bench.sweep.space import Parameter, combinations, extremes, parse_param
 from ssl_bench.sweep.worker import Plan
 from ssl_bench.training.job import Job
 from ssl_bench.training.plan import plan_runs
+from ssl_bench.training.tuned import tuned_requests
 
 POINTS = 10  # of a validation curve that a pruner needs and the protocol does not have
 
@@ -53,6 +54,12 @@ class Planner:
         )  # fmt: skip
         return request, jobs
 
+    def tuned(self, settings: dict[str, Any], parameters: Sequence[Parameter], tuned: str) -> dict[str, Any]:
+        """Return the settings with those of the method's authors below them; a searched one is left to the search."""
+        request = Request(self.benchmark, (self.method,), self.labeled, self.protocol, settings, self.seeds)
+        own, searched = tuned_requests(request, tuned)[self.method].authors, {one.name: None for one in parameters}
+        return {**authors_settings(own, searched, self.benchmark.network_dimensions), **settings}
+
     def bound(self, sweep: Sweep) -> Plan:
         """Return the function that gives a sweep's worker the runs of a trial."""
 
@@ -69,6 +76,7 @@ def settle_sweep(
     planner: Planner,
     texts: Sequence[str],
     settings: dict[str, Any],
+    tuned: str,
     sampler: Sampler,
     objective: Objective | None,
     metric: str | None,
@@ -81,6 +89,7 @@ def settle_sweep(
     """
     parameters = parse_parameters(texts)
     _require_known(planner.method, parameters, settings)
+    settings = planner.tuned(settings, parameters, tuned)
     trials = combinations(parameters) if sampler == "grid" else extremes(parameters)
     (first, *_) = _planned(planner, settings, trials[:1])
     if objective is None:

@@ -97,7 +97,8 @@ def _measure(method: SSLMethod, protocol: ResolvedProtocol, stream: BatchStream,
         parameter.grad = torch.empty_like(parameter)
     for optimizer in optimizers.all:
         optimizer.step()
-    for iteration in (2, 3):  # a check in iteration 1 reads values
+    last = max(3, protocol.iterations)  # a check in iteration 1 reads values
+    for iteration in (last - 1, last):  # of the end, as a method may begin with a phase that does less
         counter.restart()
         unused = trained - _iterate(method, optimizers, stream, iteration, protocol)
         if not unused:

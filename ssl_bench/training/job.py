@@ -19,6 +19,7 @@ from ssl_bench.data.split import Splits
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.method import Hyperparameters, Setup, SSLMethod, parse_hyperparameters
 from ssl_bench.networks import build_network
+from ssl_bench.ops import gaussian_ramp_up
 from ssl_bench.seeds import derive_seed
 from ssl_bench.store import RunFolder
 
@@ -41,10 +42,18 @@ class Job:
         """Iterations of this method: the protocol's, divided by the method's updates per iteration."""
         return math.ceil(self.spec.protocol.iterations / self.method.updates_per_iteration)
 
+    def ramp(self, iteration: int) -> float:
+        """Return lambda in an iteration, as a share of lambda_max; iterations count from 1."""
+        if self.rampup_length == 0:
+            return 1.0
+        return gaussian_ramp_up(self.spec.protocol.ramp_time(iteration), self.rampup_length)
+
     @property
     def rampup_length(self) -> float:
-        """Iterations over which lambda grows to its full value."""
+        """Iterations over which lambda grows to its full value; 0 without a ramp-up."""
         protocol = self.spec.protocol
+        if protocol.rampup_epochs == "none":
+            return 0.0
         if protocol.rampup_epochs == "run":
             return float(self.iterations)
         return protocol.rampup_epochs * protocol.iterations_per_epoch(self.spec.train_images)

@@ -116,7 +116,7 @@ class UpdateCheck:
         """Call `after_update` after an update of the networks; at iteration 1 check that it moves no weight of theirs.
 
         Raises:
-            MethodError: a gradient is not finite, or a teacher receives one.
+            MethodError: a gradient is not finite, a teacher receives one, or an adversary does not.
         """
         if not self.is_first:
             if update.trains == "networks":
@@ -127,6 +127,9 @@ class UpdateCheck:
             if not bool(parameter.grad.isfinite().all()):  # type: ignore[union-attr]
                 self._refuse(f"the gradient of `{name}` is not finite before any training, though the loss is")
         if update.trains == "adversaries":
+            adversaries = self.method.adversaries.values()
+            if not any(p.grad is not None for one in adversaries for p in one.parameters()):
+                self._refuse("an update trains the adversaries, but no gradient reaches them")
             return
         before = {name: parameter.detach().clone() for name, parameter in learning.items()}
         self.method.after_update(progress)

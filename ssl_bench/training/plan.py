@@ -29,8 +29,9 @@ from ssl_bench.cards import (
     share_of,
     with_split_file,
 )
+from ssl_bench.cards.card import nearest
 from ssl_bench.cards.protocol import ResolvedProtocol
-from ssl_bench.command import quantity
+from ssl_bench.command import listed, quantity
 from ssl_bench.data.cache import Advance, prepare
 from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.extra import chosen_extras
@@ -40,12 +41,13 @@ from ssl_bench.data.split import draw_labeled, labelable, set_apart, split_cases
 from ssl_bench.errors import UserError
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
 from ssl_bench.networks import weights_fingerprint
-from ssl_bench.ops import gaussian_ramp_up
 from ssl_bench.store import Store
 from ssl_bench.training.device import bf16_gradients_are_right
 from ssl_bench.training.job import Job
 from ssl_bench.training.measure import require_known_pixels
 from ssl_bench.training.network_check import require_architectures, require_buildable, require_network, require_parts
+
+MOST = 20  # methods or hyperparameters that a message names
 
 
 def plan_runs(
@@ -67,7 +69,7 @@ def plan_runs(
         UserError: the request, the cards or the data cannot be run. Nothing has been trained.
     """
     memory_mode()  # a wrong value ends it here
-    methods = _methods(request.methods)
+    methods = methods_named(request.methods)
     dimensions = request.benchmark.network_dimensions
     protocol, hyperparameters = settle(request.protocol, request.settings, methods, dimensions)
     benchmark = with_split_file(request.benchmark, protocol.split)
@@ -177,7 +179,7 @@ def plan_costs(
         UserError: the request or a card is wrong.
 
     """
-    methods, benchmark = _methods(request.methods), request.benchmark
+    methods, benchmark = methods_named(request.methods), request.benchmark
     protocol, hyperparameters = settle(request.protocol, request.settings, methods, benchmark.network_dimensions)
     entry = require_network(request, protocol)
     fitting, left_out = dict[type[SSLMethod], Hyperparameters](), list[str]()
@@ -199,7 +201,7 @@ def short_ramps(jobs: Sequence[Job]) -> list[str]:
     lines = {}
     for job in jobs:
         if job.method.uses_unlabeled and job.rampup_length > job.iterations:
-            reached = gaussian_ramp_up(job.spec.protocol.ramp_time(job.iterations), job.rampup_length)
+            reached = job.ramp(job.iterations)
             lines[job.method.name] = (
                 f"{job.method.name}: lambda's ramp-up takes {job.rampup_length:.0f} iterations, but the run has "
                 f"{job.iterations} and ends at {reached:.2f} of lambda_max; --set rampup_epochs=run shortens it"
@@ -231,9 +233,11 @@ def settle(
     fields = sorted({field for method in methods for field in method.hyperparameters.model_fields})
     divided = divide(settings, fields)
     for key in divided.unknown:
+        near = nearest(key, [*sorted(protocol_keys(dimensions)), *fields])
         raise UserError(
-            f"--set {key}: unknown key; protocol fields are {', '.join(sorted(protocol_keys(dimensions)))}; "
-            f"hyperparameters of these methods are {', '.join(fields) or 'none'}"
+            f"--set {key}: unknown key{f'; did you mean {near}?' if near else ''}; expected a field of the protocol "
+            f"(`ssl-bench benchmarks {protocol}` lists them) or a hyperparameter of these methods "
+            f"({listed(fields, MOST) or 'which have none'})"
         )
     card = load_protocol(protocol, divided.protocol, dimensions=dimensions)
     own = [divide(settings, method.hyperparameters.model_fields).method for method in methods]
@@ -249,7 +253,12 @@ def _image_axes(benchmark: Benchmark, dataset: Dataset) -> ImageAxes | None:
     return image_axes(dataset.layout) if isinstance(dataset.layout, Volumes) else "unknown"
 
 
-def _methods(names: Sequence[str]) -> list[type[SSLMethod]]:
+def methods_named(names: Sequence[str]) -> list[type[SSLMethod]]:
+    """Return the methods of these names, each once.
+
+    Raises:
+        UserError: there is no name, or no such method.
+    """
     if not names:
         raise UserError("--methods: expected at least one method")
     return [find_method(name) for name in dict.fromkeys(names)]
@@ -280,7 +289,8 @@ def _require_unlabeled(
     needy = [method.name for method in methods if method.uses_unlabeled]
     if labeled == train and protocol.unlabeled_pool == "unlabeled" and needy:
         raise UserError(
-            f"--labeled: all {train} training {what} are labelled, which leaves none unlabelled for {', '.join(needy)}"
+            f"--labeled: all {train} training {what} are labelled, which leaves none unlabelled for "
+            f"{listed(needy, MOST)}"
         )
 
 

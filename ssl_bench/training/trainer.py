@@ -14,7 +14,6 @@ from ssl_bench.data.batches import BatchStream
 from ssl_bench.data.stream import open_stream
 from ssl_bench.errors import InterruptedRunError, RunFailedError
 from ssl_bench.method import Batch, Progress
-from ssl_bench.ops import gaussian_ramp_up
 from ssl_bench.seeds import derive_seed
 from ssl_bench.store import RunFolder, write_pictures
 from ssl_bench.training.curves import Curves
@@ -101,8 +100,8 @@ class Trainer:
         torch.manual_seed(derive_seed(self.job.spec.seed, "step", self.iteration))
         batch = stream.batch(self.iteration)
         self.iteration += 1
-        ramp = gaussian_ramp_up(self.protocol.ramp_time(self.iteration), self.job.rampup_length)
-        progress = Progress(self.iteration, self.job.iterations, self.protocol.lambda_max * ramp)
+        weight = self.protocol.lambda_max * self.job.ramp(self.iteration)
+        progress = Progress(self.iteration, self.job.iterations, weight)
         losses = list(self._updates(batch, progress))
         self.selection.close_step(losses[-1], self.iteration, self.method)
 

@@ -1,5 +1,7 @@
 """Who owns a settings key, and which fields of a protocol decide a training."""
 
+import pytest
+
 from ssl_bench.cards import divide, load_protocol, training_fields
 
 
@@ -52,3 +54,29 @@ def test_ramp_ups_from_one_are_those_of_runs_that_name_no_start() -> None:
     assert training_fields(released) == {**training_fields(later), "ramp_start": 0}
     older = released.model_dump(exclude={"ramp_start"})
     assert type(released).model_validate(older) == later
+
+
+@pytest.mark.parametrize(
+    ("change", "strength", "value"),
+    [
+        ("brightness", "brightness_limit", 0.1),
+        ("contrast", "contrast_limit", 0.1),
+        ("noise", "noise_sigma", [0.1, 0.2]),
+    ],
+)
+def test_a_change_of_volumes_that_is_never_made_is_that_of_runs_that_do_not_name_it(
+    change: str, strength: str, value: object
+) -> None:
+    plain = load_protocol("mini", dimensions=3)
+    kept = {"rotate_flip", "blur", "blur_sigma", "strong2_from"}
+    assert set(training_fields(plain)["augmentation"]) == kept
+    weak = {f"augmentation.{strength}": value}
+    assert training_fields(load_protocol("mini", weak, dimensions=3)) == training_fields(plain)
+    made = {f"augmentation.{change}": 0.5}
+    fields = training_fields(load_protocol("mini", made, dimensions=3))
+    assert set(fields["augmentation"]) == kept | {change, strength}
+    assert training_fields(load_protocol("mini", made | weak, dimensions=3)) != fields
+    older = plain.model_dump()
+    for name in set(older["augmentation"]) - kept:
+        del older["augmentation"][name]
+    assert type(plain).model_validate(older) == plain

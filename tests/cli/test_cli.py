@@ -6,21 +6,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import REPOSITORY, Call, CommandLine, assert_error, write_dataset
+from facts import FACTS
 from handwritten import cases_file
 from PIL import Image
 
 from ssl_bench import BENCHMARKS_DIR, __version__
 from ssl_bench.cards import card_names
+from ssl_bench.method.contract import Group
 
-METHODS = [
-    "cct", "cmtv1", "cmtv2", "cmtv3", "cps", "cps-cutmix", "mt", "mt-cutmix", "supervised", "uamt", "ucmt",
-    "ucmt-cutmix",
-]  # fmt: skip
+METHODS = sorted(FACTS)
 TABLE_4 = {
     "Supervised": "83.31", "MT": "86.67", "CPS": "86.81", "CMTv1": "86.84", "CMTv2": "87.48", "CMTv3": "87.86",
     "UCMT": "88.22",
@@ -176,7 +176,7 @@ class Nan(SSLMethod):
     assert "failed" in out
     assert "mine1 = nan" in out
     code, out, _ = call("methods", "--methods-dir", folder)
-    assert "13 methods" in out
+    assert f"{len(METHODS) + 1} methods" in out
 
 
 # ----------------------------------------------------------------------------------------------------- what there is
@@ -185,10 +185,28 @@ class Nan(SSLMethod):
 def test_methods_are_listed_with_their_hyperparameters_and_papers(call: Call) -> None:
     code, out, err = call("methods")
     assert (code, err) == (0, "")
-    assert [
-        line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│") and line[2] != " "
-    ] == METHODS
+    listed = [line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│") and line[2] != " "]
+    assert sorted(listed) == METHODS
+    titles = [line.partition(":")[0].strip().lower() for line in out.splitlines() if line[:1].isupper()]
+    assert titles == [group for group in get_args(Group) if group in titles]
     assert "k = 2" in out
+    code, out, err = call("methods", "--methods", "ucmt,mt")
+    assert (code, err) == (0, "")
+    assert "regions replaced per uncertainty map" in out
+    assert "Tarvainen and Valpola" in out
+    assert "cct" not in out
+
+
+def test_the_page_of_methods_is_what_the_command_prints(call: Call) -> None:
+    code, out, err = call("methods", "--markdown")
+    assert (code, err) == (0, "")
+    page = (REPOSITORY / "docs" / "methods.md").read_text()
+    introduction = page[: page.index("\n## ") + 1]
+    assert page == introduction + out, "ssl-bench methods --markdown replaces all below the introduction"
+    assert introduction.startswith("# Methods\n")
+    for other in ("--costs", "--methods"):
+        answer = call("methods", "--markdown", other, *(["mt"] if other == "--methods" else []))
+        assert_refused(answer, "--markdown", other)
 
 
 def test_datasets_and_protocols_are_listed(call: Call) -> None:
@@ -338,7 +356,7 @@ def test_a_card_with_two_errors_reports_both(call: Call, data: Path, tmp_path: P
 
 
 BAD_OPTIONS = {
-    "an unknown method": ({"methods": "mt,nonsense"}, ["--methods", "'nonsense'", "ucmt"]),
+    "an unknown method": ({"methods": "mt,nonsense"}, ["--methods", "'nonsense'", "`ssl-bench methods`"]),
     "no method": ({"methods": " , "}, ["--methods"]),
     "an unknown data set": ({"dataset": "nonsense"}, ["--dataset", "'nonsense'", "kvasir"]),
     "an unknown protocol": ({"protocol": "nonsense"}, ["--protocol", "'nonsense'", "mini"]),

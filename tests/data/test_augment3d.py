@@ -1,4 +1,4 @@
-"""3D views: the weak one against numpy on whole volumes, the blur against scipy."""
+"""3D views: the weak one against numpy on whole volumes, the blur against scipy, intensities against numpy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from ssl_bench.cards import VolumeAugmentation
-from ssl_bench.data.augment3d import blur_view, gaussian_blur, random_patches
+from ssl_bench.data.augment3d import add_noise, change_intensities, gaussian_blur, random_patches, strong_patches
 
 
 def settings(**changes: Any) -> VolumeAugmentation:
@@ -116,10 +116,11 @@ def test_every_place_is_as_likely() -> None:
 def test_as_many_numbers_are_drawn_whatever_the_settings() -> None:
     images, masks = volumes((9, 5, 7), (4, 8, 3))
     states = []
-    for own in (settings(), settings(rotate_flip=1.0, blur=1.0)):
+    everything = dict.fromkeys(["rotate_flip", "blur", "brightness", "contrast", "noise"], 1.0)
+    for own in (settings(), settings(**everything)):
         random_numbers = generator(4)
         weak, _ = random_patches([image[None] for image in images], masks, (4, 4, 4), own, random_numbers)
-        blur_view(weak, own, random_numbers)
+        strong_patches(weak, own, random_numbers)
         states.append(random_numbers.get_state())
     assert torch.equal(*states)
 
@@ -140,7 +141,7 @@ def test_each_sample_is_blurred_or_not_with_a_sigma_in_the_range() -> None:
     point = torch.zeros(400, 1, 17, 17, 17)
     point[:, 0, 8, 8, 8] = 1
     before = point.clone()
-    view = blur_view(point, settings(blur=0.3, blur_sigma=(0.8, 1.6)), generator(5))
+    view = strong_patches(point, settings(blur=0.3, blur_sigma=(0.8, 1.6)), generator(5))
     assert torch.equal(point, before)
     peaks = view[:, 0, 8, 8, 8].double()
     changed = peaks < 1
@@ -155,6 +156,87 @@ def test_each_sample_is_blurred_or_not_with_a_sigma_in_the_range() -> None:
 @pytest.mark.parametrize(("probability", "share"), [(0.0, 0.0), (1.0, 1.0)])
 def test_probabilities_zero_and_one(probability: float, share: float) -> None:
     images = torch.randn(20, 1, 6, 6, 6, generator=generator())
-    view = blur_view(images, settings(blur=probability), generator(1))
+    view = strong_patches(images, settings(blur=probability), generator(1))
     changed = (view != images).flatten(1).any(1).double().mean()
     assert float(changed) == share
+
+
+# ------------------------------------------------------------------------------- brightness, contrast and noise
+
+
+def test_intensities_are_numpys_for_each_sample_and_channel() -> None:
+    images = 3 + 2 * torch.randn(3, 2, 5, 6, 4, generator=generator())
+    shifts, scales = (torch.tensor(row, dtype=torch.float64) for row in ([0.0, 0.4, -0.3], [1.5, 1.0, 0.6]))
+    found = change_intensities(images, shifts, scales)
+    for sample, channel in itertools.product(range(3), range(2)):
+        x = images[sample, channel].double().numpy()
+        moved = x.mean() + (x - x.mean()) * float(scales[sample]) + float(shifts[sample]) * (x.mean() - x.min())
+        expected = np.clip(moved, x.min(), x.max())
+        np.testing.assert_allclose(found[sample, channel].numpy(), expected, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(found[0], images[0], atol=0.1)
+
+
+def test_noise_is_a_share_of_each_channels_spread_and_clipped_at_twice_its_sigma() -> None:
+    images = torch.randn(2, 2, 20, 20, 20, generator=generator()) * torch.tensor([1.0, 30.0]).view(1, 2, 1, 1, 1)
+    seeds = torch.tensor([0.1, 0.2], dtype=torch.float64)
+    noise = add_noise(images, torch.tensor([0.5, 0.1], dtype=torch.float64), seeds) - images
+    shares = noise / images.double().std(dim=(2, 3, 4), correction=0, keepdim=True)
+    for sample, sigma in enumerate((0.5, 0.1)):
+        assert shares[sample].abs().max().item() == pytest.approx(2 * sigma, rel=1e-3)
+        clipped = (shares[sample].abs() > 1.999 * sigma).double().mean().item()
+        assert clipped == pytest.approx(0.0455, abs=0.006)  # beyond two standard deviations
+        assert shares[sample].std().item() == pytest.approx(0.956 * sigma, rel=0.02)  # of a normal clipped there
+    assert not torch.allclose(shares[0, 0] / 0.5, shares[1, 0] / 0.1, atol=0.1)
+    assert not torch.allclose(shares[0, 0], shares[0, 1], atol=0.1)
+
+
+@pytest.mark.parametrize("constant", [0.0, -2.5])
+def test_a_patch_of_one_intensity_stays_as_it_is(constant: float) -> None:
+    images = torch.full((2, 1, 4, 4, 4), constant)
+    own = settings(brightness=1.0, contrast=1.0, noise=1.0)
+    assert torch.equal(strong_patches(images, own, generator()), images)
+
+
+@pytest.mark.parametrize("change", ["brightness", "contrast", "noise"])
+def test_each_change_is_made_with_its_probability_and_no_other(change: str) -> None:
+    images = torch.randn(1000, 1, 4, 4, 4, generator=generator())
+    before = images.clone()
+    view = strong_patches(images, settings(**{change: 0.3}), generator(5))
+    assert torch.equal(images, before)
+    changed = (view != images).flatten(1).any(1)
+    assert changed.double().mean().item() == pytest.approx(0.3, abs=0.06)  # four standard deviations
+    assert torch.equal(strong_patches(images, settings(), generator(5)), images)
+
+
+def test_draws_of_brightness_and_contrast_fill_their_ranges() -> None:
+    """Of a patch with an outlier at both ends, whose other values a change never takes out of the range."""
+    images = torch.tensor([-90.0, 5.0, 4.0, 5.0, 4.0, 5.0, 4.0, 99.0]).view(1, 1, 2, 2, 2).repeat(2000, 1, 1, 1, 1)
+    mean, lowest = 36 / 8, -90.0
+    view = strong_patches(images, settings(brightness=1.0, brightness_limit=0.2), generator(6)).flatten(1)
+    shifts = (view[:, 1] - 5.0) / (mean - lowest)
+    assert shifts.abs().max() <= 0.2 + 1e-6
+    assert (shifts.min(), shifts.max()) == (pytest.approx(-0.2, abs=0.001), pytest.approx(0.2, abs=0.001))
+    assert shifts.std().item() == pytest.approx(0.2 / 3**0.5, rel=0.05)
+    view = strong_patches(images, settings(contrast=1.0, contrast_limit=0.5), generator(7)).flatten(1)
+    scales = view[:, 1] - view[:, 2]
+    assert (scales.min(), scales.max()) == (pytest.approx(0.5, abs=0.002), pytest.approx(1.5, abs=0.002))
+    assert scales.std().item() == pytest.approx(0.5 / 3**0.5, rel=0.05)
+
+
+def test_sigmas_of_the_noise_fill_their_range() -> None:
+    images = torch.randn(1, 1, 8, 8, 8, generator=generator()).repeat(400, 1, 1, 1, 1)
+    view = strong_patches(images, settings(noise=1.0, noise_sigma=(0.2, 0.6)), generator(8))
+    sigmas = (view - images).flatten(1).std(1) / images[0].std(correction=0) / 0.956
+    assert (sigmas.min(), sigmas.max()) == (pytest.approx(0.2, abs=0.03), pytest.approx(0.6, abs=0.06))
+
+
+def test_the_blur_is_the_same_beside_other_changes() -> None:
+    """Runs from before these changes keep their bits: the blur's numbers are drawn first."""
+    images = torch.randn(6, 1, 7, 7, 7, generator=generator())
+    draws = torch.rand((6, 2), generator=generator(3), dtype=torch.float64)
+    sigmas = 0.5 + 1.5 * draws[:, 1]
+    expected = torch.where((draws[:, 0] < 0.6).view(-1, 1, 1, 1, 1), gaussian_blur(images, sigmas), images)
+    alone = strong_patches(images, settings(blur=0.6), generator(3))
+    torch.testing.assert_close(alone, expected, rtol=0, atol=0)
+    both = strong_patches(images, settings(blur=0.6, brightness=1.0, brightness_limit=0.0), generator(3))
+    assert torch.equal(both, alone)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ssl_bench import plugins
+from ssl_bench.cards import authors_settings
 from ssl_bench.declarations import Declarations, declare, declared_methods
 from ssl_bench.declarations import load as loading
 from ssl_bench.declarations import record as recording
@@ -31,6 +32,8 @@ class Mine(Hyperparameters):
 class Method(SSLMethod):
     name, title, reference, version = "mine", "Mine", "Nobody 2026", 1
     components = frozenset({"TS"})
+    authors = {"q": 0.25, "betas": (0.5, 0.9), "rampup_epochs": "none", "ema_warmup": True}
+    reconstructed = True
     hyperparameters = Mine
 """
 METRIC = """
@@ -84,7 +87,8 @@ def ask(folder: Path, given: dict[str, object] | None = None) -> tuple[str, int,
 def plain(found: Declarations, settings: dict[str, dict[str, object]]) -> dict[str, object]:
     return {
         name: (
-            one.name, one.title, one.version, one.components, one.fields,
+            one.name, one.title, one.version, one.components, one.fields, authors_settings(one.authors, {}, 2),
+            one.reconstructed,
             [one.resolve(given, d) for given, d in itertools.product(({}, settings.get(name, {})), (2, 3))],
         )
         for name, one in found.items()
@@ -100,13 +104,16 @@ def test_a_record_says_what_the_classes_say(folder: Path, imports: list[tuple[Pa
     assert len(made) == 1, "the second time, no file is imported"
     classes = load_methods(folder)
     assert list(seen[0]) == list(seen[1]) == list(classes)
+    assert seen[0]["mine"][5] == {"q": 0.25, "betas": [0.5, 0.9], "rampup_epochs": "none", "ema_warmup": True}  # type: ignore[index]
     for name, method in classes.items():
         expected = [
             parse_hyperparameters(method, dict(given)).resolved(d).model_dump(mode="json")
             for given, d in itertools.product(({}, settings.get(name, {})), (2, 3))
         ]
         fields = set(method.hyperparameters.model_fields)
-        one = (name, method.title, method.version, method.components, fields, expected)
+        authors = authors_settings(method.authors, {}, 2)
+        own = (authors, method.reconstructed)
+        one = (name, method.title, method.version, method.components, fields, *own, expected)
         assert seen[0][name] == seen[1][name] == one
         assert repr(seen[0][name][-1]) == repr(seen[1][name][-1]) == repr(expected), "1 and 1.0 and True differ"  # type: ignore[index]
 

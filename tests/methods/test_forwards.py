@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from facts import FACTS, WITH_TEACHER
-from laboratory import LABELED, Laboratory, laboratory, protocol_of
+from laboratory import LABELED, UNLABELED, Laboratory, laboratory, protocol_of
 from torch import Tensor, nn
 
 from ssl_bench.ops import ExponentialMovingAverage
@@ -18,7 +18,8 @@ PROTOCOLS = ["paper", "released-code"]  # a teacher in evaluation mode, and one 
 CASES = [(name, protocol, d) for name, facts in FACTS.items() for protocol in PROTOCOLS for d in facts.dimensions]
 
 # A line: network; images; with gradient or constant; what needs the pass. Images are the view that the protocol gives
-# to a network (`labeled/student1`), or `changed`: mixed or noisy, or a map of theirs that a part reads.
+# to a network (`labeled/student1`), or `changed`: mixed, noisy, predicted, or a map of theirs that a part
+# reads. `:eval`: in evaluation mode.
 STUDENT = """
 student   labeled/student1    gradient  L_s
 student   unlabeled/student1  gradient  the unsupervised loss, y_1
@@ -112,6 +113,104 @@ student1  unlabeled/changed   gradient  L_cps, y_1
 student2  unlabeled/changed   gradient  L_cps, y_2
 """
 UAMT = STUDENT + "teacher unlabeled/changed constant the target, or one of 8 passes\n" * 9
+DTC = """
+network.encoder  labeled/student1    gradient  L_seg and L_sdf
+network.decoder  features            gradient  L_seg and L_sdf
+distance_head    labeled/changed     gradient  L_sdf and L_DTC
+network.encoder  unlabeled/student1  gradient  L_DTC
+network.decoder  features            gradient  L_DTC
+distance_head    unlabeled/changed   gradient  L_DTC
+"""
+SASSNET = """
+network.encoder       labeled/student1    gradient  L_seg and L_sdf
+network.decoder       features            gradient  L_seg and L_sdf
+distance_head         labeled/changed     gradient  L_sdf
+network.encoder       unlabeled/student1  gradient  L_adv
+network.decoder       features            gradient  L_adv
+distance_head         unlabeled/changed   gradient  L_adv
+discriminator:eval    unlabeled/changed   gradient  L_adv
+network.encoder:eval  labeled/student1    constant  the discriminator's loss
+network.decoder:eval  features            constant  the discriminator's loss
+distance_head         labeled/changed     constant  the discriminator's loss
+network.encoder:eval  unlabeled/student1  constant  the discriminator's loss
+network.decoder:eval  features            constant  the discriminator's loss
+distance_head         unlabeled/changed   constant  the discriminator's loss
+discriminator         labeled/changed     gradient  the discriminator's loss
+discriminator         unlabeled/changed   gradient  the discriminator's loss
+"""
+NETWORK = """
+network  labeled/student1    gradient  L_s
+network  unlabeled/student1  gradient  the unsupervised loss
+"""
+DAN = """
+network         labeled/student1    gradient  L_s
+network         unlabeled/student1  gradient  L_adv
+evaluator:eval  unlabeled/changed   gradient  L_adv
+network:eval    labeled/student1    constant  the evaluator's loss
+network:eval    unlabeled/student1  constant  the evaluator's loss
+evaluator       labeled/changed     gradient  the evaluator's loss
+evaluator       unlabeled/changed   gradient  the evaluator's loss
+"""
+ADVSEMSEG = """
+network        labeled/student1    gradient  L_s and L_adv
+network        unlabeled/student1  gradient  L_adv and L_semi
+discriminator  labeled/changed     gradient  L_adv
+discriminator  unlabeled/changed   gradient  L_adv and the trusted pixels
+discriminator  both/changed        gradient  its own loss, false maps
+discriminator  labeled/changed     gradient  its own loss, true maps
+"""
+DCT = """
+student1:eval  labeled/changed    gradient  the attack g_1(x)
+student2:eval  labeled/changed    gradient  the attack g_2(x)
+student1:eval  unlabeled/changed  gradient  the attack g_1(u)
+student2:eval  unlabeled/changed  gradient  the attack g_2(u)
+student1       labeled/changed    gradient  p_1(g_2(x))
+student2       labeled/changed    gradient  p_2(g_1(x))
+student1       unlabeled/changed  gradient  p_1(g_2(u))
+student2       unlabeled/changed  gradient  p_2(g_1(u))
+"""
+FIXMATCH = """
+network   labeled/student1    gradient  L_s
+network   unlabeled/teacher   constant  pseudo labels
+network   unlabeled/changed   gradient  L_strong
+"""
+UNIMATCH = """
+network.encoder  labeled/student1   gradient  L_s
+network.decoder  features           gradient  L_s
+network.encoder  unlabeled/teacher  gradient  the weak view's features
+network.decoder  features           constant  pseudo labels
+network.decoder  features           gradient  L_features, perturbed
+network.encoder  unlabeled/changed  gradient  both strong views
+network.decoder  features           gradient  L_strong1 and L_strong2
+"""
+CROSSMATCH = (
+    UNIMATCH
+    + """
+network.decoder  features           gradient  the weak view, strongly perturbed; above, weakly
+network.decoder  features           gradient  strong view 2, weakly perturbed
+network.decoder  features           gradient  strong view 2, strongly perturbed
+"""
+)
+UNIMATCH_V2 = """
+student.encoder  labeled/student1   gradient  L_s
+student.decoder  features           gradient  L_s
+teacher          unlabeled/teacher  constant  pseudo labels
+student.encoder  unlabeled/changed  gradient  both strong views
+student.decoder  features           gradient  L_strong1 and L_strong2, with complementary dropout
+"""
+ADMT = (
+    STUDENT
+    + """
+teacher1  unlabeled/teacher   constant  pseudo labels
+teacher2  unlabeled/teacher   constant  pseudo labels
+student   unlabeled/teacher   constant  where the teachers disagree
+"""
+)
+BCP = """
+student   labeled/changed     gradient  the mix with labelled pixels around the box
+student   labeled/changed     gradient  the mix with labelled pixels in the box; as many as there are labelled images
+teacher   unlabeled/teacher   constant  pseudo labels
+"""
 ALWAYS = {
     "supervised": "network labeled/student1 gradient L_s",
     "mt": STUDENT + TEACHER,
@@ -129,13 +228,35 @@ ALWAYS = {
     "cmtv3": STUDENTS + TEACHER,
     "ucmt": STUDENTS + TEACHER + STUDENTS_ON_MIX,
     "ucmt-cutmix": STUDENTS + TEACHER + STUDENTS_ON_MIX,
+    "dtc": DTC,
+    "sassnet": SASSNET,
+    "dan": DAN,
+    "advsemseg": ADVSEMSEG,
+    "entmin": NETWORK,
+    "ict": MT_CUTMIX,
+    "acmt": STUDENT + "teacher unlabeled/changed constant the target",
+    "rotation": NETWORK + "network unlabeled/changed gradient p(R u)",
+    "pseudo-label": NETWORK,
+    "dct": STUDENTS + DCT,
+    "augseg": MT_CUTMIX,
+    "fixmatch": FIXMATCH,
+    "unimatch": UNIMATCH,
+    "unimatch-v2": UNIMATCH_V2,
+    "crossmatch": CROSSMATCH,
+    "bcp": BCP,
+    "admt": ADMT,
 }
-PARTS = {  # of the methods whose lines are of parts
+PARTS = {  # of the methods whose lines are of parts of their networks
     "cct": ["network.encoder", "network.decoder", *(f"auxiliary.{number}" for number in range(7))],
     "mcnet": ["network.encoder", "network.decoder", "auxiliary.0"],
     "mcnet+": ["network.encoder", "network.decoder", "auxiliary.0", "auxiliary.1"],
     "urpc": ["network.encoder", "network.segmentation_head", "heads.0"],
     "ssnet": ["network.encoder", "network.segmentation_head"],
+    "dtc": ["network.encoder", "network.decoder", "distance_head"],
+    "sassnet": ["network.encoder", "network.decoder", "distance_head"],
+    "unimatch": ["network.encoder", "network.decoder"],
+    "unimatch-v2": ["student.encoder", "student.decoder", "teacher"],
+    "crossmatch": ["network.encoder", "network.decoder"],
 }
 BY_PROTOCOL = {
     # No loss reads this pass. It moves the batch norm statistics of a teacher in training mode, so it stays.
@@ -155,7 +276,8 @@ def needed(name: str, protocol: str, lab: Laboratory) -> list[Forward]:
             part, _, role = images.partition("/")
             if role not in ("", "changed"):
                 images = f"{part}/{getattr(views, f'labeled_{role}' if part == 'labeled' else role)}"
-            mode = lab.protocol.teacher_mode if network == "teacher" else "train"
+            network, _, mode = network.partition(":")
+            mode = mode or (lab.protocol.teacher_mode if network.startswith("teacher") else "train")
             forwards.append((network, images, mode, gradient))
     return forwards
 
@@ -164,7 +286,7 @@ def watch(name: str, lab: Laboratory) -> list[Forward]:
     """A list to which every forward pass is added from now on; of a method in PARTS, every pass of these."""
     found: list[Forward] = []
     parts = {label: lab.method.get_submodule(label) for label in PARTS.get(name, [])}
-    networks: dict[str, Any] = parts or dict(lab.method.networks)
+    networks: dict[str, Any] = {**(parts or lab.method.networks), **lab.method.adversaries}
     for label, network in networks.items():
 
         def note(module: nn.Module, inputs: tuple[Any], output: Any, label: str = label) -> None:
@@ -180,6 +302,8 @@ def images_shown(lab: Laboratory, images: Any) -> str:
     """`labeled/weak` and the like; `labeled/changed` for images that are not a view."""
     if not isinstance(images, Tensor):
         return "features"
+    if len(images) == LABELED + UNLABELED:
+        return "both/changed"
     part, views = ("labeled", lab.labeled) if len(images) == LABELED else ("unlabeled", lab.unlabeled)
     return f"{part}/{next((name for name, view in views.items() if view is images), 'changed')}"
 

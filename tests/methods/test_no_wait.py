@@ -2,12 +2,14 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import write_dataset
+from small_runs import CHEAP, tiny_networks
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -23,7 +25,6 @@ from ssl_bench.training.trainer import Trainer
 META = torch.device("meta")
 METHODS = load_methods()
 FORMS = [*((name, method.dimensions[0]) for name, method in sorted(METHODS.items())), ("ucmt", 3)]
-ONE_OF_EACH = dict.fromkeys(("vat", "spatial_dropout", "cutout", "feature_dropout", "feature_noise"), 1)
 
 
 class BlockingCopies(TorchDispatchMode):
@@ -64,14 +65,14 @@ class NewTensors(TorchFunctionMode):
 
 @pytest.fixture
 def on_meta(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No autocast, and AdamW without its fused form: there is none of either for tensors without values."""
-    plain = torch.optim.AdamW
+    """No autocast, and optimisers without their fused form: there is none of either for tensors without values."""
 
-    def without_fused(*arguments: Any, fused: bool, **options: Any) -> torch.optim.AdamW:
+    def without_fused(plain: Any, *arguments: Any, fused: bool, **options: Any) -> torch.optim.Optimizer:
         assert fused
         return plain(*arguments, foreach=True, **options)
 
-    monkeypatch.setattr(torch.optim, "AdamW", without_fused)
+    for name in ("AdamW", "Adam"):
+        monkeypatch.setattr(torch.optim, name, partial(without_fused, getattr(torch.optim, name)))
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
 
 
@@ -81,15 +82,17 @@ def discs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("discs"), "kvasir", [f"case{number}" for number in range(12)])
 
 
-def opened(name: str, dimensions: int, data: Path, folder: Path) -> tuple[Trainer, BatchStream]:
+def opened(name: str, dimensions: int, data: Path, folder: Path, *, built: bool = False) -> tuple[Trainer, BatchStream]:
     """A run on the meta device after its first iteration, where values are checked, and its batches."""
     benchmark = load_benchmark({2: "kvasir", 3: "demo3d"}[dimensions])
-    settings = {"log_every": 3} | (ONE_OF_EACH if name == "cct" else {})
+    fields = METHODS[name].hyperparameters.model_fields
+    settings = {"log_every": 3} | {key: value for key, value in CHEAP.items() if key in fields}
     request = Request(benchmark, (name,), "2", "tiny", settings, (1,))
     (job,) = plan_runs(request, torch.device("cpu"), data, allow_partial=True, advance=None)
     run = Store(folder).folder(job.spec)
     run.path.mkdir(parents=True)
-    trainer = Trainer(job, run, META)
+    with tiny_networks(dimensions, built):
+        trainer = Trainer(job, run, META)
     trainer.method.train()
     trainer.iteration = 1
     assert all(tensor.device == META for tensor in tree_leaves(trainer.method.state_dict()))
@@ -110,6 +113,16 @@ def test_no_iteration_waits_for_the_device_before_its_log_line(
     assert copies.found == []
     with pytest.raises(NotImplementedError, match="meta"):
         trainer.iterate(stream)  # the log line reads the losses
+
+
+@pytest.mark.parametrize(("name", "dimensions"), [("cct", 2), ("ucmt", 3)])
+@pytest.mark.usefixtures("on_meta")
+def test_no_network_of_a_protocol_waits_for_the_device(name: str, dimensions: int, discs: Path, tmp_path: Path) -> None:
+    trainer, stream = opened(name, dimensions, discs, tmp_path, built=True)
+    copies = BlockingCopies()
+    with NewTensors(copies), copies:
+        trainer.iterate(stream)
+    assert copies.found == []
 
 
 @pytest.mark.usefixtures("on_meta")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar, get_args
 
 import numpy as np
 import pytest
@@ -44,6 +44,9 @@ from ssl_bench.method import (
     source_hash,
 )
 from ssl_bench.method import registry as registry_module
+from ssl_bench.method.contract import Group
+from ssl_bench.method.registry import by_group
+from ssl_bench.training.tuned import tuned_settings
 
 # -------------------------------------------------------------------------------------------------------- the oracles
 
@@ -489,9 +492,80 @@ def test_no_method_has_a_hyperparameter_of_a_protocols_name() -> None:
 def test_an_unknown_method_is_an_error_that_lists_the_known_ones() -> None:
     with pytest.raises(UserError) as caught:
         find_method("umct")
-    known = ", ".join(NAMES)
-    said = f"--methods: expected one of {known}, or one of your own in a --methods-dir; found 'umct'"
+    said = (
+        f"--methods: expected one of the {len(NAMES)} methods that `ssl-bench methods` lists, or one of your own in a "
+        "--methods-dir; found 'umct'; did you mean ucmt?"
+    )
     assert str(caught.value) == said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_built_in_method_says_its_group_its_year_and_its_venue(name: str) -> None:
+    method = METHODS[name]
+    assert method.group in set(get_args(Group)) - {"other"}
+    assert method.year is not None
+    assert 1990 < method.year < 2030
+    assert method.venue.strip()
+    assert str(method.year) in method.reference
+    assert method.venue in method.reference
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_authors_settings_of_a_built_in_method_are_valid(name: str) -> None:
+    method = METHODS[name]
+    for dimensions in method.dimensions:
+        for protocol in ("paper", "released-code", "mini"):
+            tuned_settings(name, {}, protocol, dimensions)
+
+
+def test_authors_settings_that_are_nobodys_are_an_error(registry: dict[str, type[SSLMethod]]) -> None:
+    before = dict(registry)
+    for key, near in {
+        "lambda_maxi": "; did you mean lambda_max?",
+        "stride": "",
+        "score_every": "",
+        "split": "",
+    }.items():
+        with pytest.raises(UserError) as caught:
+            register(a_method(authors={key: 1}))
+        assert "authors of 'mine': expected protocol fields that decide the training" in str(caught.value)
+        assert f"found '{key}'{near}" in str(caught.value)
+    with pytest.raises(UserError, match=r"group of 'mine': expected one of baseline, .*; found 'consistancy'"):
+        register(a_method(group="consistancy"))
+    with pytest.raises(UserError, match="name: expected another than 'all'"):
+        register(a_method(name="all"))
+    assert registry == before
+    register(a_method(authors={"lambda_max": -1.0}))
+    with pytest.raises(UserError, match=r"--tuned authors: mine: .*lambda_max: .*greater than or equal to 0"):
+        tuned_settings("mine", {}, "paper", 2)
+
+
+def test_authors_settings_are_those_of_one_method_or_of_a_family_without_a_name() -> None:
+    class Family(SSLMethod):
+        authors: ClassVar = {"lambda_max": 1.0}
+
+    one = type("One", (Family,), {"name": "one"})
+    own = type("Own", (one,), {"name": "own", "authors": {"lambda_max": 2.0}})
+    assert one.authors == {"lambda_max": 1.0}
+    assert own.authors == {"lambda_max": 2.0}
+    assert type("Other", (own,), {"name": "other"}).authors == {}
+    assert type("Same", (own,), {}).authors == own.authors
+
+
+def test_the_methods_are_grouped_the_oldest_first(registry: dict[str, type[SSLMethod]]) -> None:
+    made = [
+        a_method(name=name, group=group, year=year)
+        for name, group, year in (
+            ("c", "mixing", 2020), ("b", "mixing", None), ("a", "mixing", 2020), ("d", "baseline", 2024),
+            ("e", "mixing", 1999),
+        )
+    ]  # fmt: skip
+    found = by_group({one.name: one for one in made})
+    assert {group: [one.name for one in own] for group, own in found.items()} == {
+        "baseline": ["d"],
+        "mixing": ["e", "a", "c", "b"],
+    }
+    assert list(found) == ["baseline", "mixing"]
 
 
 def test_a_users_method_file_is_found(write_method: WriteMethod) -> None:

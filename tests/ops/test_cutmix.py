@@ -9,7 +9,7 @@ import torch
 from scipy.stats import ks_2samp
 from torch import Tensor
 
-from ssl_bench.ops import BoxMix, cutmix
+from ssl_bench.ops import IGNORED, AdaptiveMix, BoxMix, adaptive_cutmix, clipped_boxes, cutmix, random_box
 
 SIDES = [(9, 14), (7, 4, 6)]
 
@@ -196,3 +196,118 @@ def test_samples_are_mixed_with_the_probability(sides: tuple[int, ...]) -> None:
     mixed = (sizes > 0).all(1)
     assert torch.equal(mix.start, always.start)
     assert torch.equal(mix.stop[mixed], always.stop[mixed])
+
+
+@pytest.mark.parametrize(("sides", "share", "lengths"), [((9, 14), 2 / 3, (6, 9)), ((7, 4, 6), 0.5, (3, 2, 3))])
+def test_a_random_box_has_its_share_of_each_side_and_lies_anywhere(
+    sides: tuple[int, ...], share: float, lengths: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    places = {}
+    for _ in range(3000):
+        inside = random_box(sides, share, torch.device("cpu")).numpy()
+        start = tuple(int(rows.min()) for rows in np.nonzero(inside))
+        box = np.zeros(sides, dtype=bool)
+        box[tuple(slice(first, first + length) for first, length in zip(start, lengths, strict=True))] = True
+        np.testing.assert_array_equal(inside, box)
+        places[start] = places.get(start, 0) + 1
+    every = math.prod(side - length + 1 for side, length in zip(sides, lengths, strict=True))
+    assert len(places) == every
+    chi_square = sum((count - 3000 / every) ** 2 / (3000 / every) for count in places.values())
+    assert chi_square < every + 4 * math.sqrt(2 * every)
+
+
+@pytest.mark.parametrize(("share", "whole"), [(0.0, False), (1.0, True)])
+def test_a_random_box_of_nothing_and_of_everything(share: float, whole: bool) -> None:
+    assert (random_box((5, 4), share, torch.device("cpu")) == whole).all()
+
+
+# ------------------------------------------------------------------------------------------------ AugSeg's adaptive mix
+
+ADAPTIVE_SHAPES = [(1, 1, 6, 5), (2, 3, 8, 8), (5, 2, 4, 6, 5)]
+
+
+def drawn_plan(shape: tuple[int, ...], labeled: int, certainty: Tensor, seed: int) -> AdaptiveMix:
+    torch.manual_seed(seed)
+    return adaptive_cutmix(torch.zeros(shape), labeled, certainty, paste=(2.0, 2.0), box=(1.0, 1.0))
+
+
+@pytest.mark.parametrize("labeled", [1, 2, 7])
+@pytest.mark.parametrize("shape", ADAPTIVE_SHAPES)
+def test_a_box_of_a_labelled_image_comes_with_the_partners_box(shape: tuple[int, ...], labeled: int) -> None:
+    """Against a loop over pixels in two steps: boxes of labelled images first, then the partners' boxes."""
+    batch, sides = shape[0], shape[2:]
+    unlabeled, others = torch.randn(shape), torch.randn(labeled, *shape[1:])
+    labels = torch.randint(0, 3, (labeled, *sides))
+    seen = 0
+    for seed in range(6):
+        torch.manual_seed(seed)
+        order = torch.randperm(batch)
+        mix = drawn_plan(shape, labeled, torch.full((batch,), 0.5), seed)
+        assert torch.equal(mix.partner, order)
+        plain, mixed, pasted = mix(unlabeled), mix(unlabeled, others), mix.pasted(labels)
+        for i, *place in itertools.product(range(batch), *map(range, sides)):
+            at = (slice(None), *place)
+            j = int(order[i])
+            if not mix.box[(i, *place)]:
+                expected, label = unlabeled[i][at], IGNORED
+            elif mix.from_labeled[(i, *place)]:
+                source = int(order[j]) % labeled
+                expected, label = others[source][at], int(labels[source][tuple(place)])
+                seen += 1
+            else:
+                expected, label = unlabeled[j][at], IGNORED
+            assert torch.equal(mixed[i][at], expected)
+            assert pasted[(i, *place)].item() == label
+            own = unlabeled[j][at] if mix.box[(i, *place)] else unlabeled[i][at]
+            assert torch.equal(plain[i][at], own)
+    assert seen > 0
+
+
+@pytest.mark.parametrize("shape", ADAPTIVE_SHAPES)
+def test_a_certain_image_gets_no_labelled_box_and_an_uncertain_one_always(shape: tuple[int, ...]) -> None:
+    pasted = {0.0: 0, 1.0: 0}
+    for certainty, seed in itertools.product(pasted, range(40)):
+        mix = drawn_plan(shape, 2, torch.full((shape[0],), certainty), seed)
+        pasted[certainty] += int(mix.from_labeled.flatten(1).any(1).sum())
+        assert not (mix.from_labeled & ~mix.box).any()
+    assert pasted[1.0] == 0
+    assert pasted[0.0] > 10 * shape[0]  # of 40 draws each, where the two boxes meet
+
+
+def test_a_labelled_box_is_as_likely_as_the_partner_is_uncertain() -> None:
+    """With boxes of nearly the whole image the labelled pixels show which samples were chosen."""
+    certainty = torch.tensor([0.1, 0.5, 0.9]).repeat(400)
+    torch.manual_seed(0)
+    mix = adaptive_cutmix(torch.zeros(1200, 1, 16, 16), 3, certainty, paste=(1e-3, 1e3), box=(1e-3, 1e3))
+    chosen = torch.zeros(1200).scatter(0, mix.partner, mix.from_labeled.flatten(1).any(1).float()).view(400, 3)
+    met = torch.zeros(1200).scatter(0, mix.partner, mix.box.flatten(1).any(1).float()).view(400, 3)
+    assert (met == 1).all()
+    for share, expected in zip(chosen.mean(0).tolist(), (0.9, 0.5, 0.1), strict=True):
+        assert share == pytest.approx(expected, abs=5 * (expected * (1 - expected) / 400) ** 0.5)
+
+
+@pytest.mark.parametrize(("sides", "share"), [((40, 24), 0.25), ((16, 8, 24), 0.5), ((32, 32), 1.0), ((9, 9), 0.0)])
+def test_clipped_boxes_have_one_size_but_for_the_border(sides: tuple[int, ...], share: float) -> None:
+    torch.manual_seed(0)
+    masks = clipped_boxes(torch.zeros(300, 2, *sides), torch.tensor([share]))
+    assert masks.shape == (300, *sides)
+    half = [int(share ** (1 / len(sides)) * side + 1e-4) // 2 for side in sides]
+    for mask in masks.numpy():
+        if not mask.any():
+            assert share == 0
+            continue
+        start, stop = [], []
+        for axis in range(len(sides)):
+            line = np.flatnonzero(mask.any(axis=tuple(other for other in range(len(sides)) if other != axis)))
+            start.append(line[0])
+            stop.append(line[-1] + 1)
+        assert mask[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))].all()  # a box, and nothing else
+        assert mask.sum() == np.prod(np.subtract(stop, start))
+        for a, b, one, side in zip(start, stop, half, sides, strict=True):
+            whole = b - a == 2 * one
+            assert whole or (a == 0 and b >= one) or (b == side and b - a >= min(one, side - a))
+    if 0 < share < 1:  # centres from an eighth of the side on: the first axis' lowest start is below its eighth
+        rows = [np.flatnonzero(mask.any(axis=tuple(range(1, len(sides)))))[0] for mask in masks.numpy()]
+        assert min(rows) == max(0, sides[0] // 8 - half[0])
+        assert max(rows) == sides[0] - 1 - half[0]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_bench.ops import IGNORED, cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
+from ssl_bench.ops import IGNORED, confident_labels, cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
 
 SHAPES = [
     pytest.param((3, 2, 5, 4), id="2D, 2 classes"),
@@ -279,3 +279,13 @@ def test_nothing_kept_costs_nothing(shape: tuple[int, ...]) -> None:
     nothing = torch.zeros_like(labels, dtype=torch.bool)
     assert dice_loss(logits, labels, 1e-5, keep=nothing).item() == 0
     assert cross_entropy_loss(logits, labels, keep=nothing).item() == 0
+
+
+def test_confident_labels_are_the_largest_class_and_its_probability() -> None:
+    logits = torch.tensor([[2.0, 0.0], [-1.0, -1.0], [1.0, 3.0]]).T.reshape(2, 3, 1).requires_grad_()
+    labels, confidence = confident_labels(logits)
+    assert labels.tolist() == [[0], [2]]
+    expected = [1 / (1 + math.exp(-3) + math.exp(-1)), 1 / (1 + math.exp(-3) + math.exp(-4))]
+    assert confidence.flatten().tolist() == pytest.approx(expected, rel=1e-6)
+    assert not confidence.requires_grad
+    assert confident_labels(logits.bfloat16())[1].dtype == torch.float32

@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from ssl_bench.ops import (
     adversarial_noise,
     batch_norm_paused,
+    complementary_dropout,
     cutout_box,
     dropout_switched,
     evaluating,
+    fast_gradient_sign,
     feature_dropout,
     feature_noise,
+    image_noise,
     keep_only,
 )
 
@@ -41,6 +44,16 @@ def test_noise_is_relative_uniform_and_drawn_for_every_element(sides: tuple[int,
     assert relative.mean().item() == pytest.approx(0, abs=0.01)
     assert relative.std().item() == pytest.approx(0.6 / math.sqrt(12), rel=0.03)
     assert len(relative.flatten().unique()) > 0.99 * relative.numel()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_noise_on_images_is_a_clipped_normal_one(layout: torch.memory_format) -> None:
+    images = torch.rand(8, 3, 40, 40)
+    torch.manual_seed(0)
+    found = image_noise(images.contiguous(memory_format=layout), 0.1, 0.2) - images
+    torch.manual_seed(0)
+    assert torch.equal(found, (images + (0.1 * torch.randn(8, 3, 40, 40)).clamp(-0.2, 0.2)) - images)
+    assert ((found.abs() - 0.2).abs() < 1e-6).float().mean().item() == pytest.approx(0.0455, abs=0.004)
 
 
 def test_the_gradient_of_noisy_features_is_one_plus_the_noise() -> None:
@@ -284,6 +297,54 @@ def test_a_prediction_that_never_changes_gets_no_noise() -> None:
     assert not noise[0].any()
 
 
+# --------------------------------------------------------------------------------------------------- attacks on images
+
+
+@pytest.mark.parametrize("sides", SIDES)
+def test_the_step_is_epsilon_in_each_pixel_along_the_sign_of_a_numerical_gradient(sides: tuple[int, ...]) -> None:
+    images = torch.randn(2, 1, *sides, dtype=torch.float64)
+    weights = torch.randn(sides, dtype=torch.float64)
+
+    def loss(moved: Tensor) -> Tensor:
+        return (torch.sin(moved) * weights).sum()
+
+    found = fast_gradient_sign(images, loss, 0.1)
+    assert not found.requires_grad
+    for b, *place in itertools.product(range(2), *(range(n) for n in sides)):
+        step = torch.zeros_like(images)
+        step[(b, 0, *place)] = 1e-6
+        slope = (loss(images + step) - loss(images - step)).item()
+        assert (found - images)[(b, 0, *place)].item() == pytest.approx(math.copysign(0.1, slope))
+
+
+def test_a_step_touches_neither_images_nor_gradients_and_is_zero_without_a_gradient() -> None:
+    network, images = nn.Conv2d(1, 2, 1), torch.randn(2, 1, 4, 4)
+    before = images.clone()
+    found = fast_gradient_sign(images, lambda moved: network(moved)[:, :, :2].sum(), 0.5)
+    assert torch.equal(images, before)
+    assert not images.requires_grad
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert torch.equal(found[:, :, 2:], images[:, :, 2:])
+    assert (found[:, :, :2] - images[:, :, :2]).abs().sub(0.5).abs().max() < 1e-6
+    assert torch.equal(fast_gradient_sign(images, lambda moved: network(moved).sum(), 0.0), images)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_a_network_evaluates_and_is_set_back_even_after_an_error(*, mode: bool) -> None:
+    network = nn.Sequential(nn.Dropout(), nn.BatchNorm2d(3), nn.Sequential(nn.Dropout2d())).train(mode)
+    network[2][0].train(not mode)
+    before = [module.training for module in network.modules()]
+
+    def inside() -> None:
+        with evaluating(network):
+            assert not any(module.training for module in network.modules())
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        inside()
+    assert [module.training for module in network.modules()] == before
+
+
 # -------------------------------------------------------------------------------------------------- dropout's switch
 
 
@@ -359,6 +420,43 @@ def test_noise_for_another_distance_is_the_gradient_of_that_distance() -> None:
     (gradient,) = torch.autograd.grad((moved - decode([images]).softmax(1)).square().sum(), direction)
     expected = 2.0 * gradient / gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     torch.testing.assert_close(noise, expected)
+
+
+# ----------------------------------------------------------------------------------------------- complementary dropout
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 8])
+def test_complementary_dropout_parts_the_channels_of_half_of_the_images(batch: int) -> None:
+    torch.manual_seed(batch)
+    features = [torch.rand(2 * batch, 64, 4, 3) + 1, torch.rand(2 * batch, 40, 2, 2, 2) + 1]
+    found = complementary_dropout(features)
+    whole = []
+    for before, after in zip(features, found, strict=True):
+        factors = (after / before).flatten(2)
+        assert (factors == factors[:, :, :1]).all()  # channels as a whole
+        first, second = factors[:, :, 0].chunk(2)
+        assert torch.equal(first + second, torch.full_like(first, 2))
+        whole.append((first == 1).all(1).tolist())
+        for image in first[~torch.tensor(whole[-1])]:
+            assert set(image.tolist()) == {0.0, 2.0}
+            assert 0.2 < (image == 0).double().mean() < 0.8
+    assert whole[0] == whole[1]  # the same images in all maps
+    assert sum(whole[0]) == batch // 2
+
+
+def test_complementary_dropout_keeps_the_mean_of_both_views() -> None:
+    z = torch.randn(6, 10, 4)
+    (found,) = complementary_dropout([torch.cat([z, z])])
+    torch.testing.assert_close((found[:6] + found[6:]) / 2, z)
+
+
+def test_any_image_may_keep_its_channels() -> None:
+    kept = set()
+    for seed in range(40):
+        torch.manual_seed(seed)
+        (found,) = complementary_dropout([torch.ones(8, 20, 1)])
+        kept.add(tuple((found[:4] == 1).flatten(1).all(1).tolist()))
+    assert len(kept) == 6  # two of four
 
 
 def test_a_prediction_that_is_known_needs_no_pass() -> None:

@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import scipy.spatial.distance
 import scipy.special
 import scipy.stats
 import torch
 
-from ssl_bench.ops import entropy, mean_prediction_entropy
+from ssl_bench.ops import entropy, jensen_shannon, mean_prediction_entropy, prediction_entropy
 
 SHAPES = [(2, 2, 5, 4), (1, 4, 3, 3), (2, 2, 3, 2, 4), (1, 4, 2, 2, 3)]
 
@@ -30,6 +31,46 @@ def test_entropy_of_hand_computed_cases() -> None:
     probabilities = torch.tensor([[1.0, 0.0], [0.5, 0.5], [0.25, 0.75]]).view(3, 2, 1)
     expected = [0.0, math.log(2), 0.25 * math.log(4) + 0.75 * math.log(4 / 3)]
     assert entropy(probabilities).flatten().tolist() == pytest.approx(expected, abs=1e-7)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_entropy_of_logits_is_scipys(shape: tuple[int, ...]) -> None:
+    logits = logits_of(shape, 0).double()
+    expected = scipy.stats.entropy(scipy.special.softmax(logits.numpy(), 1), axis=1)
+    np.testing.assert_allclose(prediction_entropy(logits).numpy(), expected, rtol=1e-10, atol=1e-12)
+    found = prediction_entropy(logits.float().bfloat16())
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), expected, atol=0.03)
+
+
+@pytest.mark.parametrize("size", [1.0, 60.0, 1e4])
+def test_the_gradient_of_the_entropy_of_logits_is_p_times_its_excess_surprise(size: float) -> None:
+    """-p_i (ln p_i + H), by hand; at 1e4 all other classes' probabilities round to 0."""
+    logits = (size * logits_of((2, 3, 4), 6).double()).requires_grad_()
+    prediction_entropy(logits).sum().backward()
+    p = scipy.special.softmax(logits.detach().numpy(), 1)
+    expected = -p * (scipy.special.log_softmax(logits.detach().numpy(), 1) + scipy.stats.entropy(p, axis=1)[:, None])
+    assert logits.grad is not None
+    np.testing.assert_allclose(logits.grad.numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_jensen_shannon_divergence_is_scipys(shape: tuple[int, ...]) -> None:
+    first, second = logits_of(shape, 3).double(), logits_of(shape, 4).double()
+    p, q = (scipy.special.softmax(logits.numpy(), 1) for logits in (first, second))
+    expected = scipy.spatial.distance.jensenshannon(p, q, axis=1) ** 2
+    np.testing.assert_allclose(jensen_shannon(first, second).numpy(), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(jensen_shannon(second, first).numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_jensen_shannon_divergence_of_equal_and_of_disjoint_predictions() -> None:
+    certain = torch.tensor([[300.0, 0.0, 0.0], [0.0, 300.0, 0.0], [1.0, 2.0, 3.0]]).unsqueeze(2).requires_grad_()
+    assert jensen_shannon(certain, certain).flatten().tolist() == pytest.approx([0, 0, 0], abs=1e-7)
+    disjoint = jensen_shannon(certain[:1], certain[1:2])
+    assert disjoint.item() == pytest.approx(math.log(2))
+    disjoint.backward()
+    assert certain.grad is not None
+    assert certain.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from ssl_bench.method import load_methods
 from ssl_bench.reporting.draw_lines import Line, Panel, line_figure
-from ssl_bench.reporting.looks import FIELD, OTHERS, UNNAMED, Look, looks, method_colour
+from ssl_bench.reporting.looks import FIELD, OTHER_COLOURS, OTHERS, UNNAMED, Look, looks, method_colour
 
 OWN = [f"mine-{i}" for i in range(40)]
 
@@ -33,10 +34,20 @@ def figure(lines: tuple[Line, ...]) -> Figure:
 
 
 def test_the_built_in_methods_have_looks_of_their_own() -> None:
-    assert FIELD.keys() <= load_methods().keys()
-    assert len({(look.colour, str(look.dash)) for look in FIELD.values()}) == 12
-    assert len({look.marker for look in FIELD.values()}) == 12
+    built_in = {name for name, method in load_methods().items() if method.__module__.startswith("ssl_bench.methods.")}
+    assert built_in <= FIELD.keys()
+    for kinds in (("colour", "dash"), ("colour", "marker"), ("dash", "marker")):
+        assert len({tuple(str(getattr(look, kind)) for kind in kinds) for look in FIELD.values()}) == len(FIELD), kinds
     assert not {look.colour for look in FIELD.values()} & {look.colour for look in OTHERS}
+
+
+def test_the_colours_of_families_are_told_apart() -> None:
+    """By CIEDE2000, in which 2 can just be seen: every pair of colours of the methods and of other names."""
+    colours = sorted({look.colour for look in FIELD.values()}) + list(OTHER_COLOURS)
+    lab = rgb2lab(np.array([[to_rgb(colour) for colour in colours]]))[0]
+    distances = deltaE_ciede2000(lab[:, None], lab[None])
+    np.fill_diagonal(distances, np.inf)
+    assert distances.min() > 9
 
 
 def test_no_two_looks_of_a_list_are_the_same() -> None:

@@ -13,7 +13,7 @@ from ssl_bench.reporting.gather import ShownOptions
 from ssl_bench.reporting.tables import paper_table
 from ssl_bench.store import Store
 
-HINT = "--protocol and --set choose what is shown."
+HINT = "--protocol, --set and --tuned choose what is shown."
 
 
 def unlike(store: Store, number: str = "4", **settings: Any) -> list[str]:

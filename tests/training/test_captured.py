@@ -17,7 +17,6 @@ from torch.nn import functional
 from torch.utils._pytree import tree_flatten
 
 from ssl_bench.method import Progress, Update
-from ssl_bench.ops import gaussian_ramp_up
 from ssl_bench.seeds import derive_seed
 from ssl_bench.training.trainer import Trainer
 
@@ -34,8 +33,7 @@ def begun(folder: Path, name: str, dimensions: int, **settings: Any) -> Trainer:
 
 def next_progress(trainer: Trainer) -> Progress:
     iteration, job = trainer.iteration + 1, trainer.job
-    ramp = gaussian_ramp_up(trainer.protocol.ramp_time(iteration), job.rampup_length)
-    return Progress(iteration, job.iterations, trainer.protocol.lambda_max * ramp)
+    return Progress(iteration, job.iterations, trainer.protocol.lambda_max * job.ramp(iteration))
 
 
 def graph_on_other_values(trainer: Trainer) -> fx.GraphModule:

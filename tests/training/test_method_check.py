@@ -12,8 +12,8 @@ from ssl_bench.store import Store
 HEAD = """
 import copy
 import torch
-from ssl_bench.method import SSLMethod, Update, register
-from ssl_bench.ops import dice_loss
+from ssl_bench.method import AdversaryHyperparameters, SSLMethod, Update, register
+from ssl_bench.ops import Ensemble, dice_loss
 
 
 @register
@@ -73,6 +73,22 @@ def train(tmp_path: Path, call: Call) -> object:
     return run
 
 
+ADVERSARY = """
+hyperparameters = AdversaryHyperparameters
+
+def __init__(self, setup, hyper):
+    super().__init__(setup, hyper)
+    self.network = self.new_student()
+    self.judge = torch.nn.Conv2d(self.classes, 1, 1)
+
+@property
+def adversaries(self):
+    return {"judge": self.judge}
+
+def judged(self, batch):
+    return {"judge": (1.0, self.judge(self.network(batch.unlabeled.student1).detach()).mean())}
+
+"""
 MISTAKES = {
     "no updates": ("", "expected a method `updates`, found none"),
     "no predictor": (
@@ -142,6 +158,30 @@ def updates(self, batch, progress):
         BY_HAND.replace("GRADIENT", "True"),
         "`after_update` changes `teacher.",
     ),
+    "an adversary without an optimiser's settings": (
+        ADVERSARY.replace("hyperparameters = AdversaryHyperparameters", "") + GOOD,
+        "`adversaries`: expected hyperparameters of a subclass of AdversaryHyperparameters, found Hyperparameters",
+    ),
+    "an adversary that goes first": (
+        ADVERSARY + """
+def updates(self, batch, progress):
+    yield Update(self.judged(batch), trains="adversaries")
+    yield Update({"s": (1.0, self.loss(batch))})
+""",
+        "an update of the adversaries came first; expected one of the networks before it",
+    ),
+    "an update for nobody": (
+        GOOD + "    yield Update({'s': (1.0, self.loss(batch))}, trains='adversaries')",
+        "trains = 'adversaries': expected networks, or adversaries of a method that has any",
+    ),
+    "an update for a wrong name": (
+        ADVERSARY + GOOD + "    yield Update(self.judged(batch), trains='judge')",
+        "trains = 'judge': expected networks, or adversaries of a method that has any",
+    ),
+    "an adversary without a gradient": (
+        ADVERSARY + GOOD + "    yield Update({'judge': (1.0, self.loss(batch))}, trains='adversaries')",
+        "an update trains the adversaries, but no gradient reaches them",
+    ),
 }  # fmt: skip
 
 
@@ -190,7 +230,26 @@ def test_an_exception_of_a_method_names_its_line(train: object, tmp_path: Path) 
     assert f"mine.py:{number}: RuntimeError: The size of tensor a" in err
 
 
-@pytest.mark.parametrize("body", [GOOD, BY_HAND.replace("GRADIENT", "False")], ids=["supervised", "a teacher by hand"])
+RIGHT = {
+    "supervised": GOOD,
+    "a teacher by hand": BY_HAND.replace("GRADIENT", "False"),
+    "the mean of two networks": """
+predictor = property(lambda self: self.both)
+
+def __init__(self, setup, hyper):
+    super().__init__(setup, hyper)
+    self.network, self.second = self.new_students()
+    self.both = Ensemble(self.network, self.second)
+
+def updates(self, batch, progress):
+    second = dice_loss(self.second(batch.labeled.student2), batch.labels, 1.0)
+    yield Update({"supervised": (1.0, self.loss(batch) + second)})
+""",
+    "an adversary": ADVERSARY + GOOD + "    yield Update(self.judged(batch), trains='adversaries')",
+}
+
+
+@pytest.mark.parametrize("body", RIGHT.values(), ids=RIGHT)
 def test_a_method_that_is_right_is_trained(body: str, train: object, tmp_path: Path) -> None:
     code, err = train(method(body))  # type: ignore[operator]
     assert code == 0, err

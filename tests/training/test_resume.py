@@ -62,6 +62,24 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bytes(workplace: Workpl
     assert [contents(run.path)] == workplace.undisturbed(method, settings=settings)
 
 
+def test_a_run_killed_before_and_after_a_methods_phases_change_ends_in_the_same_bytes(workplace: Workplace) -> None:
+    """BCP: the teacher takes over the student's weights in iteration 6; one process is killed before it, one after."""
+    method, settings = "bcp", ("iterations=12", "pretrain_share=0.5")
+    reached = []
+    for goal in (3, 8):
+        process = workplace.start(method, seconds=-1.0, settings=settings)  # a checkpoint at every iteration
+        wait_for(lambda goal=goal: checkpointed(workplace.results, method) >= goal, process)
+        process.kill()
+        process.join()
+        (run,) = workplace.runs(method, settings=settings)
+        assert run.status == "interrupted"
+        reached.append(run.iteration)
+    assert reached[0] < 6 < reached[1] < 12
+    assert workplace.finish(workplace.start(method, settings=settings))[0] == 0
+    (run,) = workplace.runs(method, settings=settings)
+    assert [contents(run.path)] == workplace.undisturbed(method, settings=settings)
+
+
 def test_a_run_killed_before_its_first_checkpoint_begins_again(workplace: Workplace) -> None:
     process = workplace.start("mt", held="training")
     workplace.wait_held(process)

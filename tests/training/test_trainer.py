@@ -171,6 +171,18 @@ def test_lambda_ramps_up_over_the_run_or_over_its_epochs(discs: Path, tmp_path: 
     assert whole["loss1"].tolist() == pytest.approx(whole["supervised1"] + whole["lambda"] * whole["mts1"])
 
 
+@pytest.mark.parametrize("start", [0, 1])
+def test_without_a_ramp_up_lambda_has_its_full_value_from_the_first_iteration(
+    discs: Path, tmp_path: Path, start: int
+) -> None:
+    jobs = plan(discs, "mt", iterations=3, log_every=1, lambda_max=0.7, rampup_epochs="none", ramp_start=start)
+    (run,) = finished(jobs, tmp_path)
+    assert run.curves["lambda"].tolist() == [0.7, 0.7, 0.7]
+    assert short_ramps(jobs) == []
+    with_ramp = plan(discs, "mt", iterations=3, log_every=1, lambda_max=0.7, rampup_epochs="run", ramp_start=start)
+    assert jobs[0].spec.hash != with_ramp[0].spec.hash
+
+
 @pytest.mark.parametrize(
     ("start", "first", "second", "last"),
     [

@@ -1,0 +1,122 @@
+"""Adversarial learning for semi-supervised semantic segmentation: a discriminator judges every pixel of a label map."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, leaky_relu, softplus
+
+from ssl_bench.method import (
+    AdversaryHyperparameters,
+    Batch,
+    Progress,
+    Setup,
+    SSLMethod,
+    Update,
+    register,
+)
+from ssl_bench.ops import IGNORED, HalvingConvolution, cross_entropy_loss, dice_loss, hard_labels
+
+
+class AdvSemSegHyperparameters(AdversaryHyperparameters):
+    """Weights within lambda's, of which lambda_max = 0.1 is a part; with it they are the authors'."""
+
+    labeled_adversarial: float = Field(0.1, ge=0, description="of labelled images' L_adv; the authors' 0.01")
+    unlabeled_adversarial: float = Field(0.01, ge=0, description="of unlabelled images' L_adv; the authors' 0.001")
+    semi_weight: float = Field(1.0, ge=0, description="of L_semi; the authors' 0.1")
+    semi_start: float = Field(0.25, ge=0, lt=1, description="share of the iterations before L_semi begins")
+    semi_threshold: float = Field(0.2, ge=0, le=1, description="T_semi, the smallest confidence of a pixel in L_semi")
+
+
+class FullyConvolutionalDiscriminator(nn.Module):
+    """Five halving convolutions; the logit of each pixel being true, upsampled to the label map's sides."""
+
+    def __init__(self, classes: int, dimensions: int, filters: int) -> None:
+        super().__init__()
+        widths = (classes, *(filters * 2**level for level in range(4)))
+        self.levels = nn.ModuleList(HalvingConvolution(coming, width, dimensions) for coming, width in pairwise(widths))
+        self.last = HalvingConvolution(widths[-1], 1, dimensions)
+        self.interpolation = "bilinear" if dimensions == 2 else "trilinear"
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Label maps (B, K, *sides) -> logits (B, *sides)."""
+        features = maps
+        for level in self.levels:
+            features = leaky_relu(level(features), 0.2)
+        coarse = self.last(features).float()
+        return interpolate(coarse, size=maps.shape[2:], mode=self.interpolation, align_corners=True).squeeze(1)
+
+
+@register
+class AdvSemSeg(SSLMethod):
+    """Hung et al. 2018 in 2D and 3D, with the Dice loss of every method here on labelled images.
+
+    L = L_seg + lambda_adv L_adv + lambda_semi L_semi (equation 2). L_adv asks the discriminator to take predictions for
+    label maps; L_semi is the cross-entropy to the network's own hard labels where the discriminator's confidence is at
+    least T_semi, mean over these pixels. The weights are relative to lambda, which ramps up; the authors' are constant.
+    Label maps come from the same labelled images as the predictions; in the authors' code, from a second draw of them.
+    As in that code, and other than in the paper, predictions of unlabelled images train the discriminator too. Its
+    learning rate falls to 0 there and stays here. Pixels without a known class are zero in both kinds of maps.
+    """
+
+    name = "advsemseg"
+    title = "AdvSemSeg"
+    reference = "Hung et al., Adversarial Learning for Semi-Supervised Semantic Segmentation, BMVC 2018"
+    group = "adversarial"
+    year = 2018
+    venue = "BMVC"
+    authors = {"rampup_epochs": "none"}
+    handles_ignored = True
+    hyperparameters = AdvSemSegHyperparameters
+    hyper: AdvSemSegHyperparameters
+
+    def __init__(self, setup: Setup, hyper: AdvSemSegHyperparameters) -> None:
+        super().__init__(setup, hyper)
+        self.network = self.new_student()
+        self.discriminator = FullyConvolutionalDiscriminator(
+            self.classes, len(self.protocol.sides), hyper.adversary_filters
+        )
+
+    def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
+        """The network: equation 2. Then the discriminator: equation 1, with the mean of true and false maps."""
+        hyper = self.hyper
+        on_labeled, on_unlabeled = self.network(batch.labeled.student1), self.network(batch.unlabeled.student1)
+        supervised = dice_loss(on_labeled, batch.labels, self.protocol.dice_smooth, ignores=self.ignores)
+        known = (batch.labels != IGNORED).unsqueeze(1) if self.ignores else None
+        of_labeled, of_unlabeled = on_labeled.float().softmax(1), on_unlabeled.float().softmax(1)
+        if known is not None:
+            of_labeled = of_labeled * known
+        judged = self.discriminator(of_unlabeled)
+        adversarial = hyper.labeled_adversarial * _loss(self.discriminator(of_labeled), true=True)
+        adversarial = adversarial + hyper.unlabeled_adversarial * _loss(judged, true=True)
+        terms = {"supervised": (1.0, supervised), "adversarial": (progress.lambda_u, adversarial)}
+        if progress.iteration > hyper.semi_start * progress.iterations:
+            trusted = judged.detach().sigmoid() >= hyper.semi_threshold
+            semi = cross_entropy_loss(on_unlabeled, hard_labels(on_unlabeled), keep=trusted)
+            terms["semi"] = (progress.lambda_u, hyper.semi_weight * semi)
+        yield Update(terms)
+
+        labels = batch.labels if known is None else batch.labels.where(known.squeeze(1), 0)
+        true = nn.functional.one_hot(labels, self.classes).movedim(-1, 1).float()
+        if known is not None:
+            true = true * known
+        false = torch.cat([of_labeled, of_unlabeled]).detach()
+        loss = (_loss(self.discriminator(false), true=False) + _loss(self.discriminator(true), true=True)) / 2
+        yield Update({"discriminator": (1.0, loss)}, trains="adversaries")
+
+    @property
+    def adversaries(self) -> dict[str, nn.Module]:
+        """The discriminator."""
+        return {"discriminator": self.discriminator}
+
+    @property
+    def predictor(self) -> nn.Module:
+        """The network."""
+        return self.network
+
+
+def _loss(logits: Tensor, *, true: bool) -> Tensor:
+    """Binary cross-entropy of logits against one answer, in nats; the mean over all pixels."""
+    return softplus(-logits if true else logits).mean()
