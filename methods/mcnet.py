@@ -116,4 +116,5 @@ class MCNetPlus(MCNet):
     reference = "Wu et al., Mutual consistency learning for semi-supervised medical image segmentation, MedIA 2022"
     year = 2022
     venue = "MedIA"
+    authors = {"lambda_max": 1.0, "rampup_epochs": "run"}
     decoders = 3
