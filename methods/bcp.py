@@ -88,11 +88,13 @@ class BidirectionalCopyPaste(SSLMethod):
         inner_labels, outer_labels = (taken(pseudo, pairs, shift) for shift in (0, 1))
         y_in = self.student(pasted(images, taken(unlabeled, pairs), inside))
         y_out = self.student(pasted(taken(unlabeled, pairs, 1), images, inside))
-        supervised = self.on_region(y_in, labels, ~inside, given=True) + self.on_region(
-            y_out, labels, inside, given=True
-        )
-        unsupervised = self.on_region(y_in, inner_labels, inside) + self.on_region(y_out, outer_labels, ~inside)
-        terms = {"supervised": (1.0, supervised / 2), "mixed": (progress.lambda_u, unsupervised / 2)}
+        outside = ~inside
+        given = self.on_region(y_in, labels, outside, given=True), self.on_region(y_out, labels, inside, given=True)
+        taught = self.on_region(y_in, inner_labels, inside), self.on_region(y_out, outer_labels, outside)
+        terms = {
+            "supervised": (1.0, torch.stack(given).mean()),
+            "mixed": (progress.lambda_u, torch.stack(taught).mean()),
+        }
         count = len(unlabeled)  # of unlabelled image i, the box is in y_in[i], the rest in y_out[i - 1]
         yield Update(terms, branches=(pasted(taken(y_out[:count], count, -1), y_in[:count], inside), y0))
 
