@@ -7,6 +7,7 @@ from ssl_bench.ops.cutmix import AdaptiveMix, BoxMix, adaptive_cutmix, clipped_b
 from ssl_bench.ops.discriminator import HalvingConvolution, OriginDiscriminator, origin_loss
 from ssl_bench.ops.distance import signed_distance
 from ssl_bench.ops.ema import ExponentialMovingAverage
+from ssl_bench.ops.ensemble import Ensemble
 from ssl_bench.ops.loss import confident_labels, cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
 from ssl_bench.ops.mixup import LinearMix, beta_draws, mixup
 from ssl_bench.ops.norm import MaskedBatchNorm
@@ -35,6 +36,7 @@ __all__ = [
     "AdaptiveMix",
     "AuxiliaryDecoder",
     "BoxMix",
+    "Ensemble",
     "ExponentialMovingAverage",
     "FeatureQueue",
     "HalvingConvolution",
