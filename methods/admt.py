@@ -17,7 +17,7 @@ from ssl_bench.ops import (
     cross_entropy_loss,
     dice_loss,
     entropy,
-    turn,
+    whose_turn,
 )
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -131,7 +131,7 @@ class AlternateDiverseTeaching(SSLMethod):
     def active(self, progress: Progress) -> ExponentialMovingAverage:
         """The teacher that moves in this iteration."""
         assert self.hyper.longest_period != "auto"
-        number = turn(progress.iteration, longest=self.hyper.longest_period, seed=self.periods_seed)
+        number = whose_turn(progress.iteration, longest=self.hyper.longest_period, seed=self.periods_seed)
         return (self.teacher1, self.teacher2)[number]
 
     def after_update(self, progress: Progress) -> None:

@@ -1,6 +1,7 @@
 """Small pure functions that methods share: losses, ramp-up, moving average, entropy and region mixing."""
 
 from ssl_bench.labels import IGNORED
+from ssl_bench.ops.alternation import whose_turn
 from ssl_bench.ops.auxiliary import AuxiliaryDecoder
 from ssl_bench.ops.components import largest_component
 from ssl_bench.ops.cutmix import AdaptiveMix, BoxMix, adaptive_cutmix, clipped_boxes, cutmix, random_box
@@ -27,7 +28,6 @@ from ssl_bench.ops.perturb import (
 from ssl_bench.ops.queue import FeatureQueue
 from ssl_bench.ops.ramp import gaussian_ramp_up
 from ssl_bench.ops.turn import Turn, random_turn
-from ssl_bench.ops.turns import turn
 from ssl_bench.ops.umix import RegionMix, umix
 from ssl_bench.ops.uncertainty import entropy, jensen_shannon, mean_prediction_entropy, prediction_entropy
 
@@ -76,6 +76,6 @@ __all__ = [
     "random_box",
     "random_turn",
     "signed_distance",
-    "turn",
     "umix",
+    "whose_turn",
 ]
