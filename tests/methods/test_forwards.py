@@ -223,6 +223,7 @@ ALWAYS = {
     "ssnet": SSNET,
     "cps": STUDENTS,
     "cps-cutmix": CPS_CUTMIX,
+    "ctct": STUDENTS,
     "cmtv1": STUDENTS + TEACHER,
     "cmtv2": STUDENTS,
     "cmtv3": STUDENTS + TEACHER,
