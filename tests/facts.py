@@ -77,6 +77,7 @@ FACTS = {
         {"SS", "L_cps"}, {"supervised", "cps"}, PAIR, "student1", PAIR, dimensions=(2,), plain=True, alike=False,
         why="student 2 is a transformer, and those that the package has need no other package in 2D alone",
     ),
+    "abd": Facts({"SS", "L_cps"}, {"supervised", "cps", "displaced"}, PAIR, "student1", PAIR),
     "cmtv1": Facts({"STS", "L_mts"}, {"supervised", "mts"}, PAIR, "teacher", PAIR, TEACHER, plain=True),
     "cmtv2": Facts({"STS", "L_cps"}, {"supervised", "cps"}, PAIR, "teacher", PAIR, TEACHER, plain=True),
     "cmtv3": Facts({"STS", "L_cps", "L_mts"}, {"supervised", "cps", "mts"}, PAIR, "teacher", PAIR, TEACHER, plain=True),

@@ -27,7 +27,7 @@ from ssl_bench.ops.queue import FeatureQueue
 from ssl_bench.ops.ramp import gaussian_ramp_up
 from ssl_bench.ops.turn import Turn, random_turn
 from ssl_bench.ops.turns import turn
-from ssl_bench.ops.umix import RegionMix, umix
+from ssl_bench.ops.umix import RegionMix, region_means, umix
 from ssl_bench.ops.uncertainty import entropy, jensen_shannon, mean_prediction_entropy, prediction_entropy
 
 __all__ = [
@@ -73,6 +73,7 @@ __all__ = [
     "prediction_entropy",
     "random_box",
     "random_turn",
+    "region_means",
     "signed_distance",
     "turn",
     "umix",

@@ -112,6 +112,15 @@ student2  unlabeled/student2  constant  student 1's labels, mixed afterwards
 student1  unlabeled/changed   gradient  L_cps, y_1
 student2  unlabeled/changed   gradient  L_cps, y_2
 """
+ABD = (
+    STUDENTS
+    + """
+student1  labeled/changed    gradient  both views, displaced, L_s
+student2  labeled/changed    gradient  both views, displaced, L_s
+student1  unlabeled/changed  gradient  both views, displaced, L_cps
+student2  unlabeled/changed  gradient  both views, displaced, L_cps
+"""
+)
 UAMT = STUDENT + "teacher unlabeled/changed constant the target, or one of 8 passes\n" * 9
 DTC = """
 network.encoder  labeled/student1    gradient  L_seg and L_sdf
@@ -224,6 +233,7 @@ ALWAYS = {
     "cps": STUDENTS,
     "cps-cutmix": CPS_CUTMIX,
     "ctct": STUDENTS,
+    "abd": ABD,
     "cmtv1": STUDENTS + TEACHER,
     "cmtv2": STUDENTS,
     "cmtv3": STUDENTS + TEACHER,
@@ -305,7 +315,7 @@ def images_shown(lab: Laboratory, images: Any) -> str:
         return "features"
     if len(images) == LABELED + UNLABELED:
         return "both/changed"
-    part, views = ("labeled", lab.labeled) if len(images) == LABELED else ("unlabeled", lab.unlabeled)
+    part, views = ("labeled", lab.labeled) if len(images) % LABELED == 0 else ("unlabeled", lab.unlabeled)
     return f"{part}/{next((name for name, view in views.items() if view is images), 'changed')}"
 
 
