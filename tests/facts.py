@@ -175,6 +175,18 @@ FACTS = {
         labels_decide=frozenset({"separation"}),
         why="features of labelled pixels are drawn to their labels' memory, before the head",
     ),
+    "ugcl": Facts(
+        set(), {"supervised", "consistency", "rotation", "contrast"}, ("network",), "network", None,
+        reached={
+            "supervised": NETWORK | {"auxiliary.decoder", "auxiliary.segmentation_head"},
+            "consistency": NETWORK | {"auxiliary.decoder", "auxiliary.segmentation_head"},
+            "rotation": {"network.encoder", "classifier.weight", "classifier.bias"},
+            "contrast": {"network.encoder", "embedding.first", "embedding.norm", "embedding.last"},
+        },
+        labels_decide=frozenset({"contrast"}),
+        why="a second decoder learns from labels too; two losses are of the encoder's maps, and labelled pixels are "
+        "anchors",
+    ),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]
 WITH_TWO_STUDENTS = [name for name, facts in FACTS.items() if facts.students == PAIR and facts.alike]

@@ -3,6 +3,7 @@
 from ssl_bench.labels import IGNORED
 from ssl_bench.ops.auxiliary import AuxiliaryDecoder
 from ssl_bench.ops.components import largest_component
+from ssl_bench.ops.contrast import queue_contrast
 from ssl_bench.ops.cutmix import AdaptiveMix, BoxMix, adaptive_cutmix, clipped_boxes, cutmix, random_box
 from ssl_bench.ops.discriminator import HalvingConvolution, OriginDiscriminator, origin_loss
 from ssl_bench.ops.distance import signed_distance
@@ -25,7 +26,8 @@ from ssl_bench.ops.perturb import (
 )  # fmt: skip
 from ssl_bench.ops.queue import FeatureQueue
 from ssl_bench.ops.ramp import gaussian_ramp_up
-from ssl_bench.ops.turn import Turn, random_turn
+from ssl_bench.ops.resize import nearest_labels
+from ssl_bench.ops.turn import ImageTurns, Turn, quarter_turns, random_turn, random_turns
 from ssl_bench.ops.turns import turn
 from ssl_bench.ops.umix import RegionMix, region_means, umix
 from ssl_bench.ops.uncertainty import entropy, jensen_shannon, mean_prediction_entropy, prediction_entropy
@@ -38,6 +40,7 @@ __all__ = [
     "ExponentialMovingAverage",
     "FeatureQueue",
     "HalvingConvolution",
+    "ImageTurns",
     "LinearMix",
     "MaskedBatchNorm",
     "OriginDiscriminator",
@@ -69,10 +72,14 @@ __all__ = [
     "largest_component",
     "mean_prediction_entropy",
     "mixup",
+    "nearest_labels",
     "origin_loss",
     "prediction_entropy",
+    "quarter_turns",
+    "queue_contrast",
     "random_box",
     "random_turn",
+    "random_turns",
     "region_means",
     "signed_distance",
     "turn",

@@ -85,6 +85,15 @@ network.encoder            unlabeled/student1  gradient  p_s
 network.segmentation_head  unlabeled/changed   gradient  p_s of the finest map
 heads.0                    unlabeled/changed   gradient  p_s of the coarser map
 """
+UGCL = """
+network.encoder  labeled/changed    gradient  turned images
+network.decoder  features           gradient  L_s
+auxiliary        features           gradient  L_s
+network.encoder  unlabeled/changed  gradient  turned images
+network.decoder  features           gradient  the consistency, and pseudo labels of the contrast
+auxiliary        features           gradient  the consistency, and pseudo labels of the contrast
+classifier       both/changed       gradient  the rotation
+"""
 SSNET = """
 network.encoder            labeled/student1    gradient  L_s and the features of labelled images
 network.segmentation_head  labeled/changed     gradient  L_s, the target
@@ -230,6 +239,7 @@ ALWAYS = {
     "mcnet+": MCNET + MCNET_PLUS,
     "urpc": URPC,
     "ssnet": SSNET,
+    "ugcl": UGCL,
     "cps": STUDENTS,
     "cps-cutmix": CPS_CUTMIX,
     "ctct": STUDENTS,
@@ -263,6 +273,7 @@ PARTS = {  # of the methods whose lines are of parts of their networks
     "mcnet+": ["network.encoder", "network.decoder", "auxiliary.0", "auxiliary.1"],
     "urpc": ["network.encoder", "network.segmentation_head", "heads.0"],
     "ssnet": ["network.encoder", "network.segmentation_head"],
+    "ugcl": ["network.encoder", "network.decoder", "auxiliary", "classifier"],
     "dtc": ["network.encoder", "network.decoder", "distance_head"],
     "sassnet": ["network.encoder", "network.decoder", "distance_head"],
     "unimatch": ["network.encoder", "network.decoder"],
