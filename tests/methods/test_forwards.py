@@ -85,6 +85,15 @@ network.encoder            unlabeled/student1  gradient  p_s
 network.segmentation_head  unlabeled/changed   gradient  p_s of the finest map
 heads.0                    unlabeled/changed   gradient  p_s of the coarser map
 """
+UGCL = """
+network.encoder  labeled/changed    gradient  turned images
+network.decoder  features           gradient  L_s
+auxiliary        features           gradient  L_s
+network.encoder  unlabeled/changed  gradient  turned images
+network.decoder  features           gradient  the consistency, and pseudo labels of the contrast
+auxiliary        features           gradient  the consistency, and pseudo labels of the contrast
+classifier       both/changed       gradient  the rotation
+"""
 SSNET = """
 network.encoder            labeled/student1    gradient  L_s and the features of labelled images
 network.segmentation_head  labeled/changed     gradient  L_s, the target
@@ -112,6 +121,15 @@ student2  unlabeled/student2  constant  student 1's labels, mixed afterwards
 student1  unlabeled/changed   gradient  L_cps, y_1
 student2  unlabeled/changed   gradient  L_cps, y_2
 """
+ABD = (
+    STUDENTS
+    + """
+student1  labeled/changed    gradient  both views, displaced, L_s
+student2  labeled/changed    gradient  both views, displaced, L_s
+student1  unlabeled/changed  gradient  both views, displaced, L_cps
+student2  unlabeled/changed  gradient  both views, displaced, L_cps
+"""
+)
 UAMT = STUDENT + "teacher unlabeled/changed constant the target, or one of 8 passes\n" * 9
 DTC = """
 network.encoder  labeled/student1    gradient  L_seg and L_sdf
@@ -221,8 +239,11 @@ ALWAYS = {
     "mcnet+": MCNET + MCNET_PLUS,
     "urpc": URPC,
     "ssnet": SSNET,
+    "ugcl": UGCL,
     "cps": STUDENTS,
     "cps-cutmix": CPS_CUTMIX,
+    "ctct": STUDENTS,
+    "abd": ABD,
     "cmtv1": STUDENTS + TEACHER,
     "cmtv2": STUDENTS,
     "cmtv3": STUDENTS + TEACHER,
@@ -252,6 +273,7 @@ PARTS = {  # of the methods whose lines are of parts of their networks
     "mcnet+": ["network.encoder", "network.decoder", "auxiliary.0", "auxiliary.1"],
     "urpc": ["network.encoder", "network.segmentation_head", "heads.0"],
     "ssnet": ["network.encoder", "network.segmentation_head"],
+    "ugcl": ["network.encoder", "network.decoder", "auxiliary", "classifier"],
     "dtc": ["network.encoder", "network.decoder", "distance_head"],
     "sassnet": ["network.encoder", "network.decoder", "distance_head"],
     "unimatch": ["network.encoder", "network.decoder"],
@@ -304,7 +326,7 @@ def images_shown(lab: Laboratory, images: Any) -> str:
         return "features"
     if len(images) == LABELED + UNLABELED:
         return "both/changed"
-    part, views = ("labeled", lab.labeled) if len(images) == LABELED else ("unlabeled", lab.unlabeled)
+    part, views = ("labeled", lab.labeled) if len(images) % LABELED == 0 else ("unlabeled", lab.unlabeled)
     return f"{part}/{next((name for name, view in views.items() if view is images), 'changed')}"
 
 
