@@ -4,7 +4,13 @@ from ssl_bench.labels import IGNORED
 from ssl_bench.ops.auxiliary import AuxiliaryDecoder
 from ssl_bench.ops.components import largest_component
 from ssl_bench.ops.cutmix import AdaptiveMix, BoxMix, adaptive_cutmix, clipped_boxes, cutmix, random_box
-from ssl_bench.ops.discriminator import HalvingConvolution, OriginDiscriminator, origin_loss
+from ssl_bench.ops.discriminator import (
+    FullyConvolutionalDiscriminator,
+    HalvingConvolution,
+    OriginDiscriminator,
+    origin_loss,
+    truth_loss,
+)
 from ssl_bench.ops.distance import signed_distance
 from ssl_bench.ops.ema import ExponentialMovingAverage
 from ssl_bench.ops.ensemble import Ensemble
@@ -26,10 +32,17 @@ from ssl_bench.ops.perturb import (
 )  # fmt: skip
 from ssl_bench.ops.queue import FeatureQueue
 from ssl_bench.ops.ramp import gaussian_ramp_up
+from ssl_bench.ops.similarity import region_similarity_distance
 from ssl_bench.ops.turn import Turn, random_turn
 from ssl_bench.ops.turns import turn
 from ssl_bench.ops.umix import RegionMix, umix
-from ssl_bench.ops.uncertainty import entropy, jensen_shannon, mean_prediction_entropy, prediction_entropy
+from ssl_bench.ops.uncertainty import (
+    entropy,
+    jensen_shannon,
+    mean_prediction_entropy,
+    prediction_entropy,
+    self_information,
+)
 
 __all__ = [
     "IGNORED",
@@ -39,6 +52,7 @@ __all__ = [
     "Ensemble",
     "ExponentialMovingAverage",
     "FeatureQueue",
+    "FullyConvolutionalDiscriminator",
     "HalvingConvolution",
     "LinearMix",
     "MaskedBatchNorm",
@@ -75,7 +89,10 @@ __all__ = [
     "prediction_entropy",
     "random_box",
     "random_turn",
+    "region_similarity_distance",
+    "self_information",
     "signed_distance",
+    "truth_loss",
     "turn",
     "umix",
 ]
