@@ -107,6 +107,16 @@ FACTS = {
     "advsemseg": Facts(
         set(), {"supervised", "adversarial", "semi"}, ("network",), "network", None, adversaries=("discriminator",)
     ),
+    "coladv": Facts(
+        set(), {"supervised", "consistency", "adversarial", "auxiliary", "semi"}, ("network",), "network", None,
+        adversaries=("discriminator", "auxiliary_discriminator"),
+    ),
+    "lg-er-mt": Facts({"TS"}, {"supervised", "entropy", "local", "global"}, ("student",), "student", TAUGHT, TEACHER),
+    "duwm": Facts(
+        {"TS"}, {"supervised", "consistency", "uncertainty"}, ("student",), "student", TAUGHT, TEACHER,
+        asks=frozenset({"labeled strong2", "labeled strong1", "unlabeled weak", "unlabeled strong2"}),
+        why="the teacher sees labelled images too",
+    ),
     "entmin": Facts(set(), {"supervised", "entropy"}, ("network",), "network", None, plain=True),
     "ict": Facts(
         {"TS"}, {"supervised", "consistency"}, ("student",), "student", None, TEACHER,

@@ -82,11 +82,12 @@ def test_rows_that_the_paper_copied_are_marked() -> None:
 RUNS = {
     "table 1": ({"mt", "cct", "cps", "ugcl", "cmtv3", "ucmt"}, {("isic", "5%"), ("isic", "10%")}, 14),
     "table 2": (
-        {"advsemseg", "mt", "cct", "cps", "cmtv3", "ucmt"},
-        {(d, s) for d in ("kvasir", "cvc") for s in ("15%", "30%")}, 24,
+        {"advsemseg", "coladv", "mt", "cct", "cps", "cmtv3", "ucmt"},
+        {(d, s) for d in ("kvasir", "cvc") for s in ("15%", "30%")}, 28,
     ),
     "table 3": (
-        {"uamt", "sassnet", "dtc", "mcnet", "mt", "cps", "cmtv3", "ucmt"}, {("la", "10%"), ("la", "20%")}, 16,
+        {"uamt", "sassnet", "lg-er-mt", "duwm", "dtc", "mcnet", "mt", "cps", "cmtv3", "ucmt"},
+        {("la", "10%"), ("la", "20%")}, 20,
     ),
     "table 4": ({"supervised", "mt", "cps", "cmtv1", "cmtv2", "cmtv3", "ucmt"}, {("isic", "5%")}, 7),
     "table 5": ({"ucmt"}, {("isic", "5%")}, 15),

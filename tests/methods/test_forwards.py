@@ -177,6 +177,32 @@ discriminator  unlabeled/changed   gradient  L_adv and the trusted pixels
 discriminator  both/changed        gradient  its own loss, false maps
 discriminator  labeled/changed     gradient  its own loss, true maps
 """
+COLADV = """
+network.encoder          labeled/student1    gradient  L_s and L_adv
+network.decoder          features            gradient  L_s and L_adv
+network.encoder          unlabeled/student1  gradient  L_con, L_aux and L_semi
+network.decoder          features            gradient  L_con, L_aux and L_semi
+discriminator            labeled/changed     gradient  L_adv
+discriminator            unlabeled/changed   constant  the trusted pixels
+auxiliary_discriminator  unlabeled/changed   gradient  L_aux
+discriminator            labeled/changed     gradient  its own loss, true maps
+discriminator            labeled/changed     gradient  its own loss, false maps
+auxiliary_discriminator  labeled/changed     gradient  its own loss, predictions of labelled images
+auxiliary_discriminator  unlabeled/changed   gradient  its own loss, predictions of unlabelled images
+"""
+# The teacher's own passes go through its encoder too.
+DUWM = (
+    STUDENT
+    + """
+teacher  labeled/changed    constant  the target
+teacher  unlabeled/changed  constant  the target
+"""
+    + """
+teacher.network.encoder  labeled/changed    constant  the target, or one of 8 passes
+teacher.network.encoder  unlabeled/changed  constant  the target, or one of 8 passes
+"""
+    * 9
+)
 DCT = """
 student1:eval  labeled/changed    gradient  the attack g_1(x)
 student2:eval  labeled/changed    gradient  the attack g_2(x)
@@ -253,6 +279,9 @@ ALWAYS = {
     "sassnet": SASSNET,
     "dan": DAN,
     "advsemseg": ADVSEMSEG,
+    "coladv": COLADV,
+    "lg-er-mt": STUDENT + "teacher unlabeled/changed constant the target",
+    "duwm": DUWM,
     "entmin": NETWORK,
     "ict": MT_CUTMIX,
     "acmt": STUDENT + "teacher unlabeled/changed constant the target",
@@ -274,6 +303,8 @@ PARTS = {  # of the methods whose lines are of parts of their networks
     "urpc": ["network.encoder", "network.segmentation_head", "heads.0"],
     "ssnet": ["network.encoder", "network.segmentation_head"],
     "ugcl": ["network.encoder", "network.decoder", "auxiliary", "classifier"],
+    "coladv": ["network.encoder", "network.decoder"],
+    "duwm": ["student", "teacher", "teacher.network.encoder"],
     "dtc": ["network.encoder", "network.decoder", "distance_head"],
     "sassnet": ["network.encoder", "network.decoder", "distance_head"],
     "unimatch": ["network.encoder", "network.decoder"],
