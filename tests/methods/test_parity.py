@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy, interpolate, one_hot
 from torch.nn.modules.dropout import _DropoutNd
 
 from ssl_bench.method import Batch, Progress, Setup, SSLMethod
-from ssl_bench.ops import LinearMix
+from ssl_bench.ops import BoxMix, LinearMix
 
 VIEWS = ("weak", "strong1", "strong2")
 SIDE = {2: 32, 3: 16}
@@ -123,12 +123,12 @@ class Case:
     name: str
     repository: str
     losses: dict[str, float]
-    supervised: AuthorsDice
+    supervised: Callable[..., Tensor]
     dimensions: int = 2
     classes: int = 4
     settings: dict[str, Any] = field(default_factory=dict)
     hyper: dict[str, Any] = field(default_factory=dict)
-    names: dict[str, Callable[..., Any]] = field(default_factory=dict)
+    names: Callable[[], dict[str, Any]] = dict
     one_view: bool = True
     tolerance: float = 1e-8  # signed distances are in float32
 
@@ -184,11 +184,19 @@ def method_of(case: Case, build: Callable[[], nn.Module] | None = None) -> SSLMe
     return method.train()
 
 
+def without_first_channels(features: Tensor, rate: float, train: bool) -> Tensor:
+    """In the place of channel dropout."""
+    assert train
+    channels = torch.arange(features.shape[1])
+    return features * (channels >= rate * len(channels)).view(-1, 1, 1) / (1 - rate)
+
+
 def patched(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
     """Compute in float64, without chance, and with the authors' supervised loss."""
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    monkeypatch.setattr(torch, "feature_dropout", without_first_channels)
     namespace = METHODS[case.name].updates.__globals__
-    for name, replacement in {"dice_loss": case.supervised, **case.names}.items():
+    for name, replacement in {"dice_loss": case.supervised, **case.names()}.items():
         monkeypatch.setitem(namespace, name, replacement)
 
 
@@ -198,6 +206,29 @@ def measured(method: SSLMethod, batch: Batch) -> dict[str, float]:
     for update in method.updates(batch, PROGRESS):
         values |= {term: value.item() for term, (_, value) in update.terms.items()}
     return values
+
+
+def cross_entropy_alone(logits: Tensor, labels: Tensor, _: float, *, ignores: bool) -> Tensor:
+    """In the place of `dice_loss`, where the authors have no Dice loss."""
+    assert not ignores
+    return cross_entropy(logits, labels)
+
+
+def two_boxes() -> dict[str, Any]:
+    """In the place of `cutmix`: one mix for the first strong view, and another one for the second."""
+    places = [([3, 4], [15, 20]), ([8, 2], [20, 30])], [([10, 0], [32, 12]), ([0, 0], [0, 0])]
+    mixes = iter(
+        BoxMix(*(torch.tensor([[corner] for corner in corners]) for corners in zip(*boxes, strict=True)), (32, 32))
+        for boxes in places
+    )
+    return {"cutmix": lambda *_, **__: next(mixes)}
+
+
+def box(*_: Any) -> Tensor:
+    """In the place of `random_box`."""
+    inside = torch.zeros(32, 32, dtype=torch.bool)
+    inside[5:26, 0:21] = True
+    return inside
 
 
 def unchanged(features: Tensor, *_: float) -> Tensor:
@@ -231,7 +262,7 @@ CASES = [
     Case(
         "urpc", "HiLab-git/SSL4MIS",
         {"supervised": 1.2379645197064897, "consistency": 0.26594782830855707},
-        MIXED, names={"feature_noise": unchanged, "feature_dropout": unchanged, "dropout": unchanged},
+        MIXED, names=lambda: dict.fromkeys(["feature_noise", "feature_dropout", "dropout"], unchanged),
     ),
     Case(
         "entmin", "HiLab-git/SSL4MIS",
@@ -241,12 +272,42 @@ CASES = [
     Case(
         "ict", "HiLab-git/SSL4MIS",
         {"supervised": 1.6509852959785483, "consistency": 0.09951725288936356},
-        MIXED, names={"mixup": lambda *_: LinearMix(torch.tensor([0.3125, 0.6875], dtype=torch.float64))},
+        MIXED, names=lambda: {"mixup": lambda *_: LinearMix(torch.tensor([0.3125, 0.6875], dtype=torch.float64))},
     ),
     Case(
         "dan", "HiLab-git/SSL4MIS",
         {"supervised": 0.5436496538607186, "adversarial": 0.8170678800754676, "evaluator": 0.8297619889805486},
         MIXED, dimensions=3, classes=2, hyper={"adversary_filters": WIDTH},
+    ),
+    Case(
+        "bcp", "DeepMed-Lab-ECNU/BCP",
+        {"supervised": 1.6445572053660835, "mixed": 1.5339041270498242},
+        AuthorsDice(cross_entropy="always", smooth=1e-10), hyper={"pretrain_share": 0.0}, names=lambda: {"random_box": box},
+    ),
+    Case(
+        "fixmatch", "LiheYoung/UniMatch",
+        {"supervised": 2.2743486502944474, "strong": 1.4270577179125379},
+        cross_entropy_alone, hyper={"confidence": 0.5, "unsupervised_loss": "cross-entropy"},
+        names=two_boxes, one_view=False,
+    ),
+    Case(
+        "unimatch", "LiheYoung/UniMatch",
+        {"supervised": 1.5288058819298724, "strong": 0.3556476624620988, "features": 0.24623144000571345},
+        AuthorsDice(cross_entropy="supervised"), hyper={"confidence": 0.5}, names=two_boxes, one_view=False,
+    ),
+    Case(
+        "crossmatch", "AiEson/CrossMatch",
+        {"supervised": 1.5288058223085557, "strong": 0.35564738932147666, "distillation": 0.3317574100004182},
+        AuthorsDice(cross_entropy="supervised", smooth=1e-4), hyper={"confidence": 0.5}, names=two_boxes,
+        one_view=False,
+    ),
+    Case(
+        "advsemseg", "hfslyc/AdvSemiSeg",
+        {
+            "supervised": 2.2743486502944474, "adversarial": 0.07565939306708538, "semi": 0.4372675112074351,
+            "discriminator": 0.6589412967294392,
+        },
+        cross_entropy_alone, hyper={"adversary_filters": WIDTH, "semi_threshold": 0.49},
     ),
 ]  # fmt: skip
 
