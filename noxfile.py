@@ -74,11 +74,12 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
-def gpu(session: nox.Session) -> None:
-    """Every method, in 2D and 3D, on a fake GPU and as a captured graph; no GPU is needed."""
+def forms(session: nox.Session) -> None:
+    """Every method in every form, of which the suite has a part: contract, resume, fake GPU, captured graphs."""
     session.install("-q", *CONSTRAINTS, "-e", ".[test]")
-    files = ("tests/training/test_fake_gpu.py", "tests/training/test_captured.py")
-    session.run("pytest", "-q", *files, *session.posargs, env={"SSL_BENCH_ALL_FORMS": "1"})
+    training = [f"tests/training/test_{name}.py" for name in ("fake_gpu", "captured", "resumed_bits")]
+    files = ("tests/method", "tests/methods", *training)
+    session.run("pytest", "-q", "-n", "auto", *files, *session.posargs, env={"SSL_BENCH_ALL_FORMS": "1"})
 
 
 @nox.session

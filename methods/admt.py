@@ -17,7 +17,7 @@ from ssl_bench.ops import (
     cross_entropy_loss,
     dice_loss,
     entropy,
-    turn,
+    whose_turn,
 )
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -53,10 +53,10 @@ class AlternateDiverseTeaching(SSLMethod):
     """Zhao et al. 2024 with the Dice loss of every method here; theirs is the mean of Dice and cross-entropy.
 
     One teacher at a time is active, for a period of random length, and moves. While it is teacher 1, the student learns
-    on student 1's view; the authors change brightness and contrast and add noise. While it is teacher 2, it learns on
-    CutMix of the weak view, the protocol's for the teacher. The pseudo labels of the weak view are those of both
-    teachers' predictions, weighted by exp(-H) with H the entropy in bits. Where the teachers disagree and the student's
-    own label is a third opinion or the other one, the more confident of the student and the mean decides.
+    on student 1's view; the authors change its colours, and blur it (ACDC) or add noise (LA). While it is teacher 2,
+    the student learns on CutMix of the weak view, the protocol's for the teacher. The pseudo labels of the weak view
+    are those of both teachers' mean softmax, weighted by exp(-H) with H the entropy in bits. Where the teachers
+    disagree, and the student's own label is not that of the mean, the more confident of the two decides.
 
     The periods are a function of the run's seed and the iteration. The protocol says how teachers are averaged and in
     which mode they are; there the active teacher is in training mode, the other in evaluation mode. A teacher's time
@@ -77,7 +77,8 @@ class AlternateDiverseTeaching(SSLMethod):
     venue = "ECCV"
     components = frozenset({"TS"})
     authors = {
-        "lambda_max": 2.0, "ema_decay": 0.99, "ema_warmup": True, "teacher_mode": "train", "teacher_buffers": "ema"
+        "lambda_max": 2.0, "ema_decay": 0.99, "ema_warmup": True, "teacher_mode": "train", "teacher_buffers": "ema",
+        "views.labeled_student1": "weak", "augmentation.jitter": 0.8, "augmentation.noise": 0.2,
     }  # fmt: skip
     handles_ignored = True
     hyperparameters = ADMTHyperparameters
@@ -130,7 +131,7 @@ class AlternateDiverseTeaching(SSLMethod):
     def active(self, progress: Progress) -> ExponentialMovingAverage:
         """The teacher that moves in this iteration."""
         assert self.hyper.longest_period != "auto"
-        number = turn(progress.iteration, longest=self.hyper.longest_period, seed=self.periods_seed)
+        number = whose_turn(progress.iteration, longest=self.hyper.longest_period, seed=self.periods_seed)
         return (self.teacher1, self.teacher2)[number]
 
     def after_update(self, progress: Progress) -> None:

@@ -44,7 +44,8 @@ class BidirectionalCopyPaste(SSLMethod):
     unequal, and every image takes part in both: labelled image i holds the box of unlabelled image i, and its own box
     lies in unlabelled image i + 1; the shorter batch is repeated. The authors add up both mixes: twice the loss here.
     Their phase 2 starts from the best checkpoint of phase 1, found on their test or validation cases; here from the
-    last. Their optimiser starts again on LA and goes on in ACDC; here it goes on. The student is what they test.
+    last. Their optimiser starts again on LA and goes on in ACDC; here it goes on. Views are the protocol's; theirs are
+    weak, for the student too. The student is what they test.
     """
 
     name = "bcp"
@@ -56,7 +57,7 @@ class BidirectionalCopyPaste(SSLMethod):
     components = frozenset({"TS"})
     authors = {
         "lambda_max": 0.5, "rampup_epochs": "none", "ema_decay": 0.99, "ema_warmup": False, "teacher_mode": "train",
-        "teacher_buffers": "own",
+        "teacher_buffers": "own", "views.labeled_student1": "weak", "views.student1": "weak",
     }  # fmt: skip
     handles_ignored = True
     hyperparameters = BCPHyperparameters
@@ -87,11 +88,13 @@ class BidirectionalCopyPaste(SSLMethod):
         inner_labels, outer_labels = (taken(pseudo, pairs, shift) for shift in (0, 1))
         y_in = self.student(pasted(images, taken(unlabeled, pairs), inside))
         y_out = self.student(pasted(taken(unlabeled, pairs, 1), images, inside))
-        supervised = self.on_region(y_in, labels, ~inside, given=True) + self.on_region(
-            y_out, labels, inside, given=True
-        )
-        unsupervised = self.on_region(y_in, inner_labels, inside) + self.on_region(y_out, outer_labels, ~inside)
-        terms = {"supervised": (1.0, supervised / 2), "mixed": (progress.lambda_u, unsupervised / 2)}
+        outside = ~inside
+        given = self.on_region(y_in, labels, outside, given=True), self.on_region(y_out, labels, inside, given=True)
+        taught = self.on_region(y_in, inner_labels, inside), self.on_region(y_out, outer_labels, outside)
+        terms = {
+            "supervised": (1.0, torch.stack(given).mean()),
+            "mixed": (progress.lambda_u, torch.stack(taught).mean()),
+        }
         count = len(unlabeled)  # of unlabelled image i, the box is in y_in[i], the rest in y_out[i - 1]
         yield Update(terms, branches=(pasted(taken(y_out[:count], count, -1), y_in[:count], inside), y0))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import permutations
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -19,15 +19,7 @@ class MCNetHyperparameters(Hyperparameters):
     """How sharp targets are, and the weight of the labelled loss; defaults are those of the authors' code."""
 
     temperature: float = Field(0.1, ge=0.01, le=1, description="T of the sharpening; 1: predictions as they are")
-    supervised_weight: float | Literal["auto"] = Field(
-        "auto", gt=0, description="weight of each decoder's labelled loss; auto: 1 in 2D, 0.5 in 3D"
-    )
-
-    def resolved(self, dimensions: int) -> Self:
-        """Replace `auto` by the authors' value for 2D or 3D."""
-        if self.supervised_weight != "auto":
-            return self
-        return self.model_copy(update={"supervised_weight": 1.0 if dimensions == 2 else 0.5})
+    supervised_weight: float = Field(0.5, gt=0, description="weight of each decoder's labelled loss")
 
 
 @register
@@ -38,11 +30,13 @@ class MCNet(SSLMethod):
     authors do: the other decoder serves training alone. Decoder 2 doubles the sides of its maps by transposed
     convolutions in 2D and by trilinear interpolation in 3D. These are the authors' networks where the protocol's
     network is the small U-Net (decoder 1: bilinear) or V-Net (decoder 1: transposed). Of a network that has no such
-    choice (DeepLabV3+), the decoders differ by their initial weights alone.
+    choice (DeepLabV3+), or no transposed convolution (U-Net on an encoder), the decoders differ by their initial
+    weights alone.
 
     As in the authors' code, the gradient flows through the sharpened targets too, and the squared distance is taken on
     labelled and unlabelled images. Their images go through the network as one batch; here each part is a batch. Their
-    Dice loss is that of the whole batch, in 3D of the foreground alone.
+    Dice loss is that of the whole batch, in 3D of the foreground alone, with the weight 0.5. In 2D it has the weight 1,
+    but lacks the factor 2 of the numerator, so its gradient is that of a Dice loss with the weight 0.5.
 
     `authors` has the weight of the 3D script, which ramps up over its first 6 000 of 15 000 iterations. That of the 2D
     script is 0.1, ramped up over its 30 000 iterations.
@@ -71,7 +65,7 @@ class MCNet(SSLMethod):
         """L = w sum_i L_s(p_i) + lambda sum_{i != j} mean (p_i - s(p_j))^2."""
         on_labeled, on_unlabeled = self.logits(batch.labeled.student1), self.logits(batch.unlabeled.student1)
         losses = [dice_loss(z, batch.labels, self.protocol.dice_smooth, ignores=self.ignores) for z in on_labeled]
-        supervised = float(self.hyper.supervised_weight) * torch.stack(losses).sum()
+        supervised = self.hyper.supervised_weight * torch.stack(losses).sum()
         consistency = self.consistency(on_labeled, batch.labels, on_unlabeled)
         yield Update({"supervised": (1.0, supervised), "consistency": (progress.lambda_u, consistency)})
 
@@ -122,4 +116,5 @@ class MCNetPlus(MCNet):
     reference = "Wu et al., Mutual consistency learning for semi-supervised medical image segmentation, MedIA 2022"
     year = 2022
     venue = "MedIA"
+    authors = {"lambda_max": 1.0, "rampup_epochs": "run"}
     decoders = 3

@@ -37,7 +37,7 @@ class SSNetHyperparameters(Hyperparameters):
     )
     separation_weight: float = Field(0.1, ge=0, description="weight of the class separation beside the smoothness")
     remembered: Literal["lowest", "highest"] = Field(
-        "lowest", description="which scores of a class's selector are remembered; highest: as the paper says"
+        "lowest", description="which scores of its class's selector a remembered vector has"
     )
     samples: int = Field(1024, ge=2, description="pixels of each class and part of the batch whose features are read")
 
@@ -149,14 +149,16 @@ class SmoothnessSeparation(SSLMethod):
     """Wu et al. 2022 as the authors released it, with the Dice loss of every method here on labelled images.
 
     Smoothness: the Dice loss between the predictions of an image and of the image under adversarial noise of a fixed
-    norm, on labelled and unlabelled images. Class separation: multilayer perceptrons project the decoder's last map,
-    and each pixel's vector is drawn to its class's memory, by its label or, in unlabelled images, its own prediction.
+    norm, on labelled and unlabelled images. Class separation: perceptrons project the decoder's last map, and the loss
+    pulls the vectors of a class's pixels towards the class's memory. The class of a pixel is that of its label or, in
+    unlabelled images, of the network's own prediction.
 
-    As in the authors' code, and not in their paper, the memory of a class keeps the vectors with the lowest scores, is
-    filled anew in each iteration, and none is kept of the background, whose loss is 0. The paper weighs the memory's
-    vectors by selectors of their own. The code divides each of these weights by itself, so all are 1; here there are no
-    such selectors. The Dice loss of two equal predictions is 0 in the authors' 2D form, but in their 3D form it is 0
-    for certain predictions alone, so there the smoothness lowers the entropy too.
+    As in the authors' code, the memory of a class keeps the vectors with the lowest scores, though a comment there says
+    the highest. It is replaced in each iteration in which a pixel of the class is predicted correctly. The background
+    has none, and adds 0 to the loss. That code has selectors for the memory's vectors too, but divides each of their
+    weights by itself, so that all are 1; here there are none. The Dice loss of two equal predictions is 0 in the
+    authors' 2D form; in their 3D form it is 0 for certain predictions alone, so there the smoothness lowers the entropy
+    too.
 
     What differs here:
 

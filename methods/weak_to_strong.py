@@ -141,7 +141,10 @@ class FixMatch(WeakToStrong):
     reference = "Sohn et al., FixMatch: Simplifying SSL with Consistency and Confidence, NeurIPS 2020"
     year = 2020
     venue = "NeurIPS"
-    authors = {"lambda_max": 1.0, "rampup_epochs": "none", "unsupervised_loss": "cross-entropy"}
+    authors = {
+        "lambda_max": 1.0, "rampup_epochs": "none", "views.labeled_student1": "weak",
+        "unsupervised_loss": "cross-entropy",
+    }  # fmt: skip
     handles_ignored = True
     hyperparameters = FixMatchHyperparameters
     hyper: FixMatchHyperparameters
@@ -191,7 +194,7 @@ class UniMatch(WeakToStrong):
     reference = "Yang et al., Revisiting Weak-to-Strong Consistency in Semi-Supervised Semantic Segmentation, CVPR 2023"
     year = 2023
     venue = "CVPR"
-    authors = {"lambda_max": 1.0, "rampup_epochs": "none"}
+    authors = {"lambda_max": 1.0, "rampup_epochs": "none", "views.labeled_student1": "weak"}
     handles_ignored = True
     needs_parts = True
     hyperparameters = UniMatchHyperparameters
@@ -247,7 +250,7 @@ class UniMatchV2(WeakToStrong):
     venue = "TPAMI"
     authors = {
         "lambda_max": 1.0, "rampup_epochs": "none", "ema_decay": 0.996, "ema_warmup": True, "teacher_mode": "eval",
-        "teacher_buffers": "ema", "unsupervised_loss": "cross-entropy",
+        "teacher_buffers": "ema", "views.labeled_student1": "weak", "unsupervised_loss": "cross-entropy",
     }  # fmt: skip
     handles_ignored = True
     needs_parts = True
@@ -303,7 +306,7 @@ class CrossMatch(WeakToStrong):
     reference = "Zhao et al., CrossMatch: Perturbation Strategies and Knowledge Distillation, JBHI 2024"
     year = 2024
     venue = "JBHI"
-    authors = {"lambda_max": 1.0, "rampup_epochs": "none"}
+    authors = {"lambda_max": 1.0, "rampup_epochs": "none", "views.labeled_student1": "weak"}
     handles_ignored = True
     needs_parts = True
     hyperparameters = CrossMatchHyperparameters

@@ -21,8 +21,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from workplace import Workplace, contents, wait_for
+from workplace import Workplace, checkpointed, contents, wait_for
 
+from ssl_bench.method import load_methods
 from ssl_bench.store import Store
 
 METHOD, SETTINGS = "ucmt", ("iterations=24", "log_every=7", "score_every=6")
@@ -71,6 +72,25 @@ def killed(place: Workplace, rounds: int) -> int:
             process.join()
             Store(place.results).entries()  # whatever is there can be read
         survived += _survived(place)
+    return survived
+
+
+def each_method_killed(place: Workplace, rounds: int) -> int:
+    """SIGKILL once in the training of each of as many methods, after a checkpoint of its own."""
+    survived = 0
+    for name in sorted(load_methods())[:rounds]:
+        settings = ("iterations=16", "log_every=7")
+        process = place.start(name, seconds=-1.0, settings=settings)
+        goal = 1 + random.Random(name).randrange(3, 6)
+        wait_for(lambda name=name, goal=goal: checkpointed(place.results, name) >= goal, process)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, f"{name} ended before it was killed"
+        code, _, err = place.finish(place.start(name, settings=settings), timeout=300.0)
+        assert code == 0, err
+        (run,) = place.runs(name, settings=settings)
+        assert [contents(run.path)] == place.undisturbed(name, settings=settings), name
+        survived += 1
     return survived
 
 
@@ -259,6 +279,7 @@ def _listing(folder: Path) -> dict[str, tuple[int, int]]:
 # Each with how often the test suite tries it, and `nox -s faults` for each of its rounds.
 FAULTS: dict[str, tuple[Fault, int, float]] = {
     "SIGKILL at random moments": (killed, 0, 1.0),  # tests/training/test_resume.py has a short form
+    "SIGKILL in each method": (each_method_killed, 0, 2.0),
     "SIGKILL at the worst moments": (held_and_killed, 1, 0.134),
     "disk full": (disk_full, 1, 0.5),
     "results folder read-only": (read_only, 1, 0.1),
@@ -276,6 +297,8 @@ def main(rounds: int) -> int:
     table, lost = Table("Fault", "Tried", "Survived", "Seconds", title="Faults"), 0
     for name, (fault, _, share) in FAULTS.items():
         count, begun = max(1, round(rounds * share)), time.monotonic()
+        if fault is each_method_killed:
+            count = min(count, len(load_methods()))
         with tempfile.TemporaryDirectory() as folder:
             place = Workplace(Path(folder))
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from unittest.mock import patch
 import pytest
 import torch
 from conftest import write_dataset
-from laboratory import TinyNetwork
+from laboratory import ALL_FORMS, TinyNetwork
 
 from ssl_bench.cards import Request, load_benchmark
 from ssl_bench.data.dataset import Dataset
@@ -35,7 +34,7 @@ PREPARED: dict[tuple[str, int | None], Dataset] = {}  # data sets that were read
 
 
 # Proofs of many forms, which take minutes.
-slow = pytest.mark.skipif(not os.environ.get("SSL_BENCH_ALL_FORMS"), reason="nox -s gpu runs it")
+slow = pytest.mark.skipif(not ALL_FORMS, reason="nox -s forms runs it")
 
 
 def discs(folder: Path) -> Path:

@@ -79,7 +79,7 @@ def test_the_bare_iteration_makes_the_methods_calls(method: str, calls: list[tup
     settings = Settings(torch.device("cpu"), 1, (method,), "tiny", ("fp32",))
     with harness(method, 2, "fp32", settings) as trainer:
         updates = record(trainer)
-        found = [(sum(call.trains for call in own), sum(not call.trains for call in own)) for own in updates]
+        found = [(sum(one.trains for one in own), sum(not one.trains for one in own)) for own, _ in updates]
         assert found == calls
         before = [p.detach().clone() for p in trainer.method.parameters() if p.requires_grad]
         bare_iteration(trainer)()

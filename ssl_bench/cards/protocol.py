@@ -60,16 +60,13 @@ class VolumeAugmentation(Card):
     )
     blur: Probability
     blur_sigma: tuple[Positive, Positive] = Field(description="voxels")
-    brightness: Probability = 0.0
-    brightness_limit: float = Field(
+    jitter: Probability = Field(0.0, description="of a change of brightness and contrast")
+    brightness: float = Field(
         0.5, ge=0, le=1, description="largest shift, as a share of the patch's mean above its lowest intensity"
     )
-    contrast: Probability = 0.0
-    contrast_limit: float = Field(0.5, ge=0, le=1, description="largest relative change of distances from the mean")
-    noise: Probability = 0.0
-    noise_sigma: tuple[Positive, Positive] = Field(
-        (0.1, 1.0), description="of Gaussian noise, as a share of the patch's standard deviation"
-    )
+    contrast: float = Field(0.5, ge=0, le=1, description="largest relative change of distances from the mean")
+    noise: Probability = Field(0.0, description="of Gaussian noise")
+    noise_sigma: tuple[Positive, Positive] = Field((0.1, 1.0), description="as a share of the patch's deviation")
     strong2_from: Literal["strong1", "weak"] = Field(description="which view strong view 2 augments")
     extra: dict[str, dict[str, Any]] = Field(
         {}, description="registered augmentations with their settings, applied to strong views after the others"

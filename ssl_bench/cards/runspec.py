@@ -18,7 +18,7 @@ from ssl_bench.cards.split import Split
 HARNESS = 1  # raise it when a change of views, loop or networks changes numbers
 READING = ("label_values", "layout", "channel_names", "image_axes")  # how files are read and masks written
 RUN_ID = r"[0-9a-f]{16}(-s[0-9]+)?(-v[0-9]+)?"  # what `RunSpec.run_id` looks like
-VOLUME_CHANGES = {"brightness": "brightness_limit", "contrast": "contrast_limit", "noise": "noise_sigma"}
+VOLUME_CHANGES = {"jitter": ("brightness", "contrast"), "noise": ("noise_sigma",)}
 WORDS = ("name", "title", "note", "epochs")  # of a protocol, decide nothing; epochs have become iterations
 
 
@@ -30,7 +30,7 @@ def training_fields(protocol: Protocol) -> dict[str, Any]:
     The name of the split is left out, and a file with encoder weights is "file": what they hold stands in the run's
     `split`, `data_fingerprint` and `weights_fingerprint`. Without validation its fields are left out.
     An empty list of extra augmentations is left out, too, and `ramp_start` where it is 1. So are the probability and
-    the strength of a 3D change of brightness, contrast or noise that is never made.
+    the strength of a 3D jitter or noise that never happens.
     """
     kind = type(protocol)
     left_out = {*WORDS, "split", *fields_that("measures", kind), *fields_that("observes", kind)}
@@ -43,9 +43,10 @@ def training_fields(protocol: Protocol) -> dict[str, Any]:
     if not augmentation["extra"]:
         del augmentation["extra"]  # as in runs from before it was a field
     if isinstance(protocol, VolumeProtocol):
-        for change, strength in VOLUME_CHANGES.items():
+        for change, strengths in VOLUME_CHANGES.items():
             if augmentation[change] == 0:
-                del augmentation[change], augmentation[strength]  # as in runs from before these were fields
+                for name in (change, *strengths):
+                    del augmentation[name]  # as in runs from before these were fields
     if protocol.ramp_start == 1:
         del data["ramp_start"]  # as in runs from before it was a field
     return data

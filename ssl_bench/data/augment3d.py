@@ -50,24 +50,23 @@ def random_patches(
 
 
 def strong_patches(images: Tensor, settings: VolumeAugmentation, generator: torch.Generator) -> Tensor:
-    """Change each patch's sharpness and intensities at random: Gaussian blur, brightness and contrast, Gaussian noise.
+    """Change each patch's sharpness and intensities at random: Gaussian blur, jitter, Gaussian noise.
 
     Args:
         images: (B, C, X, Y, Z) float32.
         settings: probabilities and strengths.
-        generator: on the CPU; 9 B numbers are drawn.
+        generator: on the CPU; 8 B numbers are drawn.
 
     Returns:
         The view, of the same shape.
 
     """
     blurred, blur_strength = _draws(images, 2, generator)  # apart, so that the blur is that of runs without the others
-    brightened, contrasted, noisy, shift, scale, strength, seeds = _draws(images, 7, generator)
+    jittered, noisy, shift, scale, strength, seeds = _draws(images, 6, generator)
     view = images.clone()
     _change(view, blurred < settings.blur, gaussian_blur, _between(blur_strength, *settings.blur_sigma))
-    shifts = _symmetric(shift, settings.brightness_limit).where(brightened < settings.brightness, 0)
-    scales = 1 + _symmetric(scale, settings.contrast_limit).where(contrasted < settings.contrast, 0)
-    _change(view, (shifts != 0) | (scales != 1), change_intensities, shifts, scales)
+    shifts, scales = _symmetric(shift, settings.brightness), 1 + _symmetric(scale, settings.contrast)
+    _change(view, jittered < settings.jitter, change_intensities, shifts, scales)
     _change(view, noisy < settings.noise, add_noise, _between(strength, *settings.noise_sigma), seeds)
     return view
 

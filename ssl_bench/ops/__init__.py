@@ -1,6 +1,7 @@
 """Small pure functions that methods share: losses, ramp-up, moving average, entropy and region mixing."""
 
 from ssl_bench.labels import IGNORED
+from ssl_bench.ops.alternation import whose_turn
 from ssl_bench.ops.auxiliary import AuxiliaryDecoder
 from ssl_bench.ops.components import largest_component
 from ssl_bench.ops.contrast import queue_contrast
@@ -8,6 +9,7 @@ from ssl_bench.ops.cutmix import AdaptiveMix, BoxMix, adaptive_cutmix, clipped_b
 from ssl_bench.ops.discriminator import HalvingConvolution, OriginDiscriminator, origin_loss
 from ssl_bench.ops.distance import signed_distance
 from ssl_bench.ops.ema import ExponentialMovingAverage
+from ssl_bench.ops.ensemble import Ensemble
 from ssl_bench.ops.loss import confident_labels, cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
 from ssl_bench.ops.mixup import LinearMix, beta_draws, mixup
 from ssl_bench.ops.norm import MaskedBatchNorm
@@ -28,7 +30,6 @@ from ssl_bench.ops.queue import FeatureQueue
 from ssl_bench.ops.ramp import gaussian_ramp_up
 from ssl_bench.ops.resize import nearest_labels
 from ssl_bench.ops.turn import ImageTurns, Turn, quarter_turns, random_turn, random_turns
-from ssl_bench.ops.turns import turn
 from ssl_bench.ops.umix import RegionMix, region_means, umix
 from ssl_bench.ops.uncertainty import entropy, jensen_shannon, mean_prediction_entropy, prediction_entropy
 
@@ -37,6 +38,7 @@ __all__ = [
     "AdaptiveMix",
     "AuxiliaryDecoder",
     "BoxMix",
+    "Ensemble",
     "ExponentialMovingAverage",
     "FeatureQueue",
     "HalvingConvolution",
@@ -82,6 +84,6 @@ __all__ = [
     "random_turns",
     "region_means",
     "signed_distance",
-    "turn",
     "umix",
+    "whose_turn",
 ]

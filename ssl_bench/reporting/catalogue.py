@@ -26,6 +26,7 @@ GROUP_WORDS = {
     "other": "what fits no group above",
 }
 NONE = "—"
+MOST_DIGITS = 8  # of a default that is printed as it is
 UPDATES = "Updates per\niteration"
 HEADER = ["Method", "Title", "Year", "Venue", "Data", UPDATES, "Hyperparameters"]
 
@@ -109,7 +110,10 @@ def _data(one: type[SSLMethod]) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    return "required" if field.is_required() else str(field.get_default(call_default_factory=True))
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    return f"{value:.4g}" if isinstance(value, float) and len(str(value)) > MOST_DIGITS else str(value)
 
 
 def datasets_table() -> Table:

@@ -57,25 +57,22 @@ def test_ramp_ups_from_one_are_those_of_runs_that_name_no_start() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "strength", "value"),
-    [
-        ("brightness", "brightness_limit", 0.1),
-        ("contrast", "contrast_limit", 0.1),
-        ("noise", "noise_sigma", [0.1, 0.2]),
-    ],
+    ("change", "strengths"),
+    [("jitter", {"brightness": 0.1, "contrast": 0.2}), ("noise", {"noise_sigma": [0.1, 0.2]})],
 )
-def test_a_change_of_volumes_that_is_never_made_is_that_of_runs_that_do_not_name_it(
-    change: str, strength: str, value: object
+def test_a_change_of_volumes_that_never_happens_is_that_of_runs_that_do_not_name_it(
+    change: str, strengths: dict[str, object]
 ) -> None:
     plain = load_protocol("mini", dimensions=3)
     kept = {"rotate_flip", "blur", "blur_sigma", "strong2_from"}
     assert set(training_fields(plain)["augmentation"]) == kept
-    weak = {f"augmentation.{strength}": value}
-    assert training_fields(load_protocol("mini", weak, dimensions=3)) == training_fields(plain)
-    made = {f"augmentation.{change}": 0.5}
-    fields = training_fields(load_protocol("mini", made, dimensions=3))
-    assert set(fields["augmentation"]) == kept | {change, strength}
-    assert training_fields(load_protocol("mini", made | weak, dimensions=3)) != fields
+    for strength, value in strengths.items():
+        weak = {f"augmentation.{strength}": value}
+        assert training_fields(load_protocol("mini", weak, dimensions=3)) == training_fields(plain)
+        made = {f"augmentation.{change}": 0.5}
+        fields = training_fields(load_protocol("mini", made, dimensions=3))
+        assert set(fields["augmentation"]) == kept | {change, *strengths}
+        assert training_fields(load_protocol("mini", made | weak, dimensions=3)) != fields
     older = plain.model_dump()
     for name in set(older["augmentation"]) - kept:
         del older["augmentation"][name]

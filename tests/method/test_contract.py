@@ -12,6 +12,7 @@ import pytest
 import torch
 from facts import FACTS, WITH_TEACHER, WITH_TWO_STUDENTS
 from laboratory import (
+    ALL_FORMS,
     LABELED,
     METHODS,
     NAMES,
@@ -33,8 +34,20 @@ USUAL_TEACHER = [name for name in WITH_TEACHER if FACTS[name].usual_teacher]
 # Protocol, dimensions, classes: every protocol's switches in 2D, the two that differ in 3D.
 CASES = [("paper", 2, 2), ("released-code", 2, 4), ("mini", 2, 2), ("paper", 3, 4), ("released-code", 3, 2)]
 
+
+def cases_of(number: int, dimensions: tuple[int, ...]) -> list[tuple[str, int, int]]:
+    """The cases of the method of this number: all of them by `nox -s forms`, else one in 2D and one in 3D, by turns."""
+    if ALL_FORMS:
+        return [case for case in CASES if case[1] in dimensions]
+    images, volumes = [case for case in CASES if case[1] == 2], [case for case in CASES if case[1] == 3]
+    some = images[number % len(images)], volumes[number % len(volumes)]
+    return [case for case in some if case[1] in dimensions]
+
+
 EVERYTHING: Any = {
-    "params": [(name, *case) for name in NAMES for case in CASES if case[1] in METHODS[name].dimensions],
+    "params": [
+        (name, *case) for number, name in enumerate(NAMES) for case in cases_of(number, METHODS[name].dimensions)
+    ],
     "ids": lambda case: "{}, {}, {}D, {} classes".format(*case),
 }
 small_protocol = functools.cache(protocol_of)
@@ -472,12 +485,18 @@ def drawn_anew(network: nn.Module) -> nn.Module:
     return copied
 
 
-@pytest.mark.parametrize("name", NAMES)  # goes first, so that the library keeps what it prepared for a network
-@pytest.mark.parametrize("classes", [2, 4])
-@pytest.mark.parametrize("network", ["deeplabv3plus", "unet", "unet-small", "vnet"])
+NETWORKS = {"deeplabv3plus": 2, "unet": 2, "unet-small": 2, "vnet": 3}
+ON_NETWORKS = [  # each network with two classes or four, by turns; with both by `nox -s forms`
+    (name, network, classes)
+    for turn, network in enumerate(NETWORKS)  # goes first, so that the library keeps what it prepared for a network
+    for number, name in enumerate(NAMES)
+    for classes in (2, 4)
+    if NETWORKS[network] in METHODS[name].dimensions and (ALL_FORMS or (number + turn) % 2 == classes // 4)
+]
+
+
+@pytest.mark.parametrize(("name", "network", "classes"), ON_NETWORKS)
 def test_every_network_goes_through_an_iteration(name: str, network: str, classes: int) -> None:
-    if (3 if network == "vnet" else 2) not in METHODS[name].dimensions:
-        pytest.skip("the method is not for data of these dimensions")
     protocol, template = built(network, classes)
     few = {key: value for key, value in FEW.items() if key in METHODS[name].hyperparameters.model_fields}
     lab = laboratory(name, protocol, classes, build=lambda: drawn_anew(template), **few)

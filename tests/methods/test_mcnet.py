@@ -76,8 +76,7 @@ def test_the_terms_are_the_papers(
     labeled, unlabeled = ([own[n] for own in found] for n in (0, 1))
     assert set(update.terms) == {"supervised", "consistency"}
     losses = [dice_loss(z, lab.batch.labels, lab.protocol.dice_smooth, ignores=ignores).item() for z in labeled]
-    weight = {2: 1.0, 3: 0.5}[dimensions]
-    assert update.terms["supervised"][1].item() == pytest.approx(weight * sum(losses), rel=1e-6)
+    assert update.terms["supervised"][1].item() == pytest.approx(0.5 * sum(losses), rel=1e-6)
     known = [lab.batch.labels != IGNORED, torch.ones_like(unlabeled[0][:, 0], dtype=torch.bool)]
     expected = naive_consistency([labeled, unlabeled], known, temperature)
     assert update.terms["consistency"][1].item() == pytest.approx(expected, rel=1e-5)
@@ -193,9 +192,12 @@ def way_of(decoder: nn.Module) -> str:
     return {"bilinear": "linear", "trilinear": "linear"}.get(mode, mode)
 
 
-def test_a_weight_of_ones_own_is_the_same_in_2d_and_3d() -> None:
-    hyper = parse_hyperparameters(METHODS["mcnet"], {"supervised_weight": 0.7})
-    assert [hyper.resolved(dimensions).model_dump()["supervised_weight"] for dimensions in (2, 3)] == [0.7, 0.7]
+def test_the_labelled_loss_has_its_weight() -> None:
+    values = [
+        only_update(laboratory("mcnet", protocol_of("paper"), supervised_weight=weight)).terms["supervised"][1].item()
+        for weight in (0.5, 1.5)
+    ]
+    assert values[1] == pytest.approx(3 * values[0], rel=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)

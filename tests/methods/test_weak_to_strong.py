@@ -251,6 +251,20 @@ def test_half_of_v2s_features_are_complementary() -> None:
         assert (first == 1).all(1).sum() == 1
 
 
+def test_perturbed_features_are_those_of_the_weak_view_and_of_strong_view_2() -> None:
+    """Without dropout their logits are the clean ones."""
+    for name, rates in (("unimatch", ["channel_dropout"]), ("crossmatch", ["weak_dropout", "strong_dropout"])):
+        lab = laboratory(name, protocol_of("paper"), build=still, mix_probability=1.0, **dict.fromkeys(rates, 0.0))
+        passes = recorded(lab.method.network)
+        values_of(lab)
+        _, weak, *perturbed = passes.logits
+        assert all(torch.equal(logits, weak) for logits in perturbed[: len(rates)])
+        if name == "crossmatch":
+            *_, strong, weakly2, strongly2 = perturbed
+            torch.testing.assert_close(weakly2, strong.chunk(2)[1])
+            torch.testing.assert_close(strongly2, strong.chunk(2)[1])
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_crossmatchs_share_of_a_streams_own_labels(share: float) -> None:
     """At 1 the losses against them alone count, at 0 those against clean labels."""

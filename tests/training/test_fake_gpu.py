@@ -33,7 +33,7 @@ ALL_CHANGES: dict[int, dict[str, Any]] = {
         f"augmentation.{name}": 1.0
         for name in ("horizontal_flip", "rotation", "jitter", "posterize", "autocontrast", "equalize", "blur")
     },
-    3: {f"augmentation.{name}": 1.0 for name in ("rotate_flip", "blur", "brightness", "contrast", "noise")},
+    3: {f"augmentation.{name}": 1.0 for name in ("rotate_flip", "blur", "jitter", "noise")},
 }
 SWITCHES = ("uncertainty_from", "step2_teacher", "umix_order", "teacher_mode", "teacher_buffers", "teacher_start")
 

@@ -13,7 +13,7 @@ HEAD = """
 import copy
 import torch
 from ssl_bench.method import AdversaryHyperparameters, SSLMethod, Update, register
-from ssl_bench.ops import dice_loss
+from ssl_bench.ops import Ensemble, dice_loss
 
 
 @register
@@ -233,6 +233,18 @@ def test_an_exception_of_a_method_names_its_line(train: object, tmp_path: Path) 
 RIGHT = {
     "supervised": GOOD,
     "a teacher by hand": BY_HAND.replace("GRADIENT", "False"),
+    "the mean of two networks": """
+predictor = property(lambda self: self.both)
+
+def __init__(self, setup, hyper):
+    super().__init__(setup, hyper)
+    self.network, self.second = self.new_students()
+    self.both = Ensemble(self.network, self.second)
+
+def updates(self, batch, progress):
+    second = dice_loss(self.second(batch.labeled.student2), batch.labels, 1.0)
+    yield Update({"supervised": (1.0, self.loss(batch) + second)})
+""",
     "an adversary": ADVERSARY + GOOD + "    yield Update(self.judged(batch), trains='adversaries')",
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 
-def turn(iteration: int, *, longest: int, seed: int) -> int:
+def whose_turn(iteration: int, *, longest: int, seed: int) -> int:
     """Return 0 or 1 by turns: each holds for a period of 1 to `longest` iterations, all lengths as likely.
 
     A pure function without tensors, so a resumed run goes on with the same periods and nothing waits for the device.

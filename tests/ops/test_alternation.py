@@ -6,19 +6,19 @@ import random
 import pytest
 import torch
 
-from ssl_bench.ops import turn
+from ssl_bench.ops import whose_turn
 
 
 def periods(longest: int, seed: int, iterations: int) -> list[int]:
     """Lengths of the periods, the last one, which may be cut off, left out."""
-    turns = [turn(iteration, longest=longest, seed=seed) for iteration in range(1, iterations + 1)]
+    turns = [whose_turn(iteration, longest=longest, seed=seed) for iteration in range(1, iterations + 1)]
     assert turns[0] == 0
     assert set(turns) <= {0, 1}
     return [len(list(group)) for _, group in itertools.groupby(turns)][:-1]
 
 
 def test_of_periods_of_one_iteration_each_is_the_others_turn() -> None:
-    assert [turn(iteration, longest=1, seed=3) for iteration in range(1, 8)] == [0, 1, 0, 1, 0, 1, 0]
+    assert [whose_turn(iteration, longest=1, seed=3) for iteration in range(1, 8)] == [0, 1, 0, 1, 0, 1, 0]
 
 
 @pytest.mark.parametrize("longest", [2, 5, 19])
@@ -38,9 +38,9 @@ def test_seeds_have_periods_of_their_own() -> None:
 def test_no_other_random_number_decides_or_is_drawn() -> None:
     random.seed(1)
     torch.manual_seed(1)
-    expected = [turn(iteration, longest=7, seed=9) for iteration in (5, 80, 33)]
+    expected = [whose_turn(iteration, longest=7, seed=9) for iteration in (5, 80, 33)]
     assert random.random() == random.Random(1).random()
     drawn = torch.rand(1)
     torch.manual_seed(1)
     assert torch.equal(drawn, torch.rand(1))
-    assert [turn(iteration, longest=7, seed=9) for iteration in (5, 80, 33)] == expected
+    assert [whose_turn(iteration, longest=7, seed=9) for iteration in (5, 80, 33)] == expected
