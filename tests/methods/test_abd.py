@@ -227,3 +227,12 @@ def test_patches_must_divide_the_sides() -> None:
     ABD.check(parse_hyperparameters(ABD, {"patches": 8}), load_protocol("paper"))
     with pytest.raises(UserError, match="112x112x80"):
         ABD.check(parse_hyperparameters(ABD, {"patches": 7}), load_protocol("paper", dimensions=3))
+
+
+def test_it_runs_under_autocast() -> None:
+    lab = lab_of()
+    with torch.autocast("cpu", torch.bfloat16):
+        (update,) = lab.method.updates(lab.batch, PROGRESS)
+    update.total.backward()
+    assert update.total.dtype == torch.float32
+    assert update.total.isfinite()

@@ -267,3 +267,12 @@ def test_the_weights_are_the_authors_at_a_lambda_of_a_tenth() -> None:
     assert UGCL.authors["lambda_max"] * hyper.consistency_weight == pytest.approx(0.01)
     assert UGCL.authors["lambda_max"] * hyper.rotation_weight == pytest.approx(0.1)
     assert UGCL.authors["lambda_max"] * hyper.contrast_weight == pytest.approx(0.1)
+
+
+def test_it_runs_under_autocast() -> None:
+    lab = lab_of()
+    with torch.autocast("cpu", torch.bfloat16):
+        (update,) = lab.method.updates(lab.batch, PROGRESS)
+    update.total.backward()
+    assert update.total.dtype == torch.float32
+    assert update.total.isfinite()

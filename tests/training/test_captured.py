@@ -16,16 +16,19 @@ from torch._inductor.compile_fx import compile_fx
 from torch.nn import functional
 from torch.utils._pytree import tree_flatten
 
-from ssl_bench.method import Progress, Update
+from ssl_bench.method import Progress, Update, load_methods
 from ssl_bench.seeds import derive_seed
 from ssl_bench.training.trainer import Trainer
 
 CPU = torch.device("cpu")
+FROM_THE_START = {"contrast_start": 0.0}  # what a loss trains that begins later has no moments after iteration 1
 
 
 def begun(folder: Path, name: str, dimensions: int, **settings: Any) -> Trainer:
     """A run after its first iteration, in which values are checked, and which gives AdamW its moments."""
-    trainer = open_run(folder, name, dimensions, CPU, **{"precision": "fp32", **settings})
+    fields = load_methods()[name].hyperparameters.model_fields
+    early = {key: value for key, value in FROM_THE_START.items() if key in fields}
+    trainer = open_run(folder, name, dimensions, CPU, **{"precision": "fp32", **early, **settings})
     trainer.iterate(trainer.open_stream())
     trainer.curves.require_finite()
     return trainer
