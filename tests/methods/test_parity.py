@@ -204,6 +204,7 @@ def patched(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
     monkeypatch.setattr(torch, "rand_like", directions())
     namespace = METHODS[case.name].updates.__globals__
     for name, replacement in {"dice_loss": case.supervised, **case.names()}.items():
+        assert name in namespace
         monkeypatch.setitem(namespace, name, replacement)
 
 
@@ -339,7 +340,7 @@ CASES = [
         "admt", "ZhenZHAO/AD-MT",
         {"supervised": 1.6509852959785483, "pseudo": 0.6817168452446425},
         AuthorsDice(cross_entropy="supervised"), hyper={"confidence": 0.5},
-        names=lambda: {"turn": lambda *_, **__: 0}, one_view=False,
+        names=lambda: {"whose_turn": lambda *_, **__: 0}, one_view=False,
     ),
 ]  # fmt: skip
 
