@@ -1,12 +1,10 @@
 """Adversarial learning for semi-supervised semantic segmentation: a discriminator judges every pixel of a label map."""
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn.functional import interpolate, leaky_relu, softplus
+from torch import nn
 
 from ssl_bench.method import (
     AdversaryHyperparameters,
@@ -17,7 +15,14 @@ from ssl_bench.method import (
     Update,
     register,
 )
-from ssl_bench.ops import IGNORED, HalvingConvolution, cross_entropy_loss, dice_loss, hard_labels
+from ssl_bench.ops import (
+    IGNORED,
+    FullyConvolutionalDiscriminator,
+    cross_entropy_loss,
+    dice_loss,
+    hard_labels,
+    truth_loss,
+)
 
 
 class AdvSemSegHyperparameters(AdversaryHyperparameters):
@@ -28,25 +33,6 @@ class AdvSemSegHyperparameters(AdversaryHyperparameters):
     semi_weight: float = Field(1.0, ge=0, description="of L_semi; the authors' 0.1")
     semi_start: float = Field(0.25, ge=0, lt=1, description="share of the iterations before L_semi begins")
     semi_threshold: float = Field(0.2, ge=0, le=1, description="T_semi, the smallest confidence of a pixel in L_semi")
-
-
-class FullyConvolutionalDiscriminator(nn.Module):
-    """Five halving convolutions; the logit of each pixel being true, upsampled to the label map's sides."""
-
-    def __init__(self, classes: int, dimensions: int, filters: int) -> None:
-        super().__init__()
-        widths = (classes, *(filters * 2**level for level in range(4)))
-        self.levels = nn.ModuleList(HalvingConvolution(coming, width, dimensions) for coming, width in pairwise(widths))
-        self.last = HalvingConvolution(widths[-1], 1, dimensions)
-        self.interpolation = "bilinear" if dimensions == 2 else "trilinear"
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Label maps (B, K, *sides) -> logits (B, *sides)."""
-        features = maps
-        for level in self.levels:
-            features = leaky_relu(level(features), 0.2)
-        coarse = self.last(features).float()
-        return interpolate(coarse, size=maps.shape[2:], mode=self.interpolation, align_corners=True).squeeze(1)
 
 
 @register
@@ -89,8 +75,8 @@ class AdvSemSeg(SSLMethod):
         if known is not None:
             of_labeled = of_labeled * known
         judged = self.discriminator(of_unlabeled)
-        adversarial = hyper.labeled_adversarial * _loss(self.discriminator(of_labeled), true=True)
-        adversarial = adversarial + hyper.unlabeled_adversarial * _loss(judged, true=True)
+        adversarial = hyper.labeled_adversarial * truth_loss(self.discriminator(of_labeled), true=True)
+        adversarial = adversarial + hyper.unlabeled_adversarial * truth_loss(judged, true=True)
         terms = {"supervised": (1.0, supervised), "adversarial": (progress.lambda_u, adversarial)}
         if progress.iteration > hyper.semi_start * progress.iterations:
             trusted = judged.detach().sigmoid() >= hyper.semi_threshold
@@ -103,7 +89,7 @@ class AdvSemSeg(SSLMethod):
         if known is not None:
             true = true * known
         false = torch.cat([of_labeled, of_unlabeled]).detach()
-        loss = (_loss(self.discriminator(false), true=False) + _loss(self.discriminator(true), true=True)) / 2
+        loss = (truth_loss(self.discriminator(false), true=False) + truth_loss(self.discriminator(true), true=True)) / 2
         yield Update({"discriminator": (1.0, loss)}, trains="adversaries")
 
     @property
@@ -115,8 +101,3 @@ class AdvSemSeg(SSLMethod):
     def predictor(self) -> nn.Module:
         """The network."""
         return self.network
-
-
-def _loss(logits: Tensor, *, true: bool) -> Tensor:
-    """Binary cross-entropy of logits against one answer, in nats; the mean over all pixels."""
-    return softplus(-logits if true else logits).mean()

@@ -1,8 +1,10 @@
-"""Cross pseudo supervision: two students learn from each other's hard pseudo labels."""
+"""Cross pseudo supervision and cross teaching: two students learn from each other's hard pseudo labels."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_bench.method import (
@@ -11,6 +13,7 @@ from ssl_bench.method import (
     Hyperparameters,
     Images,
     Progress,
+    SecondNetworkHyperparameters,
     Setup,
     SSLMethod,
     Update,
@@ -83,3 +86,50 @@ class CrossPseudoSupervisionCutMix(CrossPseudoSupervision):
             labels1 = mix(hard_labels(self.student1(images.student1)))
             labels2 = mix(hard_labels(self.student2(images.student2)))
         return (self.student1(mix(images.student1)), self.student2(mix(images.student2))), (labels1, labels2)
+
+
+class CrossTeachingHyperparameters(SecondNetworkHyperparameters):
+    """The transformer: by default a U-Net on the smallest Mix Transformer of SegFormer, from scratch."""
+
+    second_network: str = Field("unet", description="network of student 2; same: the protocol's")
+    second_encoder: str = Field("mit_b0", description="its encoder, where it takes one; same: the protocol's")
+    second_weights: str = Field("none", description="weights its encoder starts from; same: the protocol's")
+
+
+@register
+class CrossTeaching(CrossPseudoSupervision):
+    """Luo et al. 2022: CPS between a convolutional network, student 1, and a transformer, student 2.
+
+    Student 1 is the protocol's network. Student 2 is by default the U-Net of segmentation-models-pytorch on the
+    transformer encoder `mit_b0`; the authors' is Swin-UNet, whose decoder is a transformer too. It starts from random
+    weights, where the authors start from ImageNet's, because no weights are downloaded that nobody asked for:
+    `second_weights = "imagenet"` does so. Where student 2 is meant to be another transformer, `second_network` and
+    `second_encoder` take any network and encoder that a protocol takes. The sides of an image must fit both networks.
+
+    The pseudo labels' loss is the Dice loss, as in the authors' code. On labelled images theirs is the mean of Dice and
+    cross-entropy, and they take Dice over the whole batch. Their labelled and unlabelled images go through a network
+    as one batch; here each part is a batch. They score both networks and report the convolutional one. The method is
+    for 2D images, as is the transformer; the networks with a transformer in 3D are an extra package's.
+    """
+
+    name = "ctct"
+    title = "CTCT"
+    reference = (
+        "Luo et al., Semi-Supervised Medical Image Segmentation via Cross Teaching between CNN and Transformer, "
+        "MIDL 2022"
+    )
+    year = 2022
+    venue = "MIDL"
+    dimensions = (2,)
+    authors = {"lambda_max": 0.1, "rampup_epochs": "run"}
+    hyperparameters = CrossTeachingHyperparameters
+    hyper: CrossTeachingHyperparameters
+
+    def __init__(self, setup: Setup, hyper: CrossTeachingHyperparameters) -> None:
+        SSLMethod.__init__(self, setup, hyper)
+        self.student1, self.student2 = self.new_students(**hyper.second)
+
+    @classmethod
+    def architectures(cls, hyper: Any) -> list[dict[str, str]]:
+        """The second network's, unless it is the first one's."""
+        return [hyper.second] if hyper.second else []

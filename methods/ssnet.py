@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, normalize
+from torch.nn.functional import normalize
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
 from ssl_bench.ops import (
@@ -17,6 +17,7 @@ from ssl_bench.ops import (
     dice_loss,
     evaluating,
     hard_labels,
+    nearest_labels,
 )
 
 MEMORY, WIDTH = 32, 32  # vectors of each class that are remembered, and their length
@@ -206,7 +207,8 @@ class SmoothnessSeparation(SSLMethod):
         supervised = dice_loss(y, labels, self.protocol.dice_smooth, ignores=self.ignores)
         known = (labels != IGNORED).unsqueeze(1) if self.ignores else None
         smoothness = self.disagreement(self.under_noise(images[0], y, known), self.under_noise(images[1], y_u, None))
-        small, predicted, predicted_u = (resized(one, features) for one in (labels, hard_labels(y), hard_labels(y_u)))
+        full = (labels, hard_labels(y), hard_labels(y_u))
+        small, predicted, predicted_u = (nearest_labels(one, features) for one in full)
         self.separation.remember(features, small, predicted)
         separation = self.separation(features, small) + self.separation(features_u, predicted_u)
         yield Update(
@@ -261,10 +263,3 @@ class SmoothnessSeparation(SSLMethod):
     def networks(self) -> dict[str, nn.Module]:
         """The network alone. What separates classes serves training, and is not scored."""
         return {"network": self.network}
-
-
-def resized(labels: Tensor, features: Tensor) -> Tensor:
-    """Labels (B, *spatial) at the pixels of features (B, C, *sides), by nearest neighbour."""
-    if labels.shape[1:] == features.shape[2:]:
-        return labels
-    return interpolate(labels.unsqueeze(1).float(), features.shape[2:], mode="nearest").squeeze(1).long()

@@ -28,6 +28,7 @@ class Facts:
         asks: views that an iteration asks for where each network is given a view of its own: `labeled strong2`,
             `unlabeled weak` for the (first) student, `labeled weak`, `unlabeled strong1` for the second, `unlabeled
             strong2` for the teacher. None: those of its students and its teacher.
+        alike: its students have one architecture.
         usual_teacher: the teacher is the protocol's and moves once an update.
         why: the reason for every exception.
 
@@ -46,6 +47,7 @@ class Facts:
     reached: dict[str, set[str]] = field(default_factory=dict)
     labels_decide: frozenset[str] = frozenset()
     asks: frozenset[str] | None = None
+    alike: bool = True
     usual_teacher: bool = True
     why: str = ""
 
@@ -71,6 +73,11 @@ FACTS = {
     ),
     "cps": Facts({"SS", "L_cps"}, {"supervised", "cps"}, PAIR, "student1", PAIR, plain=True),
     "cps-cutmix": Facts({"SS", "L_cps"}, {"supervised", "cps"}, PAIR, "student1", PAIR),
+    "ctct": Facts(
+        {"SS", "L_cps"}, {"supervised", "cps"}, PAIR, "student1", PAIR, dimensions=(2,), plain=True, alike=False,
+        why="student 2 is a transformer, and those that the package has need no other package in 2D alone",
+    ),
+    "abd": Facts({"SS", "L_cps"}, {"supervised", "cps", "displaced"}, PAIR, "student1", PAIR),
     "cmtv1": Facts({"STS", "L_mts"}, {"supervised", "mts"}, PAIR, "teacher", PAIR, TEACHER, plain=True),
     "cmtv2": Facts({"STS", "L_cps"}, {"supervised", "cps"}, PAIR, "teacher", PAIR, TEACHER, plain=True),
     "cmtv3": Facts({"STS", "L_cps", "L_mts"}, {"supervised", "cps", "mts"}, PAIR, "teacher", PAIR, TEACHER, plain=True),
@@ -99,6 +106,16 @@ FACTS = {
     ),
     "advsemseg": Facts(
         set(), {"supervised", "adversarial", "semi"}, ("network",), "network", None, adversaries=("discriminator",)
+    ),
+    "coladv": Facts(
+        set(), {"supervised", "consistency", "adversarial", "auxiliary", "semi"}, ("network",), "network", None,
+        adversaries=("discriminator", "auxiliary_discriminator"),
+    ),
+    "lg-er-mt": Facts({"TS"}, {"supervised", "entropy", "local", "global"}, ("student",), "student", TAUGHT, TEACHER),
+    "duwm": Facts(
+        {"TS"}, {"supervised", "consistency", "uncertainty"}, ("student",), "student", TAUGHT, TEACHER,
+        asks=frozenset({"labeled strong2", "labeled strong1", "unlabeled weak", "unlabeled strong2"}),
+        why="the teacher sees labelled images too",
     ),
     "entmin": Facts(set(), {"supervised", "entropy"}, ("network",), "network", None, plain=True),
     "ict": Facts(
@@ -168,6 +185,18 @@ FACTS = {
         labels_decide=frozenset({"separation"}),
         why="features of labelled pixels are drawn to their labels' memory, before the head",
     ),
+    "ugcl": Facts(
+        set(), {"supervised", "consistency", "rotation", "contrast"}, ("network",), "network", None,
+        reached={
+            "supervised": NETWORK | {"auxiliary.decoder", "auxiliary.segmentation_head"},
+            "consistency": NETWORK | {"auxiliary.decoder", "auxiliary.segmentation_head"},
+            "rotation": {"network.encoder", "classifier.weight", "classifier.bias"},
+            "contrast": {"network.encoder", "embedding.first", "embedding.norm", "embedding.last"},
+        },
+        labels_decide=frozenset({"contrast"}),
+        why="a second decoder learns from labels too; two losses are of the encoder's maps, and labelled pixels are "
+        "anchors",
+    ),
 }  # fmt: skip
 WITH_TEACHER = [name for name, facts in FACTS.items() if facts.teachers == TEACHER]
-WITH_TWO_STUDENTS = [name for name, facts in FACTS.items() if facts.students == PAIR]
+WITH_TWO_STUDENTS = [name for name, facts in FACTS.items() if facts.students == PAIR and facts.alike]

@@ -114,6 +114,22 @@ class AdversaryHyperparameters(Hyperparameters):
     adversary_beta2: float = Field(0.99, ge=0, lt=1, description="its decay of the mean squared gradient")
 
 
+class SecondNetworkHyperparameters(Hyperparameters):
+    """The architecture of a method's second network; a value `same` stands for the protocol's own."""
+
+    second_network: str = Field("same", description="network of student 2; same: the protocol's")
+    second_encoder: str = Field("same", description="its encoder, where it takes one; same: the protocol's")
+    second_weights: str = Field("same", description="weights its encoder starts from; same: the protocol's")
+
+    @property
+    def second(self) -> dict[str, str]:
+        """The protocol fields in which the second network differs from the first; none if it does not."""
+        wanted = {
+            "network": self.second_network, "encoder": self.second_encoder, "encoder_weights": self.second_weights,
+        }  # fmt: skip
+        return {field: value for field, value in wanted.items() if value != "same"}
+
+
 class CutMixHyperparameters(Hyperparameters):
     """CutMix's boxes, for every method with CutMix; defaults are those of CPS (Chen et al. 2021)."""
 
@@ -208,10 +224,14 @@ class SSLMethod(nn.Module):
     def check(cls, hyper: Any, protocol: Protocol) -> None:
         """Raise UserError where hyperparameters and protocol do not fit each other; by default there is no check."""
 
-    def new_students(self) -> tuple[nn.Module, nn.Module]:
-        """Build two students. With the protocol's `student_init = same`, the second has the first student's weights."""
-        first, second = self._build_network(), self._build_network()
-        if self.protocol.student_init == "same":
+    def new_students(self, **changes: str) -> tuple[nn.Module, nn.Module]:
+        """Build two students; with `changes`, as in `new_student`, the second has another architecture.
+
+        With the protocol's `student_init = same`, a second student of the same architecture has the first one's
+        weights.
+        """
+        first, second = self._build_network(), self._build_network(**changes)
+        if self.protocol.student_init == "same" and not changes:
             second.load_state_dict(first.state_dict())
         return first, second
 

@@ -4,8 +4,15 @@ from ssl_bench.labels import IGNORED
 from ssl_bench.ops.alternation import whose_turn
 from ssl_bench.ops.auxiliary import AuxiliaryDecoder
 from ssl_bench.ops.components import largest_component
+from ssl_bench.ops.contrast import queue_contrast
 from ssl_bench.ops.cutmix import AdaptiveMix, BoxMix, adaptive_cutmix, clipped_boxes, cutmix, random_box
-from ssl_bench.ops.discriminator import HalvingConvolution, OriginDiscriminator, origin_loss
+from ssl_bench.ops.discriminator import (
+    FullyConvolutionalDiscriminator,
+    HalvingConvolution,
+    OriginDiscriminator,
+    origin_loss,
+    truth_loss,
+)
 from ssl_bench.ops.distance import signed_distance
 from ssl_bench.ops.ema import ExponentialMovingAverage
 from ssl_bench.ops.ensemble import Ensemble
@@ -27,9 +34,17 @@ from ssl_bench.ops.perturb import (
 )  # fmt: skip
 from ssl_bench.ops.queue import FeatureQueue
 from ssl_bench.ops.ramp import gaussian_ramp_up
-from ssl_bench.ops.turn import Turn, random_turn
-from ssl_bench.ops.umix import RegionMix, umix
-from ssl_bench.ops.uncertainty import entropy, jensen_shannon, mean_prediction_entropy, prediction_entropy
+from ssl_bench.ops.resize import nearest_labels
+from ssl_bench.ops.similarity import region_similarity_distance
+from ssl_bench.ops.turn import ImageTurns, Turn, quarter_turns, random_turn, random_turns
+from ssl_bench.ops.umix import RegionMix, region_means, umix
+from ssl_bench.ops.uncertainty import (
+    entropy,
+    jensen_shannon,
+    mean_prediction_entropy,
+    prediction_entropy,
+    self_information,
+)
 
 __all__ = [
     "IGNORED",
@@ -39,7 +54,9 @@ __all__ = [
     "Ensemble",
     "ExponentialMovingAverage",
     "FeatureQueue",
+    "FullyConvolutionalDiscriminator",
     "HalvingConvolution",
+    "ImageTurns",
     "LinearMix",
     "MaskedBatchNorm",
     "OriginDiscriminator",
@@ -71,11 +88,19 @@ __all__ = [
     "largest_component",
     "mean_prediction_entropy",
     "mixup",
+    "nearest_labels",
     "origin_loss",
     "prediction_entropy",
+    "quarter_turns",
+    "queue_contrast",
     "random_box",
     "random_turn",
+    "random_turns",
+    "region_means",
+    "region_similarity_distance",
+    "self_information",
     "signed_distance",
+    "truth_loss",
     "umix",
     "whose_turn",
 ]

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu, pad
+from torch.nn.functional import interpolate, leaky_relu, pad, softplus
 
 
 class HalvingConvolution(nn.Module):
@@ -64,3 +64,37 @@ def origin_loss(logits: Tensor, *, labeled: bool) -> Tensor:
     """Cross-entropy of each image's logits (B, 2) against its origin, in nats: (B,)."""
     log_shares = torch.log_softmax(logits.float(), 1)
     return -log_shares[:, 1 if labeled else 0]
+
+
+class FullyConvolutionalDiscriminator(nn.Module):
+    """Tells pixel by pixel whether a label map is true.
+
+    The discriminator of AdvSemSeg (Hung et al. 2018): five halving convolutions of f, 2f, 4f, 8f filters and 1, with
+    LeakyReLU of slope 0.2 between them. The last map is interpolated to the label map's sides.
+
+    Args:
+        classes: K, channels of the label map.
+        dimensions: 2 or 3.
+        filters: f; the authors' is 64.
+
+    """
+
+    def __init__(self, classes: int, dimensions: int, filters: int = 64) -> None:
+        super().__init__()
+        widths = (classes, *(filters * 2**level for level in range(4)))
+        self.levels = nn.ModuleList(HalvingConvolution(coming, width, dimensions) for coming, width in pairwise(widths))
+        self.last = HalvingConvolution(widths[-1], 1, dimensions)
+        self.interpolation = "bilinear" if dimensions == 2 else "trilinear"
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Label maps (B, K, *sides) -> logits of being true (B, *sides), float32."""
+        features = maps
+        for level in self.levels:
+            features = leaky_relu(level(features), 0.2)
+        coarse = self.last(features).float()
+        return interpolate(coarse, size=maps.shape[2:], mode=self.interpolation, align_corners=True).squeeze(1)
+
+
+def truth_loss(logits: Tensor, *, true: bool) -> Tensor:
+    """Binary cross-entropy of pixels' logits of being true against one answer, in nats: their mean, a scalar."""
+    return softplus(-logits if true else logits).mean()

@@ -1,4 +1,4 @@
-"""Random turns of a batch by multiples of 90 degrees in a plane."""
+"""Random turns of images by multiples of 90 degrees in a plane."""
 
 from __future__ import annotations
 
@@ -24,10 +24,40 @@ class Turn:
         return turned.index_select(0, self.choice).squeeze(0)
 
 
+class ImageTurns:
+    """A turn of each image of a batch, in the plane of the first two spatial axes.
+
+    Args:
+        choice: (B,) int64 on the batch's device, places in `quarters`.
+        quarters: as in `Turn`.
+
+    """
+
+    def __init__(self, choice: Tensor, quarters: tuple[int, ...]) -> None:
+        self.choice, self.quarters = choice, quarters
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """Turn (B, C, *spatial); its shape stays the same."""
+        turned = torch.cat([torch.rot90(tensor, quarters, (2, 3)) for quarters in self.quarters])
+        batch = len(self.choice)
+        return turned.index_select(0, self.choice * batch + torch.arange(batch, device=self.choice.device))
+
+
+def quarter_turns(sides: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the turns that keep an image's shape: four, or two half turns where the plane's sides differ."""
+    return (0, 1, 2, 3) if sides[0] == sides[1] else (0, 2)
+
+
 def random_turn(like: Tensor) -> Turn:
-    """Draw one of the four turns for a batch (B, C, *spatial), or of two half turns where the plane's sides differ.
+    """Draw one of the turns that keep the shape for a whole batch (B, C, *spatial).
 
     The choice is drawn on the CPU from torch's global generator; nothing waits for the device.
     """
-    quarters = (0, 1, 2, 3) if like.shape[2] == like.shape[3] else (0, 2)
+    quarters = quarter_turns(tuple(like.shape[2:]))
     return Turn(torch.randint(len(quarters), (1,)).to(like.device, non_blocking=True), quarters)
+
+
+def random_turns(like: Tensor) -> ImageTurns:
+    """Draw a turn for each image of a batch (B, C, *spatial), as `random_turn` does."""
+    quarters = quarter_turns(tuple(like.shape[2:]))
+    return ImageTurns(torch.randint(len(quarters), (len(like),)).to(like.device, non_blocking=True), quarters)

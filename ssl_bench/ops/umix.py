@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class RegionMix:
-    """A mix within each image: its region `target[b, i]` is replaced by the region `source[b, i]` of the same image.
+    """A mix of regions: each image's `target[b, i]` is replaced by `source[b, i]` of the same or another image.
 
     Args:
         target: (B, N) int64, numbers in row-major order among R^d regions, R along each of the d spatial sides; one
@@ -24,10 +24,11 @@ class RegionMix:
     def __init__(self, target: Tensor, source: Tensor, r: int, dimensions: int) -> None:
         self.target, self.source, self.r, self.dimensions = target, source, r, dimensions
 
-    def __call__(self, tensor: Tensor) -> Tensor:
-        """Mix (B, *spatial) or (B, C, *spatial)."""
+    def __call__(self, tensor: Tensor, other: Tensor | None = None) -> Tensor:
+        """Mix (B, *spatial) or (B, C, *spatial); sources are regions of `other`, of the same shape, if it is there."""
         mixed = tensor.clone()
-        self._regions(mixed)[self._index(self.target)] = self._regions(tensor)[self._index(self.source)]
+        source = tensor if other is None else other
+        self._regions(mixed)[self._index(self.target)] = self._regions(source)[self._index(self.source)]
         return mixed
 
     def _regions(self, tensor: Tensor) -> Tensor:
@@ -78,12 +79,12 @@ def umix(
 
     """
     if known is None:
-        regions1, regions2 = _region_means(uncertainty1, r), _region_means(uncertainty2, r)
+        regions1, regions2 = region_means(uncertainty1, r), region_means(uncertainty2, r)
         lowest1, lowest2 = regions1, regions2
     else:
-        count = _region_means(known.float(), r)
+        count = region_means(known.float(), r)
         regions1, regions2 = (
-            (_region_means(u.where(known, 0), r) / count).masked_fill(count == 0, -math.inf)
+            (region_means(u.where(known, 0), r) / count).masked_fill(count == 0, -math.inf)
             for u in (uncertainty1, uncertainty2)
         )
         lowest1, lowest2 = (m.masked_fill(count == 0, math.inf) for m in (regions1, regions2))
@@ -102,10 +103,10 @@ def umix(
     return RegionMix(target, source.gather(1, target), r, uncertainty1.dim() - 1)
 
 
-def _region_means(uncertainty: Tensor, r: int) -> Tensor:
-    """Mean over each region: (B, *spatial) -> (B, r^d)."""
-    batch, *sides = uncertainty.shape
+def region_means(values: Tensor, r: int) -> Tensor:
+    """Mean of values (B, *spatial) over each of r regions along each of d sides, in row-major order: (B, r^d)."""
+    batch, *sides = values.shape
     if any(side % r for side in sides):
-        raise ValueError(f"UMIX: sides {sides} must be divisible by r = {r}")
-    split = uncertainty.reshape(batch, *(n for side in sides for n in (r, side // r)))
+        raise ValueError(f"sides {sides} must be divisible by r = {r}")
+    split = values.reshape(batch, *(n for side in sides for n in (r, side // r)))
     return split.mean(dim=[2 + 2 * i for i in range(len(sides))]).flatten(1)

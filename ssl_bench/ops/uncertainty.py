@@ -22,6 +22,15 @@ def prediction_entropy(logits: Tensor) -> Tensor:
     return _entropy_of_logarithms(_log_softmax(logits))
 
 
+def self_information(logits: Tensor) -> Tensor:
+    """-p_c ln p_c of each class of the softmax of logits (B, K, *spatial), in nats; (B, K, *spatial), float32 at least.
+
+    ADVENT's weighted self-information map (Vu et al., CVPR 2019). Its sum over the classes is `prediction_entropy`, and
+    its gradient is finite too where a probability rounds to 0.
+    """
+    return _self_information(_log_softmax(logits))
+
+
 def jensen_shannon(first: Tensor, second: Tensor) -> Tensor:
     """Jensen-Shannon divergence of two predictions, H((p + q) / 2) - (H(p) + H(q)) / 2, in nats.
 
@@ -58,4 +67,8 @@ def _log_softmax(logits: Tensor) -> Tensor:
 
 
 def _entropy_of_logarithms(log_p: Tensor) -> Tensor:
-    return -(log_p.exp() * log_p).sum(1)
+    return _self_information(log_p).sum(1)
+
+
+def _self_information(log_p: Tensor) -> Tensor:
+    return -(log_p.exp() * log_p)

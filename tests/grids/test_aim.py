@@ -80,13 +80,14 @@ def test_rows_that_the_paper_copied_are_marked() -> None:
 
 
 RUNS = {
-    "table 1": ({"mt", "cct", "cps", "cmtv3", "ucmt"}, {("isic", "5%"), ("isic", "10%")}, 12),
+    "table 1": ({"mt", "cct", "cps", "ugcl", "cmtv3", "ucmt"}, {("isic", "5%"), ("isic", "10%")}, 14),
     "table 2": (
-        {"advsemseg", "mt", "cct", "cps", "cmtv3", "ucmt"},
-        {(d, s) for d in ("kvasir", "cvc") for s in ("15%", "30%")}, 24,
+        {"advsemseg", "coladv", "mt", "cct", "cps", "cmtv3", "ucmt"},
+        {(d, s) for d in ("kvasir", "cvc") for s in ("15%", "30%")}, 28,
     ),
     "table 3": (
-        {"uamt", "sassnet", "dtc", "mcnet", "mt", "cps", "cmtv3", "ucmt"}, {("la", "10%"), ("la", "20%")}, 16,
+        {"uamt", "sassnet", "lg-er-mt", "duwm", "dtc", "mcnet", "mt", "cps", "cmtv3", "ucmt"},
+        {("la", "10%"), ("la", "20%")}, 20,
     ),
     "table 4": ({"supervised", "mt", "cps", "cmtv1", "cmtv2", "cmtv3", "ucmt"}, {("isic", "5%")}, 7),
     "table 5": ({"ucmt"}, {("isic", "5%")}, 15),
@@ -119,7 +120,7 @@ def test_table_5_asks_for_every_k_and_r_of_umix() -> None:
     ]
 
 
-def test_the_u_net_row_asks_for_the_released_codes_u_net_and_the_other_for_the_papers_network() -> None:
+def test_the_u_net_rows_ask_for_their_authors_u_net_and_the_others_for_the_papers_network() -> None:
     networks = {
         row.title: place.wanted.protocol.network  # type: ignore[union-attr]
         for row, (place, _) in zip(
@@ -128,6 +129,7 @@ def test_the_u_net_row_asks_for_the_released_codes_u_net_and_the_other_for_the_p
         if place is not None
     }
     assert networks.pop("UCMT (U-Net)") == "unet-small"
+    assert networks.pop("UGCL (U-Net)") == "unet"
     assert set(networks.values()) == {"deeplabv3plus"}
 
 

@@ -1,4 +1,4 @@
-"""DAN, SASSNet and AdvSemSeg: who trains whom, the discriminators' losses, and their limit cases."""
+"""DAN, SASSNet, AdvSemSeg and ColAdv: who trains whom, the discriminators' losses, and their limit cases."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def adversary_of(lab: Laboratory) -> Any:
 @pytest.mark.parametrize(("name", "dimensions", "classes"), CASES)
 def test_each_update_moves_its_own_side_alone(name: str, dimensions: int, classes: int) -> None:
     lab = laboratory(name, protocol_of("paper", dimensions), classes)
-    adversary, network = adversary_of(lab), lab.method.network
+    adversary, network = nn.ModuleList(lab.method.adversaries.values()), lab.method.network
     updates = lab.updates()
     first = next(updates)
     before = weights(network), weights(adversary)
@@ -43,7 +43,11 @@ def test_each_update_moves_its_own_side_alone(name: str, dimensions: int, classe
     before = weights(network), weights(adversary)
     assert next(updates, None) is None
     assert all(torch.equal(*pair) for pair in zip(before[0], weights(network), strict=True))
-    assert any(not torch.equal(*pair) for pair in zip(before[1], weights(adversary), strict=True))
+    moved = [not torch.equal(*pair) for pair in zip(before[1], weights(adversary), strict=True)]
+    for one in adversary:
+        count = len(list(one.parameters()))
+        assert any(moved[:count])
+        del moved[:count]
 
 
 @pytest.mark.parametrize("name", ADVERSARIAL)

@@ -85,6 +85,15 @@ network.encoder            unlabeled/student1  gradient  p_s
 network.segmentation_head  unlabeled/changed   gradient  p_s of the finest map
 heads.0                    unlabeled/changed   gradient  p_s of the coarser map
 """
+UGCL = """
+network.encoder  labeled/changed    gradient  turned images
+network.decoder  features           gradient  L_s
+auxiliary        features           gradient  L_s
+network.encoder  unlabeled/changed  gradient  turned images
+network.decoder  features           gradient  the consistency, and pseudo labels of the contrast
+auxiliary        features           gradient  the consistency, and pseudo labels of the contrast
+classifier       both/changed       gradient  the rotation
+"""
 SSNET = """
 network.encoder            labeled/student1    gradient  L_s and the features of labelled images
 network.segmentation_head  labeled/changed     gradient  L_s, the target
@@ -112,6 +121,15 @@ student2  unlabeled/student2  constant  student 1's labels, mixed afterwards
 student1  unlabeled/changed   gradient  L_cps, y_1
 student2  unlabeled/changed   gradient  L_cps, y_2
 """
+ABD = (
+    STUDENTS
+    + """
+student1  labeled/changed    gradient  both views, displaced, L_s
+student2  labeled/changed    gradient  both views, displaced, L_s
+student1  unlabeled/changed  gradient  both views, displaced, L_cps
+student2  unlabeled/changed  gradient  both views, displaced, L_cps
+"""
+)
 UAMT = STUDENT + "teacher unlabeled/changed constant the target, or one of 8 passes\n" * 9
 DTC = """
 network.encoder  labeled/student1    gradient  L_seg and L_sdf
@@ -159,6 +177,32 @@ discriminator  unlabeled/changed   gradient  L_adv and the trusted pixels
 discriminator  both/changed        gradient  its own loss, false maps
 discriminator  labeled/changed     gradient  its own loss, true maps
 """
+COLADV = """
+network.encoder          labeled/student1    gradient  L_s and L_adv
+network.decoder          features            gradient  L_s and L_adv
+network.encoder          unlabeled/student1  gradient  L_con, L_aux and L_semi
+network.decoder          features            gradient  L_con, L_aux and L_semi
+discriminator            labeled/changed     gradient  L_adv
+discriminator            unlabeled/changed   constant  the trusted pixels
+auxiliary_discriminator  unlabeled/changed   gradient  L_aux
+discriminator            labeled/changed     gradient  its own loss, true maps
+discriminator            labeled/changed     gradient  its own loss, false maps
+auxiliary_discriminator  labeled/changed     gradient  its own loss, predictions of labelled images
+auxiliary_discriminator  unlabeled/changed   gradient  its own loss, predictions of unlabelled images
+"""
+# The teacher's own passes go through its encoder too.
+DUWM = (
+    STUDENT
+    + """
+teacher  labeled/changed    constant  the target
+teacher  unlabeled/changed  constant  the target
+"""
+    + """
+teacher.network.encoder  labeled/changed    constant  the target, or one of 8 passes
+teacher.network.encoder  unlabeled/changed  constant  the target, or one of 8 passes
+"""
+    * 9
+)
 DCT = """
 student1:eval  labeled/changed    gradient  the attack g_1(x)
 student2:eval  labeled/changed    gradient  the attack g_2(x)
@@ -221,8 +265,11 @@ ALWAYS = {
     "mcnet+": MCNET + MCNET_PLUS,
     "urpc": URPC,
     "ssnet": SSNET,
+    "ugcl": UGCL,
     "cps": STUDENTS,
     "cps-cutmix": CPS_CUTMIX,
+    "ctct": STUDENTS,
+    "abd": ABD,
     "cmtv1": STUDENTS + TEACHER,
     "cmtv2": STUDENTS,
     "cmtv3": STUDENTS + TEACHER,
@@ -232,6 +279,9 @@ ALWAYS = {
     "sassnet": SASSNET,
     "dan": DAN,
     "advsemseg": ADVSEMSEG,
+    "coladv": COLADV,
+    "lg-er-mt": STUDENT + "teacher unlabeled/changed constant the target",
+    "duwm": DUWM,
     "entmin": NETWORK,
     "ict": MT_CUTMIX,
     "acmt": STUDENT + "teacher unlabeled/changed constant the target",
@@ -252,6 +302,9 @@ PARTS = {  # of the methods whose lines are of parts of their networks
     "mcnet+": ["network.encoder", "network.decoder", "auxiliary.0", "auxiliary.1"],
     "urpc": ["network.encoder", "network.segmentation_head", "heads.0"],
     "ssnet": ["network.encoder", "network.segmentation_head"],
+    "ugcl": ["network.encoder", "network.decoder", "auxiliary", "classifier"],
+    "coladv": ["network.encoder", "network.decoder"],
+    "duwm": ["student", "teacher", "teacher.network.encoder"],
     "dtc": ["network.encoder", "network.decoder", "distance_head"],
     "sassnet": ["network.encoder", "network.decoder", "distance_head"],
     "unimatch": ["network.encoder", "network.decoder"],
@@ -304,7 +357,7 @@ def images_shown(lab: Laboratory, images: Any) -> str:
         return "features"
     if len(images) == LABELED + UNLABELED:
         return "both/changed"
-    part, views = ("labeled", lab.labeled) if len(images) == LABELED else ("unlabeled", lab.unlabeled)
+    part, views = ("labeled", lab.labeled) if len(images) % LABELED == 0 else ("unlabeled", lab.unlabeled)
     return f"{part}/{next((name for name, view in views.items() if view is images), 'changed')}"
 
 

@@ -35,6 +35,21 @@ class PixelDecoder(nn.Module):
         return [self.convolution(features[0]).tanh(), features[0]]
 
 
+class PixelEncoder(nn.Module):
+    """Images -> one map of the same size; `passes` notes both where the map has a gradient."""
+
+    def __init__(self, dimensions: int, passes: list[tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self.out_channels, self.passes = (6,), passes
+        self.convolution = (nn.Conv2d if dimensions == 2 else nn.Conv3d)(channels(dimensions), 6, 1)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        features: Tensor = self.convolution(images).tanh()
+        if features.requires_grad:
+            self.passes.append((images, features))
+        return [features]
+
+
 class PixelNetwork(nn.Module):
     """A network whose logits at a pixel depend on this pixel of the image alone: (B, C, *sides) to (B, 3, *sides).
 
@@ -45,17 +60,10 @@ class PixelNetwork(nn.Module):
     def __init__(self, dimensions: int, passes: list[tuple[Tensor, Tensor]]) -> None:
         super().__init__()
         convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
-        self.first = convolution(channels(dimensions), 6, 1)
+        self.encoder = PixelEncoder(dimensions, passes)
         self.decoder = PixelDecoder(dimensions)
         self.segmentation_head = convolution(6, 3, 1)
-        self.passes = passes
         nn.init.normal_(self.segmentation_head.weight, std=2)
-
-    def encoder(self, images: Tensor) -> list[Tensor]:
-        features: Tensor = self.first(images).tanh()
-        if features.requires_grad:
-            self.passes.append((images, features))
-        return [features]
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.segmentation_head(self.decoder(self.encoder(images)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ssl_bench.ops import Turn, random_turn
+from ssl_bench.ops import ImageTurns, Turn, quarter_turns, random_turn, random_turns
 
 SQUARE, FLAT = (2, 3, 4, 4), (2, 3, 6, 4)
 
@@ -49,3 +49,24 @@ def test_the_gradient_is_turned_back() -> None:
     (turn(tensor) * weights).sum().backward()
     assert tensor.grad is not None
     np.testing.assert_allclose(tensor.grad.numpy(), np.rot90(weights.numpy(), -1, (2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("sides", "quarters"), [((4, 4), (0, 1, 2, 3)), ((6, 4, 4), (0, 2)), ((4, 4, 6), (0, 1, 2, 3))]
+)
+def test_each_image_is_turned_by_its_own_choice(sides: tuple[int, ...], quarters: tuple[int, ...]) -> None:
+    assert quarter_turns(sides) == quarters
+    choice = torch.arange(6) % len(quarters)
+    tensor = torch.randn(6, 2, *sides)
+    found = ImageTurns(choice, quarters)(tensor)
+    for image, turned, number in zip(tensor, found, choice, strict=True):
+        np.testing.assert_array_equal(turned.numpy(), np.rot90(image.numpy(), quarters[number], (1, 2)))
+
+
+def test_images_of_a_batch_are_turned_independently() -> None:
+    torch.manual_seed(0)
+    turns = random_turns(torch.zeros(400, 1, 4, 4))
+    assert turns.choice.shape == (400,)
+    for number in range(4):
+        assert abs((turns.choice == number).float().mean() - 0.25) < 5 * (0.25 * 0.75 / 400) ** 0.5
+    assert random_turns(torch.zeros(50, 1, 6, 4, 4)).choice.max() == 1

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ssl_bench.ops import umix
+from ssl_bench.ops import RegionMix, region_means, umix
 
 Order = Literal["simultaneous", "in-place"]
 ORDERS: tuple[Order, ...] = ("simultaneous", "in-place")
@@ -297,3 +297,24 @@ def test_an_image_without_known_pixels_stays_as_it_is(order: Order) -> None:
     images, _, v1, v2 = random_case((8, 8), 4)
     mix = umix(v1, v2, k=3, r=4, order=order, known=torch.zeros_like(v1, dtype=torch.bool))
     assert torch.equal(mix(images), images)
+
+
+@pytest.mark.parametrize(("r", "sides"), [*CASES_2D, *CASES_3D])
+def test_regions_of_another_image_take_the_places_of_its_own(r: int, sides: tuple[int, ...]) -> None:
+    rng, where = np.random.default_rng(0), boxes(r, sides)
+    first, second = rng.normal(size=(2, 3, 2, *sides))
+    target, source = rng.integers(len(where), size=(2, 3, 1))
+    expected = first.copy()
+    for b in range(3):
+        expected[(b, slice(None), *where[target[b, 0]])] = second[(b, slice(None), *where[source[b, 0]])]
+    mix = RegionMix(torch.from_numpy(target), torch.from_numpy(source), r, len(sides))
+    found = mix(torch.from_numpy(first), torch.from_numpy(second))
+    np.testing.assert_array_equal(found.numpy(), expected)
+    np.testing.assert_array_equal(mix(torch.from_numpy(first[:, 0]), torch.from_numpy(second[:, 0])), expected[:, 0])
+
+
+@pytest.mark.parametrize(("r", "sides"), [*CASES_2D, *CASES_3D])
+def test_means_of_regions_are_in_row_major_order(r: int, sides: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).normal(size=(2, *sides))
+    expected = [[values[(b, *box)].mean() for box in boxes(r, sides)] for b in range(2)]
+    np.testing.assert_allclose(region_means(torch.from_numpy(values), r).numpy(), expected)

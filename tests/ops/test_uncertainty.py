@@ -9,7 +9,13 @@ import scipy.special
 import scipy.stats
 import torch
 
-from ssl_bench.ops import entropy, jensen_shannon, mean_prediction_entropy, prediction_entropy
+from ssl_bench.ops import (
+    entropy,
+    jensen_shannon,
+    mean_prediction_entropy,
+    prediction_entropy,
+    self_information,
+)
 
 SHAPES = [(2, 2, 5, 4), (1, 4, 3, 3), (2, 2, 3, 2, 4), (1, 4, 2, 2, 3)]
 
@@ -52,6 +58,25 @@ def test_the_gradient_of_the_entropy_of_logits_is_p_times_its_excess_surprise(si
     expected = -p * (scipy.special.log_softmax(logits.detach().numpy(), 1) + scipy.stats.entropy(p, axis=1)[:, None])
     assert logits.grad is not None
     np.testing.assert_allclose(logits.grad.numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_self_information_is_scipys_and_sums_to_the_entropy(shape: tuple[int, ...]) -> None:
+    logits = logits_of(shape, 0).double()
+    found = self_information(logits)
+    expected = scipy.special.entr(scipy.special.softmax(logits.numpy(), 1))
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(found.sum(1), prediction_entropy(logits))
+    assert self_information(logits.bfloat16()).dtype == torch.float32
+
+
+def test_self_information_of_a_certain_prediction_is_zero_with_a_finite_gradient() -> None:
+    logits = torch.tensor([[1e4, 0.0, -1e4]]).requires_grad_()
+    found = self_information(logits)
+    found.sum().backward()
+    assert logits.grad is not None
+    assert found.tolist() == [[0, 0, 0]]
+    assert logits.grad.tolist() == [[0, 0, 0]]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
