@@ -251,6 +251,7 @@ def unchanged(features: Tensor, *_: float) -> Tensor:
     return features
 
 
+RAMPS_FROM_0 = {"ramp_start": 0}
 BINARY = AuthorsDice(first_class=1)  # of the foreground's probability
 MIXED = AuthorsDice(cross_entropy="always")
 CASES = [
@@ -297,7 +298,7 @@ CASES = [
     Case(
         "uamt", "HiLab-git/SSL4MIS",
         {"supervised": 1.0840456237984253, "consistency": 0.2853572712855462},
-        MIXED, classes=2, settings={"ramp_start": 0}, names=lambda: {"image_noise": unchanged},
+        MIXED, classes=2, settings=RAMPS_FROM_0, names=lambda: {"image_noise": unchanged},
     ),
     Case(
         "cps", "HiLab-git/SSL4MIS",
@@ -348,13 +349,13 @@ CASES = [
     Case(
         "acmt", "lemoshu/AC-MT",
         {"supervised": 1.1195552142253788, "consistency": 0.1145188086514229},
-        MIXED, dimensions=3, classes=2, settings={"ramp_start": 0},
+        MIXED, dimensions=3, classes=2, settings=RAMPS_FROM_0,
         names=lambda: {"image_noise": unchanged},
     ),
     Case(
         "acmt", "lemoshu/AC-MT",
         {"supervised": 1.1195552142253788, "consistency": 0.2320821869792936 / 2},  # theirs is a sum over two classes
-        MIXED, dimensions=3, classes=2, settings={"ramp_start": 0}, hyper={"form": "uncertainty"},
+        MIXED, dimensions=3, classes=2, settings=RAMPS_FROM_0, hyper={"form": "uncertainty"},
         names=lambda: {"image_noise": unchanged},
     ),
     Case(
@@ -377,3 +378,8 @@ def test_losses_are_those_of_the_authors_code(case: Case, monkeypatch: pytest.Mo
     patched(monkeypatch, case)
     found = measured(method_of(case), batch_of(case.dimensions, case.classes, one_view=case.one_view))
     assert found == pytest.approx(case.losses, rel=0, abs=case.tolerance), case.repository
+
+
+@pytest.mark.parametrize("name", ["acmt", "uamt"])
+def test_their_thresholds_begin_as_the_authors_do(name: str) -> None:
+    assert METHODS[name].authors["ramp_start"] == RAMPS_FROM_0["ramp_start"]
