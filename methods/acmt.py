@@ -58,8 +58,8 @@ class AmbiguityConsensusMeanTeacher(SSLMethod):
     venue = "MedIA"
     components = frozenset({"TS"})
     authors = {
-        "lambda_max": 0.1, "rampup_epochs": "run", "ema_decay": 0.99, "ema_warmup": True, "teacher_mode": "train",
-        "teacher_buffers": "own",
+        "lambda_max": 0.1, "rampup_epochs": "run", "ramp_start": 0, "ema_decay": 0.99, "ema_warmup": True,
+        "teacher_mode": "train", "teacher_buffers": "own",
     }  # fmt: skip
     handles_ignored = True
     hyperparameters = ACMTHyperparameters

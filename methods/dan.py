@@ -37,6 +37,7 @@ class DeepAdversarialNetwork(SSLMethod):
     group = "adversarial"
     year = 2017
     venue = "MICCAI"
+    authors = {"lambda_max": 0.1, "rampup_epochs": "run"}  # SSL4MIS's
     handles_ignored = True
     hyperparameters = AdversaryHyperparameters
     hyper: AdversaryHyperparameters

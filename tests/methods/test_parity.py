@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy, interpolate, one_hot
 from torch.nn.modules.dropout import _DropoutNd
 
 from ssl_bench.method import Batch, Progress, Setup, SSLMethod
-from ssl_bench.ops import BoxMix, LinearMix
+from ssl_bench.ops import BoxMix, LinearMix, Turn
 
 VIEWS = ("weak", "strong1", "strong2")
 SIDE = {2: 32, 3: 16}
@@ -78,27 +78,27 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class AuthorsDice:
-    """The authors' supervised loss: Dice over all pixels of a batch at once, mean over classes.
+    """The authors' Dice loss: over all pixels of a batch at once, mean over classes.
 
-    1 - (2 sum(p y) + smooth) / (sum(p^power) + sum(y) + smooth), and where `cross_entropy` says so, the mean of it and
-    of cross-entropy: "supervised" on labels without `keep` alone, "always" on all.
+    1 - (2 sum(p y) + smooth) / (sum(p^power) + sum(y) + smooth). With `cross_entropy` it is the mean of Dice and
+    cross-entropy: "on labels", for true labels alone, or "always", for pseudo labels too.
     """
 
     power: int = 2
     first_class: int = 0
     smooth: float = 1e-5
-    cross_entropy: str = "never"
+    cross_entropy: Literal["never", "on labels", "always"] = "never"
 
     def __call__(
-        self, logits: Tensor, labels: Tensor, _: float, *, ignores: bool = False, keep: Tensor | None = None
+        self, logits: Tensor, labels: Tensor, _: float, *, ignores: bool | None = None, keep: Tensor | None = None
     ) -> Tensor:
-        assert not ignores
+        assert not ignores  # given for true labels alone
         counts = torch.ones_like(labels, dtype=torch.bool) if keep is None else keep
         p = logits.softmax(1).movedim(1, 0)[:, counts]
         y = one_hot(labels, logits.shape[1]).movedim(-1, 0)[:, counts].to(p.dtype)
         dice = (2 * (p * y).sum(1) + self.smooth) / ((p**self.power).sum(1) + y.sum(1) + self.smooth)
         loss = (1 - dice)[self.first_class :].mean()
-        if self.cross_entropy == "never" or (self.cross_entropy == "supervised" and keep is not None):
+        if self.cross_entropy == "never" or (self.cross_entropy == "on labels" and ignores is None):
             return loss
         return (loss + cross_entropy(logits, labels, reduction="none")[counts].mean()) / 2
 
@@ -204,6 +204,7 @@ def patched(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
     monkeypatch.setattr(torch, "rand_like", directions())
     namespace = METHODS[case.name].updates.__globals__
     for name, replacement in {"dice_loss": case.supervised, **case.names()}.items():
+        assert name in namespace
         monkeypatch.setitem(namespace, name, replacement)
 
 
@@ -219,6 +220,13 @@ def cross_entropy_alone(logits: Tensor, labels: Tensor, _: float, *, ignores: bo
     """In the place of `dice_loss`, where the authors have no Dice loss."""
     assert not ignores
     return cross_entropy(logits, labels)
+
+
+def cross_entropy_on_pseudo_labels(
+    logits: Tensor, labels: Tensor, smooth: float, *, ignores: bool | None = None
+) -> Tensor:
+    """In the place of `dice_loss`, where the authors have cross-entropy for pseudo labels and both for true ones."""
+    return cross_entropy(logits, labels) if ignores is None else MIXED(logits, labels, smooth, ignores=ignores)
 
 
 def two_boxes() -> dict[str, Any]:
@@ -243,6 +251,7 @@ def unchanged(features: Tensor, *_: float) -> Tensor:
     return features
 
 
+RAMPS_FROM_0 = {"ramp_start": 0}
 BINARY = AuthorsDice(first_class=1)  # of the foreground's probability
 MIXED = AuthorsDice(cross_entropy="always")
 CASES = [
@@ -282,6 +291,26 @@ CASES = [
         MIXED, names=lambda: {"mixup": lambda *_: LinearMix(torch.tensor([0.3125, 0.6875], dtype=torch.float64))},
     ),
     Case(
+        "rotation", "HiLab-git/SSL4MIS",
+        {"supervised": 1.5288058819298724, "consistency": 0.12046929216419448},
+        MIXED, names=lambda: {"random_turn": lambda _: Turn(torch.tensor([1]), (0, 1, 2, 3))},
+    ),
+    Case(
+        "uamt", "HiLab-git/SSL4MIS",
+        {"supervised": 1.0840456237984253, "consistency": 0.2853572712855462},
+        MIXED, classes=2, settings=RAMPS_FROM_0, names=lambda: {"image_noise": unchanged},
+    ),
+    Case(
+        "cps", "HiLab-git/SSL4MIS",
+        {"supervised": 3.921276294532905, "cps": 5.596075106725973},
+        cross_entropy_on_pseudo_labels,
+    ),
+    Case(
+        "ctct", "HiLab-git/SSL4MIS",
+        {"supervised": 3.921276294532905, "cps": 1.4143055980035253},
+        AuthorsDice(cross_entropy="on labels"),
+    ),
+    Case(
         "dan", "HiLab-git/SSL4MIS",
         {"supervised": 0.5436496538607186, "adversarial": 0.8170678800754676, "evaluator": 0.8297619889805486},
         MIXED, dimensions=3, classes=2, hyper={"adversary_filters": WIDTH},
@@ -301,12 +330,12 @@ CASES = [
     Case(
         "unimatch", "LiheYoung/UniMatch",
         {"supervised": 1.5288058819298724, "strong": 0.3556476624620988, "features": 0.24623144000571345},
-        AuthorsDice(cross_entropy="supervised"), hyper={"confidence": 0.5}, names=two_boxes, one_view=False,
+        AuthorsDice(cross_entropy="on labels"), hyper={"confidence": 0.5}, names=two_boxes, one_view=False,
     ),
     Case(
         "crossmatch", "AiEson/CrossMatch",
         {"supervised": 1.5288058223085557, "strong": 0.35564738932147666, "distillation": 0.3317574100004182},
-        AuthorsDice(cross_entropy="supervised", smooth=1e-4), hyper={"confidence": 0.5}, names=two_boxes,
+        AuthorsDice(cross_entropy="on labels", smooth=1e-4), hyper={"confidence": 0.5}, names=two_boxes,
         one_view=False,
     ),
     Case(
@@ -320,13 +349,13 @@ CASES = [
     Case(
         "acmt", "lemoshu/AC-MT",
         {"supervised": 1.1195552142253788, "consistency": 0.1145188086514229},
-        MIXED, dimensions=3, classes=2, settings={"ramp_start": 0},
+        MIXED, dimensions=3, classes=2, settings=RAMPS_FROM_0,
         names=lambda: {"image_noise": unchanged},
     ),
     Case(
         "acmt", "lemoshu/AC-MT",
         {"supervised": 1.1195552142253788, "consistency": 0.2320821869792936 / 2},  # theirs is a sum over two classes
-        MIXED, dimensions=3, classes=2, settings={"ramp_start": 0}, hyper={"form": "uncertainty"},
+        MIXED, dimensions=3, classes=2, settings=RAMPS_FROM_0, hyper={"form": "uncertainty"},
         names=lambda: {"image_noise": unchanged},
     ),
     Case(
@@ -338,8 +367,8 @@ CASES = [
     Case(
         "admt", "ZhenZHAO/AD-MT",
         {"supervised": 1.6509852959785483, "pseudo": 0.6817168452446425},
-        AuthorsDice(cross_entropy="supervised"), hyper={"confidence": 0.5},
-        names=lambda: {"turn": lambda *_, **__: 0}, one_view=False,
+        AuthorsDice(cross_entropy="on labels"), hyper={"confidence": 0.5},
+        names=lambda: {"whose_turn": lambda *_, **__: 0}, one_view=False,
     ),
 ]  # fmt: skip
 
@@ -349,3 +378,8 @@ def test_losses_are_those_of_the_authors_code(case: Case, monkeypatch: pytest.Mo
     patched(monkeypatch, case)
     found = measured(method_of(case), batch_of(case.dimensions, case.classes, one_view=case.one_view))
     assert found == pytest.approx(case.losses, rel=0, abs=case.tolerance), case.repository
+
+
+@pytest.mark.parametrize("name", ["acmt", "uamt"])
+def test_their_thresholds_begin_as_the_authors_do(name: str) -> None:
+    assert METHODS[name].authors["ramp_start"] == RAMPS_FROM_0["ramp_start"]
