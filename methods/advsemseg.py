@@ -18,6 +18,7 @@ from ssl_bench.method import (
 from ssl_bench.ops import (
     IGNORED,
     FullyConvolutionalDiscriminator,
+    class_maps,
     cross_entropy_loss,
     dice_loss,
     hard_labels,
@@ -85,7 +86,7 @@ class AdvSemSeg(SSLMethod):
         yield Update(terms)
 
         labels = batch.labels if known is None else batch.labels.where(known.squeeze(1), 0)
-        true = nn.functional.one_hot(labels, self.classes).movedim(-1, 1).float()
+        true = class_maps(labels, self.classes)
         if known is not None:
             true = true * known
         false = torch.cat([of_labeled, of_unlabeled]).detach()

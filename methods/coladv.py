@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import mse_loss, one_hot, relu
+from torch.nn.functional import mse_loss, relu
 
 from ssl_bench.method import AdversaryHyperparameters, Batch, Progress, Setup, SSLMethod, Update, register
 from ssl_bench.ops import (
     IGNORED,
     FullyConvolutionalDiscriminator,
+    class_maps,
     cross_entropy_loss,
     dice_loss,
     hard_labels,
@@ -153,7 +154,7 @@ class ColAdv(SSLMethod):
         yield Update(terms)
 
         labels = batch.labels if known is None else batch.labels.where(known, 0)
-        truth = _known(one_hot(labels, self.classes).movedim(-1, 1).float(), known)
+        truth = _known(class_maps(labels, self.classes), known)
         of_labeled, of_unlabeled = of_labeled.detach(), of_unlabeled.detach()
         terms = {
             "discriminator": (1.0, _told_apart(self.discriminator, truth, of_labeled)),

@@ -16,7 +16,14 @@ from ssl_bench.ops.discriminator import (
 from ssl_bench.ops.distance import signed_distance
 from ssl_bench.ops.ema import ExponentialMovingAverage
 from ssl_bench.ops.ensemble import Ensemble
-from ssl_bench.ops.loss import confident_labels, cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
+from ssl_bench.ops.loss import (
+    class_maps,
+    confident_labels,
+    cross_entropy_loss,
+    dice_loss,
+    hard_label_dice_loss,
+    hard_labels,
+)
 from ssl_bench.ops.mixup import LinearMix, beta_draws, mixup
 from ssl_bench.ops.norm import MaskedBatchNorm
 from ssl_bench.ops.perturb import (
@@ -66,6 +73,7 @@ __all__ = [
     "adversarial_noise",
     "batch_norm_paused",
     "beta_draws",
+    "class_maps",
     "clipped_boxes",
     "complementary_dropout",
     "confident_labels",

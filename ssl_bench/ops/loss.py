@@ -32,8 +32,8 @@ def dice_loss(
         logits = logits.float()
     known = _known(labels, ignores, keep)
     if known is None:
-        return _dice_loss(logits.softmax(1), _one_hot(labels, logits.shape[1], logits.dtype), smooth)
-    truth = _one_hot(labels.where(known, 0), logits.shape[1], logits.dtype) * known.unsqueeze(1)
+        return _dice_loss(logits.softmax(1), class_maps(labels, logits.shape[1], logits.dtype), smooth)
+    truth = class_maps(labels.where(known, 0), logits.shape[1], logits.dtype) * known.unsqueeze(1)
     dice, counts = _dice(logits.softmax(1).where(known.unsqueeze(1), 0), truth, smooth), known.flatten(1).any(1)
     mean = (dice * counts.unsqueeze(1)).sum() / (counts.sum() * dice.shape[1]).clamp(min=1)
     return (1 - mean) * counts.any()  # the bits of the loss without `known` where all pixels count
@@ -62,6 +62,11 @@ def _known(labels: Tensor, ignores: bool, keep: Tensor | None) -> Tensor | None:
     return known if keep is None else known & keep
 
 
+def class_maps(labels: Tensor, classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """One-hot maps of labels (B, *spatial), int64 in [0, K): (B, K, *spatial)."""
+    return one_hot(labels, classes).movedim(-1, 1).to(dtype)
+
+
 def hard_labels(logits: Tensor) -> Tensor:
     """The largest class of logits or probabilities (B, K, *spatial), the first of equal ones: (B, *spatial) int64.
 
@@ -78,7 +83,7 @@ def confident_labels(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 def hard_label_dice_loss(first: Tensor, second: Tensor, classes: int, smooth: float) -> Tensor:
     """Dice loss between two hard labellings (B, *spatial), int64: Figure 1d's disagreement of two branches."""
-    return _dice_loss(_one_hot(first, classes, torch.float32), _one_hot(second, classes, torch.float32), smooth)
+    return _dice_loss(class_maps(first, classes, torch.float32), class_maps(second, classes, torch.float32), smooth)
 
 
 def _dice_loss(probabilities: Tensor, truth: Tensor, smooth: float) -> Tensor:
@@ -91,7 +96,3 @@ def _dice(probabilities: Tensor, truth: Tensor, smooth: float) -> Tensor:
     overlap = (probabilities * truth).sum(2)
     size = probabilities.sum(2) + truth.sum(2)
     return (2 * overlap + smooth) / (size + smooth)
-
-
-def _one_hot(labels: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
-    return one_hot(labels, classes).movedim(-1, 1).to(dtype)

@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssl_bench.ops import IGNORED, confident_labels, cross_entropy_loss, dice_loss, hard_label_dice_loss, hard_labels
+from ssl_bench.ops import (
+    IGNORED,
+    class_maps,
+    confident_labels,
+    cross_entropy_loss,
+    dice_loss,
+    hard_label_dice_loss,
+    hard_labels,
+)
 
 SHAPES = [
     pytest.param((3, 2, 5, 4), id="2D, 2 classes"),
@@ -289,3 +297,14 @@ def test_confident_labels_are_the_largest_class_and_its_probability() -> None:
     assert confidence.flatten().tolist() == pytest.approx(expected, rel=1e-6)
     assert not confidence.requires_grad
     assert confident_labels(logits.bfloat16())[1].dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_class_maps_are_one_where_the_label_is_the_class(shape: tuple[int, ...]) -> None:
+    _, labels = random_case(shape)
+    maps = class_maps(labels, shape[1])
+    assert maps.shape == shape
+    assert maps.dtype == torch.float32
+    for c in range(shape[1]):
+        assert maps[:, c].tolist() == (labels == c).float().tolist()
+    assert torch.equal(class_maps(labels, shape[1], torch.float64), maps.double())
