@@ -70,7 +70,9 @@ class AdaptiveBidirectionalDisplacement(SSLMethod):
     group = "mixing"
     year = 2024
     venue = "CVPR"
-    authors = {"lambda_max": 0.1, "rampup_epochs": "run"}
+    authors = {
+        "lambda_max": 0.1, "rampup_epochs": "run", "views.labeled_student1": "weak", "views.student1": "weak",
+    }  # fmt: skip
     components = frozenset({"SS", "L_cps"})
     handles_ignored = True
     hyperparameters = ABDHyperparameters

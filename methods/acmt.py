@@ -59,7 +59,7 @@ class AmbiguityConsensusMeanTeacher(SSLMethod):
     components = frozenset({"TS"})
     authors = {
         "lambda_max": 0.1, "rampup_epochs": "run", "ramp_start": 0, "ema_decay": 0.99, "ema_warmup": True,
-        "teacher_mode": "train", "teacher_buffers": "own",
+        "teacher_mode": "train", "teacher_buffers": "own", "views.labeled_student1": "weak", "views.student1": "weak",
     }  # fmt: skip
     handles_ignored = True
     hyperparameters = ACMTHyperparameters

@@ -77,7 +77,8 @@ class AlternateDiverseTeaching(SSLMethod):
     venue = "ECCV"
     components = frozenset({"TS"})
     authors = {
-        "lambda_max": 2.0, "ema_decay": 0.99, "ema_warmup": True, "teacher_mode": "train", "teacher_buffers": "ema",
+        "lambda_max": 2.0, "rampup_epochs": "run", "ema_decay": 0.99, "ema_warmup": True, "teacher_mode": "train",
+        "teacher_buffers": "ema",
         "views.labeled_student1": "weak", "augmentation.jitter": 0.8, "augmentation.noise": 0.2,
     }  # fmt: skip
     handles_ignored = True

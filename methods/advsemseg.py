@@ -54,7 +54,7 @@ class AdvSemSeg(SSLMethod):
     group = "adversarial"
     year = 2018
     venue = "BMVC"
-    authors = {"rampup_epochs": "none"}
+    authors = {"lambda_max": 0.1, "rampup_epochs": "none"}
     handles_ignored = True
     hyperparameters = AdvSemSegHyperparameters
     hyper: AdvSemSegHyperparameters
@@ -83,10 +83,10 @@ class AdvSemSeg(SSLMethod):
             trusted = judged.detach().sigmoid() >= hyper.semi_threshold
             semi = cross_entropy_loss(on_unlabeled, hard_labels(on_unlabeled), keep=trusted)
             terms["semi"] = (progress.lambda_u, hyper.semi_weight * semi)
-        yield Update(terms)
+        yield Update(terms, selectable="semi" in terms)
 
         labels = batch.labels if known is None else batch.labels.where(known.squeeze(1), 0)
-        true = class_maps(labels, self.classes)
+        true = class_maps(labels, self.classes, of_labeled.dtype)
         if known is not None:
             true = true * known
         false = torch.cat([of_labeled, of_unlabeled]).detach()

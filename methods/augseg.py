@@ -15,7 +15,7 @@ from ssl_bench.ops import IGNORED, adaptive_cutmix, dice_loss, entropy
 class AugSegHyperparameters(Hyperparameters):
     """The threshold and the boxes; defaults are the authors'."""
 
-    confidence: float = Field(0.95, ge=0, description="smallest probability of a pseudo label that counts")
+    confidence: float = Field(0.95, ge=0, le=1, description="smallest probability of a pseudo label that counts")
     paste_a: float = Field(8.0, gt=0, description="a of l ~ Beta(a, b); a labelled box covers 1 - l of the image")
     paste_b: float = Field(2.0, gt=0, description="its b")
     box_a: float = Field(4.0, gt=0, description="a of l ~ Beta(a, b); a partner's box covers 1 - l of the image")
@@ -48,7 +48,7 @@ class AugSeg(SSLMethod):
     components = frozenset({"TS"})
     authors = {
         "lambda_max": 1.0, "rampup_epochs": "none", "ema_decay": 0.999, "ema_warmup": True, "teacher_mode": "eval",
-        "teacher_buffers": "ema",
+        "teacher_buffers": "ema", "views.labeled_student1": "weak",
     }  # fmt: skip
     handles_ignored = True
     hyperparameters = AugSegHyperparameters

@@ -75,7 +75,7 @@ class BidirectionalCopyPaste(SSLMethod):
         if progress.iteration <= self.switch(progress):
             mixed, truth = (pasted(one, one.roll(-1, 0), inside) for one in (images, labels))
             loss = dice_loss(self.student(mixed), truth, self.protocol.dice_smooth, ignores=self.ignores)
-            yield Update({"supervised": (1.0, loss)})
+            yield Update({"supervised": (1.0, loss)}, selectable=False)
             return
 
         unlabeled = batch.unlabeled.student1

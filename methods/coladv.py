@@ -98,6 +98,8 @@ class ColAdv(SSLMethod):
     - The auxiliary adversary is a second discriminator of the same form. It learns predictions of labelled images as
       true and those of unlabelled images as false. The auxiliary loss asks it to take the latter for the former.
     - Weights, threshold and start of L_semi are AdvSemSeg's, relative to lambda; the consistency has weight 1.
+    - All images are shown in the protocol's view of labelled ones, else the auxiliary discriminator could learn how the
+      views differ.
     - Both discriminators have the optimiser of AdvSemSeg's, and one update after each of the network.
     - The supervised loss is the mean of the Dice losses of both modules, that of every method here. Labelled and
       unlabelled images go through the network apart. Pixels without a known class are zero in maps of labelled images.
@@ -130,8 +132,8 @@ class ColAdv(SSLMethod):
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """The network: L_s + lambda (L_con, L_adv, L_aux and L_semi, weighted). Then both discriminators."""
         hyper = self.hyper
-        on_labeled = self.network.both(batch.labeled.student1)
-        on_unlabeled = self.network.both(batch.unlabeled.student1)
+        on_labeled = self.network.both(batch.labeled.as_labeled)
+        on_unlabeled = self.network.both(batch.unlabeled.as_labeled)
         losses = [dice_loss(z, batch.labels, self.protocol.dice_smooth, ignores=self.ignores) for z in on_labeled]
         focused, dispersive = (z.float().softmax(1) for z in on_unlabeled)
         consistency = mse_loss(focused, dispersive)
@@ -151,10 +153,10 @@ class ColAdv(SSLMethod):
                 trusted = self.discriminator(of_unlabeled).sigmoid() >= hyper.semi_threshold
             semi = cross_entropy_loss(prediction, hard_labels(prediction), keep=trusted)
             terms["semi"] = (progress.lambda_u, hyper.semi_weight * semi)
-        yield Update(terms)
+        yield Update(terms, selectable="semi" in terms)
 
         labels = batch.labels if known is None else batch.labels.where(known, 0)
-        truth = _known(class_maps(labels, self.classes), known)
+        truth = _known(class_maps(labels, self.classes, of_labeled.dtype), known)
         of_labeled, of_unlabeled = of_labeled.detach(), of_unlabeled.detach()
         terms = {
             "discriminator": (1.0, _told_apart(self.discriminator, truth, of_labeled)),

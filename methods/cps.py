@@ -121,7 +121,10 @@ class CrossTeaching(CrossPseudoSupervision):
     year = 2022
     venue = "MIDL"
     dimensions = (2,)
-    authors = {"lambda_max": 0.1, "rampup_epochs": "run"}
+    authors = {
+        "lambda_max": 0.1, "rampup_epochs": "run", "views.labeled_student1": "weak", "views.student1": "weak",
+        "views.labeled_student2": "weak", "views.student2": "weak",
+    }  # fmt: skip
     hyperparameters = CrossTeachingHyperparameters
     hyper: CrossTeachingHyperparameters
 

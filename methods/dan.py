@@ -23,21 +23,26 @@ class DeepAdversarialNetwork(SSLMethod):
 
     The evaluation network reads the softmax and the image. The segmentation network's loss is L_s + lambda L_adv, where
     L_adv is the cross-entropy of unlabelled images taken for labelled ones. The evaluation network's own update has the
-    cross-entropy over all images; the segmentation network is then in evaluation mode. The paper alternates between the
-    two over epochs; SSL4MIS, as here, in each iteration. SSL4MIS's 2D evaluation network has neither activation nor
-    dropout after its first layer, and pools to 2 x 2 places; here 2D and 3D have the form of its 3D network.
+    cross-entropy over all images; the segmentation network is then in evaluation mode. All images are shown in the
+    protocol's view of labelled ones, else the evaluation network would learn how the views differ.
+
+    The paper alternates between the two over epochs; SSL4MIS, as here, in each iteration. SSL4MIS's 2D evaluation
+    network has neither activation nor dropout after its first layer, and pools to 2 x 2 places; here 2D and 3D have the
+    form of its 3D network.
     """
 
     name = "dan"
     title = "DAN"
     reference = (
         "Zhang et al., Deep Adversarial Networks for Biomedical Image Segmentation Utilizing Unannotated Images, "
+        "MICCAI 2017"
     )
-    reference += "MICCAI 2017"
     group = "adversarial"
     year = 2017
     venue = "MICCAI"
-    authors = {"lambda_max": 0.1, "rampup_epochs": "run"}  # SSL4MIS's
+    authors = {  # SSL4MIS's
+        "lambda_max": 0.1, "rampup_epochs": "run", "views.labeled_student1": "weak",
+    }  # fmt: skip
     handles_ignored = True
     hyperparameters = AdversaryHyperparameters
     hyper: AdversaryHyperparameters
@@ -51,7 +56,7 @@ class DeepAdversarialNetwork(SSLMethod):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """The segmentation network: L_s + lambda L_adv. Then the evaluation network: cross-entropy on all images."""
-        x, u = batch.labeled.student1, batch.unlabeled.student1
+        x, u = batch.labeled.as_labeled, batch.unlabeled.as_labeled  # alike, else their views would tell them apart
         supervised = dice_loss(self.network(x), batch.labels, self.protocol.dice_smooth, ignores=self.ignores)
         predicted = _softmax(self.network(u))
         with evaluating(self.evaluator):

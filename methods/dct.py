@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -15,6 +14,7 @@ from ssl_bench.ops import (
     fast_gradient_sign,
     hard_labels,
     jensen_shannon,
+    mean_of_parts,
 )
 
 
@@ -53,7 +53,7 @@ class DeepCoTraining(SSLMethod):
     year = 2018
     venue = "ECCV"
     components = frozenset({"SS"})
-    authors = {"lambda_max": 1.0}
+    authors = {"lambda_max": 1.0, "supervised_reduction": "sum"}
     handles_ignored = True
     hyperparameters = DCTHyperparameters
     hyper: DCTHyperparameters
@@ -76,9 +76,9 @@ class DeepCoTraining(SSLMethod):
         gx1, gu1 = self.adversarial(net1, x1, labels), self.adversarial(net1, u1, hard_labels(y1))
         gx2, gu2 = self.adversarial(net2, x2, labels), self.adversarial(net2, u2, hard_labels(y2))
         known = labels != IGNORED if self.ignores else None
-        dif = self.hyper.dif * self.unsupervised(
-            mean_of_both(surprise(net2(gx1), z1), surprise(net2(gu1), y1), known),
-            mean_of_both(surprise(net1(gx2), z2), surprise(net1(gu2), y2), known),
+        dif = self.hyper.dif * (
+            mean_of_parts(surprise(net2(gx1), z1), surprise(net2(gu1), y1), known)
+            + mean_of_parts(surprise(net1(gx2), z2), surprise(net1(gu2), y2), known)
         )
         terms = {"supervised": (1.0, supervised), "cot": (progress.lambda_u, cot), "dif": (progress.lambda_u, dif)}
         yield Update(terms, branches=(y1, y2))
@@ -101,10 +101,3 @@ class DeepCoTraining(SSLMethod):
 def surprise(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy of predictions with the softmax of the target logits, a constant: (B, *spatial)."""
     return -(target.detach().float().softmax(1) * logits.float().log_softmax(1)).sum(1)
-
-
-def mean_of_both(labeled: Tensor, unlabeled: Tensor, known: Tensor | None) -> Tensor:
-    """Mean over the pixels of both parts, of the labelled one over the known pixels alone."""
-    if known is None:
-        return torch.cat((labeled.flatten(), unlabeled.flatten())).mean()
-    return (labeled.where(known, 0).sum() + unlabeled.sum()) / (known.sum() + unlabeled.numel())

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import IGNORED, dice_loss, dropout_switched, entropy, image_noise, prediction_entropy
+from ssl_bench.ops import IGNORED, dice_loss, dropout_switched, entropy, image_noise, mean_of_parts, prediction_entropy
 
 
 class DUWMHyperparameters(Hyperparameters):
@@ -82,7 +82,7 @@ class DoubleUncertaintyWeighted(SSLMethod):
         unlabeled = self.inconsistency(y1, y0, batch.unlabeled.teacher)
         entropies = (prediction_entropy(on_labeled), prediction_entropy(y1))
         known = batch.labels != IGNORED if self.ignores else None
-        consistency, uncertainty = _mean(labeled, unlabeled, known), _mean(*entropies, known)
+        consistency, uncertainty = mean_of_parts(labeled, unlabeled, known), mean_of_parts(*entropies, known)
         terms = {
             "supervised": (1.0, supervised),
             "consistency": (progress.lambda_u, consistency),
@@ -127,10 +127,3 @@ class DoubleUncertaintyWeighted(SSLMethod):
 def _normalised_entropy(probabilities: Tensor) -> Tensor:
     """Entropy of probabilities (B, K, *spatial), divided by its largest value ln K: (B, *spatial)."""
     return entropy(probabilities) / math.log(max(2, probabilities.shape[1]))
-
-
-def _mean(labeled: Tensor, unlabeled: Tensor, known: Tensor | None) -> Tensor:
-    """Mean of (B, *spatial) over the known pixels of labelled images and all of unlabelled ones."""
-    if known is None:
-        return torch.cat([labeled.flatten(), unlabeled.flatten()]).mean()
-    return (labeled.where(known, 0).sum() + unlabeled.sum()) / (known.sum() + unlabeled.numel())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import IGNORED, dice_loss, prediction_entropy
+from ssl_bench.ops import IGNORED, dice_loss, mean_of_parts, prediction_entropy
 
 
 @register
@@ -24,7 +24,9 @@ class EntropyMinimisation(SSLMethod):
     group = "pseudo label"
     year = 2004
     venue = "NeurIPS"
-    authors = {"lambda_max": 0.1, "rampup_epochs": "run"}  # SSL4MIS's
+    authors = {  # SSL4MIS's
+        "lambda_max": 0.1, "rampup_epochs": "run", "views.labeled_student1": "weak", "views.student1": "weak",
+    }  # fmt: skip
     handles_ignored = True
 
     def __init__(self, setup: Setup, hyper: Hyperparameters) -> None:
@@ -40,12 +42,9 @@ class EntropyMinimisation(SSLMethod):
 
     def mean_entropy(self, on_labeled: Tensor, labels: Tensor, on_unlabeled: Tensor) -> Tensor:
         """Mean entropy over the pixels of both parts, from 0 to 1; ignored pixels are left out."""
-        labeled, unlabeled = prediction_entropy(on_labeled), prediction_entropy(on_unlabeled)
-        if self.ignores:
-            known = labels != IGNORED
-            total, count = labeled.where(known, 0).sum(), known.sum() + unlabeled.numel()
-            return (total + unlabeled.sum()) / (count * math.log(self.classes))
-        return (labeled.sum() + unlabeled.sum()) / ((labeled.numel() + unlabeled.numel()) * math.log(self.classes))
+        known = labels != IGNORED if self.ignores else None
+        mean = mean_of_parts(prediction_entropy(on_labeled), prediction_entropy(on_unlabeled), known)
+        return mean / math.log(self.classes)
 
     @property
     def predictor(self) -> nn.Module:

@@ -37,7 +37,7 @@ class InterpolationConsistencyTraining(SSLMethod):
     components = frozenset({"TS"})
     authors = {  # SSL4MIS's
         "lambda_max": 0.1, "rampup_epochs": "run", "ema_decay": 0.99, "ema_warmup": True, "teacher_mode": "train",
-        "teacher_buffers": "own",
+        "teacher_buffers": "own", "views.labeled_student1": "weak", "views.student1": "weak",
     }  # fmt: skip
     handles_ignored = True
     hyperparameters = ICTHyperparameters

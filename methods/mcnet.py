@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import IGNORED, AuxiliaryDecoder, dice_loss
+from ssl_bench.ops import IGNORED, AuxiliaryDecoder, dice_loss, mean_of_parts
 
 Way = Literal["transposed", "linear", "nearest"]
 WAYS: dict[int, tuple[Way, Way]] = {2: ("transposed", "nearest"), 3: ("linear", "nearest")}  # of decoders 2 and 3
@@ -38,8 +38,8 @@ class MCNet(SSLMethod):
     Dice loss is that of the whole batch, in 3D of the foreground alone, with the weight 0.5. In 2D it has the weight 1,
     but lacks the factor 2 of the numerator, so its gradient is that of a Dice loss with the weight 0.5.
 
-    `authors` has the weight of the 3D script, which ramps up over its first 6 000 of 15 000 iterations. That of the 2D
-    script is 0.1, ramped up over its 30 000 iterations.
+    The weight of the authors' 3D script ramps up over the first 6 000 of its 15 000 iterations; `authors` has the whole
+    run, as in the 2D script.
     """
 
     name = "mcnet"
@@ -48,7 +48,10 @@ class MCNet(SSLMethod):
     group = "consistency"
     year = 2021
     venue = "MICCAI"
-    authors = {"lambda_max": 1.0, "rampup_epochs": "run"}
+    authors = {
+        "rampup_epochs": "run", "views.labeled_student1": "weak", "views.student1": "weak",
+        "2d": {"lambda_max": 0.1}, "3d": {"lambda_max": 1.0},
+    }  # fmt: skip
     handles_ignored = True
     needs_parts = True
     decoders: ClassVar[int] = 2
@@ -77,12 +80,8 @@ class MCNet(SSLMethod):
 
     def consistency(self, on_labeled: list[Tensor], labels: Tensor, on_unlabeled: list[Tensor]) -> Tensor:
         """Mean squared distance over the pixels of both parts and the classes, summed over pairs of decoders."""
-        labeled, unlabeled = self.distance(on_labeled), self.distance(on_unlabeled)
-        if self.ignores:
-            known = labels != IGNORED
-            total, pixels = labeled.where(known, 0).sum() + unlabeled.sum(), known.sum() + unlabeled.numel()
-            return total / (self.classes * pixels)
-        return (labeled.sum() + unlabeled.sum()) / (self.classes * (labeled.numel() + unlabeled.numel()))
+        known = labels != IGNORED if self.ignores else None
+        return mean_of_parts(self.distance(on_labeled), self.distance(on_unlabeled), known) / self.classes
 
     def distance(self, logits: list[Tensor]) -> Tensor:
         """|p_i - s(p_j)|^2 of each pixel, summed over the ordered pairs i != j of decoders: (B, *spatial)."""
@@ -116,5 +115,5 @@ class MCNetPlus(MCNet):
     reference = "Wu et al., Mutual consistency learning for semi-supervised medical image segmentation, MedIA 2022"
     year = 2022
     venue = "MedIA"
-    authors = {"lambda_max": 1.0, "rampup_epochs": "run"}
+    authors = MCNet.authors
     decoders = 3

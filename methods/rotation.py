@@ -27,7 +27,9 @@ class RotationConsistency(SSLMethod):
     group = "consistency"
     year = 2021
     venue = "SSL4MIS"
-    authors = {"lambda_max": 0.1, "rampup_epochs": "run"}
+    authors = {
+        "lambda_max": 0.1, "rampup_epochs": "run", "views.labeled_student1": "weak", "views.student1": "weak",
+    }  # fmt: skip
     handles_ignored = True
 
     def __init__(self, setup: Setup, hyper: Hyperparameters) -> None:

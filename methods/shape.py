@@ -17,7 +17,15 @@ from ssl_bench.method import (
     Update,
     register,
 )
-from ssl_bench.ops import IGNORED, OriginDiscriminator, dice_loss, evaluating, origin_loss, signed_distance
+from ssl_bench.ops import (
+    IGNORED,
+    OriginDiscriminator,
+    dice_loss,
+    evaluating,
+    mean_of_parts,
+    origin_loss,
+    signed_distance,
+)
 
 
 class ShapeAware(SSLMethod):
@@ -101,7 +109,9 @@ class DualTaskConsistency(ShapeAware):
     group = "consistency"
     year = 2021
     venue = "AAAI"
-    authors = {"lambda_max": 1.0, "rampup_epochs": "run"}
+    authors = {
+        "lambda_max": 1.0, "rampup_epochs": "run", "views.labeled_student1": "weak", "views.student1": "weak",
+    }  # fmt: skip
     handles_ignored = True
     hyperparameters = DTCHyperparameters
     hyper: DTCHyperparameters
@@ -111,12 +121,9 @@ class DualTaskConsistency(ShapeAware):
         on_labeled = self.outputs(batch.labeled.student1)
         on_unlabeled = self.outputs(batch.unlabeled.student1)
         supervised = self.supervised_loss(*on_labeled, batch.labels, self.hyper.distance_weight)
-        known = self.known(batch.labels)
-        labeled, unlabeled = self.disagreement(*on_labeled), self.disagreement(*on_unlabeled)
-        if known is not None:
-            labeled = labeled * known
-        count = unlabeled.numel() + (labeled.numel() if known is None else known.sum())
-        consistency = (labeled.sum() + unlabeled.sum()) / count
+        consistency = mean_of_parts(
+            self.disagreement(*on_labeled), self.disagreement(*on_unlabeled), self.known(batch.labels)
+        )
         yield Update({"supervised": (1.0, supervised), "consistency": (progress.lambda_u, consistency)})
 
     def disagreement(self, logits: Tensor, distances: Tensor) -> Tensor:
@@ -140,7 +147,8 @@ class SASSNet(ShapeAware):
 
     The discriminator reads the distance map and the image, and tells labelled from unlabelled images. The network's
     loss is L_seg + alpha L_sdf + beta L_adv, where L_adv is the cross-entropy of unlabelled images taken for labelled
-    ones. The discriminator is in evaluation mode in it, and the network in the discriminator's own update, as in the
+    ones. All images are shown in the protocol's view of labelled ones, else the discriminator would learn how the views
+    differ. It is in evaluation mode in the network's loss, and the network in the discriminator's own update, as in the
     authors' code. There beta is 0.01 with 16 labelled volumes and 0.015 with 8. A cross-entropy that the code computes
     has no effect and is left out. On labelled images the segmentation's loss is the Dice loss of every method here.
     """
@@ -151,7 +159,9 @@ class SASSNet(ShapeAware):
     group = "adversarial"
     year = 2020
     venue = "MICCAI"
-    authors = {"lambda_max": 0.01, "rampup_epochs": "run", "adversarial_weight": 1.0}
+    authors = {
+        "lambda_max": 0.01, "rampup_epochs": "run", "adversarial_weight": 1.0, "views.labeled_student1": "weak",
+    }  # fmt: skip
     handles_ignored = True
     hyperparameters = SASSNetHyperparameters
     hyper: SASSNetHyperparameters
@@ -164,7 +174,7 @@ class SASSNet(ShapeAware):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """The network: L_seg + alpha L_sdf + lambda beta L_adv. Then the discriminator: cross-entropy on all images."""
-        x, u = batch.labeled.student1, batch.unlabeled.student1
+        x, u = batch.labeled.as_labeled, batch.unlabeled.as_labeled  # alike, else their views would tell them apart
         supervised = self.supervised_loss(*self.outputs(x), batch.labels, self.hyper.distance_weight)
         distances = self.distances(u)
         with evaluating(self.discriminator):

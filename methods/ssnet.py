@@ -172,8 +172,8 @@ class SmoothnessSeparation(SSLMethod):
     - Where the decoder's last map is smaller than the image (DeepLabV3+), labels are taken at its pixels by nearest
       neighbour.
 
-    `authors` has the weight of the 3D script, which ramps up over its first 6 000 of 15 000 iterations. That of the 2D
-    script is 0.1, ramped up over its 30 000 iterations.
+    The weight of the authors' 3D script ramps up over the first 6 000 of its 15 000 iterations; `authors` has the whole
+    run, as in the 2D script.
     """
 
     name = "ssnet"
@@ -185,7 +185,10 @@ class SmoothnessSeparation(SSLMethod):
     group = "contrastive"
     year = 2022
     venue = "MICCAI"
-    authors = {"lambda_max": 1.0, "rampup_epochs": "run"}
+    authors = {
+        "rampup_epochs": "run", "views.labeled_student1": "weak", "views.student1": "weak",
+        "2d": {"lambda_max": 0.1}, "3d": {"lambda_max": 1.0},
+    }  # fmt: skip
     handles_ignored = True
     needs_parts = True
     hyperparameters = SSNetHyperparameters

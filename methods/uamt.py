@@ -39,7 +39,7 @@ class UncertaintyAwareMeanTeacher(SSLMethod):
     venue = "MICCAI"
     authors = {
         "lambda_max": 0.1, "rampup_epochs": "run", "ramp_start": 0, "ema_decay": 0.99, "ema_warmup": True,
-        "teacher_mode": "train", "teacher_buffers": "own",
+        "teacher_mode": "train", "teacher_buffers": "own", "views.labeled_student1": "weak", "views.student1": "weak",
     }  # fmt: skip
     components = frozenset({"TS"})
     handles_ignored = True

@@ -143,7 +143,7 @@ class UncertaintyGuidedContrast(SSLMethod):
             maps = torch.cat([features[self.level], features_u[self.level]])
             contrast = self.contrast(maps, truth, torch.cat([hard_labels(z1), hard_labels(y1)]), known)
             terms["contrast"] = (progress.lambda_u, hyper.contrast_weight * contrast)
-        yield Update(terms)
+        yield Update(terms, selectable="contrast" in terms)
 
     def features_and_logits(self, images: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         """The encoder's maps, finest first, and the logits (B, K, *spatial) of both decoders."""

@@ -49,7 +49,9 @@ class UncertaintyRectifiedPyramidConsistency(SSLMethod):
     group = "consistency"
     year = 2021
     venue = "MICCAI"
-    authors = {"lambda_max": 0.1, "rampup_epochs": "run"}
+    authors = {
+        "lambda_max": 0.1, "rampup_epochs": "run", "views.labeled_student1": "weak", "views.student1": "weak",
+    }  # fmt: skip
     handles_ignored = True
     needs_parts = True
     needs_pyramid = True

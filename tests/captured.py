@@ -102,10 +102,12 @@ def batch_from(trainer: Trainer, inputs: Inputs) -> Batch:
     return Batch(
         labeled=Images(
             labeled.__getitem__, views.labeled_student1, views.labeled_student2, views.labeled_teacher,
-            views.labeled_mixed,
+            views.labeled_mixed, views.labeled_student1,
         ),
         labels=inputs["labels"]["labels"],
-        unlabeled=Images(unlabeled.__getitem__, views.student1, views.student2, views.teacher, views.mixed),
+        unlabeled=Images(
+            unlabeled.__getitem__, views.student1, views.student2, views.teacher, views.mixed, views.labeled_student1,
+        ),
     )  # fmt: skip
 
 

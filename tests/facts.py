@@ -60,6 +60,7 @@ NETWORK = {"network.encoder", "network.decoder", "network.segmentation_head"}
 WITH_DISTANCES = NETWORK | {"distance_head.weight"}
 # As `asks` names them: the labelled images, student 1's, the teacher's and student 2's view.
 WEAK_AND_STRONG = ("labeled strong2", "unlabeled weak", "unlabeled strong2", "unlabeled strong1")
+AS_LABELED = frozenset({"labeled strong2", "unlabeled strong2"})
 
 FACTS = {
     "supervised": Facts(set(), {"supervised"}, ("network",), "network", None, plain=True),
@@ -95,21 +96,26 @@ FACTS = {
     ),
     "sassnet": Facts(
         set(), {"supervised", "adversarial"}, ("network",), "network", None, adversaries=("discriminator",),
+        asks=AS_LABELED,
         reached={
             "supervised": WITH_DISTANCES,
             "adversarial": WITH_DISTANCES - {"network.segmentation_head"},
         },
-        why="a second head regresses distances; the discriminator reads them and no segmentation",
+        why="a second head regresses distances; the discriminator reads them and no segmentation; unlabelled images "
+        "are shown as labelled ones, so that views tell nothing",
     ),
     "dan": Facts(
-        set(), {"supervised", "adversarial"}, ("network",), "network", None, adversaries=("evaluator",)
+        set(), {"supervised", "adversarial"}, ("network",), "network", None, adversaries=("evaluator",),
+        asks=AS_LABELED,
+        why="unlabelled images are shown as labelled ones, so that views tell nothing",
     ),
     "advsemseg": Facts(
         set(), {"supervised", "adversarial", "semi"}, ("network",), "network", None, adversaries=("discriminator",)
     ),
     "coladv": Facts(
         set(), {"supervised", "consistency", "adversarial", "auxiliary", "semi"}, ("network",), "network", None,
-        adversaries=("discriminator", "auxiliary_discriminator"),
+        adversaries=("discriminator", "auxiliary_discriminator"), asks=AS_LABELED,
+        why="unlabelled images are shown as labelled ones, so that views tell nothing",
     ),
     "lg-er-mt": Facts({"TS"}, {"supervised", "entropy", "local", "global"}, ("student",), "student", TAUGHT, TEACHER),
     "duwm": Facts(

@@ -186,12 +186,12 @@ def laboratory(
     batch = Batch(
         labeled=images_of(
             labeled, asked, "labeled", student1=views.labeled_student1, student2=views.labeled_student2,
-            teacher=views.labeled_teacher, mixed=views.labeled_mixed,
+            teacher=views.labeled_teacher, mixed=views.labeled_mixed, as_labeled=views.labeled_student1,
         ),
         labels=labels,
         unlabeled=images_of(
             unlabeled, asked, "unlabeled", student1=views.student1, student2=views.student2, teacher=views.teacher,
-            mixed=views.mixed,
+            mixed=views.mixed, as_labeled=views.labeled_student1,
         ),
     )  # fmt: skip
     lab = Laboratory(method, protocol, classes, batch, labeled, unlabeled, asked)

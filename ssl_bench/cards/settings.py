@@ -12,6 +12,7 @@ from ssl_bench.errors import UserError
 
 NOT_SET = {"name", "title", "note", "dimensions"}
 LENGTHS = {"epochs", "iterations"}  # of which one takes the other's place
+AUTHORS_TABLES = ("2d", "3d")  # of a method's `authors`, as of a protocol's card
 COMMON_TO_ALL = {"split", "validation", "validation_share"}  # what is trained and scored on is no method's own
 Tuned = Literal["common", "authors", "both"]
 ROLES: tuple[Role, ...] = ("measures", "observes")
@@ -60,11 +61,17 @@ def authors_keys() -> set[str]:
     return protocol_keys() - elsewhere - COMMON_TO_ALL
 
 
+def authors_in(authors: Mapping[str, Any], dimensions: int) -> dict[str, Any]:
+    """Return a method's `authors` for 2D or 3D data: those of its tables "2d" and "3d" come after the others."""
+    common = {key: value for key, value in authors.items() if key not in AUTHORS_TABLES}
+    return {**common, **authors.get(f"{dimensions}d", {})}
+
+
 def authors_settings(authors: Mapping[str, Any], given: Mapping[str, Any], dimensions: int) -> dict[str, Any]:
     """Return which of a method's `authors` settings hold: those for the data's dimensions that nothing overrides.
 
     Args:
-        authors: what the method declares.
+        authors: what the method declares. Tables under "2d" and "3d" hold for data of these dimensions alone.
         given: settings that take precedence, by key.
         dimensions: 2 or 3.
 
@@ -73,7 +80,8 @@ def authors_settings(authors: Mapping[str, Any], given: Mapping[str, Any], dimen
         return {}
     other = protocol_keys(5 - dimensions) - protocol_keys(dimensions)
     left_out = other | given.keys() | (LENGTHS if LENGTHS & given.keys() else set())
-    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in authors.items()}
+    own = authors_in(authors, dimensions)
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in own.items()}
     return {key: value for key, value in plain.items() if key not in left_out}
 
 

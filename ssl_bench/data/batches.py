@@ -55,10 +55,13 @@ class BatchStream:
         return Batch(
             labeled=Images(
                 labeled.network_input, views.labeled_student1, views.labeled_student2, views.labeled_teacher,
-                views.labeled_mixed,
+                views.labeled_mixed, views.labeled_student1,
             ),
             labels=self.labels(labeled.weak[1]),
-            unlabeled=Images(unlabeled.network_input, views.student1, views.student2, views.teacher, views.mixed),
+            unlabeled=Images(
+                unlabeled.network_input, views.student1, views.student2, views.teacher, views.mixed,
+                views.labeled_student1,
+            ),
         )  # fmt: skip
 
     def rows(self, part: str, iteration: int) -> Tensor:

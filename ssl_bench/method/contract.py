@@ -25,9 +25,12 @@ class Images:
     `teacher` are the views that the protocol shows to each network, `mixed` the one that a mix cuts and pastes.
     """
 
-    def __init__(self, view: Callable[[str], Tensor], student1: str, student2: str, teacher: str, mixed: str) -> None:
+    def __init__(
+        self, view: Callable[[str], Tensor], student1: str, student2: str, teacher: str, mixed: str, as_labeled: str
+    ) -> None:
         self._view = view
         self._names = {"student1": student1, "student2": student2, "teacher": teacher, "mixed": mixed}
+        self._names["as_labeled"] = as_labeled
 
     @property
     def student1(self) -> Tensor:
@@ -48,6 +51,11 @@ class Images:
     def mixed(self) -> Tensor:
         """The view that UMIX cuts and pastes."""
         return self._view(self._names["mixed"])
+
+    @property
+    def as_labeled(self) -> Tensor:
+        """The view of labelled images for student 1, in both parts: what an adversary compares must be drawn alike."""
+        return self._view(self._names["as_labeled"])
 
 
 class Batch(NamedTuple):
@@ -82,11 +90,15 @@ class Update:
 
     `trains`: whose optimiser is stepped. Every gradient is cleared before, so a loss of the networks may go through an
     adversary and the other way round. An update of the adversaries is not counted and calls no `after_update`.
+
+    `selectable`: false in a phase of the method whose loss lacks a term that comes later. The protocol's `select =
+    "train-loss"` compares losses, and takes no epoch with such an update unless there is no other.
     """
 
     terms: dict[str, tuple[float, Tensor]]
     branches: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
     trains: Literal["networks", "adversaries"] = "networks"
+    selectable: bool = True
 
     @property
     def total(self) -> Tensor:

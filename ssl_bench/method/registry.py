@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-from ssl_bench.cards import authors_keys, parse_card, protocol_keys
+from ssl_bench.cards import authors_in, authors_keys, parse_card, protocol_keys
 from ssl_bench.cards.card import nearest, no_such_method
 from ssl_bench.errors import UserError
 from ssl_bench.method.contract import Group, Hyperparameters, SSLMethod
@@ -50,7 +50,7 @@ def register(method: type[MethodType]) -> type[MethodType]:
         groups = ", ".join(GROUPS)
         raise UserError(f"{where}: group of '{method.name}': expected one of {groups}; found '{method.group}'")
     known_keys = authors_keys() | method.hyperparameters.model_fields.keys()
-    for key in method.authors:
+    for key in {**authors_in(method.authors, 2), **authors_in(method.authors, 3)}:
         if key not in known_keys:
             near = nearest(key, sorted(known_keys))
             raise UserError(

@@ -1,4 +1,4 @@
-"""Small pure functions that methods share: losses, ramp-up, moving average, entropy and region mixing."""
+"""What methods share: losses, ramp-up, moving average, uncertainty, mixes, perturbations, discriminators, queues."""
 
 from ssl_bench.labels import IGNORED
 from ssl_bench.ops.alternation import whose_turn
@@ -23,6 +23,7 @@ from ssl_bench.ops.loss import (
     dice_loss,
     hard_label_dice_loss,
     hard_labels,
+    mean_of_parts,
 )
 from ssl_bench.ops.mixup import LinearMix, beta_draws, mixup
 from ssl_bench.ops.norm import MaskedBatchNorm
@@ -94,6 +95,7 @@ __all__ = [
     "jensen_shannon",
     "keep_only",
     "largest_component",
+    "mean_of_parts",
     "mean_prediction_entropy",
     "mixup",
     "nearest_labels",

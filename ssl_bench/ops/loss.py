@@ -67,6 +67,20 @@ def class_maps(labels: Tensor, classes: int, dtype: torch.dtype = torch.float32)
     return one_hot(labels, classes).movedim(-1, 1).to(dtype)
 
 
+def mean_of_parts(labeled: Tensor, unlabeled: Tensor, known: Tensor | None) -> Tensor:
+    """Mean over the pixels of labelled and unlabelled images together.
+
+    Args:
+        labeled: (B, *spatial), values of labelled images.
+        unlabeled: (B', *spatial), of unlabelled ones.
+        known: (B, *spatial) bool, the labelled images' pixels that count; None if all do.
+
+    """
+    if known is None:
+        return (labeled.sum() + unlabeled.sum()) / (labeled.numel() + unlabeled.numel())
+    return (labeled.where(known, 0).sum() + unlabeled.sum()) / (known.sum() + unlabeled.numel())
+
+
 def hard_labels(logits: Tensor) -> Tensor:
     """The largest class of logits or probabilities (B, K, *spatial), the first of equal ones: (B, *spatial) int64.
 

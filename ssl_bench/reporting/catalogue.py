@@ -8,6 +8,7 @@ from dataclasses import replace
 from pydantic.fields import FieldInfo
 
 from ssl_bench.cards import card_kinds, card_names, load_benchmark, load_protocol
+from ssl_bench.cards.settings import AUTHORS_TABLES
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.grids.signs import in_words, sign_notes, signed
@@ -91,10 +92,18 @@ def _facts(one: type[SSLMethod]) -> list[str]:
         f"Group {one.group}; {_data(one)}; {quantity(one.updates_per_iteration, 'update')} per iteration.",
     ]
     facts += [f"Table 4's components: {', '.join(sorted(one.components))}."] if one.components else []
-    facts += [f"Its authors' settings (`--tuned authors`): {in_words(one.authors)}."] if one.authors else []
+    facts += [f"Its authors' settings (`--tuned authors`): {_authors(one)}."] if one.authors else []
     facts += ["Refused on cards with `ignore`."] if not one.handles_ignored else []
     facts += ["Needs a network with encoder, decoder and head."] if one.needs_parts else []
     return facts
+
+
+def _authors(one: type[SSLMethod]) -> str:
+    """The settings of its authors, those for 2D or 3D data alone after the others."""
+    common = {key: value for key, value in one.authors.items() if key not in AUTHORS_TABLES}
+    parts = [in_words(common)] if common else []
+    parts += [f"in {table[0]}D {in_words(one.authors[table])}" for table in AUTHORS_TABLES if table in one.authors]
+    return "; ".join(parts)
 
 
 def _title(one: type[SSLMethod]) -> str:

@@ -77,6 +77,7 @@ class UpdateCheck:
         self.method, self.batch, self.is_first = method, batch, progress.iteration == 1
         self.generator: Any = method.updates(batch, progress)
         self.count = 0
+        self.names: set[str] = set()  # of the terms since the last update of the networks
         if not isinstance(self.generator, Iterator):
             self._refuse(f"`updates` must yield an Update per optimiser step; it returned {_kind(self.generator)}")
 
@@ -143,6 +144,12 @@ class UpdateCheck:
     def _check_terms(self, update: Update) -> None:
         if not update.terms:
             self._refuse("the update has no terms")
+        if update.trains == "networks":
+            self.names = {"loss"}  # the total's column in the curves
+        for name in update.terms:
+            if name in self.names:
+                self._refuse(f"term '{name}': expected a name of its own, since curves have a column per name")
+            self.names.add(name)
         for name, term in update.terms.items():
             if not isinstance(term, tuple) or len(term) != 2 or not isinstance(term[0], int | float):
                 self._refuse(f"term '{name}': expected (weight, value) with a number as weight, found {_kind(term)}")

@@ -16,7 +16,8 @@ class Selection:
     """The protocol's `select`; the test set plays no part in it.
 
     With `train-loss` the weights after the whole epoch with the lowest mean loss are kept. A last epoch that is cut
-    short does not count, since the mean over a few batches may be low by chance, unless there is no other.
+    short does not count, since the mean over a few batches may be low by chance, unless there is no other. Nor does an
+    epoch with updates that are not selectable: the loss of a first phase, which lacks a term, is lower than any later.
     """
 
     def __init__(self, job: Job, device: torch.device) -> None:
@@ -25,20 +26,23 @@ class Selection:
         self.epoch, self.iterations = protocol.iterations_per_epoch(job.spec.train_images), job.iterations
         self.epoch_loss = torch.zeros((), dtype=torch.float64, device=device)
         self.best_loss = math.inf
+        self.is_selectable = True  # whether every update of the epoch is
         self.best: dict[str, Tensor] = {}
 
-    def close_step(self, loss: Tensor, iteration: int, method: nn.Module) -> None:
+    def close_step(self, loss: Tensor, iteration: int, method: nn.Module, *, is_selectable: bool = True) -> None:
         """Add the loss of an iteration's last update; at the end of the best epoch, keep the weights."""
         if not self.by_loss:
             return
         self.epoch_loss += loss
+        self.is_selectable = self.is_selectable and is_selectable
         steps = iteration % self.epoch or self.epoch
         if steps == self.epoch or (iteration == self.iterations and not self.best):
             mean = float(self.epoch_loss) / steps
-            if mean <= self.best_loss:
+            if (self.is_selectable and mean <= self.best_loss) or (iteration == self.iterations and not self.best):
                 self.best_loss = mean
                 self.best = {key: value.detach().to("cpu", copy=True) for key, value in method.state_dict().items()}
             self.epoch_loss.zero_()
+            self.is_selectable = True
 
     def apply(self, method: nn.Module) -> None:
         """Give the method the selected weights."""
@@ -52,10 +56,14 @@ class Selection:
 
     def state(self) -> dict[str, Any]:
         """State for a checkpoint."""
-        return {"epoch_loss": self.epoch_loss, "best_loss": self.best_loss, "best": self.best}
+        return {
+            "epoch_loss": self.epoch_loss, "best_loss": self.best_loss, "best": self.best,
+            "is_selectable": self.is_selectable,
+        }  # fmt: skip
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore the state in a checkpoint."""
         self.best_loss = state["best_loss"]
+        self.is_selectable = state.get("is_selectable", True)  # not in checkpoints of earlier versions
         self.epoch_loss.copy_(state["epoch_loss"])
         self.best = {key: value.cpu() for key, value in state["best"].items()}

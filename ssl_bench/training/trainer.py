@@ -102,16 +102,19 @@ class Trainer:
         self.iteration += 1
         weight = self.protocol.lambda_max * self.job.ramp(self.iteration)
         progress = Progress(self.iteration, self.job.iterations, weight)
-        losses = list(self._updates(batch, progress))
-        self.selection.close_step(losses[-1], self.iteration, self.method)
+        *_, (loss, is_selectable) = self._updates(batch, progress)
+        self.selection.close_step(loss, self.iteration, self.method, is_selectable=is_selectable)
 
-    def _updates(self, batch: Batch, progress: Progress) -> Iterator[Tensor]:
-        """Step an optimiser for each of the method's updates; yields the networks' losses without gradient."""
+    def _updates(self, batch: Batch, progress: Progress) -> Iterator[tuple[Tensor, bool]]:
+        """Step an optimiser for each of the method's updates.
+
+        Yields the networks' losses without gradient, and whether they are selectable.
+        """
         row = self.curves.open_row(progress)
         for update, total in stepped_updates(self.method, self.optimizers, batch, progress, self.device.type):
             row.add(update, total.detach())
             if update.trains == "networks":
-                yield total.detach()
+                yield total.detach(), update.selectable
         try:
             self.curves.close_row(row)
         except FloatingPointError as error:

@@ -11,6 +11,7 @@ from facts import FACTS, WITH_TEACHER
 from laboratory import LABELED, UNLABELED, Laboratory, laboratory, protocol_of
 from torch import Tensor, nn
 
+from ssl_bench.cards import Views
 from ssl_bench.ops import ExponentialMovingAverage
 
 Forward = tuple[str, str, str, str]  # network, images, mode, gradient
@@ -140,34 +141,34 @@ network.decoder  features            gradient  L_DTC
 distance_head    unlabeled/changed   gradient  L_DTC
 """
 SASSNET = """
-network.encoder       labeled/student1    gradient  L_seg and L_sdf
-network.decoder       features            gradient  L_seg and L_sdf
-distance_head         labeled/changed     gradient  L_sdf
-network.encoder       unlabeled/student1  gradient  L_adv
-network.decoder       features            gradient  L_adv
-distance_head         unlabeled/changed   gradient  L_adv
-discriminator:eval    unlabeled/changed   gradient  L_adv
-network.encoder:eval  labeled/student1    constant  the discriminator's loss
-network.decoder:eval  features            constant  the discriminator's loss
-distance_head         labeled/changed     constant  the discriminator's loss
-network.encoder:eval  unlabeled/student1  constant  the discriminator's loss
-network.decoder:eval  features            constant  the discriminator's loss
-distance_head         unlabeled/changed   constant  the discriminator's loss
-discriminator         labeled/changed     gradient  the discriminator's loss
-discriminator         unlabeled/changed   gradient  the discriminator's loss
+network.encoder       labeled/student1      gradient  L_seg and L_sdf
+network.decoder       features              gradient  L_seg and L_sdf
+distance_head         labeled/changed       gradient  L_sdf
+network.encoder       unlabeled/as_labeled  gradient  L_adv
+network.decoder       features              gradient  L_adv
+distance_head         unlabeled/changed     gradient  L_adv
+discriminator:eval    unlabeled/changed     gradient  L_adv
+network.encoder:eval  labeled/student1      constant  the discriminator's loss
+network.decoder:eval  features              constant  the discriminator's loss
+distance_head         labeled/changed       constant  the discriminator's loss
+network.encoder:eval  unlabeled/as_labeled  constant  the discriminator's loss
+network.decoder:eval  features              constant  the discriminator's loss
+distance_head         unlabeled/changed     constant  the discriminator's loss
+discriminator         labeled/changed       gradient  the discriminator's loss
+discriminator         unlabeled/changed     gradient  the discriminator's loss
 """
 NETWORK = """
 network  labeled/student1    gradient  L_s
 network  unlabeled/student1  gradient  the unsupervised loss
 """
 DAN = """
-network         labeled/student1    gradient  L_s
-network         unlabeled/student1  gradient  L_adv
-evaluator:eval  unlabeled/changed   gradient  L_adv
-network:eval    labeled/student1    constant  the evaluator's loss
-network:eval    unlabeled/student1  constant  the evaluator's loss
-evaluator       labeled/changed     gradient  the evaluator's loss
-evaluator       unlabeled/changed   gradient  the evaluator's loss
+network         labeled/student1      gradient  L_s
+network         unlabeled/as_labeled  gradient  L_adv
+evaluator:eval  unlabeled/changed     gradient  L_adv
+network:eval    labeled/student1      constant  the evaluator's loss
+network:eval    unlabeled/as_labeled  constant  the evaluator's loss
+evaluator       labeled/changed       gradient  the evaluator's loss
+evaluator       unlabeled/changed     gradient  the evaluator's loss
 """
 ADVSEMSEG = """
 network        labeled/student1    gradient  L_s and L_adv
@@ -178,17 +179,17 @@ discriminator  both/changed        gradient  its own loss, false maps
 discriminator  labeled/changed     gradient  its own loss, true maps
 """
 COLADV = """
-network.encoder          labeled/student1    gradient  L_s and L_adv
-network.decoder          features            gradient  L_s and L_adv
-network.encoder          unlabeled/student1  gradient  L_con, L_aux and L_semi
-network.decoder          features            gradient  L_con, L_aux and L_semi
-discriminator            labeled/changed     gradient  L_adv
-discriminator            unlabeled/changed   constant  the trusted pixels
-auxiliary_discriminator  unlabeled/changed   gradient  L_aux
-discriminator            labeled/changed     gradient  its own loss, true maps
-discriminator            labeled/changed     gradient  its own loss, false maps
-auxiliary_discriminator  labeled/changed     gradient  its own loss, predictions of labelled images
-auxiliary_discriminator  unlabeled/changed   gradient  its own loss, predictions of unlabelled images
+network.encoder          labeled/student1      gradient  L_s and L_adv
+network.decoder          features              gradient  L_s and L_adv
+network.encoder          unlabeled/as_labeled  gradient  L_con, L_aux and L_semi
+network.decoder          features              gradient  L_con, L_aux and L_semi
+discriminator            labeled/changed       gradient  L_adv
+discriminator            unlabeled/changed     constant  the trusted pixels
+auxiliary_discriminator  unlabeled/changed     gradient  L_aux
+discriminator            labeled/changed       gradient  its own loss, true maps
+discriminator            labeled/changed       gradient  its own loss, false maps
+auxiliary_discriminator  labeled/changed       gradient  its own loss, predictions of labelled images
+auxiliary_discriminator  unlabeled/changed     gradient  its own loss, predictions of unlabelled images
 """
 # The teacher's own passes go through its encoder too.
 DUWM = (
@@ -320,6 +321,14 @@ BY_PROTOCOL = {
 }
 
 
+def view_of(views: Views, part: str, role: str) -> str:
+    """The view of a part that the protocol gives to a role; an adversary's images are seen as labelled ones are."""
+    if role == "as_labeled":
+        return views.labeled_student1
+    view: str = getattr(views, f"labeled_{role}" if part == "labeled" else role)
+    return view
+
+
 def needed(name: str, protocol: str, lab: Laboratory) -> list[Forward]:
     """The lines that hold for a method under a protocol."""
     views, forwards = lab.protocol.views, []
@@ -328,7 +337,7 @@ def needed(name: str, protocol: str, lab: Laboratory) -> list[Forward]:
             network, images, gradient, *_ = line.split()
             part, _, role = images.partition("/")
             if role not in ("", "changed"):
-                images = f"{part}/{getattr(views, f'labeled_{role}' if part == 'labeled' else role)}"
+                images = f"{part}/{view_of(views, part, role)}"
             network, _, mode = network.partition(":")
             mode = mode or (lab.protocol.teacher_mode if network.startswith("teacher") else "train")
             forwards.append((network, images, mode, gradient))
