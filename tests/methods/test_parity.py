@@ -371,6 +371,11 @@ CASES = [
         AuthorsDice(cross_entropy="on labels"), hyper={"confidence": 0.5},
         names=lambda: {"whose_turn": lambda *_, **__: 0}, one_view=False,
     ),
+    Case(
+        "abd", "chy-upc/ABD",
+        {"supervised": 11.785660661399369, "cps": 1.4248056463563357, "displaced": 1.3932617368182574},
+        AuthorsDice(cross_entropy="on labels"), hyper={"labeled_chance": 1.0}, one_view=False,
+    ),
 ]  # fmt: skip
 
 
