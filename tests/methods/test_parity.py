@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy, interpolate, one_hot
 from torch.nn.modules.dropout import _DropoutNd
 
 from ssl_bench.method import Batch, Progress, Setup, SSLMethod
-from ssl_bench.ops import BoxMix, LinearMix, Turn
+from ssl_bench.ops import BoxMix, LinearMix, Turn, class_maps
 
 VIEWS = ("weak", "strong1", "strong2")
 SIDE = {2: 32, 3: 16}
@@ -345,6 +345,7 @@ CASES = [
             "discriminator": 0.6589412967294392,
         },
         cross_entropy_alone, hyper={"adversary_filters": WIDTH, "semi_threshold": 0.49},
+        names=lambda: {"class_maps": lambda *arguments: class_maps(*arguments).double()},
     ),
     Case(
         "acmt", "lemoshu/AC-MT",
@@ -369,6 +370,11 @@ CASES = [
         {"supervised": 1.6509852959785483, "pseudo": 0.6817168452446425},
         AuthorsDice(cross_entropy="on labels"), hyper={"confidence": 0.5},
         names=lambda: {"whose_turn": lambda *_, **__: 0}, one_view=False,
+    ),
+    Case(
+        "abd", "chy-upc/ABD",
+        {"supervised": 11.785660661399369, "cps": 1.4248056463563357, "displaced": 1.3932617368182574},
+        AuthorsDice(cross_entropy="on labels"), hyper={"labeled_chance": 1.0}, one_view=False,
     ),
 ]  # fmt: skip
 
