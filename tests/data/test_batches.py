@@ -90,6 +90,14 @@ def test_a_batch_is_a_function_of_seed_and_iteration_alone() -> None:
     assert equal(views(in_order.batch(0)), views(directly.batch(0)))
 
 
+@pytest.mark.parametrize("view", ["weak", "strong1"])
+def test_both_parts_can_be_seen_as_labelled_images_are(view: str) -> None:
+    settings = protocol(**{"views.labeled_student1": view, "views.student1": "strong2"})
+    batch = ImageStream(*noise(6), [0, 1], [2, 3, 4, 5], settings, seed=3).batch(0)
+    assert batch.labeled.as_labeled is batch.labeled.student1
+    assert batch.unlabeled.as_labeled is batch.unlabeled._view(view)
+
+
 def test_a_batch_leaves_the_global_generator_and_the_images_alone() -> None:
     images, masks = noise(6)
     kept = images.clone(), masks.clone()

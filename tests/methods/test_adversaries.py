@@ -50,6 +50,16 @@ def test_each_update_moves_its_own_side_alone(name: str, dimensions: int, classe
         del moved[:count]
 
 
+@pytest.mark.parametrize("view", ["weak", "strong1"])
+@pytest.mark.parametrize("name", ["dan", "sassnet", "coladv"])
+def test_images_that_an_adversary_tells_apart_are_drawn_alike(name: str, view: str) -> None:
+    """Else it would learn how the views of labelled and unlabelled images differ."""
+    views = {"views.labeled_student1": view, "views.student1": "strong2"}
+    lab = laboratory(name, protocol_of("paper", **views))
+    list(lab.updates())
+    assert lab.asked == {f"labeled {view}", f"unlabeled {view}"}
+
+
 @pytest.mark.parametrize("name", ADVERSARIAL)
 def test_no_gradient_of_the_adversarys_loss_reaches_the_network(name: str) -> None:
     lab = laboratory(name, protocol_of("paper"))

@@ -160,6 +160,7 @@ def batch_of(dimensions: int, classes: int, *, one_view: bool = True) -> Batch:
     labeled = dict.fromkeys(VIEWS, images("labeled", dimensions))
     unlabeled = {view: images(VIEWS[0] if one_view else view, dimensions) for view in VIEWS}
     names = {"student1": "strong1", "student2": "strong2", "teacher": "weak", "mixed": "strong1"}
+    names["as_labeled"] = "strong1"
     return Batch(
         images_of(labeled, set(), "labeled", **names), blobs(dimensions, classes),
         images_of(unlabeled, set(), "unlabeled", **names),

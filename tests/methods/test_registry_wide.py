@@ -30,7 +30,7 @@ from laboratory import (
 from torch import Tensor, nn
 
 from ssl_bench import plugins
-from ssl_bench.cards import Protocol, load_protocol
+from ssl_bench.cards import Protocol, authors_settings, load_protocol
 from ssl_bench.errors import UserError
 from ssl_bench.method import (
     Hyperparameters,
@@ -516,6 +516,22 @@ def test_the_authors_settings_of_a_built_in_method_are_valid(name: str) -> None:
     for dimensions in method.dimensions:
         for protocol in ("paper", "released-code", "mini"):
             tuned_settings(name, {}, protocol, dimensions)
+
+
+def test_authors_can_differ_by_dimension() -> None:
+    authors = {"lambda_max": 0.3, "rampup_epochs": "run", "2d": {"lambda_max": 0.1}, "3d": {"lambda_max": 1.0}}
+    assert authors_settings(authors, {}, 2) == {"lambda_max": 0.1, "rampup_epochs": "run"}
+    assert authors_settings(authors, {}, 3) == {"lambda_max": 1.0, "rampup_epochs": "run"}
+    assert authors_settings(authors, {"lambda_max": 2.0}, 3) == {"rampup_epochs": "run"}
+    assert authors_settings({"lambda_max": 0.3, "2d": {}}, {}, 3) == {"lambda_max": 0.3}
+    found = {d: tuned_settings("mcnet", {}, "paper", d)["lambda_max"] for d in (2, 3)}
+    assert found == {2: 0.1, 3: 1.0}  # the authors' two scripts
+
+
+def test_a_wrong_key_of_one_dimension_is_an_error(registry: dict[str, type[SSLMethod]]) -> None:
+    with pytest.raises(UserError, match=r"found 'lambda_maxi'; did you mean lambda_max\?"):
+        register(a_method(authors={"3d": {"lambda_maxi": 1.0}}))
+    assert "mine" not in registry
 
 
 def test_authors_settings_that_are_nobodys_are_an_error(registry: dict[str, type[SSLMethod]]) -> None:

@@ -16,6 +16,7 @@ from ssl_bench.ops import (
     dice_loss,
     hard_label_dice_loss,
     hard_labels,
+    mean_of_parts,
 )
 
 SHAPES = [
@@ -308,3 +309,10 @@ def test_class_maps_are_one_where_the_label_is_the_class(shape: tuple[int, ...])
     for c in range(shape[1]):
         assert maps[:, c].tolist() == (labels == c).float().tolist()
     assert torch.equal(class_maps(labels, shape[1], torch.float64), maps.double())
+
+
+def test_the_mean_of_both_parts_is_over_the_pixels_that_count() -> None:
+    labeled, unlabeled = torch.tensor([[1.0, 2.0, 6.0]]), torch.tensor([[3.0], [9.0]])
+    assert mean_of_parts(labeled, unlabeled, None).item() == pytest.approx(21 / 5)
+    assert mean_of_parts(labeled, unlabeled, torch.tensor([[True, False, False]])).item() == pytest.approx(13 / 3)
+    assert mean_of_parts(labeled, unlabeled, torch.zeros(1, 3, dtype=torch.bool)).item() == pytest.approx(6)

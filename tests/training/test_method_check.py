@@ -178,6 +178,14 @@ def updates(self, batch, progress):
         ADVERSARY + GOOD + "    yield Update(self.judged(batch), trains='judge')",
         "trains = 'judge': expected networks, or adversaries of a method that has any",
     ),
+    "an adversary's term with a name of the network's": (
+        ADVERSARY + GOOD + "    yield Update({'supervised': self.judged(batch)['judge']}, trains='adversaries')",
+        "term 'supervised': expected a name of its own, since curves have a column per name",
+    ),
+    "a term with the name of the total": (
+        "def updates(self, batch, progress):\n    yield Update({'loss': (1.0, self.loss(batch))})",
+        "term 'loss': expected a name of its own",
+    ),
     "an adversary without a gradient": (
         ADVERSARY + GOOD + "    yield Update({'judge': (1.0, self.loss(batch))}, trains='adversaries')",
         "an update trains the adversaries, but no gradient reaches them",

@@ -583,6 +583,22 @@ def test_the_weights_scored_are_those_after_the_epoch_with_the_lowest_loss(
     assert (weights == contents(last)[3]) == (best == iterations)
 
 
+@pytest.mark.parametrize(
+    ("phase", "best"), [(5, 10), (7, 15), (15, 15)],
+    ids=["the second epoch is the first that counts", "an epoch with both does not count", "none counts: the last"],
+)  # fmt: skip
+@pytest.mark.usefixtures("own_registry")
+def test_epochs_of_a_phase_whose_loss_lacks_a_term_are_not_selected(
+    phase: int, best: int, discs: Path, tmp_path: Path
+) -> None:
+    loss = "loss + 0.5 * progress.iteration"
+    body = f'yield Update({{"supervised": (1.0, {loss})}}, selectable=progress.iteration > {phase})'
+    add_method(tmp_path / "methods", "phased", body)
+    (chosen,) = finished(plan(discs, "phased", iterations=15, select="train-loss"), tmp_path)
+    (stopped,) = finished(plan(discs, "phased", iterations=best, select="last"), tmp_path / "stopped")
+    assert contents(chosen)[3] == contents(stopped)[3]
+
+
 # ------------------------------------------------------------------------------------------------------------ failure
 
 
@@ -763,7 +779,7 @@ def test_a_failed_run_is_recorded_with_its_reason(discs: Path, tmp_path: Path) -
 @pytest.mark.usefixtures("own_registry")
 def test_a_fault_of_a_method_costs_its_own_run_alone(discs: Path, tmp_path: Path) -> None:
     add_method(
-        tmp_path / "methods", "faulty", "yield Update({'loss': (1.0, loss)}) if 1 / (progress.iteration - 3) else 0"
+        tmp_path / "methods", "faulty", "yield Update({'supervised': (1.0, loss)}) if 1 / (progress.iteration - 3) else 0"
     )
     jobs = plan(discs, "faulty", "supervised")
     store = Store(tmp_path)
@@ -782,7 +798,7 @@ def test_a_run_does_not_go_on_with_another_text_of_its_method(
     discs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(train_module, "CHECKPOINT_SECONDS", 0.0)
-    add_method(tmp_path / "methods", "edited", "yield Update({'loss': (1.0, loss / (progress.iteration < 4))})")
+    add_method(tmp_path / "methods", "edited", "yield Update({'supervised': (1.0, loss / (progress.iteration < 4))})")
     (job,) = plan(discs, "edited")
     store = Store(tmp_path)
     assert run_all([job], store, CPU, Recorder()).failures  # a division by zero at iteration 4, after checkpoints
