@@ -8,7 +8,17 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
+from ssl_bench.method import (
+    Batch,
+    Hyperparameters,
+    Progress,
+    Protocol,
+    Setup,
+    SSLMethod,
+    Update,
+    register,
+    require_pairs,
+)
 from ssl_bench.ops import (
     ExponentialMovingAverage,
     beta_draws,
@@ -90,6 +100,11 @@ class AlternateDiverseTeaching(SSLMethod):
         self.student = self.new_student()
         self.teacher1, self.teacher2 = self.new_teacher(self.student), self.new_teacher(self.student)
         self.periods_seed = torch.initial_seed()  # the run's, which it also has when it is resumed
+
+    @classmethod
+    def check(cls, hyper: Hyperparameters, protocol: Protocol) -> None:  # noqa: ARG003
+        """Raise UserError for batches of one image."""
+        require_pairs(protocol, "unlabeled")
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda L_u."""

@@ -7,7 +7,17 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
+from ssl_bench.method import (
+    Batch,
+    Hyperparameters,
+    Progress,
+    Protocol,
+    Setup,
+    SSLMethod,
+    Update,
+    register,
+    require_pairs,
+)
 from ssl_bench.ops import dice_loss, hard_labels, largest_component, random_box
 
 
@@ -67,6 +77,11 @@ class BidirectionalCopyPaste(SSLMethod):
         super().__init__(setup, hyper)
         self.student = self.new_student()
         self.teacher = self.new_teacher(self.student)
+
+    @classmethod
+    def check(cls, hyper: Hyperparameters, protocol: Protocol) -> None:  # noqa: ARG003
+        """Raise UserError for batches of one image."""
+        require_pairs(protocol, "labeled")
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """Phase 1: L_s of mixed labelled images. Phase 2: L_s of labelled regions + lambda L_u of unlabelled ones."""

@@ -20,6 +20,7 @@ from ssl_bench.method import (
     Update,
     UserError,
     register,
+    require_pairs,
 )
 from ssl_bench.ops import IGNORED, RegionMix, cutmix, dice_loss, hard_labels, mean_prediction_entropy, umix
 
@@ -238,6 +239,11 @@ class UCMTCutMix(CollaborativeMeanTeacher):
     updates_per_iteration = 2
     hyperparameters = CutMixHyperparameters
     hyper: CutMixHyperparameters
+
+    @classmethod
+    def check(cls, hyper: Hyperparameters, protocol: Protocol) -> None:  # noqa: ARG003
+        """Raise UserError for batches of one image."""
+        require_pairs(protocol, "labeled", "unlabeled")
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """Step 1 on the images, step 2 on their CutMix."""

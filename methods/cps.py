@@ -13,11 +13,13 @@ from ssl_bench.method import (
     Hyperparameters,
     Images,
     Progress,
+    Protocol,
     SecondNetworkHyperparameters,
     Setup,
     SSLMethod,
     Update,
     register,
+    require_pairs,
 )
 from ssl_bench.ops import cutmix, dice_loss, hard_labels
 
@@ -78,6 +80,11 @@ class CrossPseudoSupervisionCutMix(CrossPseudoSupervision):
     authors = {"lambda_max": 1.0, "rampup_epochs": "none"}  # on Pascal VOC
     hyperparameters = CutMixHyperparameters
     hyper: CutMixHyperparameters
+
+    @classmethod
+    def check(cls, hyper: Hyperparameters, protocol: Protocol) -> None:  # noqa: ARG003
+        """Raise UserError for batches of one image."""
+        require_pairs(protocol, "unlabeled")
 
     def on_unlabeled(self, images: Images) -> tuple[Pair, Pair]:
         """The students' logits on their mixed views, and their pseudo labels of the views, mixed alike."""

@@ -7,7 +7,17 @@ from pydantic import Field
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
+from ssl_bench.method import (
+    Batch,
+    Hyperparameters,
+    Progress,
+    Protocol,
+    Setup,
+    SSLMethod,
+    Update,
+    register,
+    require_pairs,
+)
 from ssl_bench.ops import dice_loss, mixup
 
 
@@ -47,6 +57,11 @@ class InterpolationConsistencyTraining(SSLMethod):
         super().__init__(setup, hyper)
         self.student = self.new_student()
         self.teacher = self.new_teacher(self.student)
+
+    @classmethod
+    def check(cls, hyper: Hyperparameters, protocol: Protocol) -> None:  # noqa: ARG003
+        """Raise UserError for batches of one image."""
+        require_pairs(protocol, "unlabeled")
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda L_c, the mean squared distance of the student's softmax from the mixed softmax."""

@@ -54,6 +54,7 @@ class MCNet(SSLMethod):
     }  # fmt: skip
     handles_ignored = True
     needs_parts = True
+    wants_upsampling = True
     decoders: ClassVar[int] = 2
     hyperparameters = MCNetHyperparameters
     hyper: MCNetHyperparameters

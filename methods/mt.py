@@ -10,10 +10,12 @@ from ssl_bench.method import (
     Hyperparameters,
     Images,
     Progress,
+    Protocol,
     Setup,
     SSLMethod,
     Update,
     register,
+    require_pairs,
 )
 from ssl_bench.ops import cutmix, dice_loss, hard_labels
 
@@ -76,6 +78,11 @@ class MeanTeacherCutMix(MeanTeacher):
     authors = {"lambda_max": 1.0, "rampup_epochs": "none", "ema_decay": 0.99}
     hyperparameters = CutMixHyperparameters
     hyper: CutMixHyperparameters
+
+    @classmethod
+    def check(cls, hyper: Hyperparameters, protocol: Protocol) -> None:  # noqa: ARG003
+        """Raise UserError for batches of one image."""
+        require_pairs(protocol, "unlabeled")
 
     def on_unlabeled(self, images: Images) -> tuple[Tensor, Tensor]:
         """Logits of the student on the mixed images, and the teacher's on the images, mixed alike."""

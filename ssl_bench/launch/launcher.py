@@ -68,11 +68,11 @@ def train(planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launch
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint.
     """
-    from ssl_bench.training.plan import parted_groups, short_ramps
+    from ssl_bench.training.plan import alike_decoders, parted_groups, short_ramps
 
     jobs = [job for _, job in planned]
     store.require_current({(job.spec.benchmark, job.spec.method) for job in jobs})
-    for remark in [*short_ramps(jobs), *parted_groups(jobs), *_trained_again(jobs, store)]:
+    for remark in [*short_ramps(jobs), *alike_decoders(jobs), *parted_groups(jobs), *_trained_again(jobs, store)]:
         log.info("note: %s", remark)
     outcome = launcher.run([PlannedRun(job, run_task(request, job, place, store)) for request, job in planned], store)
     if outcome.time_is_up:

@@ -14,6 +14,7 @@ from ssl_bench.method.contract import (
     Snapshot,
     SSLMethod,
     Update,
+    require_pairs,
 )
 from ssl_bench.method.registry import find_method, load_methods, parse_hyperparameters, register, source_hash
 
@@ -35,5 +36,6 @@ __all__ = [
     "load_methods",
     "parse_hyperparameters",
     "register",
+    "require_pairs",
     "source_hash",
 ]

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ssl_bench.cards import Card, Protocol, Upsampling
+from ssl_bench.errors import UserError
 from ssl_bench.ops import ExponentialMovingAverage
 
 Group = Literal[
@@ -164,6 +165,17 @@ class Snapshot(NamedTuple):
     uncertainty_mixed: Tensor  # (B, *spatial), of the mixed images
 
 
+def require_pairs(protocol: Protocol, *parts: Literal["labeled", "unlabeled"]) -> None:
+    """Refuse batches of one image, for `check` of a method that mixes an image with another one of its batch.
+
+    Raises:
+        UserError: a part's batch has one image.
+    """
+    for part in parts:
+        if getattr(protocol, f"{part}_batch") == 1:
+            raise UserError(f"{part}_batch: expected at least 2, since an image is mixed with another one; found 1")
+
+
 @dataclass(frozen=True)
 class Setup:
     """The arguments of a method.
@@ -201,6 +213,7 @@ class SSLMethod(nn.Module):
     handles_ignored: ClassVar[bool] = False  # labels can be IGNORED where `self.ignores` is true
     needs_parts: ClassVar[bool] = False  # of its networks: encoder, decoder, segmentation_head, with `out_channels`
     needs_pyramid: ClassVar[bool] = False  # of their decoders: `pyramid`, the maps of all scales, `pyramid_channels`
+    wants_upsampling: ClassVar[bool] = False  # its decoders differ by it; a note says where a network has no choice
     dimensions: ClassVar[tuple[int, ...]] = (2, 3)
     components: ClassVar[frozenset[str]] = frozenset()  # of TS, SS, STS, L_cps, L_mts, U: Table 4's check marks
     group: ClassVar[str] = "other"  # one of `Group`

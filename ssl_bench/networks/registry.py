@@ -50,6 +50,7 @@ class NetworkEntry:
             `decoder` (that list -> one map, with `out_channels`) and `segmentation_head` (map -> logits).
         pyramid: whether `decoder.pyramid` gives the decoder's map of every scale, finest first, from the encoder's maps
             (`pyramid_channels` are their sizes).
+        upsampling: whether the decoder has all ways of doubling sides (`Build.upsampling`).
         takes_encoder: whether `encoder` is an encoder of segmentation-models-pytorch, into which the protocol's
             `encoder_weights` are loaded.
         packages: distributions whose versions decide its numbers, apart from those of every run.
@@ -62,6 +63,7 @@ class NetworkEntry:
     divisor: int | Callable[[Form], int] = 1
     parts: bool = False
     pyramid: bool = False
+    upsampling: bool = False
     takes_encoder: bool = False
     packages: tuple[str, ...] = ()
 
@@ -89,6 +91,7 @@ def register_network(
     divisor: int | Callable[[Form], int] = 1,
     parts: bool = False,
     pyramid: bool = False,
+    upsampling: bool = False,
     takes_encoder: bool = False,
 ) -> Callable[[Callable[[Build], nn.Module]], Callable[[Build], nn.Module]]:
     """Add a network under its name (decorator of the function that builds it); arguments as in `NetworkEntry`.
@@ -105,7 +108,7 @@ def register_network(
             raise UserError(f"{where}: expected a name without a colon; colons mark the networks of libraries")
         if not dimensions or not set(dimensions) <= {2, 3}:
             raise UserError(f"{where}: dimensions: expected (2,), (3,) or (2, 3), found {dimensions}")
-        _REGISTRY[name] = NetworkEntry(name, build, dimensions, divisor, parts, pyramid, takes_encoder)
+        _REGISTRY[name] = NetworkEntry(name, build, dimensions, divisor, parts, pyramid, upsampling, takes_encoder)
         return build
 
     return register

@@ -13,7 +13,7 @@ from ssl_bench.networks.registry import Build, register_network
 Dropout = tuple[float, float, float, float, float]
 
 
-@register_network("unet-small", dimensions=(2,), divisor=16, parts=True, pyramid=True)
+@register_network("unet-small", dimensions=(2,), divisor=16, parts=True, pyramid=True, upsampling=True)
 def unet_small(wanted: Build) -> nn.Module:
     """The small U-Net with the protocol's number of filters."""
     return SmallUNet(

@@ -10,7 +10,7 @@ from ssl_bench.cards import Upsampling, VolumeProtocol
 from ssl_bench.networks.registry import Build, register_network
 
 
-@register_network("vnet", dimensions=(3,), divisor=16, parts=True, pyramid=True)
+@register_network("vnet", dimensions=(3,), divisor=16, parts=True, pyramid=True, upsampling=True)
 def v_net(wanted: Build) -> nn.Module:
     """V-Net with the protocol's number of filters and dropout."""
     protocol = wanted.protocol

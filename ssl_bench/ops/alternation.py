@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_left
+from functools import lru_cache
 
 
 def whose_turn(iteration: int, *, longest: int, seed: int) -> int:
@@ -16,9 +18,25 @@ def whose_turn(iteration: int, *, longest: int, seed: int) -> int:
         seed: of the lengths.
 
     """
-    lengths = random.Random(seed)
-    end, periods = 0, 0
-    while end < iteration:
-        end += 1 + int(longest * lengths.random())
-        periods += 1
-    return (periods - 1) % 2
+    periods = _periods(longest, seed)
+    periods.reach(iteration)
+    return bisect_left(periods.ends, iteration) % 2
+
+
+class _Periods:
+    """The last iterations of the periods so far, and the generator of the lengths to come."""
+
+    def __init__(self, longest: int, seed: int) -> None:
+        self.longest, self.lengths = longest, random.Random(seed)
+        self.ends: list[int] = []
+
+    def reach(self, iteration: int) -> None:
+        """Draw periods up to an iteration."""
+        while not self.ends or self.ends[-1] < iteration:
+            before = self.ends[-1] if self.ends else 0
+            self.ends.append(before + 1 + int(self.longest * self.lengths.random()))
+
+
+@lru_cache(maxsize=8)
+def _periods(longest: int, seed: int) -> _Periods:
+    return _Periods(longest, seed)

@@ -40,7 +40,7 @@ from ssl_bench.data.reader import memory_mode
 from ssl_bench.data.split import draw_labeled, labelable, set_apart, split_cases
 from ssl_bench.errors import UserError
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
-from ssl_bench.networks import weights_fingerprint
+from ssl_bench.networks import find_network, weights_fingerprint
 from ssl_bench.store import Store
 from ssl_bench.training.device import bf16_gradients_are_right
 from ssl_bench.training.job import Job
@@ -205,6 +205,19 @@ def short_ramps(jobs: Sequence[Job]) -> list[str]:
             lines[job.method.name] = (
                 f"{job.method.name}: lambda's ramp-up takes {job.rampup_length:.0f} iterations, but the run has "
                 f"{job.iterations} and ends at {reached:.2f} of lambda_max; --set rampup_epochs=run shortens it"
+            )
+    return list(lines.values())
+
+
+def alike_decoders(jobs: Sequence[Job]) -> list[str]:
+    """Say which methods have decoders that should differ by their upsampling, on a network without the choice."""
+    lines = {}
+    for job in jobs:
+        protocol = job.spec.protocol
+        if job.method.wants_upsampling and not find_network(protocol.network, protocol.dimensions).upsampling:
+            lines[job.method.name] = (
+                f"{job.method.name}: its decoders should differ by how they double sides; network "
+                f"'{protocol.network}' does not have every way, so some differ by their initial weights alone"
             )
     return list(lines.values())
 

@@ -16,7 +16,7 @@ from ssl_bench.method import find_method, load_methods
 from ssl_bench.store import Store
 from ssl_bench.training import network_check as module
 from ssl_bench.training.job import Job
-from ssl_bench.training.plan import plan_runs
+from ssl_bench.training.plan import alike_decoders, plan_runs
 
 
 def plan(data: Path, seeds: tuple[int, ...] = (1,), **options: Any) -> list[Job]:
@@ -71,7 +71,12 @@ def test_a_run_is_done_if_it_is_finished_and_scored_as_asked(tmp_path: Path) -> 
 
 def plan_cps(**settings: Any) -> list[Job]:
     """A plan of CPS on drawn images."""
-    request = Request(load_benchmark("demo"), ("cps",), "10%", "tiny", settings, (1,))
+    return plan_demo("cps", **settings)
+
+
+def plan_demo(name: str, **settings: Any) -> list[Job]:
+    """A plan of a method on drawn images."""
+    request = Request(load_benchmark("demo"), (name,), "10%", "tiny", settings, (1,))
     return plan_runs(request, torch.device("cpu"), None, allow_partial=False, advance=None)
 
 
@@ -99,3 +104,25 @@ def test_a_method_that_needs_maps_of_several_scales_is_refused_on_a_network_with
     monkeypatch.setattr(find_method("cps"), "needs_pyramid", True)
     with pytest.raises(UserError, match=r"network = 'smp:FPN': expected a network whose decoder .* cps needs"):
         plan_cps(network="smp:FPN", encoder="resnet18")
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("ict", "unlabeled"), ("admt", "unlabeled"), ("bcp", "labeled"), ("mt-cutmix", "unlabeled"),
+        ("cps-cutmix", "unlabeled"), ("ucmt-cutmix", "labeled"), ("ucmt-cutmix", "unlabeled"),
+    ],
+)  # fmt: skip
+def test_a_method_that_mixes_images_refuses_a_batch_of_one(name: str, part: str) -> None:
+    load_methods()
+    with pytest.raises(UserError, match=rf"^{part}_batch: expected at least 2, since an image is mixed with another"):
+        plan_demo(name, network="unet-small", **{f"{part}_batch": 1})
+
+
+@pytest.mark.parametrize(("network", "noted"), [("deeplabv3plus", True), ("unet", True), ("unet-small", False)])
+def test_decoders_that_cannot_differ_as_they_should_are_noted(network: str, noted: bool) -> None:
+    load_methods()
+    lines = alike_decoders(plan_demo("mcnet+", network=network))
+    assert (lines != []) is noted
+    assert all(line.startswith("mcnet+: its decoders should differ by how they double sides") for line in lines)
+    assert alike_decoders(plan_demo("mt", network=network)) == []

@@ -779,7 +779,9 @@ def test_a_failed_run_is_recorded_with_its_reason(discs: Path, tmp_path: Path) -
 @pytest.mark.usefixtures("own_registry")
 def test_a_fault_of_a_method_costs_its_own_run_alone(discs: Path, tmp_path: Path) -> None:
     add_method(
-        tmp_path / "methods", "faulty", "yield Update({'supervised': (1.0, loss)}) if 1 / (progress.iteration - 3) else 0"
+        tmp_path / "methods",
+        "faulty",
+        "yield Update({'supervised': (1.0, loss)}) if 1 / (progress.iteration - 3) else 0",
     )
     jobs = plan(discs, "faulty", "supervised")
     store = Store(tmp_path)
