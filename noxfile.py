@@ -77,7 +77,7 @@ def mutants(session: nox.Session) -> None:
 def forms(session: nox.Session) -> None:
     """Every method in every form, of which the suite has a part: contract, resume, fake GPU, captured graphs."""
     session.install("-q", *CONSTRAINTS, "-e", ".[test]")
-    training = [f"tests/training/test_{name}.py" for name in ("fake_gpu", "captured", "resumed_bits")]
+    training = [f"tests/training/test_{name}.py" for name in ("fake_gpu", "captured", "resumed_bits", "volumes_run")]
     files = ("tests/method", "tests/methods", *training)
     session.run("pytest", "-q", "-n", "auto", *files, *session.posargs, env={"SSL_BENCH_ALL_FORMS": "1"})
 

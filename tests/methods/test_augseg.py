@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 from typing import Any
 
 import pytest
@@ -27,7 +26,7 @@ def planned(
         certainties.append(certainty)
         return AdaptiveMix(torch.tensor(partner), box, torch.tensor([1, 2]), paste)
 
-    monkeypatch.setattr(sys.modules[type(lab.method).__module__], "adaptive_cutmix", plan)
+    monkeypatch.setitem(type(lab.method).updates.__globals__, "adaptive_cutmix", plan)
     return certainties
 
 
@@ -113,8 +112,10 @@ def test_without_boxes_it_is_a_mean_teacher_with_confident_labels(monkeypatch: p
     )
 
 
-def test_above_the_largest_confidence_nothing_is_learnt_from_pseudo_labels(monkeypatch: pytest.MonkeyPatch) -> None:
-    lab = laboratory("augseg", protocol_of("paper"), 3, confidence=1.01)
+def test_at_a_confidence_that_no_pixel_has_nothing_is_learnt_from_pseudo_labels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lab = laboratory("augseg", protocol_of("paper"), 3, confidence=1.0)
     planned(lab, monkeypatch, *masks(lab))
     value = next(lab.updates()).terms["consistency"][1]
     value.backward()

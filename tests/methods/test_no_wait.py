@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import write_dataset
+from laboratory import ALL_FORMS
 from small_runs import CHEAP, tiny_networks
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -99,8 +100,15 @@ def opened(name: str, dimensions: int, data: Path, folder: Path, *, built: bool 
     return trainer, trainer.open_stream()
 
 
-@pytest.mark.parametrize("ignores", [False, True])
-@pytest.mark.parametrize(("name", "dimensions"), FORMS)
+@pytest.mark.parametrize(
+    ("name", "dimensions", "ignores"),
+    [
+        (*form, ignores)
+        for number, form in enumerate(FORMS)
+        for ignores in (False, True)
+        if ALL_FORMS or number % 2 == ignores
+    ],
+)
 @pytest.mark.usefixtures("on_meta")
 def test_no_iteration_waits_for_the_device_before_its_log_line(
     name: str, dimensions: int, ignores: bool, discs: Path, tmp_path: Path

@@ -6,7 +6,6 @@ methods have the authors' losses in the place of this package's Dice loss, and c
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -179,9 +178,9 @@ def opened(theirs: Theirs, monkeypatch: pytest.MonkeyPatch) -> Laboratory:
 def test_an_iteration_is_that_of_the_authors_code(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = THEIRS[name]
     lab = opened(theirs, monkeypatch)
-    module = sys.modules[type(lab.method).__module__]
-    monkeypatch.setattr(module, "dice_loss", as_ours(theirs.dice, theirs.labeled))
-    monkeypatch.setattr(module, "complementary_dropout", fixed_complement, raising=False)
+    names = type(lab.method).updates.__globals__
+    monkeypatch.setitem(names, "dice_loss", as_ours(theirs.dice, theirs.labeled))
+    monkeypatch.setitem(names, "complementary_dropout", fixed_complement)
     monkeypatch.setattr(torch, "feature_dropout", fixed_dropout)
     student: Any = getattr(lab.method, "student", None) or lab.method.network
     before = [p.detach().clone() for p in student.parameters()]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -16,8 +14,8 @@ from ssl_bench.ops import Turn
 
 def turned_by(quarters: int, lab: Laboratory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put this turn in the place of drawn ones."""
-    module = sys.modules[type(lab.method).__module__]
-    monkeypatch.setattr(module, "random_turn", lambda _: Turn(torch.tensor([0]), (quarters,)))
+    names = type(lab.method).updates.__globals__
+    monkeypatch.setitem(names, "random_turn", lambda _: Turn(torch.tensor([0]), (quarters,)))
 
 
 def without_dropout(lab: Laboratory) -> Laboratory:

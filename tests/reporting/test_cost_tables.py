@@ -139,6 +139,6 @@ def test_what_does_not_fit_is_left_out_of_the_list_but_refused_by_name(call: Cal
     assert_error(call(*words, "--methods", "nobody"), "nobody")
 
 
-@pytest.mark.parametrize("option", ["--methods", "--dataset", "--protocol", "--set"])
+@pytest.mark.parametrize("option", ["--dataset", "--protocol", "--set"])
 def test_options_of_the_costs_need_them(call: Call, option: str) -> None:
     assert_error(call("methods", option, "mt=1"), f"{option}: needs --costs")
