@@ -36,12 +36,9 @@ CASES = [("paper", 2, 2), ("released-code", 2, 4), ("mini", 2, 2), ("paper", 3, 
 
 
 def cases_of(number: int, dimensions: tuple[int, ...]) -> list[tuple[str, int, int]]:
-    """The cases of the method of this number: all of them by `nox -s forms`, else one in 2D and one in 3D, by turns."""
-    if ALL_FORMS:
-        return [case for case in CASES if case[1] in dimensions]
-    images, volumes = [case for case in CASES if case[1] == 2], [case for case in CASES if case[1] == 3]
-    some = images[number % len(images)], volumes[number % len(volumes)]
-    return [case for case in some if case[1] in dimensions]
+    """The cases of the method of this number: all of them by `nox -s forms`, else one of them, by turns."""
+    fitting = [case for case in CASES if case[1] in dimensions]
+    return fitting if ALL_FORMS else [fitting[number % len(fitting)]]
 
 
 EVERYTHING: Any = {
