@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ssl_bench.ops.precision import at_least_float32
+
 
 def queue_contrast(anchors: Tensor, keys: Tensor, temperature: float) -> Tensor:
     """Contrast of anchors with the keys of their own class and of the others (Khosla et al., NeurIPS 2020).
@@ -22,7 +24,7 @@ def queue_contrast(anchors: Tensor, keys: Tensor, temperature: float) -> Tensor:
 
     """
     with torch.autocast(anchors.device.type, enabled=False):
-        anchors = anchors.float() if anchors.dtype in (torch.float16, torch.bfloat16) else anchors
+        anchors = at_least_float32(anchors)
         classes, size, width = keys.shape
         scores = anchors.flatten(0, 1) @ keys.to(anchors.dtype).view(-1, width).T / temperature
         scores = scores.view(-1, classes, classes, size)  # (B, class of the anchor, class of the key, S)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from ssl_bench.labels import IGNORED
+from ssl_bench.ops.precision import at_least_float32
 
 
 def dice_loss(
@@ -28,8 +29,7 @@ def dice_loss(
         A scalar; 0 if every pixel is left out.
 
     """
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()
+    logits = at_least_float32(logits)
     known = _known(labels, ignores, keep)
     if known is None:
         return _dice_loss(logits.softmax(1), class_maps(labels, logits.shape[1], logits.dtype), smooth)
@@ -44,8 +44,7 @@ def cross_entropy_loss(logits: Tensor, labels: Tensor, *, ignores: bool = False,
 
     0 if every pixel is left out, where torch's `cross_entropy` with `ignore_index` gives NaN.
     """
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()
+    logits = at_least_float32(logits)
     known = _known(labels, ignores, keep)
     if known is None:
         return cross_entropy(logits, labels)

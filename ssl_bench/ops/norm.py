@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ssl_bench.ops.precision import at_least_float32
+
 
 class MaskedBatchNorm(nn.Module):
     """Batch norm of rows (N, width) by the statistics of the rows that are kept, as if the others were not there.
@@ -37,7 +39,7 @@ class MaskedBatchNorm(nn.Module):
             kept: (N,) bool, the rows that the statistics are of. In evaluation mode they are the running ones.
 
         """
-        rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
+        rows = at_least_float32(rows)
         if self.training:
             count = kept.sum()
             share = (kept / count.clamp(min=1)).unsqueeze(1)

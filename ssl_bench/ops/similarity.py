@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
 
+from ssl_bench.ops.precision import at_least_float32
+
 
 def region_similarity_distance(first: Tensor, second: Tensor, region: int) -> Tensor:
     """Mean squared difference between two predictions' similarities of pixels within the same region.
@@ -28,8 +30,7 @@ def region_similarity_distance(first: Tensor, second: Tensor, region: int) -> Te
 
     """
     with torch.autocast(first.device.type, enabled=False):
-        q, r = (_rows(one.float() if one.dtype in (torch.float16, torch.bfloat16) else one, region)
-                for one in (first, second))  # fmt: skip
+        q, r = (_rows(at_least_float32(one), region) for one in (first, second))
         d = q - r
         dq, dr = d.mT @ q, d.mT @ r
         total = ((d.mT @ d) * (q.mT @ q + r.mT @ r)).sum() + 2 * (dr * dq.mT).sum()

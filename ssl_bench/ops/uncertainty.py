@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from ssl_bench.ops.precision import at_least_float32
+
 
 def entropy(probabilities: Tensor) -> Tensor:
     """-sum_c p_c ln p_c of probabilities (B, K, *spatial), in nats; returns (B, *spatial). 0 ln 0 is 0."""
@@ -63,7 +65,7 @@ def mean_prediction_entropy(student_logits: Tensor, teacher_logits: Tensor) -> T
 
 
 def _log_softmax(logits: Tensor) -> Tensor:
-    return (logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits).log_softmax(1)
+    return at_least_float32(logits).log_softmax(1)
 
 
 def _entropy_of_logarithms(log_p: Tensor) -> Tensor:

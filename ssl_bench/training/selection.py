@@ -36,9 +36,10 @@ class Selection:
         self.epoch_loss += loss
         self.is_selectable = self.is_selectable and is_selectable
         steps = iteration % self.epoch or self.epoch
-        if steps == self.epoch or (iteration == self.iterations and not self.best):
+        is_only_choice = iteration == self.iterations and not self.best
+        if steps == self.epoch or is_only_choice:
             mean = float(self.epoch_loss) / steps
-            if (self.is_selectable and mean <= self.best_loss) or (iteration == self.iterations and not self.best):
+            if is_only_choice or (self.is_selectable and mean <= self.best_loss):
                 self.best_loss = mean
                 self.best = {key: value.detach().to("cpu", copy=True) for key, value in method.state_dict().items()}
             self.epoch_loss.zero_()
