@@ -27,7 +27,7 @@ from ssl_bench.ops import (
 
 
 class AdvSemSegHyperparameters(AdversaryHyperparameters):
-    """Weights within lambda's, of which lambda_max = 0.1 is a part; with it they are the authors'."""
+    """Weights relative to lambda. Multiplied by lambda_max = 0.1 they are the authors'."""
 
     labeled_adversarial: float = Field(0.1, ge=0, description="of labelled images' L_adv; the authors' 0.01")
     unlabeled_adversarial: float = Field(0.01, ge=0, description="of unlabelled images' L_adv; the authors' 0.001")

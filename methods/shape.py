@@ -133,7 +133,7 @@ class DualTaskConsistency(ShapeAware):
 
 
 class SASSNetHyperparameters(AdversaryHyperparameters):
-    """Weights of SASSNet; defaults are the authors', of which lambda_max = 0.1 is a part of the second."""
+    """Weights of SASSNet. The second is relative to lambda: multiplied by lambda_max = 0.1 it is the authors'."""
 
     distance_weight: float = Field(0.3, ge=0, description="alpha, weight of the distances' error on labelled images")
     adversarial_weight: float = Field(

@@ -32,7 +32,7 @@ class UncertaintyRectifiedPyramidConsistency(SSLMethod):
     (coarsest). There the authors' decoder goes on with the maps after their dropout; here it goes on with the maps as
     they are. Their 2D code draws one noise and one threshold for the whole batch; here each image has its own.
 
-    The small U-Net and V-Net have the authors' four scales. U-Net on an encoder has five, of which the four finest
+    The small U-Net and V-Net have the authors' four scales. U-Net on an encoder has five: the four finest
     predict. DeepLabV3+ has two, at 1/4 and at its output stride, and the finest one's prediction is interpolated too.
 
     As in the authors' code, the gradient flows through the mean prediction and through the weights exp(-D) too. Their

@@ -24,7 +24,7 @@ class Facts:
         adversaries: networks with an optimiser of their own.
         plain: its networks see the views themselves in the first update, neither mixed nor noisy.
         reached: by term, the parts of networks that the term reaches, if these are not all parts of every student.
-        labels_decide: terms besides `supervised` that the labels decide.
+        labels_decide: terms other than `supervised` that the labels decide.
         asks: views that an iteration asks for where each network is given a view of its own: `labeled strong2`,
             `unlabeled weak` for the (first) student, `labeled weak`, `unlabeled strong1` for the second, `unlabeled
             strong2` for the teacher. None: those of its students and its teacher.
