@@ -7,6 +7,7 @@ than 10 %.
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 import tempfile
 from pathlib import Path
@@ -47,6 +48,7 @@ def measured_memory(job: Job, folder: Path) -> int:
     stream = open_stream(
         job.dataset, job.splits, job.spec.protocol, job.spec.seed, CPU, unlabeled=job.method.uses_unlabeled
     )
+    gc.collect()  # what an earlier measurement left would otherwise count as freed in this one
     # from before the networks are built, since the profiler does not see the end of what it has not seen begin
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         trainer = Trainer(job, run, CPU)
