@@ -9,7 +9,7 @@ CONSTRAINTS = ("-c", "constraints.txt")
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """The whole suite, one process per core."""
+    """The suite without the tests marked `slow`, one process per core."""
     session.install("-q", *CONSTRAINTS, "-e", ".[test]")
     session.run("pytest", "-n", "auto", *session.posargs)
 
@@ -74,12 +74,10 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
-def forms(session: nox.Session) -> None:
-    """Every method in every form, of which the suite has a part: contract, resume, fake GPU, captured graphs."""
+def slow(session: nox.Session) -> None:
+    """The tests marked `slow`: every method in every form, random kills, simulations, whole campaigns."""
     session.install("-q", *CONSTRAINTS, "-e", ".[test]")
-    training = [f"tests/training/test_{name}.py" for name in ("fake_gpu", "captured", "resumed_bits", "volumes_run")]
-    files = ("tests/method", "tests/methods", *training)
-    session.run("pytest", "-q", "-n", "auto", *files, *session.posargs, env={"SSL_BENCH_ALL_FORMS": "1"})
+    session.run("pytest", "-n", "auto", "-m", "slow", *session.posargs)
 
 
 @nox.session

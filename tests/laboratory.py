@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,6 @@ from ssl_bench.cards import Protocol, load_protocol
 from ssl_bench.method import Batch, Hyperparameters, Images, Progress, Setup, SSLMethod, Update, load_methods
 from ssl_bench.ops import ExponentialMovingAverage
 
-ALL_FORMS = bool(os.environ.get("SSL_BENCH_ALL_FORMS"))  # every method in every form, which takes minutes: nox -s forms
 METHODS = load_methods()
 NAMES = sorted(METHODS)
 LABELED, UNLABELED = 3, 2

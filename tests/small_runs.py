@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import pytest
 import torch
 from conftest import write_dataset
-from laboratory import ALL_FORMS, TinyNetwork
+from laboratory import TinyNetwork
 
 from ssl_bench.cards import Request, load_benchmark
 from ssl_bench.data.dataset import Dataset
@@ -31,10 +30,6 @@ CHEAP = {"adversary_filters": 4, "pretrain_share": 0.0, "longest_period": 1} | d
     ("vat", "spatial_dropout", "cutout", "context_masking", "object_masking", "feature_dropout", "feature_noise"), 1
 )
 PREPARED: dict[tuple[str, int | None], Dataset] = {}  # data sets that were read
-
-
-# Proofs of many forms, which take minutes.
-slow = pytest.mark.skipif(not ALL_FORMS, reason="nox -s forms runs it")
 
 
 def discs(folder: Path) -> Path:

@@ -173,6 +173,7 @@ def test_the_call_is_the_command_of_its_runs(tmp_path: Path) -> None:
     assert [run.provenance["command"] for run in result.runs] == [f"ssl_bench.run({text})"]
 
 
+@pytest.mark.slow
 def test_the_processes_of_a_pool_have_the_call_too_and_its_bits(trained: RunResult, home: Path, tmp_path: Path) -> None:
     result = ssl_bench.run(("supervised", "mt"), **SHORT, jobs=2, results_root=tmp_path / "pool")
     assert result.outcome.trained == 2
@@ -247,10 +248,10 @@ def test_environment_variables_name_the_folders(monkeypatch: pytest.MonkeyPatch,
 
 def test_ctrl_c_leaves_a_checkpoint(tmp_path: Path) -> None:
     program = (
-        "import os, signal, sys, threading, ssl_bench\n"
+        "import os, signal, sys, threading, time, ssl_bench\n"
         "from pathlib import Path\n"
         "def interrupt():\n"
-        "    while not list(Path('results').glob('runs/demo/mt/*/progress.json')): pass\n"
+        "    while not list(Path('results').glob('runs/demo/mt/*/progress.json')): time.sleep(0.01)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "threading.Thread(target=interrupt, daemon=True).start()\n"
         "try:\n"

@@ -87,6 +87,7 @@ def test_bad_options_are_named(
     assert named in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_export_that_could_not_be_replaced_ends_it_before_it_begins(data: Path, tmp_path: Path) -> None:
     (tmp_path / "campaign.zip").write_bytes(b"the only copy of something")
     write_run(Store(tmp_path / "results"), "mt", 1, [0.5], benchmark=KVASIR)
@@ -116,6 +117,7 @@ def test_a_dry_run_makes_no_folder(data: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_data_set_that_is_refused_is_left_out_and_the_others_go_on(data: Path, tmp_path: Path) -> None:
     next((data / "cvc").rglob("Original/*")).write_bytes(b"no image")
     done = campaign(tmp_path, "--minutes", "3", "--methods", "supervised", "--seeds", "1,2", "--iterations", "2")

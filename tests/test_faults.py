@@ -15,7 +15,17 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
     place.end()
 
 
-@pytest.mark.parametrize("name", [name for name, (_, times, _) in FAULTS.items() if times])
+IN_EACH_SUITE = ("SIGKILL at the worst moments", "cache damaged", "disk full")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in IN_EACH_SUITE else pytest.mark.slow)
+        for name, (_, times, _) in FAULTS.items()
+        if times
+    ],
+)
 def test_a_fault_costs_nothing(name: str, workplace: Workplace) -> None:
     fault, times, _ = FAULTS[name]
     try:

@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 NOTEBOOK = REPOSITORY / "examples" / "quickstart.ipynb"
 
 
+@pytest.mark.slow
 def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -20,6 +20,7 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(TOOLS))
 
 
+@pytest.mark.slow
 def test_it_prints_and_writes_ratios_and_tells_missed_targets(tmp_path: Path) -> None:
     words = ["--sections", "mixing,steps,iteration", "--methods", "supervised", "--protocol", "tiny", "--repeats", "1"]
     done = subprocess.run(

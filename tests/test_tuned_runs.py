@@ -196,6 +196,7 @@ def test_all_means_every_method_that_fits(folder: Path, caplog: pytest.LogCaptur
     assert every_method(replace(request, methods=("mt",)), choose_device("cpu")).methods == ("mt",)
 
 
+@pytest.mark.slow
 def test_a_sweep_searches_around_the_authors_settings(folder: Path, call: Call) -> None:
     words = ["sweep", "--method", "mine", *WORDS, "--methods-dir", folder, "--tuned", "authors", "--objective", "none"]
     code, _, err = call(*words, "--param", "lambda_max=0.5,2.0")

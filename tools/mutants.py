@@ -137,7 +137,7 @@ def is_killed(mutant: Mutant, copy: Path) -> bool:
         sys.exit(f"{mutant.name}: expected its line once in {mutant.path}, found it {text.count(mutant.old)} times")
     path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
     begun = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *mutant.tests.split()]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-m", "", *mutant.tests.split()]
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
     path.write_text(text, encoding="utf-8")

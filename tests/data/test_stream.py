@@ -145,6 +145,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_images_of_512_train_in_three_gigabytes(tmp_path: Path) -> None:
     """They take 105 GB; the file is sparse."""
     done = subprocess.run(

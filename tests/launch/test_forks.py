@@ -314,6 +314,7 @@ def test_leaving_a_pool_ends_its_processes_and_its_server(
 # ------------------------------------------------------------------------------------------- as a process of its own
 
 
+@pytest.mark.slow
 def test_a_forked_process_is_as_a_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

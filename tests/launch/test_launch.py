@@ -274,6 +274,7 @@ def test_without_slurm_the_launcher_says_so(call: Call, monkeypatch: pytest.Monk
 # ---------------------------------------------------------------------------------------------------------- the command
 
 
+@pytest.mark.slow
 def test_two_at_a_time_stopped_and_gone_on_with_are_the_bits_of_one_at_a_time(call: Call, tmp_path: Path) -> None:
     words = [*DEMO, "--methods", "supervised,mt", "--iterations", "16"]
     assert call(*words, "--results-root", "alone")[0] == 0

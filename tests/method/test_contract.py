@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,6 @@ import pytest
 import torch
 from facts import FACTS, WITH_TEACHER, WITH_TWO_STUDENTS
 from laboratory import (
-    ALL_FORMS,
     LABELED,
     METHODS,
     NAMES,
@@ -35,16 +34,15 @@ USUAL_TEACHER = [name for name in WITH_TEACHER if FACTS[name].usual_teacher]
 CASES = [("paper", 2, 2), ("released-code", 2, 4), ("mini", 2, 2), ("paper", 3, 4), ("released-code", 3, 2)]
 
 
-def cases_of(number: int, dimensions: tuple[int, ...]) -> list[tuple[str, int, int]]:
-    """The cases of the method of this number: all of them by `nox -s forms`, else one of them, by turns."""
-    fitting = [case for case in CASES if case[1] in dimensions]
-    return fitting if ALL_FORMS else [fitting[number % len(fitting)]]
+def cases_of(number: int, name: str) -> Iterator[Any]:
+    """The cases of the method of this number, slow ones but for one of them, by turns."""
+    fitting = [case for case in CASES if case[1] in METHODS[name].dimensions]
+    for turn, case in enumerate(fitting):
+        yield pytest.param((name, *case), marks=() if turn == number % len(fitting) else pytest.mark.slow)
 
 
 EVERYTHING: Any = {
-    "params": [
-        (name, *case) for number, name in enumerate(NAMES) for case in cases_of(number, METHODS[name].dimensions)
-    ],
+    "params": [case for number, name in enumerate(NAMES) for case in cases_of(number, name)],
     "ids": lambda case: "{}, {}, {}D, {} classes".format(*case),
 }
 small_protocol = functools.cache(protocol_of)
@@ -485,13 +483,13 @@ def drawn_anew(network: nn.Module) -> nn.Module:
 
 
 NETWORKS = {"deeplabv3plus": 2, "unet": 2, "unet-small": 2, "vnet": 3}
-ON_NETWORKS = [  # one 2D network and the V-Net, with two classes or four, by turns; all by `nox -s forms`
-    (name, network, classes)
+ON_NETWORKS = [  # not slow: one 2D network or the V-Net, with two classes or four, by turns
+    pytest.param(name, network, classes, marks=() if quick else pytest.mark.slow)
     for turn, network in enumerate(NETWORKS)  # goes first, so that the library keeps what it prepared for a network
     for number, name in enumerate(NAMES)
     for classes in (2, 4)
     if NETWORKS[network] in METHODS[name].dimensions
-    and (ALL_FORMS or (number % 2 == classes // 4 and (network == "vnet" or number % 3 == turn)))
+    for quick in [number % 2 == classes // 4 and number % len(NETWORKS) == turn]
 ]
 
 

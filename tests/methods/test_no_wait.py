@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from conftest import write_dataset
-from laboratory import ALL_FORMS
 from small_runs import CHEAP, tiny_networks
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -103,10 +102,9 @@ def opened(name: str, dimensions: int, data: Path, folder: Path, *, built: bool 
 @pytest.mark.parametrize(
     ("name", "dimensions", "ignores"),
     [
-        (*form, ignores)
+        pytest.param(*form, ignores, marks=() if number % 2 == ignores else pytest.mark.slow)
         for number, form in enumerate(FORMS)
         for ignores in (False, True)
-        if ALL_FORMS or number % 2 == ignores
     ],
 )
 @pytest.mark.usefixtures("on_meta")

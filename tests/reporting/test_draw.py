@@ -364,6 +364,7 @@ for figure in (line_figure([lines, lines]), example_figure(["MT"], examples), un
 """
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_process_time_locale_or_settings(tmp_path: Path) -> None:
     (tmp_path / "matplotlibrc").write_text(
         "figure.dpi: 40\nsavefig.dpi: 30\nfont.size: 30\naxes.grid: True\nsvg.fonttype: none\n"

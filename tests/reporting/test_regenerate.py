@@ -137,6 +137,7 @@ def text(means: Sequence[float]) -> str:
 # ------------------------------------------------------------------------------------------------------------ all
 
 
+@pytest.mark.slow
 def test_everything_regenerates_in_every_format_in_a_minute(store: Store, tmp_path: Path) -> None:
     began = time.monotonic()
     reports = regenerate(store.runs())

@@ -198,6 +198,7 @@ def test_real_left_atria_score_as_by_medpy(real_data: Path) -> None:
         np.testing.assert_allclose(values, by_medpy(prediction, truth), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_the_four_metrics_of_a_left_atrium_take_at_most_half_of_medpys_time(real_data: Path) -> None:
     ((prediction, truth),) = la_pairs(real_data, 1)

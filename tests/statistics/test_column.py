@@ -354,6 +354,7 @@ def test_a_method_with_few_defined_values_has_no_part_in_the_others_error_term()
     assert column.pool == (0, 1)
 
 
+@pytest.mark.slow
 def test_equal_methods_are_seldom_called_different_where_a_third_lacks_cases() -> None:
     rng, trials, wrong = np.random.default_rng(13), 400, 0
     lacking = (np.arange(100) < 55).astype(np.int64) * np.ones((3, 1), dtype=np.int64)

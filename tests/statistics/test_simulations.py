@@ -65,6 +65,7 @@ SPREADS = {"kvasir": (1.0, 18.0, 8.0, 200), "isic": (0.6, 14.0, 5.0, 779), "cvc"
            "videos": (2.0, 14.0, 6.0, 6)}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [3, 5, 10])
 @pytest.mark.parametrize("name", SPREADS)
 def test_intervals_hold_the_true_mean_as_often_as_they_say(name: str, seeds: int) -> None:
@@ -101,6 +102,7 @@ def test_a_perfect_reproduction_is_seldom_called_above_or_below(name: str) -> No
     assert same / trials <= 0.07
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("of_label", "of_seed", "shape"), [(1.5, 0.5, (3, 3)), (0.2, 1.5, (3, 3)), (1.5, 1.0, (5, 2)), (3.0, 3.0, (3, 3))]
 )
@@ -137,6 +139,7 @@ def test_crossed_labels_and_seeds_are_two_random_factors(
     assert outside / trials <= 0.06
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("of_seed", "of_case"), [(0.4, 0.0), (0.0, 14.0), (0.3, 5.0), (0.0, 0.0)], ids=["seeds", "cases", "both", "neither"]
 )

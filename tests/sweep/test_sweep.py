@@ -233,6 +233,7 @@ def test_a_grid_without_objective_names_no_best(tmp_path: Path) -> None:
         plot(study, tmp_path / "plots")
 
 
+@pytest.mark.slow
 def test_plots_are_the_same_bytes_twice(tmp_path: Path) -> None:
     study = filled(tmp_path)
     once, twice = plot(study, tmp_path / "a"), plot(study, tmp_path / "b")
@@ -286,6 +287,7 @@ def test_a_grid_from_the_command_to_the_papers_table(call: Call, tmp_path: Path)
     assert len(Store(tmp_path / "results").entries([])) == 2
 
 
+@pytest.mark.slow
 def test_a_search_sets_images_apart_and_prunes(call: Call, tmp_path: Path) -> None:
     words = ["--method", "mt", "--labeled", "30", "--param", "lambda_max=0.01..1:log", "--sampler", "tpe", "--trials",
              "2", "--pruner", "median"]  # fmt: skip

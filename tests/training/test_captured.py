@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 import torch
 from captured import batch_of, capture, function_of, losses_of, one_hot, reads_of, state_of
-from small_runs import FORMS, open_run, slow
+from small_runs import FORMS, open_run
 from torch import Tensor, fx, nn
 from torch._inductor.compile_fx import compile_fx
 from torch.nn import functional
@@ -69,14 +69,15 @@ SHORT = [("mt", 2), ("cct", 2), ("uamt", 3), ("ucmt", 2)]
 
 
 @pytest.mark.parametrize(
-    ("name", "dimensions"), [*SHORT, *(pytest.param(*form, marks=slow) for form in FORMS if form not in SHORT)]
+    ("name", "dimensions"),
+    [*SHORT, *(pytest.param(*form, marks=pytest.mark.slow) for form in FORMS if form not in SHORT)],
 )
 def test_an_iteration_is_a_graph(name: str, dimensions: int, tmp_path: Path) -> None:
     assert_graph_is_the_iteration(begun(tmp_path, name, dimensions))
 
 
 @pytest.mark.parametrize("name", ["supervised", "mt", "uamt", "cct", "cps-cutmix", "ucmt"])
-@slow
+@pytest.mark.slow
 def test_an_iteration_in_bf16_is_a_graph(name: str, tmp_path: Path) -> None:
     assert_graph_is_the_iteration(begun(tmp_path, name, 2, precision="bf16"))
 
@@ -136,7 +137,7 @@ def test_a_number_that_python_counts_is_fixed_in_a_graph(tmp_path: Path) -> None
         assert_graph_is_the_iteration(trainer)
 
 
-@slow
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "dimensions"), [("mt", 2), ("uamt", 2), ("cmtv3", 2), ("ucmt", 2), ("ucmt", 3)])
 def test_losses_compiled_by_inductor_are_the_trainers(name: str, dimensions: int, tmp_path: Path) -> None:
     """Without dropout, whose random numbers Inductor draws otherwise. Other noise is drawn as without it."""

@@ -13,7 +13,7 @@ import torch
 from displays import Silent
 from fake_gpu import CUDA, FakeGPU, ValueReadError, fake_gpu, leaf_gradients
 from laboratory import laboratory, protocol_of
-from small_runs import FORMS, ONE_FORM_EACH, open_run, slow, tiny_networks
+from small_runs import FORMS, ONE_FORM_EACH, open_run, tiny_networks
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
@@ -60,7 +60,10 @@ def assert_an_iteration_runs(trainer: Trainer, gpu: FakeGPU) -> None:
     assert {(p.grad.device.type, p.grad.dtype) for p in learning} == {("cuda", torch.float32)}
 
 
-@pytest.mark.parametrize(("name", "dimensions"), ONE_FORM_EACH)
+@pytest.mark.parametrize(
+    ("name", "dimensions"),
+    [form if turn % 3 == 0 else pytest.param(*form, marks=pytest.mark.slow) for turn, form in enumerate(ONE_FORM_EACH)],
+)
 def test_an_iteration_runs_on_a_gpu_and_reads_nothing_from_it(name: str, dimensions: int, tmp_path: Path) -> None:
     with fake_gpu() as gpu:
         assert_an_iteration_runs(opened(tmp_path, name, dimensions, **ALL_CHANGES[dimensions]), gpu)
@@ -77,7 +80,7 @@ def test_images_come_from_the_cache_to_a_gpu(
         assert_an_iteration_runs(trainer, gpu)
 
 
-@slow
+@pytest.mark.slow
 @pytest.mark.parametrize("built", [False, True])
 @pytest.mark.parametrize(("name", "dimensions"), FORMS)
 def test_every_form_runs_on_a_gpu(name: str, dimensions: int, built: bool, tmp_path: Path) -> None:
@@ -90,7 +93,7 @@ def test_every_form_runs_on_a_gpu(name: str, dimensions: int, built: bool, tmp_p
     [
         (2, "released-code"),
         (3, "paper"),
-        *(pytest.param(*one, marks=slow) for one in ((2, "paper"), (3, "released-code"))),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in ((2, "paper"), (3, "released-code"))),
     ],
 )
 def test_the_switches_of_both_protocols_run_on_a_gpu(dimensions: int, protocol: str, tmp_path: Path) -> None:
@@ -104,8 +107,8 @@ def test_the_switches_of_both_protocols_run_on_a_gpu(dimensions: int, protocol: 
     ("name", "dimensions", "built"),
     [
         ("ucmt", 2, False),
-        pytest.param("mt", 3, False, marks=slow),
-        *(pytest.param(*form, True, marks=slow) for form in FORMS),
+        pytest.param("mt", 3, False, marks=pytest.mark.slow),
+        *(pytest.param(*form, True, marks=pytest.mark.slow) for form in FORMS),
     ],
 )
 def test_a_run_is_stopped_resumed_and_scored_on_a_gpu(name: str, dimensions: int, built: bool, tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def test_run_scores_a_finished_run_by_itself_and_trains_nothing(finished: Run) -
     assert "95HD" in again.table.markdown()
 
 
+@pytest.mark.slow
 def test_several_processes_score_several_runs(finished: Run) -> None:
     ssl_bench.run(**RUN, settings=settings(), seeds=[2])
     result = ssl_bench.score([run.path for run in Store(Path("results")).runs()], metrics=["95hd"], jobs=2)
@@ -107,6 +108,7 @@ def test_a_damaged_file_of_a_stopped_scoring_costs_time_alone(finished: Run) -> 
     assert ssl_bench.score(finished, metrics="95hd").outcome.scored == 1
 
 
+@pytest.mark.slow
 def test_volumes_are_scored_with_other_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     ask: dict[str, Any] = {"methods": "mt", "dataset": "demo3d", "protocol": "tiny", "device": "cpu"}

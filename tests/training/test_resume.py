@@ -33,6 +33,7 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
 # -------------------------------------------------------------------------------------------------------------- kill
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_in_the_same_bytes(workplace: Workplace) -> None:
     method, settings = "ucmt", ("iterations=36", "select=train-loss", "log_every=7")
     moments, reached = random.Random(method), 0
@@ -62,6 +63,7 @@ def test_a_run_killed_at_random_moments_ends_in_the_same_bytes(workplace: Workpl
     assert [contents(run.path)] == workplace.undisturbed(method, settings=settings)
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_and_after_a_methods_phases_change_ends_in_the_same_bytes(workplace: Workplace) -> None:
     """BCP: the teacher takes over the student's weights in iteration 6; one process is killed before it, one after."""
     method, settings = "bcp", ("iterations=12", "pretrain_share=0.5")

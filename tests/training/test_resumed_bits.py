@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import FORMS, ONE_FORM_EACH, open_run, slow
+from small_runs import FORMS, ONE_FORM_EACH, open_run
 from torch.utils._pytree import tree_flatten
 
 from ssl_bench.training.trainer import Trainer
@@ -31,7 +31,7 @@ def assert_equal(found: Any, expected: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "dimensions"),
-    [form if form in ONE_FORM_EACH else pytest.param(*form, marks=slow) for form in FORMS],
+    [form if form in ONE_FORM_EACH else pytest.param(*form, marks=pytest.mark.slow) for form in FORMS],
 )
 def test_a_run_that_was_stopped_has_the_bits_of_one_that_was_not(name: str, dimensions: int, tmp_path: Path) -> None:
     """Stopped in the first iterations, in the middle and near the end, where a method may change its phase."""

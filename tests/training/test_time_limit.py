@@ -34,6 +34,7 @@ def test_a_deadline_reads_like_a_signal_and_a_signal_goes_before_it() -> None:
     assert stop.signal_number == signal.SIGTERM
 
 
+@pytest.mark.slow
 def test_runs_stop_at_the_deadline_and_go_on_in_the_same_bits(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

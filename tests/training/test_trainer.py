@@ -128,6 +128,7 @@ class Mine(SSLMethod):
 # ---------------------------------------------------------------------------------------------------------- learning
 
 
+@pytest.mark.slow
 def test_discs_are_learned(discs: Path, tmp_path: Path) -> None:
     settings = {"labeled_batch": 4, "learning_rate": 5e-3, "log_every": 5, "aspp_dropout": 0.0}
     short = finished(plan(discs, "supervised", "mt", labeled="6", iterations=1, **settings), tmp_path)
@@ -404,6 +405,7 @@ def test_how_often_it_is_checkpointed_changes_nothing(
     assert contents(seldom) == contents(often)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "settings"),
     [("mt", {"precision": "bf16"}), ("ucmt", {"select": "train-loss", "log_every": 3, "unlabeled_batch": 5})],

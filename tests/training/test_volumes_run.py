@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import Call
-from laboratory import ALL_FORMS
 from medpy.metric import binary as medpy
 from PIL import Image
 from safetensors.torch import load_file
@@ -108,6 +107,7 @@ def plan(root: Path, *methods: str, **settings: Any) -> list[Job]:
     return plan_runs(request, CPU, root, allow_partial=False, advance=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ucmt", "ucmt-cutmix", "cct", "uamt"])
 def test_a_stopped_run_on_volumes_goes_on_in_the_same_bits(method: str, organs: Path, tmp_path: Path) -> None:
     (job,) = plan(organs, method, iterations=8, dropout=0.3)
@@ -123,10 +123,18 @@ def test_a_stopped_run_on_volumes_goes_on_in_the_same_bits(method: str, organs: 
         assert (whole.path / name).read_bytes() == (parts.path / name).read_bytes(), name
 
 
-def test_methods_train_and_are_scored_on_three_classes(organs: Path, tmp_path: Path) -> None:
-    """One of each group; all by `nox -s forms`."""
-    methods = {name: method for name, method in sorted(load_methods().items()) if 3 in method.dimensions}
-    names = list(methods) if ALL_FORMS else list({method.group: name for name, method in methods.items()}.values())
+IN_3D = {name: method for name, method in sorted(load_methods().items()) if 3 in method.dimensions}
+ONE_OF_EACH_GROUP = {method.group: name for name, method in IN_3D.items()}.values()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(tuple(ONE_OF_EACH_GROUP), id="one of each group"),
+        pytest.param(tuple(IN_3D), id="all", marks=pytest.mark.slow),
+    ],
+)
+def test_methods_train_and_are_scored_on_three_classes(names: tuple[str, ...], organs: Path, tmp_path: Path) -> None:
     jobs = plan(organs, *names, iterations=2, boxes=2)
     assert run_all(jobs, Store(tmp_path), CPU, Silent()) == Outcome(trained=len(jobs))
     for job in jobs:
