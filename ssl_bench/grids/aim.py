@@ -177,9 +177,14 @@ def _authors_settings(
 ) -> dict[str, Any]:
     """The settings of a method's authors that row, column and target leave in a cell."""
     given = {**target.settings, **column.settings, **row.settings}
-    if benchmark.network_dimensions not in row.dimensions:
+    if not _fits(row, benchmark, method):
         return {}
     return authors_settings(method.authors, given, benchmark.network_dimensions)
+
+
+def _fits(row: Row, benchmark: Benchmark, method: Declaration) -> bool:
+    """Whether the row and its method are for data of these dimensions."""
+    return benchmark.network_dimensions in method.dimensions.intersection(row.dimensions)
 
 
 def _require_known(grid: Grid, target: Target, methods: Declarations) -> None:
@@ -272,9 +277,8 @@ def _place(
     protocols: Protocols,
 ) -> Place | None:
     """The place of a row and column; `protocols` are the protocols that were already read."""
-    if row.method is None or benchmark.network_dimensions not in row.dimensions:
+    if row.method is None or not _fits(row, benchmark, method := methods[row.method]):
         return None
-    method = methods[row.method]
     own = _authors_settings(row, column, benchmark, target, method) if row.tuned == "authors" else {}
     given = {**own, **target.settings, **column.settings, **row.settings}
     divided = divide(given, method.fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -63,6 +64,11 @@ def methods_in_full(methods: Sequence[type[SSLMethod]]) -> list[Table]:
         header, notes = ["Hyperparameter", "Default", "Meaning"], [*_facts(one), *_reconstructed([one])]
         tables.append(Table(f"{one.name}: {_title(one)}", header, rows or [["none", "", ""]], notes=notes))
     return tables
+
+
+def description(method: type[SSLMethod]) -> str:
+    """What the method's docstring says of its equations, and of what differs from the paper or its code."""
+    return inspect.cleandoc(method.__doc__ or "")
 
 
 def methods_markdown(methods: Mapping[str, type[SSLMethod]]) -> str:
