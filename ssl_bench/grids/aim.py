@@ -184,7 +184,7 @@ def _authors_settings(
 
 def _require_known(grid: Grid, target: Target, methods: Declarations) -> None:
     """Raise UserError for an unknown method, and for a setting that no protocol or method has."""
-    where = f"--{grid.exhibit} {grid.option}"
+    where = grid.where
     for name, method in [*((f"row '{row.title}'", row.method) for row in grid.rows), ("upper_line", grid.upper_line)]:
         if method is not None and method not in methods:
             raise UserError(f"{where}: {name}: {no_such_method(method, methods)}")
@@ -196,7 +196,7 @@ def _require_known(grid: Grid, target: Target, methods: Declarations) -> None:
             )
     own = [set(methods[row.method].fields) if row.method else set() for row in grid.rows]
     fields = set().union(*own)
-    for key in divide(target.settings, fields).unknown:
+    for key in divide(target.settings, fields | grid.fields_of_others).unknown:
         raise UserError(f"--set {key}: neither a protocol field nor a hyperparameter of a method in {grid.name}")
     for row, known in zip(grid.rows, own, strict=True):
         for key in divide(row.settings, known).unknown:

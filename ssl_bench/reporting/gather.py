@@ -85,17 +85,26 @@ def gather(grid: Grid, target: Target, runs: Sequence[Run], methods: Declaration
     """
     upper = upper_line(grid, methods)
     above = [] if upper is None else places(upper, target, methods)
-    wanted = [*above, *places(grid, target, methods)]
-    chosen = select(runs, [None if p is None else p.wanted for row in wanted for p in row])
-    sound, reasons = sound_runs(chosen)
-    cells = iter(zip(chosen, sound, strict=True))
-    filled = [[_filled(place, *next(cells)) for place in row] for row in wanted]
-    head, body = filled[: len(above)], filled[len(above) :]
+    rows, damaged = fill([*above, *places(grid, target, methods)], runs)
+    head, body = rows[: len(above)], rows[len(above) :]
     has_run = any(one.runs for row in head for one in row)
     benchmarks = column_benchmarks(grid)
-    return Gathered(
-        grid, benchmarks, body, upper if has_run else None, head if has_run else [], tuple(reasons.values())
-    )
+    return Gathered(grid, benchmarks, body, upper if has_run else None, head if has_run else [], damaged)
+
+
+def fill(rows: Sequence[Sequence[Place | None]], runs: Sequence[Run]) -> tuple[Body, tuple[str, ...]]:
+    """Find the runs of places.
+
+    Returns:
+        The rows with their runs, and messages about the runs that are left out.
+
+    Raises:
+        UserError: runs of different data or precision would stand in one exhibit.
+    """
+    chosen = select(runs, [None if place is None else place.wanted for row in rows for place in row])
+    sound, reasons = sound_runs(chosen)
+    cells = iter(zip(chosen, sound, strict=True))
+    return [[_filled(place, *next(cells)) for place in row] for row in rows], tuple(reasons.values())
 
 
 def _filled(place: Place | None, chosen: list[Run], sound: list[Run]) -> Filled:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_bench.atomic import WEIGHT_FILES
-from ssl_bench.cards import Grid, MetricName, RunSpec, seed_text
+from ssl_bench.cards import Claims, Grid, MetricName, RunSpec, seed_text
 from ssl_bench.command import label_words, quantity, run_words, setting_words
 from ssl_bench.grids.signs import sign_notes
 from ssl_bench.reporting.where_data_lies import data_options, partial_copies
@@ -159,12 +159,14 @@ def damage_notes(damaged: Sequence[str]) -> list[str]:
     return [f"Left out: {text}. If it is moved out of the store, the run is trained again." for text in damaged]
 
 
-def missing_notes(grid: Grid, target: Target, body: Body, commands: Sequence[str], view: ShownOptions) -> list[str]:
+def missing_notes(
+    card: Grid | Claims, target: Target, body: Body, commands: Sequence[str], view: ShownOptions
+) -> list[str]:
     """Give the commands that train a body's missing runs: all at once, and by data set."""
     if not commands:
         return []
     seeds = _seeds(body)
-    words = ["ssl-bench", "reproduce", f"--{grid.exhibit}", grid.option]
+    words = ["ssl-bench", "reproduce", f"--{card.exhibit}", card.option]
     words += [] if target.dataset is None else ["--dataset", target.dataset]
     words += ["--labeled", ",".join(target.labeled)] if target.labeled else []
     words += [] if target.protocol is None else ["--protocol", target.protocol]
