@@ -3,7 +3,6 @@
 from ssl_bench.cards.benchmark import CHANNELS, GREY, Benchmark, Intensity
 from ssl_bench.cards.card import Card, parse_card, read_toml
 from ssl_bench.cards.claims import (
-    CLAIMS,
     AnyClaim,
     Claims,
     CurveClaim,
@@ -64,7 +63,6 @@ from ssl_bench.cards.split import Split
 __all__ = [
     "ARRAYS",
     "CHANNELS",
-    "CLAIMS",
     "GREY",
     "HARNESS",
     "HDF5",

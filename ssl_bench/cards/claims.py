@@ -12,9 +12,7 @@ from ssl_bench.cards.grid import Column
 from ssl_bench.cards.metric import HEADLINE, METRICS, MetricName
 from ssl_bench.cards.share import parse_share
 from ssl_bench.errors import UserError
-from ssl_bench.folders import BENCHMARKS_DIR
-
-CLAIMS = "ucmt"  # the card of `--claims` without a value
+from ssl_bench.folders import BENCHMARKS_DIR, CLAIMS
 
 
 class Side(Card):
@@ -48,6 +46,7 @@ Columns = tuple[Annotated[Column, BeforeValidator(_column)], ...]
 class AnyClaim(Card):
     """What every claim has. Each side of `rows` is held against each of `against`, in each column."""
 
+    kind: str
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     says: str = Field(min_length=1, description="the claim in one sentence")
     source: str = Field(min_length=1, description="where the paper says it")
@@ -127,9 +126,7 @@ class CurveClaim(_Against):
         return self
 
 
-Claim = Annotated[
-    DifferenceClaim | EquivalenceClaim | InteractionClaim | CurveClaim, Field(discriminator="kind")
-]
+Claim = Annotated[DifferenceClaim | EquivalenceClaim | InteractionClaim | CurveClaim, Field(discriminator="kind")]
 
 
 class Claims(Card):

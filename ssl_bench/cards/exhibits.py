@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ssl_bench.cards.claims import CLAIMS, Claims, load_claims
+from ssl_bench.cards.claims import Claims, load_claims
 from ssl_bench.cards.grid import Grid, all_grids, load_grid
 from ssl_bench.errors import UserError
+from ssl_bench.folders import CLAIMS
 
 
 def chosen_exhibits(

@@ -106,6 +106,11 @@ class Grid(Card):
         return f"--{self.exhibit} {self.option}" if self._part is None else self._part.where
 
     @property
+    def is_part(self) -> bool:
+        """Whether it is a part of a card with several grids."""
+        return self._part is not None
+
+    @property
     def fields_of_others(self) -> frozenset[str]:
         """Hyperparameters of methods that its rows lack, and that `--set` may name."""
         return frozenset() if self._part is None else self._part.fields

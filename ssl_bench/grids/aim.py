@@ -137,7 +137,8 @@ def aim(grid: Grid, target: Target, methods: Declarations) -> Grid:
 def _rows(grid: Grid, target: Target, methods: Declarations) -> tuple[Row, ...]:
     """The rows at the settings that the target asks for, with their signs.
 
-    With `both`, a row is not repeated at its authors' settings if a row of the card needs these runs.
+    With `both`, a row is not repeated at its authors' settings if a row of the card needs these runs. A grid that is a
+    part of a card of claims keeps its rows: a claim is about one choice of settings.
     """
     benchmarks = column_benchmarks(grid)
     rows, own = list[Row](), list[Row | None]()  # as the card says, and at its authors' settings
@@ -150,7 +151,7 @@ def _rows(grid: Grid, target: Target, methods: Declarations) -> tuple[Row, ...]:
         own.append(row.model_copy(update={"tuned": "authors"}) if has_own and row.tuned == "common" else None)
     if target.tuned == "authors":
         rows = [row if other is None else other for row, other in zip(rows, own, strict=True)]
-    if target.tuned == "both" and (added := [row for row in own if row is not None]):
+    if target.tuned == "both" and not grid.is_part and (added := [row for row in own if row is not None]):
         needs = [_needs(row) for row in places(grid.model_copy(update={"rows": (*rows, *added)}), target, methods)]
         new = [row for row, need in zip(added, needs[len(rows) :], strict=True) if need not in needs[: len(rows)]]
         rows = [one for row, other in zip(rows, own, strict=True) for one in (row, *([other] if other in new else []))]

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from ssl_bench.cards import AnyClaim, Claims, Grid, Part, Row, Side
 from ssl_bench.declarations import Declarations
-from ssl_bench.grids.aim import Target
 from ssl_bench.grids.signs import in_words
 
 
@@ -23,11 +21,6 @@ def grids_of(exhibits: Iterable[Grid | Claims], methods: Declarations) -> list[G
     return [
         grid for one in exhibits for grid in (claim_grids(one, methods) if isinstance(one, Claims) else [one])
     ]  # fmt: skip
-
-
-def claims_target(target: Target) -> Target:
-    """Return the target of claims, which compare one choice of settings: `both` is `common` here."""
-    return replace(target, tuned="common") if target.tuned == "both" else target
 
 
 def _grid(card: Claims, claim: AnyClaim, fields: frozenset[str], methods: Declarations) -> Grid:

@@ -199,10 +199,17 @@ def interval_of_mean(values: np.ndarray, crossed: np.ndarray | None = None) -> E
     seeds, cases = values.shape
     if cases < 2:
         return None
-    mean = float(values.mean())
     if seeds == 1:
-        return Estimate(mean, float(values.var(ddof=1)) / cases, cases - 1)
-    return Estimate(mean, *squares_of_mean(values, crossed).variance(1 / (seeds * cases), 1 / (seeds * cases)))
+        return mean_of_units(values[0])
+    return Estimate(
+        float(values.mean()), *squares_of_mean(values, crossed).variance(1 / (seeds * cases), 1 / (seeds * cases))
+    )
+
+
+def mean_of_units(values: np.ndarray) -> Estimate | None:
+    """Estimate the mean of independent values (K), such as one for each seed; None with fewer than 2."""
+    count = len(values)
+    return None if count < 2 else Estimate(float(values.mean()), float(values.var(ddof=1)) / count, count - 1)
 
 
 def prediction_interval(values: np.ndarray, crossed: np.ndarray | None = None, *, same_cases: bool) -> Estimate | None:

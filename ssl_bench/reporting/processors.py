@@ -1,0 +1,73 @@
+"""Names the processors of rows that are compared but were not all trained on one kind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from ssl_bench.reporting.claim_cells import ClaimCells
+from ssl_bench.reporting.gather import Gathered
+from ssl_bench.reporting.notes import origins
+from ssl_bench.store import Run
+
+Rows = Mapping[str, Sequence[Run]]  # a row's title and its runs
+
+
+def processor_kind(device: str) -> str:
+    """Return a device without its number of threads: "CPU (AMD EPYC, AVX512)" of "CPU (AMD EPYC, AVX512), 1 thread"."""
+    return re.sub(r", \d+ threads?$", "", device)
+
+
+def processor_notes(found: Gathered) -> list[str]:
+    """Say which rows of a table or figure were trained on which processors, of the columns where they differ."""
+    compared = {
+        f"{benchmark.name} {column.title or column.labeled}": {
+            row[c].place.row.title: row[c].runs
+            for row in found.rows
+            if row[c].place is not None  # type: ignore[union-attr]
+        }
+        for c, (column, benchmark) in enumerate(zip(found.grid.columns, found.benchmarks, strict=True))
+    }
+    return _notes(compared)
+
+
+def claim_processor_notes(cells: ClaimCells) -> list[str]:
+    """Say which sides of claims were trained on which processors, of the data sets where they differ."""
+    compared: dict[str, dict[str, list[Run]]] = {}
+    for row in cells.body:
+        for one in row:
+            if one.place is not None:
+                title = f"{one.place.row.title} {one.place.column.labeled}"
+                compared.setdefault(one.place.benchmark.name, {})[title] = one.runs
+    return _notes(compared)
+
+
+def _notes(compared: Mapping[str, Rows]) -> list[str]:
+    each = {data: text for data, rows in compared.items() if (text := _text(rows))}
+    texts: dict[str, list[str]] = {}
+    for data, text in each.items():
+        texts.setdefault(text, []).append(data)
+    return [f"Trained on different processors ({', '.join(data)}): {text}." for text, data in texts.items()]
+
+
+def _text(rows: Rows) -> str:
+    """Which rows were trained on which processors; empty if all were on one kind."""
+    kinds = {title: _kinds(runs) for title, runs in rows.items() if runs}
+    if len({kind for own in kinds.values() for kind in own}) < 2:
+        return ""
+    titles: dict[str, list[str]] = {}
+    for title, own in kinds.items():
+        where = " and ".join(
+            f"{kind} (seeds {', '.join(map(str, seeds))})" if len(own) > 1 else kind for kind, seeds in own.items()
+        )
+        titles.setdefault(where, []).append(title)
+    return "; ".join(f"{', '.join(own)} on {where}" for where, own in titles.items())
+
+
+def _kinds(runs: Sequence[Run]) -> dict[str, list[int]]:
+    """Seeds by the processor that they were trained on; a run that moved has several."""
+    found: dict[str, set[int]] = {}
+    for run in runs:
+        for one in origins(run):
+            found.setdefault(processor_kind(str(one["device"])), set()).add(run.spec.seed)
+    return {kind: sorted(found[kind]) for kind in sorted(found)}
