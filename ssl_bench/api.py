@@ -243,7 +243,7 @@ def reproduce(
     allow_partial: bool = False,
     progress: bool = False,
 ) -> ReproduceResult:
-    """Train the runs that the paper's tables, figures or claims lack: the first seed of every cell, then the second, and so on.
+    """Train the runs that the paper's tables, figures or claims lack, the first seed of every cell first.
 
     Args:
         table: number of a table of the paper, or a .toml file with your own table.
@@ -365,8 +365,8 @@ def report(
     The other arguments are described in `ssl_bench.api`.
 
     Returns:
-        The tables, figures and claims. `report(table=4).tables[0].to_frame()` is a DataFrame, `report(figure=1).figures[0]` a
-        matplotlib figure.
+        The tables, figures and claims. `report(table=4).tables[0].to_frame()` is a DataFrame,
+        `report(figure=1).figures[0]` a matplotlib figure.
 
     Raises:
         UserError: an argument or a card is wrong, or a table would mix runs that must not be compared.

@@ -87,8 +87,8 @@ def report(
     if output is None and html is None and any(one.exhibit == "figure" for one in exhibits):
         raise UserError("--output: expected a folder, since figures are written to files (or give --html DIR)")
     found = api.report(
-        table=table, figure=figure, claims=claims, everything=all_of_them, dataset=dataset, labeled=listed_shares(labeled),
-        protocol=protocol, settings=parsed_settings(settings, iterations), tuned=tuned,
+        table=table, figure=figure, claims=claims, everything=all_of_them, dataset=dataset,
+        labeled=listed_shares(labeled), protocol=protocol, settings=parsed_settings(settings, iterations), tuned=tuned,
         label_seeds=parsed_label_seeds(label_seeds), data=listed(data or ""), all_networks=all_networks, costs=costs,
         results_root=results_root, methods_dir=methods_dir or (),
     )  # fmt: skip

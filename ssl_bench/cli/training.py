@@ -111,8 +111,9 @@ def reproduce(
     from ssl_bench import api
 
     result = api.reproduce(
-        table=table, figure=figure, claims=claims, everything=all_of_them, dataset=dataset, labeled=listed_shares(labeled),
-        protocol=protocol, seeds=parsed_seeds(seeds), label_seeds=parsed_label_seeds(label_seeds),
+        table=table, figure=figure, claims=claims, everything=all_of_them, dataset=dataset,
+        labeled=listed_shares(labeled), protocol=protocol, seeds=parsed_seeds(seeds),
+        label_seeds=parsed_label_seeds(label_seeds),
         settings=parsed_settings(settings, iterations), tuned=tuned, dry_run=dry_run,
         data=listed(data or ""), device=device, jobs=jobs, minutes=minutes, launcher=launcher, slurm=slurm,
         data_root=data_root, results_root=results_root, methods_dir=methods_dir or (), allow_partial=allow_partial,

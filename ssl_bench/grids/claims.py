@@ -26,13 +26,15 @@ def grids_of(exhibits: Iterable[Grid | Claims], methods: Declarations) -> list[G
 def _grid(card: Claims, claim: AnyClaim, fields: frozenset[str], methods: Declarations) -> Grid:
     titles = _titles(claim.sides, methods)
     rows = [
-        Row(title=title, method=side.method, settings=side.settings, dimensions=side.dimensions)
+        Row.model_validate(
+            {"title": title, "method": side.method, "settings": side.settings, "dimensions": side.dimensions}
+        )
         for title, side in zip(titles, claim.sides, strict=True)
     ]
-    grid = Grid(
-        kind="table", title=claim.says, metrics=(card.metric,), protocol=card.protocol, columns=claim.columns,
-        rows=tuple(rows),
-    )  # fmt: skip
+    grid = Grid.model_validate({
+        "kind": "table", "title": claim.says, "metrics": (card.metric,), "protocol": card.protocol,
+        "columns": claim.columns, "rows": rows,
+    })  # fmt: skip
     return grid.as_part(Part(card.name, f"--claims {card.option}: claim '{claim.name}'", fields))
 
 

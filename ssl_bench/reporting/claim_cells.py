@@ -55,9 +55,14 @@ class ClaimCells:
         return [row for one in self.claims for row in one.body]
 
     @property
+    def filled(self) -> list[Filled]:
+        """Every place of every claim."""
+        return [one for row in self.body for one in row]
+
+    @property
     def runs(self) -> tuple[Run, ...]:
         """All runs, each once."""
-        return tuple({run.path: run for row in self.body for one in row for run in one.runs}.values())
+        return tuple({run.path: run for one in self.filled for run in one.runs}.values())
 
     @property
     def records(self) -> list[Record]:

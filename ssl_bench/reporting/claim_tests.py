@@ -173,7 +173,7 @@ def _interaction(
     more = [(both[0][key], both[1][key]) for key in both[0] if key in both[1]]
     sides = [(own[row, few], own[row, many]) for row in pair]
     more = [one for one in more if not any(one[0] is side[0] for side in sides)]
-    gains = compare_gains(*sides, more)
+    gains = compare_gains(sides[0], sides[1], more)
     if gains is None:
         return replace(test, why_not="no seed or no case in common")
     test = replace(test, seeds=_seeds(list(own.values())), is_pooled=gains.pooled)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, get_args
 
 from ssl_bench.cards import AnyClaim, CurveClaim, EquivalenceClaim
@@ -63,7 +64,7 @@ class ClaimTest:
     tests: int = 1
     why_not: str = ""
 
-    @property
+    @cached_property
     def smallest(self) -> float | None:
         """The smallest true difference that would be shown with 80 % power; of an equivalence, the smallest margin."""
         if self.estimate is None:

@@ -169,5 +169,5 @@ def _method_notes(tests: Sequence[ClaimTest]) -> list[str]:
 
 def _count(cells: ClaimCells) -> tuple[int, int]:
     """How many different cells have runs, and how many there are."""
-    own = {one.place.wanted.identity: bool(one.runs) for row in cells.body for one in row if one.place is not None}
+    own = {one.place.wanted.identity: bool(one.runs) for one in cells.filled if one.place is not None}
     return sum(own.values()), len(own)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from ssl_bench.reporting.claim_cells import ClaimCells
 from ssl_bench.reporting.gather import Gathered
-from ssl_bench.reporting.notes import origins
+from ssl_bench.reporting.notes import provenances
 from ssl_bench.store import Run
 
 Rows = Mapping[str, Sequence[Run]]  # a row's title and its runs
@@ -22,9 +22,7 @@ def processor_notes(found: Gathered) -> list[str]:
     """Say which rows of a table or figure were trained on which processors, of the columns where they differ."""
     compared = {
         f"{benchmark.name} {column.title or column.labeled}": {
-            row[c].place.row.title: row[c].runs
-            for row in found.rows
-            if row[c].place is not None  # type: ignore[union-attr]
+            one.place.row.title: one.runs for one in (row[c] for row in found.rows) if one.place is not None
         }
         for c, (column, benchmark) in enumerate(zip(found.grid.columns, found.benchmarks, strict=True))
     }
@@ -34,11 +32,10 @@ def processor_notes(found: Gathered) -> list[str]:
 def claim_processor_notes(cells: ClaimCells) -> list[str]:
     """Say which sides of claims were trained on which processors, of the data sets where they differ."""
     compared: dict[str, dict[str, list[Run]]] = {}
-    for row in cells.body:
-        for one in row:
-            if one.place is not None:
-                title = f"{one.place.row.title} {one.place.column.labeled}"
-                compared.setdefault(one.place.benchmark.name, {})[title] = one.runs
+    different = {one.place.wanted.identity: (one.place, one.runs) for one in cells.filled if one.place is not None}
+    for place, runs in different.values():
+        title = f"{place.row.title} {place.column.labeled}"
+        compared.setdefault(place.benchmark.name, {})[title] = runs
     return _notes(compared)
 
 
@@ -58,7 +55,8 @@ def _text(rows: Rows) -> str:
     titles: dict[str, list[str]] = {}
     for title, own in kinds.items():
         where = " and ".join(
-            f"{kind} (seeds {', '.join(map(str, seeds))})" if len(own) > 1 else kind for kind, seeds in own.items()
+            f"{kind} (seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))})" if len(own) > 1 else kind
+            for kind, seeds in own.items()
         )
         titles.setdefault(where, []).append(title)
     return "; ".join(f"{', '.join(own)} on {where}" for where, own in titles.items())
@@ -68,6 +66,6 @@ def _kinds(runs: Sequence[Run]) -> dict[str, list[int]]:
     """Seeds by the processor that they were trained on; a run that moved has several."""
     found: dict[str, set[int]] = {}
     for run in runs:
-        for one in origins(run):
+        for one in provenances(run):
             found.setdefault(processor_kind(str(one["device"])), set()).add(run.spec.seed)
     return {kind: sorted(found[kind]) for kind in sorted(found)}

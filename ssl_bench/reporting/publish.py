@@ -30,7 +30,7 @@ AnyReport = TableReport | FigureReport | ClaimsReport
 
 
 def write_files(report: AnyReport, folder: Path) -> list[Path]:
-    """Write a table or claims (Markdown, LaTeX, HTML, CSV) with statistics, or a figure (PNG, SVG, PDF) with its caption.
+    """Write a table or claims (Markdown, LaTeX, HTML, CSV, statistics) or a figure (PNG, SVG, PDF, caption).
 
     A CSV file holds one table; the other formats hold all of an exhibit.
 

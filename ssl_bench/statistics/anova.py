@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -54,13 +55,7 @@ class Estimate:
 
         By the noncentral t distribution, the variance being the true one.
         """
-        from scipy import optimize
-
-        if self.variance <= TINY**2:
-            return 0.0
-        freedom = min(self.freedom, 1e6)
-        found = optimize.brentq(lambda shift: _power(shift, freedom, level / tests) - power, 0.0, 1e6)
-        return float(found) * self.error
+        return _shift(min(self.freedom, 1e6), power, level / tests) * self.error if self.error > TINY else 0.0
 
 
 @dataclass(frozen=True)
@@ -265,6 +260,14 @@ def smallest_difference(error: Squares, tests: int, power: float = 0.8, level: f
     seeds, cases = error.seeds, error.cases
     variance, freedom = error.variance(2 / (seeds * cases), 2 / (seeds * cases))
     return Estimate(0.0, variance, freedom).smallest(tests, power, level)
+
+
+@cache
+def _shift(freedom: float, power: float, level: float) -> float:
+    """Return the true value, in standard errors, that a two-sided t test of 0 finds with this power."""
+    from scipy import optimize
+
+    return float(optimize.brentq(lambda shift: _power(shift, freedom, level) - power, 0.0, 1e6))
 
 
 def _power(shift: float, freedom: float, level: float) -> float:
