@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ssl_bench.cards import Claims, CurveClaim, DifferenceClaim, EquivalenceClaim
 from ssl_bench.command import quantity
@@ -24,6 +26,9 @@ from ssl_bench.reporting.processors import claim_processor_notes
 from ssl_bench.reporting.table import Table
 from ssl_bench.reporting.unlike_runs import unlike_notes
 from ssl_bench.store import Run
+
+if TYPE_CHECKING:
+    from ssl_bench.reporting.table_figures import TableFigure
 
 VERDICT_NOTE = (
     f"Supported, contradicted: the difference, its p Holm-corrected and below 0.05, from at least {FEW_SEEDS} common "
@@ -102,6 +107,13 @@ class ClaimsReport:
             names = [name for name, text in verdicts.items() if text == verdict]
             sentences += [f"{verdict.capitalize()}: {', '.join(names)}."] if names else []
         return " ".join(sentences)
+
+    @cached_property
+    def figures(self) -> list[TableFigure]:
+        """A picture of the measured differences in the metric; none without one. Curves have other units."""
+        from ssl_bench.reporting.claim_figures import claim_figures  # with matplotlib
+
+        return claim_figures(self.card, self.tests)
 
     def _repr_html_(self) -> str:
         """The tables as a notebook shows them."""

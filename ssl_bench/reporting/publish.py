@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from ssl_bench.atomic import require_folder, write_bytes, writing
 from ssl_bench.cards import Claims, Grid
 from ssl_bench.reporting.canvas import render, rendered
+from ssl_bench.reporting.claim_figures import claims_thumbnail
 from ssl_bench.reporting.claims import ClaimsReport
 from ssl_bench.reporting.coverage import is_measured, sentence, state
 from ssl_bench.reporting.figures import FigureReport
@@ -43,14 +44,14 @@ def write_files(report: AnyReport, folder: Path) -> list[Path]:
     contents: dict[str, bytes] = {}
     if isinstance(report, TableReport | ClaimsReport):
         contents = _as_tables(report)
+        for picture in report.figures:
+            contents |= {f"-{picture.name}.{suffix}": content for suffix, content in picture.files.items()}
     if isinstance(report, ClaimsReport):
         contents["-statistics.csv"] = report.csv.encode()
     elif isinstance(report, TableReport):
         contents["-statistics.csv"] = report.statistics_csv.encode()
         for table in report.statistics_tables[1:]:
             contents[f"-{table.name}.csv"] = table.csv().encode()
-        for picture in report.figures:
-            contents |= {f"-{picture.name}.{suffix}": content for suffix, content in picture.files.items()}
     else:
         contents = {f".{suffix}": content for suffix, content in rendered(report.figure).items()}
         contents[".md"] = _caption(report).encode()
@@ -130,7 +131,12 @@ def _exhibit(report: AnyReport) -> ExhibitPage:
             thumbnail=_thumbnail(title, slug, forest_thumbnail(report.analysis)),
         )
     if isinstance(report, ClaimsReport):
-        return replace(page, tables=report.tables)
+        return replace(
+            page,
+            tables=report.tables,
+            further=tuple(_picture(one, slug) for one in report.figures),
+            thumbnail=_thumbnail(title, slug, claims_thumbnail(report.card, report.tests)),
+        )
     rows = [[Cell(run.spec.label, runs=(run.path.name,))] for run in report.runs]
     return replace(
         page,

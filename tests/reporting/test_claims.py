@@ -422,7 +422,7 @@ def test_a_setting_that_no_method_of_the_card_has_is_refused(call: Call, tmp_pat
     )
 
 
-# ------------------------------------------------------------------------------------------------------ the paper's card
+# -------------------------------------------------------------------------------------------------- the paper's card
 
 UCMT = load_claims("ucmt")
 
