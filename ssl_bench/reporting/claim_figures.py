@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 THUMBNAIL = 8  # rows
 CAPTION = (
     "Measured differences with their intervals (of equivalences: the largest, with its simultaneous interval), by "
-    "verdict. A published difference stands beside the measured one for orientation."
+    "verdict. A published difference stands beside the measured one for orientation. An arrow points to "
+    "a difference outside the axis."
 )
 
 

@@ -78,8 +78,11 @@ def claims_figure(rows: Sequence[ClaimRow], heading: str, width: float = WIDTH) 
         axis.tick_params(axis="y", length=0)
         axis.set_xlabel(wrapped(heading, (1 - LABELS) * width))
         axis.axvline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=0.6)
+        limit = _limit(rows)
+        if limit is not None:
+            axis.set_xlim(-1.1 * limit, 1.1 * limit)
         for place, row in zip(places, rows, strict=True):
-            _draw(axis, row, place)
+            _draw(axis, row, place, limit)
         if not rows:
             axis.set_xticks([])
             say_no_run(axis)
@@ -88,13 +91,29 @@ def claims_figure(rows: Sequence[ClaimRow], heading: str, width: float = WIDTH) 
         return figure
 
 
-def _draw(axis: Axes, row: ClaimRow, place: float) -> None:
+def _limit(rows: Sequence[ClaimRow]) -> float | None:
+    """The largest magnitude on the axis; None for all. Few far values would press the others together."""
+    ends = sorted(abs(row.value) if row.interval is None else max(map(abs, row.interval)) for row in rows)
+    ends += [abs(row.published) for row in rows if row.published is not None]
+    usual = sorted(ends)[int(0.85 * (len(ends) - 1))] if ends else 0.0
+    return 1.5 * usual if usual > 0 and max(ends) > 3 * usual else None
+
+
+def _draw(axis: Axes, row: ClaimRow, place: float, limit: float | None) -> None:
     mark = MARKS[row.verdict]
     axis.axhline(place, color="0.93", linewidth=0.6, zorder=0)
+    if limit is not None and abs(row.value) > limit:
+        side = 1 if row.value > 0 else -1
+        axis.annotate(
+            f"{row.value:+.1f}", (side * 1.1 * limit, place), (side * 0.85 * limit, place), color=mark["color"],
+            ha="right" if side > 0 else "left", va="center", fontsize=6.5,
+            arrowprops={"arrowstyle": "->", "color": mark["color"], "shrinkA": 0, "shrinkB": 0},
+        )  # fmt: skip
+        return
     if row.interval is not None:
         axis.plot(row.interval, [place, place], color=mark["color"], linewidth=1.3, solid_capstyle="butt", zorder=2)
     axis.plot([row.value], [place], linestyle="", zorder=3, **mark)
-    if row.published is not None:
+    if row.published is not None and (limit is None or abs(row.published) <= 1.1 * limit):
         axis.plot([row.published], [place], zorder=4, **PUBLISHED)
 
 
