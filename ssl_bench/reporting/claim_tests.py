@@ -16,6 +16,7 @@ from ssl_bench.cards import (
     InteractionClaim,
     share,
 )
+from ssl_bench.command import listed
 from ssl_bench.reporting.claim_cells import ClaimCells, FilledClaim
 from ssl_bench.reporting.claim_verdicts import ClaimTest
 from ssl_bench.reporting.kept_files import AXES, Axis, curve_against
@@ -27,6 +28,7 @@ from ssl_bench.statistics.equivalence import p_outside, simultaneous_interval
 from ssl_bench.statistics.gains import compare_gains
 from ssl_bench.statistics.holm import holm
 
+MOST = 4  # sides without a run that are named
 CURVE_UNITS = {"disagreement": "of Dice loss", "entropy": "nat"}
 
 
@@ -80,7 +82,7 @@ def _start(filled: FilledClaim, rows: Sequence[int], columns: Sequence[int], dat
         if not filled.body[row][c].runs
     ]
     runs = {run.path: run for row, c in product(rows, columns) for run in filled.body[row][c].runs}
-    why_not = f"no run of {', '.join(dict.fromkeys(missing))}" if missing else ""
+    why_not = f"no run of {listed(list(dict.fromkeys(missing)), MOST)}" if missing else ""
     return ClaimTest(filled.claim, who, data, unit, tuple(runs.values()), why_not=why_not)
 
 

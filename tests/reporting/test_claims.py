@@ -13,6 +13,7 @@ import pytest
 from conftest import REPOSITORY, Call, assert_error
 from handwritten import METHODS, write_run
 from scipy import stats
+from tidy import assert_tidy
 
 from ssl_bench.cards import Claims, InteractionClaim, all_grids, load_claims
 from ssl_bench.command import written
@@ -20,6 +21,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target, aim, places
 from ssl_bench.grids.claims import claim_grids
 from ssl_bench.reporting.claims import ClaimsReport, paper_claims
+from ssl_bench.reporting.draw_claims import ClaimRow, claims_figure
 from ssl_bench.reporting.gather import ShownOptions
 from ssl_bench.reporting.published import published_numbers
 from ssl_bench.reporting.report import Report
@@ -332,6 +334,7 @@ def test_files_and_site(store: Store, tmp_path: Path) -> None:
     stem = "claims-mine"
     assert written_files == {
         f"{stem}.md", f"{stem}.tex", f"{stem}.html", f"{stem}.csv", f"{stem}-tests.csv", f"{stem}-statistics.csv",
+        *(f"{stem}-differences.{suffix}" for suffix in ("png", "svg", "pdf")),
     }  # fmt: skip
     first = {one.name: one.read_bytes() for one in (tmp_path / "out").iterdir()}
     Report((report(store, load_claims(str(path))),)).write(tmp_path / "again")
@@ -524,3 +527,51 @@ def test_claims_can_be_held_against_other_data(tmp_path: Path) -> None:
     assert all(test.published is None for test in found.tests)
     shares = {test.data for test in found.tests if isinstance(test.claim, InteractionClaim)}
     assert shares == {"demo 5% against 10%"}
+
+
+# ------------------------------------------------------------------------------------------------------- the picture
+
+ROWS = [
+    ClaimRow("UCMT against MT, isic 5%", "supported", 1.5, (0.5, 2.5), 1.55),
+    ClaimRow("UCMT against a method of a long name with more words than fit, isic 5%", "not shown", 0.1, (-1, 1.2)),
+    ClaimRow("MT against CPS, isic 5%", "not shown", -0.4),
+    ClaimRow("CMTv1 against CPS, isic 5%", "not shown", 0.4, (-0.6, 1.4), 30.0),
+    ClaimRow("CMTv2 against CPS, isic 5%", "not shown", 0.3, (-0.7, 1.3)),
+    ClaimRow("CMTv3 against CPS, isic 5%", "not shown", 0.2, (-0.8, 1.2)),
+    ClaimRow("a teacher against its student, isic 5%", "contradicted", -74.0, (-79.0, -69.0)),
+]
+
+
+@pytest.mark.parametrize("rows", [ROWS, ROWS[:1], []])
+@pytest.mark.parametrize("width", [7.0, 3.5])
+def test_the_words_of_the_picture_keep_apart(rows: list[ClaimRow], width: float) -> None:
+    assert_tidy(claims_figure(rows, "difference of DSC [points]", width))
+
+
+def test_a_far_difference_is_an_arrow_with_its_number() -> None:
+    (axis,) = claims_figure(ROWS, "difference").axes
+    low, high = axis.get_xlim()
+    assert -5 < low < -1
+    assert 1 < high < 5
+    assert [text.get_text() for text in axis.texts] == ["-74.0"]
+    (axis,) = claims_figure(ROWS[:3], "difference").axes
+    assert list(axis.texts) == []
+    assert axis.get_xlim()[1] > 2.5
+
+
+# ------------------------------------------------------------------------------------------------------- label seeds
+
+
+def test_claims_are_held_against_the_label_seeds_that_are_asked_for(store: Store, tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    for method, mean in {"supervised": 0.7, "mt": 0.75}.items():
+        for seed in (1, 2, 3):
+            for label_seed in (1, 2, 3):
+                scores = [float(one) for one in mean + rng.normal(0, 0.01, CASES)]
+                write_run(store, method, seed, scores, label_seed=None if label_seed == seed else label_seed)
+    claims = card(tmp_path, MT_WINS)
+    (plain,) = report(store, claims).tests
+    (crossed,) = report(store, claims, replace(TARGET, label_seeds=(1, 2, 3))).tests
+    assert plain.seeds == (1, 2, 3)
+    assert len(crossed.seeds) == 9
+    assert crossed.verdict == "supported"
