@@ -86,6 +86,11 @@ def _start(filled: FilledClaim, rows: Sequence[int], columns: Sequence[int], dat
     return ClaimTest(filled.claim, who, data, unit, tuple(runs.values()), why_not=why_not)
 
 
+def _unscored(test: ClaimTest) -> ClaimTest:
+    """A test that lacks scores, with the reason."""
+    return test if test.why_not else replace(test, why_not="runs are not scored by the metric")
+
+
 def _data(filled: FilledClaim, row: int, column: int) -> str:
     place = filled.body[row][column].place
     return "" if place is None else place.data
@@ -139,7 +144,7 @@ def _difference(
     own = [cells.scores(filled, row, c) for row in pair]
     first, second = own
     if first is None or second is None:
-        return test
+        return _unscored(test)
     has_network = any(claim.sides[row].network is not None for row in pair)
     column = _column(cells, filled, c, [first, second], alone=has_network)
     found = column.compare(0, 1)
@@ -170,7 +175,7 @@ def _interaction(
     found = {(row, c): cells.scores(filled, row, c) for row, c in product(pair, (few, many))}
     own = {key: one for key, one in found.items() if one is not None}
     if len(own) < 4:
-        return test
+        return _unscored(test)
     both = [cells.common_rows(filled.grid.columns[c]) for c in (few, many)]
     more = [(both[0][key], both[1][key]) for key in both[0] if key in both[1]]
     sides = [(own[row, few], own[row, many]) for row in pair]
@@ -198,7 +203,7 @@ def _equivalence(cells: ClaimCells, filled: FilledClaim, claim: EquivalenceClaim
     test = replace(test, published=round(max(given) - min(given), 2) if len(given) == len(numbers) else None)
     own = [scores for row in rows if (scores := cells.scores(filled, row, c)) is not None]
     if len(own) < len(rows):
-        return test
+        return _unscored(test)
     column = Column(own)
     found = {pair: column.compare(*pair) for pair in combinations(rows, 2)}
     compared = {pair: one for pair, one in found.items() if one is not None}

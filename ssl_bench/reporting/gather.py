@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ssl_bench.cards import Benchmark, Grid
@@ -101,13 +101,18 @@ def fill(rows: Sequence[Sequence[Place | None]], runs: Sequence[Run]) -> tuple[B
     Raises:
         UserError: runs of different data or precision would stand in one exhibit.
     """
-    chosen = select(runs, [None if place is None else place.wanted for row in rows for place in row])
+    wanted = {place.wanted.identity: place.wanted for row in rows for place in row if place is not None}
+    chosen = select(runs, list(wanted.values()))
     sound, reasons = sound_runs(chosen)
-    cells = iter(zip(chosen, sound, strict=True))
-    return [[_filled(place, *next(cells)) for place in row] for row in rows], tuple(reasons.values())
+    cells = dict(zip(wanted, zip(chosen, sound, strict=True), strict=True))
+    return [[_filled(place, cells) for place in row] for row in rows], tuple(reasons.values())
 
 
-def _filled(place: Place | None, chosen: list[Run], sound: list[Run]) -> Filled:
+def _filled(place: Place | None, cells: Mapping[str, tuple[list[Run], list[Run]]]) -> Filled:
+    """A place with its runs, of the chosen and the sound runs by the identity of the cell."""
+    if place is None:
+        return Filled(None, [])
+    chosen, sound = cells[place.wanted.identity]
     kept = {run.path for run in sound}
-    shown = sound if place is None else complete_seeds(sound, place.wanted)
+    shown = complete_seeds(sound, place.wanted)
     return Filled(place, shown, tuple(run for run in chosen if run.path not in kept))

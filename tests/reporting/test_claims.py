@@ -15,6 +15,7 @@ from handwritten import METHODS, write_run
 from scipy import stats
 from tidy import assert_tidy
 
+import ssl_bench
 from ssl_bench.cards import Claims, InteractionClaim, all_grids, load_claims
 from ssl_bench.command import written
 from ssl_bench.errors import UserError
@@ -575,3 +576,58 @@ def test_claims_are_held_against_the_label_seeds_that_are_asked_for(store: Store
     assert plain.seeds == (1, 2, 3)
     assert len(crossed.seeds) == 9
     assert crossed.verdict == "supported"
+
+
+# ------------------------------------------------------------------------------------------ Python, docs, other settings
+
+
+def test_python_and_the_command_line_give_the_same(store: Store, tmp_path: Path, call: Call) -> None:
+    for method, mean in {"supervised": 0.7, "mt": 0.75}.items():
+        write_seeds(store, method, mean)
+    path = card(tmp_path, MT_WINS).option
+    found = ssl_bench.report(claims=path, protocol="mini", settings={"metrics": ["dsc"]}, results_root=store.root)
+    (exhibit,) = found.exhibits
+    assert isinstance(exhibit, ClaimsReport)
+    assert exhibit.verdicts == {"claim-0": "supported"}
+    code, out, _ = call("report", "--claims", path, "--protocol", "mini", "--set", 'metrics=["dsc"]', "--results-root",
+                        store.root, "--format", "markdown")  # fmt: skip
+    assert code == 0
+    assert out == "\n".join(table.markdown() for table in found.tables)
+    lacks = ssl_bench.reproduce(
+        claims=path, protocol="mini", settings={"metrics": ["dsc"]}, results_root=store.root, dry_run=True, seeds=(1, 4)
+    )
+    assert [(lack.place.method, lack.seed) for lack in lacks.lacks] == [("mt", 4), ("supervised", 4)]
+
+
+def test_the_example_in_the_docs_is_a_card(tmp_path: Path) -> None:
+    text = (REPOSITORY / "docs/tables-and-figures.md").read_text().partition("## Claims")[2]
+    (tmp_path / "example.toml").write_text(text.partition("```toml\n")[2].partition("```")[0])
+    found = report(Store(tmp_path), load_claims(str(tmp_path / "example.toml")))
+    assert [test.verdict for test in found.tests] == ["not measured"] * 6
+
+
+def test_claims_are_about_one_choice_of_settings(store: Store, tmp_path: Path) -> None:
+    claims = card(tmp_path, {"kind": "difference", "rows": ["fixmatch"], "against": ["supervised"]})
+    common, both = (report(store, claims, replace(TARGET, tuned=choice)) for choice in ("common", "both"))
+    assert [test.who for test in both.tests] == [test.who for test in common.tests]
+    (authors,) = report(store, claims, replace(TARGET, tuned="authors")).tests
+    assert authors.who == "FixMatch‡ against Supervised"
+
+
+def test_runs_that_are_not_scored_by_the_metric_are_named(store: Store, tmp_path: Path) -> None:
+    for method in ("mt", "supervised"):
+        write_seeds(store, method, 0.7)
+    claims = card(tmp_path, MT_WINS).model_copy(update={"metric": "jaccard"})
+    target = replace(TARGET, settings={"metrics": ["dsc", "jaccard"]})
+    (test,) = report(store, claims, target).tests
+    assert test.text == "not measured (runs are not scored by the metric)"
+
+
+def test_of_a_length_the_smaller_one_is_better(store: Store, tmp_path: Path) -> None:
+    for method, mean in {"supervised": 0.7, "mt": 0.6}.items():
+        write_seeds(store, method, mean, metric="95hd")
+    claims = card(tmp_path, MT_WINS).model_copy(update={"metric": "95hd"})
+    (test,) = report(store, claims, replace(TARGET, settings={"metrics": ["95hd"]})).tests
+    assert test.verdict == "supported"
+    assert test.difference == pytest.approx(-0.1, abs=0.01)
+    assert test.unit == ""
