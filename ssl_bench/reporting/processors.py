@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from ssl_bench.reporting.claim_cells import ClaimCells
 from ssl_bench.reporting.gather import Gathered
 from ssl_bench.reporting.notes import provenances
 from ssl_bench.store import Run
 
-Rows = Mapping[str, Sequence[Run]]  # a row's title and its runs
+Rows = dict[str, list[Run]]  # by the row's title
+Compared = dict[str, Rows]  # by the name of the data that the rows are compared on
 
 
 def processor_kind(device: str) -> str:
@@ -20,26 +21,26 @@ def processor_kind(device: str) -> str:
 
 def processor_notes(found: Gathered) -> list[str]:
     """Say which rows of a table or figure were trained on which processors, of the columns where they differ."""
-    compared = {
-        f"{benchmark.name} {column.title or column.labeled}": {
-            one.place.row.title: one.runs for one in (row[c] for row in found.rows) if one.place is not None
-        }
-        for c, (column, benchmark) in enumerate(zip(found.grid.columns, found.benchmarks, strict=True))
-    }
+    compared: Compared = {}
+    for c, (column, benchmark) in enumerate(zip(found.grid.columns, found.benchmarks, strict=True)):
+        rows = compared.setdefault(f"{benchmark.name} {column.title or column.labeled}", {})
+        for one in (row[c] for row in found.rows):
+            if one.place is not None:
+                rows.setdefault(one.place.row.title, []).extend(one.runs)
     return _notes(compared)
 
 
 def claim_processor_notes(cells: ClaimCells) -> list[str]:
     """Say which sides of claims were trained on which processors, of the data sets where they differ."""
-    compared: dict[str, dict[str, list[Run]]] = {}
+    compared: Compared = {}
     different = {one.place.wanted.identity: (one.place, one.runs) for one in cells.filled if one.place is not None}
     for place, runs in different.values():
-        title = f"{place.row.title} {place.column.labeled}"
-        compared.setdefault(place.benchmark.name, {})[title] = runs
+        rows = compared.setdefault(place.benchmark.name, {})
+        rows.setdefault(f"{place.row.title} {place.column.labeled}", []).extend(runs)
     return _notes(compared)
 
 
-def _notes(compared: Mapping[str, Rows]) -> list[str]:
+def _notes(compared: Compared) -> list[str]:
     each = {data: text for data, rows in compared.items() if (text := _text(rows))}
     texts: dict[str, list[str]] = {}
     for data, text in each.items():

@@ -578,7 +578,7 @@ def test_claims_are_held_against_the_label_seeds_that_are_asked_for(store: Store
     assert crossed.verdict == "supported"
 
 
-# ------------------------------------------------------------------------------------------ Python, docs, other settings
+# ----------------------------------------------------------------------------------------- Python, docs, other settings
 
 
 def test_python_and_the_command_line_give_the_same(store: Store, tmp_path: Path, call: Call) -> None:
