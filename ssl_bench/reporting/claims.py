@@ -58,6 +58,7 @@ PUBLISHED_NOTE = (
     "Published: the difference of two numbers of one of the paper's tables. It says nothing about the measured one "
     "where network, protocol or data differ."
 )
+COPIED_NOTE = "†: the paper copied one of the two numbers from another paper, under another protocol."
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,8 @@ def _method_notes(tests: Sequence[ClaimTest]) -> list[str]:
     if margins:
         notes.append(f"{EQUIVALENCE_NOTE} Margins: {', '.join(f'{name} {one:g}' for name, one in margins.items())}.")
     notes += [CURVE_NOTE] if CurveClaim in kinds else []
-    return [*notes, PUBLISHED_NOTE] if any(test.published is not None for test in tests) else notes
+    notes += [PUBLISHED_NOTE] if any(test.published is not None for test in tests) else []
+    return [*notes, COPIED_NOTE] if any(test.is_copied for test in tests) else notes
 
 
 def _count(cells: ClaimCells) -> tuple[int, int]:

@@ -478,6 +478,7 @@ def test_published_sizes_are_the_differences_that_the_paper_states() -> None:
         ("umix-over-cutmix", "UCMT (CutMix)", "isic 5%"): None,
     }
     assert {key: sizes[key] for key in expected} == expected
+    assert any(note.startswith("†: the paper copied") for note in notes(found))
     (grid,) = [test for test in found.tests if test.claim.name == "k-and-r-hardly-matter"]
     assert grid.published == round(88.22 - 87.54, 2)
 
