@@ -77,7 +77,7 @@ def iteration_cost(
         with mode, counter:
             counter.hold([*method.parameters(), *method.buffers()])
             stream = simulated_stream(protocol, channels=channels, unlabeled=method.uses_unlabeled)
-            _measure(method, protocol, stream, counter)
+            flops, memory = _measure(method, protocol, stream, counter)
     except UserError:
         raise
     except Exception as error:  # a user's method or network can raise anything
@@ -86,26 +86,32 @@ def iteration_cost(
             f"{type(error).__name__}: {first_line(error)}"
         ) from error
     parameters = sum(parameter.numel() for parameter in method.parameters())
-    return Cost(parameters, counter.flops, counter.peak, method.updates_per_iteration)
+    return Cost(parameters, flops, memory, method.updates_per_iteration)
 
 
-def _measure(method: SSLMethod, protocol: ResolvedProtocol, stream: BatchStream, counter: Counter) -> None:
-    """Run an iteration that begins with the gradients and the optimisers' state that the one before it left."""
+def _measure(method: SSLMethod, protocol: ResolvedProtocol, stream: BatchStream, counter: Counter) -> tuple[int, int]:
+    """Operations and memory of an iteration that begins with the gradients and states that the one before it left.
+
+    Both are those of the dearer one of an iteration of the beginning and one of the end, as a method may have phases.
+    """
     optimizers = Optimizers(method, protocol)
     trained = {parameter for parameter in method.parameters() if parameter.requires_grad}
     for parameter in trained:
         parameter.grad = torch.empty_like(parameter)
     for optimizer in optimizers.all:
         optimizer.step()
-    last = max(3, protocol.iterations)  # a check in iteration 1 reads values
-    for iteration in (last - 1, last):  # of the end, as a method may begin with a phase that does less
+    found = []
+    last = max(4, protocol.iterations)
+    for iteration in (last, last - 1, 2):  # a check in iteration 1 reads values
         counter.restart()
         unused = trained - _iterate(method, optimizers, stream, iteration, protocol)
-        if not unused:
-            return
-        for parameter in unused:  # without a gradient there is no state; once more without it
-            for optimizer in optimizers.all:
-                optimizer.state.pop(parameter, None)
+        if iteration == last and unused:  # they have no state; once more without it
+            for parameter in unused:
+                for optimizer in optimizers.all:
+                    optimizer.state.pop(parameter, None)
+            continue
+        found.append((counter.flops, counter.peak))
+    return max(flops for flops, _ in found), max(peak for _, peak in found)
 
 
 def _iterate(
