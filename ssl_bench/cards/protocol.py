@@ -66,8 +66,8 @@ class VolumeAugmentation(Card):
     """Random views of 3D patches: a weak geometric one, and two strong ones on top of it, whose intensities change."""
 
     rotate_flip: Probability = Field(
-        description="probability of a turn by a random multiple of 90 degrees in the x-y plane together with a flip along "
-        "x or y"
+        description="probability of a turn by a random multiple of 90 degrees in the x-y plane together with a flip "
+        "along x or y"
     )
     blur: Probability = Field(description="probability of a Gaussian blur")
     blur_sigma: tuple[Positive, Positive] = Field(
