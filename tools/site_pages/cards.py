@@ -73,8 +73,8 @@ DATA_SET = (
 PROTOCOL = (
     Section(
         "Protocol", Protocol,
-        "A file of `benchmarks/protocols/`, or your own `--protocol my.toml`. A card with `extends = \"NAME\"` takes all "
-        "other values from that protocol. `--set FIELD=VALUE` changes a field for one command. "
+        "A file of `benchmarks/protocols/`, or your own `--protocol my.toml`. A card with `extends = \"NAME\"` takes "
+        "all other values from that protocol. `--set FIELD=VALUE` changes a field for one command. "
         "[The built-in protocols](protocols.md) shows the values of every built-in protocol.", 2,
     ),
     Section("`[2d]`: images", ImageProtocol, "Fields for images alone.", without=Protocol),
@@ -100,9 +100,8 @@ SECTIONS = (*DATA_SET, *PROTOCOL, *TABLE, *RECORDS)
 def cards_page() -> str:
     """Return the page with every field of every card."""
     lines = [
-        "A card is a TOML file. An unknown key is an error. This page is generated from the models in "
-        "`ssl_bench/cards/`.", "",
-        "- **Values**: what the field takes. *absent* means that the key may be left out.",
+        "A card is a TOML file. An unknown key is an error. This page is made from the models in `ssl_bench/cards/`.",
+        "", "- **Values**: what the field takes. *absent* means that the key may be left out.",
         "- **Default**: the value of a key that is left out. *required* keys have none.", "",
     ]  # fmt: skip
     for one in SECTIONS:
@@ -114,11 +113,12 @@ def cards_page() -> str:
 def protocols_page() -> str:
     """Return the page with the value of every protocol field in every built-in protocol."""
     names = card_names("protocols")
-    lines = [
+    about = (
         "Every value of every built-in protocol. [Card fields](cards.md#protocol) says what a field means. "
         "`ssl-bench benchmarks NAME` prints one protocol. The comments of `benchmarks/protocols/paper.toml` say which "
-        "values the paper states.", "",
-    ]  # fmt: skip
+        "values the paper states."
+    )
+    lines = [about, ""]
     lines += table(["Protocol", "Title", "Note"], [
         [code(name), load_protocol(name, dimensions=2).title, load_protocol(name, dimensions=2).note] for name in names
     ])  # fmt: skip

@@ -23,12 +23,15 @@ def commands(group: Any = None, words: tuple[str, ...] = (PROGRAM,)) -> Iterator
 
 def command_line_page() -> str:
     """Return the page with every command."""
-    lines = [
+    about = (
         f"`{PROGRAM} COMMAND --help` prints the same. [Options and settings](../options.md) explains the options that "
-        "need more than a line. This page is generated from the program.", "",
+        "need more than a line. This page is made from the program."
+    )
+    codes = (
         "Exit codes: 0 for success; 1 if a run failed; 2 for a mistake in a command, a card or the data; 128 plus the "
-        "number of the signal if a signal stopped the command.", "",
-    ]  # fmt: skip
+        "number of the signal if a signal stopped the command."
+    )
+    lines = [about, "", codes, ""]
     for words, one in commands():
         lines += [f"## {words}", "", _sentence(one.help or ""), ""]
         inner = getattr(one, "commands", {})

@@ -48,12 +48,12 @@ STUDIES = "benchmarks/studies"
 PAGES = (
     Measured(
         "polyps", "Polyps: Kvasir-SEG and CVC-ClinicDB",
-        "Six methods with 15 % of the labels. No semi-supervised method is shown to differ from the supervised network.",
+        "Six methods with 15 % of the labels. None is shown to differ from the supervised network.",
         "results/measured", {"table": f"{STUDIES}/polyps.toml", "all_networks": True},
     ),
     Measured(
         "isic", "Skin lesions: ISIC 2018",
-        "The paper's ablation (Table 4) with 5 % of the labels. No method is shown to differ from the supervised network.",
+        "The paper's ablation (Table 4) with 5 % of the labels. None is shown to differ from the supervised network.",
         "results/measured",
         {"table": 4, "dataset": "isic", "labeled": "5%", "protocol": "mini", "all_networks": True},
     ),
@@ -110,10 +110,11 @@ def measured_page(one: Measured) -> MeasuredPage:
 
 def measured_index() -> str:
     """Return the page that lists the others."""
-    lines = [
+    about = (
         "These pages are made from the runs in `results/measured` and `results/measured-intel` whenever the site is "
-        "built. `ssl-bench report` prints the same tables. [Measured so far](../measured.md) discusses them.", "",
-    ]  # fmt: skip
+        "built. `ssl-bench report` prints the same tables. [Measured so far](../measured.md) discusses them."
+    )
+    lines = [about, ""]
     lines += [f"- [{one.title}]({one.slug}.md): {one.about}" for one in PAGES]
     return page("Measured tables", lines)
 
