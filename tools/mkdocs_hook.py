@@ -15,6 +15,7 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT)]
 
 from site_pages.cards import cards_page, protocols_page  # noqa: E402
 from site_pages.command_line import command_line_page  # noqa: E402
+from site_pages.diagram import drawn  # noqa: E402
 from site_pages.links import PAGES, moved  # noqa: E402
 from site_pages.measured import PAGES as MEASURED  # noqa: E402
 from site_pages.measured import measured_index, measured_page  # noqa: E402
@@ -32,9 +33,9 @@ def on_files(files: Files, config: Any, **_: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Rewrite links to files of the repository that have a page."""
+    """Rewrite links to files of the repository that have a page, and draw diagrams."""
     path = page.file.src_uri
-    return moved(markdown, f"docs/{path}", path) if page.file.generated_by is None else markdown
+    return drawn(moved(markdown, f"docs/{path}", path)) if page.file.generated_by is None else markdown
 
 
 def generated() -> Iterator[tuple[str, str | bytes]]:

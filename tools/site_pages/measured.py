@@ -124,7 +124,12 @@ def _section(table: Any) -> list[str]:
     body, _, notes = table.markdown().partition("\n\n")[2].partition("\n\n")
     lines = [f"## {table.title}", "", body, ""]
     if table.notes:
-        lines += [f'??? note "Notes ({len(table.notes)})"', "", *(f"    {line}" for line in notes.splitlines()), ""]
+        lines += [
+            f'??? note "Notes ({len(table.notes)})"',
+            "",
+            *(f"    {line}" for line in notes.replace("*", r"\*").splitlines()),
+            "",
+        ]
     return lines
 
 

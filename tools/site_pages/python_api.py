@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import re
 from dataclasses import dataclass
 
-from site_pages.markdown import page
+from site_pages.markdown import code, page, table
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,10 @@ class PublicModule:
         return f"{self.name.replace('.', '-')}.md"
 
 
+FRONT_DOOR = "ssl_bench"
+ELSEWHERE = {"SSLMethod": "ssl_bench.method", "Store": "ssl_bench.store"}  # whose members stand on another page
 MODULES = (
-    PublicModule("ssl_bench", "ssl_bench: the front door", "The commands as functions, and what they return."),
+    PublicModule(FRONT_DOOR, "ssl_bench: the front door", "The commands as functions, and what they return."),
     PublicModule("ssl_bench.method", "ssl_bench.method: the contract", "What the file of a method imports."),
     PublicModule("ssl_bench.ops", "ssl_bench.ops: shared functions", "Losses, mixes, moving averages and other parts "
                  "that methods share."),
@@ -42,8 +46,24 @@ MODULES = (
 def module_page(module: PublicModule) -> str:
     """Return a module's page; mkdocstrings fills in each name."""
     lines = [module.about, ""]
-    if module.name == "ssl_bench":
-        lines += ["::: ssl_bench.api", "    options:", "      members: false", "      show_root_toc_entry: false", ""]
+    if module.name == FRONT_DOOR:
+        lines += _shared_arguments()
     for name in module.names:
-        lines += [f"::: {module.name}.{name}", ""]
+        lines += [f"::: {module.name}.{name}"]
+        if module.name == FRONT_DOOR and name in ELSEWHERE:
+            home = next(one for one in MODULES if one.name == ELSEWHERE[name])
+            lines += ["    options:", "      members: false", "", f"[Its members]({home.file}#{home.name}.{name})"]
+        lines += [""]
     return page(module.title, lines)
+
+
+def _shared_arguments() -> list[str]:
+    """What the module of the functions says of all of them, with the arguments that several of them share."""
+    text = inspect.getdoc(importlib.import_module("ssl_bench.api")) or ""
+    about, _, arguments = text.partition("\nArguments that several functions share:\n")
+    joined = re.sub(r"\n {8,}", " ", arguments)
+    rows = [line.strip().partition(": ") for line in joined.splitlines() if line.strip()]
+    lines = [about.strip(), "", "## Arguments that several functions share", ""]
+    return lines + table(
+        ["Argument", "Meaning"], [[code(name), f"{words[:1].upper()}{words[1:]}"] for name, _, words in rows]
+    )
