@@ -28,7 +28,7 @@ class ABDHyperparameters(SecondNetworkHyperparameters):
     """Patches and weights; defaults are those of the authors' code."""
 
     patches: int = Field(4, ge=1, description="patches along each side of an image")
-    candidates: int = Field(4, ge=1, description="most confident patches, of which the closest one is taken")
+    candidates: int = Field(4, ge=1, description="most confident patches, at most all, of which the closest is taken")
     labeled_chance: float = Field(0.5, ge=0, le=1, description="that patches of a labelled image are displaced")
     labeled_weight: float = Field(2.0, ge=0, description="weight of the loss on displaced labelled images")
     labeled_share: float = Field(2 / 3, ge=0, le=1, description="share of the run, from its start, that has this loss")

@@ -66,7 +66,8 @@ class MeanTeacherCutMix(MeanTeacher):
     """French et al. 2020 with MT's loss: the student on a mix of images learns the same mix of the teacher's labels.
 
     Their loss is a squared distance of softmaxes weighted by the teacher's confidence; here it is MT's, so that the two
-    methods differ by CutMix alone.
+    methods differ by CutMix alone. The boxes are CPS's by default, as in every method with CutMix; theirs is one of
+    half of the image.
     """
 
     name = "mt-cutmix"
@@ -75,7 +76,7 @@ class MeanTeacherCutMix(MeanTeacher):
     group = "mixing"
     year = 2020
     venue = "BMVC"
-    authors = {"lambda_max": 1.0, "rampup_epochs": "none", "ema_decay": 0.99}
+    authors = {"lambda_max": 1.0, "rampup_epochs": "none", "ema_decay": 0.99, "boxes": 1, "low": 0.5, "high": 0.5}
     hyperparameters = CutMixHyperparameters
     hyper: CutMixHyperparameters
 

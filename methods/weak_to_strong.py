@@ -18,6 +18,7 @@ from ssl_bench.method import (
     Update,
     UserError,
     register,
+    require_pairs,
 )
 from ssl_bench.ops import BoxMix, complementary_dropout, confident_labels, cross_entropy_loss, cutmix, dice_loss
 
@@ -81,6 +82,12 @@ class WeakToStrong(SSLMethod):
     def __init__(self, setup: Setup, hyper: Any) -> None:
         super().__init__(setup, hyper)
         self.least_confidence: float = hyper.confidence
+
+    @classmethod
+    def check(cls, hyper: Any, protocol: Protocol) -> None:
+        """Raise UserError for batches of one image, unless nothing is mixed."""
+        if hyper.mix_probability > 0:
+            require_pairs(protocol, "unlabeled")
 
     def on_labeled(self, network: nn.Module, batch: Batch) -> Tensor:
         """Dice loss on the labelled images."""
@@ -158,6 +165,7 @@ class FixMatch(WeakToStrong):
     @classmethod
     def check(cls, hyper: FixMatchHyperparameters, protocol: Protocol) -> None:
         """Raise UserError if the network would learn its labels on the images that it labels."""
+        super().check(hyper, protocol)
         view = protocol.views.student1
         if view == protocol.views.teacher and hyper.mix_probability == 0:
             raise UserError(

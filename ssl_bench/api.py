@@ -221,6 +221,7 @@ def reproduce(
     *,
     table: int | PathLike | None = None,
     figure: int | PathLike | None = None,
+    claims: PathLike | None = None,
     everything: bool = False,
     dataset: PathLike | None = None,
     labeled: str | int | Sequence[str | int] | None = None,
@@ -242,12 +243,13 @@ def reproduce(
     allow_partial: bool = False,
     progress: bool = False,
 ) -> ReproduceResult:
-    """Train the runs that the paper's tables or figures lack: the first seed of every cell, then the second, and so on.
+    """Train the runs that the paper's tables, figures or claims lack, the first seed of every cell first.
 
     Args:
         table: number of a table of the paper, or a .toml file with your own table.
         figure: number of a figure of the paper, or a .toml file with your own figure.
-        everything: every table and figure. Exactly one of these three is given.
+        claims: a card of claims: "ucmt", or a .toml file with your own.
+        everything: every table and figure, and the claims. Exactly one of these four is given.
         dataset: use this data set only, whether or not it is the paper's.
         labeled: labelled shares to use instead of the paper's.
         seeds: of every cell.
@@ -265,23 +267,25 @@ def reproduce(
         InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint and the same call continues from there.
 
     """
-    from ssl_bench.cards import chosen_grids
+    from ssl_bench.cards import chosen_exhibits
     from ssl_bench.declarations import declared_methods
     from ssl_bench.grids.aim import make_target
     from ssl_bench.grids.aim import shown as shown_runs
+    from ssl_bench.grids.claims import grids_of
     from ssl_bench.grids.match import choose_data
     from ssl_bench.grids.missing import lacking, requests, require_chosen_data, require_one_precision, wanted_runs
     from ssl_bench.reporting.missing_runs import lack_table
     from ssl_bench.store import Store
 
     folders, wanted_seeds, beginnings = paths(methods_dir), different_seeds(seeds), texts(data)
-    grids = chosen_grids(text(table), text(figure), everything=everything)
+    exhibits = chosen_exhibits(text(table), text(figure), text(claims), everything=everything)
     target = make_target(
         text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {},
         different_label_seeds(label_seeds), tuned,
     )  # fmt: skip
     store, console = Store(results_folder(results_root)), make_console(quiet=not progress)
     with declared_methods(*folders) as registry:
+        grids = grids_of(exhibits, registry)
         shown = shown_runs(grids, target, registry)
         runs = store.readable(shown)
         choice = choose_data(beginnings, (run.spec for run in runs), {name for name, _ in shown})
@@ -326,6 +330,7 @@ def report(
     *,
     table: int | PathLike | None = None,
     figure: int | PathLike | None = None,
+    claims: PathLike | None = None,
     everything: bool = False,
     dataset: PathLike | None = None,
     labeled: str | int | Sequence[str | int] | None = None,
@@ -341,10 +346,13 @@ def report(
 ) -> Report:
     """Regenerate the paper's tables and figures from the stored results, published numbers beside measured ones.
 
+    With `claims`, hold the paper's claims against the stored results.
+
     Args:
         table: number of a table of the paper, or a .toml file with your own table.
         figure: number of a figure of the paper, or a .toml file with your own figure.
-        everything: every table and figure. Exactly one of these three is given.
+        claims: a card of claims: "ucmt", or a .toml file with your own.
+        everything: every table and figure, and the claims. Exactly one of these four is given.
         dataset: use this data set only, whether or not it is the paper's.
         labeled: labelled shares to use instead of the paper's.
         protocol: protocol whose runs are shown. None: that of each data set.
@@ -357,43 +365,47 @@ def report(
     The other arguments are described in `ssl_bench.api`.
 
     Returns:
-        The tables and figures. `report(table=4).tables[0].to_frame()` is a DataFrame, `report(figure=1).figures[0]` a
-        matplotlib figure.
+        The tables, figures and claims. `report(table=4).tables[0].to_frame()` is a DataFrame,
+        `report(figure=1).figures[0]` a matplotlib figure.
 
     Raises:
         UserError: an argument or a card is wrong, or a table would mix runs that must not be compared.
 
     """
-    from ssl_bench.cards import chosen_grids
+    from ssl_bench.cards import Claims, chosen_exhibits
     from ssl_bench.declarations import declared_methods
     from ssl_bench.grids.aim import make_target
     from ssl_bench.grids.aim import shown as shown_runs
+    from ssl_bench.grids.claims import grids_of
     from ssl_bench.grids.match import choose_data
+    from ssl_bench.reporting.claims import paper_claims
     from ssl_bench.reporting.gather import ShownOptions
     from ssl_bench.reporting.report import Report
     from ssl_bench.reporting.tables import paper_table
 
     folders, beginnings = paths(methods_dir), texts(data)
-    grids = chosen_grids(text(table), text(figure), everything=everything)
+    exhibits = chosen_exhibits(text(table), text(figure), text(claims), everything=everything)
     target = make_target(
         text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {},
         different_label_seeds(label_seeds), tuned,
     )  # fmt: skip
     store = load_store(results_root)
-    exhibits: list[Any] = []
+    found: list[Any] = []
     with declared_methods(*folders) as methods:
-        runs = store.readable(shown_runs(grids, target, methods))
+        runs = store.readable(shown_runs(grids_of(exhibits, methods), target, methods))
         choice = choose_data(beginnings, (run.spec for run in runs))
         runs = [run for run in runs if choice.includes(run.spec)]
         view = ShownOptions(all_networks, costs, ",".join(beginnings) or None, tuple(same_place(store.root, folders)))
-        for grid in grids:
-            if grid.exhibit == "table":
-                exhibits.append(paper_table(grid, target, runs, methods, view))
+        for card in exhibits:
+            if isinstance(card, Claims):
+                found.append(paper_claims(card, target, runs, methods, view))
+            elif card.exhibit == "table":
+                found.append(paper_table(card, target, runs, methods, view))
             else:
                 from ssl_bench.reporting.figures import paper_figure  # here, since its import takes seconds
 
-                exhibits.append(paper_figure(grid, target, runs, methods, view))
-    return Report(tuple(exhibits))
+                found.append(paper_figure(card, target, runs, methods, view))
+    return Report(tuple(found))
 
 
 @front_door

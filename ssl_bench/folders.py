@@ -17,6 +17,7 @@ def _folder(installed: str, in_repository: str) -> Path:
 METHODS_DIR = _folder("methods", "methods")
 BENCHMARKS_DIR = _folder("benchmarks", "benchmarks")
 PUBLISHED_DIR = _folder("published", "results/published")
+CLAIMS = "ucmt"  # the card in benchmarks/claims/ that is used by default
 
 
 def cache_folder() -> Path:

@@ -44,6 +44,7 @@ def test_first_seeds_come_first_and_a_missing_data_set_is_left_out(data: Path, t
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_it_stops_in_time_goes_on_and_exports_what_is_finished(data: Path, tmp_path: Path) -> None:
     words = ["--methods", "supervised,mt", "--seeds", "1", "--datasets", "cvc"]
     done = campaign(tmp_path, "--minutes", "0.4", *words, "--iterations", "100000")

@@ -2,8 +2,19 @@
 
 from ssl_bench.cards.benchmark import CHANNELS, GREY, Benchmark, Intensity
 from ssl_bench.cards.card import Card, parse_card, read_toml
+from ssl_bench.cards.claims import (
+    AnyClaim,
+    Claims,
+    CurveClaim,
+    DifferenceClaim,
+    EquivalenceClaim,
+    InteractionClaim,
+    Side,
+    load_claims,
+)
 from ssl_bench.cards.download import Archive, Download
-from ssl_bench.cards.grid import Column, Grid, Row, all_grids, chosen_grids, load_grid
+from ssl_bench.cards.exhibits import chosen_exhibits
+from ssl_bench.cards.grid import Column, Grid, Part, Row, all_grids, load_grid
 from ssl_bench.cards.layout import (
     ARRAYS,
     HDF5,
@@ -62,14 +73,19 @@ __all__ = [
     "SEEING",
     "TUNED",
     "VOLUME_SUFFIXES",
+    "AnyClaim",
     "Archive",
     "Axes",
     "Benchmark",
     "Card",
+    "Claims",
     "Column",
+    "CurveClaim",
+    "DifferenceClaim",
     "DistanceUnit",
     "Divided",
     "Download",
+    "EquivalenceClaim",
     "ExifOrientation",
     "Files",
     "Grid",
@@ -77,13 +93,16 @@ __all__ = [
     "ImageAxes",
     "ImageProtocol",
     "Intensity",
+    "InteractionClaim",
     "Measurement",
     "Metric",
     "MetricName",
+    "Part",
     "Protocol",
     "Request",
     "Row",
     "RunSpec",
+    "Side",
     "SliceWindow",
     "Split",
     "Tuned",
@@ -98,13 +117,14 @@ __all__ = [
     "authors_settings",
     "card_kinds",
     "card_names",
-    "chosen_grids",
+    "chosen_exhibits",
     "divide",
     "dotted",
     "fields_that",
     "image_axes",
     "includes_points",
     "load_benchmark",
+    "load_claims",
     "load_grid",
     "load_protocol",
     "measurement_of",

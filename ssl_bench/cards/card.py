@@ -8,13 +8,16 @@ import tomllib
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Card(BaseModel):
@@ -102,10 +105,21 @@ def problems(error: ValidationError, model: type[BaseModel], known: Sequence[str
             last = str(detail["loc"][-1]) if detail["loc"] else ""
             lines.append(f"{key}: {str(own).removeprefix(f'{last}: ')}")
         elif detail["loc"]:
-            lines.append(f"{key}: {detail['msg'].removeprefix('Value error, ')}, found {detail['input']!r}")
+            lines.append(f"{key}: {' or '.join(_expected(detail, details))}, found {detail['input']!r}")
         else:
             lines.append(f"{key}: {detail['msg'].removeprefix('Value error, ')}")
-    return lines + ([f"{', '.join(missing)}: missing"] if missing else [])
+    return list(dict.fromkeys(lines)) + ([f"{', '.join(missing)}: missing"] if missing else [])
+
+
+def _expected(detail: ErrorDetails, details: Sequence[ErrorDetails]) -> list[str]:
+    """What pydantic says of a value; all that it says if each branch of a union was tried, its opening once."""
+    place = _without_branch(detail)
+    tried = [one["msg"].removeprefix("Value error, ") for one in details if _without_branch(one) == place]
+    return tried[:1] + [message.removeprefix("Input should be ") for message in tried[1:]]
+
+
+def _without_branch(detail: ErrorDetails) -> tuple[int | str, ...]:
+    return detail["loc"][:-1] if detail["loc"] and _is_union_branch(detail["loc"][-1]) else detail["loc"]
 
 
 def nearest(key: str, known: Sequence[str], cutoff: float = 0.8) -> str | None:

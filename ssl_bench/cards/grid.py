@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -46,6 +47,22 @@ class Row(Card):
     )
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a grid says about itself if it is a part of another card.
+
+    Attributes:
+        whole: name of the card, such as `Claims ucmt`.
+        where: place of the grid in it, for messages.
+        fields: hyperparameters of the methods of all its grids.
+
+    """
+
+    whole: str
+    where: str
+    fields: frozenset[str]
+
+
 class Grid(Card):
     """A table or figure; the paper's have a number (benchmarks/tables/, benchmarks/figures/)."""
 
@@ -67,6 +84,7 @@ class Grid(Card):
     columns: tuple[Column, ...] = Field(min_length=1, description="data sets and labelled shares")
     rows: tuple[Row, ...] = Field(min_length=1, description="methods")
     _path: str = PrivateAttr("")
+    _part: Part | None = PrivateAttr(None)
 
     @property
     def option(self) -> str:
@@ -86,7 +104,30 @@ class Grid(Card):
     @property
     def name(self) -> str:
         """The label, for example `Table 4`."""
+        if self._part is not None:
+            return self._part.whole
         return f"{self.exhibit.capitalize()} {self.label}"
+
+    @property
+    def where(self) -> str:
+        """Its place, for messages about its card."""
+        return f"--{self.exhibit} {self.option}" if self._part is None else self._part.where
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a part of a card with several grids."""
+        return self._part is not None
+
+    @property
+    def fields_of_others(self) -> frozenset[str]:
+        """Hyperparameters of methods that its rows lack, and that `--set` may name."""
+        return frozenset() if self._part is None else self._part.fields
+
+    def as_part(self, part: Part) -> Self:
+        """Return the grid as a part of a card with several grids."""
+        grid = self.model_copy()
+        grid._part = part
+        return grid
 
     @model_validator(mode="after")
     def _hangs_together(self) -> Self:
@@ -126,16 +167,3 @@ def all_grids() -> list[Grid]:
     paths = [*(BENCHMARKS_DIR / "tables").glob("*.toml"), *(BENCHMARKS_DIR / "figures").glob("*.toml")]
     grids = [parse_card(Grid, read_toml(path), str(path)) for path in paths]
     return sorted(grids, key=lambda grid: (grid.exhibit == "figure", grid.number or 0))
-
-
-def chosen_grids(table: str | None, figure: str | None, *, everything: bool) -> list[Grid]:
-    """Return the one table or figure that was named, or all.
-
-    Raises:
-        UserError: none or several were named, or there is no such table or figure.
-    """
-    if [table is not None, figure is not None, everything].count(True) != 1:
-        raise UserError("expected exactly one of --table N, --figure N and --all")
-    if everything:
-        return all_grids()
-    return [load_grid("table", table) if table is not None else load_grid("figure", figure or "")]

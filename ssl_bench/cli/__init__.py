@@ -15,7 +15,7 @@ import typer
 
 from ssl_bench import __version__
 from ssl_bench.cli import catalogue, data, exchange, results, sweep, training  # noqa: F401
-from ssl_bench.cli.common import app, say
+from ssl_bench.cli.common import app, say, with_default_card
 from ssl_bench.command import called_as, command_line
 from ssl_bench.environment import before_torch
 from ssl_bench.errors import InterruptedRunError, UserError
@@ -91,7 +91,7 @@ def _run() -> None:
     log.setLevel(logging.INFO)
     try:
         with called_as(command_line()):
-            command()()
+            command()(with_default_card(sys.argv[1:]))
     except UserError as error:
         say("\n".join(f"error: {line}" for line in str(error).splitlines()))
         sys.exit(2)

@@ -57,14 +57,20 @@ def methods(
             raise UserError(f"{option}: needs --costs")
 
     from ssl_bench.method import find_method, load_methods
-    from ssl_bench.reporting.catalogue import methods_in_full, methods_markdown, methods_tables
+    from ssl_bench.reporting.catalogue import description, methods_in_full, methods_markdown, methods_tables
 
     registry = load_methods(*(methods_dir or []))
     if markdown:
         typer.echo(methods_markdown(registry), nl=False)
         return
-    for table in methods_tables(registry) if only is None else methods_in_full([find_method(n) for n in listed(only)]):
+    if only is None:
+        for table in methods_tables(registry):
+            table.print(make_console())
+        return
+    for method in map(find_method, listed(only)):
+        (table,) = methods_in_full([method])
         table.print(make_console())
+        typer.echo(f"{description(method)}\n")
 
 
 @app.command()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ssl_bench.errors import UserError
+from ssl_bench.folders import CLAIMS
 
 if TYPE_CHECKING:
     from ssl_bench.launch.task import Outcome
@@ -77,7 +79,15 @@ TableOption = Annotated[
 FigureOption = Annotated[
     str | None, typer.Option("--figure", help="Number of a figure of the paper, or a .toml file with your own figure.")
 ]
-AllOption = Annotated[bool, typer.Option("--all", help="Every table and figure.")]
+ClaimsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--claims",
+        metavar="[CARD]",
+        help=f"The claims of a paper: {CLAIMS} (the default), or a .toml file with your own.",
+    ),
+]
+AllOption = Annotated[bool, typer.Option("--all", help="Every table and figure, and the claims.")]
 OtherDatasetOption = Annotated[
     str | None,
     typer.Option("--dataset", help="Use this data set only, whether or not it is the paper's: a name or a .toml card."),
@@ -132,6 +142,14 @@ SlurmOption = Annotated[
         "--slurm", metavar="KEY=VALUE,...", help="Options of --launcher slurm, such as partition=...,gpus=1,time=4h."
     ),
 ]
+
+
+def with_default_card(words: Sequence[str]) -> list[str]:
+    """Return the words of a command with the default card after a `--claims` that has no value."""
+    found = []
+    for word, following in zip(words, [*words[1:], "-"], strict=False):
+        found += [word, CLAIMS] if word == "--claims" and following.startswith("-") else [word]
+    return found
 
 
 def listed(text: str) -> list[str]:

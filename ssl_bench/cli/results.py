@@ -9,6 +9,7 @@ import typer
 
 from ssl_bench.cli.common import (
     AllOption,
+    ClaimsOption,
     DataOption,
     FigureOption,
     IterationsOption,
@@ -36,6 +37,7 @@ from ssl_bench.launch.console import make_console
 def report(
     table: TableOption = None,
     figure: FigureOption = None,
+    claims: ClaimsOption = None,
     all_of_them: AllOption = False,
     dataset: OtherDatasetOption = None,
     labeled: SharesOption = None,
@@ -72,27 +74,27 @@ def report(
 
     With `--dataset CARD.toml` they show your own data, as in `report --table 4 --dataset my_data.toml --protocol mini`:
     each table has the rows of its methods, Table 4 that of the supervised network, too. `run` ends with the command for
-    its runs. `--table my_table.toml` shows any methods.
+    its runs. `--table my_table.toml` shows any methods. `--claims` holds what the paper says against the runs.
     """
     from ssl_bench import api
-    from ssl_bench.cards import chosen_grids
+    from ssl_bench.cards import chosen_exhibits
     from ssl_bench.reporting.report import Report
     from ssl_bench.reporting.table import FORMATS
 
     if format != "terminal" and format not in FORMATS:
         raise UserError(f"--format: expected terminal, {', '.join(FORMATS)}; found '{format}'")
-    grids = chosen_grids(table, figure, everything=all_of_them)
-    if output is None and html is None and any(grid.exhibit == "figure" for grid in grids):
+    exhibits = chosen_exhibits(table, figure, claims, everything=all_of_them)
+    if output is None and html is None and any(one.exhibit == "figure" for one in exhibits):
         raise UserError("--output: expected a folder, since figures are written to files (or give --html DIR)")
     found = api.report(
-        table=table, figure=figure, everything=all_of_them, dataset=dataset, labeled=listed_shares(labeled),
-        protocol=protocol, settings=parsed_settings(settings, iterations), tuned=tuned,
+        table=table, figure=figure, claims=claims, everything=all_of_them, dataset=dataset,
+        labeled=listed_shares(labeled), protocol=protocol, settings=parsed_settings(settings, iterations), tuned=tuned,
         label_seeds=parsed_label_seeds(label_seeds), data=listed(data or ""), all_networks=all_networks, costs=costs,
         results_root=results_root, methods_dir=methods_dir or (),
     )  # fmt: skip
     if output is not None:
         for exhibit in found.exhibits:
-            typer.echo(f"{exhibit.grid.name}: {', '.join(map(str, Report((exhibit,)).write(output)))}")
+            typer.echo(f"{exhibit.name}: {', '.join(map(str, Report((exhibit,)).write(output)))}")
     if html is not None:
         typer.echo(f"{quantity(found.write_html(html), 'page')}: {html / 'index.html'}")
     if output is not None or html is not None:

@@ -8,6 +8,7 @@ import typer
 
 from ssl_bench.cli.common import (
     AllOption,
+    ClaimsOption,
     DataOption,
     DataRootOption,
     DatasetOption,
@@ -84,6 +85,7 @@ def run(
 def reproduce(
     table: TableOption = None,
     figure: FigureOption = None,
+    claims: ClaimsOption = None,
     all_of_them: AllOption = False,
     dataset: OtherDatasetOption = None,
     labeled: SharesOption = None,
@@ -105,12 +107,13 @@ def reproduce(
     methods_dir: MethodsDirOption = None,
     allow_partial: PartialOption = False,
 ) -> None:
-    """Train the runs that the paper's tables or figures lack, the first seed of every cell first."""
+    """Train the runs that the paper's tables, figures or claims lack, the first seed of every cell first."""
     from ssl_bench import api
 
     result = api.reproduce(
-        table=table, figure=figure, everything=all_of_them, dataset=dataset, labeled=listed_shares(labeled),
-        protocol=protocol, seeds=parsed_seeds(seeds), label_seeds=parsed_label_seeds(label_seeds),
+        table=table, figure=figure, claims=claims, everything=all_of_them, dataset=dataset,
+        labeled=listed_shares(labeled), protocol=protocol, seeds=parsed_seeds(seeds),
+        label_seeds=parsed_label_seeds(label_seeds),
         settings=parsed_settings(settings, iterations), tuned=tuned, dry_run=dry_run,
         data=listed(data or ""), device=device, jobs=jobs, minutes=minutes, launcher=launcher, slurm=slurm,
         data_root=data_root, results_root=results_root, methods_dir=methods_dir or (), allow_partial=allow_partial,

@@ -20,6 +20,7 @@ class Declaration:
         name: in cards and on the command line.
         title: in tables.
         version: of its results.
+        dimensions: of the data that it can train on, 2 or 3 or both.
         components: Table 4's check marks.
         fields: names of its hyperparameters.
         authors: its authors' own settings, where they differ.
@@ -32,6 +33,7 @@ class Declaration:
     name: str
     title: str
     version: int
+    dimensions: frozenset[int]
     components: frozenset[str]
     fields: frozenset[str]
     authors: Mapping[str, Any]
@@ -47,8 +49,8 @@ def declare(method: type[SSLMethod]) -> Declaration:
 
     fields = frozenset(method.hyperparameters.model_fields)
     return Declaration(
-        method.name, method.title, method.version, frozenset(method.components), fields, dict(method.authors),
-        method.reconstructed, resolve,
+        method.name, method.title, method.version, frozenset(method.dimensions), frozenset(method.components), fields,
+        dict(method.authors), method.reconstructed, resolve,
     )  # fmt: skip
 
 

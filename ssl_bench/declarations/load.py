@@ -80,8 +80,8 @@ class _Recorded:
     def declarations(self) -> dict[str, Declaration]:
         return {
             name: Declaration(
-                name, one["title"], one["version"], frozenset(one["components"]), frozenset(one["fields"]),
-                one["authors"], one["reconstructed"], partial(self.resolve, name),
+                name, one["title"], one["version"], frozenset(one["dimensions"]), frozenset(one["components"]),
+                frozenset(one["fields"]), one["authors"], one["reconstructed"], partial(self.resolve, name),
             )
             for name, one in self.record.methods.items()
         }  # fmt: skip

@@ -19,7 +19,7 @@ from ssl_bench.declarations.declaration import Declaration
 from ssl_bench.folders import IMPORTED, cache_folder
 from ssl_bench.plugins import module_hash
 
-FORMAT = 2  # raise it when the content of a record changes
+FORMAT = 3  # raise it when the content of a record changes
 KEPT = 50  # records of other texts that stay in the cache
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -87,8 +87,10 @@ class Record:
         """The record of imported methods, without answers."""
         return cls({
             name: {
-                "title": one.title, "version": one.version, "components": sorted(one.components),
-                "fields": sorted(one.fields), "authors": dict(one.authors), "reconstructed": one.reconstructed,
+                "title": one.title, "version": one.version, "dimensions": sorted(one.dimensions),
+                "components": sorted(one.components),
+                "fields": sorted(one.fields), "authors": dict(one.authors),
+                "reconstructed": one.reconstructed,
             }
             for name, one in methods.items()
         })  # fmt: skip

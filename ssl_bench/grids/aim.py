@@ -137,7 +137,8 @@ def aim(grid: Grid, target: Target, methods: Declarations) -> Grid:
 def _rows(grid: Grid, target: Target, methods: Declarations) -> tuple[Row, ...]:
     """The rows at the settings that the target asks for, with their signs.
 
-    With `both`, a row is not repeated at its authors' settings if a row of the card needs these runs.
+    With `both`, a row is not repeated at its authors' settings if a row of the card needs these runs. A grid that is a
+    part of a card of claims keeps its rows: a claim is about one choice of settings.
     """
     benchmarks = column_benchmarks(grid)
     rows, own = list[Row](), list[Row | None]()  # as the card says, and at its authors' settings
@@ -150,7 +151,7 @@ def _rows(grid: Grid, target: Target, methods: Declarations) -> tuple[Row, ...]:
         own.append(row.model_copy(update={"tuned": "authors"}) if has_own and row.tuned == "common" else None)
     if target.tuned == "authors":
         rows = [row if other is None else other for row, other in zip(rows, own, strict=True)]
-    if target.tuned == "both" and (added := [row for row in own if row is not None]):
+    if target.tuned == "both" and not grid.is_part and (added := [row for row in own if row is not None]):
         needs = [_needs(row) for row in places(grid.model_copy(update={"rows": (*rows, *added)}), target, methods)]
         new = [row for row, need in zip(added, needs[len(rows) :], strict=True) if need not in needs[: len(rows)]]
         rows = [one for row, other in zip(rows, own, strict=True) for one in (row, *([other] if other in new else []))]
@@ -177,14 +178,19 @@ def _authors_settings(
 ) -> dict[str, Any]:
     """The settings of a method's authors that row, column and target leave in a cell."""
     given = {**target.settings, **column.settings, **row.settings}
-    if benchmark.network_dimensions not in row.dimensions:
+    if not _fits(row, benchmark, method):
         return {}
     return authors_settings(method.authors, given, benchmark.network_dimensions)
 
 
+def _fits(row: Row, benchmark: Benchmark, method: Declaration) -> bool:
+    """Whether the row and its method are for data of these dimensions."""
+    return benchmark.network_dimensions in method.dimensions.intersection(row.dimensions)
+
+
 def _require_known(grid: Grid, target: Target, methods: Declarations) -> None:
     """Raise UserError for an unknown method, and for a setting that no protocol or method has."""
-    where = f"--{grid.exhibit} {grid.option}"
+    where = grid.where
     for name, method in [*((f"row '{row.title}'", row.method) for row in grid.rows), ("upper_line", grid.upper_line)]:
         if method is not None and method not in methods:
             raise UserError(f"{where}: {name}: {no_such_method(method, methods)}")
@@ -196,7 +202,7 @@ def _require_known(grid: Grid, target: Target, methods: Declarations) -> None:
             )
     own = [set(methods[row.method].fields) if row.method else set() for row in grid.rows]
     fields = set().union(*own)
-    for key in divide(target.settings, fields).unknown:
+    for key in divide(target.settings, fields | grid.fields_of_others).unknown:
         raise UserError(f"--set {key}: neither a protocol field nor a hyperparameter of a method in {grid.name}")
     for row, known in zip(grid.rows, own, strict=True):
         for key in divide(row.settings, known).unknown:
@@ -272,9 +278,8 @@ def _place(
     protocols: Protocols,
 ) -> Place | None:
     """The place of a row and column; `protocols` are the protocols that were already read."""
-    if row.method is None or benchmark.network_dimensions not in row.dimensions:
+    if row.method is None or not _fits(row, benchmark, method := methods[row.method]):
         return None
-    method = methods[row.method]
     own = _authors_settings(row, column, benchmark, target, method) if row.tuned == "authors" else {}
     given = {**own, **target.settings, **column.settings, **row.settings}
     divided = divide(given, method.fields)

@@ -9,7 +9,7 @@ from ssl_bench.command import toml_value
 
 AUTHORS = "‡"  # at its authors' settings
 RECONSTRUCTED = "§"  # built from a description
-RECONSTRUCTED_WORDS = "reconstructed from its description, since its authors published no code"
+RECONSTRUCTED_WORDS = "reconstructed from its description (an abstract), since no code of its training was published"
 
 
 def signed(title: str, *, reconstructed: bool, tuned: bool) -> str:

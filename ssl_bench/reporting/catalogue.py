@@ -66,6 +66,11 @@ def methods_in_full(methods: Sequence[type[SSLMethod]]) -> list[Table]:
     return tables
 
 
+def description(method: type[SSLMethod]) -> str:
+    """What the method's docstring says of its equations, and of what differs from the paper or its code."""
+    return inspect.cleandoc(method.__doc__ or "")
+
+
 def methods_markdown(methods: Mapping[str, type[SSLMethod]]) -> str:
     """Return all methods as a page of Markdown: a list by group, then each method in full."""
     groups = by_group(methods)
@@ -81,7 +86,7 @@ def methods_markdown(methods: Mapping[str, type[SSLMethod]]) -> str:
         for one in own:
             (table,) = methods_in_full([one])
             lines += [f"### {_title(one)} (`{one.name}`)", "", *(f"- {note}" for note in table.notes), ""]
-            lines += [line for part in (_description(one),) if part for line in (part, "")]
+            lines += [line for part in (description(one),) if part for line in (part, "")]
             if one.hyperparameters.model_fields:
                 lines += [table.markdown().partition("\n\n")[2].partition("\n\n")[0], ""]
     return "\n".join(lines)
@@ -104,11 +109,6 @@ def _facts(one: type[SSLMethod]) -> list[str]:
 def _loss(one: type[SSLMethod]) -> str:
     """The equation of its loss: what `updates` says of itself."""
     return " ".join((inspect.getdoc(one.updates) or "").split()) if one.updates is not SSLMethod.updates else ""
-
-
-def _description(one: type[SSLMethod]) -> str:
-    """The docstring of its class: how it follows its paper, and every choice that the paper leaves open."""
-    return inspect.cleandoc(vars(one).get("__doc__") or "")
 
 
 def _authors(one: type[SSLMethod]) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from ssl_bench.command import quantity
+from ssl_bench.reporting.claims import ClaimsReport
 from ssl_bench.reporting.figures import FigureReport
 from ssl_bench.reporting.tables import TableReport
 
 
-def is_measured(report: TableReport | FigureReport) -> bool:
+def is_measured(report: TableReport | FigureReport | ClaimsReport) -> bool:
     """Whether an exhibit shows anything measured. A figure of runs without pictures shows nothing."""
     return bool(report.runs) and not (isinstance(report, FigureReport) and report.is_empty)
 
 
-def state(report: TableReport | FigureReport) -> str:
+def state(report: TableReport | FigureReport | ClaimsReport) -> str:
     """What an exhibit lacks, in short."""
     if not report.runs:
         return "no run"
@@ -20,12 +21,12 @@ def state(report: TableReport | FigureReport) -> str:
     return f"{' and '.join(lacks)} are missing" if lacks else "complete"
 
 
-def sentence(report: TableReport | FigureReport) -> str:
+def sentence(report: TableReport | FigureReport | ClaimsReport) -> str:
     """What was found, and how much of an exhibit is measured, for the index."""
     return " ".join(text for text in (report.finding, coverage(report)) if text)
 
 
-def coverage(report: TableReport | FigureReport) -> str:
+def coverage(report: TableReport | FigureReport | ClaimsReport) -> str:
     """How much of an exhibit is measured, by what, and what is missing."""
     filled, cells = report.cells
     if not report.runs:
@@ -42,5 +43,5 @@ def coverage(report: TableReport | FigureReport) -> str:
     return f"{'; '.join(parts)}."
 
 
-def _pictureless(report: TableReport | FigureReport) -> int:
+def _pictureless(report: TableReport | FigureReport | ClaimsReport) -> int:
     return len(report.pictureless) if isinstance(report, FigureReport) else 0

@@ -15,10 +15,9 @@ from ssl_bench.reporting.canvas import NO_RUN
 from ssl_bench.reporting.draw_lines import Line, Panel, line_figure
 from ssl_bench.reporting.drawn import NARROW, Drawn
 from ssl_bench.reporting.gather import Body, Filled, Gathered
-from ssl_bench.reporting.kept_files import curves_of
+from ssl_bench.reporting.kept_files import AXES, Axis, curve_against, curves_of
 from ssl_bench.reporting.scores import cell_scores
 from ssl_bench.statistics.cell import CellScores
-from ssl_bench.store import Run
 
 CURVES = (  # title, y axis, column of curves.csv
     ("Disagreement", "Dice loss of the branches' labels", "disagreement"),
@@ -33,7 +32,7 @@ def draw_curves(found: Gathered) -> Drawn:
     panels, lowest = list[Panel](), list[str]()
     has_run = any(row[0].runs for row in found.body)
     for title, label, name in CURVES:
-        each = {axis: _lines_of_curves(found.body, name, axis) for axis in ("iteration", "update")}
+        each = {axis: _lines_of_curves(found.body, name, axis) for axis in AXES}
         absent = NO_CURVE if has_run else NO_RUN
         panels += [Panel(f"{title}\n{where}", axis, label, lines, absent=absent) for axis, lines in each.items()]
         said = {axis: _lowest(lines) for axis, lines in each.items()}
@@ -63,26 +62,17 @@ def _drawn(panels: Sequence[Panel], remarks: list[str]) -> Drawn:
     return Drawn(line_figure(panels), remarks, thumbnail, is_empty=not filled)
 
 
-def _lines_of_curves(body: Body, name: str, axis: str) -> tuple[Line, ...]:
-    """A line per row of the first column; `axis` is "iteration" or "update"."""
+def _lines_of_curves(body: Body, name: str, axis: Axis) -> tuple[Line, ...]:
+    """A line per row of the first column."""
     lines = []
     for row in body:
-        place, curves = row[0].place, []
-        for run in row[0].runs:
-            frame = curves_of(run)
-            if frame is not None and name in frame:
-                own = frame.set_index("iteration")[name].dropna()
-                curves.append(own.set_axis(own.index * (_updates_per_iteration(run) if axis == "update" else 1)))
+        place = row[0].place
+        curves = [curve for run in row[0].runs if (curve := curve_against(run, name, axis)) is not None]
         if place is not None and curves:
             x = np.unique(np.concatenate([curve.index.to_numpy(dtype=float) for curve in curves]))
             y = np.stack([curve.reindex(x).to_numpy(dtype=float) for curve in curves])
             lines.append(Line(place.row.title, x, y, place.row.method or ""))
     return tuple(lines)
-
-
-def _updates_per_iteration(run: Run) -> float:
-    updates: int = run.result["updates"]
-    return updates / run.iterations
 
 
 def _lowest(lines: Sequence[Line]) -> str:

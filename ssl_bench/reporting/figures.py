@@ -19,6 +19,7 @@ from ssl_bench.reporting.kept_files import Kept, unreadable_notes
 from ssl_bench.reporting.label_seeds import label_notes
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes, row_notes
 from ssl_bench.reporting.picture_figures import draw_examples, draw_moments
+from ssl_bench.reporting.processors import processor_notes
 from ssl_bench.reporting.unlike_runs import unlike_notes
 from ssl_bench.store import Run
 
@@ -52,6 +53,11 @@ class FigureReport:
     pictureless: tuple[Run, ...] = field(default=(), repr=False)
     is_empty: bool = False
     finding: str = ""
+
+    @property
+    def name(self) -> str:
+        """The label, for example `Figure 1`."""
+        return self.grid.name
 
     def _repr_html_(self) -> str:
         """The figure and its caption as a notebook shows them."""
@@ -87,6 +93,7 @@ def paper_figure(
         *damage_notes(found.damaged),
         *protocol_notes(target, found.body),
         *origin(found.runs, has_deviation=False),
+        *processor_notes(found),
         *unlike_notes(found.rows, runs),
         *label_notes(found.body, runs),
         *missing_notes(grid, target, found.rows, missing, view),

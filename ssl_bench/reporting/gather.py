@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ssl_bench.cards import Benchmark, Grid
@@ -85,20 +85,34 @@ def gather(grid: Grid, target: Target, runs: Sequence[Run], methods: Declaration
     """
     upper = upper_line(grid, methods)
     above = [] if upper is None else places(upper, target, methods)
-    wanted = [*above, *places(grid, target, methods)]
-    chosen = select(runs, [None if p is None else p.wanted for row in wanted for p in row])
-    sound, reasons = sound_runs(chosen)
-    cells = iter(zip(chosen, sound, strict=True))
-    filled = [[_filled(place, *next(cells)) for place in row] for row in wanted]
-    head, body = filled[: len(above)], filled[len(above) :]
+    rows, damaged = fill([*above, *places(grid, target, methods)], runs)
+    head, body = rows[: len(above)], rows[len(above) :]
     has_run = any(one.runs for row in head for one in row)
     benchmarks = column_benchmarks(grid)
-    return Gathered(
-        grid, benchmarks, body, upper if has_run else None, head if has_run else [], tuple(reasons.values())
-    )
+    return Gathered(grid, benchmarks, body, upper if has_run else None, head if has_run else [], damaged)
 
 
-def _filled(place: Place | None, chosen: list[Run], sound: list[Run]) -> Filled:
+def fill(rows: Sequence[Sequence[Place | None]], runs: Sequence[Run]) -> tuple[Body, tuple[str, ...]]:
+    """Find the runs of places.
+
+    Returns:
+        The rows with their runs, and messages about the runs that are left out.
+
+    Raises:
+        UserError: runs of different data or precision would stand in one exhibit.
+    """
+    wanted = {place.wanted.identity: place.wanted for row in rows for place in row if place is not None}
+    chosen = select(runs, list(wanted.values()))
+    sound, reasons = sound_runs(chosen)
+    cells = dict(zip(wanted, zip(chosen, sound, strict=True), strict=True))
+    return [[_filled(place, cells) for place in row] for row in rows], tuple(reasons.values())
+
+
+def _filled(place: Place | None, cells: Mapping[str, tuple[list[Run], list[Run]]]) -> Filled:
+    """A place with its runs, of the chosen and the sound runs by the identity of the cell."""
+    if place is None:
+        return Filled(None, [])
+    chosen, sound = cells[place.wanted.identity]
     kept = {run.path for run in sound}
-    shown = sound if place is None else complete_seeds(sound, place.wanted)
+    shown = complete_seeds(sound, place.wanted)
     return Filled(place, shown, tuple(run for run in chosen if run.path not in kept))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from ssl_bench.errors import UserError
 from ssl_bench.store import Example, Moment, Run
@@ -13,11 +13,22 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 Kept = Literal["curves", "test_curve", "examples", "moments"]
+Axis = Literal["iteration", "update"]
+AXES: tuple[Axis, ...] = get_args(Axis)
 
 
 def curves_of(run: Run) -> pd.DataFrame | None:
     """Return the training curves, a row per logged iteration; None if they cannot be read."""
     return _readable(lambda: run.curves, None)
+
+
+def curve_against(run: Run, name: str, axis: Axis) -> pd.Series[float] | None:
+    """Return a column of the training curves by iteration or by update; None if the run has no such curve."""
+    frame = curves_of(run)
+    if frame is None or name not in frame:
+        return None
+    curve = frame.set_index("iteration")[name].dropna()
+    return curve.set_axis(curve.index * (run.result["updates"] / run.iterations if axis == "update" else 1))
 
 
 def test_curve_of(run: Run) -> pd.DataFrame | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_bench.atomic import WEIGHT_FILES
-from ssl_bench.cards import Grid, MetricName, RunSpec, seed_text
+from ssl_bench.cards import Claims, Grid, MetricName, RunSpec, seed_text
 from ssl_bench.command import label_words, quantity, run_words, setting_words
 from ssl_bench.grids.signs import sign_notes
 from ssl_bench.reporting.where_data_lies import data_options, partial_copies
@@ -37,7 +37,7 @@ def origin(runs: Sequence[Run], *, has_deviation: bool = True) -> list[str]:
     """
     if not runs:
         return []
-    origins = [origin for run in runs for origin in _origins(run)]
+    origins = [origin for run in runs for origin in provenances(run)]
     software = {f"ssl-bench {one['ssl_bench']}, {_packages(one['packages'])}" for one in origins}
     dates = [str(run.provenance["finished"])[:10] for run in runs]
     days = " to ".join(sorted({min(dates), max(dates)}))
@@ -70,7 +70,7 @@ def _trainings(specs: Sequence[RunSpec]) -> str:
     return f"trainings (seeds {seeds}; label seeds {labels})"
 
 
-def _origins(run: Run) -> list[Mapping[str, Any]]:
+def provenances(run: Run) -> list[Mapping[str, Any]]:
     """The provenance of every part of a run: one, unless it went on from a checkpoint under another."""
     return [*run.provenance.get("earlier", ()), run.provenance]
 
@@ -123,7 +123,7 @@ def _unlike(runs: Sequence[Run]) -> list[str]:
     rebuilt = [network for network, own in networks.items() if len(own) > 1]
     if rebuilt:
         notes.append(f"The file of the network {', '.join(rebuilt)} was edited between these runs.")
-    moved = [run.path.name for run in runs if len({_machine(one) for one in _origins(run)}) > 1]
+    moved = [run.path.name for run in runs if len({_machine(one) for one in provenances(run)}) > 1]
     if moved:
         notes.append(
             f"Trained in parts on different machines or software, so not repeatable bit for bit: {', '.join(moved)}."
@@ -136,7 +136,7 @@ def _nondeterministic(runs: Sequence[Run]) -> list[str]:
     operations: dict[tuple[str, str], set[str]] = {}
     for run in runs:
         used = run.result.get("nondeterministic", ())  # not in runs of earlier versions
-        devices = ", ".join(dict.fromkeys(str(one["device"]) for one in _origins(run)))
+        devices = ", ".join(dict.fromkeys(str(one["device"]) for one in provenances(run)))
         operations.setdefault((run.spec.method, devices), set()).update(used)
     return [
         f"{method} used operations that have no deterministic form on {device} ({', '.join(sorted(used))}): "
@@ -159,12 +159,14 @@ def damage_notes(damaged: Sequence[str]) -> list[str]:
     return [f"Left out: {text}. If it is moved out of the store, the run is trained again." for text in damaged]
 
 
-def missing_notes(grid: Grid, target: Target, body: Body, commands: Sequence[str], view: ShownOptions) -> list[str]:
+def missing_notes(
+    card: Grid | Claims, target: Target, body: Body, commands: Sequence[str], view: ShownOptions
+) -> list[str]:
     """Give the commands that train a body's missing runs: all at once, and by data set."""
     if not commands:
         return []
     seeds = _seeds(body)
-    words = ["ssl-bench", "reproduce", f"--{grid.exhibit}", grid.option]
+    words = ["ssl-bench", "reproduce", f"--{card.exhibit}", card.option]
     words += [] if target.dataset is None else ["--dataset", target.dataset]
     words += ["--labeled", ",".join(target.labeled)] if target.labeled else []
     words += [] if target.protocol is None else ["--protocol", target.protocol]

@@ -1,4 +1,4 @@
-"""Tables and figures as files: every format of each in a folder, or all of them as a site."""
+"""Tables, figures and claims as files: every format of each in a folder, or all of them as a site."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ssl_bench.atomic import require_folder, write_bytes, writing
+from ssl_bench.cards import Claims, Grid
 from ssl_bench.reporting.canvas import render, rendered
+from ssl_bench.reporting.claim_figures import claims_thumbnail
+from ssl_bench.reporting.claims import ClaimsReport
 from ssl_bench.reporting.coverage import is_measured, sentence, state
 from ssl_bench.reporting.figures import FigureReport
 from ssl_bench.reporting.run_pages import run_page
@@ -24,8 +27,11 @@ FIRST = "forest"  # the kind of a table's picture that stands above its numbers
 SUFFIXES = {"markdown": "md", "latex": "tex", "html": "html"}
 
 
-def write_files(report: TableReport | FigureReport, folder: Path) -> list[Path]:
-    """Write a table (Markdown, LaTeX, HTML, CSV) with its statistics, or a figure (PNG, SVG, PDF) with its caption.
+AnyReport = TableReport | FigureReport | ClaimsReport
+
+
+def write_files(report: AnyReport, folder: Path) -> list[Path]:
+    """Write a table or claims (Markdown, LaTeX, HTML, CSV, statistics) or a figure (PNG, SVG, PDF, caption).
 
     A CSV file holds one table; the other formats hold all of an exhibit.
 
@@ -36,16 +42,16 @@ def write_files(report: TableReport | FigureReport, folder: Path) -> list[Path]:
         UserError: the folder cannot be written.
     """
     contents: dict[str, bytes] = {}
-    if isinstance(report, TableReport):
-        for name, suffix in SUFFIXES.items():
-            contents[f".{suffix}"] = FORMATS[name](report.tables).encode()
-        for table in report.tables:
-            contents[f"{table.name and '-'}{table.name}.csv"] = table.csv().encode()
+    if isinstance(report, TableReport | ClaimsReport):
+        contents = _as_tables(report)
+        for picture in report.figures:
+            contents |= {f"-{picture.name}.{suffix}": content for suffix, content in picture.files.items()}
+    if isinstance(report, ClaimsReport):
+        contents["-statistics.csv"] = report.csv.encode()
+    elif isinstance(report, TableReport):
         contents["-statistics.csv"] = report.statistics_csv.encode()
         for table in report.statistics_tables[1:]:
             contents[f"-{table.name}.csv"] = table.csv().encode()
-        for picture in report.figures:
-            contents |= {f"-{picture.name}.{suffix}": content for suffix, content in picture.files.items()}
     else:
         contents = {f".{suffix}": content for suffix, content in rendered(report.figure).items()}
         contents[".md"] = _caption(report).encode()
@@ -56,7 +62,13 @@ def write_files(report: TableReport | FigureReport, folder: Path) -> list[Path]:
     return list(paths)
 
 
-def write_html(reports: Sequence[TableReport | FigureReport], folder: Path) -> int:
+def _as_tables(report: TableReport | ClaimsReport) -> dict[str, bytes]:
+    """The tables of an exhibit in every format, by the end of the file's name."""
+    formats = {f".{suffix}": FORMATS[name](report.tables).encode() for name, suffix in SUFFIXES.items()}
+    return formats | {f"{table.name and '-'}{table.name}.csv": table.csv().encode() for table in report.tables}
+
+
+def write_html(reports: Sequence[AnyReport], folder: Path) -> int:
     """Write a site with a page per table, figure and run behind them; returns the number of pages.
 
     Raises:
@@ -72,16 +84,21 @@ def write_html(reports: Sequence[TableReport | FigureReport], folder: Path) -> i
     return 2 + len(exhibits) + len(pages)  # with the overview and the list of runs
 
 
-def _slug(report: TableReport | FigureReport) -> str:
+def _slug(report: AnyReport) -> str:
     """What an exhibit's files and page are called: of a-z, 0-9 and -.
 
     With a hash where the label of one's own has more than these, or is a number as the paper's are.
     """
-    grid = report.grid
-    plain = re.sub(r"[^a-z0-9]+", "-", grid.label.lower()).strip("-")
-    is_plain = plain == grid.label and (grid.number is not None or not plain.isdigit())
-    mark = "" if is_plain else f"-{hashlib.sha256(grid.label.encode()).hexdigest()[:6]}"
-    return f"{grid.exhibit}-{plain}{mark}"
+    card = _card(report)
+    plain = re.sub(r"[^a-z0-9]+", "-", card.label.lower()).strip("-")
+    is_papers = isinstance(card, Grid) and card.number is not None
+    is_plain = plain == card.label and (is_papers or not plain.isdigit())
+    mark = "" if is_plain else f"-{hashlib.sha256(card.label.encode()).hexdigest()[:6]}"
+    return f"{card.exhibit}-{plain}{mark}"
+
+
+def _card(report: AnyReport) -> Grid | Claims:
+    return report.card if isinstance(report, ClaimsReport) else report.grid
 
 
 def _picture(one: TableFigure, slug: str) -> Picture:
@@ -98,11 +115,11 @@ def _caption(report: FigureReport) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _exhibit(report: TableReport | FigureReport) -> ExhibitPage:
+def _exhibit(report: AnyReport) -> ExhibitPage:
     """Lay out an exhibit's page: pictures first, for tables too."""
-    slug, title = _slug(report), f"{report.grid.name}. {report.grid.title}"
+    slug, title = _slug(report), f"{report.name}. {_card(report).title}"
     page = ExhibitPage(
-        slug, report.grid.name, title, finding=sentence(report), is_measured=is_measured(report),
+        slug, report.name, title, finding=sentence(report), is_measured=is_measured(report),
     )  # fmt: skip
     if isinstance(report, TableReport):
         pictures = [(one.kind, _picture(one, slug)) for one in report.figures]
@@ -112,6 +129,13 @@ def _exhibit(report: TableReport | FigureReport) -> ExhibitPage:
             tables=(*report.tables, *report.statistics_tables),
             further=tuple(picture for kind, picture in pictures if kind != FIRST),
             thumbnail=_thumbnail(title, slug, forest_thumbnail(report.analysis)),
+        )
+    if isinstance(report, ClaimsReport):
+        return replace(
+            page,
+            tables=report.tables,
+            further=tuple(_picture(one, slug) for one in report.figures),
+            thumbnail=_thumbnail(title, slug, claims_thumbnail(report.card, report.tests)),
         )
     rows = [[Cell(run.spec.label, runs=(run.path.name,))] for run in report.runs]
     return replace(
@@ -123,16 +147,16 @@ def _exhibit(report: TableReport | FigureReport) -> ExhibitPage:
     )
 
 
-def _overview(reports: Sequence[TableReport | FigureReport]) -> Table:
+def _overview(reports: Sequence[AnyReport]) -> Table:
     """List the exhibits that show anything measured; the index folds the others away."""
     rows: list[list[str | Cell]] = []
     for report in reports:
         runs = report.runs
         if is_measured(report):
             rows.append([
-                report.grid.name, report.grid.title, ", ".join(sorted({run.spec.benchmark for run in runs})),
+                report.name, _card(report).title, ", ".join(sorted({run.spec.benchmark for run in runs})),
                 ", ".join(sorted({run.spec.protocol.name for run in runs})), Cell(str(len(runs)), float(len(runs))),
                 ", ".join(map(str, sorted({run.spec.seed for run in runs}))), state(report),
             ])  # fmt: skip
     header = ["Exhibit", "Title", "Data sets", "Protocols", "Runs", "Seeds", "State"]
-    return Table("Tables and figures", header, rows, frozenset({"Runs"}))
+    return Table("Tables, figures and claims", header, rows, frozenset({"Runs"}))

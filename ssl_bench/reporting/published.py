@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -15,6 +15,7 @@ from ssl_bench.cards import (
     Grid,
     MetricName,
     Row,
+    all_grids,
     divide,
     load_protocol,
     measurement_of,
@@ -66,6 +67,27 @@ def published(grid: Grid, row: Row, column: Column, metric: MetricName) -> Publi
         ):
             return Published(float(entry["value"]), entry.get("source", "UCMT paper, its own method"))
     return None
+
+
+def published_numbers(
+    method: str, settings: Mapping[str, Any], column: Column, metric: MetricName
+) -> dict[int, Published]:
+    """Return the paper's numbers for a method with these settings, by the number of the table."""
+    found: dict[int, Published] = {}
+    for grid, row, own in _table_cells():
+        same_data = own.dataset == column.dataset and share(own.labeled) == share(column.labeled)
+        same_row = row.method == method and {**own.settings, **row.settings} == {**column.settings, **settings}
+        if same_data and same_row and grid.number is not None:
+            number = published(grid, row, own, metric)
+            found |= {} if number is None else {grid.number: number}
+    return found
+
+
+@cache
+def _table_cells() -> list[tuple[Grid, Row, Column]]:
+    """Every cell of the paper's tables."""
+    tables = [grid for grid in all_grids() if grid.exhibit == "table"]
+    return [(grid, row, column) for grid in tables for row in grid.rows for column in grid.columns]
 
 
 def differences(place: Place, runs: Sequence[Run]) -> dict[str, str]:

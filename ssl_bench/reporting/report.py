@@ -1,4 +1,4 @@
-"""A report: several tables and figures, to display or to write to files."""
+"""A report: several tables, figures and claims, to display or to write to files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ssl_bench.reporting.claims import ClaimsReport
 from ssl_bench.reporting.table import Table
 from ssl_bench.reporting.tables import TableReport
 
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """Tables and figures in the order of the request; a notebook shows all of them."""
+    """Tables, figures and claims in the order of the request; a notebook shows all of them."""
 
-    exhibits: tuple[TableReport | FigureReport, ...]
+    exhibits: tuple[TableReport | FigureReport | ClaimsReport, ...]
 
     @property
     def tables(self) -> list[Table]:
-        """Every table; one of the paper's tables can be several."""
-        return [table for one in self.exhibits if isinstance(one, TableReport) for table in one.tables]
+        """Every table; one of the paper's tables can be several, and claims are two."""
+        return [table for one in self.exhibits if isinstance(one, TableReport | ClaimsReport) for table in one.tables]
 
     @property
     def statistics(self) -> list[Table]:
@@ -34,11 +35,11 @@ class Report:
     @property
     def figures(self) -> list[Figure]:
         """Every figure."""
-        return [one.figure for one in self.exhibits if not isinstance(one, TableReport)]
+        return [one.figure for one in self.exhibits if not isinstance(one, TableReport | ClaimsReport)]
 
     @property
     def missing(self) -> list[str]:
-        """Commands that train the runs which the tables and figures lack."""
+        """Commands that train the runs which the exhibits lack."""
         return list(dict.fromkeys(command for one in self.exhibits for command in one.missing))
 
     def write(self, folder: str | Path) -> list[Path]:

@@ -78,8 +78,8 @@ def comparisons_table(grid: Grid, analysis: Analysis) -> Table:
             rows.append([
                 one.place.row.title, f"{pair.other} ({which})", own.data, own.heading,
                 Cell(f"{pair.difference:+.2f}", pair.difference), interval_cell(interval_of(pair), sign="+"),
-                _p(pair.p), _p(pair.p_holm), "" if pair.pooled is None else "all" if pair.pooled else "pair",
-                shown(pair, metric), _p(pair.p_cases_holm), f"{pair.effect:+.2f}",
+                p_cell(pair.p), p_cell(pair.p_holm), "" if pair.pooled is None else "all" if pair.pooled else "pair",
+                shown(pair, metric), p_cell(pair.p_cases_holm), f"{pair.effect:+.2f}",
             ])  # fmt: skip
     header = [
         "Method", "Against", "Data", "Metric", "Difference", "95 %\ninterval", "p", "p\n(Holm)", "Error\nterm", "Shown",
@@ -129,7 +129,8 @@ def _share(value: float | None) -> str | Cell:
     return "—" if value is None else Cell(f"{100 * value:.0f} %", value)
 
 
-def _p(value: float | None) -> str | Cell:
+def p_cell(value: float | None) -> str | Cell:
+    """A p value as it is printed."""
     return "—" if value is None else Cell("< 0.001" if value < 0.001 else f"{value:.3f}", value)
 
 

@@ -26,6 +26,7 @@ LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
          "·": r"$\cdot$", "†": r"$\dagger$", "‡": r"$\ddagger$", "§": r"\S{}",
          "▲": r"$\uparrow$", "▼": r"$\downarrow$", "≤": r"$\leq$",
          "<": "$<$", ">": "$>$"}  # fmt: skip
+SIGNS = tuple("†‡§▲▼*+")  # a note that explains a sign begins with it
 WIDEST = 10_000  # columns of a terminal
 Emphasis = Literal["", "best", "second"]
 ONE_NUMBER = re.compile(r"([+-]?\d+(?:\.\d+)?)(?: ± \d+(?:\.\d+)?)?[^\w.]*")
@@ -98,13 +99,27 @@ class Table:
         return "\n".join([f"**{self.title}**", "", *("| " + " | ".join(row) + " |" for row in rows), "", *notes]) + "\n"
 
     def latex(self) -> str:
-        """A booktabs table (needs the packages booktabs and amssymb); the notes are comments above it."""
+        """A booktabs table (needs the packages booktabs and amssymb).
+
+        Notes that explain a sign stand below it, all notes as comments above it.
+        """
         columns = "".join("r" if name in self.numeric else "l" for name in self.header)
         lines = [" & ".join(_emphasised(row, "latex", _tex)) + r" \\" for row in (self.headings, *self.rows)]
+        below = [rf"\par\footnotesize {_tex(note)}" for note in self.notes if note[:1] in SIGNS]
         return "\n".join(
             [f"% {note}" for note in self.notes]
             + [r"\begin{table}", r"\centering", rf"\caption{{{_tex(self.title)}}}", rf"\begin{{tabular}}{{{columns}}}"]
-            + [r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+            + [
+                r"\toprule",
+                lines[0],
+                r"\midrule",
+                *lines[1:],
+                r"\bottomrule",
+                r"\end{tabular}",
+                *below,
+                r"\end{table}",
+                "",
+            ]
         )
 
     def csv(self) -> str:

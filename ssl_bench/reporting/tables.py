@@ -27,6 +27,7 @@ from ssl_bench.reporting.legend import (
 )
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes, row_notes
 from ssl_bench.reporting.oracle import oracle_table
+from ssl_bench.reporting.processors import processor_notes
 from ssl_bench.reporting.ranking import Rivals, ranking_table, rivals
 from ssl_bench.reporting.shown_metrics import with_shown_metrics
 from ssl_bench.reporting.spread import is_crossed, spread_table
@@ -85,6 +86,11 @@ class TableReport:
         return [*forest_figures(self.analysis), *ranking_figures(self.analysis, self.rivals)]
 
     @property
+    def name(self) -> str:
+        """The label, for example `Table 4`."""
+        return self.grid.name
+
+    @property
     def finding(self) -> str:
         """What the table shows, in a few sentences."""
         return finding(self.analysis)
@@ -133,6 +139,7 @@ def paper_table(
         *damage_notes(found.damaged),
         *protocol_notes(target, found.body),
         *origin(found.runs),
+        *processor_notes(found),
         *group_notes(competing),
         *error_notes(analysis),
         *seed_notes(found, competing),

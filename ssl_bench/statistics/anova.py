@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -48,6 +49,13 @@ class Estimate:
         if self.error <= TINY:
             return float(abs(self.value) <= TINY)
         return float(2 * stats.t.sf(abs(self.value) / self.error, self.freedom))
+
+    def smallest(self, tests: int = 1, power: float = 0.8, level: float = 0.05) -> float:
+        """Return the true value that the first of `tests` Holm-corrected tests of 0 finds with this power.
+
+        By the noncentral t distribution, the variance being the true one.
+        """
+        return _shift(min(self.freedom, 1e6), power, level / tests) * self.error if self.error > TINY else 0.0
 
 
 @dataclass(frozen=True)
@@ -120,12 +128,32 @@ def squares_of_methods(values: np.ndarray, crossed: np.ndarray | None = None) ->
 
     `crossed` is as in `squares_of_mean`.
     """
-    methods, seeds, cases = values.shape
     centred = values - values.mean(axis=0)  # without what all methods share of a seed, a case, or both
-    centred = centred - centred.mean(axis=(1, 2), keepdims=True)  # without the methods' means
+    return _squares_of_interactions(centred, len(values) - 1, crossed)
+
+
+def squares_of_gains(values: np.ndarray, crossed: np.ndarray | None = None) -> Squares:
+    """Return the mean squares behind differences of differences, from scores (I, J, S, K), of at least two of each.
+
+    They are those of the interaction of I methods with J conditions, such as labelled shares, and of this interaction
+    with seeds, with cases and with both: what all methods share under one condition is taken out, and so is what a
+    method has under all conditions. `crossed` is as in `squares_of_mean`.
+    """
+    methods, conditions, seeds, cases = values.shape
+    centred = values - values.mean(axis=0) - values.mean(axis=1, keepdims=True) + values.mean(axis=(0, 1))
+    flat = centred.reshape(methods * conditions, seeds, cases)
+    return _squares_of_interactions(flat, (methods - 1) * (conditions - 1), crossed)
+
+
+def _squares_of_interactions(centred: np.ndarray, own: int, crossed: np.ndarray | None) -> Squares:
+    """Mean squares of effects (I, S, K) of `own` degrees of freedom with seeds, with cases and with both.
+
+    `centred` are the scores without what the effects' factors share.
+    """
+    seeds, cases = centred.shape[1:]
+    centred = centred - centred.mean(axis=(1, 2), keepdims=True)  # without the effects themselves
     by_seed, by_case = centred.mean(axis=2, keepdims=True), centred.mean(axis=1, keepdims=True)
     rest = centred - by_seed - by_case
-    own = methods - 1
     freedom = own * (seeds - 1), own * (cases - 1), own * (seeds - 1) * (cases - 1)
     sums = cases * (by_seed**2).sum(), seeds * (by_case**2).sum(), (rest**2).sum()
     return _mean_squares(seeds, cases, sums, freedom, by_seed[:, :, 0], crossed)
@@ -166,10 +194,17 @@ def interval_of_mean(values: np.ndarray, crossed: np.ndarray | None = None) -> E
     seeds, cases = values.shape
     if cases < 2:
         return None
-    mean = float(values.mean())
     if seeds == 1:
-        return Estimate(mean, float(values.var(ddof=1)) / cases, cases - 1)
-    return Estimate(mean, *squares_of_mean(values, crossed).variance(1 / (seeds * cases), 1 / (seeds * cases)))
+        return mean_of_units(values[0])
+    return Estimate(
+        float(values.mean()), *squares_of_mean(values, crossed).variance(1 / (seeds * cases), 1 / (seeds * cases))
+    )
+
+
+def mean_of_units(values: np.ndarray) -> Estimate | None:
+    """Estimate the mean of independent values (K), such as one for each seed; None with fewer than 2."""
+    count = len(values)
+    return None if count < 2 else Estimate(float(values.mean()), float(values.var(ddof=1)) / count, count - 1)
 
 
 def prediction_interval(values: np.ndarray, crossed: np.ndarray | None = None, *, same_cases: bool) -> Estimate | None:
@@ -204,25 +239,35 @@ def difference(values: np.ndarray, error: Squares) -> Estimate:
 
     The error term may come from other seeds and cases than the pair's, of which it has the variances alone.
     """
+    return contrast(values, error, 2)
+
+
+def contrast(values: np.ndarray, error: Squares, weight: float) -> Estimate:
+    """Estimate a weighted sum of cells, from its value for each seed and case (S, K) and an error term.
+
+    `weight` is the sum of the squared weights: 2 of a difference, 4 of a difference of differences. The error term is
+    used as in `difference`.
+    """
     seeds, cases = values.shape
-    between = 2 * (error.of_seeds - error.rest) / (seeds * error.cases)  # of the seeds' means, whatever the cases
-    of_seeds, of_cases = between + 2 * error.rest / (seeds * cases), 2 * error.of_cases / (error.seeds * cases)
+    between = weight * (error.of_seeds - error.rest) / (seeds * error.cases)  # of the seeds' means, whatever the cases
+    of_seeds = between + weight * error.rest / (seeds * cases)
+    of_cases = weight * error.of_cases / (error.seeds * cases)
     return Estimate(float(values.mean()), *error.combined(of_seeds, of_cases))
 
 
 def smallest_difference(error: Squares, tests: int, power: float = 0.8, level: float = 0.05) -> float:
-    """Return the true difference that the first of `tests` Holm-corrected comparisons finds with this power.
-
-    By the noncentral t distribution, the error term being the true one.
-    """
-    from scipy import optimize
-
+    """Return the true difference that the first of `tests` Holm-corrected comparisons finds with this power."""
     seeds, cases = error.seeds, error.cases
     variance, freedom = error.variance(2 / (seeds * cases), 2 / (seeds * cases))
-    if variance <= TINY**2:
-        return 0.0
-    found = optimize.brentq(lambda shift: _power(shift, min(freedom, 1e6), level / tests) - power, 0.0, 1e6)
-    return float(found) * math.sqrt(variance)
+    return Estimate(0.0, variance, freedom).smallest(tests, power, level)
+
+
+@cache
+def _shift(freedom: float, power: float, level: float) -> float:
+    """Return the true value, in standard errors, that a two-sided t test of 0 finds with this power."""
+    from scipy import optimize
+
+    return float(optimize.brentq(lambda shift: _power(shift, freedom, level) - power, 0.0, 1e6))
 
 
 def _power(shift: float, freedom: float, level: float) -> float:

@@ -128,7 +128,7 @@ def _pool(cells: Sequence[CellScores]) -> tuple[int, ...]:
     taken, with all methods that have these seeds. Of these, methods are left out that have values in fewer than half as
     many cases as the fullest one.
     """
-    varying = [number for number, cell in enumerate(cells) if _varies(cell)]
+    varying = [number for number, cell in enumerate(cells) if varies(cell)]
     seeds = {number: frozenset(cells[number].seeds) for number in varying}
     shared = {one & other for one in seeds.values() for other in seeds.values()}
     best: tuple[int, ...] = ()
@@ -156,7 +156,8 @@ def _common_seeds(cells: Sequence[CellScores], chosen: Sequence[int]) -> int:
     return len(frozenset.intersection(*(frozenset(cells[number].seeds) for number in chosen))) if chosen else 1
 
 
-def _varies(cell: CellScores) -> bool:
+def varies(cell: CellScores) -> bool:
+    """Whether a cell's scores differ, of its complete cases."""
     whole = cell.complete
     return len(whole.units) > 1 and float(np.ptp(whole.values)) > TINY
 

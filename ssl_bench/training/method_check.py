@@ -30,6 +30,8 @@ def check_networks(method: SSLMethod) -> None:
         _refuse(method, "expected a method `updates`, found none")
     if kind.predictor is SSLMethod.predictor:
         _refuse(method, "expected a property `predictor` (the network used at test time), found none")
+    if not isinstance(found := method.adversaries, dict):
+        _refuse(method, f"`adversaries`: expected a dict of modules by name, found {type(found).__name__}")
     if not any(parameter.requires_grad for parameter in method.parameters()):
         _refuse(method, "no parameter requires a gradient; set networks as attributes in __init__: new_student()")
     predictor: Any = method.predictor

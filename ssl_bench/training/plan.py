@@ -292,7 +292,10 @@ def _require_fit(
             f"--methods: {method.name} does not support masks with ignored pixels (`ignore` on the card); "
             "its file says handles_ignored = True once it leaves them out"
         )
-    method.check(hyper, protocol)
+    try:
+        method.check(hyper, protocol)
+    except UserError as error:
+        raise UserError(f"{method.name}: {error}") from None
     require_architectures(method, hyper, protocol)
 
 

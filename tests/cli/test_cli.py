@@ -194,6 +194,7 @@ def test_methods_are_listed_with_their_hyperparameters_and_papers(call: Call) ->
     assert (code, err) == (0, "")
     assert "regions replaced per uncertainty map" in out
     assert "Tarvainen and Valpola" in out
+    assert "as the UCMT paper re-implements it: L_mts is a Dice loss on hard labels." in out
     assert "cct" not in out
 
 

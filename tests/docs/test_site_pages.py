@@ -22,6 +22,7 @@ from ssl_bench.cli import command
 from ssl_bench.method import load_methods
 
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+WITHOUT_FIELDS = {"Resolved", "ResolvedImageProtocol", "ResolvedVolumeProtocol", "_Against", "InteractionClaim"}
 PUBLIC = ("ssl_bench", "ssl_bench.method", "ssl_bench.ops", "ssl_bench.networks", "ssl_bench.scoring", "ssl_bench.data",
           "ssl_bench.store")  # fmt: skip
 
@@ -36,13 +37,13 @@ def pages(name: str) -> Any:
 
 
 def cards() -> set[type[Card]]:
-    """Every card of the package, apart from protocols with `auto` replaced, which have no field of their own."""
+    """Every card of the package that has a field of its own."""
 
     def below(kind: type[Card]) -> Iterator[type[Card]]:
         for one in kind.__subclasses__():
-            if one.__module__.startswith(cards_module.__name__) and not one.__name__.startswith("Resolved"):
+            if one.__module__.startswith(cards_module.__name__) and one.__name__ not in WITHOUT_FIELDS:
                 yield one
-                yield from below(one)
+            yield from below(one)
 
     return set(below(Card))
 

@@ -113,6 +113,17 @@ def test_the_runs_of_an_exhibit_are_those_of_the_paper(name: str) -> None:
     assert {place.protocol for place in found} == {"paper"}
 
 
+def test_a_method_for_images_alone_has_no_run_on_volumes(tmp_path: Path) -> None:
+    card = tmp_path / "own.toml"
+    card.write_text(
+        'kind = "table"\ntitle = "both"\ncolumns = [{ dataset = "demo", labeled = "10%" }, '
+        '{ dataset = "demo3d", labeled = "10%" }]\n'
+        'rows = [{ title = "CTCT", method = "ctct" }, { title = "MT", method = "mt" }]\n'
+    )
+    found = places(load_grid("table", str(card)), Target(), METHODS)
+    assert [[place is not None for place in row] for row in found] == [[True, False], [True, True]]
+
+
 def test_table_5_asks_for_every_k_and_r_of_umix() -> None:
     found = [place for row in places(load_grid("table", "5"), Target(), METHODS) for place in row if place is not None]
     assert [(p.wanted.hyperparameters["r"], p.wanted.hyperparameters["k"]) for p in found] == [

@@ -26,7 +26,7 @@ DECLARED = METHODS | {
     "mt": replace(METHODS["mt"], authors={}),
     "ucmt": replace(METHODS["ucmt"], authors={"k": 4}, reconstructed=True),
 }
-WORDS = "§: reconstructed from its description, since its authors published no code: UCMT§"
+WORDS = "§: reconstructed from its description (an abstract), since no code of its training was published: UCMT§"
 SETTINGS = (
     "‡: at its authors' settings; a row without ‡ is at the protocol's. CPS‡: lambda_max = 1.0, rampup_epochs = none; "
     "UCMT§‡: k = 4."
@@ -83,6 +83,8 @@ def test_every_format_has_the_signs_and_the_words(name: str, store: Store) -> No
     if name in ("markdown", "latex"):
         assert WORDS in text
         assert SETTINGS in text
+    if name == "latex":  # and not in comments alone
+        assert f"\\par\\footnotesize \\S{{}}{WORDS[1:-1]}" in text
 
 
 def test_statistics_and_figures_name_the_rows_by_their_signs(store: Store, tmp_path: Path) -> None:

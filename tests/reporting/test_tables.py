@@ -544,3 +544,25 @@ def test_a_published_number_is_found_by_any_settings_that_its_file_has(
         published_module.published(grid, missing, column, "dsc")
     monkeypatch.undo()
     published_module._entries.cache_clear()
+
+
+def test_a_note_says_which_rows_were_trained_on_which_processors(store: Store) -> None:
+    for method in ("supervised", "mt", "cps"):
+        for seed in (1, 2, 3):
+            write_run(store, method, seed, draw(20, 0.7))
+    assert not any("different processors" in note for note in report(store).tables[-1].notes)
+    for path in (store.root / "runs" / "isic" / "mt").iterdir():
+        record = json.loads((path / "run.json").read_text())
+        if record["spec"]["seed"] == 3:
+            record["provenance"]["device"] = "CPU (AVX512), 2 threads"
+            (path / "run.json").write_text(json.dumps(record))
+    (note,) = [note for note in report(store).tables[-1].notes if "different processors" in note]
+    assert note == (
+        "Trained on different processors (isic 5%): Supervised, CPS on a device; MT on CPU (AVX512) (seed 3) and a "
+        "device (seeds 1, 2)."
+    )
+    for path in (store.root / "runs" / "isic" / "mt").iterdir():  # threads are no kind of processor
+        record = json.loads((path / "run.json").read_text())
+        record["provenance"]["device"] = "a device, 2 threads"
+        (path / "run.json").write_text(json.dumps(record))
+    assert not any("different processors" in note for note in report(store).tables[-1].notes)

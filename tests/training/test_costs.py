@@ -46,8 +46,10 @@ def planned(name: str, dimensions: int, **settings: Any) -> Job:
 @pytest.mark.parametrize(
     ("name", "dimensions", "settings"),
     [
-        ("mt", 2, {"precision": "bf16"}), ("cps", 2, {}), ("cct", 2, ONE_OF_EACH),
-        ("supervised", 3, {}), ("mt", 3, {}), ("ucmt", 3, {}), ("cct", 3, ONE_OF_EACH),
+        ("mt", 2, {"precision": "bf16"}), ("cct", 2, ONE_OF_EACH), ("ucmt", 3, {}),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (
+            ("cps", 2, {}), ("supervised", 3, {}), ("mt", 3, {}), ("cct", 3, ONE_OF_EACH),
+        )),
     ],
 )  # fmt: skip
 def test_the_memory_is_the_allocators_peak_to_a_tenth(

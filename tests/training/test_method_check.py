@@ -162,6 +162,10 @@ def updates(self, batch, progress):
         ADVERSARY.replace("hyperparameters = AdversaryHyperparameters", "") + GOOD,
         "`adversaries`: expected hyperparameters of a subclass of AdversaryHyperparameters, found Hyperparameters",
     ),
+    "an adversary without a name": (
+        ADVERSARY.replace('{"judge": self.judge}', "self.judge") + GOOD,
+        "`adversaries`: expected a dict of modules by name, found Conv2d",
+    ),
     "an adversary that goes first": (
         ADVERSARY + """
 def updates(self, batch, progress):

@@ -106,16 +106,26 @@ def test_a_method_that_needs_maps_of_several_scales_is_refused_on_a_network_with
         plan_cps(network="smp:FPN", encoder="resnet18")
 
 
+def test_a_value_that_fits_neither_way_of_writing_it_is_one_line() -> None:
+    load_methods()
+    with pytest.raises(UserError) as error:
+        plan_demo("bcp", pretrain_share=1)
+    assert str(error.value) == "--set (bcp): pretrain_share: Input should be less than 1 or 'auto', found 1"
+
+
 @pytest.mark.parametrize(
     ("name", "part"),
     [
         ("ict", "unlabeled"), ("admt", "unlabeled"), ("bcp", "labeled"), ("mt-cutmix", "unlabeled"),
+        ("fixmatch", "unlabeled"), ("unimatch", "unlabeled"), ("unimatch-v2", "unlabeled"), ("crossmatch", "unlabeled"),
         ("cps-cutmix", "unlabeled"), ("ucmt-cutmix", "labeled"), ("ucmt-cutmix", "unlabeled"),
     ],
 )  # fmt: skip
 def test_a_method_that_mixes_images_refuses_a_batch_of_one(name: str, part: str) -> None:
     load_methods()
-    with pytest.raises(UserError, match=rf"^{part}_batch: expected at least 2, since an image is mixed with another"):
+    with pytest.raises(
+        UserError, match=rf"^{name}: {part}_batch: expected at least 2, since an image is mixed with another"
+    ):
         plan_demo(name, network="unet-small", **{f"{part}_batch": 1})
 
 

@@ -35,6 +35,7 @@ from ssl_bench.cards import (
     card_names,
     load_protocol,
 )
+from ssl_bench.cards.claims import AnyClaim, Claims, CurveClaim, DifferenceClaim, EquivalenceClaim, Side
 
 HEADER = ("Field", "Values", "Unit", "Default", "Meaning")
 ROLES = {
@@ -90,11 +91,23 @@ TABLE = (
     Section("`[[columns]]`", Column, "A data set and a labelled share."),
     Section("`[[rows]]`", Row, "A method."),
 )  # fmt: skip
+CLAIMS = (
+    Section(
+        "Claims", Claims,
+        "A file of `benchmarks/claims/`, or your own `--claims my.toml`. [Claims](../tables-and-figures.md#claims) "
+        "explains the kinds and their verdicts.", 2,
+    ),
+    Section("`[[claims]]`", AnyClaim, "What every claim has."),
+    Section("`kind = \"difference\"`", DifferenceClaim, "A claim of this kind also has:", without=AnyClaim),
+    Section("`kind = \"equivalence\"`", EquivalenceClaim, "A claim of this kind also has:", without=AnyClaim),
+    Section("`kind = \"curve\"`", CurveClaim, "A claim of this kind also has:", without=AnyClaim),
+    Section("Sides of a claim", Side, "A text stands for `method` alone."),
+)  # fmt: skip
 RECORDS = (
     Section("Specification of a run", RunSpec, "`spec` in a run's `run.json`. The harness writes it.", 2),
     Section("Way of scoring", Measurement, "`scores` in a run's `run.json`. The harness writes it.", 2),
 )
-SECTIONS = (*DATA_SET, *PROTOCOL, *TABLE, *RECORDS)
+SECTIONS = (*DATA_SET, *PROTOCOL, *TABLE, *CLAIMS, *RECORDS)
 
 
 def cards_page() -> str:

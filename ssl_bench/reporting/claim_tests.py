@@ -1,0 +1,255 @@
+"""Tests of claims: each side against each other one, in each column, by the statistics of the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations, product
+
+import numpy as np
+
+from ssl_bench.cards import (
+    METRICS,
+    CurveClaim,
+    DifferenceClaim,
+    EquivalenceClaim,
+    InteractionClaim,
+    share,
+)
+from ssl_bench.command import listed
+from ssl_bench.reporting.claim_cells import ClaimCells, FilledClaim
+from ssl_bench.reporting.claim_verdicts import ClaimTest
+from ssl_bench.reporting.kept_files import AXES, Axis, curve_against
+from ssl_bench.reporting.published import Published, published_numbers
+from ssl_bench.statistics.anova import Estimate, mean_of_units
+from ssl_bench.statistics.cell import CellScores
+from ssl_bench.statistics.column import Column, common
+from ssl_bench.statistics.equivalence import p_outside, simultaneous_interval
+from ssl_bench.statistics.gains import compare_gains
+from ssl_bench.statistics.holm import holm
+
+MOST = 4  # sides without a run that are named
+CURVE_UNITS = {"disagreement": "of Dice loss", "entropy": "nat"}
+
+
+def tested_claims(cells: ClaimCells, unit: str) -> list[ClaimTest]:
+    """Test all claims of a card; `unit` is that of the metric's differences.
+
+    p values are Holm-corrected over the tests of all claims of one kind.
+    """
+    tests = [test for claim in cells.claims for test in _tests(cells, claim, unit)]
+    kinds = {type(test.claim) for test in tests}
+    corrected: dict[int, ClaimTest] = {}
+    for kind in kinds:
+        family = [(n, test.p) for n, test in enumerate(tests) if isinstance(test.claim, kind) and test.p is not None]
+        for (n, _), p in zip(family, holm([p for _, p in family]), strict=True):
+            corrected[n] = replace(tests[n], p_holm=p, tests=len(family))
+    return [corrected.get(n, test) for n, test in enumerate(tests)]
+
+
+def _tests(cells: ClaimCells, filled: FilledClaim, unit: str) -> Iterator[ClaimTest]:
+    claim, columns = filled.claim, range(len(filled.grid.columns))
+    first = range(len(claim.rows))
+    pairs = list(product(first, range(len(claim.rows), len(claim.sides))))
+    if isinstance(claim, EquivalenceClaim):
+        yield from (_equivalence(cells, filled, claim, c, unit) for c in columns if _places(filled, first, [c]))
+    elif isinstance(claim, InteractionClaim):
+        for conditions, pair in product(_conditions(filled), pairs):
+            if _places(filled, pair, conditions):
+                yield _interaction(cells, filled, pair, conditions, unit)
+    elif isinstance(claim, CurveClaim):
+        for c, pair, axis in product(columns, pairs, AXES):
+            if _places(filled, pair, [c]):
+                yield _curve(filled, claim, pair, c, axis)
+    elif isinstance(claim, DifferenceClaim):
+        for c, pair in product(columns, pairs):
+            if _places(filled, pair, [c]):
+                yield _difference(cells, filled, claim, pair, c, unit)
+
+
+def _places(filled: FilledClaim, rows: Sequence[int], columns: Sequence[int]) -> bool:
+    """Whether all these cells have a method for the data."""
+    return all(filled.body[row][c].place is not None for row in rows for c in columns)
+
+
+def _start(filled: FilledClaim, rows: Sequence[int], columns: Sequence[int], data: str, unit: str) -> ClaimTest:
+    """A test with its sides and runs."""
+    titles = [filled.grid.rows[row].title for row in rows]
+    who = f"{titles[0]} against {titles[1]}" if len(titles) == 2 else f"{titles[0]} to {titles[-1]}"
+    missing = [
+        f"{filled.grid.rows[row].title} {filled.grid.columns[c].labeled}"
+        for row, c in product(rows, columns)
+        if not filled.body[row][c].runs
+    ]
+    runs = {run.path: run for row, c in product(rows, columns) for run in filled.body[row][c].runs}
+    why_not = f"no run of {listed(list(dict.fromkeys(missing)), MOST)}" if missing else ""
+    return ClaimTest(filled.claim, who, data, unit, tuple(runs.values()), why_not=why_not)
+
+
+def _unscored(test: ClaimTest) -> ClaimTest:
+    """A test that lacks scores, with the reason."""
+    return test if test.why_not else replace(test, why_not="runs are not scored by the metric")
+
+
+def _data(filled: FilledClaim, row: int, column: int) -> str:
+    place = filled.body[row][column].place
+    return "" if place is None else place.data
+
+
+def _size(filled: FilledClaim, weights: dict[tuple[int, int], int]) -> tuple[float | None, bool]:
+    """The weighted sum of the paper's numbers for cells (row, column), and whether one of them is copied.
+
+    All numbers are of one table. None where the paper has no such numbers.
+    """
+    numbers = [_published(filled, row, column) for row, column in weights]
+    tables = [table for table in numbers[0] if all(table in own for own in numbers)]
+    if not tables:
+        return None, False
+    chosen = [own[tables[0]] for own in numbers]
+    size = sum(weight * one.value for weight, one in zip(weights.values(), chosen, strict=True))
+    return round(size, 2), any(one.is_copied for one in chosen)
+
+
+def _published(filled: FilledClaim, row: int, column: int) -> dict[int, Published]:
+    side = filled.claim.sides[row]
+    if side.network is not None:
+        return {}
+    return published_numbers(side.method, side.settings, filled.grid.columns[column], filled.grid.metrics[0])
+
+
+def _sign(filled: FilledClaim) -> int:
+    """1 where larger values of the metric are better, else -1."""
+    return 1 if METRICS[filled.grid.metrics[0]].larger_is_better else -1
+
+
+def _judged(test: ClaimTest, value: float, estimate: Estimate | None, sign: int, tolerance: float = 0.0) -> ClaimTest:
+    """A test with its difference, interval and p; `sign` is the direction of the claim."""
+    shifted = sign * value + tolerance
+    favours = (shifted > 0) - (shifted < 0)
+    if estimate is None:
+        return replace(test, difference=value, favours=favours, why_not="no test, since it needs two common seeds")
+    p = Estimate(shifted, estimate.variance, estimate.freedom).p
+    return replace(
+        test, difference=value, estimate=estimate, interval=estimate.interval(), favours=favours, p=p, why_not=""
+    )
+
+
+def _difference(
+    cells: ClaimCells, filled: FilledClaim, claim: DifferenceClaim, pair: tuple[int, int], c: int, unit: str
+) -> ClaimTest:
+    a, b = pair
+    test = _start(filled, pair, [c], _data(filled, a, c), unit)
+    published, is_copied = _size(filled, {(a, c): 1, (b, c): -1})
+    test = replace(test, published=published, is_copied=is_copied)
+    own = [cells.scores(filled, row, c) for row in pair]
+    first, second = own
+    if first is None or second is None:
+        return _unscored(test)
+    has_network = any(claim.sides[row].network is not None for row in pair)
+    column = _column(cells, filled, c, [first, second], alone=has_network)
+    found = column.compare(0, 1)
+    if found is None:
+        return replace(test, why_not="no seed or no case in common")
+    test = replace(test, seeds=_seeds([first, second]), is_pooled=found.pooled and len(column.pool) > 2)
+    return _judged(test, found.difference, found.estimate, _sign(filled), claim.tolerance)
+
+
+def _column(cells: ClaimCells, filled: FilledClaim, c: int, own: list[CellScores], *, alone: bool) -> Column:
+    """A claim's cells first, then the others of the column, which share their error term."""
+    others = [] if alone else cells.common_rows(filled.grid.columns[c]).values()
+    return Column([*own, *(one for one in others if not any(one is cell for cell in own))])
+
+
+def _interaction(
+    cells: ClaimCells, filled: FilledClaim, pair: tuple[int, int], conditions: Sequence[int], unit: str
+) -> ClaimTest:
+    (a, b), (few, many) = pair, (conditions[0], conditions[-1])
+    shares = " against ".join(filled.grid.columns[c].labeled for c in (few, many))
+    data = f"{_data(filled, a, few).removesuffix(filled.grid.columns[few].labeled)}{shares}"
+    if few == many:
+        test = _start(filled, pair, [few], _data(filled, a, few), unit)
+        return replace(test, why_not="it needs two labelled shares")
+    test = _start(filled, pair, [few, many], data, unit)
+    published, is_copied = _size(filled, {(a, few): 1, (b, few): -1, (a, many): -1, (b, many): 1})
+    test = replace(test, published=published, is_copied=is_copied)
+    found = {(row, c): cells.scores(filled, row, c) for row, c in product(pair, (few, many))}
+    own = {key: one for key, one in found.items() if one is not None}
+    if len(own) < 4:
+        return _unscored(test)
+    both = [cells.common_rows(filled.grid.columns[c]) for c in (few, many)]
+    more = [(both[0][key], both[1][key]) for key in both[0] if key in both[1]]
+    sides = [(own[row, few], own[row, many]) for row in pair]
+    more = [one for one in more if not any(one[0] is side[0] for side in sides)]
+    gains = compare_gains(sides[0], sides[1], more)
+    if gains is None:
+        return replace(test, why_not="no seed or no case in common")
+    test = replace(test, seeds=_seeds(list(own.values())), is_pooled=gains.pooled)
+    return _judged(test, gains.difference, gains.estimate, _sign(filled))
+
+
+def _conditions(filled: FilledClaim) -> list[list[int]]:
+    """The columns of each data set, the smallest share first."""
+    by_data: dict[str, list[int]] = {}
+    for number, column in enumerate(filled.grid.columns):
+        by_data.setdefault(column.dataset, []).append(number)
+    return [sorted(own, key=lambda c: share(filled.grid.columns[c].labeled)) for own in by_data.values()]
+
+
+def _equivalence(cells: ClaimCells, filled: FilledClaim, claim: EquivalenceClaim, c: int, unit: str) -> ClaimTest:
+    rows = range(len(claim.rows))
+    test = _start(filled, rows, [c], _data(filled, 0, c), unit)
+    numbers = [_size(filled, {(row, c): 1})[0] for row in rows]
+    given = [one for one in numbers if one is not None]
+    test = replace(test, published=round(max(given) - min(given), 2) if len(given) == len(numbers) else None)
+    own = [scores for row in rows if (scores := cells.scores(filled, row, c)) is not None]
+    if len(own) < len(rows):
+        return _unscored(test)
+    column = Column(own)
+    found = {pair: column.compare(*pair) for pair in combinations(rows, 2)}
+    compared = {pair: one for pair, one in found.items() if one is not None}
+    if len(compared) < len(found):
+        return replace(test, why_not="no seed or no case in common")
+    (a, b), largest = max(compared.items(), key=lambda item: abs(item[1].difference))
+    who = f"{filled.grid.rows[a].title} against {filled.grid.rows[b].title}, of {len(rows)} settings"
+    test = replace(test, who=who, seeds=_seeds(own), difference=largest.difference, pairs=len(compared), why_not="")
+    estimates = [one.estimate for one in compared.values() if one.estimate is not None]
+    if largest.estimate is None or len(estimates) < len(compared):
+        return replace(test, why_not="no test, since it needs two common seeds")
+    intervals = [simultaneous_interval(one, len(estimates)) for one in estimates]
+    within = all(-claim.margin < low and high < claim.margin for low, high in intervals)
+    outside = any(low > claim.margin or high < -claim.margin for low, high in intervals)
+    return replace(
+        test, estimate=largest.estimate, interval=simultaneous_interval(largest.estimate, len(estimates)),
+        favours=within - outside, p=max(p_outside(one, claim.margin) for one in estimates),
+    )  # fmt: skip
+
+
+def _curve(filled: FilledClaim, claim: CurveClaim, pair: tuple[int, int], c: int, axis: Axis) -> ClaimTest:
+    test = _start(filled, pair, [c], f"{_data(filled, pair[0], c)}, by {axis}", CURVE_UNITS[claim.curve])
+    curves = [
+        [(run.spec.seed, curve) for run in filled.body[row][c].runs
+         if (curve := curve_against(run, claim.curve, axis)) is not None and len(curve)]
+        for row in pair
+    ]  # fmt: skip
+    if not all(curves):
+        return test if test.why_not else replace(test, why_not="no curve")
+    end = min(float(curve.index.max()) for own in curves for _, curve in own)
+    first, last = (end * part for part in claim.part)
+    means: list[dict[int, list[float]]] = [{}, {}]
+    for own, found in zip(curves, means, strict=True):
+        for seed, curve in own:
+            points = curve[(curve.index > first) & (curve.index <= last)]
+            if len(points):
+                found.setdefault(seed, []).append(float(points.mean()))
+    seeds = sorted(means[0].keys() & means[1].keys())
+    if not seeds:
+        return replace(test, why_not="no seed with a point in this part in common")
+    values = np.array([np.mean(means[0][seed]) - np.mean(means[1][seed]) for seed in seeds])
+    test = replace(test, seeds=tuple(seeds))
+    return _judged(test, float(values.mean()), mean_of_units(values), 1 if claim.lies == "above" else -1)
+
+
+def _seeds(cells: Sequence[CellScores]) -> tuple[int, ...]:
+    """The seeds that all cells have."""
+    shared = common(cells)
+    return () if shared is None else shared[0].seeds
