@@ -30,6 +30,13 @@ def types(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, in site/; a warning or a dead link is an error. Building it needs no network."""
+    session.install("-q", *CONSTRAINTS, "-e", ".[docs]")
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """The README's first command, from a built wheel in a folder of its own."""
     session.install("-q", *CONSTRAINTS, ".")

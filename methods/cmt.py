@@ -184,7 +184,7 @@ class UCMT(CollaborativeMeanTeacher):
             raise UserError(f"k: UMIX needs 2k regions, found k = {hyper.k} and r = {hyper.r}, which are {regions}")
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
-        """Step 1 on the images, step 2 on their UMIX."""
+        """L_s + lambda (L_cps + L_mts) twice: step 1 on the images, step 2 on their UMIX."""
         labeled, unlabeled = batch.labeled, batch.unlabeled
         on_labeled, on_unlabeled = self.students(labeled), self.students(unlabeled)
         runs_again = self.protocol.uncertainty_from == "after-update"
@@ -246,7 +246,7 @@ class UCMTCutMix(CollaborativeMeanTeacher):
         require_pairs(protocol, "labeled", "unlabeled")
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
-        """Step 1 on the images, step 2 on their CutMix."""
+        """L_s + lambda (L_cps + L_mts) twice: step 1 on the images, step 2 on their CutMix."""
         on_labeled, on_unlabeled = self.students(batch.labeled), self.students(batch.unlabeled)
         pseudo_labels = hard_labels(self.teacher(batch.unlabeled.teacher))
         yield self.loss(on_labeled, on_unlabeled, batch.labels, pseudo_labels, progress)

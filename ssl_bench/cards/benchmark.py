@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from ssl_bench.cards.card import Card, Count, Positive
+from ssl_bench.cards.card import Card, Count, Positive, in_unit
 from ssl_bench.cards.download import Download
 from ssl_bench.cards.layout import HDF5, Files, Volumes, members_of
 from ssl_bench.cards.metric import METRICS, DistanceUnit, MetricName, Metrics, UndefinedDistances
@@ -26,8 +26,8 @@ OPEN_END = re.compile(r"\*\?*\{group\}|\{group\}\?*\*")  # nothing says where th
 class Benchmark(Card):
     """A data set and how it is split and scored (a card in benchmarks/datasets/)."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    title: str
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="names the folder of its runs")
+    title: str = Field(description="in tables and figures")
     dimensions: Literal[2, 3] = Field(2, description="of the data and of what is scored")
     slices: bool = Field(
         False, description="3D: 2D networks train on the slices along z; whole volumes are split, counted and scored"
@@ -38,7 +38,7 @@ class Benchmark(Card):
         "the words that {channel} stands for in `images`, a file each; absent: 3 in 2D, 1 in 3D",
     )
     classes: tuple[str, ...] = Field(min_length=2, max_length=255, description="background first")
-    cases: Count = Field(description="how many cases the published data set has")
+    cases: Count = Field(json_schema_extra=in_unit("cases"), description="how many cases the published data set has")
     files: Files | None = Field(None, description="the layout of a 2D data set on disk")
     volumes: tuple[Volumes, ...] = Field((), description="layouts of a 3D data set; the first that is found is used")
     generator: Literal["demo", "demo3d"] | None = Field(
@@ -49,10 +49,11 @@ class Benchmark(Card):
         (), description="splits whose test set is the literature's: published numbers are on the same test cases"
     )
     labeled: tuple[str, ...] = Field(min_length=1, description="usual labelled shares; the first is the default")
-    metrics: Metrics
+    metrics: Metrics = Field(description="that its runs are scored by; the first is the headline of tables")
     nsd_tolerance: Positive | None = Field(
-        None, description="surface distance that NSD accepts, in distance_unit; required by the metric nsd"
-    )
+        None, json_schema_extra=in_unit("distance_unit"),
+        description="surface distance that NSD accepts; required by the metric nsd",
+    )  # fmt: skip
     distance_unit: DistanceUnit = Field(
         "voxel", description="of distances and tolerances; mm needs files that have a spacing (NIfTI, NRRD, MHA)"
     )
@@ -67,12 +68,13 @@ class Benchmark(Card):
     group_fingerprint: str | None = Field(None, description="hash of that file; filled in when the card is read")
     protocol: str = Field("paper", description="the protocol that `run` uses by default")
     image_sides: Literal["varying"] | tuple[Count, Count] | None = Field(
-        None, description="(H, W) of the published images, or varying; tells a copy of another size from the original"
-    )
+        None, json_schema_extra=in_unit("px"),
+        description="(H, W) of the published images, or varying; tells a copy of another size from the original",
+    )  # fmt: skip
     download: Download | None = Field(None, description="how to get the files; `data download` follows it")
-    source: str
-    license: str
-    citation: str
+    source: str = Field(description="where the data set was published")
+    license: str = Field(description="terms of use of the images")
+    citation: str = Field(description="the paper to cite")
     _option: str = PrivateAttr("")
 
     @property

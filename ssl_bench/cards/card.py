@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.config import JsonDict
 
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
@@ -158,6 +159,11 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 def _is_union_branch(part: int | str) -> bool:
     """Pydantic puts the tried branch of a union ('literal[...]', 'int', 'constrained-str') into an error's place."""
     return isinstance(part, str) and (part in {"int", "float", "str", "bool"} or "[" in part or "constrained" in part)
+
+
+def in_unit(unit: str) -> JsonDict:
+    """Return what a field's `json_schema_extra` says of its unit; the reference of the cards prints it."""
+    return {"unit": unit}
 
 
 Count = Annotated[int, Field(ge=1)]

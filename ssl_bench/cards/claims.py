@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
-from ssl_bench.cards.card import Card, Positive, parse_card, read_toml
+from ssl_bench.cards.card import Card, Positive, in_unit, parse_card, read_toml
 from ssl_bench.cards.grid import Column
 from ssl_bench.cards.metric import HEADLINE, METRICS, MetricName
 from ssl_bench.cards.share import parse_share
@@ -18,11 +18,15 @@ from ssl_bench.folders import BENCHMARKS_DIR, CLAIMS
 class Side(Card):
     """A method with optional settings, and the network of its runs that is scored. A text is a method's name."""
 
-    method: str
-    settings: dict[str, Any] = Field(default_factory=dict)
+    method: str = Field(description="the method by name")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="protocol fields or hyperparameters of this side"
+    )
     network: str | None = Field(None, description="a network of the run, such as student1; none: the predictor")
     title: str = Field("", description="default: the method's title with settings and network")
-    dimensions: tuple[Literal[2, 3], ...] = (2, 3)
+    dimensions: tuple[Literal[2, 3], ...] = Field(
+        (2, 3), description="of the data sets in whose columns the side is tested"
+    )
 
 
 def _side(value: Any) -> Any:
@@ -46,13 +50,13 @@ Columns = tuple[Annotated[Column, BeforeValidator(_column)], ...]
 class AnyClaim(Card):
     """What every claim has. Each side of `rows` is held against each of `against`, in each column."""
 
-    kind: str
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    kind: str = Field(description="difference, equivalence, interaction or curve")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$", description="in tables of verdicts")
     says: str = Field(min_length=1, description="the claim in one sentence")
     source: str = Field(min_length=1, description="where the paper says it")
-    columns: Columns = Field(min_length=1)
-    rows: Sides = Field(min_length=1)
-    against: Sides = ()
+    columns: Columns = Field(min_length=1, description="data sets with labelled shares, such as 'isic 5%'")
+    rows: Sides = Field(min_length=1, description="methods that the claim is about")
+    against: Sides = Field((), description="methods that they are held against")
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -75,23 +79,27 @@ class AnyClaim(Card):
 
 
 class _Against(AnyClaim):
-    against: Sides = Field(min_length=1)
+    against: Sides = Field(min_length=1, description="methods that they are held against")
 
 
 class DifferenceClaim(_Against):
     """Each of `rows` scores higher than each of `against`; with a tolerance: no lower, up to this many points."""
 
-    kind: Literal["difference"]
-    tolerance: float = Field(0.0, ge=0, description="points of the metric by which `rows` may score lower")
+    kind: Literal["difference"] = Field(description="the kind")
+    tolerance: float = Field(
+        0.0, ge=0, json_schema_extra=in_unit("points"), description="by how much `rows` may score lower"
+    )
 
 
 class EquivalenceClaim(AnyClaim):
     """All `rows` score the same, up to a margin."""
 
-    kind: Literal["equivalence"]
-    rows: Sides = Field(min_length=2)
-    against: Sides = Field((), max_length=0)
-    margin: Positive = Field(description="largest difference of two rows that counts as none, in points of the metric")
+    kind: Literal["equivalence"] = Field(description="the kind")
+    rows: Sides = Field(min_length=2, description="that score the same")
+    against: Sides = Field((), max_length=0, description="none")
+    margin: Positive = Field(
+        json_schema_extra=in_unit("points"), description="largest difference of two rows that counts as none"
+    )
 
 
 class InteractionClaim(_Against):
@@ -100,7 +108,7 @@ class InteractionClaim(_Against):
     The conditions are the columns of one data set, in the order of their labelled shares, the smallest first.
     """
 
-    kind: Literal["interaction"]
+    kind: Literal["interaction"] = Field(description="the kind")
 
     @model_validator(mode="after")
     def _has_two_conditions(self) -> Self:
@@ -114,10 +122,12 @@ class InteractionClaim(_Against):
 class CurveClaim(_Against):
     """Each row's curve of training lies above (or below) that of each of `against`, on average over a part."""
 
-    kind: Literal["curve"]
-    curve: Literal["disagreement", "entropy"]
-    lies: Literal["above", "below"]
-    part: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] = (0.5, 1.0)
+    kind: Literal["curve"] = Field(description="the kind")
+    curve: Literal["disagreement", "entropy"] = Field(description="a column of curves.csv")
+    lies: Literal["above", "below"] = Field(description="where the curves of `rows` lie")
+    part: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] = Field(
+        (0.5, 1.0), description="start and end of the part of training, as shares of its length"
+    )
 
     @model_validator(mode="after")
     def _part_is_a_range(self) -> Self:
@@ -132,13 +142,13 @@ Claim = Annotated[DifferenceClaim | EquivalenceClaim | InteractionClaim | CurveC
 class Claims(Card):
     """The claims of a paper (a card in benchmarks/claims/)."""
 
-    kind: Literal["claims"]
-    title: str
-    metric: MetricName = HEADLINE
+    kind: Literal["claims"] = Field(description="the kind of card")
+    title: str = Field(description="the caption")
+    metric: MetricName = Field(HEADLINE, description="that the claims are about")
     protocol: str | None = Field(
         None, description="the protocol whose runs are used by default; none: that of each data set"
     )
-    claims: tuple[Claim, ...] = Field(min_length=1)
+    claims: tuple[Claim, ...] = Field(min_length=1, description="each of one kind")
     _option: str = PrivateAttr(CLAIMS)
 
     @property

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from ssl_bench.cards.card import Card, Count
+from ssl_bench.cards.card import Card, Count, in_unit
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")  # suffixes of the archives that can be unpacked
 
@@ -16,11 +16,15 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")  # suffixes of the archives that 
 class Archive(Card):
     """An archive on a server, and its checksum where one is known."""
 
-    url: str = Field(pattern=r"^https?://[^\s/]+/\S+$")
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
-    md5: str | None = Field(None, pattern="^[0-9a-f]{32}$")
+    url: str = Field(
+        pattern=r"^https?://[^\s/]+/\S+$", description="address of the archive, which is a zip or tar file"
+    )
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="its SHA-256, or give md5")
+    md5: str | None = Field(None, pattern="^[0-9a-f]{32}$", description="its MD5, or give sha256")
     checksum_from: str | None = Field(None, description="who published the checksum")
-    bytes: Count | None = Field(None, description="size of the archive, where it is known")
+    bytes: Count | None = Field(
+        None, json_schema_extra=in_unit("bytes"), description="size of the archive, where it is known"
+    )
 
     @property
     def name(self) -> str:

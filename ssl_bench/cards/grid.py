@@ -20,21 +20,27 @@ Exhibit = Literal["table", "figure"]
 class Column(Card):
     """A data set and a labelled share, with optional settings."""
 
-    dataset: str
-    labeled: str
+    dataset: str = Field(description="a built-in data set by name, or a .toml card")
+    labeled: str = Field(description="labelled share (5%) or number (90)")
     title: str = Field("", description="the heading; default: made from data set and share")
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="protocol fields or hyperparameters of this column, such as { k = 3 }"
+    )
 
 
 class Row(Card):
     """A method with optional settings; without a method, a row that the paper copied from another paper."""
 
-    title: str
-    method: str | None = None
-    settings: dict[str, Any] = Field(default_factory=dict)
+    title: str = Field(description="the row's name in the table")
+    method: str | None = Field(None, description="the method by name; absent: only published numbers are shown")
+    settings: dict[str, Any] = Field(
+        default_factory=dict, description="protocol fields or hyperparameters of this row; they precede the column's"
+    )
     published: str = Field("", description="the method's name in the published numbers; default: the title")
     network: str | None = Field(None, description="the network's name there, if the method has several rows")
-    dimensions: tuple[Literal[2, 3], ...] = (2, 3)
+    dimensions: tuple[Literal[2, 3], ...] = Field(
+        (2, 3), description="of the data sets whose columns the row has cells in"
+    )
     tuned: Literal["common", "authors"] = Field(
         "common",
         description="authors: at the method's `authors` settings, below those of row, column and --set",
@@ -60,10 +66,12 @@ class Part:
 class Grid(Card):
     """A table or figure; the paper's have a number (benchmarks/tables/, benchmarks/figures/)."""
 
-    number: int | None = None
-    kind: Literal["table", "curves", "shares", "examples", "moments"]
-    title: str
-    metrics: Metrics = (HEADLINE,)
+    number: int | None = Field(None, description="the paper's; a table of your own has none")
+    kind: Literal["table", "curves", "shares", "examples", "moments"] = Field(
+        description="a table; or a figure: training curves, scores by labelled share, pictures, uncertainty maps"
+    )
+    title: str = Field(description="the caption")
+    metrics: Metrics = Field((HEADLINE,), description="shown in each column that is scored by them")
     components: tuple[str, ...] = Field((), description="check marks, read from the method classes")
     comparisons: bool = Field(True, description="whether the rows compete with each other")
     baseline: str | None = Field(
@@ -73,8 +81,8 @@ class Grid(Card):
     protocol: str | None = Field(
         None, description="the protocol whose runs are shown by default; none: that of each data set"
     )
-    columns: tuple[Column, ...] = Field(min_length=1)
-    rows: tuple[Row, ...] = Field(min_length=1)
+    columns: tuple[Column, ...] = Field(min_length=1, description="data sets and labelled shares")
+    rows: tuple[Row, ...] = Field(min_length=1, description="methods")
     _path: str = PrivateAttr("")
     _part: Part | None = PrivateAttr(None)
 

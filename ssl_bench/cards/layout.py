@@ -9,7 +9,7 @@ from typing import Literal, Self, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
-from ssl_bench.cards.card import Card
+from ssl_bench.cards.card import Card, in_unit
 
 ExifOrientation = Literal["refuse", "apply", "ignore"]
 ImageAxes = Literal["RAS", "unknown"]  # on which networks see volumes; unknown: as HDF5 files have them
@@ -34,7 +34,9 @@ class Files(Card):
         description="path of an image without its suffix, relative to the root; {id} is the case's id, {channel} one "
         "of the card's channels; {folder} a folder that comes before the id; *, ? and [...] are wildcards"
     )
-    image_suffixes: tuple[str, ...] = Field((".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif"), min_length=1)
+    image_suffixes: tuple[str, ...] = Field(
+        (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif"), min_length=1, description="suffixes of images"
+    )
     masks: str | None = Field(
         None,
         description="path of a mask without its suffix; {id} is the case's id; absent: in the image's own array file",
@@ -44,7 +46,10 @@ class Files(Card):
     intensity_range: tuple[float, float] | None = Field(
         None, description="HDF5 and NPZ: the values that are black and white; absent: 8 bits, as they are"
     )
-    mask_threshold: int = Field(127, ge=0, le=254, description="two classes: a mask pixel above this is foreground")
+    mask_threshold: int = Field(
+        127, ge=0, le=254, json_schema_extra=in_unit("grey level"),
+        description="two classes: a mask pixel above this is foreground",
+    )  # fmt: skip
     mask_values: tuple[int | tuple[int, ...], ...] | None = Field(
         None,
         description="a mask pixel's grey level (or palette index) for each class, or a list of those that are one "

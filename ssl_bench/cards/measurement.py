@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field
 
 from ssl_bench.cards.benchmark import Benchmark
-from ssl_bench.cards.card import Card, Count, Positive, content_hash
+from ssl_bench.cards.card import Card, Count, Positive, content_hash, in_unit
 from ssl_bench.cards.metric import METRICS, DistanceUnit, MetricName, Metrics, UndefinedDistances, length_unit
 from ssl_bench.cards.protocol import (
     ImageProtocol,
@@ -31,13 +31,21 @@ class Measurement(Card):
     measurements from before the parameter existed keep their keys.
     """
 
-    metrics: Metrics
-    score_size: Literal["original"] | Count | None = Field(None, description="2D: side at which masks are compared")
-    stride: Sides3D | None = Field(None, description="3D: step from one window to the next, in voxels")
-    window_batch: Count | None = Field(None, description="3D: windows predicted at once; affects rounding only")
+    metrics: Metrics = Field(description="by name")
+    score_size: Literal["original"] | Count | None = Field(
+        None, json_schema_extra=in_unit("px"), description="2D: side at which masks are compared"
+    )
+    stride: Sides3D | None = Field(
+        None, json_schema_extra=in_unit("voxels"), description="3D: step from one window to the next"
+    )
+    window_batch: Count | None = Field(
+        None, json_schema_extra=in_unit("windows"), description="3D: windows predicted at once; affects rounding only"
+    )
     largest_component: bool | None = Field(None, description="3D: keep the largest component of each class")
     slices: Literal[True] | None = Field(None, description="2D networks: a case is a volume, put together from slices")
-    nsd_tolerance: Positive | None = Field(None, description="largest distance that NSD accepts, in distance_unit")
+    nsd_tolerance: Positive | None = Field(
+        None, json_schema_extra=in_unit("distance_unit"), description="largest distance that NSD accepts"
+    )
     distance_unit: DistanceUnit | None = Field(None, description="of distances and tolerances; None: voxel")
     undefined_distances: UndefinedDistances | None = Field(
         None, description="value of a distance from or to an empty mask; None: left-out"

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from pydantic.config import JsonDict
 
 from ssl_bench.cards.benchmark import Benchmark
-from ssl_bench.cards.card import Card, Count, Positive, parse_card
+from ssl_bench.cards.card import Card, Count, Positive, in_unit, parse_card
 from ssl_bench.cards.metric import Metrics, MetricsOrAuto
 from ssl_bench.errors import UserError
 
@@ -30,22 +30,32 @@ OBSERVES: JsonDict = {"role": "observes"}  # how often training is observed
 class ImageAugmentation(Card):
     """Random views of 2D images: a weak geometric one, and two strong photometric ones on top of it."""
 
-    horizontal_flip: Probability
-    vertical_flip: Probability
-    rotation: Probability
-    rotation_degrees: float = Field(ge=0, le=180)
-    jitter: Probability
-    brightness: float = Field(ge=0, le=1)
-    contrast: float = Field(ge=0, le=1)
-    saturation: float = Field(ge=0, le=1)
-    hue: float = Field(ge=0, le=0.5)
-    posterize: Probability
-    posterize_bits: int = Field(ge=1, le=8)
-    autocontrast: Probability
-    equalize: Probability
-    blur: Probability
-    blur_kernel: Literal[3, 5, 7]
-    blur_sigma: tuple[Positive, Positive]
+    horizontal_flip: Probability = Field(description="probability of a flip from left to right, of every view")
+    vertical_flip: Probability = Field(description="probability of a flip from top to bottom, of every view")
+    rotation: Probability = Field(description="probability of a rotation, of every view")
+    rotation_degrees: float = Field(
+        ge=0, le=180, json_schema_extra=in_unit("degrees"), description="largest angle of the rotation"
+    )
+    jitter: Probability = Field(
+        description="probability of a change of brightness, contrast, saturation and hue, in random order"
+    )
+    brightness: float = Field(ge=0, le=1, description="largest relative change of brightness")
+    contrast: float = Field(ge=0, le=1, description="largest relative change of contrast")
+    saturation: float = Field(ge=0, le=1, description="largest relative change of saturation")
+    hue: float = Field(
+        ge=0, le=0.5, json_schema_extra=in_unit("turns"), description="largest turn of the hue on the colour circle"
+    )
+    posterize: Probability = Field(description="probability of fewer bits a channel")
+    posterize_bits: int = Field(
+        ge=1, le=8, json_schema_extra=in_unit("bits"), description="number of bits that remain a channel"
+    )
+    autocontrast: Probability = Field(description="probability of stretching each channel to its full range")
+    equalize: Probability = Field(description="probability of equalising each channel's histogram")
+    blur: Probability = Field(description="probability of a Gaussian blur")
+    blur_kernel: Literal[3, 5, 7] = Field(json_schema_extra=in_unit("px"), description="side of the blur's kernel")
+    blur_sigma: tuple[Positive, Positive] = Field(
+        json_schema_extra=in_unit("px"), description="smallest and largest standard deviation of the blur"
+    )
     strong2_from: Literal["strong1", "weak"] = Field(description="which view strong view 2 augments")
     extra: dict[str, dict[str, Any]] = Field(
         {}, description="registered augmentations with their settings, applied to strong views after the others"
@@ -56,17 +66,22 @@ class VolumeAugmentation(Card):
     """Random views of 3D patches: a weak geometric one, and two strong ones on top of it, whose intensities change."""
 
     rotate_flip: Probability = Field(
-        description="of a turn by a random multiple of 90 degrees in the x-y plane together with a flip along x or y"
+        description="probability of a turn by a random multiple of 90 degrees in the x-y plane together with a flip "
+        "along x or y"
     )
-    blur: Probability
-    blur_sigma: tuple[Positive, Positive] = Field(description="voxels")
-    jitter: Probability = Field(0.0, description="of a change of brightness and contrast")
+    blur: Probability = Field(description="probability of a Gaussian blur")
+    blur_sigma: tuple[Positive, Positive] = Field(
+        json_schema_extra=in_unit("voxels"), description="smallest and largest standard deviation of the blur"
+    )
+    jitter: Probability = Field(0.0, description="probability of a change of brightness and contrast")
     brightness: float = Field(
         0.5, ge=0, le=1, description="largest shift, as a share of the patch's mean above its lowest intensity"
     )
     contrast: float = Field(0.5, ge=0, le=1, description="largest relative change of distances from the mean")
-    noise: Probability = Field(0.0, description="of Gaussian noise")
-    noise_sigma: tuple[Positive, Positive] = Field((0.1, 1.0), description="as a share of the patch's deviation")
+    noise: Probability = Field(0.0, description="probability of Gaussian noise")
+    noise_sigma: tuple[Positive, Positive] = Field(
+        (0.1, 1.0), description="smallest and largest standard deviation, as a share of the patch's own"
+    )
     strong2_from: Literal["strong1", "weak"] = Field(description="which view strong view 2 augments")
     extra: dict[str, dict[str, Any]] = Field(
         {}, description="registered augmentations with their settings, applied to strong views after the others"
@@ -76,76 +91,102 @@ class VolumeAugmentation(Card):
 class Views(Card):
     """Which view of an image each network sees (step 1), and which one a mix cuts and pastes (step 2)."""
 
-    labeled_student1: View
-    labeled_student2: View
-    labeled_teacher: View
-    labeled_mixed: View
-    student1: View
-    student2: View
-    teacher: View
-    mixed: View
+    labeled_student1: View = Field(description="of labelled images, for student 1")
+    labeled_student2: View = Field(description="of labelled images, for student 2")
+    labeled_teacher: View = Field(description="of labelled images, for the teacher")
+    labeled_mixed: View = Field(description="of labelled images, in a mix")
+    student1: View = Field(description="of unlabelled images, for student 1")
+    student2: View = Field(description="of unlabelled images, for student 2")
+    teacher: View = Field(description="of unlabelled images, for the teacher")
+    mixed: View = Field(description="of unlabelled images, in a mix")
 
 
 class Protocol(Card):
     """What both forms of a protocol have in common (a card in benchmarks/protocols/)."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    title: str
-    note: str = ""
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="in commands and tables")
+    title: str = Field(description="in lists of protocols")
+    note: str = Field("", description="a sentence that every table of its runs prints")
 
     # Data: which split of the card, and what is scored.
     split: str | Literal["default"] = Field("default", description="a split of the card by name, or a .csv split file")
     metrics: MetricsOrAuto = Field("auto", json_schema_extra=MEASURES, description="auto: the data set's own")
-    labeled_batch: Count
-    unlabeled_batch: Count
-    unlabeled_pool: Literal["unlabeled", "all"] = Field(description="all: the labelled images too, without their masks")
-    views: Views
+    labeled_batch: Count = Field(json_schema_extra=in_unit("images"), description="labelled images in a batch")
+    unlabeled_batch: Count = Field(json_schema_extra=in_unit("images"), description="unlabelled images in a batch")
+    unlabeled_pool: Literal["unlabeled", "all"] = Field(
+        description="what unlabelled images are drawn from; all: the labelled images too, without their masks"
+    )
+    views: Views = Field(description="which view of an image each network sees")
 
     # Network.
-    filters: Count = Field(description="of the first level of a V-Net or the small U-Net; each level has twice as many")
+    filters: Count = Field(
+        json_schema_extra=in_unit("channels"),
+        description="of the first level of a V-Net or the small U-Net; each level has twice as many",
+    )
     student_init: Literal["different", "same"] = Field(description="how the second student's weights start")
 
     # Length and optimiser (AdamW).
-    epochs: Count | None = Field(None, description="passes over the training images, for a one-update method")
-    iterations: Count | None = Field(None, description="iterations of a one-update method; overrides epochs")
-    learning_rate: Positive
-    betas: tuple[Probability, Probability]
-    weight_decay: float = Field(ge=0)
+    epochs: Count | None = Field(
+        None, json_schema_extra=in_unit("epochs"),
+        description="passes over the training images, for a method with one update per iteration",
+    )  # fmt: skip
+    iterations: Count | None = Field(
+        None, json_schema_extra=in_unit("iterations"),
+        description="length for a method with one update per iteration; overrides epochs",
+    )  # fmt: skip
+    learning_rate: Positive = Field(description="AdamW's, constant")
+    betas: tuple[Probability, Probability] = Field(description="AdamW's")
+    weight_decay: float = Field(ge=0, description="AdamW's")
     precision: Literal["auto", "fp32", "bf16"] = Field(description="auto: bf16 on a GPU, fp32 elsewhere")
-    compile: bool
+    compile: bool = Field(description="compile the networks by torch.compile")
     channels_last: bool = Field(description="store the networks' tensors with the channels innermost")
 
     # Losses.
-    dice_smooth: Positive
+    dice_smooth: Positive = Field(
+        json_schema_extra=in_unit("pixels"), description="added to numerator and denominator of the Dice loss"
+    )
     supervised_reduction: Literal["sum", "mean"] = Field(description="over the students")
     unsupervised_reduction: Literal["sum", "mean"] = Field(description="over the two directions of one loss")
     lambda_max: float = Field(ge=0, description="largest weight of the whole unsupervised loss")
     rampup_epochs: Positive | Literal["run", "none"] = Field(
-        description="length of lambda's ramp-up; run: all of training; none: lambda is lambda_max from the start"
+        json_schema_extra=in_unit("epochs"),
+        description="length of lambda's ramp-up; run: all of training; none: lambda is lambda_max from the start",
     )
     ramp_start: Literal[0, 1] = Field(1, description="the first iteration's t in ramp-ups: lambda's and a method's own")
 
     # Teacher.
-    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="decay of the moving average that is the teacher, per update"
+    )
     ema_warmup: bool = Field(description="decay min(1 - 1/(t+1), ema_decay)")
     teacher_start: Literal["own", "student1"] = Field(description="own: weights drawn for itself")
     teacher_source: tuple[Probability, Probability] = Field(description="weights of students 1 and 2")
-    teacher_mode: Literal["eval", "train"]
+    teacher_mode: Literal["eval", "train"] = Field(
+        description="the teacher's mode in training; train: its batch norm uses the batch's statistics"
+    )
     teacher_buffers: Literal["ema", "own"] = Field(description="own: batch norm statistics of its own forward passes")
 
     # UCMT's second step.
-    uncertainty_from: Literal["step1", "after-update"]
-    step2_teacher: Literal["mixed-labels", "run-again"]
-    umix_order: Literal["simultaneous", "in-place"]
+    uncertainty_from: Literal["step1", "after-update"] = Field(
+        description="logits that give UMIX's uncertainty; after-update: the students run again after the first update"
+    )
+    step2_teacher: Literal["mixed-labels", "run-again"] = Field(
+        description="the teacher's labels of mixed images: mixed with the images, or predicted on the mixed images"
+    )
+    umix_order: Literal["simultaneous", "in-place"] = Field(
+        description="how UMIX replaces regions; in-place: by both uncertainty maps in turn"
+    )
 
     # What is scored, and how often the curves have a row.
     select: Literal["last", "train-loss"] = Field(
         description="train-loss: the complete epoch with the lowest last-step loss"
     )
-    log_every: Count = Field(json_schema_extra=OBSERVES)
+    log_every: Count = Field(
+        json_schema_extra=OBSERVES | in_unit("iterations"), description="interval of the rows of curves.csv"
+    )
     score_every: Count | None = Field(
         None,
-        json_schema_extra=OBSERVES,
+        json_schema_extra=OBSERVES | in_unit("iterations"),
         description="also score the predictor on the test set at this interval of iterations, to show what selecting a "
         "checkpoint on it would have claimed; no checkpoint is selected by it",
     )
@@ -161,7 +202,7 @@ class Protocol(Card):
     )
     validate_every: Count | None = Field(
         None,
-        json_schema_extra=OBSERVES,
+        json_schema_extra=OBSERVES | in_unit("iterations"),
         description="score the predictor on these images at this interval of iterations",
     )
 
@@ -250,24 +291,33 @@ class Protocol(Card):
 class ImageProtocol(Protocol):
     """A protocol's 2D form: the common fields of its card and those of the table [2d]."""
 
-    dimensions: Literal[2] = 2
-    image_size: Count = Field(description="side of the square image that the networks see, in pixels")
-    augment_size: Count = Field(description="side at which views are drawn before they are resized to image_size")
-    score_size: Literal["original"] | Count = Field(
-        json_schema_extra=MEASURES, description="side at which masks are compared"
+    dimensions: Literal[2] = Field(2, description="of the images")
+    image_size: Count = Field(
+        json_schema_extra=in_unit("px"), description="side of the square image that the networks see"
     )
-    augmentation: ImageAugmentation
+    augment_size: Count = Field(
+        json_schema_extra=in_unit("px"),
+        description="side at which views are drawn before they are resized to image_size",
+    )
+    score_size: Literal["original"] | Count = Field(
+        json_schema_extra=MEASURES | in_unit("px"), description="side at which masks are compared"
+    )
+    augmentation: ImageAugmentation = Field(description="random changes that make the views")
 
     network: str = Field(
         description="deeplabv3plus, unet, unet-small (without an encoder), smp:NAME, monai:NAME, or one of your own"
     )
-    encoder: str
+    encoder: str = Field(description="an encoder of segmentation-models-pytorch, or tu- and a timm model")
     encoder_weights: str = Field(description="none, imagenet, an installed package, or a .pth or .safetensors file")
-    output_stride: Literal[8, 16]
-    aspp: Literal["plain", "separable"]
-    aspp_dropout: Probability
-    input_mean: tuple[float, float, float]
-    input_std: tuple[Positive, Positive, Positive]
+    output_stride: Literal[8, 16] = Field(description="the image's side over that of the encoder's last map")
+    aspp: Literal["plain", "separable"] = Field(description="convolutions of the DeepLabs' ASPP")
+    aspp_dropout: Probability = Field(description="dropout after the DeepLabs' ASPP")
+    input_mean: tuple[float, float, float] = Field(
+        description="of each RGB channel, subtracted; intensities are 0 to 1"
+    )
+    input_std: tuple[Positive, Positive, Positive] = Field(
+        description="of each RGB channel, divided by; intensities are 0 to 1"
+    )
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -303,15 +353,20 @@ class ImageProtocol(Protocol):
 class VolumeProtocol(Protocol):
     """A protocol's 3D form: the common fields of its card and those of the table [3d]. Axes are (x, y, z)."""
 
-    dimensions: Literal[3] = 3
-    patch_size: Sides3D = Field(description="sides of the patches that the networks see, in voxels")
-    augmentation: VolumeAugmentation
-    network: str = Field(description="vnet, monai:NAME, or one of your own")
-    dropout: Probability = Field(description="of the V-Net, after its deepest level and before its last layer")
-    stride: Sides3D = Field(
-        json_schema_extra=MEASURES, description="from one window to the next when a volume is predicted, in voxels"
+    dimensions: Literal[3] = Field(3, description="of the volumes")
+    patch_size: Sides3D = Field(
+        json_schema_extra=in_unit("voxels"), description="sides of the patches that the networks see"
     )
-    window_batch: Count = Field(json_schema_extra=MEASURES, description="windows predicted at once")
+    augmentation: VolumeAugmentation = Field(description="random changes that make the views")
+    network: str = Field(description="vnet, monai:NAME, or one of your own")
+    dropout: Probability = Field(description="dropout of the V-Net, after its deepest level and before its last layer")
+    stride: Sides3D = Field(
+        json_schema_extra=MEASURES | in_unit("voxels"),
+        description="from one window to the next when a volume is predicted",
+    )
+    window_batch: Count = Field(
+        json_schema_extra=MEASURES | in_unit("windows"), description="windows predicted at once"
+    )
     largest_component: bool = Field(
         json_schema_extra=MEASURES, description="keep only each class's largest connected component"
     )
@@ -341,10 +396,12 @@ class VolumeProtocol(Protocol):
 class Resolved(Protocol):
     """A run's protocol: defaults and `auto` that depend on the data or the device are replaced by values."""
 
-    metrics: Metrics = Field(json_schema_extra=MEASURES)
-    epochs: None = None
-    iterations: Count
-    precision: Literal["fp32", "bf16"]
+    metrics: Metrics = Field(json_schema_extra=MEASURES, description="that the run is scored by")
+    epochs: None = Field(None, description="replaced by iterations")
+    iterations: Count = Field(
+        json_schema_extra=in_unit("iterations"), description="length for a method with one update per iteration"
+    )
+    precision: Literal["fp32", "bf16"] = Field(description="of the networks' forward passes")
 
 
 class ResolvedImageProtocol(Resolved, ImageProtocol):

@@ -65,15 +65,15 @@ def seed_text(seed: int, label_seed: int | None) -> str:
 class RunSpec(Card):
     """A frozen, complete description of one training; nothing else affects its results."""
 
-    benchmark: str
+    benchmark: str = Field(description="the data set's name")
     channels: Count | None = Field(None, description="of an image; absent: 3 in 2D, 1 in 3D, as in older runs")
     classes: tuple[str, ...] = Field(description="background first")
     label_values: tuple[int, ...] = Field(description="each class's value in the data set's own masks")
-    intensity: Intensity
-    split: Split
+    intensity: Intensity = Field(description="how intensities are read; rgb: 8 bits a channel")
+    split: Split = Field(description="of the data set's card")
     data_fingerprint: str = Field(description="hash of the source files' contents and ids")
-    train_count: Count
-    test_count: Count
+    train_count: Count = Field(description="number of training cases, labelled and unlabelled")
+    test_count: Count = Field(description="number of test cases")
     group: str | None = Field(None, description="the card's rule of groups, where it has one")
     train_groups: Count | None = Field(None, description="number of groups in training, where the card has groups")
     train_slices: Count | None = Field(None, description="number of slices in training, where volumes train by slices")
@@ -83,12 +83,12 @@ class RunSpec(Card):
     channel_names: tuple[str, ...] | None = Field(None, description="where each channel has a file of its own")
     image_axes: ImageAxes | None = Field(None, description="of training volumes; absent: 2D, or an older run")
     labeled: Count = Field(description="number of labelled training images, or groups where the card has groups")
-    protocol: ResolvedProtocol
+    protocol: ResolvedProtocol = Field(description="every field, with `default` and `auto` replaced by values")
     weights_fingerprint: str | None = Field(None, description="hash of the encoder's weight file, where it is a file")
-    method: str
-    method_version: int
-    hyperparameters: dict[str, int | float | bool | str]
-    seed: int
+    method: str = Field(description="the method's name")
+    method_version: int = Field(description="the method's `version`")
+    hyperparameters: dict[str, int | float | bool | str] = Field(description="every one, set or default")
+    seed: int = Field(description="draws weights, batches, augmentation and, without label_seed, the labelled cases")
     label_seed: int | None = Field(None, description="draws the labelled cases; absent: `seed` draws them, too")
     harness: int = Field(1, description="version of the harness's own part in the numbers: views, loop, networks")
 

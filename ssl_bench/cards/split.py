@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ssl_bench.atomic import file_fingerprint
-from ssl_bench.cards.card import Card
+from ssl_bench.cards.card import Card, in_unit
 from ssl_bench.cards.share import parse_share
 from ssl_bench.errors import UserError
 
@@ -17,8 +17,10 @@ from ssl_bench.errors import UserError
 class Split(Card):
     """How cases are divided into training and test; part of the card, so that all runs share a test set."""
 
-    test: int | str | None = Field(None, description="number of test cases, or a share such as '20%'")
-    seed: int = 0
+    test: int | str | None = Field(
+        None, json_schema_extra=in_unit("cases"), description="number of test cases, or a share such as '20%'"
+    )
+    seed: int = Field(0, description="draws the test cases, for every run alike; a run's seed does not change them")
     sequence_starts: tuple[int, ...] | None = Field(
         None, description="first frame number of each video sequence; if given, whole sequences are held out"
     )

@@ -86,6 +86,7 @@ def methods_markdown(methods: Mapping[str, type[SSLMethod]]) -> str:
         for one in own:
             (table,) = methods_in_full([one])
             lines += [f"### {_title(one)} (`{one.name}`)", "", *(f"- {note}" for note in table.notes), ""]
+            lines += [line for part in (description(one),) if part for line in (part, "")]
             if one.hyperparameters.model_fields:
                 lines += [table.markdown().partition("\n\n")[2].partition("\n\n")[0], ""]
     return "\n".join(lines)
@@ -97,11 +98,17 @@ def _facts(one: type[SSLMethod]) -> list[str]:
         f"{one.reference}.",
         f"Group {one.group}; {_data(one)}; {quantity(one.updates_per_iteration, 'update')} per iteration.",
     ]
+    facts += [f"Loss: {loss}" for loss in (_loss(one),) if loss]
     facts += [f"Table 4's components: {', '.join(sorted(one.components))}."] if one.components else []
     facts += [f"Its authors' settings (`--tuned authors`): {_authors(one)}."] if one.authors else []
     facts += ["Refused on cards with `ignore`."] if not one.handles_ignored else []
     facts += ["Needs a network with encoder, decoder and head."] if one.needs_parts else []
     return facts
+
+
+def _loss(one: type[SSLMethod]) -> str:
+    """The equation of its loss: what `updates` says of itself."""
+    return " ".join((inspect.getdoc(one.updates) or "").split()) if one.updates is not SSLMethod.updates else ""
 
 
 def _authors(one: type[SSLMethod]) -> str:

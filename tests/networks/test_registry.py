@@ -264,7 +264,7 @@ def test_an_edit_of_a_networks_file_is_told(folder: Path, call: Call) -> None:
 
 
 def test_the_guides_example_is_trained_in_processes_and_predicts(call: Call) -> None:
-    (text,) = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/networks.md").read_text(), re.DOTALL)
+    text = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/tutorials/network.md").read_text(), re.DOTALL)[0]
     Path("my_files").mkdir()
     Path("my_files/plain.py").write_text(text)
     words = [*RUN, "--methods", "supervised,cct", "--set", "network=plain", "--set", "vat=1", "--jobs", "2"]

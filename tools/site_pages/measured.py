@@ -1,0 +1,137 @@
+"""The measured tables as pages, from the stored runs, by the code of `ssl-bench report`."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ssl_bench
+from site_pages.markdown import page
+from ssl_bench.reporting.canvas import render
+from ssl_bench.reporting.publish import FIRST
+from ssl_bench.reporting.tables import TableReport
+from ssl_bench.store import Run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A table or figure of a store, with the arguments of `ssl_bench.report`."""
+
+    slug: str
+    title: str
+    about: str
+    store: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def command(self) -> str:
+        """The command that prints the same table."""
+        words = ["ssl-bench", "report"]
+        for key, value in self.arguments.items():
+            words += [f"--{key.replace('_', '-')}"] + ([] if value is True else [str(value)])
+        statistics = ["--statistics"] if "table" in self.arguments else []
+        return shlex.join([*words, *statistics, "--results-root", self.store])
+
+    def report(self) -> Any:
+        """The report; paths in the arguments are below the repository's root."""
+        arguments = {
+            key: str(ROOT / value) if str(value).endswith(".toml") else value for key, value in self.arguments.items()
+        }
+        return ssl_bench.report(**arguments, results_root=ROOT / self.store)
+
+
+STUDIES = "benchmarks/studies"
+PAGES = (
+    Measured(
+        "polyps", "Polyps: Kvasir-SEG and CVC-ClinicDB",
+        "Six methods with 15 % of the labels. None is shown to differ from the supervised network.",
+        "results/measured", {"table": f"{STUDIES}/polyps.toml", "all_networks": True},
+    ),
+    Measured(
+        "isic", "Skin lesions: ISIC 2018",
+        "The paper's ablation (Table 4) with 5 % of the labels. None is shown to differ from the supervised network.",
+        "results/measured",
+        {"table": 4, "dataset": "isic", "labeled": "5%", "protocol": "mini", "all_networks": True},
+    ),
+    Measured(
+        "ucmt-protocol", "UCMT: the paper against its code",
+        "Each row changes one field of the protocol. Only a teacher that averages students of different starts fails.",
+        "results/measured", {"table": f"{STUDIES}/ucmt-protocol.toml", "all_networks": True},
+    ),
+    Measured(
+        "cct-weight", "CCT: the weight of its loss",
+        "CCT with the common weight, and with its authors' weight.",
+        "results/measured", {"table": f"{STUDIES}/cct-weight.toml", "all_networks": True},
+    ),
+    Measured(
+        "polyps-intel", "Polyps on another CPU",
+        "The same runs of Kvasir-SEG, trained on another CPU. Only rounding differs.",
+        "results/measured-intel", {"table": f"{STUDIES}/polyps.toml", "all_networks": True},
+    ),
+    Measured(
+        "figure-1", "Uncertainty during training",
+        "The paper's Figure 1 from the runs of Kvasir-SEG.",
+        "results/measured", {"figure": 1, "dataset": "kvasir", "labeled": "15%", "protocol": "mini"},
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MeasuredPage:
+    """A page, the pictures beside it by file name, and the runs that it shows."""
+
+    text: str
+    pictures: dict[str, bytes]
+    runs: tuple[Run, ...]
+
+
+def measured_page(one: Measured) -> MeasuredPage:
+    """Make a page: the command, the pictures of the differences, the tables, the statistics."""
+    lines, pictures, runs = [one.about, "", "```", one.command, "```", ""], dict[str, bytes](), list[Run]()
+    for exhibit in one.report().exhibits:
+        runs += exhibit.runs
+        if isinstance(exhibit, TableReport):
+            for table in exhibit.tables:
+                lines += _section(table)
+            for picture in (each for each in exhibit.figures if each.kind == FIRST):
+                pictures[f"{one.slug}-{picture.name}.svg"] = render(picture.figure, "svg")
+                lines += [f"![{picture.title}]({one.slug}-{picture.name}.svg)", "", *_notes(picture.caption), ""]
+            for table in exhibit.statistics_tables:
+                lines += _section(table)
+        else:
+            pictures[f"{one.slug}.svg"] = render(exhibit.figure, "svg")
+            lines += [f"![{one.title}]({one.slug}.svg)", "", *_notes(exhibit.notes), ""]
+    return MeasuredPage(page(one.title, lines), pictures, tuple(runs))
+
+
+def measured_index() -> str:
+    """Return the page that lists the others."""
+    about = (
+        "These pages are made from the runs in `results/measured` and `results/measured-intel` whenever the site is "
+        "built. `ssl-bench report` prints the same tables. [Measured so far](../measured.md) discusses them."
+    )
+    lines = [about, ""]
+    lines += [f"- [{one.title}]({one.slug}.md): {one.about}" for one in PAGES]
+    return page("Measured tables", lines)
+
+
+def _section(table: Any) -> list[str]:
+    """A table under a heading of its own; its notes are folded away."""
+    body, _, notes = table.markdown().partition("\n\n")[2].partition("\n\n")
+    lines = [f"## {table.title}", "", body, ""]
+    if table.notes:
+        lines += [
+            f'??? note "Notes ({len(table.notes)})"',
+            "",
+            *(f"    {line}" for line in notes.replace("*", r"\*").splitlines()),
+            "",
+        ]
+    return lines
+
+
+def _notes(notes: Any) -> list[str]:
+    return [notes] if isinstance(notes, str) else [f"- {note}" for note in notes]
