@@ -44,14 +44,14 @@ def write_files(report: AnyReport, folder: Path) -> list[Path]:
     contents: dict[str, bytes] = {}
     if isinstance(report, TableReport | ClaimsReport):
         contents = _as_tables(report)
+        if isinstance(report, ClaimsReport):
+            contents["-statistics.csv"] = report.csv.encode()
+        else:
+            contents["-statistics.csv"] = report.statistics_csv.encode()
+            for table in report.statistics_tables[1:]:
+                contents[f"-{table.name}.csv"] = table.csv().encode()
         for picture in report.figures:
             contents |= {f"-{picture.name}.{suffix}": content for suffix, content in picture.files.items()}
-    if isinstance(report, ClaimsReport):
-        contents["-statistics.csv"] = report.csv.encode()
-    elif isinstance(report, TableReport):
-        contents["-statistics.csv"] = report.statistics_csv.encode()
-        for table in report.statistics_tables[1:]:
-            contents[f"-{table.name}.csv"] = table.csv().encode()
     else:
         contents = {f".{suffix}": content for suffix, content in rendered(report.figure).items()}
         contents[".md"] = _caption(report).encode()

@@ -190,7 +190,8 @@ def plan_costs(
         except UserError as error:
             if not every:
                 raise
-            left_out.append(f"{method.name} is left out: {error}")
+            reason = str(error).removeprefix(f"{method.name}: ")
+            left_out.append(f"{method.name} is left out: {reason}")
         else:
             fitting[method] = hyper
     return fitting, protocol.resolved(benchmark, benchmark.cases, device.type), left_out
