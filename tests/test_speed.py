@@ -38,6 +38,7 @@ def test_it_prints_and_writes_ratios_and_tells_missed_targets(tmp_path: Path) ->
         assert ratio == pytest.approx(ours / other if row["target"].startswith("<=") else other / ours, rel=0.01)
 
 
+@pytest.mark.slow
 def test_an_unknown_method_is_one_line() -> None:
     done = subprocess.run(
         [sys.executable, str(TOOLS), "--methods", "nonsense", "--sections", "iteration"], text=True, check=False,

@@ -145,6 +145,7 @@ def test_the_runs_of_all_methods_are_ordered_by_seed(folder: Path, tmp_path: Pat
     ]
 
 
+@pytest.mark.slow
 def test_processes_of_a_pool_train_what_was_planned(folder: Path, tmp_path: Path) -> None:
     found = run(folder, ["supervised", "mine"], tuned="authors", jobs=2, results_root=tmp_path / "pool")
     assert (found.outcome.trained, found.outcome.failures) == (2, [])

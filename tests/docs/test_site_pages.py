@@ -143,6 +143,7 @@ def test_every_method_has_its_loss_its_settings_and_its_description() -> None:
         assert all(f"| {key} |" in section for key in method.hyperparameters.model_fields), name
 
 
+@pytest.mark.slow
 def test_pages_are_the_same_every_time() -> None:
     code = (
         "import sys, hashlib; sys.path[:0] = ['tools', '.']\n"
@@ -225,6 +226,7 @@ def test_a_notebook_becomes_a_page(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_tutorials_tests_pass(tmp_path: Path) -> None:
     """The files of the tutorials, and their tests on them."""
     files = {"network": ("my_files", "plain"), "metric": ("my_metrics", "vs"), "method": ("my_methods", "mirror")}

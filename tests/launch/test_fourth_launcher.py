@@ -63,6 +63,7 @@ def nice(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_file_is_a_launcher(nice: Path, call: Call, tmp_path: Path) -> None:
     words = [*DEMO, "--methods", "supervised", "--launcher", "nice_launcher.py"]
     code, out, err = call(*words)

@@ -102,7 +102,7 @@ def opened(name: str, dimensions: int, data: Path, folder: Path, *, built: bool 
 @pytest.mark.parametrize(
     ("name", "dimensions", "ignores"),
     [
-        pytest.param(*form, ignores, marks=() if number % 2 == ignores else pytest.mark.slow)
+        pytest.param(*form, ignores, marks=() if number % 4 == ignores else pytest.mark.slow)
         for number, form in enumerate(FORMS)
         for ignores in (False, True)
     ],

@@ -294,6 +294,7 @@ def test_a_method_without_branches_has_no_curve(store: Store, tmp_path: Path) ->
 # ---------------------------------------------------------------------------------------------------------- error rate
 
 
+@pytest.mark.slow
 def test_claims_about_equal_methods_are_seldom_called_supported_or_contradicted(tmp_path: Path) -> None:
     """Of tables of four equal methods, at most some five in a hundred have a verdict on any of six claims."""
     rivals = ["cps", "cmtv1", "cmtv3"]

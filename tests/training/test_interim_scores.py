@@ -74,6 +74,7 @@ def test_each_row_is_the_score_of_a_run_that_ends_there(discs: Path, tmp_path: P
             assert float(row[metric]) == summary_of(ended)["network"][metric]["mean"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [("scoring", 1), ("scoring", 3), ("training", 2), ("training", 4)], ids=str)
 def test_a_run_stopped_in_or_before_such_a_scoring_ends_in_the_same_bytes(
     at: tuple[str, int], discs: Path, tmp_path: Path

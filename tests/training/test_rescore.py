@@ -83,6 +83,7 @@ def test_several_processes_score_several_runs(finished: Run) -> None:
     assert all(len(run.scores) == 2 for run in result.runs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 17, 25])
 def test_a_stopped_scoring_goes_on_and_ends_in_the_same_bytes(at: int, finished: Run, monkeypatch: Any) -> None:
     from ssl_bench.training.rescore import rescore, scoring_jobs

@@ -82,6 +82,7 @@ def test_a_run_killed_before_and_after_a_methods_phases_change_ends_in_the_same_
     assert [contents(run.path)] == workplace.undisturbed(method, settings=settings)
 
 
+@pytest.mark.slow
 def test_a_run_killed_before_its_first_checkpoint_begins_again(workplace: Workplace) -> None:
     process = workplace.start("mt", held="training")
     workplace.wait_held(process)
