@@ -100,16 +100,17 @@ def _measure(method: SSLMethod, protocol: ResolvedProtocol, stream: BatchStream,
         parameter.grad = torch.empty_like(parameter)
     for optimizer in optimizers.all:
         optimizer.step()
-    found = []
-    last = max(4, protocol.iterations)
-    for iteration in (last, last - 1, 2):  # a check in iteration 1 reads values
+    found: list[tuple[int, int]] = []
+    last = max(3, protocol.iterations)
+    for iteration in (last, 2):  # a check in iteration 1 reads values
         counter.restart()
         unused = trained - _iterate(method, optimizers, stream, iteration, protocol)
-        if iteration == last and unused:  # they have no state; once more without it
+        if unused and not found:  # without a gradient there is no state; once more without it
             for parameter in unused:
                 for optimizer in optimizers.all:
                     optimizer.state.pop(parameter, None)
-            continue
+            counter.restart()
+            _iterate(method, optimizers, stream, iteration, protocol)
         found.append((counter.flops, counter.peak))
     return max(flops for flops, _ in found), max(peak for _, peak in found)
 
