@@ -8,10 +8,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from ssl_bench.cards.card import Card, Positive, in_unit, parse_card, read_toml
-from ssl_bench.cards.grid import Column
+from ssl_bench.cards.grid import Column, exhibit_path
 from ssl_bench.cards.metric import HEADLINE, METRICS, MetricName
 from ssl_bench.cards.share import parse_share
-from ssl_bench.errors import UserError
 from ssl_bench.folders import BENCHMARKS_DIR, CLAIMS
 
 
@@ -196,12 +195,10 @@ def load_claims(name: str) -> Claims:
     Raises:
         UserError: there is no such card, or it is wrong.
     """
-    own = name.endswith(".toml")
-    path = Path(name) if own else BENCHMARKS_DIR / "claims" / f"{name}.toml"
-    if not path.is_file():
-        known = ", ".join(sorted(one.stem for one in (BENCHMARKS_DIR / "claims").glob("*.toml")))
-        found = f"no file {name}" if own else f"'{name}'"
-        raise UserError(f"--claims: expected one of {known}, or a .toml file; found {found}")
+    folder = BENCHMARKS_DIR / "claims"
+    path = exhibit_path(
+        "claims", name, folder / f"{name}.toml", lambda: sorted(one.stem for one in folder.glob("*.toml"))
+    )
     claims = parse_card(Claims, read_toml(path), str(path))
     claims._option = name
     return claims

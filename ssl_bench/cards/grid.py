@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -147,19 +148,31 @@ class Grid(Card):
 
 def load_grid(exhibit: Exhibit, name: str) -> Grid:
     """Read the card of a table or figure: the paper's by number, any other by the path of its .toml file."""
-    own = name.endswith(".toml")
-    path = Path(name) if own else BENCHMARKS_DIR / f"{exhibit}s" / f"{exhibit}-{name}.toml"
-    if not path.is_file():
-        known = ", ".join(grid.label for grid in all_grids() if grid.exhibit == exhibit)
-        found = f"no file {name}" if own else f"'{name}'"
-        raise UserError(f"--{exhibit}: expected one of {known}, or a .toml file; found {found}")
+    path = exhibit_path(
+        exhibit, name, BENCHMARKS_DIR / f"{exhibit}s" / f"{exhibit}-{name}.toml",
+        lambda: [grid.label for grid in all_grids() if grid.exhibit == exhibit],
+    )  # fmt: skip
     grid = parse_card(Grid, read_toml(path), str(path))
     if grid.exhibit != exhibit:
         raise UserError(f"--{exhibit}: expected a {exhibit}, found the {grid.exhibit} {path} (kind = '{grid.kind}')")
-    if own:
+    if name.endswith(".toml"):
         grid = grid.model_copy(update={"number": None})
         grid._path = name
     return grid
+
+
+def exhibit_path(option: str, name: str, built_in: Path, known: Callable[[], Sequence[str]]) -> Path:
+    """The file of a card that an option names: its own path if it ends in .toml, else that of the built-in one.
+
+    Raises:
+        UserError: there is no such file; `known` gives the names of the built-in cards.
+    """
+    own = name.endswith(".toml")
+    path = Path(name) if own else built_in
+    if not path.is_file():
+        found = f"no file {name}" if own else f"'{name}'"
+        raise UserError(f"--{option}: expected one of {', '.join(known())}, or a .toml file; found {found}")
+    return path
 
 
 def all_grids() -> list[Grid]:
