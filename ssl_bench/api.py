@@ -104,7 +104,7 @@ def run(
         InterruptedRunError: Ctrl-C or SIGTERM; every run has its checkpoint and the same call continues from there.
 
     """
-    from ssl_bench.cards import Request, load_benchmark
+    from ssl_bench.cards import Request, load_benchmark, share_under
     from ssl_bench.launch.launcher import log_failures, train
     from ssl_bench.launch.progress import counted
     from ssl_bench.launch.task import Outcome
@@ -116,12 +116,13 @@ def run(
 
     folders, console = paths(methods_dir), make_console(quiet=not progress)
     registry, benchmark = load_methods(*folders), load_benchmark(str(dataset))
+    named, own = benchmark.protocol if protocol is None else str(protocol), dict(settings or {})
     request = Request(
         benchmark=benchmark,
         methods=(methods,) if isinstance(methods, str) else tuple(methods),
-        labeled=benchmark.labeled[0] if labeled is None else str(labeled),
-        protocol=benchmark.protocol if protocol is None else str(protocol),
-        settings=dict(settings or {}),
+        labeled=share_under(benchmark.labeled[0], benchmark, named, own) if labeled is None else str(labeled),
+        protocol=named,
+        settings=own,
         seeds=different_seeds(seeds),
         label_seeds=different_label_seeds(label_seeds),
     )

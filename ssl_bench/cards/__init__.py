@@ -29,7 +29,7 @@ from ssl_bench.cards.layout import (
     members_of,
     require_pattern,
 )
-from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, with_split_file
+from ssl_bench.cards.load import card_kinds, card_names, load_benchmark, load_protocol, share_under, with_split_file
 from ssl_bench.cards.measurement import SEEING, Measurement, measurement_of, recorded_measurement
 from ssl_bench.cards.metric import HEADLINE, METRICS, DistanceUnit, Metric, MetricName
 from ssl_bench.cards.protocol import (
@@ -140,6 +140,7 @@ __all__ = [
     "seed_text",
     "share",
     "share_of",
+    "share_under",
     "training_fields",
     "with_split_file",
 ]

@@ -23,6 +23,7 @@ class Column(Card):
 
     dataset: str = Field(description="a built-in data set by name, or a .toml card")
     labeled: str = Field(description="labelled share (5%) or number (90)")
+    published: str = Field("", description="labelled share of the published numbers; default: `labeled`")
     title: str = Field("", description="the heading; default: made from data set and share")
     settings: dict[str, Any] = Field(
         default_factory=dict, description="protocol fields or hyperparameters of this column, such as { k = 3 }"
@@ -140,6 +141,8 @@ class Grid(Card):
             raise ValueError(f"rows must have different titles; found '{twice}' twice")
         for column in self.columns:
             parse_share(column.labeled, "labeled")
+            if column.published:
+                parse_share(column.published, "published")
         shown = [(column.dataset, column.labeled) for column in self.columns]
         if self.kind == "shares" and len(set(shown)) < len(shown):
             raise ValueError("kind 'shares' allows only one column for each data set and share")

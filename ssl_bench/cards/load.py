@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -10,6 +10,7 @@ from ssl_bench.cards.benchmark import Benchmark
 from ssl_bench.cards.card import nearest, parse_card, read_toml
 from ssl_bench.cards.protocol import PROTOCOLS, ImageProtocol, VolumeProtocol
 from ssl_bench.cards.settings import protocol_keys
+from ssl_bench.cards.share import scaled
 from ssl_bench.cards.split import Split
 from ssl_bench.errors import UserError
 from ssl_bench.folders import BENCHMARKS_DIR
@@ -73,6 +74,12 @@ def load_protocol(
         _put(data, key, value)
     where = f"{path} with --set" if overrides else str(path)
     return parse_card(PROTOCOLS[dimensions], data, where, also=CARD_KEYS)
+
+
+def share_under(share: str, benchmark: Benchmark, protocol: str, settings: Mapping[str, Any]) -> str:
+    """Return a share of a card times the protocol's `labeled_scale`, which `settings` may override."""
+    own = {key: value for key, value in settings.items() if key == "labeled_scale"}
+    return scaled(share, load_protocol(protocol, own, dimensions=benchmark.network_dimensions).labeled_scale)
 
 
 def card_names(kind: Literal["datasets", "protocols", "tables"]) -> list[str]:

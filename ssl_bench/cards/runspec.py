@@ -19,7 +19,8 @@ HARNESS = 1  # raise it when a change of views, loop or networks changes numbers
 READING = ("label_values", "layout", "channel_names", "image_axes")  # how files are read and masks written
 RUN_ID = r"[0-9a-f]{16}(-s[0-9]+)?(-v[0-9]+)?"  # what `RunSpec.run_id` looks like
 VOLUME_CHANGES = {"jitter": ("brightness", "contrast"), "noise": ("noise_sigma",)}
-WORDS = ("name", "title", "note", "epochs")  # of a protocol, decide nothing; epochs have become iterations
+# Of a protocol, decide nothing: epochs have become iterations, and shares numbers of images.
+WORDS = ("name", "title", "note", "epochs", "labeled_scale")
 
 
 def training_fields(protocol: Protocol) -> dict[str, Any]:

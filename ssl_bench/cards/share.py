@@ -53,6 +53,14 @@ def _least(whole: int) -> str:
     return f"{math.ceil(10000 / whole) / 100:g}% or 1"
 
 
+def scaled(text: str, scale: float) -> str:
+    """Return a share multiplied by `scale`: 5% times 0.1 is 0.5%. 100% and numbers of cases stay as they are."""
+    value = parse_share(text, "labeled")
+    if scale == 1 or not isinstance(value, Fraction) or value == 1:
+        return text
+    return f"{float(100 * value * Fraction(str(scale))):.10g}%"
+
+
 def share(text: str) -> Fraction | int:
     """A labelled share as a number, so that 5% and 5.0% are equal."""
     return parse_share(text, "--labeled")

@@ -101,7 +101,7 @@ def sweep(
     """Search hyperparameters and protocol fields. A trial is one run per seed. The same command continues a sweep."""
     if context.invoked_subcommand is not None:
         return
-    from ssl_bench.cards import load_benchmark
+    from ssl_bench.cards import load_benchmark, share_under
     from ssl_bench.launch.contract import LaunchOptions
     from ssl_bench.launch.launcher import choose_launcher, log_failures
     from ssl_bench.launch.progress import PoolDisplay, counted
@@ -130,13 +130,15 @@ def sweep(
     console, store = make_console(), Store(results_root)
     chosen = choose_launcher(launcher, LaunchOptions(device, jobs, slurm=slurm, console=console))
     place = place_words(data_root, results_root, methods_dir or [], allow_partial=allow_partial)
+    protocol, own = protocol or benchmark.protocol, parsed_settings(settings, iterations)
+    labeled = labeled or share_under(benchmark.labeled[0], benchmark, protocol, own)
     with counted(console, f"preparing {benchmark.title}") as advance:
         planner = Planner(
-            benchmark, method, labeled or benchmark.labeled[0], protocol or benchmark.protocol, parsed_seeds(seeds),
+            benchmark, method, labeled, protocol, parsed_seeds(seeds),
             chosen.device, data_root, allow_partial, tuple(place), store, advance,
         )  # fmt: skip
         defined = settle_sweep(
-            planner, parameters or [], parsed_settings(settings, iterations), tuned, known_sampler,
+            planner, parameters or [], own, tuned, known_sampler,
             None if objective is None else _one_of("--objective", objective), metric, _one_of("--pruner", pruner),
         )  # fmt: skip
     study = Study(defined, name or defined.default_name, open_storage(storage, results_root), results_root)

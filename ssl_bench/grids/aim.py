@@ -21,6 +21,7 @@ from ssl_bench.cards import (
     load_benchmark,
     load_protocol,
     share,
+    share_under,
     with_split_file,
 )
 from ssl_bench.cards.card import no_such_method
@@ -124,7 +125,9 @@ def aim(grid: Grid, target: Target, methods: Declarations) -> Grid:
         own = [column for column in grid.columns if column.dataset == dataset]
         if not own:
             own = _transferred([c for c in grid.columns if c.dataset == datasets[0]], load_benchmark(dataset), dataset)
-        if target.labeled:
+        if not target.labeled:
+            own = [_scaled(column, target, grid) for column in own]
+        else:
             kinds = {column.model_copy(update={"labeled": ""}).model_dump_json(): column for column in own}.values()
             own = [column.model_copy(update={"labeled": share}) for share in target.labeled for column in kinds]
         columns += own
@@ -132,6 +135,16 @@ def aim(grid: Grid, target: Target, methods: Declarations) -> Grid:
         raise UserError("--label-seeds: expected a share of labelled cases below 100%; found 100%, which draws none")
     aimed = grid.model_copy(update={"columns": tuple(columns)})
     return aimed.model_copy(update={"rows": _rows(aimed, target, methods)})
+
+
+def _scaled(column: Column, target: Target, grid: Grid) -> Column:
+    """The column at its share times the protocol's `labeled_scale`; it keeps the published numbers of its own share."""
+    benchmark = load_benchmark(column.dataset)
+    name = target.protocol or grid.protocol or benchmark.protocol
+    labeled = share_under(column.labeled, benchmark, name, {**target.settings, **column.settings})
+    if labeled == column.labeled:
+        return column
+    return column.model_copy(update={"labeled": labeled, "published": column.published or column.labeled})
 
 
 def _rows(grid: Grid, target: Target, methods: Declarations) -> tuple[Row, ...]:

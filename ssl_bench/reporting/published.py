@@ -59,7 +59,7 @@ def published(grid: Grid, row: Row, column: Column, metric: MetricName) -> Publi
         if (
             int(entry["table"]) == grid.number
             and entry["dataset"] == column.dataset
-            and share(entry["labeled"]) == share(column.labeled)
+            and share(entry["labeled"]) == share(column.published or column.labeled)
             and entry["method"] == (row.published or row.title)
             and entry["metric"].lower() == metric
             and (row.network is None or entry["network"] == row.network)
@@ -75,7 +75,8 @@ def published_numbers(
     """Return the paper's numbers for a method with these settings, by the number of the table."""
     found: dict[int, Published] = {}
     for grid, row, own in _table_cells():
-        same_data = own.dataset == column.dataset and share(own.labeled) == share(column.labeled)
+        wanted = column.published or column.labeled
+        same_data = own.dataset == column.dataset and share(own.labeled) == share(wanted)
         same_row = row.method == method and {**own.settings, **row.settings} == {**column.settings, **settings}
         if same_data and same_row and grid.number is not None:
             number = published(grid, row, own, metric)
@@ -110,6 +111,8 @@ def differences(place: Place, runs: Sequence[Run]) -> dict[str, str]:
     unlike = [f"{key} = {value}" for key, value in spec.hyperparameters.items() if hyper.get(key) != value]
     if unlike:
         found["hyperparameters"] = listed(unlike, MOST)
+    if place.column.published and share(place.column.published) != share(place.column.labeled):
+        found["labels"] = f"{place.column.labeled} labelled, not {place.column.published}"
     usual = next(iter(place.benchmark.splits.values()))
     if spec.split.model_dump(exclude={"labeled", "file"}) != usual.model_dump(exclude={"labeled", "file"}):
         found["split"] = f"{spec.protocol.split}, not the data set's own"

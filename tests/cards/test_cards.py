@@ -751,8 +751,8 @@ UNCHECKED = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:User
 WORDS_AND_LENGTH = {"name", "title", "note", "epochs", "views", "augmentation", "encoder_weights"}
 
 
-# How a run is measured and looked at: none of it decides a weight.
-LOOKED_AT = {"metrics", "score_size", "log_every", "score_every", "validate_every"}
+# How a run is measured and looked at, and what a run without --labeled takes: none of it decides a weight.
+LOOKED_AT = {"labeled_scale", "metrics", "score_size", "log_every", "score_every", "validate_every"}
 
 
 @UNCHECKED

@@ -172,6 +172,36 @@ def test_shares_of_ones_own_are_those_asked_for_in_their_order() -> None:
     assert columns("table 3", labeled=("16",)) == [("la", "16")]
 
 
+def scaling(folder: Path, scale: float) -> str:
+    path = folder / "few.toml"
+    path.write_text(f'extends = "mini"\nname = "few"\ntitle = "few"\nlabeled_scale = {scale}\n')
+    return str(path)
+
+
+def test_a_protocol_scales_the_shares_of_a_grid_which_keeps_the_papers_numbers(tmp_path: Path) -> None:
+    target = Target(protocol=scaling(tmp_path, 0.1))
+    grid = aim(GRIDS["table 1"], target, METHODS)
+    assert [column.labeled for column in grid.columns] == ["0.5%", "1%"]
+    row = next(row for row in grid.rows if row.title == "MT")
+    kept = [published(grid, row, column, "dsc") for column in grid.columns]
+    assert kept == [published(grid, row, column, "dsc") for column in GRIDS["table 1"].columns]
+    assert {place.wanted.labeled for row in places(grid, target, METHODS) for place in row if place} == {"0.5%", "1%"}
+
+
+def test_no_protocol_scales_a_share_that_is_asked_for_or_all_or_a_number(tmp_path: Path) -> None:
+    few = scaling(tmp_path, 0.1)
+    asked = aim(GRIDS["table 1"], Target(labeled=("5%",), protocol=few), METHODS)
+    assert [(column.labeled, column.published) for column in asked.columns] == [("5%", "")]
+    columns = [GRIDS["table 1"].columns[0].model_copy(update={"labeled": text}) for text in ("100%", "7", "7%")]
+    own = GRIDS["table 1"].model_copy(update={"columns": tuple(columns)})
+    assert [column.labeled for column in aim(own, Target(protocol=few), METHODS).columns] == ["100%", "7", "0.7%"]
+
+
+def test_a_setting_precedes_the_cards_scale(tmp_path: Path) -> None:
+    target = Target(protocol=scaling(tmp_path, 0.1), settings={"labeled_scale": 0.5})
+    assert [column.labeled for column in aim(GRIDS["table 1"], target, METHODS).columns] == ["2.5%", "5%"]
+
+
 def test_a_row_for_2d_alone_is_no_place_on_volumes() -> None:
     target = Target(dataset="demo3d")
     rows = places(aim(GRIDS["table 1"], target, METHODS), target, METHODS)

@@ -388,6 +388,17 @@ def test_a_part_of_a_data_set_is_not_the_papers(store: Store) -> None:
     assert "1915 of 2594 cases" in records(report(store, protocol="paper"))["MT"]["verdict_reasons"]
 
 
+def test_fewer_labels_than_the_papers_are_not_comparable(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "few.toml").write_text('extends = "paper"\nname = "few"\ntitle = "few"\nlabeled_scale = 0.1\n')
+    few = str(tmp_path / "few.toml")
+    write_run(store, "mt", 1, [0.5] * 779, **{**PAPER, "labeled": 9, "protocol": few})
+    found = report(store, protocol=few)
+    record = records(found)["MT"]
+    assert (record["labeled"], record["published"]) == ("0.5%", "86.67")
+    assert "labels" in record["verdict"]
+    assert "0.5% labelled, not 5%" in record["verdict_reasons"]
+
+
 def test_another_split_is_not_the_papers(store: Store) -> None:
     cvc = load_benchmark("cvc")
     for split, seed in (("by-sequence", 1), ("random", 2), ("random", 3)):
