@@ -147,8 +147,7 @@ def run(
     if table is not None:
         table.print(console)
         shown = showing_command(request, same_place(store.root, folders), tuned)
-        if shown is not None:
-            console.print(f"A table of these runs: {shown}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"A table of these runs: {shown}", highlight=False, markup=False, soft_wrap=True)
     log_failures(outcome)
     return RunResult(outcome, runs, table)
 
@@ -223,8 +222,9 @@ def reproduce(
     table: int | PathLike | None = None,
     figure: int | PathLike | None = None,
     claims: PathLike | None = None,
+    methods: Sequence[str] | None = None,
     everything: bool = False,
-    dataset: PathLike | None = None,
+    dataset: PathLike | Sequence[PathLike] | None = None,
     labeled: str | int | Sequence[str | int] | None = None,
     protocol: PathLike | None = None,
     seeds: Sequence[int] = (1, 2, 3),
@@ -250,8 +250,9 @@ def reproduce(
         table: number of a table of the paper, or a .toml file with your own table.
         figure: number of a figure of the paper, or a .toml file with your own figure.
         claims: a card of claims: "ucmt", or a .toml file with your own.
-        everything: every table and figure, and the claims. Exactly one of these four is given.
-        dataset: use this data set only, whether or not it is the paper's.
+        methods: names of methods, for a table of these on `dataset`.
+        everything: every table and figure, and the claims. Exactly one of these five is given.
+        dataset: use this data set only, or these, whether or not they are the paper's.
         labeled: labelled shares to use instead of the paper's.
         seeds: of every cell.
         dry_run: list the missing runs and train nothing.
@@ -279,9 +280,13 @@ def reproduce(
     from ssl_bench.store import Store
 
     folders, wanted_seeds, beginnings = paths(methods_dir), different_seeds(seeds), texts(data)
-    exhibits = chosen_exhibits(text(table), text(figure), text(claims), everything=everything)
+    datasets = [] if dataset is None else [str(one) for one in paths(dataset)]
+    exhibits = chosen_exhibits(
+        text(table), text(figure), text(claims), None if methods is None else texts(methods), datasets,
+        everything=everything,
+    )  # fmt: skip
     target = make_target(
-        text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {},
+        datasets, None if labeled is None else texts(labeled), text(protocol), settings or {},
         different_label_seeds(label_seeds), tuned,
     )  # fmt: skip
     store, console = Store(results_folder(results_root)), make_console(quiet=not progress)
@@ -332,8 +337,9 @@ def report(
     table: int | PathLike | None = None,
     figure: int | PathLike | None = None,
     claims: PathLike | None = None,
+    methods: Sequence[str] | None = None,
     everything: bool = False,
-    dataset: PathLike | None = None,
+    dataset: PathLike | Sequence[PathLike] | None = None,
     labeled: str | int | Sequence[str | int] | None = None,
     protocol: PathLike | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -342,6 +348,7 @@ def report(
     data: str | Sequence[str] = (),
     all_networks: bool = False,
     costs: bool = False,
+    rows: str = "method",
     results_root: PathLike | None = None,
     methods_dir: PathLike | Sequence[PathLike] = (),
 ) -> Report:
@@ -353,8 +360,9 @@ def report(
         table: number of a table of the paper, or a .toml file with your own table.
         figure: number of a figure of the paper, or a .toml file with your own figure.
         claims: a card of claims: "ucmt", or a .toml file with your own.
-        everything: every table and figure, and the claims. Exactly one of these four is given.
-        dataset: use this data set only, whether or not it is the paper's.
+        methods: names of methods, for a table of these on `dataset`.
+        everything: every table and figure, and the claims. Exactly one of these five is given.
+        dataset: use this data set only, or these, whether or not they are the paper's.
         labeled: labelled shares to use instead of the paper's.
         protocol: protocol whose runs are shown. None: that of each data set.
         label_seeds: show the runs of these label seeds, of every seed that has them all. None: the runs whose labelled
@@ -362,6 +370,8 @@ def report(
         data: use only runs whose data fingerprint begins with one of these.
         all_networks: also show the scores of the runs' other networks.
         costs: show parameters, updates, hours and peak memory.
+        rows: what the rows of a table are: "method", or "labeled", its data sets and shares, with a column for each
+            method.
 
     The other arguments are described in `ssl_bench.api`.
 
@@ -385,27 +395,32 @@ def report(
     from ssl_bench.reporting.tables import paper_table
 
     folders, beginnings = paths(methods_dir), texts(data)
-    exhibits = chosen_exhibits(text(table), text(figure), text(claims), everything=everything)
+    datasets = [] if dataset is None else [str(one) for one in paths(dataset)]
+    exhibits = chosen_exhibits(
+        text(table), text(figure), text(claims), None if methods is None else texts(methods), datasets,
+        everything=everything,
+    )  # fmt: skip
     target = make_target(
-        text(dataset), None if labeled is None else texts(labeled), text(protocol), settings or {},
+        datasets, None if labeled is None else texts(labeled), text(protocol), settings or {},
         different_label_seeds(label_seeds), tuned,
     )  # fmt: skip
     store = load_store(results_root)
     found: list[Any] = []
-    with declared_methods(*folders) as methods:
-        runs = store.readable(shown_runs(grids_of(exhibits, methods), target, methods))
+    with declared_methods(*folders) as registry:
+        runs = store.readable(shown_runs(grids_of(exhibits, registry), target, registry))
         choice = choose_data(beginnings, (run.spec for run in runs))
         runs = [run for run in runs if choice.includes(run.spec)]
-        view = ShownOptions(all_networks, costs, ",".join(beginnings) or None, tuple(same_place(store.root, folders)))
+        place = tuple(same_place(store.root, folders))
+        view = ShownOptions(all_networks, costs, ",".join(beginnings) or None, place, rows)
         for card in exhibits:
             if isinstance(card, Claims):
-                found.append(paper_claims(card, target, runs, methods, view))
+                found.append(paper_claims(card, target, runs, registry, view))
             elif card.exhibit == "table":
-                found.append(paper_table(card, target, runs, methods, view))
+                found.append(paper_table(card, target, runs, registry, view))
             else:
                 from ssl_bench.reporting.figures import paper_figure  # here, since its import takes seconds
 
-                found.append(paper_figure(card, target, runs, methods, view))
+                found.append(paper_figure(card, target, runs, registry, view))
     return Report(tuple(found))
 
 

@@ -156,6 +156,11 @@ class Claims(Card):
         return "claims"
 
     @property
+    def words(self) -> list[str]:
+        """The option of `report` and `reproduce` that names it."""
+        return [f"--{self.exhibit}", self.option]
+
+    @property
     def option(self) -> str:
         """Its name on the command line."""
         return self._option

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -16,6 +16,8 @@ from ssl_bench.errors import UserError
 from ssl_bench.folders import BENCHMARKS_DIR
 
 Exhibit = Literal["table", "figure"]
+COMPARISON = "comparison"  # label of a table that has no card
+BASELINE = "supervised"  # of such a table, if it is one of its methods
 
 
 class Column(Card):
@@ -33,7 +35,7 @@ class Column(Card):
 class Row(Card):
     """A method with optional settings; without a method, a row that the paper copied from another paper."""
 
-    title: str = Field(description="the row's name in the table")
+    title: str = Field("", description="the row's name in the table; default: the method's title")
     method: str | None = Field(None, description="the method by name; absent: only published numbers are shown")
     settings: dict[str, Any] = Field(
         default_factory=dict, description="protocol fields or hyperparameters of this row; they precede the column's"
@@ -47,6 +49,11 @@ class Row(Card):
         "common",
         description="authors: at the method's `authors` settings, below those of row, column and --set",
     )
+
+    @property
+    def name(self) -> str:
+        """The title, or else the method's name."""
+        return self.title or self.method or ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,12 @@ class Grid(Card):
     rows: tuple[Row, ...] = Field(min_length=1, description="methods")
     _path: str = PrivateAttr("")
     _part: Part | None = PrivateAttr(None)
+    _methods: tuple[str, ...] = PrivateAttr(())  # of a comparison that has no card
+
+    @property
+    def words(self) -> list[str]:
+        """The option of `report` and `reproduce` that names it."""
+        return ["--methods", ",".join(self._methods)] if self._methods else [f"--{self.exhibit}", self.option]
 
     @property
     def option(self) -> str:
@@ -96,6 +109,8 @@ class Grid(Card):
     @property
     def label(self) -> str:
         """Its number, or the stem of its file."""
+        if self._methods:
+            return COMPARISON
         return Path(self._path).stem if self.number is None else str(self.number)
 
     @property
@@ -108,11 +123,15 @@ class Grid(Card):
         """The label, for example `Table 4`."""
         if self._part is not None:
             return self._part.whole
+        if self._methods:
+            return COMPARISON.capitalize()
         return f"{self.exhibit.capitalize()} {self.label}"
 
     @property
     def where(self) -> str:
         """Its place, for messages about its card."""
+        if self._methods:
+            return "--methods"
         return f"--{self.exhibit} {self.option}" if self._part is None else self._part.where
 
     @property
@@ -135,7 +154,9 @@ class Grid(Card):
     def _hangs_together(self) -> Self:
         if self.baseline is not None and self.baseline not in {row.method for row in self.rows}:
             raise ValueError(f"baseline '{self.baseline}' is not the method of any row")
-        titles = [row.title for row in self.rows]
+        if any(not row.title and row.method is None for row in self.rows):
+            raise ValueError("a row without a title must have a method")
+        titles = [row.title or f"method {row.method}" for row in self.rows]
         twice = next((title for title in titles if titles.count(title) > 1), None)
         if twice is not None:
             raise ValueError(f"rows must have different titles; found '{twice}' twice")
@@ -161,6 +182,24 @@ def load_grid(exhibit: Exhibit, name: str) -> Grid:
     if name.endswith(".toml"):
         grid = grid.model_copy(update={"number": None})
         grid._path = name
+    return grid
+
+
+def comparison(methods: Sequence[str], columns: Sequence[Mapping[str, str]]) -> Grid:
+    """Return a table of methods that has no card: a row for each, compared with the supervised network if it is there.
+
+    Raises:
+        UserError: a method is named twice, or there is none.
+    """
+    twice = next((name for name in methods if list(methods).count(name) > 1), None)
+    if twice is not None or not methods:
+        found = f"'{twice}' twice" if twice else "none"
+        raise UserError(f"--methods: expected names of different methods, separated by commas; found {found}")
+    grid = Grid.model_validate({
+        "kind": "table", "title": "Methods of your choice", "columns": columns, "upper_line": BASELINE,
+        "rows": [{"method": name} for name in methods], "baseline": BASELINE if BASELINE in methods else None,
+    })  # fmt: skip
+    grid._methods = tuple(methods)
     return grid
 
 

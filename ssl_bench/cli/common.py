@@ -88,9 +88,17 @@ ClaimsOption = Annotated[
     ),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Every table and figure, and the claims.")]
+OwnMethodsOption = Annotated[
+    str | None,
+    typer.Option("--methods", help="A table of these methods, separated by commas, on the data sets of --dataset."),
+]
 OtherDatasetOption = Annotated[
     str | None,
-    typer.Option("--dataset", help="Use this data set only, whether or not it is the paper's: a name or a .toml card."),
+    typer.Option(
+        "--dataset",
+        "--datasets",
+        help="Use these data sets only, the paper's or not: names or .toml cards, separated by commas.",
+    ),
 ]
 SharesOption = Annotated[
     str | None, typer.Option("--labeled", help="Labelled shares to use instead of the paper's, separated by commas.")
@@ -155,6 +163,15 @@ def with_default_card(words: Sequence[str]) -> list[str]:
 def listed(text: str) -> list[str]:
     """Split a text at its commas."""
     return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def listed_datasets(text: str | None) -> list[str] | None:
+    """Split data sets at commas. None if the option is not given."""
+    if text is None:
+        return None
+    if not listed(text):
+        raise UserError(f"--dataset: expected names of data sets or .toml cards separated by commas, found '{text}'")
+    return listed(text)
 
 
 def listed_shares(text: str | None) -> list[str] | None:

@@ -16,6 +16,7 @@ from ssl_bench.cli.common import (
     LabelSeedsOption,
     MethodsDirOption,
     OtherDatasetOption,
+    OwnMethodsOption,
     ResultsOption,
     RowsTunedOption,
     SetOption,
@@ -23,6 +24,7 @@ from ssl_bench.cli.common import (
     TableOption,
     app,
     listed,
+    listed_datasets,
     listed_shares,
     parsed_label_seeds,
     parsed_settings,
@@ -32,12 +34,15 @@ from ssl_bench.command import RESULTS, quantity
 from ssl_bench.errors import UserError
 from ssl_bench.launch.console import make_console
 
+TURNED = {"method": "labeled", "labeled": "method"}  # the columns of a table by its rows
+
 
 @app.command()
 def report(
     table: TableOption = None,
     figure: FigureOption = None,
     claims: ClaimsOption = None,
+    methods: OwnMethodsOption = None,
     all_of_them: AllOption = False,
     dataset: OtherDatasetOption = None,
     labeled: SharesOption = None,
@@ -53,6 +58,12 @@ def report(
         bool, typer.Option("--all-networks", help="Also show the scores of the runs' other networks.")
     ] = False,
     costs: Annotated[bool, typer.Option("--costs", help="Show parameters, updates, hours and peak memory.")] = False,
+    rows: Annotated[
+        str | None, typer.Option("--rows", help="Rows of a table: method (default), or labeled: data sets and shares.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", help="Columns of a table: labeled (default), or method.")
+    ] = None,
     statistics: Annotated[
         bool, typer.Option("--statistics", help="Print intervals, tests and verdicts below the table.")
     ] = False,
@@ -74,7 +85,9 @@ def report(
 
     With `--dataset CARD.toml` they show your own data, as in `report --table 4 --dataset my_data.toml --protocol mini`:
     each table has the rows of its methods, Table 4 that of the supervised network, too. `run` ends with the command for
-    its runs. `--table my_table.toml` shows any methods. `--claims` holds what the paper says against the runs.
+    its runs. `--methods a,b --dataset x,y` shows any methods on any data sets, and so does a card of your own
+    (`--table my_table.toml`), which can also have settings for each row and column. `--claims` holds what the paper
+    says against the runs.
     """
     from ssl_bench import api
     from ssl_bench.cards import chosen_exhibits
@@ -83,14 +96,17 @@ def report(
 
     if format != "terminal" and format not in FORMATS:
         raise UserError(f"--format: expected terminal, {', '.join(FORMATS)}; found '{format}'")
-    exhibits = chosen_exhibits(table, figure, claims, everything=all_of_them)
+    turned = _rows(rows, columns)
+    named, datasets = None if methods is None else listed(methods), listed_datasets(dataset)
+    exhibits = chosen_exhibits(table, figure, claims, named, datasets or (), everything=all_of_them)
     if output is None and html is None and any(one.exhibit == "figure" for one in exhibits):
         raise UserError("--output: expected a folder, since figures are written to files (or give --html DIR)")
     found = api.report(
-        table=table, figure=figure, claims=claims, everything=all_of_them, dataset=dataset,
-        labeled=listed_shares(labeled), protocol=protocol, settings=parsed_settings(settings, iterations), tuned=tuned,
-        label_seeds=parsed_label_seeds(label_seeds), data=listed(data or ""), all_networks=all_networks, costs=costs,
-        results_root=results_root, methods_dir=methods_dir or (),
+        table=table, figure=figure, claims=claims, methods=named, everything=all_of_them, dataset=datasets,
+        rows=turned, labeled=listed_shares(labeled), protocol=protocol,
+        settings=parsed_settings(settings, iterations), tuned=tuned, label_seeds=parsed_label_seeds(label_seeds),
+        data=listed(data or ""), all_networks=all_networks, costs=costs, results_root=results_root,
+        methods_dir=methods_dir or (),
     )  # fmt: skip
     if output is not None:
         for exhibit in found.exhibits:
@@ -107,6 +123,16 @@ def report(
         typer.echo(FORMATS[format](tables), nl=False)
         if format == "csv":  # CSV cannot hold notes
             say("\n".join(note for shown in tables for note in shown.notes))
+
+
+def _rows(rows: str | None, columns: str | None) -> str:
+    """What the rows of a table are, by either of the two options."""
+    for option, given in (("--rows", rows), ("--columns", columns)):
+        if given not in (None, *TURNED):
+            raise UserError(f"{option}: expected {' or '.join(TURNED)}, found '{given}'")
+    if rows is not None and rows == columns:
+        raise UserError(f"--columns: expected {TURNED[rows]} with --rows {rows}, found '{columns}'")
+    return rows or TURNED[columns or "labeled"]
 
 
 @app.command()

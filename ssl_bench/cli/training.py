@@ -22,6 +22,7 @@ from ssl_bench.cli.common import (
     MethodsDirOption,
     MinutesOption,
     OtherDatasetOption,
+    OwnMethodsOption,
     PartialOption,
     ProtocolOption,
     ResultsOption,
@@ -35,6 +36,7 @@ from ssl_bench.cli.common import (
     app,
     exit_on_failures,
     listed,
+    listed_datasets,
     listed_shares,
     parsed_label_seeds,
     parsed_seeds,
@@ -86,6 +88,7 @@ def reproduce(
     table: TableOption = None,
     figure: FigureOption = None,
     claims: ClaimsOption = None,
+    methods: OwnMethodsOption = None,
     all_of_them: AllOption = False,
     dataset: OtherDatasetOption = None,
     labeled: SharesOption = None,
@@ -111,9 +114,9 @@ def reproduce(
     from ssl_bench import api
 
     result = api.reproduce(
-        table=table, figure=figure, claims=claims, everything=all_of_them, dataset=dataset,
-        labeled=listed_shares(labeled), protocol=protocol, seeds=parsed_seeds(seeds),
-        label_seeds=parsed_label_seeds(label_seeds),
+        table=table, figure=figure, claims=claims, methods=None if methods is None else listed(methods),
+        everything=all_of_them, dataset=listed_datasets(dataset), labeled=listed_shares(labeled), protocol=protocol,
+        seeds=parsed_seeds(seeds), label_seeds=parsed_label_seeds(label_seeds),
         settings=parsed_settings(settings, iterations), tuned=tuned, dry_run=dry_run,
         data=listed(data or ""), device=device, jobs=jobs, minutes=minutes, launcher=launcher, slurm=slurm,
         data_root=data_root, results_root=results_root, methods_dir=methods_dir or (), allow_partial=allow_partial,

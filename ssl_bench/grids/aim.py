@@ -35,9 +35,9 @@ Protocols = dict[tuple[str, int, str], ImageProtocol | VolumeProtocol]  # by nam
 
 @dataclass(frozen=True)
 class Target:
-    """Data set, shares and protocol of the runs that a grid shows. By default these are the grid's own."""
+    """Data sets, shares and protocol of the runs that a grid shows. By default these are the grid's own."""
 
-    dataset: str | None = None
+    datasets: tuple[str, ...] = ()
     labeled: tuple[str, ...] = ()
     protocol: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Target:
 
 
 def make_target(
-    dataset: str | None,
+    datasets: Sequence[str],
     labeled: Sequence[str] | None,
     protocol: str | None,
     settings: Mapping[str, Any],
@@ -56,8 +56,12 @@ def make_target(
     """Return the target of `report` and `reproduce`; 15% and 15.0% are one share.
 
     Raises:
-        UserError: the list of shares is empty, a share is malformed, or there is no such choice of settings.
+        UserError: the list of shares is empty, a share is malformed, a data set is named twice, or there is no such
+            choice of settings.
     """
+    twice = next((name for name in datasets if list(datasets).count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"--dataset: expected different data sets, found '{twice}' twice")
     if tuned not in TUNED:
         raise UserError(f"--tuned: expected one of {', '.join(TUNED)}; found '{tuned}'")
     if labeled is not None and not labeled:
@@ -66,7 +70,7 @@ def make_target(
     for text in labeled or ():
         different.setdefault(share(text), text)
     chosen = next(one for one in TUNED if one == tuned)
-    return Target(dataset, tuple(different.values()), protocol, dict(settings), label_seeds, chosen)
+    return Target(tuple(datasets), tuple(different.values()), protocol, dict(settings), label_seeds, chosen)
 
 
 @dataclass(frozen=True)
@@ -109,19 +113,21 @@ def shown(grids: Sequence[Grid], target: Target, methods: Declarations) -> set[t
 
 
 def aim(grid: Grid, target: Target, methods: Declarations) -> Grid:
-    """Return the grid on the data set and shares of the target, with its rows at the settings that the target asks for.
+    """Return the grid on the data sets and shares of the target, with its rows at the settings that it asks for.
 
     A data set that the grid does not have replaces the grid's first data set. Its usual shares replace the grid's. A
-    title has a sign for each thing that tells its row from the others (see `signs`).
+    row without a title has its method's. A title has a sign for each thing that tells its row from the others (see
+    `signs`).
 
     Raises:
         UserError: a setting of the target or the grid is neither a protocol field nor a hyperparameter of its methods,
             or a method or the data set is unknown.
     """
     _require_known(grid, target, methods)
+    grid = grid.model_copy(update={"rows": tuple(_titled(row, methods) for row in grid.rows)})
     columns: list[Column] = []
     datasets = list(dict.fromkeys(column.dataset for column in grid.columns))
-    for dataset in [target.dataset] if target.dataset is not None else datasets:
+    for dataset in target.datasets or datasets:
         own = [column for column in grid.columns if column.dataset == dataset]
         if not own:
             own = _transferred([c for c in grid.columns if c.dataset == datasets[0]], load_benchmark(dataset), dataset)
@@ -171,6 +177,13 @@ def _rows(grid: Grid, target: Target, methods: Declarations) -> tuple[Row, ...]:
     return tuple(_signed(row, methods) for row in rows)
 
 
+def _titled(row: Row, methods: Declarations) -> Row:
+    """The row with its method's title if it has none of its own."""
+    if row.title or row.method is None:
+        return row
+    return row.model_copy(update={"title": methods[row.method].title})
+
+
 def _needs(row: Sequence[Place | None]) -> list[str | None]:
     """The identities of the cells of a row."""
     return [None if place is None else place.wanted.identity for place in row]
@@ -204,13 +217,16 @@ def _fits(row: Row, benchmark: Benchmark, method: Declaration) -> bool:
 def _require_known(grid: Grid, target: Target, methods: Declarations) -> None:
     """Raise UserError for an unknown method, and for a setting that no protocol or method has."""
     where = grid.where
-    for name, method in [*((f"row '{row.title}'", row.method) for row in grid.rows), ("upper_line", grid.upper_line)]:
+    for name, method in [
+        *((f"row '{row.name}'", row.method) for row in grid.rows),
+        ("upper_line", grid.upper_line),
+    ]:
         if method is not None and method not in methods:
             raise UserError(f"{where}: {name}: {no_such_method(method, methods)}")
     for row in grid.rows:
         if row.tuned == "authors" and not (row.method and methods[row.method].authors):
             raise UserError(
-                f"{where}: row '{row.title}': tuned: expected a method that declares its authors' settings, found "
+                f"{where}: row '{row.name}': tuned: expected a method that declares its authors' settings, found "
                 f"'{row.method}'"
             )
     own = [set(methods[row.method].fields) if row.method else set() for row in grid.rows]
@@ -220,7 +236,7 @@ def _require_known(grid: Grid, target: Target, methods: Declarations) -> None:
     for row, known in zip(grid.rows, own, strict=True):
         for key in divide(row.settings, known).unknown:
             raise UserError(
-                f"{where}: row '{row.title}': {key} is neither a protocol field nor a hyperparameter of its method"
+                f"{where}: row '{row.name}': {key} is neither a protocol field nor a hyperparameter of its method"
             )
     for column in grid.columns:
         for key in divide(column.settings, fields).unknown:

@@ -21,6 +21,7 @@ class ShownOptions:
     costs: bool = False
     data: str | None = None  # the value of `--data`, for the command that trains everything
     options: tuple[str, ...] = ()  # further words of the commands that train what is missing
+    rows: str = "method"  # what a table's rows are: method, or labeled
 
 
 @dataclass(frozen=True)

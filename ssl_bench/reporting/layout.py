@@ -43,6 +43,12 @@ class Layout:
         """Whether a number is emphasised as the best."""
         return any(self._emphasis(spot) == "best" for spot in self.records)
 
+    @property
+    def _counted(self) -> str:
+        """Heading of the number of runs of a cell."""
+        places = [one.place for row in self.found.body for one in row if one.place is not None]
+        return "Trainings" if any(place.wanted.label_seeds for place in places) else "Seeds"
+
     def table(self, columns: Sequence[int], *, is_alone: bool) -> Table:
         """Return the table of some of the grid's columns; `is_alone` says that there is no other."""
         header, numeric = ["Method", *self.grid.components], list[str]()
@@ -52,14 +58,29 @@ class Layout:
                 numeric += [f"{name}\npublished", f"{name}\nmeasured"] if self.has_published else [name]
         if self._is_single(columns):
             numeric.append("95 % interval")
-        places = [one.place for row in self.found.body for one in row if one.place is not None]
-        numeric.append("Trainings" if any(place.wanted.label_seeds for place in places) else "Seeds")
+        numeric.append(self._counted)
         if self.shown.costs:
             numeric += ["Parameters [M]", "Updates", "Training [h]", "Peak memory [GiB]"]
         rows = [line for r in range(len(self.rows)) for line in self._lines(r, columns)]
         labeled = self.grid.columns[columns[0]].labeled.rstrip("%")
         name = "" if is_alone else f"{self.found.benchmarks[columns[0]].name}-{labeled}"
         return Table(self._title(columns), header + numeric, rows, frozenset(numeric), name=name)
+
+    def across(self, metric: MetricName, *, is_alone: bool) -> Table:
+        """Return the table of one metric with a row for each of the grid's columns, and a column for each method."""
+        titles = [row.title for row in self.rows]
+        rows: list[list[str | Cell]] = []
+        for c, column in enumerate(self.grid.columns):
+            counts = [len(self._runs(r, c)) for r in range(len(self.rows))]
+            seeds = "/".join(map(str, counts if len(set(counts)) > 1 else counts[:1]))
+            cells = [self._measured(Spot(r, c, metric)) for r in range(len(self.rows))]
+            data = " ".join(word for word in (column.title, self.found.benchmarks[c].title) if word)
+            rows.append([data, column.labeled, *cells, seeds])
+        heading = " and ".join(dict.fromkeys(benchmark.heading(metric) for benchmark in self.found.benchmarks))
+        return Table(
+            f"{self.grid.name}. {self.grid.title}, {heading}", ["Data", "Labelled", *titles, self._counted], rows,
+            frozenset(["Labelled", *titles, self._counted]), name="" if is_alone else metric,
+        )  # fmt: skip
 
     def _title(self, columns: Sequence[int]) -> str:
         text = f"{self.grid.name}. {self.grid.title}"

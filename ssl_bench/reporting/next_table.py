@@ -1,4 +1,4 @@
-"""The command that shows new runs in one of the paper's tables, on any data set."""
+"""The command that shows new runs in a table, on any data set."""
 
 from __future__ import annotations
 
@@ -9,28 +9,25 @@ from ssl_bench.cards import Grid, Request, all_grids
 from ssl_bench.command import label_words, setting_words
 
 
-def showing_command(request: Request, place: Sequence[str], tuned: str = "common") -> str | None:
-    """Return the `report` command of the table that shows most of the request's methods; None if none shows any.
+def showing_command(request: Request, place: Sequence[str], tuned: str = "common") -> str:
+    """Return the `report` command of the paper's table that shows all the request's methods, or of a table of these.
 
     Args:
         request: of the runs.
         place: path options of the command.
         tuned: the settings of the runs, as `--tuned` says.
     """
-    tables = [grid for grid in all_grids() if grid.exhibit == "table"]
-    table = max(tables, key=lambda grid: _shown(grid, request), default=None)
-    if table is None or not _shown(table, request):
-        return None
-    words = ["ssl-bench", "report", "--table", table.option, "--dataset", request.benchmark.option]
-    words += ["--labeled", request.labeled, "--protocol", request.protocol]
+    tables = [grid for grid in all_grids() if grid.exhibit == "table" and _shows_all(grid, request)]
+    words = ["ssl-bench", "report", *(tables[0].words if tables else ["--methods", ",".join(request.methods)])]
+    words += ["--dataset", request.benchmark.option, "--labeled", request.labeled, "--protocol", request.protocol]
     words += [] if tuned == "common" else ["--tuned", tuned]
     return shlex.join([*words, *label_words(request.label_seeds), *setting_words(request.settings), *place])
 
 
-def _shown(grid: Grid, request: Request) -> int:
-    """Number of the request's methods that have a row for its data, without settings of the row's own."""
+def _shows_all(grid: Grid, request: Request) -> bool:
+    """Whether each of the request's methods has a row for its data, without settings of the row's own."""
     dimensions = request.benchmark.network_dimensions
     if any(column.settings for column in grid.columns):
-        return 0
+        return False
     rows = {row.method for row in grid.rows if not row.settings and dimensions in row.dimensions}
-    return len(rows & set(request.methods))
+    return rows >= set(request.methods)

@@ -166,8 +166,8 @@ def missing_notes(
     if not commands:
         return []
     seeds = _seeds(body)
-    words = ["ssl-bench", "reproduce", f"--{card.exhibit}", card.option]
-    words += [] if target.dataset is None else ["--dataset", target.dataset]
+    words = ["ssl-bench", "reproduce", *card.words]
+    words += ["--dataset", ",".join(target.datasets)] if target.datasets else []
     words += ["--labeled", ",".join(target.labeled)] if target.labeled else []
     words += [] if target.protocol is None else ["--protocol", target.protocol]
     words += [] if seeds == SEEDS else ["--seeds", ",".join(map(str, seeds))]

@@ -105,7 +105,8 @@ def paper_table(
 ) -> TableReport:
     """Lay out a table of the paper: a row per method, the published number beside the measured one in every column.
 
-    A grid with several metrics becomes a table per column. Above the rows stands the supervised network with all
+    A grid with several metrics becomes a table per column. With `rows` labeled it is turned: a table per metric, with a
+    row per data set and share and without published numbers. Above the rows stands the supervised network with all
     labels, where it was run. Where runs scored the test set on the way (`score_every`), a table of what choosing
     there would have claimed follows.
 
@@ -126,8 +127,12 @@ def paper_table(
     layout = Layout(found, records, methods, shown)
     missing = tuple(fill_commands(found.rows, shown, grid.metrics))
     competing = [one for spot, one in records.items() if spot.row >= above]
-    groups = [[column] for column in range(len(grid.columns))] if len(grid.metrics) > 1 else [range(len(grid.columns))]
-    tables = [layout.table(group, is_alone=len(groups) == 1) for group in groups]
+    if shown.rows == "labeled":
+        tables = [layout.across(metric, is_alone=len(grid.metrics) == 1) for metric in grid.metrics]
+    else:
+        columns = range(len(grid.columns))
+        groups = [[column] for column in columns] if len(grid.metrics) > 1 else [columns]
+        tables = [layout.table(group, is_alone=len(groups) == 1) for group in groups]
     tables[-1].notes.extend([
         *legend(grid, list(records.values()), has_best=layout.has_best),
         *row_notes(found.rows),

@@ -153,17 +153,17 @@ def columns(name: str, **target: object) -> list[tuple[str, str]]:
 
 
 def test_a_grid_shows_the_part_on_a_data_set_of_its_own() -> None:
-    assert columns("table 2", dataset="cvc") == [("cvc", "15%"), ("cvc", "30%")]
-    assert columns("table 2", dataset="cvc", labeled=("30%",)) == [("cvc", "30%")]
-    assert columns("figure 3", dataset="la") == [("la", s) for s in ("2%", "5%", "10%", "20%")]
+    assert columns("table 2", datasets=("cvc",)) == [("cvc", "15%"), ("cvc", "30%")]
+    assert columns("table 2", datasets=("cvc",), labeled=("30%",)) == [("cvc", "30%")]
+    assert columns("figure 3", datasets=("la",)) == [("la", s) for s in ("2%", "5%", "10%", "20%")]
 
 
 def test_a_grid_takes_another_data_set_in_the_place_of_its_first_with_that_ones_shares() -> None:
-    assert columns("table 1", dataset="kvasir") == [("kvasir", "15%"), ("kvasir", "30%")]
-    assert columns("table 4", dataset="kvasir") == [("kvasir", "15%")]
-    assert columns("table 5", dataset="demo") == [("demo", "5%")] * 5
-    assert columns("table 2", dataset="demo") == [("demo", "5%"), ("demo", "10%")]
-    assert columns("figure 1", dataset="kvasir", labeled=("15%",)) == [("kvasir", "15%")]
+    assert columns("table 1", datasets=("kvasir",)) == [("kvasir", "15%"), ("kvasir", "30%")]
+    assert columns("table 4", datasets=("kvasir",)) == [("kvasir", "15%")]
+    assert columns("table 5", datasets=("demo",)) == [("demo", "5%")] * 5
+    assert columns("table 2", datasets=("demo",)) == [("demo", "5%"), ("demo", "10%")]
+    assert columns("figure 1", datasets=("kvasir",), labeled=("15%",)) == [("kvasir", "15%")]
 
 
 def test_shares_of_ones_own_are_those_asked_for_in_their_order() -> None:
@@ -203,7 +203,7 @@ def test_a_setting_precedes_the_cards_scale(tmp_path: Path) -> None:
 
 
 def test_a_row_for_2d_alone_is_no_place_on_volumes() -> None:
-    target = Target(dataset="demo3d")
+    target = Target(datasets=("demo3d",))
     rows = places(aim(GRIDS["table 1"], target, METHODS), target, METHODS)
     titles = [row.title for row, own in zip(GRIDS["table 1"].rows, rows, strict=True) if all(p is None for p in own)]
     assert titles == ["UGCL (U-Net)", "UCMT (U-Net)"]
@@ -283,15 +283,15 @@ def test_on_another_data_set_a_title_stays_where_it_names_settings_alone() -> No
     grid = GRIDS["table 5"]
     first, second = grid.columns[:2]
     grid = grid.model_copy(update={"columns": (first.model_copy(update={"title": "Skin", "settings": {}}), second)})
-    assert [column.title for column in aim(grid, Target(dataset="isic"), METHODS).columns] == ["Skin", "k = 2"]
-    assert [column.title for column in aim(grid, Target(dataset="demo"), METHODS).columns] == ["", "k = 2"]
+    assert [column.title for column in aim(grid, Target(datasets=("isic",)), METHODS).columns] == ["Skin", "k = 2"]
+    assert [column.title for column in aim(grid, Target(datasets=("demo",)), METHODS).columns] == ["", "k = 2"]
 
 
 def test_a_data_set_of_ones_own_can_stand_in_a_grid(tmp_path: Path) -> None:
     card = tmp_path / "mine.toml"
     text = (REPOSITORY / "benchmarks/datasets/kvasir.toml").read_text()
     card.write_text(text.replace('"kvasir"', '"mine"', 1).replace('["15%", "30%"]', '["7%"]'))
-    assert columns("table 1", dataset=str(card)) == [(str(card), "7%")]
+    assert columns("table 1", datasets=(str(card),)) == [(str(card), "7%")]
 
 
 def test_a_table_of_ones_own_is_named_by_its_file(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_another_choice_of_label_seeds_is_another_cell() -> None:
 def test_label_seeds_are_refused_where_they_decide_nothing() -> None:
     with pytest.raises(UserError, match=r"--label-seeds: expected a share .* below 100%"):
         aim(TABLE, target(1, 2, labeled=("100%",)), METHODS)
-    first = make_target("la", None, None, {"split": "uamt-first"}, (1, 2))
+    first = make_target(["la"], None, None, {"split": "uamt-first"}, (1, 2))
     with pytest.raises(UserError, match=r"--label-seeds: .* found la, whose split 'uamt-first' takes the first"):
         places(aim(load_grid("table", "3"), first, METHODS), first, METHODS)
 

@@ -275,4 +275,4 @@ def test_a_mistake_is_one_clear_line(arguments: list[str], words: list[str], cal
 
 
 def test_a_share_that_is_said_twice_is_one() -> None:
-    assert make_target(None, ["15%", "30%", "15.0%"], None, {}).labeled == ("15%", "30%")
+    assert make_target([], ["15%", "30%", "15.0%"], None, {}).labeled == ("15%", "30%")

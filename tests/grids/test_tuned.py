@@ -23,7 +23,7 @@ GRID = load_grid("table", "4")
 
 
 def rows_of(tuned: str, **settings: Any) -> list[tuple[str, str]]:
-    grid = aim(GRID, make_target(None, None, None, settings, tuned=tuned), METHODS)
+    grid = aim(GRID, make_target([], None, None, settings, tuned=tuned), METHODS)
     return [(row.title, row.tuned) for row in grid.rows if row.method in ("mt", "cps", "ucmt")]
 
 
@@ -94,7 +94,7 @@ def test_a_card_can_have_a_row_at_its_methods_authors_settings(tmp_path: Path) -
     card.write_text(text.replace("METHOD", "cps"))
     grid = load_grid("table", str(card))
     for tuned, titles in (("common", ["A", "B‡"]), ("both", ["A", "B‡"])):
-        assert [row.title for row in aim(grid, make_target(None, None, None, {}, tuned=tuned), METHODS).rows] == titles
+        assert [row.title for row in aim(grid, make_target([], None, None, {}, tuned=tuned), METHODS).rows] == titles
     card.write_text(text.replace("METHOD", "mt"))
     with pytest.raises(UserError, match=r"row 'B': tuned: expected a method that declares .* found 'mt'"):
         aim(load_grid("table", str(card)), Target(), METHODS)
@@ -102,4 +102,4 @@ def test_a_card_can_have_a_row_at_its_methods_authors_settings(tmp_path: Path) -
 
 def test_an_unknown_choice_is_an_error() -> None:
     with pytest.raises(UserError, match="--tuned: expected one of common, authors, both; found 'theirs'"):
-        make_target(None, None, None, {}, tuned="theirs")
+        make_target([], None, None, {}, tuned="theirs")

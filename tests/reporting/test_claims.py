@@ -525,7 +525,7 @@ def test_a_published_number_needs_its_data_its_share_and_its_settings() -> None:
 
 
 def test_claims_can_be_held_against_other_data(tmp_path: Path) -> None:
-    found = report(Store(tmp_path), UCMT, Target(protocol="tiny", dataset="demo", labeled=("5%", "10%")))
+    found = report(Store(tmp_path), UCMT, Target(protocol="tiny", datasets=("demo",), labeled=("5%", "10%")))
     assert {test.data.partition(" ")[0] for test in found.tests} == {"demo"}
     assert all(test.published is None for test in found.tests)
     shares = {test.data for test in found.tests if isinstance(test.claim, InteractionClaim)}

@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def figure(store: Store, number: int, **target: Any) -> FigureReport:
-    asked = Target(**({"dataset": "isic", "labeled": ("5%",), "protocol": "mini", "settings": SETTINGS} | target))
+    asked = Target(**({"datasets": ("isic",), "labeled": ("5%",), "protocol": "mini", "settings": SETTINGS} | target))
     return paper_figure(load_grid("figure", str(number)), asked, store.runs(), METHODS, ShownOptions())
 
 

@@ -111,7 +111,7 @@ def test_a_figures_intervals_are_those_of_the_tables_with_groups_too(
             store, "ucmt", seed, [float(v) for v in np.clip(video + RNG.normal(0, 0.01, 90), 0, 1)], benchmark=cvc,
             train=472, labeled=70, settings={"split": "by-sequence"}, sides=([256, 256], [256, 256]),
         )  # fmt: skip
-    asked = {"dataset": "cvc", "labeled": ("15%",), "settings": {"metrics": ["dsc"], "split": "by-sequence"}}
+    asked = {"datasets": ("cvc",), "labeled": ("15%",), "settings": {"metrics": ["dsc"], "split": "by-sequence"}}
     (record,) = [one for one in report(store, **asked).analysis.records.values() if one.mean is not None]
     drawn: list[Any] = []
     monkeypatch.setattr(curve_figures, "line_figure", lambda panels, *width: drawn.append(panels))

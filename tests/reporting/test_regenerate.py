@@ -39,8 +39,8 @@ from ssl_bench.training.plan import plan_runs
 
 METHODS = {name: declare(method) for name, method in load_methods().items()}
 ITERATIONS = 8
-DEMO = Target(dataset="demo", protocol="tiny", settings={"iterations": ITERATIONS})
-DEMO3D = Target(dataset="demo3d", protocol="tiny", settings={"iterations": 2})
+DEMO = Target(datasets=("demo",), protocol="tiny", settings={"iterations": ITERATIONS})
+DEMO3D = Target(datasets=("demo3d",), protocol="tiny", settings={"iterations": 2})
 
 
 BESIDE_A_TABLE = re.compile(
@@ -412,7 +412,7 @@ def test_figure_4_says_which_score_its_numbers_are(tmp_path: Path) -> None:
     spec = write_run(store, "mt", 1, [3.5], metric="95hd")
     picture = Example("0", "drawn", 0, np.zeros((4, 4, 3), np.uint8), mask, mask)
     write_pictures(store.folder(spec).path / "examples.npz", [picture])
-    target = Target(dataset="isic", labeled=("5%",), protocol="mini", settings={"metrics": ["95hd"]})
+    target = Target(datasets=("isic",), labeled=("5%",), protocol="mini", settings={"metrics": ["95hd"]})
     found = paper_figure(load_grid("figure", "4"), target, store.runs(), METHODS, ShownOptions())
     assert any(
         "Numbers are the case's 95HD [px]; lines are the border of the ground truth" in note for note in found.notes

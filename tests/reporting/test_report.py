@@ -336,7 +336,7 @@ def test_a_cell_with_fewer_seeds_than_another_lacks_runs(store: Store) -> None:
 def test_the_command_of_a_data_set_of_ones_own_names_its_card(store: Store, tmp_path: Path) -> None:
     card = tmp_path / "mine.toml"
     card.write_text((BENCHMARKS_DIR / "datasets/kvasir.toml").read_text().replace('"kvasir"', '"mine"', 1))
-    table = table4(store, dataset=str(card))
+    table = table4(store, datasets=(str(card),))
     (note,) = [note for note in table.notes if note.startswith("missing runs: `")]
     assert f"--dataset {card}" in note  # `--dataset mine` is no data set that the command line knows
 

@@ -259,7 +259,7 @@ def test_a_figures_line_has_a_value_for_each_training(store: Store, monkeypatch:
     write(store, scores, "ucmt")
     drawn: list[Any] = []
     monkeypatch.setattr(curve_figures, "line_figure", lambda panels, *width: drawn.append(panels))
-    target = Target("isic", ("5%",), "mini", {"metrics": ["dsc"]}, (7, 8))
+    target = Target(("isic",), ("5%",), "mini", {"metrics": ["dsc"]}, (7, 8))
     paper_figure(load_grid("figure", "3"), target, store.runs(), METHODS, ShownOptions())
     (panel,) = drawn[-1]
     (line,) = panel.lines
@@ -277,7 +277,7 @@ def test_figure_4_names_the_draw_that_it_shows(store: Store, monkeypatch: pytest
 
     monkeypatch.setattr(Run, "examples", [object()])
     monkeypatch.setattr(picture_figures, "_rows_of", rows_of)
-    target = Target("isic", ("5%",), "mini", {"metrics": ["dsc"]}, (7, 8))
+    target = Target(("isic",), ("5%",), "mini", {"metrics": ["dsc"]}, (7, 8))
     found = paper_figure(load_grid("figure", "4"), target, store.runs(), METHODS, ShownOptions())
     assert any(note.endswith("5% labelled: runs of seed 1, labels 7.") for note in found.notes)
     assert set(shown[0]) == {"no run", (1, 7)}

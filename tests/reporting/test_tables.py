@@ -136,7 +136,7 @@ def test_of_distances_the_smallest_is_best(store: Store) -> None:
         write_run(
             store, method, 1, scores, benchmark=demo3d, metric="asd", train=32, labeled=3, weights=None,
         )  # fmt: skip
-    found = report(store, 3, dataset="demo3d", labeled=("10%",), settings={"metrics": ["asd"]})
+    found = report(store, 3, datasets=("demo3d",), labeled=("10%",), settings={"metrics": ["asd"]})
     cells = {row[0]: row[found.tables[0].headings.index("ASD [voxel]")] for row in found.tables[0].rows}
     assert isinstance(cells["UCMT"], Cell)
     assert (str(cells["UCMT"]), cells["UCMT"].emphasis) == ("1.50", "best")
@@ -284,7 +284,7 @@ def test_frames_of_one_video_are_drawn_whole(store: Store) -> None:
                 store, method, seed, list(map(float, drawn[method, seed])), benchmark=cvc, train=472, labeled=70,
                 settings={"split": "by-sequence"}, sides=([256, 256], [256, 256]),
             )  # fmt: skip
-    found = report(store, dataset="cvc", labeled=("15%",), settings={"metrics": ["dsc"], "split": "by-sequence"})
+    found = report(store, datasets=("cvc",), labeled=("15%",), settings={"metrics": ["dsc"], "split": "by-sequence"})
     record = records(found)["MT"]
     groups = len(set(video))
     assert (record["cases"], record["groups"], record["vs_baseline_units"]) == ("90", str(groups), str(groups))
@@ -374,7 +374,7 @@ def test_a_published_number_lies_inside_above_or_below_the_measured_interval(
 
 def test_numbers_that_cannot_be_compared_say_what_differs(store: Store) -> None:
     write_run(store, "mt", 1, [0.5] * 200, benchmark=KVASIR, train=800, labeled=120, sides=([352, 352], [352, 352]))
-    found = report(store, 2, dataset="kvasir", labeled=("15%",))
+    found = report(store, 2, datasets=("kvasir",), labeled=("15%",))
     record = records(found)["MT"]
     assert record["verdict"] == "not comparable (network, protocol, data)"
     for word in ("encoder = tu-tf_efficientnet_lite0", "mini", "352x352"):
@@ -406,7 +406,7 @@ def test_another_split_is_not_the_papers(store: Store) -> None:
             store, "mt", seed, [0.5] * 122, benchmark=cvc, train=490, labeled=73, protocol="paper", weights=None,
             settings={"split": split}, sides=([288, 384], [288, 384]),
         )  # fmt: skip
-    shown = {"dataset": "cvc", "labeled": ("15%",), "protocol": "paper"}
+    shown = {"datasets": ("cvc",), "labeled": ("15%",), "protocol": "paper"}
     by_sequence = report(store, 2, **shown, settings={"metrics": ["dsc"], "split": "by-sequence"})
     assert records(by_sequence)["MT"]["verdict"] == "not comparable (split)"
     assert "by-sequence" in records(by_sequence)["MT"]["verdict_reasons"]
