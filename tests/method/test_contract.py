@@ -4,8 +4,7 @@ import copy
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,9 +23,9 @@ from laboratory import (
 from torch import Tensor, nn
 
 from ssl_bench.cards import Protocol, card_names, load_protocol
-from ssl_bench.method import Batch, Progress, Update
+from ssl_bench.method import Batch, Progress
 from ssl_bench.networks import build_network
-from ssl_bench.ops import ExponentialMovingAverage
+from ssl_bench.testing.checks import CHECKS, Check, of_networks, part_of, weights_at
 
 PROTOCOLS = ["paper", "released-code", "mini"]
 USUAL_TEACHER = [name for name in WITH_TEACHER if FACTS[name].usual_teacher]
@@ -53,28 +52,6 @@ def lab(request: pytest.FixtureRequest) -> Laboratory:
     """Every method under every protocol."""
     name, protocol, dimensions, classes = request.param
     return laboratory(name, small_protocol(protocol, dimensions), classes)
-
-
-@dataclass
-class Iteration:
-    """A whole iteration that several tests read, and copies of what was there before it."""
-
-    lab: Laboratory
-    parameters: dict[str, list[Tensor]]
-    images: dict[str, dict[str, Tensor]]
-    labels: Tensor
-    updates: list[Update]
-
-
-@pytest.fixture(scope="module", **EVERYTHING)
-def iteration(request: pytest.FixtureRequest) -> Iteration:
-    """One of every method under every protocol."""
-    name, protocol, dimensions, classes = request.param
-    lab = laboratory(name, small_protocol(protocol, dimensions), classes)
-    parameters = {name: [p.detach().clone() for p in net.parameters()] for name, net in lab.trained().items()}
-    parts = {"labeled": lab.labeled, "unlabeled": lab.unlabeled}
-    images = {part: {view: tensor.clone() for view, tensor in views.items()} for part, views in parts.items()}
-    return Iteration(lab, parameters, images, lab.batch.labels.clone(), list(lab.updates()))
 
 
 # -------------------------------------------------------------------------------------------------------- the registry
@@ -128,44 +105,20 @@ def test_only_ucmt_updates_twice() -> None:
 # ------------------------------------------------------------------------------------------------------------ updates
 
 
-def test_it_yields_as_many_updates_as_it_says(iteration: Iteration) -> None:
-    trained = [update.trains for update in iteration.updates]
-    assert trained.count("networks") == iteration.lab.method.updates_per_iteration
-    assert ("adversaries" in trained) == bool(iteration.lab.method.adversaries)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_every_method_keeps_the_contract(check: Check, lab: Laboratory) -> None:
+    """`check_method` holds the methods of users to the same."""
+    check(lab)
+
+
+def test_a_method_with_adversaries_trains_them(lab: Laboratory) -> None:
+    assert ("adversaries" in [update.trains for update in lab.updates()]) == bool(lab.method.adversaries)
 
 
 @pytest.mark.parametrize("name", FACTS)
 def test_the_terms_are_those_of_the_papers(name: str) -> None:
     updates = of_networks(laboratory(name, protocol_of("paper")).updates())
     assert [set(update.terms) for update in updates] == [FACTS[name].terms] * FACTS[name].updates
-
-
-def test_no_gradient_reaches_a_teacher(lab: Laboratory) -> None:
-    parameters = [parameter for teacher in lab.teachers() for parameter in teacher.parameters()]
-    before = [parameter.clone() for parameter in parameters]
-    for update in lab.updates():
-        assert not any(parameter.requires_grad for parameter in parameters)
-        update.total.backward(retain_graph=True)
-        assert all(parameter.grad is None for parameter in parameters)
-    assert all(parameter.grad is None for parameter in parameters)
-    for call in lab.calls:
-        if isinstance(lab.method.networks[call.network], ExponentialMovingAverage):
-            assert not call.logits.requires_grad
-    if parameters:  # and yet it moves, by its average alone
-        assert any(not torch.equal(old, new) for old, new in zip(before, parameters, strict=True))
-
-
-def test_a_teacher_moves_only_in_after_update(lab: Laboratory) -> None:
-    parameters = [parameter for teacher in lab.teachers() for parameter in teacher.parameters()]
-    generator = lab.method.updates(lab.batch, PROGRESS)
-    before = [parameter.clone() for parameter in parameters]
-    for update in generator:
-        update.total.backward()
-        assert all(torch.equal(old, new) for old, new in zip(before, parameters, strict=True))
-        if update.trains == "networks":
-            lab.method.after_update(PROGRESS)
-        before = [parameter.clone() for parameter in parameters]
-    assert all(torch.equal(old, new) for old, new in zip(before, parameters, strict=True))
 
 
 def test_every_students_parts_are_reached(lab: Laboratory) -> None:
@@ -198,25 +151,6 @@ def test_every_students_parts_are_reached(lab: Laboratory) -> None:
     assert students <= together
 
 
-def of_networks(updates: Iterable[Update]) -> list[Update]:
-    """The updates that train the networks, without those of adversaries."""
-    return [update for update in updates if update.trains == "networks"]
-
-
-def part_of(parameter: str) -> str:
-    """The part of a method that a parameter belongs to: `student1.encoder`, `auxiliary.2`."""
-    return ".".join(parameter.split(".")[:2])
-
-
-def weights_at(lab: Laboratory, lambda_u: float) -> list[dict[str, float]]:
-    """The weight of each term in each update of an iteration at a lambda; the method stays as it is."""
-    state = {key: value.clone() for key, value in lab.method.state_dict().items()}
-    updates = of_networks(lab.method.updates(lab.batch, dataclasses.replace(PROGRESS, lambda_u=lambda_u)))
-    weights = [{term: weight for term, (weight, _) in update.terms.items()} for update in updates]
-    lab.method.load_state_dict(state)
-    return weights
-
-
 def test_lambda_multiplies_the_unsupervised_terms_alone(lab: Laboratory) -> None:
     """A weight is a constant, or it is 0 where lambda is 0; it is 1 or lambda for the methods in FACTS."""
     zero, once, twice = (weights_at(lab, factor * PROGRESS.lambda_u) for factor in (0, 1, 2))
@@ -237,13 +171,6 @@ def test_lambda_multiplies_the_unsupervised_terms_alone(lab: Laboratory) -> None
             assert some == {term: PROGRESS.lambda_u if term in ramped else 1 for term in FACTS[lab.method.name].terms}
 
 
-def test_the_total_is_the_weighted_sum(iteration: Iteration) -> None:
-    for update in iteration.updates:
-        expected = math.fsum(weight * value.item() for weight, value in update.terms.values())
-        assert update.total.shape == ()
-        assert update.total.item() == pytest.approx(expected, rel=1e-6)
-
-
 def test_with_lambda_zero_the_gradient_is_the_supervised_one(lab: Laboratory) -> None:
     progress = dataclasses.replace(PROGRESS, lambda_u=0.0)
     parameters = [p for network in lab.trained().values() for p in network.parameters()]
@@ -261,23 +188,6 @@ def test_with_lambda_zero_the_gradient_is_the_supervised_one(lab: Laboratory) ->
                 torch.testing.assert_close(a, b)
         else:  # an update of unsupervised terms alone
             assert update.total == 0
-
-
-def test_after_an_iteration_the_students_have_learnt(iteration: Iteration) -> None:
-    for name, network in iteration.lab.trained().items():
-        before = iteration.parameters[name]
-        assert any(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True)), name
-
-
-def test_methods_are_deterministic(lab: Laboratory) -> None:
-    state = {key: value.clone() for key, value in lab.method.state_dict().items()}
-    ends = []
-    for _ in range(2):
-        lab.method.load_state_dict(state)
-        torch.manual_seed(5)
-        list(lab.updates())
-        ends.append({key: value.clone() for key, value in lab.method.state_dict().items()})
-    assert all(torch.equal(ends[0][key], ends[1][key]) for key in state)
 
 
 # ----------------------------------------------------------------------------------------------- what a method may see
@@ -306,13 +216,6 @@ def test_labels_decide_the_supervised_term(lab: Laboratory) -> None:
             for term in {"supervised", *FACTS[lab.method.name].labels_decide}:
                 assert first.pop(term) != second.pop(term), term
             assert first == second
-
-
-def test_images_and_labels_are_left_as_they_are(iteration: Iteration) -> None:
-    """A view is made once an iteration, and whoever asks for it again gets the same tensor."""
-    assert torch.equal(iteration.lab.batch.labels, iteration.labels)
-    for part, views in (("labeled", iteration.lab.labeled), ("unlabeled", iteration.lab.unlabeled)):
-        assert all(torch.equal(views[view], before) for view, before in iteration.images[part].items())
 
 
 @pytest.mark.parametrize("name", FACTS)
@@ -353,31 +256,16 @@ def test_supervised_does_not_ask_for_unlabelled_images(dimensions: int, view: st
 # ---------------------------------------------------------------------------------------- what is scored, and branches
 
 
-def test_the_predictor_is_one_of_the_networks(lab: Laboratory) -> None:
-    networks = lab.method.networks
-    assert any(lab.method.predictor is network for network in networks.values())
-    assert networks[lab.method.predictor_name] is lab.method.predictor
-    lab.method.eval()
-    images = torch.randn(2, *lab.labeled["weak"].shape[1:])
-    with torch.no_grad():
-        for network in networks.values():
-            assert network(images).shape == (2, lab.classes, *lab.protocol.sides)
-
-
 @pytest.mark.parametrize("name", FACTS)
 def test_the_network_scored_is_the_one_that_is_settled(name: str) -> None:
     method = laboratory(name, protocol_of("paper")).method
     assert method.predictor_name == FACTS[name].scored
 
 
-def test_branches_are_logits_on_the_unlabelled_images(iteration: Iteration) -> None:
-    lab = iteration.lab
-    for update in of_networks(iteration.updates):
+def test_a_method_with_several_networks_has_branches(lab: Laboratory) -> None:
+    for update in of_networks(lab.updates()):
         if lab.method.name in FACTS:
             assert (update.branches is not None) == (len(lab.method.networks) > 1)
-        if update.branches is not None:
-            shape = (UNLABELED, lab.classes, *lab.protocol.sides)
-            assert [branch.shape for branch in update.branches] == [shape] * 2
 
 
 @pytest.mark.parametrize(("protocol", "dimensions", "classes"), CASES)

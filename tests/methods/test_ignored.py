@@ -8,9 +8,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laboratory import METHODS, NAMES, PROGRESS, Laboratory, channels, laboratory, protocol_of
+from laboratory import METHODS, NAMES, PROGRESS, Laboratory, laboratory, protocol_of
 from torch import Tensor, nn
 
+from ssl_bench.cards import CHANNELS
 from ssl_bench.ops import IGNORED
 
 PROTOCOLS = {2: protocol_of("paper", 2), 3: protocol_of("released-code", 3)}
@@ -41,7 +42,7 @@ class PixelEncoder(nn.Module):
     def __init__(self, dimensions: int, passes: list[tuple[Tensor, Tensor]]) -> None:
         super().__init__()
         self.out_channels, self.passes = (6,), passes
-        self.convolution = (nn.Conv2d if dimensions == 2 else nn.Conv3d)(channels(dimensions), 6, 1)
+        self.convolution = (nn.Conv2d if dimensions == 2 else nn.Conv3d)(CHANNELS[dimensions], 6, 1)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         features: Tensor = self.convolution(images).tanh()
