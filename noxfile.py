@@ -5,6 +5,7 @@ import nox
 nox.options.sessions = ["lint", "types", "tests"]
 nox.options.default_venv_backend = "venv"
 CONSTRAINTS = ("-c", "constraints.txt")
+FLOOR = 90  # per cent of the lines
 
 
 @nox.session
@@ -12,6 +13,14 @@ def tests(session: nox.Session) -> None:
     """The suite without the tests marked `slow`, one process per core."""
     session.install("-q", *CONSTRAINTS, "-e", ".[test]")
     session.run("pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The suite with the share of lines that it runs, which must not fall below a floor."""
+    session.install("-q", *CONSTRAINTS, "-e", ".[test]", "pytest-cov")
+    words = ["--cov=ssl_bench", "--cov=methods", "--cov-report=term:skip-covered", f"--cov-fail-under={FLOOR}"]
+    session.run("pytest", "-n", "auto", *words, *session.posargs)
 
 
 @nox.session
@@ -34,6 +43,14 @@ def docs(session: nox.Session) -> None:
     """The documentation site, in site/; a warning or a dead link is an error. Building it needs no network."""
     session.install("-q", *CONSTRAINTS, "-e", ".[docs]")
     session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """The notebooks are executed, and the template of a method's repository is installed and tested."""
+    session.install("-q", *CONSTRAINTS, "-e", ".[test]")
+    session.install("-q", *CONSTRAINTS, "examples/own-method")
+    session.run("pytest", "-q", "-m", "", "tests/test_examples.py", "examples/own-method/tests", *session.posargs)
 
 
 @nox.session

@@ -77,7 +77,7 @@ def _train_once(lab: Laboratory) -> None:
     while (found := checked.following()) is not None:
         update, total = found
         lab.method.zero_grad()
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         checked.close(update, first)
 
 

@@ -69,7 +69,8 @@ class TinyNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, *sides) -> logits (B, classes, *sides)."""
-        return self.segmentation_head(self.decoder(self.encoder(images)))
+        logits: Tensor = self.segmentation_head(self.decoder(self.encoder(images)))
+        return logits
 
 
 @dataclass
@@ -135,7 +136,7 @@ class Laboratory:
         for update in self.method.updates(self.batch, PROGRESS):
             yield update
             self.method.zero_grad()
-            update.total.backward()
+            update.total.backward()  # type: ignore[no-untyped-call]
             torch.optim.SGD(learning[update.trains], lr=learning_rate).step()
             if update.trains == "networks":
                 self.method.after_update(PROGRESS)
