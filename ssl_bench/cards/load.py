@@ -79,7 +79,8 @@ def load_protocol(
 def share_under(share: str, benchmark: Benchmark, protocol: str, settings: Mapping[str, Any]) -> str:
     """Return a share of a card times the protocol's `labeled_scale`, which `settings` may override."""
     own = {key: value for key, value in settings.items() if key == "labeled_scale"}
-    return scaled(share, load_protocol(protocol, own, dimensions=benchmark.network_dimensions).labeled_scale)
+    scales = load_protocol(protocol, own, dimensions=benchmark.network_dimensions).labeled_scale
+    return scaled(share, scales.get(benchmark.name, 1.0))
 
 
 def card_names(kind: Literal["datasets", "protocols", "tables"]) -> list[str]:

@@ -113,10 +113,9 @@ class Protocol(Card):
     metrics: MetricsOrAuto = Field("auto", json_schema_extra=MEASURES, description="auto: the data set's own")
     labeled_batch: Count = Field(json_schema_extra=in_unit("images"), description="labelled images in a batch")
     unlabeled_batch: Count = Field(json_schema_extra=in_unit("images"), description="unlabelled images in a batch")
-    labeled_scale: float = Field(
-        1.0, gt=0, le=1,
-        description="times the labelled shares of tables, figures, claims and data sets' cards; --labeled, 100% and "
-        "numbers of images stay as they are",
+    labeled_scale: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(
+        {}, description="by data set: times the labelled shares of tables, figures, claims and its card; --labeled, "
+        "100% and numbers of images stay as they are",
     )  # fmt: skip
     unlabeled_pool: Literal["unlabeled", "all"] = Field(
         description="what unlabelled images are drawn from; all: the labelled images too, without their masks"

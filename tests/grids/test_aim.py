@@ -174,7 +174,7 @@ def test_shares_of_ones_own_are_those_asked_for_in_their_order() -> None:
 
 def scaling(folder: Path, scale: float) -> str:
     path = folder / "few.toml"
-    path.write_text(f'extends = "mini"\nname = "few"\ntitle = "few"\nlabeled_scale = {scale}\n')
+    path.write_text(f'extends = "mini"\nname = "few"\ntitle = "few"\nlabeled_scale = {{ isic = {scale} }}\n')
     return str(path)
 
 
@@ -197,8 +197,13 @@ def test_no_protocol_scales_a_share_that_is_asked_for_or_all_or_a_number(tmp_pat
     assert [column.labeled for column in aim(own, Target(protocol=few), METHODS).columns] == ["100%", "7", "0.7%"]
 
 
+def test_a_scale_is_of_one_data_set(tmp_path: Path) -> None:
+    target = Target(datasets=("kvasir",), protocol=scaling(tmp_path, 0.1))
+    assert [column.labeled for column in aim(GRIDS["table 1"], target, METHODS).columns] == ["15%", "30%"]
+
+
 def test_a_setting_precedes_the_cards_scale(tmp_path: Path) -> None:
-    target = Target(protocol=scaling(tmp_path, 0.1), settings={"labeled_scale": 0.5})
+    target = Target(protocol=scaling(tmp_path, 0.1), settings={"labeled_scale": {"isic": 0.5}})
     assert [column.labeled for column in aim(GRIDS["table 1"], target, METHODS).columns] == ["2.5%", "5%"]
 
 
