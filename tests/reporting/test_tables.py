@@ -389,9 +389,8 @@ def test_a_part_of_a_data_set_is_not_the_papers(store: Store) -> None:
 
 
 def test_fewer_labels_than_the_papers_are_not_comparable(store: Store, tmp_path: Path) -> None:
-    (tmp_path / "few.toml").write_text(
-        'extends = "paper"\nname = "few"\ntitle = "few"\nlabeled_scale = { isic = 0.1 }\n'
-    )
+    card = ['extends = "paper"', 'name = "few"', 'title = "few"', "labeled_scale = { isic = 0.1 }", ""]
+    (tmp_path / "few.toml").write_text("\n".join(card))
     few = str(tmp_path / "few.toml")
     write_run(store, "mt", 1, [0.5] * 779, **{**PAPER, "labeled": 9, "protocol": few})
     found = report(store, protocol=few)
