@@ -44,6 +44,8 @@ from ssl_bench.arguments import (
     paths,
     recorded,
     results_folder,
+    run_folder,
+    several_runs,
     text,
     texts,
 )
@@ -189,15 +191,12 @@ def score(
     from ssl_bench.launch.task import score_task
     from ssl_bench.method import load_methods
     from ssl_bench.reporting.runs import scores_table
-    from ssl_bench.store import Run, Store, find_run, load_run
+    from ssl_bench.store import Store, load_run
     from ssl_bench.training.rescore import scoring_jobs
 
     folders, console = paths(methods_dir), make_console(quiet=not progress)
-    methods, named = load_methods(*folders), [runs] if isinstance(runs, str | Path | Run) else list(runs)
-    found = [
-        load_run(one.path if isinstance(one, Run) else find_run(str(one), results_folder(results_root)))
-        for one in named
-    ]
+    methods = load_methods(*folders)
+    found = [load_run(run_folder(one, results_root)) for one in several_runs(runs)]
     roots = {run.path.resolve().parents[3] for run in found}
     if len(roots) != 1:
         raise UserError(f"RUN: expected runs of one results root, found {', '.join(map(str, sorted(roots))) or 'none'}")
@@ -415,7 +414,9 @@ def predict(
     images: PathLike | Sequence[PathLike],
     output: PathLike,
     *,
-    network: str | None = None,
+    network: str | Sequence[str] | None = None,
+    ensemble: PathLike | Run | Sequence[PathLike | Run] = (),
+    tta: str | None = None,
     probabilities: bool = False,
     uncertainty: bool = False,
     overwrite: bool = False,
@@ -430,10 +431,12 @@ def predict(
     """Write a finished run's masks for new images (PNG) and volumes (NIfTI), at their own sizes.
 
     Args:
-        run: a finished run, its folder, or the beginning of its hash.
+        run: a finished run, its folder, or the beginning of its id.
         images: 2D images or 3D volumes, or folders of them.
         output: folder for the masks.
-        network: another network of the run than the method's predictor.
+        network: another network than the method's predictor; of several, the probabilities are averaged.
+        ensemble: further finished runs, whose probabilities are averaged with those of `run`.
+        tta: "flips": average over flips of the image too.
         probabilities: write each foreground class's probability map too.
         uncertainty: also write the prediction's entropy (0 to 1).
         overwrite: replace existing output files.
@@ -449,25 +452,30 @@ def predict(
         The masks that were written.
 
     Raises:
-        UserError: the run, an image or the output is wrong.
+        UserError: a run, an image or the output is wrong, or the runs cannot be averaged.
 
     """
     from ssl_bench import prediction
     from ssl_bench.launch.progress import counted
     from ssl_bench.method import load_methods
-    from ssl_bench.store import Run, find_run
     from ssl_bench.training.device import choose_device
 
-    named = str(run.path if isinstance(run, Run) else run)
-    folder, methods = find_run(named, results_folder(results_root)), load_methods(*paths(methods_dir))
-    predictor = prediction.load_predictor(folder, methods, choose_device(device), network)
-    found = prediction.list_images(paths(images), predictor.reading, predictor.spec.dimensions, pattern)
+    methods, chosen = load_methods(*paths(methods_dir)), choose_device(device)
+    names = () if network is None else texts(network)
+    predictors = [
+        predictor
+        for one in [run, *several_runs(ensemble)]
+        for predictor in prediction.load_predictors(run_folder(one, results_root), methods, chosen, names)
+    ]
+    first = predictors[0]
+    found = prediction.list_images(paths(images), first.reading, first.spec.dimensions, pattern)
     with counted(make_console(quiet=not progress), "predicting") as advance:
         written = prediction.predict(
-            predictor, found, Path(output), probabilities=probabilities, uncertainty=uncertainty, overwrite=overwrite,
-            exif_orientation=exif_orientation, array_axes=array_axes, advance=advance,
+            predictors, found, Path(output), tta=tta, probabilities=probabilities, uncertainty=uncertainty,
+            overwrite=overwrite, exif_orientation=exif_orientation, array_axes=array_axes, advance=advance,
         )  # fmt: skip
-    return Masks(written, predictor.name, folder, predictor.spec.label)
+    members = tuple(f"{one.name} of {one.spec.label} ({one.run})" for one in predictors)
+    return Masks(written, first.name, first.run, first.spec.label, members)
 
 
 def status(results_root: PathLike | None = None, *, every: bool = False) -> Table:

@@ -97,8 +97,21 @@ def predict(
     ],
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for the masks.")],
     network: Annotated[
-        str | None, typer.Option("--network", help="Network of the run to use instead of the method's predictor.")
+        str | None,
+        typer.Option(
+            "--network",
+            help="Network to use instead of the method's predictor; of several, separated by commas, the mean.",
+        ),
     ] = None,
+    ensemble: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ensemble",
+            metavar="RUN",
+            help="Another finished run, whose probabilities are averaged with those of RUN; may be repeated.",
+        ),
+    ] = None,
+    tta: Annotated[str | None, typer.Option("--tta", help="flips: also average over flips of the image.")] = None,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write a probability map of each foreground class.")
     ] = False,
@@ -132,10 +145,11 @@ def predict(
     from ssl_bench import api
 
     masks = api.predict(
-        run, images, output, network=network, probabilities=probabilities, uncertainty=uncertainty,
-        overwrite=overwrite, exif_orientation=exif_orientation, pattern=pattern, array_axes=array_axes, device=device,
-        results_root=results_root, methods_dir=methods_dir or (), progress=True,
+        run, images, output, network=None if network is None else listed(network), ensemble=ensemble or (), tta=tta,
+        probabilities=probabilities, uncertainty=uncertainty, overwrite=overwrite, exif_orientation=exif_orientation,
+        pattern=pattern, array_axes=array_axes, device=device, results_root=results_root,
+        methods_dir=methods_dir or (), progress=True,
     )  # fmt: skip
-    typer.echo(
-        f"{quantity(len(masks.paths), 'mask')} in {output}, by network {masks.network} of {masks.label} ({masks.run})"
-    )
+    several = len(masks.members) > 1
+    by = f"the mean of {len(masks.members)} networks: " if several else "network "
+    typer.echo(f"{quantity(len(masks.paths), 'mask')} in {output}, by {by}{'; '.join(masks.members)}")
