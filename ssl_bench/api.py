@@ -56,6 +56,8 @@ from ssl_bench.launch.console import make_console
 from ssl_bench.results import Masks, ReproduceResult, RunResult
 
 if TYPE_CHECKING:
+    from ssl_bench.prediction import LoadedModel
+    from ssl_bench.prediction.export import Exported
     from ssl_bench.reporting.report import Report
     from ssl_bench.reporting.table import Table
     from ssl_bench.store import Run, Store
@@ -462,6 +464,8 @@ def predict(
 
     methods, chosen = load_methods(*paths(methods_dir)), choose_device(device)
     names = () if network is None else texts(network)
+    if network is not None and not names:
+        raise UserError("--network: expected a network's name, found none")
     predictors = [
         predictor
         for one in [run, *several_runs(ensemble)]
@@ -476,6 +480,80 @@ def predict(
         )  # fmt: skip
     members = tuple(f"{one.name} of {one.spec.label} ({one.run})" for one in predictors)
     return Masks(written, first.name, first.run, first.spec.label, members)
+
+
+@front_door
+def load_model(
+    run: PathLike | Run,
+    *,
+    network: str | None = None,
+    device: str = "auto",
+    results_root: PathLike | None = None,
+    methods_dir: PathLike | Sequence[PathLike] = (),
+) -> LoadedModel:
+    """Load a finished run's network with the preparation of its images, as a torch module in evaluation mode.
+
+    Args:
+        run: a finished run, its folder, or the beginning of its id.
+        network: another network of the run than the method's predictor.
+
+    The other arguments are described in `ssl_bench.api`.
+
+    Returns:
+        The model. `predict(image)` gives the mask of an image in memory, `probabilities(image)` each class's.
+
+    Raises:
+        UserError: the run is not finished, has no such network or no weights.
+
+    """
+    from ssl_bench.method import load_methods
+    from ssl_bench.prediction import LoadedModel, load_predictor
+    from ssl_bench.training.device import choose_device
+
+    folder, methods = run_folder(run, results_root), load_methods(*paths(methods_dir))
+    return LoadedModel(load_predictor(folder, methods, choose_device(device), network))
+
+
+@front_door
+def export_model(
+    run: PathLike | Run,
+    *,
+    format: str,  # noqa: A002
+    output: PathLike | None = None,
+    network: str | None = None,
+    overwrite: bool = False,
+    results_root: PathLike | None = None,
+    methods_dir: PathLike | Sequence[PathLike] = (),
+) -> Exported:
+    """Write a finished run's network to one file for other programs, with what its input needs, and check the file.
+
+    Args:
+        run: a finished run, its folder, or the beginning of its id.
+        format: "onnx", "torchscript", or "safetensors" (the weights alone).
+        output: the file; None: named after the method, the network and the run, in the current folder.
+        network: another network of the run than the method's predictor.
+        overwrite: replace an existing file.
+
+    The other arguments are described in `ssl_bench.api`.
+
+    Returns:
+        The file, the shape of its input, and by how much its logits differ from the network's.
+
+    Raises:
+        UserError: an argument or the run is wrong, a package is missing, or the network cannot be written in this
+            format. Nothing is written then.
+
+    """
+    from ssl_bench.prediction.export import export, require_format, target_of
+
+    require_format(format)
+    model = load_model(run, network=network, device="cpu", results_root=results_root, methods_dir=methods_dir)
+    default = f"{model.spec.method}-{model.name}-{model.spec.run_id}"
+    path = target_of(None if output is None else Path(output), format, default, overwrite=overwrite)
+    exported = export(model, format, path)
+    if exported.difference is None:
+        log.info("note: %s: not compared with the network, since onnxruntime is not installed", path)
+    return exported
 
 
 def status(results_root: PathLike | None = None, *, every: bool = False) -> Table:

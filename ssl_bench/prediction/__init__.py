@@ -2,6 +2,7 @@
 
 from ssl_bench.prediction.inputs import list_images
 from ssl_bench.prediction.masks import predict
+from ssl_bench.prediction.model import LoadedModel
 from ssl_bench.prediction.predictor import Predictor, load_predictor, load_predictors
 
-__all__ = ["Predictor", "list_images", "load_predictor", "load_predictors", "predict"]
+__all__ = ["LoadedModel", "Predictor", "list_images", "load_predictor", "load_predictors", "predict"]

@@ -133,7 +133,7 @@ def _images_scores(
     predictor: Predictor, images: Sequence[CaseFiles], exif: str | None, flips: Sequence[Flip]
 ) -> Iterator[tuple[Scores, Turn]]:
     """Yield each image's scores (K, H, W), and that it was not turned."""
-    files = _files_of(predictor.reading, exif)
+    files = files_of(predictor.reading, exif)
     for image in images:
         _require_readable(image, predictor.spec, predictor.reading)
     for start in range(0, len(images), BATCH):
@@ -141,7 +141,7 @@ def _images_scores(
         yield from ((scores, Turn()) for scores in pixel_scores(predictor, pixels, flips))
 
 
-def _files_of(reading: Reading, exif: str | None) -> Files:
+def files_of(reading: Reading, exif: str | None) -> Files:
     """The layout by which 2D images are read, with another treatment of EXIF orientations if one is given."""
     assert not isinstance(reading.layout, Volumes), "a 2D run has no volumes"
     files = reading.layout or PICTURES
