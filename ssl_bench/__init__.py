@@ -14,6 +14,7 @@ from ssl_bench.folders import PUBLISHED_DIR as PUBLISHED_DIR
 
 if TYPE_CHECKING:
     from ssl_bench.api import (
+        compare,
         export_model,
         list_datasets,
         list_methods,
@@ -42,6 +43,7 @@ __all__ = [
     "SSLMethod",
     "Store",
     "UserError",
+    "compare",
     "export_model",
     "list_datasets",
     "list_methods",

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from ssl_bench.prediction import LoadedModel
     from ssl_bench.prediction.export import Exported
     from ssl_bench.reporting.report import Report
+    from ssl_bench.reporting.run_comparison import RunComparison
     from ssl_bench.reporting.table import Table
     from ssl_bench.store import Run, Store
 
@@ -554,6 +555,66 @@ def export_model(
     if exported.difference is None:
         log.info("note: %s: not compared with the network, since onnxruntime is not installed", path)
     return exported
+
+
+def compare(
+    run: PathLike | Run,
+    other: PathLike | Run,
+    *,
+    metric: str | None = None,
+    top: int = 5,
+    pictures: bool = False,
+    dataset: PathLike | None = None,
+    device: str = "auto",
+    data_root: PathLike | None = None,
+    results_root: PathLike | None = None,
+    methods_dir: PathLike | Sequence[PathLike] = (),
+    progress: bool = False,
+) -> RunComparison:
+    """Compare two finished runs on one data set: their settings, their scores, and the cases on which they differ most.
+
+    Two runs say nothing about two methods; `report` compares methods over several seeds.
+
+    Args:
+        run: a finished run, its folder, or the beginning of its id: A.
+        other: the run that is compared with it: B.
+        metric: by which cases are listed. None: the runs' first.
+        top: cases to list in each direction.
+        pictures: also show these cases: the pictures that the runs kept, or drawn from weights and data.
+        dataset: the card of the runs' data set. None: the built-in card with the data set's name.
+        device: where cases are predicted for pictures.
+
+    The other arguments are described in `ssl_bench.api`.
+
+    Returns:
+        The tables and the figure; `write(folder)` writes them.
+
+    Raises:
+        UserError: a run is unfinished, or the runs are of different data or have no common metric or test case.
+
+    """
+    from ssl_bench.cards import card_names, load_benchmark
+    from ssl_bench.reporting.run_comparison import compare_runs
+    from ssl_bench.store import load_run
+
+    a, b = (load_run(run_folder(one, results_root)) for one in (run, other))
+    named = text(dataset) or (a.spec.benchmark if a.spec.benchmark in card_names("datasets") else None)
+    benchmark = None if named is None else load_benchmark(named)
+    if benchmark is not None and benchmark.name != a.spec.benchmark:
+        raise UserError(f"--dataset: expected the card of '{a.spec.benchmark}', found that of '{benchmark.name}'")
+    found = compare_runs((a, b), metric=metric, top=top, benchmark=benchmark)
+    if not pictures:
+        return found
+
+    from ssl_bench.launch.progress import counted
+    from ssl_bench.method import load_methods
+    from ssl_bench.reporting.run_pictures import with_pictures
+    from ssl_bench.training.device import choose_device, keeping_torch_state, set_determinism
+
+    with keeping_torch_state(), counted(make_console(quiet=not progress), "preparing") as advance:
+        set_determinism()
+        methods, root = load_methods(*paths(methods_dir)), data_folder(data_root)
+        return with_pictures(found, methods, choose_device(device), text(dataset), root, advance)
 
 
 def status(results_root: PathLike | None = None, *, every: bool = False) -> Table:

@@ -25,6 +25,7 @@ ORDER = (
     "reproduce",
     "score",
     "report",
+    "compare",
     "status",
     "predict",
     "export_model",
