@@ -250,10 +250,8 @@ def _scores_table(
     remarks = [remark for metric, own in measured.items() for remark in own.remarks(metric)]
     tested = [{case for scores in run.scores.values() for case in scores.cases["case"]} for run in runs]
     if tested[0] != tested[1]:
-        parts = ", ".join(
-            f"{quantity(len(own), 'test case')} of {name}" for name, own in zip(NAMES, tested, strict=True)
-        )
-        remarks.append(f"The runs have {len(tested[0] & tested[1])} test cases in common; there are {parts}.")
+        shared = quantity(len(tested[0] & tested[1]), "test case")
+        remarks.append(f"{shared} in common, of {len(tested[0])} of A and {len(tested[1])} of B.")
     header = [
         "Metric", *NAMES, "Difference\n(B - A)", "95 %\ninterval", "Cases", "Groups", "Over cases:\np", "r",
     ]  # fmt: skip
