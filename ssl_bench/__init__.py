@@ -14,8 +14,11 @@ from ssl_bench.folders import PUBLISHED_DIR as PUBLISHED_DIR
 
 if TYPE_CHECKING:
     from ssl_bench.api import (
+        compare,
+        export_model,
         list_datasets,
         list_methods,
+        load_model,
         load_store,
         method_costs,
         predict,
@@ -28,19 +31,24 @@ if TYPE_CHECKING:
     from ssl_bench.cards import load_benchmark, load_protocol
     from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
     from ssl_bench.method import SSLMethod
+    from ssl_bench.prediction import LoadedModel
     from ssl_bench.store import Store
 
     __version__: str
 
 __all__ = [
     "InterruptedRunError",
+    "LoadedModel",
     "RunFailedError",
     "SSLMethod",
     "Store",
     "UserError",
+    "compare",
+    "export_model",
     "list_datasets",
     "list_methods",
     "load_benchmark",
+    "load_model",
     "load_protocol",
     "load_store",
     "method_costs",
@@ -53,6 +61,7 @@ __all__ = [
 ]
 _HOMES = {
     "InterruptedRunError": "errors",
+    "LoadedModel": "prediction",
     "RunFailedError": "errors",
     "SSLMethod": "method",
     "Store": "store",

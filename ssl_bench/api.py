@@ -44,6 +44,8 @@ from ssl_bench.arguments import (
     paths,
     recorded,
     results_folder,
+    run_folder,
+    several_runs,
     text,
     texts,
 )
@@ -54,7 +56,10 @@ from ssl_bench.launch.console import make_console
 from ssl_bench.results import Masks, ReproduceResult, RunResult
 
 if TYPE_CHECKING:
+    from ssl_bench.prediction import LoadedModel
+    from ssl_bench.prediction.export import Exported
     from ssl_bench.reporting.report import Report
+    from ssl_bench.reporting.run_comparison import RunComparison
     from ssl_bench.reporting.table import Table
     from ssl_bench.store import Run, Store
 
@@ -188,15 +193,12 @@ def score(
     from ssl_bench.launch.task import score_task
     from ssl_bench.method import load_methods
     from ssl_bench.reporting.runs import scores_table
-    from ssl_bench.store import Run, Store, find_run, load_run
+    from ssl_bench.store import Store, load_run
     from ssl_bench.training.rescore import scoring_jobs
 
     folders, console = paths(methods_dir), make_console(quiet=not progress)
-    methods, named = load_methods(*folders), [runs] if isinstance(runs, str | Path | Run) else list(runs)
-    found = [
-        load_run(one.path if isinstance(one, Run) else find_run(str(one), results_folder(results_root)))
-        for one in named
-    ]
+    methods = load_methods(*folders)
+    found = [load_run(run_folder(one, results_root)) for one in several_runs(runs)]
     roots = {run.path.resolve().parents[3] for run in found}
     if len(roots) != 1:
         raise UserError(f"RUN: expected runs of one results root, found {', '.join(map(str, sorted(roots))) or 'none'}")
@@ -430,7 +432,9 @@ def predict(
     images: PathLike | Sequence[PathLike],
     output: PathLike,
     *,
-    network: str | None = None,
+    network: str | Sequence[str] | None = None,
+    ensemble: PathLike | Run | Sequence[PathLike | Run] = (),
+    tta: str | None = None,
     probabilities: bool = False,
     uncertainty: bool = False,
     overwrite: bool = False,
@@ -445,10 +449,12 @@ def predict(
     """Write a finished run's masks for new images (PNG) and volumes (NIfTI), at their own sizes.
 
     Args:
-        run: a finished run, its folder, or the beginning of its hash.
+        run: a finished run, its folder, or the beginning of its id.
         images: 2D images or 3D volumes, or folders of them.
         output: folder for the masks.
-        network: another network of the run than the method's predictor.
+        network: another network than the method's predictor; of several, the probabilities are averaged.
+        ensemble: further finished runs, whose probabilities are averaged with those of `run`.
+        tta: "flips": average over flips of the image too.
         probabilities: write each foreground class's probability map too.
         uncertainty: also write the prediction's entropy (0 to 1).
         overwrite: replace existing output files.
@@ -464,25 +470,166 @@ def predict(
         The masks that were written.
 
     Raises:
-        UserError: the run, an image or the output is wrong.
+        UserError: a run, an image or the output is wrong, or the runs cannot be averaged.
 
     """
     from ssl_bench import prediction
     from ssl_bench.launch.progress import counted
     from ssl_bench.method import load_methods
-    from ssl_bench.store import Run, find_run
     from ssl_bench.training.device import choose_device
 
-    named = str(run.path if isinstance(run, Run) else run)
-    folder, methods = find_run(named, results_folder(results_root)), load_methods(*paths(methods_dir))
-    predictor = prediction.load_predictor(folder, methods, choose_device(device), network)
-    found = prediction.list_images(paths(images), predictor.reading, predictor.spec.dimensions, pattern)
+    methods, chosen = load_methods(*paths(methods_dir)), choose_device(device)
+    names = () if network is None else texts(network)
+    if network is not None and not names:
+        raise UserError("--network: expected a network's name, found none")
+    predictors = [
+        predictor
+        for one in [run, *several_runs(ensemble)]
+        for predictor in prediction.load_predictors(run_folder(one, results_root), methods, chosen, names)
+    ]
+    first = predictors[0]
+    found = prediction.list_images(paths(images), first.reading, first.spec.dimensions, pattern)
     with counted(make_console(quiet=not progress), "predicting") as advance:
         written = prediction.predict(
-            predictor, found, Path(output), probabilities=probabilities, uncertainty=uncertainty, overwrite=overwrite,
-            exif_orientation=exif_orientation, array_axes=array_axes, advance=advance,
+            predictors, found, Path(output), tta=tta, probabilities=probabilities, uncertainty=uncertainty,
+            overwrite=overwrite, exif_orientation=exif_orientation, array_axes=array_axes, advance=advance,
         )  # fmt: skip
-    return Masks(written, predictor.name, folder, predictor.spec.label)
+    members = tuple(f"{one.name} of {one.spec.label} ({one.run})" for one in predictors)
+    return Masks(written, first.name, first.run, first.spec.label, members)
+
+
+@front_door
+def load_model(
+    run: PathLike | Run,
+    *,
+    network: str | None = None,
+    device: str = "auto",
+    results_root: PathLike | None = None,
+    methods_dir: PathLike | Sequence[PathLike] = (),
+) -> LoadedModel:
+    """Load a finished run's network with the preparation of its images, as a torch module in evaluation mode.
+
+    Args:
+        run: a finished run, its folder, or the beginning of its id.
+        network: another network of the run than the method's predictor.
+
+    The other arguments are described in `ssl_bench.api`.
+
+    Returns:
+        The model. `predict(image)` gives the mask of an image in memory, `probabilities(image)` each class's.
+
+    Raises:
+        UserError: the run is not finished, has no such network or no weights.
+
+    """
+    from ssl_bench.method import load_methods
+    from ssl_bench.prediction import LoadedModel, load_predictor
+    from ssl_bench.training.device import choose_device
+
+    folder, methods = run_folder(run, results_root), load_methods(*paths(methods_dir))
+    return LoadedModel(load_predictor(folder, methods, choose_device(device), network))
+
+
+@front_door
+def export_model(
+    run: PathLike | Run,
+    *,
+    format: str,  # noqa: A002
+    output: PathLike | None = None,
+    network: str | None = None,
+    overwrite: bool = False,
+    results_root: PathLike | None = None,
+    methods_dir: PathLike | Sequence[PathLike] = (),
+) -> Exported:
+    """Write a finished run's network to one file for other programs, with what its input needs, and check the file.
+
+    Args:
+        run: a finished run, its folder, or the beginning of its id.
+        format: "onnx", "torchscript", or "safetensors" (the weights alone).
+        output: the file; None: named after the method, the network and the run, in the current folder.
+        network: another network of the run than the method's predictor.
+        overwrite: replace an existing file.
+
+    The other arguments are described in `ssl_bench.api`.
+
+    Returns:
+        The file, the shape of its input, and by how much its logits differ from the network's.
+
+    Raises:
+        UserError: an argument or the run is wrong, a package is missing, or the network cannot be written in this
+            format. Nothing is written then.
+
+    """
+    from ssl_bench.prediction.export import export, require_format, target_of
+
+    require_format(format)
+    model = load_model(run, network=network, device="cpu", results_root=results_root, methods_dir=methods_dir)
+    default = f"{model.spec.method}-{model.name}-{model.spec.run_id}"
+    path = target_of(None if output is None else Path(output), format, default, overwrite=overwrite)
+    exported = export(model, format, path)
+    if exported.difference is None:
+        log.info("note: %s: not compared with the network, since onnxruntime is not installed", path)
+    return exported
+
+
+def compare(
+    run: PathLike | Run,
+    other: PathLike | Run,
+    *,
+    metric: str | None = None,
+    top: int = 5,
+    pictures: bool = False,
+    dataset: PathLike | None = None,
+    device: str = "auto",
+    data_root: PathLike | None = None,
+    results_root: PathLike | None = None,
+    methods_dir: PathLike | Sequence[PathLike] = (),
+    progress: bool = False,
+) -> RunComparison:
+    """Compare two finished runs on one data set: their settings, their scores, and the cases on which they differ most.
+
+    Two runs say nothing about two methods; `report` compares methods over several seeds.
+
+    Args:
+        run: a finished run, its folder, or the beginning of its id: A.
+        other: the run that is compared with it: B.
+        metric: by which cases are listed. None: the runs' first.
+        top: cases to list in each direction.
+        pictures: also show these cases: the pictures that the runs kept, or drawn from weights and data.
+        dataset: the card of the runs' data set. None: the built-in card with the data set's name.
+        device: where cases are predicted for pictures.
+
+    The other arguments are described in `ssl_bench.api`.
+
+    Returns:
+        The tables and the figure; `write(folder)` writes them.
+
+    Raises:
+        UserError: a run is unfinished, or the runs are of different data or have no common metric or test case.
+
+    """
+    from ssl_bench.cards import card_names, load_benchmark
+    from ssl_bench.reporting.run_comparison import compare_runs
+    from ssl_bench.store import load_run
+
+    a, b = (load_run(run_folder(one, results_root)) for one in (run, other))
+    named = text(dataset) or (a.spec.benchmark if a.spec.benchmark in card_names("datasets") else None)
+    benchmark = None if named is None else load_benchmark(named)
+    if benchmark is not None and benchmark.name != a.spec.benchmark:
+        raise UserError(f"--dataset: expected the card of '{a.spec.benchmark}', found that of '{benchmark.name}'")
+    found = compare_runs((a, b), metric=metric, top=top, benchmark=benchmark)
+    if not pictures:
+        return found
+
+    from ssl_bench.launch.progress import counted
+    from ssl_bench.method import load_methods
+    from ssl_bench.reporting.run_pictures import with_pictures
+    from ssl_bench.training.device import choose_device, keeping_torch_state, set_determinism
+
+    with keeping_torch_state(), counted(make_console(quiet=not progress), "preparing") as advance:
+        set_determinism()
+        methods, root = load_methods(*paths(methods_dir)), data_folder(data_root)
+        return with_pictures(found, methods, choose_device(device), text(dataset), root, advance)
 
 
 def status(results_root: PathLike | None = None, *, every: bool = False) -> Table:

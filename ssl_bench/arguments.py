@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ssl_bench.launch.contract import Launcher
+    from ssl_bench.store import Run
 
 PathLike = str | Path
 Parameters = ParamSpec("Parameters")
@@ -84,6 +85,24 @@ def data_folder(given: PathLike | None) -> Path | None:
 def results_folder(given: PathLike | None) -> Path:
     """The results root: the given one, else the environment's, else `results`."""
     return Path(given if given is not None else os.environ.get("SSL_BENCH_RESULTS") or RESULTS)
+
+
+def run_folder(given: PathLike | Run, results_root: PathLike | None) -> Path:
+    """The folder of a run that is given as an object, by its folder, or by the beginning of its id.
+
+    Raises:
+        UserError: no run or several runs are meant.
+    """
+    from ssl_bench.store import Run, find_run
+
+    return given.path if isinstance(given, Run) else find_run(str(given), results_folder(results_root))
+
+
+def several_runs(given: PathLike | Run | Sequence[PathLike | Run]) -> list[PathLike | Run]:
+    """One run or several as a list."""
+    from ssl_bench.store import Run
+
+    return [given] if isinstance(given, str | Path | Run) else list(given)
 
 
 def paths(given: PathLike | Sequence[PathLike]) -> list[Path]:

@@ -47,12 +47,16 @@ class ReproduceResult:
 
 @dataclass(frozen=True)
 class Masks:
-    """The files that `predict` wrote, in the order of the images, and the network and the run that made them."""
+    """The files that `predict` wrote, in the order of the images, and the network and the run that made them.
+
+    `members` describes each network of the mean, of which the named one is the first.
+    """
 
     paths: list[Path]
     network: str
     run: Path
     label: str
+    members: tuple[str, ...]
 
 
 def _shown(table: Table | None, outcome: Outcome | None) -> str:

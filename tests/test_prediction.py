@@ -21,6 +21,7 @@ from conftest import assert_error, write_dataset
 from handwritten import cases_of
 from PIL import Image
 
+import ssl_bench
 from ssl_bench import cli as cli_module
 from ssl_bench import plugins
 from ssl_bench.cards import Request, load_benchmark
@@ -515,6 +516,126 @@ def test_probabilities_and_uncertainty_agree_with_the_mask(
     assert set(np.unique(numbers[clear])) == {0, 1, 2}
     assert uncertainty.max() > 0.5
     assert np.abs(class_entropy(probabilities) - uncertainty).max() < (0.03 if suffix == ".png" else 1e-4)
+
+
+# ------------------------------------------------------------------------------------------------- images in memory
+
+
+def array_of(home: Path, data: str, case: str) -> np.ndarray:
+    """An image as libraries read it: 2D (H, W[, C]), a volume on canonical axes."""
+    if data == "stains":
+        channels = [h5py.File(home / f"stains/{case}_{name}.h5")["image"][:] for name in ("dapi", "he")]
+        return np.stack(channels, axis=2)
+    if data == "hearts":
+        return np.asarray(h5py.File(home / f"hearts/{case}/mri_norm2.h5")["image"])
+    if data in ("boxes", "layers"):
+        return np.asarray(nib.as_closest_canonical(nib.load(home / f"boxes/{case}.nii.gz")).dataobj)
+    return np.asarray(Image.open(home / case))
+
+
+@pytest.mark.parametrize(
+    ("data", "case", "words", "network"),
+    [
+        ("kvasir", "discs/Kvasir-SEG/images/c3.jpg", ["discs/Kvasir-SEG/images/c3.jpg"], None),
+        ("kvasir", "discs/Kvasir-SEG/images/c3.jpg", ["discs/Kvasir-SEG/images/c3.jpg"], "student"),
+        ("cells", "cells/images/2.png", ["cells/images/2.png"], None),
+        ("stains", "3", ["stains", "--pattern", "{id}_{channel}"], None),
+        ("boxes", "case4", ["boxes/case4.nii.gz"], None),
+        ("layers", "case5", ["boxes/case5.nii.gz"], None),
+        ("hearts", "p1", ["hearts/p1/mri_norm2.h5"], None),
+    ],
+)
+def test_a_loaded_model_predicts_from_memory_what_the_command_writes(
+    data: str, case: str, words: list[str], network: str | None, home: Path, call: Call
+) -> None:
+    run = run_of(home, data)
+    named = [] if network is None else ["--network", network]
+    call(run.path, home / words[0], *words[1:], *named, "--probabilities")
+    model, image = ssl_bench.load_model(run, network=network), array_of(home, data, case)
+    before = image.copy()
+    mask, probabilities = model.predict(image), model.probabilities(image)
+    assert np.array_equal(image, before)
+    stem = {"stains": "3", "hearts": "mri_norm2"}.get(data, Path(case).stem)
+    labels = [label.replace("/", "-").replace(" ", "-") for label in model.classes[1:]]
+    if run.spec.dimensions == 2:
+        assert np.array_equal(mask, pixels_of(Path(f"out/{stem}.png")))
+        for label, own in zip(labels, probabilities[1:], strict=True):
+            assert np.array_equal((255 * own).round(), pixels_of(Path(f"out/{stem}_prob_{label}.png")))
+    else:
+        for name, own in zip(["", *(f"_prob_{label}" for label in labels)], [mask, *probabilities[1:]], strict=True):
+            written = nib.load(f"out/{stem}{name}.nii.gz")
+            written = written if data == "hearts" else nib.as_closest_canonical(written)
+            assert np.array_equal(own, np.asarray(written.dataobj))
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
+
+
+def test_the_networks_input_and_output_are_the_models(home: Path) -> None:
+    model, image = ssl_bench.load_model(run_of(home, "cells")), array_of(home, "cells", "cells/images/2.png")
+    inputs = model.preprocess(image)
+    assert inputs.shape == (1, 3, *model.sides) == (1, 3, 32, 32)
+    small = Image.fromarray(image).resize((32, 32), Image.Resampling.BILINEAR)
+    mean = std = 0.5  # of the protocol
+    np.testing.assert_allclose(inputs[0].permute(1, 2, 0), (np.asarray(small) / 255 - mean) / std, atol=1e-6)
+    with torch.no_grad():
+        logits = torch.nn.functional.interpolate(model(inputs), image.shape[:2], mode="bilinear")
+    np.testing.assert_allclose(logits[0].softmax(0), model.probabilities(image), atol=1e-6)
+    assert not any(module.training for module in model.modules())
+    assert (model.classes, model.label_values) == (("background", "left part", "b/c"), (10, 100, 200))
+    assert ssl_bench.load_model(run_of(home, "layers")).preprocess(draw_volume(0)[0]).shape == (16, 1, 32, 32)
+    assert ssl_bench.load_model(run_of(home, "boxes")).preprocess(draw_volume(0)[0]).shape == (1, 1, 18, 20, 16)
+
+
+def test_a_models_use_leaves_torchs_settings_and_random_numbers_alone(home: Path) -> None:
+    model = ssl_bench.load_model(run_of(home, "cells"))
+    state, deterministic = torch.get_rng_state(), torch.are_deterministic_algorithms_enabled()
+    model.predict(array_of(home, "cells", "cells/images/2.png"))
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.are_deterministic_algorithms_enabled() == deterministic
+
+
+def test_grey_and_colour_images_in_memory_are_read_as_their_files(home: Path, call: Call) -> None:
+    grey = Image.open(home / "cells/images/1.png").convert("L")
+    grey.save("grey.png")
+    run = run_of(home, "cells")
+    succeed(call(run.path, "grey.png"))
+    model = ssl_bench.load_model(run)
+    for image in (np.asarray(grey), np.asarray(grey)[..., None]):
+        assert np.array_equal(model.predict(image), pixels_of(Path("out/grey.png")))
+
+
+@pytest.mark.parametrize(
+    ("data", "image", "words"),
+    [
+        ("cells", np.zeros((8, 8, 2), np.uint8), r"\(height, width, 3\), found \(8, 8, 2\)"),
+        ("cells", np.zeros((8, 8, 3), np.float32), "expected 8 bits, found float32"),
+        ("cells", np.array([["a"]]), "expected an array of numbers"),
+        ("stains", np.zeros((8, 8)), "the channels dapi, he; found"),
+        ("stains", np.full((8, 8, 2), 9.0), "intensity_range"),
+        ("boxes", np.zeros((8, 8), np.float32), r"expected \(x, y, z\), found \(8, 8\)"),
+        ("boxes", np.ones((8, 8, 8)), "every voxel has the value 1; zscore"),
+        ("layers", np.ones((8, 8, 8)), "nearly every voxel has the value 1"),
+        ("layers", np.full((8, 8, 8), np.nan), "finite"),
+    ],
+)
+def test_arrays_that_are_no_images_of_the_run_are_refused(data: str, image: np.ndarray, words: str, home: Path) -> None:
+    with pytest.raises(ssl_bench.UserError, match=words):
+        ssl_bench.load_model(run_of(home, data)).predict(image)
+
+
+def test_a_volume_in_thick_sagittal_slices_is_refused_by_a_model_of_axial_ones(home: Path) -> None:
+    model, (image, _) = ssl_bench.load_model(run_of(home, "layers")), draw_volume(0)
+    with pytest.raises(ssl_bench.UserError, match=r"voxels of \(5, 1, 1\) mm"):
+        model.predict(image, spacing=(5, 1, 1))
+    assert model.predict(image, spacing=(1, 1, 5)).shape == image.shape
+
+
+@pytest.mark.parametrize(("changes", "words"), [({"status": "running"}, "finished run"), ({}, "no such file")])
+def test_a_model_needs_a_finished_run_with_weights(changes: dict[str, str], words: str, home: Path, call: Call) -> None:
+    folder = tampered(home, "cells", **changes)
+    (folder / "weights.safetensors").unlink()
+    with pytest.raises(ssl_bench.UserError, match=words):
+        ssl_bench.load_model(folder)
 
 
 # ------------------------------------------------------------------------------------------------------- which run

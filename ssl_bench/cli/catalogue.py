@@ -1,8 +1,7 @@
-"""Commands on methods and protocols: `methods`, `benchmarks`; and `predict`, which uses a finished run."""
+"""Commands on methods and protocols: `methods` and `benchmarks`."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,13 +9,11 @@ import typer
 from ssl_bench.cli.common import (
     MethodsDirOption,
     ProtocolOption,
-    ResultsOption,
     SetOption,
     app,
     listed,
     parsed_settings,
 )
-from ssl_bench.command import RESULTS, quantity
 from ssl_bench.errors import UserError
 from ssl_bench.launch.console import make_console
 
@@ -85,57 +82,3 @@ def benchmarks(
         return
     datasets_table().print(make_console())
     protocols_table().print(make_console())
-
-
-@app.command()
-def predict(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A finished run: its folder, its id, or the beginning of its id.")
-    ],
-    images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGES", help="2D images or 3D volumes, or folders of them.")
-    ],
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder for the masks.")],
-    network: Annotated[
-        str | None, typer.Option("--network", help="Network of the run to use instead of the method's predictor.")
-    ] = None,
-    probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Also write a probability map of each foreground class.")
-    ] = False,
-    uncertainty: Annotated[
-        bool, typer.Option("--uncertainty", help="Also write the prediction's entropy (0 to 1).")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output files.")] = False,
-    pattern: Annotated[
-        str | None,
-        typer.Option("--pattern", help="Images in a folder, as on a card: '{id}', 'images/{id}', '{id}_{channel}'."),
-    ] = None,
-    array_axes: Annotated[
-        str | None,
-        typer.Option(
-            "--array-axes",
-            metavar="AXES",
-            help="How arrays lie whose files do not say it (HDF5), in training or here: as-stored, or such as LPS.",
-        ),
-    ] = None,
-    exif_orientation: Annotated[
-        str | None,
-        typer.Option(
-            "--exif-orientation", help="Of 2D images: apply, ignore or refuse one; default: as the run's card says."
-        ),
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
-    results_root: ResultsOption = RESULTS,
-    methods_dir: MethodsDirOption = None,
-) -> None:
-    """Predict masks for new images (PNG) or volumes (NIfTI) with a finished run, at their original sizes."""
-    from ssl_bench import api
-
-    masks = api.predict(
-        run, images, output, network=network, probabilities=probabilities, uncertainty=uncertainty,
-        overwrite=overwrite, exif_orientation=exif_orientation, pattern=pattern, array_axes=array_axes, device=device,
-        results_root=results_root, methods_dir=methods_dir or (), progress=True,
-    )  # fmt: skip
-    typer.echo(
-        f"{quantity(len(masks.paths), 'mask')} in {output}, by network {masks.network} of {masks.label} ({masks.run})"
-    )

@@ -1,9 +1,10 @@
-"""Commands that show runs: `report` and `status`."""
+"""Commands that show runs: `report`, `compare` and `status`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +12,7 @@ from ssl_bench.cli.common import (
     AllOption,
     ClaimsOption,
     DataOption,
+    DataRootOption,
     FigureOption,
     IterationsOption,
     LabelSeedsOption,
@@ -33,6 +35,9 @@ from ssl_bench.cli.common import (
 from ssl_bench.command import RESULTS, quantity
 from ssl_bench.errors import UserError
 from ssl_bench.launch.console import make_console
+
+if TYPE_CHECKING:
+    from ssl_bench.reporting.table import Table
 
 TURNED = {"method": "labeled", "labeled": "method"}  # the columns of a table by its rows
 
@@ -92,10 +97,8 @@ def report(
     from ssl_bench import api
     from ssl_bench.cards import chosen_exhibits
     from ssl_bench.reporting.report import Report
-    from ssl_bench.reporting.table import FORMATS
 
-    if format != "terminal" and format not in FORMATS:
-        raise UserError(f"--format: expected terminal, {', '.join(FORMATS)}; found '{format}'")
+    _require_format(format)
     turned = _rows(rows, columns)
     named, datasets = None if methods is None else listed(methods), listed_datasets(dataset)
     exhibits = chosen_exhibits(table, figure, claims, named, datasets or (), everything=all_of_them)
@@ -115,14 +118,53 @@ def report(
         typer.echo(f"{quantity(found.write_html(html), 'page')}: {html / 'index.html'}")
     if output is not None or html is not None:
         return
-    tables = [*found.tables, *(found.statistics if statistics else [])]
-    if format == "terminal":
-        for shown in tables:
-            shown.print(make_console())
+    _print([*found.tables, *(found.statistics if statistics else [])], format)
+
+
+@app.command()
+def compare(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A: a finished run's folder, id, or beginning of an id.")],
+    other: Annotated[str, typer.Argument(metavar="RUN", help="B: the run that is compared with it.")],
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="Metric by which cases are listed; default: the runs' first.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Number of cases listed in each direction.")] = 5,
+    format: Annotated[  # noqa: A002
+        str, typer.Option("--format", help="Format of the printed tables: terminal, markdown, latex, csv, html or svg.")
+    ] = "terminal",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="DIR", help="Write the tables, and pictures of the cases, into this folder."),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier comparison in DIR.")] = False,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Card of the runs' data set, if it is not built in.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="Where cases are predicted for pictures: auto, cpu, cuda or cuda:N.")
+    ] = "auto",
+    data_root: DataRootOption = None,
+    results_root: ResultsOption = RESULTS,
+    methods_dir: MethodsDirOption = None,
+) -> None:
+    """Compare two finished runs: settings that differ, scores on common test cases, and the cases that differ most.
+
+    Two runs say nothing about two methods; `report` compares methods over several seeds.
+    """
+    from ssl_bench import api
+    from ssl_bench.reporting.run_comparison import require_writable
+
+    _require_format(format)
+    if output is not None:
+        require_writable(output, overwrite=overwrite)
+    found = api.compare(
+        run, other, metric=metric, top=top, pictures=output is not None, dataset=dataset, device=device,
+        data_root=data_root, results_root=results_root, methods_dir=methods_dir or (), progress=output is not None,
+    )  # fmt: skip
+    if output is None:
+        _print(found.tables, format)
     else:
-        typer.echo(FORMATS[format](tables), nl=False)
-        if format == "csv":  # CSV cannot hold notes
-            say("\n".join(note for shown in tables for note in shown.notes))
+        typer.echo(f"{quantity(len(found.write(output, overwrite=overwrite)), 'file')} in {output}")
 
 
 def _rows(rows: str | None, columns: str | None) -> str:
@@ -144,3 +186,23 @@ def status(
     from ssl_bench import api
 
     api.status(results_root, every=every).print(make_console())
+
+
+def _require_format(format_name: str) -> None:
+    from ssl_bench.reporting.table import FORMATS
+
+    if format_name != "terminal" and format_name not in FORMATS:
+        raise UserError(f"--format: expected terminal, {', '.join(FORMATS)}; found '{format_name}'")
+
+
+def _print(tables: Sequence[Table], format_name: str) -> None:
+    """Print tables in a format; what CSV cannot hold goes to stderr."""
+    from ssl_bench.reporting.table import FORMATS
+
+    if format_name == "terminal":
+        for shown in tables:
+            shown.print(make_console())
+        return
+    typer.echo(FORMATS[format_name](tables), nl=False)
+    if format_name == "csv":
+        say("\n".join(note for shown in tables for note in shown.notes))

@@ -43,16 +43,29 @@ def read_array_image(path: Path, content: bytes, files: Files, channels: int) ->
     Raises:
         UserError: the array has other axes, is not of 8 bits and the card has no range, or has values outside of it.
     """
-    array = read_array_2d(path, content, files.image_key)
+    return image_of_array(f"{path}: {files.image_key}", read_array_2d(path, content, files.image_key), files, channels)
+
+
+def image_of_array(where: str, array: np.ndarray, files: Files, channels: int) -> np.ndarray:
+    """Return an image (H, W, channels) uint8 from an array (H, W) or (H, W, C), as `read_array_image` does.
+
+    Args:
+        where: names the array in errors.
+        array: of numbers.
+        files: with the `intensity_range`.
+        channels: of the image.
+
+    Raises:
+        UserError: as `read_array_image`.
+    """
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in {1, channels}:
         shape = array.shape if array.ndim != 3 or array.shape[2] != 1 else array.shape[:2]
         raise UserError(
-            f"{path}: {files.image_key}: expected (height, width) or (height, width, {channels}), found {shape}; "
-            "volumes need [[volumes]]"
+            f"{where}: expected (height, width) or (height, width, {channels}), found {shape}; volumes need [[volumes]]"
         )
-    levels = _levels(path, array, files)
+    levels = _levels(where, array, files)
     return levels if levels.shape[2] == channels else np.repeat(levels, channels, axis=2)
 
 
@@ -75,15 +88,15 @@ def read_array_mask(path: Path, content: bytes, files: Files) -> np.ndarray:
     return (array > files.mask_threshold).astype(np.uint8)
 
 
-def _levels(path: Path, array: np.ndarray, files: Files) -> np.ndarray:
+def _levels(where: str, array: np.ndarray, files: Files) -> np.ndarray:
     """The 256 levels of an image."""
     if not np.isfinite(array).all():
-        raise UserError(f"{path}: {files.image_key}: expected finite values, found NaN or infinity")
+        raise UserError(f"{where}: expected finite values, found NaN or infinity")
     low, high = array.min(), array.max()
     if files.intensity_range is None:
         if array.dtype != np.uint8:
             raise UserError(
-                f"{path}: {files.image_key}: expected 8 bits, found {array.dtype} from {digits(low)} to {digits(high)}"
+                f"{where}: expected 8 bits, found {array.dtype} from {digits(low)} to {digits(high)}"
                 "; intensity_range on the card says which values are black and white"
             )
         return array
@@ -91,7 +104,7 @@ def _levels(path: Path, array: np.ndarray, files: Files) -> np.ndarray:
     slack = ROUNDING * (white - black)
     if low < black - slack or high > white + slack:
         raise UserError(
-            f"{path}: {files.image_key}: expected values in intensity_range = [{black:g}, {white:g}], found "
+            f"{where}: expected values in intensity_range = [{black:g}, {white:g}], found "
             f"{digits(low)} to {digits(high)}"
         )
     scaled: np.ndarray = (array.astype(np.float64) - black) / (white - black)

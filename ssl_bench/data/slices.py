@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -14,12 +13,12 @@ PERCENTILES = (0.5, 99.5)
 THICK = 1.5  # so much longer along x or y than along z, voxels are slices along another axis
 
 
-def require_axial(spacing: Sequence[float] | None, path: Path) -> None:
+def require_axial(spacing: Sequence[float] | None, name: object) -> None:
     """Check that a volume was not taken in thick slices along x or y, which slices along z would cut across.
 
     Args:
         spacing: distances between neighbouring voxels along x, y and z in mm; None where the format has none.
-        path: of the volume.
+        name: of the volume or its file, for the error.
 
     Raises:
         UserError: its voxels are more than THICK times as long along x or y as along z.
@@ -28,7 +27,7 @@ def require_axial(spacing: Sequence[float] | None, path: Path) -> None:
     if spacing is not None and max(spacing[:2]) > THICK * spacing[2]:
         sides = ", ".join(f"{side:g}" for side in spacing)
         raise UserError(
-            f"{path}: expected slices along superior-inferior (z), found voxels of ({sides}) mm along x, y and z, "
+            f"{name}: expected slices along superior-inferior (z), found voxels of ({sides}) mm along x, y and z, "
             "thick along another axis; turn the files, or train on volumes"
         )
 

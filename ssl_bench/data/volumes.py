@@ -192,19 +192,19 @@ def _unlike(volume: Volume, reference: Volume) -> str:
     return ""
 
 
-def scaled(image: np.ndarray, intensity: str, path: Path) -> np.ndarray:
-    """Scale a volume's intensities to the networks' input range, float32.
+def scaled(image: np.ndarray, intensity: str, name: object) -> np.ndarray:
+    """Scale a volume's intensities to the networks' input range, float32; `name` is that of its file, for errors.
 
     Raises:
         UserError: they are all equal, or not finite as float32.
     """
     image = image.astype(np.float32)
     if not np.isfinite(image).all():
-        raise UserError(f"{path}: expected finite values, found NaN or infinity")
+        raise UserError(f"{name}: expected finite values, found NaN or infinity")
     if intensity == "as-is":
         return image
     mean, deviation = image.mean(dtype=np.float64), image.std(dtype=np.float64)
     if deviation == 0:
-        raise UserError(f"{path}: every voxel has the value {mean:g}; zscore needs intensities that differ")
+        raise UserError(f"{name}: every voxel has the value {mean:g}; zscore needs intensities that differ")
     result: np.ndarray = ((image - mean) / deviation).astype(np.float32)
     return result

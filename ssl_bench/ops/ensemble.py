@@ -25,6 +25,11 @@ class Ensemble(nn.Module):
         super().__init__()
         self._members = networks  # a tuple, so that torch does not register them twice
 
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The networks that predict together."""
+        return self._members
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K, *spatial) of images (B, C, *spatial), float32: the logarithm of the mean softmax."""
         shares = torch.stack([network(images).float().log_softmax(1) for network in self._members])

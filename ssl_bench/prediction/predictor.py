@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,11 +56,18 @@ class Predictor:
 def load_predictor(
     folder: Path, methods: dict[str, type[SSLMethod]], device: torch.device, network: str | None = None
 ) -> Predictor:
-    """Build a finished run's networks and load their weights; `network` None takes the method's predictor.
+    """Load one network of a finished run as `load_predictors` does; `network` None takes the method's predictor."""
+    return load_predictors(folder, methods, device, () if network is None else (network,))[0]
+
+
+def load_predictors(
+    folder: Path, methods: dict[str, type[SSLMethod]], device: torch.device, networks: Sequence[str] = ()
+) -> list[Predictor]:
+    """Build a finished run's networks and load their weights; without `networks` only the method's predictor is given.
 
     Raises:
         UserError: the run is not finished, its weights do not fit, its method does not exist in the run's version, or
-            the run has no network of that name.
+            the run has no network of a name.
     """
     data = RunFolder(folder).read()
     if data is None or data["status"] != "finished":
@@ -67,10 +75,12 @@ def load_predictor(
     spec = spec_of(folder, data)
     method_class, hyper = method_of(folder, spec, methods)
     method = trained_method(RunFolder(folder), spec, method_class, hyper, device)
-    name = network or method.predictor_name
-    if name not in method.networks:
-        raise UserError(f"--network: expected one of {', '.join(method.networks)}; found '{name}'")
-    return Predictor(folder, spec, name, method.networks[name], device, reading_of(spec))
+    reading, found = reading_of(spec), []
+    for name in networks or (method.predictor_name,):
+        if name not in method.networks:
+            raise UserError(f"--network: expected one of {', '.join(method.networks)}; found '{name}'")
+        found.append(Predictor(folder, spec, name, method.networks[name], device, reading))
+    return found
 
 
 def reading_of(spec: RunSpec) -> Reading:

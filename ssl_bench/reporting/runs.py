@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ssl_bench.cards import HEADLINE, METRICS, Measurement, dotted, seed_text
+from ssl_bench.cards import HEADLINE, METRICS, Measurement, RunSpec, dotted, seed_text
 from ssl_bench.command import quantity, toml_value
 from ssl_bench.errors import UserError
 from ssl_bench.grids.signs import RECONSTRUCTED, sign_notes, signed
@@ -207,10 +207,16 @@ def _told_apart(entries: Sequence[Entry], listed: Collection[str]) -> dict[str, 
 
 def _settings(entry: Entry) -> dict[str, Any]:
     """Fields of a run's identity that its row does not show; protocol and method keys as in `--set`."""
-    identity = spec_of(entry.path, RunFolder(entry.path).read() or {}).identity()
-    own = identity.pop("protocol") | identity.pop("hyperparameters")
     shown = ("benchmark", "labeled", "train_count", "method", "seed", "label_seed")
-    return dotted(own) | {key: value for key, value in dotted(identity).items() if key not in shown}
+    own = identity_fields(spec_of(entry.path, RunFolder(entry.path).read() or {}))
+    return {key: value for key, value in own.items() if key not in shown}
+
+
+def identity_fields(spec: RunSpec) -> dict[str, Any]:
+    """Return the fields of a run's identity by their names, protocol and method keys as in `--set`."""
+    identity = spec.identity()
+    own = identity.pop("protocol") | identity.pop("hyperparameters")
+    return dotted(own) | dotted(identity)
 
 
 def _headline(entries: Sequence[Entry]) -> str:

@@ -136,6 +136,20 @@ class RunFolder:
         }  # fmt: skip
         write_json(self.description, data)
 
+    def read_groups(self) -> dict[str, str] | None:
+        """Return the group of each case as the run recorded it; None without groups, or without the file.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        if not self.splits.exists():
+            return None
+        try:
+            groups = json.loads(self.splits.read_text(encoding="utf-8")).get("groups")
+            return None if groups is None else {str(case): str(group) for case, group in groups.items()}
+        except (OSError, ValueError, AttributeError) as error:
+            raise UserError(f"{self.splits}: cannot be read: {error}") from None
+
     def note_progress(self, task: str, done: int, total: int, text: str) -> None:
         """Write the progress for other processes. It is not flushed to disk, since nothing depends on it."""
         beside = self.path / ".progress.partial"

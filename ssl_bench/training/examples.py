@@ -20,6 +20,7 @@ DRAWN, EXTREMES = 8, 4  # cases drawn by their ids, the same for every run on th
 
 
 Why = Literal["drawn", "best", "worst"]
+Page = tuple[int, np.ndarray, np.ndarray]  # the slice's place, and the small pictures of truth and prediction
 
 
 class Album:
@@ -27,13 +28,12 @@ class Album:
 
     def __init__(self, network: str) -> None:
         self.network = network
-        self._pages: dict[str, tuple[int, np.ndarray, np.ndarray]] = {}
+        self._pages: dict[str, Page] = {}
 
     def add(self, one: Prediction) -> None:
         """Keep small pictures of a prediction, if it is the album's network's."""
         if one.network == self.network:
-            place = middle_slice(one.truth)
-            self._pages[one.case] = (place, thumbnail(flat(one.truth, place)), thumbnail(flat(one.mask, place)))
+            self._pages[one.case] = _page(one)
 
     def examples(
         self, scores: dict[str, float | None], images: Callable[[list[str]], Iterator[np.ndarray]]
@@ -56,10 +56,23 @@ class Album:
                 chosen.setdefault(case, []).append(why)
         examples = []
         for (case, whys), image in zip(chosen.items(), images(list(chosen)), strict=True):
-            place, truth, prediction = self._pages[case]
-            shown = resized(picture(image, place), truth.shape)
-            examples.append(Example(case, ",".join(whys), place, shown, truth, prediction))
+            examples.append(_example(case, ",".join(whys), self._pages[case], image))
         return examples
+
+
+def example_of(one: Prediction, image: np.ndarray) -> Example:
+    """Return the picture of a prediction; `image` is (H, W, C) uint8 or (C, X, Y, Z) float32."""
+    return _example(one.case, "asked", _page(one), image)
+
+
+def _page(one: Prediction) -> Page:
+    place = middle_slice(one.truth)
+    return place, thumbnail(flat(one.truth, place)), thumbnail(flat(one.mask, place))
+
+
+def _example(case: str, why: str, page: Page, image: np.ndarray) -> Example:
+    place, truth, prediction = page
+    return Example(case, why, place, resized(picture(image, place), truth.shape), truth, prediction)
 
 
 def picture(image: np.ndarray, place: int) -> np.ndarray:

@@ -152,7 +152,7 @@ def test_prediction_runs_on_a_gpu(dimensions: int, tmp_path: Path) -> None:
         image = CaseFiles(file.stem, file, None)
         axes = None if dimensions == 2 else "as-stored"
         folder = tmp_path / "masks"
-        (mask,) = predict(predictor, [image], folder, probabilities=True, uncertainty=True, array_axes=axes)
+        (mask,) = predict([predictor], [image], folder, probabilities=True, uncertainty=True, array_axes=axes)
         assert mask.exists()
 
 
