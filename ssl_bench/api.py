@@ -492,6 +492,69 @@ def status(results_root: PathLike | None = None, *, every: bool = False) -> Tabl
     return table
 
 
+def watch(
+    results_root: PathLike | None = None,
+    *,
+    dataset: str | None = None,
+    method: str | None = None,
+    every: float = 2.0,
+    once: bool = False,
+) -> None:
+    """Show all runs of a store on the terminal while they are trained, until Ctrl-C. Only reads.
+
+    Args:
+        dataset: show the runs of this data set only.
+        method: show the runs of this method only.
+        every: seconds between two refreshes.
+        once: print the state of now and return, as without a terminal.
+
+    The other arguments are described in `ssl_bench.api`.
+
+    Raises:
+        UserError: the folder does not exist, or an argument is wrong.
+
+    """
+    from ssl_bench.live.snapshot import StoreReader
+    from ssl_bench.live.watch import watch as show
+
+    _require_seconds(every)
+    show(StoreReader(load_store(results_root).root, dataset, method), make_console(), every, once=once)
+
+
+def serve(
+    results_root: PathLike | None = None,
+    *,
+    port: int = 8000,
+    host: str = "127.0.0.1",
+    allow_host: str | Sequence[str] = (),
+    every: float = 3.0,
+    methods_dir: PathLike | Sequence[PathLike] = (),
+) -> None:
+    """Show a store as web pages on this machine, until Ctrl-C. Only reads. Needs the extra `serve`.
+
+    Args:
+        port: to listen on; 0: one that is free.
+        host: address to listen on. Others than 127.0.0.1 open the store to whoever reaches this machine.
+        allow_host: further names that browsers may call the server by.
+        every: seconds between two refreshes of a page.
+
+    The other arguments are described in `ssl_bench.api`.
+
+    Raises:
+        UserError: the folder does not exist, the extra is not installed, or an argument is wrong.
+
+    """
+    from ssl_bench.live.server import serve as show
+
+    _require_seconds(every)
+    show(load_store(results_root).root, host, port, texts(allow_host), every, paths(methods_dir))
+
+
+def _require_seconds(every: float) -> None:
+    if not 0.1 <= every <= 86400:
+        raise UserError(f"--every: expected 0.1 to 86400 seconds, found {every}")
+
+
 def load_store(results_root: PathLike | None = None) -> Store:
     """Open the results store (see `ssl_bench.api`). Its `frame()`, `cases()` and `curves()` return DataFrames.
 
