@@ -155,9 +155,8 @@ def by_case(x: Side, y: Side, metric: MetricName, pictured: set[str], chosen: Se
     mean = sum(point.y - point.x for point in points) / len(points)
     higher = sum(point.y > point.x for point in points)
     lower = sum(point.y < point.x for point in points)
-    notes.append(
-        f"{quantity(len(points), 'case')}: up minus right is {mean:+.2f} on average, above 0 on {higher}, below on {lower}."
-    )
+    counted = quantity(len(points), "case")
+    notes.append(f"{counted}: up minus right is {mean:+.2f} on average, above 0 on {higher}, below on {lower}.")
     chart = scatter_chart(
         f"{heading} by case", points, f"{x.title.partition(':')[0]}, {heading}", y.title.partition(":")[0]
     )

@@ -144,7 +144,7 @@ class Pages:
         chosen, notes = self._chosen(names)
         curves = [RunCurves.of(RunFolder(one.live.path)) for one in chosen]
         runs = {one.letter: run for one in chosen if (run := self._load(one.live, notes)) is not None}
-        labels = [f"{one.letter}: {one.live.label}" for one in chosen]
+        labels = [f"{one.letter} {one.live.method}".strip() for one in chosen]
         tables = []
         if len(runs) > 1:
             tables = [

@@ -34,7 +34,11 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
-STATIC = {name: SITE_TEMPLATES / name for name in ASSETS} | {name: TEMPLATES / name for name in ("live.css", "live.js")}
+STATIC = {
+    **{name: SITE_TEMPLATES / name for name in ASSETS},
+    **{name: TEMPLATES / name for name in ("live.css", "live.js")},
+    "favicon.ico": TEMPLATES / "icon.svg",  # asked for by browsers, whatever its format
+}
 
 
 def make_app(pages: Pages, report: ReportSite, hosts: Sequence[str]) -> Any:
@@ -92,12 +96,13 @@ def make_app(pages: Pages, report: ReportSite, hosts: Sequence[str]) -> Any:
 
     def site(request: Request) -> Response:
         made = report.ask(pages.snapshot())
-        if made is None:
+        wanted = request.path_params["path"] or "index.html"
+        if made is None and wanted.endswith(".html"):
             if report.error and not report.is_at_work:
                 return page(request, pages.message("The report cannot be made", report.error))
             text = "The tables, figures and claims are being made. This takes up to a minute."
             return page(request, pages.message("One moment", text, waits=True))
-        found = made.files.get(request.path_params["path"] or "index.html")
+        found = None if made is None else made.files.get(wanted)
         if found is None or found.name.startswith("."):
             raise HTTPException(404)
         return FileResponse(found)

@@ -152,10 +152,10 @@ class StoreReader:
             entry = load_entry(path)
             run = None if entry is None else self._live(entry, stamp[0] / 1e9)
         except (UserError, OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+            reason = str(error).removeprefix(f"{path}/")
             return LiveRun(
-                path.name, path, "damaged", path.parts[-3], method=path.parts[-2], error=str(error),
-                changed=stamp[0] / 1e9,
-            )  # fmt: skip
+                path.name, path, "damaged", path.parts[-3], method=path.parts[-2], error=reason, changed=stamp[0] / 1e9
+            )
         if run is not None and run.state == "finished":
             self._finished[path] = stamp, run
         return run
