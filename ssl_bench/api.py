@@ -528,6 +528,8 @@ def serve(
     host: str = "127.0.0.1",
     allow_host: str | Sequence[str] = (),
     every: float = 3.0,
+    cards: PathLike | Sequence[PathLike] = (),
+    settings: Mapping[str, Any] | None = None,
     methods_dir: PathLike | Sequence[PathLike] = (),
 ) -> None:
     """Show a store as web pages on this machine, until Ctrl-C. Only reads. Needs the extra `serve`.
@@ -537,6 +539,8 @@ def serve(
         host: address to listen on. Others than 127.0.0.1 open the store to whoever reaches this machine.
         allow_host: further names that browsers may call the server by.
         every: seconds between two refreshes of a page.
+        cards: .toml cards of your own data sets and protocols, for the reports.
+        settings: of the runs that the reports show, as of `report`.
 
     The other arguments are described in `ssl_bench.api`.
 
@@ -544,10 +548,12 @@ def serve(
         UserError: the folder does not exist, the extra is not installed, or an argument is wrong.
 
     """
+    from ssl_bench.live.report_sites import ReportSites
     from ssl_bench.live.server import serve as show
 
     _require_seconds(every)
-    show(load_store(results_root).root, host, port, texts(allow_host), every, paths(methods_dir))
+    root, own, folders = load_store(results_root).root, [str(one) for one in paths(cards)], paths(methods_dir)
+    show(root, host, port, texts(allow_host), every, lambda: ReportSites(root, own, settings, folders))
 
 
 def _require_seconds(every: float) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ssl_bench.cli.common import MethodsDirOption, ResultsOption, app
+from ssl_bench.cli.common import MethodsDirOption, ResultsOption, SetOption, app, parsed_settings
 from ssl_bench.command import RESULTS
 
 EveryOption = Annotated[float, typer.Option("--every", metavar="SECONDS", help="Seconds between two refreshes.")]
@@ -43,6 +43,15 @@ def serve(
         ),
     ] = None,
     every: EveryOption = 3.0,
+    card: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--card",
+            metavar="FILE",
+            help="A .toml card of your own data or protocol, for the reports; may be repeated.",
+        ),
+    ] = None,
+    settings: SetOption = None,
     results_root: ResultsOption = RESULTS,
     methods_dir: MethodsDirOption = None,
 ) -> None:
@@ -50,5 +59,6 @@ def serve(
     from ssl_bench import api
 
     api.serve(
-        results_root, port=port, host=host, allow_host=allow_host or (), every=every, methods_dir=methods_dir or (),
+        results_root, port=port, host=host, allow_host=allow_host or (), every=every, cards=card or (),
+        settings=parsed_settings(settings, None), methods_dir=methods_dir or (),
     )  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-from ssl_bench.cards import Measurement, MetricName, dotted
+from ssl_bench.cards import METRICS, Measurement, MetricName, dotted
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.live.charts import CasePoint, Chart, Curve, curve_chart, scatter_chart
@@ -70,9 +70,10 @@ def run_charts(curves: RunCurves) -> list[Chart]:
     losses = [(name, points) for name, points in curves.training.items() if name not in ("lambda", *alone)]
     charts = [curve_chart("Losses", [Curve(name, points, i) for i, (name, points) in enumerate(losses)])]
     for title, own in (("Validation", curves.validation), ("Test set (ORACLE)", curves.test)):
-        charts += [curve_chart(f"{title}: {name}", [Curve(name, points, 0)]) for name, points in own.items()]
-    for name in alone:
-        charts.append(curve_chart(name.capitalize(), [Curve(name, curves.training.get(name, []), 0)]))
+        for name, points in own.items():
+            heading, scaled = _measured(name, points)
+            charts.append(curve_chart(f"{title}: {heading}", [Curve(heading, scaled, 0)]))
+    charts += [curve_chart(name.capitalize(), [Curve(name, curves.training.get(name, []), 0)]) for name in alone]
     return [chart for chart in charts if chart is not None]
 
 
@@ -81,14 +82,14 @@ def overlaid_charts(runs: Sequence[RunCurves], labels: Sequence[str]) -> list[Ch
     wanted = [("training", LOSS, "Loss")]
     for kind, title in (("validation", "Validation"), ("test", "Test set (ORACLE)")):
         names = dict.fromkeys(name for run in runs for name in getattr(run, kind))
-        wanted += [(kind, name, f"{title}: {name}") for name in names]
+        wanted += [(kind, name, f"{title}: {_measured(name, [])[0]}") for name in names]
     wanted += [("training", "disagreement", "Disagreement"), ("training", "entropy", "Entropy")]
     charts = []
     for kind, name, title in wanted:
-        curves = [
-            Curve(label, getattr(run, kind).get(name, []), number)
-            for number, (run, label) in enumerate(zip(runs, labels, strict=True))
-        ]
+        found = [getattr(run, kind).get(name, []) for run in runs]
+        if kind != "training":
+            found = [_measured(name, points)[1] for points in found]
+        curves = [Curve(label, points, i) for i, (label, points) in enumerate(zip(labels, found, strict=True))]
         charts.append(curve_chart(title, curves))
     return [chart for chart in charts if chart is not None]
 
@@ -171,6 +172,14 @@ def case_pictures(runs: Sequence[Run], examples: Mapping[str, Sequence[Example]]
         for number, example in enumerate(examples[run.path.name])
         if str(example.case) == case
     ]
+
+
+def _measured(name: str, points: Points) -> tuple[str, Points]:
+    """A metric's title and its values as tables print them: shares in per cent."""
+    if name not in METRICS:
+        return name, points
+    metric = METRICS[name]
+    return f"{metric.title} [%]" if metric.kind == "share" else metric.title, [(x, y * metric.scale) for x, y in points]
 
 
 def _measurement(side: Side, metric: MetricName) -> Measurement | None:

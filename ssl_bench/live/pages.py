@@ -30,6 +30,7 @@ from ssl_bench.live.comparison import (
     sides_of,
 )
 from ssl_bench.live.pictures import case_png
+from ssl_bench.live.report_sites import Choice
 from ssl_bench.live.snapshot import STATES, LiveRun, Snapshot, StoreReader, last_lines, said
 from ssl_bench.live.watch import seconds_text, speed_text
 from ssl_bench.reporting.kept_files import examples_of, unreadable_notes
@@ -40,7 +41,7 @@ from ssl_bench.reporting.table import Table
 from ssl_bench.store import Example, Run, RunFolder, load_run, reading_only
 
 TEMPLATES = Path(__file__).with_name("templates")
-ADDRESSES = {"Runs": "index.html", "Compare": "compare", "Report": "report/index.html"}
+ADDRESSES = {"Runs": "index.html", "Compare": "compare", "Reports": "report"}
 SHOWN = 200  # runs on the first page, unless all are asked for
 LOG_LINES = 40
 BROKEN = (UserError, OSError, ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError)
@@ -117,7 +118,7 @@ class Pages:
         live = self._find(name)
         folder, notes = RunFolder(live.path), list[str]()
         curves = RunCurves.of(folder)
-        run = self._load(live, notes)
+        run = None if live.state == "damaged" else self._load(live, notes)
         tables, examples = list[Table](), list[tuple[int, Example, str]]()
         metric, facts = "", tuple[tuple[str, tuple[tuple[str, str], ...]], ...]()
         if run is not None:
@@ -176,6 +177,10 @@ class Pages:
         ]  # fmt: skip
         back = f"/compare?{urlencode([('run', one.live.id) for one in chosen])}"
         return self._render("case", "case", case=case, shown=shown, back=back, notes=notes)
+
+    def reports(self, choices: Sequence[Choice]) -> str:
+        """The reports that can be opened."""
+        return self._render("reports", "report", choices=choices, refreshes=False)
 
     def picture(self, name: str, number: int) -> bytes:
         """The PNG of a run's kept case."""

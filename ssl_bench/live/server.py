@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from ssl_bench.errors import UserError
 from ssl_bench.live.pages import TEMPLATES, MissingError, Pages
-from ssl_bench.live.report_site import ReportSite
+from ssl_bench.live.report_sites import ReportSites
 from ssl_bench.live.snapshot import StoreReader
 from ssl_bench.reporting.site import ASSETS
 from ssl_bench.reporting.site import TEMPLATES as SITE_TEMPLATES
@@ -41,12 +41,12 @@ STATIC = {
 }
 
 
-def make_app(pages: Pages, report: ReportSite, hosts: Sequence[str]) -> Any:
+def make_app(pages: Pages, sites: ReportSites, hosts: Sequence[str]) -> Any:
     """Return the ASGI application.
 
     Args:
         pages: of the store.
-        report: the static site.
+        sites: of the reports.
         hosts: names by which a browser may call the server. Others are refused, so that no other site can read the
             store through a name that it lets point here (DNS rebinding).
 
@@ -60,7 +60,7 @@ def make_app(pages: Pages, report: ReportSite, hosts: Sequence[str]) -> Any:
         from starlette.middleware.base import BaseHTTPMiddleware
         from starlette.middleware.trustedhost import TrustedHostMiddleware
         from starlette.requests import Request
-        from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
+        from starlette.responses import FileResponse, PlainTextResponse, Response
         from starlette.routing import Route
     except ImportError as error:
         raise _missing(error) from None
@@ -94,15 +94,21 @@ def make_app(pages: Pages, report: ReportSite, hosts: Sequence[str]) -> Any:
             pages.picture(request.path_params["name"], request.path_params["number"]), media_type="image/png"
         )
 
+    def reports(request: Request) -> Response:
+        return page(request, pages.reports(sites.choices(pages.snapshot())))
+
     def site(request: Request) -> Response:
-        made = report.ask(pages.snapshot())
-        wanted = request.path_params["path"] or "index.html"
-        if made is None and wanted.endswith(".html"):
-            if report.error and not report.is_at_work:
-                return page(request, pages.message("The report cannot be made", report.error))
+        snapshot, asked = pages.snapshot(), request.path_params
+        choice = next((one for one in sites.choices(snapshot) if one.key == asked["choice"]), None)
+        if choice is None:
+            raise HTTPException(404)
+        made = sites.ask(choice, snapshot)
+        if made.files is None and asked["path"].endswith(".html"):
+            if made.error:
+                return page(request, pages.message("The report cannot be made", made.error))
             text = "The tables, figures and claims are being made. This takes up to a minute."
             return page(request, pages.message("One moment", text, waits=True))
-        found = None if made is None else made.files.get(wanted)
+        found = None if made.files is None else made.files.get(asked["path"])
         if found is None or found.name.startswith("."):
             raise HTTPException(404)
         return FileResponse(found)
@@ -125,7 +131,7 @@ def make_app(pages: Pages, report: ReportSite, hosts: Sequence[str]) -> Any:
     routes = [
         Route("/", index), Route("/index.html", index), Route("/runs/{name}.html", run), Route("/compare", compare),
         Route("/case", case), Route("/runs/{name}/cases/{number:int}.png", picture),
-        Route("/report", lambda _: RedirectResponse("/report/index.html")), Route("/report/{path:path}", site),
+        Route("/report", reports), Route("/report/{choice}/{path:path}", site),
         *(Route(f"/{name}", asset) for name in STATIC),
     ]  # fmt: skip
     return Starlette(
@@ -139,9 +145,9 @@ def make_app(pages: Pages, report: ReportSite, hosts: Sequence[str]) -> Any:
 
 
 def serve(
-    root: Path, host: str, port: int, allow_hosts: Sequence[str], every: float, methods_dirs: Sequence[Path]
+    root: Path, host: str, port: int, allow_hosts: Sequence[str], every: float, make_sites: Callable[[], ReportSites]
 ) -> None:
-    """Serve a store until Ctrl-C or SIGTERM; arguments as in `api.serve`.
+    """Serve a store until Ctrl-C or SIGTERM; arguments as in `api.serve`, and what makes the sites of the reports.
 
     Raises:
         UserError: the extra `serve` is not installed, or the address cannot be listened on.
@@ -150,9 +156,9 @@ def serve(
         import uvicorn
     except ImportError as error:
         raise _missing(error) from None
-    report = ReportSite(root, methods_dirs)
-    with _sigterm_as_ctrl_c(), report:
-        app = make_app(Pages(StoreReader(root), every), report, host_names(host, allow_hosts))
+    names = host_names(host, allow_hosts)
+    with _sigterm_as_ctrl_c(), make_sites() as sites:
+        app = make_app(Pages(StoreReader(root), every), sites, names)
         with _listening(host, port) as listener:
             number = listener.getsockname()[1]
             shown = f"[{host}]" if ":" in host else host or "0.0.0.0"  # noqa: S104

@@ -216,7 +216,8 @@ def plain_line(text: str) -> str:
 
 def said(run: LiveRun) -> str:
     """What a run says last: why it failed, or its latest loss and its log's last line."""
-    parts = [run.error] if run.error else [run.text, *last_lines(RunFolder(run.path).log)]
+    logged = [line for line in last_lines(RunFolder(run.path).log) if not line.startswith("$ ")]  # not the command
+    parts = [run.error] if run.error else [run.text, *logged]
     return " · ".join(line for part in parts if (line := plain_line(part)))
 
 
