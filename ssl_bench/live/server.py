@@ -34,6 +34,10 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
+OPTIONS: dict[str, Any] = {  # of uvicorn
+    "log_level": "error", "access_log": False, "lifespan": "off", "ws": "none", "http": "h11", "server_header": False,
+    "proxy_headers": False, "timeout_graceful_shutdown": 2,
+}  # fmt: skip
 STATIC = {
     **{name: SITE_TEMPLATES / name for name in ASSETS},
     **{name: TEMPLATES / name for name in ("live.css", "live.js")},
@@ -167,12 +171,8 @@ def serve(
                     "warning: --host %s: whoever reaches this machine's port %d can read the store", host, number
                 )
             log.info("%s at http://%s:%d/ until Ctrl-C", root, shown, number)
-            config = uvicorn.Config(
-                app, log_level="error", access_log=False, lifespan="off", ws="none", http="h11", server_header=False,
-                proxy_headers=False, timeout_graceful_shutdown=2,
-            )  # fmt: skip
             with suppress(KeyboardInterrupt):
-                uvicorn.Server(config).run(sockets=[listener])
+                uvicorn.Server(uvicorn.Config(app, **OPTIONS)).run(sockets=[listener])
 
 
 def host_names(host: str, allow_hosts: Sequence[str]) -> list[str]:
