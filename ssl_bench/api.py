@@ -383,6 +383,7 @@ def report(
     from ssl_bench.reporting.gather import ShownOptions
     from ssl_bench.reporting.report import Report
     from ssl_bench.reporting.tables import paper_table
+    from ssl_bench.store import reading_only
 
     folders, beginnings = paths(methods_dir), texts(data)
     exhibits = chosen_exhibits(text(table), text(figure), text(claims), everything=everything)
@@ -393,7 +394,8 @@ def report(
     store = load_store(results_root)
     found: list[Any] = []
     with declared_methods(*folders) as methods:
-        runs = store.readable(shown_runs(grids_of(exhibits, methods), target, methods))
+        with reading_only():  # of the states, "finished" alone counts
+            runs = store.readable(shown_runs(grids_of(exhibits, methods), target, methods))
         choice = choose_data(beginnings, (run.spec for run in runs))
         runs = [run for run in runs if choice.includes(run.spec)]
         view = ShownOptions(all_networks, costs, ",".join(beginnings) or None, tuple(same_place(store.root, folders)))

@@ -274,6 +274,8 @@ def _tried(made: Callable[[], Value], notes: list[str]) -> Value | None:
     """What can be made of a run's files; None with a note where they are damaged."""
     try:
         return made()
-    except BROKEN as error:
+    except UserError as error:
         notes.append(first_line(error))
-        return None
+    except BROKEN as error:
+        notes.append(f"damaged: {error!r}")
+    return None

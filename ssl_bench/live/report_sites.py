@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,15 +12,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from ssl_bench.cards import card_kinds, load_benchmark, load_protocol
-from ssl_bench.command import quantity
+from ssl_bench.command import quantity, same_place, setting_words
 from ssl_bench.live.snapshot import LiveRun, Snapshot
 
 PAUSE = 60.0  # seconds between two makings of a site, however often runs finish
+NICENESS = 10  # of the process that makes one: trainings on the same machine come first
 PAPER = "paper"  # the report of the paper's own data sets and protocols
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
@@ -73,10 +75,10 @@ class ReportSites:
         settings: Mapping[str, Any] | None = None,
         methods_dirs: Sequence[Path] = (),
     ) -> None:
-        self._options: dict[str, Any] = {
-            "results_root": str(root.resolve()), "settings": dict(settings or {}),
-            "methods_dir": [str(one.resolve()) for one in methods_dirs],
-        }  # fmt: skip
+        self._words = [
+            *setting_words(settings or {}),
+            *same_place(root.resolve(), [one.resolve() for one in methods_dirs]),
+        ]
         self._cards = {"datasets": dict[str, str](), "protocols": dict[str, str]()}
         for card in cards:
             (kind,) = card_kinds(card)
@@ -124,15 +126,17 @@ class ReportSites:
     def _begin(self, choice: Choice, runs: frozenset[tuple[str, float]], site: Site) -> None:
         self._count += 1
         folder = Path(self._folder.name) / str(self._count)
-        words = self._options | {"folder": str(folder)}
+        words = ["report", "--all", "--html", str(folder), *self._words]
         if choice.dataset is not None and choice.protocol is not None:
-            words["dataset"] = self._cards["datasets"].get(choice.dataset, choice.dataset)
-            words["protocol"] = self._cards["protocols"].get(choice.protocol, choice.protocol)
+            words += ["--dataset", self._cards["datasets"].get(choice.dataset, choice.dataset)]
+            words += ["--protocol", self._cards["protocols"].get(choice.protocol, choice.protocol)]
         site.error = ""
         self._process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-P", "-m", "ssl_bench.live.build_report", json.dumps(words)],
+            [sys.executable, "-P", "-m", "ssl_bench", *words],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
+        with suppress(OSError):  # it has ended already
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, NICENESS)
         threading.Thread(target=self._wait, args=(self._process, folder, runs, site), daemon=True).start()
 
     def _wait(
@@ -149,4 +153,4 @@ class ReportSites:
                     shutil.rmtree(site.folders.pop(0), ignore_errors=True)
             else:
                 lines = errors.strip().splitlines() or [f"exit code {process.returncode}"]
-                site.error = lines[-1]
+                site.error = lines[-1].removeprefix("error: ")

@@ -124,7 +124,7 @@ def test_without_its_script_a_point_leads_to_a_page(opened: Any, store: Store) -
     try:
         with serving(store.root, every=30) as site:
             opened.get(f"{site}/compare?run={known['mt 1']}&run={known['cps 1']}")
-            opened.get(urljoin(site, opened.find_element("css selector", "a.case.pictured").get_attribute("href")))
+            opened.get(urljoin(site, opened.find_element("css selector", "a.case.pictured").get_dom_attribute("href")))
             assert opened.find_element("tag name", "h1").text.startswith("Case ")
             assert len(opened.find_elements("css selector", ".cases img")) == 2
     finally:
