@@ -158,9 +158,8 @@ def by_case(x: Side, y: Side, metric: MetricName, pictured: set[str], chosen: Se
     lower = sum(point.y < point.x for point in points)
     counted = quantity(len(points), "case")
     notes.append(f"{counted}: up minus right is {mean:+.2f} on average, above 0 on {higher}, below on {lower}.")
-    chart = scatter_chart(
-        f"{heading} by case", points, f"{x.title.partition(':')[0]}, {heading}", y.title.partition(":")[0]
-    )
+    labels = [f"{side.title.partition(':')[0]}, {heading}" for side in (x, y)]
+    chart = scatter_chart(f"{heading} by case", points, *labels)
     return ByCase(heading, chart, points, tuple(notes))
 
 

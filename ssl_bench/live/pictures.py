@@ -18,7 +18,7 @@ def case_png(example: Example) -> bytes:
     scale = max(1, -(-SIDE // max(example.image.shape[:2])))
     image = example.image if example.image.ndim == 3 else np.repeat(example.image[..., None], 3, axis=2)
     pixels = _enlarged(image, scale)
-    for mask, colour, reach in ((example.truth, TRUTH, 2), (example.prediction, PREDICTION, 1)):
+    for mask, colour, reach in ((example.truth, TRUTH, 3), (example.prediction, PREDICTION, 2)):
         pixels[_border(_enlarged(mask, scale), reach)] = colour  # the thinner line is seen on the other
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "png")

@@ -181,10 +181,10 @@ def test_a_picture_shows_both_borders() -> None:
         drawn = (pixels == colour).all(axis=2)
         y, x = np.nonzero(drawn)
         rows, columns = np.nonzero(mask)
-        assert 100 < drawn.sum() < 1000
+        assert 100 < drawn.sum() < 2000
         for found, inside in ((y, rows), (x, columns)):  # the border's extent is that of the mask
-            assert abs(found.min() / 2 - inside.min()) < 2
-            assert abs(found.max() / 2 - inside.max()) < 2
+            assert 1 <= 2 * inside.min() - found.min() <= 3
+            assert 1 <= found.max() - (2 * inside.max() + 1) <= 3
     same = example("0")
     same.truth[:] = same.prediction
     both = np.asarray(Image.open(io.BytesIO(case_png(same))))
@@ -218,6 +218,8 @@ def test_the_scatter_has_the_means_of_the_common_cases(store: Store) -> None:
     assert [point.has_pictures for point in found.points] == [True, False]
     assert any("-25.00 on average, above 0 on 0, below on 2" in note for note in found.notes)
     assert any("1 case without a value" in note for note in found.notes)
+    assert found.chart is not None
+    assert all(f">{letter}, DSC [%]</text>" in found.chart.svg for letter in "AB")
     mean = by_case(sides["method"], sides["C"], "dsc", set(), [])
     assert [(point.x, point.y) for point in mean.points] == [(37.5, 75.0), (62.5, 75.0), (100.0, 75.0)]
     assert by_case(sides["A"], sides["C"], "jaccard", set(), []).points == ()
