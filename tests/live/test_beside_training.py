@@ -47,7 +47,10 @@ def starts(results: Path) -> tuple[subprocess.Popen[str], str]:
         "--results-root",
         str(results),
     ]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    temporary = results.parent / "tmp"
+    temporary.mkdir()
+    own = {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "TMPDIR": str(temporary)}
+    environment = {**os.environ, **own}
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment, cwd=results)
     assert process.stderr is not None
     found = re.search(r"http://127\.0\.0\.1:\d+", process.stderr.readline())
@@ -103,14 +106,10 @@ def test_a_run_that_is_killed_is_shown_as_interrupted(place: Workplace) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_server_ends_quietly_and_leaves_the_store_as_it_was(
-    place: Workplace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, number: int
-) -> None:
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
-    monkeypatch.setenv("TMPDIR", str(temporary))
+def test_the_server_ends_quietly_and_leaves_the_store_as_it_was(place: Workplace, tmp_path: Path, number: int) -> None:
     place.results.mkdir()
     server, address = starts(place.results)
+    temporary = tmp_path / "tmp"
     assert get(f"{address}/")[0] == 200
     assert "being made" in get(f"{address}/report/paper/index.html")[1]
     assert len(list(temporary.glob("ssl-bench-report-*"))) == 1

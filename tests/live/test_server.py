@@ -363,6 +363,7 @@ def test_names_of_hosts() -> None:
 
 
 def test_mistakes(call: Call, tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn", reason="the extra serve is not installed")
     assert_error(call("serve", "--results-root", "nowhere"), "--results-root: no folder at nowhere")
     assert_error(call("serve", "--results-root", tmp_path, "--allow-host", "*"), "--allow-host", "'*'")
     assert_error(call("serve", "--results-root", tmp_path, "--every", "0"), "--every")
@@ -380,6 +381,7 @@ def test_a_missing_package_is_one_line(
 ) -> None:
     import sys
 
+    pytest.importorskip("uvicorn", reason="the extra serve is not installed")
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
