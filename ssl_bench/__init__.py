@@ -26,7 +26,9 @@ if TYPE_CHECKING:
         reproduce,
         run,
         score,
+        serve,
         status,
+        watch,
     )
     from ssl_bench.cards import load_benchmark, load_protocol
     from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
@@ -57,7 +59,9 @@ __all__ = [
     "reproduce",
     "run",
     "score",
+    "serve",
     "status",
+    "watch",
 ]
 _HOMES = {
     "InterruptedRunError": "errors",

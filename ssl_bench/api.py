@@ -395,6 +395,7 @@ def report(
     from ssl_bench.reporting.gather import ShownOptions
     from ssl_bench.reporting.report import Report
     from ssl_bench.reporting.tables import paper_table
+    from ssl_bench.store import reading_only
 
     folders, beginnings = paths(methods_dir), texts(data)
     datasets = [] if dataset is None else [str(one) for one in paths(dataset)]
@@ -409,7 +410,8 @@ def report(
     store = load_store(results_root)
     found: list[Any] = []
     with declared_methods(*folders) as registry:
-        runs = store.readable(shown_runs(grids_of(exhibits, registry), target, registry))
+        with reading_only():  # of the states, "finished" alone counts
+            runs = store.readable(shown_runs(grids_of(exhibits, registry), target, registry))
         choice = choose_data(beginnings, (run.spec for run in runs))
         runs = [run for run in runs if choice.includes(run.spec)]
         place = tuple(same_place(store.root, folders))
@@ -652,6 +654,75 @@ def status(results_root: PathLike | None = None, *, every: bool = False) -> Tabl
     table = status_table(store.entries(unreadable), queued(store.root), every=every)
     log_unreadable(unreadable)
     return table
+
+
+def watch(
+    results_root: PathLike | None = None,
+    *,
+    dataset: str | None = None,
+    method: str | None = None,
+    every: float = 2.0,
+    once: bool = False,
+) -> None:
+    """Show all runs of a store on the terminal while they are trained, until Ctrl-C. Only reads.
+
+    Args:
+        dataset: show the runs of this data set only.
+        method: show the runs of this method only.
+        every: seconds between two refreshes.
+        once: print the state of now and return, as without a terminal.
+
+    The other arguments are described in `ssl_bench.api`.
+
+    Raises:
+        UserError: the folder does not exist, or an argument is wrong.
+
+    """
+    from ssl_bench.live.snapshot import StoreReader
+    from ssl_bench.live.watch import watch as show
+
+    _require_seconds(every)
+    show(StoreReader(load_store(results_root).root, dataset, method), make_console(), every, once=once)
+
+
+def serve(
+    results_root: PathLike | None = None,
+    *,
+    port: int = 8000,
+    host: str = "127.0.0.1",
+    allow_host: str | Sequence[str] = (),
+    every: float = 3.0,
+    cards: PathLike | Sequence[PathLike] = (),
+    settings: Mapping[str, Any] | None = None,
+    methods_dir: PathLike | Sequence[PathLike] = (),
+) -> None:
+    """Show a store as web pages on this machine, until Ctrl-C. Only reads. Needs the extra `serve`.
+
+    Args:
+        port: to listen on; 0: one that is free.
+        host: address to listen on. Others than 127.0.0.1 open the store to whoever reaches this machine.
+        allow_host: further names that browsers may call the server by.
+        every: seconds between two refreshes of a page.
+        cards: .toml cards of your own data sets and protocols, for the reports.
+        settings: of the runs that the reports show, as of `report`.
+
+    The other arguments are described in `ssl_bench.api`.
+
+    Raises:
+        UserError: the folder does not exist, the extra is not installed, or an argument is wrong.
+
+    """
+    from ssl_bench.live.report_sites import ReportSites
+    from ssl_bench.live.server import serve as show
+
+    _require_seconds(every)
+    root, own, folders = load_store(results_root).root, [str(one) for one in paths(cards)], paths(methods_dir)
+    show(root, host, port, texts(allow_host), every, lambda: ReportSites(root, own, settings, folders))
+
+
+def _require_seconds(every: float) -> None:
+    if not 0.1 <= every <= 86400:
+        raise UserError(f"--every: expected 0.1 to 86400 seconds, found {every}")
 
 
 def load_store(results_root: PathLike | None = None) -> Store:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ssl_bench import __version__
-from ssl_bench.cli import catalogue, data, exchange, models, results, sweep, training  # noqa: F401
+from ssl_bench.cli import catalogue, data, exchange, live, models, results, sweep, training  # noqa: F401
 from ssl_bench.cli.common import app, say, with_default_card
 from ssl_bench.command import called_as, command_line
 from ssl_bench.environment import before_torch
@@ -27,6 +27,8 @@ ORDER = (
     "report",
     "compare",
     "status",
+    "watch",
+    "serve",
     "predict",
     "export_model",
     "methods",

@@ -128,14 +128,21 @@ class _Noting:
     def __init__(self, display: Display, folder: RunFolder) -> None:
         self.display, self.folder = display, folder
         self.task, self.done, self.total, self.noted = "", 0, 0, 0.0
+        self._first, self._first_done = 0.0, 0  # the end of the task's first step, which is slower than the others
 
     def start(self, task: str, done: int, total: int) -> None:
         self.task, self.done, self.total = task, done, total
+        self._first_done = done + 1
         self.display.start(task, done, total)
 
     def step(self, text: str = "") -> None:
         self.done += 1
         self.display.step(text)
-        if time.monotonic() - self.noted > PROGRESS_SECONDS:
-            self.noted = time.monotonic()
-            self.folder.note_progress(self.task, self.done, self.total, text)
+        now = time.monotonic()
+        if self.done == self._first_done:
+            self._first = now
+        if now - self.noted > PROGRESS_SECONDS:
+            self.noted = now
+            steps, seconds = self.done - self._first_done, now - self._first
+            speed = steps / seconds if steps and seconds > 0 else None
+            self.folder.note_progress(self.task, self.done, self.total, text, speed)

@@ -22,11 +22,11 @@ from ssl_bench.store import Run
 
 def run_page(run: Run) -> RunPage:
     """Lay out a run's page. A file of the run that cannot be read is named in a note."""
-    tables = tuple(_networks(run, scores.measurement) for scores in run.scores.values())
+    tables = tuple(networks_table(run, scores.measurement) for scores in run.scores.values())
     facts = (
-        ("Specification", _rows(run.spec.model_dump(mode="json"))),
-        ("Provenance", _rows(run.provenance)),
-        ("Costs", _rows(run.result)),
+        ("Specification", fact_rows(run.spec.model_dump(mode="json"))),
+        ("Provenance", fact_rows(run.provenance)),
+        ("Costs", fact_rows(run.result)),
     )
     panels, pictures = _panels(run), []
     if panels:
@@ -46,7 +46,7 @@ def run_page(run: Run) -> RunPage:
     return RunPage(run.path.name, run.spec.label, facts, tuple(pictures), tables, notes)
 
 
-def _networks(run: Run, measurement: Measurement) -> Table:
+def networks_table(run: Run, measurement: Measurement) -> Table:
     """Scores of every network of a run in one measurement."""
     titles = [measurement.heading(metric) for metric in measurement.metrics]
     rows: list[list[str | Cell]] = []
@@ -85,7 +85,7 @@ def _line(frame: Any, name: str) -> Line:
     return Line(name, own["iteration"].to_numpy(dtype=float), np.asarray([own[name].to_numpy(dtype=float)]))
 
 
-def _rows(data: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def fact_rows(data: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Nested data as dotted keys and texts."""
     return tuple(
         (key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

@@ -132,12 +132,7 @@ def _pages(title: str, overview: Table, exhibits: Sequence[ExhibitPage], runs: S
     """Every HTML page by its path."""
     _check_names(["index", "overview", "runs", *(one.slug for one in exhibits)])
     _check_names(["index", *(run.hash for run in runs)])
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    environment.filters |= {"cells": _cells, "number": _number, "with_code": _with_code, "is_below": _is_below}
-    environment.filters["quantity"] = quantity
+    environment = make_environment()
     addresses = {"Overview": "index.html"} | {one.label: f"{one.slug}.html" for one in exhibits} | {"Runs": RUNS_PAGE}
     shared = {"title": title, "addresses": addresses, "runs": {run.hash: run for run in runs}}
     pages: dict[str, tuple[str, dict[str, Any]]] = {
@@ -152,6 +147,17 @@ def _pages(title: str, overview: Table, exhibits: Sequence[ExhibitPage], runs: S
         .encode()
         for path, (name, own) in pages.items()
     }
+
+
+def make_environment(*folders: Path) -> Environment:
+    """Return the environment of the site's templates, and of those in further folders, which may extend them."""
+    environment = Environment(
+        loader=FileSystemLoader([*folders, TEMPLATES]), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    environment.filters |= {"cells": _cells, "number": _number, "with_code": _with_code, "is_below": _is_below}
+    environment.filters["quantity"] = quantity
+    return environment
 
 
 def _run_list(runs: Sequence[RunPage]) -> Table:

@@ -6,7 +6,7 @@ from ssl_bench.store.pictures import Example, Moment, read_pictures, write_pictu
 from ssl_bench.store.run import Entry, Run
 from ssl_bench.store.run_folder import FORMAT, RunFolder, RunProgress, spec_of
 from ssl_bench.store.scores import Scores, scores_entry
-from ssl_bench.store.store import Store, find_run, load_run, log_unreadable
+from ssl_bench.store.store import Store, find_run, load_entry, load_run, log_unreadable, reading_only
 
 __all__ = [
     "FORMAT",
@@ -24,9 +24,11 @@ __all__ = [
     "export_runs",
     "find_run",
     "import_runs",
+    "load_entry",
     "load_run",
     "log_unreadable",
     "read_pictures",
+    "reading_only",
     "scores_entry",
     "spec_of",
     "write_pictures",

@@ -70,7 +70,7 @@ def read_pictures(path: Path, kind: type[Kept]) -> list[Kept]:
         with np.load(path, allow_pickle=False) as arrays:
             count = len({name.partition(".")[0] for name in arrays})
             return [kind(**{f.name: _plain(arrays[f"{i}.{f.name}"]) for f in fields(kind)}) for i in range(count)]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,18 @@ class OldRunError(UserError):
 
 @dataclass(frozen=True)
 class RunProgress:
-    """`done` of `total` steps of a task (training, scoring) of a run, and its latest loss."""
+    """`done` of `total` steps of a task (training, scoring) of a run, and its latest loss.
+
+    `speed` is the task's steps per second since this process began it; None before the second step and in runs of
+    earlier versions. `host` is the name of the machine; "" in these.
+    """
 
     task: str
     done: int
     total: int
     text: str
+    speed: float | None = None
+    host: str = ""
 
 
 class RunFolder:
@@ -150,19 +157,24 @@ class RunFolder:
         except (OSError, ValueError, AttributeError) as error:
             raise UserError(f"{self.splits}: cannot be read: {error}") from None
 
-    def note_progress(self, task: str, done: int, total: int, text: str) -> None:
+    def note_progress(self, task: str, done: int, total: int, text: str, speed: float | None = None) -> None:
         """Write the progress for other processes. It is not flushed to disk, since nothing depends on it."""
         beside = self.path / ".progress.partial"
+        data = RunProgress(task, done, total, text, speed, socket.gethostname())
         with suppress(OSError):  # a full disk must not end a run here
-            beside.write_text(json.dumps({"task": task, "done": done, "total": total, "text": text}), encoding="utf-8")
+            beside.write_text(json.dumps(asdict(data)), encoding="utf-8")
             beside.replace(self.progress)
 
     def read_progress(self) -> RunProgress | None:
         """The last reported progress; None if there is none."""
         try:
             data = json.loads(self.progress.read_text(encoding="utf-8"))
-            return RunProgress(str(data["task"]), int(data["done"]), int(data["total"]), str(data["text"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            speed = data.get("speed")
+            return RunProgress(
+                str(data["task"]), int(data["done"]), int(data["total"]), str(data["text"]),
+                None if speed is None else float(speed), str(data.get("host", "")),
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return None
 
     def fail(self, error: str) -> None:

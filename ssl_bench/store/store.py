@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,6 +20,7 @@ from ssl_bench.cards import HEADLINE, RUN_ID, RunSpec
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.store import frames
+from ssl_bench.store.holders import Holders
 from ssl_bench.store.run import Entry, Run, Status
 from ssl_bench.store.run_folder import OldRunError, RunFolder, spec_of
 from ssl_bench.store.scores import read_scores
@@ -31,6 +33,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ssl_bench")
 Made = TypeVar("Made")
+_HOLDERS: ContextVar[Holders | None] = ContextVar("_HOLDERS", default=None)
+
+
+@contextmanager
+def reading_only() -> Iterator[None]:
+    """Within `with`, this thread reads which runs are being trained from `Holders`, and touches no lock."""
+    token = _HOLDERS.set(Holders())
+    try:
+        yield
+    finally:
+        _HOLDERS.reset(token)
 
 
 class Store:
@@ -250,7 +263,8 @@ def _status(path: Path, recorded: str) -> Status:
     """A run is running only while a process holds its lock."""
     if recorded == "finished":
         return "finished"
-    if _is_locked(path):
+    holders = _HOLDERS.get()
+    if _is_locked(path) if holders is None else holders.trains(path, recorded):
         return "running"
     return "failed" if recorded == "failed" else "interrupted"
 
@@ -290,6 +304,16 @@ def load_run(path: Path) -> Run:
     if data is None:
         raise UserError(f"{path}: expected a run's folder, found no run.json in it")
     return _as_run(path, data)
+
+
+def load_entry(path: Path) -> Entry | None:
+    """Return the summary of the run in a folder; None where there is no run, or a copy of another folder.
+
+    Raises:
+        UserError: its description cannot be read.
+    """
+    data = RunFolder(path).read()
+    return _as_entry(path, data) if data is not None and data.get("hash") == path.name else None
 
 
 def find_run(run: str, results_root: Path) -> Path:
