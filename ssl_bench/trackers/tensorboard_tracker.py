@@ -11,7 +11,11 @@ from ssl_bench.training.observer import Point, Stop
 
 @register_tracker("tensorboard")
 class TensorBoard(Tracker):
-    """Writes one folder of event files per run. A start writes all points anew and removes earlier files."""
+    """Writes one folder of event files per run.
+
+    A start writes all points anew, into a new file that says that those of earlier files are void. Earlier files
+    stay: a TensorBoard that has one open would not look for the next one.
+    """
 
     @classmethod
     def check(cls) -> None:
@@ -22,13 +26,11 @@ class TensorBoard(Tracker):
             raise not_installed("tensorboard", "tensorboard") from None
 
     def start(self, run: TrackedRun) -> None:
-        """Open an event file. `purge_step` makes a TensorBoard that is open forget the points of the earlier files."""
+        """Open an event file; readers forget the points of earlier ones from `purge_step` on."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self._run, folder = run, self.folder / run.path
-        for earlier in folder.glob("events.out.tfevents.*"):
-            earlier.unlink()
-        self._writer = SummaryWriter(str(folder), purge_step=0)
+        self._run = run
+        self._writer = SummaryWriter(str(self.folder / run.path), purge_step=0)
         for title, values in (("settings", run.settings), ("provenance", run.provenance)):
             lines = [f"| {key} | {str(value).replace('|', '&#124;')} |" for key, value in values.items()]
             self._writer.add_text(title, "\n".join(["| name | value |", "|---|---|", *lines]))

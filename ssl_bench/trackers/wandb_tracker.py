@@ -71,8 +71,11 @@ class WandB(Tracker):
         from PIL import Image
 
         if pictures and self._iterations >= self._from:
-            images = [wandb.Image(Image.open(io.BytesIO(one.png)), caption=one.caption) for one in pictures]
-            self._open.log({"cases": images}, step=self._iterations)
+            images = {
+                f"cases/{one.name}": wandb.Image(Image.open(io.BytesIO(one.png)), caption=one.caption)
+                for one in pictures
+            }
+            self._open.log(images, step=self._iterations)
         self._open.summary.update(dict(scores))
         self._open.finish(exit_code=0)
 
