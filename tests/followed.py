@@ -17,12 +17,14 @@ SETTINGS = ("iterations=6", "log_every=2", "score_every=3", "validation=train", 
 EACH = ("iterations=8", "log_every=1")  # a row at every iteration
 
 
-def follow(workplace: Workplace, *names: str, settings: tuple[str, ...] = SETTINGS) -> Run:
+def follow(
+    workplace: Workplace, *names: str, settings: tuple[str, ...] = SETTINGS, display: Silent | None = None
+) -> Run:
     """Train a run with trackers in this process, its logs in the folder `logs`."""
     jobs = workplace.jobs("mt", settings=settings)
     trackers = choose_trackers(names, workplace.folder / "logs", workplace.results)
     assert trackers is not None
-    outcome = run_all(jobs, Store(workplace.results), CPU, Silent(), observe=trackers.observe)
+    outcome = run_all(jobs, Store(workplace.results), CPU, display or Silent(), observe=trackers.observe)
     assert not outcome.failures
     (run,) = workplace.runs("mt", settings=settings)
     return run

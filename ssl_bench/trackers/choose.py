@@ -73,11 +73,11 @@ class _Tracked:
             self._end(End({}, [], reason))
 
     def _end(self, end: End) -> None:
-        self._has_ended, deadline = True, time.monotonic() + end.seconds
+        self._has_ended, begun = True, time.monotonic()
         for sender in self._senders:
             sender.end(end)
         for sender in self._senders:
-            sender.wait(deadline)
+            sender.wait(begun)
 
 
 def choose_trackers(names: Sequence[str], log_dir: Path | None, results_root: Path) -> Trackers | None:

@@ -13,8 +13,8 @@ from ssl_bench.errors import first_line
 from ssl_bench.trackers.contract import Picture, TrackedRun, Tracker
 from ssl_bench.training.observer import Point, Stop
 
-FINISH_SECONDS = 60.0  # that a finished run waits for its tracker at most
-STOP_SECONDS = 10.0  # that an interrupted or failed one waits
+FINISH_SECONDS = 120.0  # that a finished run waits for its tracker at most
+STOP_SECONDS = 10.0  # that an interrupted or failed one waits, and one whose tracker has failed before
 RETRY_SECONDS = 60.0  # between an error and the next attempt
 NOISY = ("urllib3.connectionpool", "mlflow", "mlflow.store.db.utils", "alembic.runtime.migration", "wandb")
 log = logging.getLogger("ssl_bench")
@@ -27,11 +27,6 @@ class End:
     scores: Mapping[str, float]
     pictures: Sequence[Picture]
     stop: Stop | None = None
-
-    @property
-    def seconds(self) -> float:
-        """The longest wait for the tracker."""
-        return FINISH_SECONDS if self.stop is None else STOP_SECONDS
 
 
 class Sender:
@@ -52,6 +47,7 @@ class Sender:
         self.name, self._make, self._run, self._advice = name, make, run, advice
         self._points: list[Point] = []
         self._end: End | None = None
+        self._patience = FINISH_SECONDS
         self._changed = threading.Condition()
         self._has_warned, self._is_done = False, False
         self._thread = threading.Thread(target=self._work, name=f"ssl-bench --log {name}", daemon=True)
@@ -65,13 +61,14 @@ class Sender:
 
     def end(self, end: End) -> None:
         """Take the end of the run."""
+        self._patience = STOP_SECONDS if end.stop is not None or self._has_warned else FINISH_SECONDS
         with self._changed:
             self._end = end
             self._changed.notify()
 
-    def wait(self, deadline: float) -> None:
-        """Wait until everything is sent, or has failed, or until `deadline` (monotonic clock)."""
-        self._thread.join(max(0.0, deadline - time.monotonic()))
+    def wait(self, begun: float) -> None:
+        """Wait until everything is sent or has failed, but not for ever: from `begun` (monotonic clock) on."""
+        self._thread.join(max(0.0, begun + self._patience - time.monotonic()))
         if not self._is_done:
             self._warn("no answer in time")
 

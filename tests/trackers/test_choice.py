@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Call, assert_error
+from conftest import REPOSITORY, Call, assert_error
 
 from ssl_bench import UserError, plugins, run
 from ssl_bench.command import place_words
@@ -128,7 +128,7 @@ def test_an_entry_point_is_a_tracker_in_this_process_and_in_others(
     (description / "entry_points.txt").write_text("[ssl_bench.trackers]\nmine = my_tracker\n")
     (place / "my_tracker.py").write_text(MINE)
     monkeypatch.syspath_prepend(place)
-    monkeypatch.setenv("PYTHONPATH", str(place), prepend=":")
+    monkeypatch.setenv("PYTHONPATH", f"{place}:{REPOSITORY}")
     words = [*RUN, "--iterations", "4", "--set", "log_every=2", "--log", "mine", "--log-dir", "logs"]
     code, _, err = call(*words, "--seeds", "1")
     assert (code, err) == (0, "")
