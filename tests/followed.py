@@ -51,7 +51,7 @@ def kill_and_continue(
     process.kill()
     process.join()
     code, _, err = workplace.finish(workplace.start("mt", settings=EACH, words=words, environment=environment))
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, ""), err
     (run,) = workplace.runs("mt", settings=EACH)
     assert [contents(run.path)] == workplace.undisturbed("mt", settings=EACH), "a tracker changes no bit"
     return run

@@ -50,7 +50,10 @@ class WandB(Tracker):
         if not online:
             for earlier in self.folder.glob(f"wandb/offline-run-*-{run.id}"):
                 if not list(earlier.glob("*.synced")):
-                    shutil.rmtree(earlier)
+                    for superseded in earlier.glob("*.wandb"):
+                        superseded.unlink()
+                    # W&B's process of a killed training may still write here; without the .wandb file it does not count
+                    shutil.rmtree(earlier, ignore_errors=True)
         self._open = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT, id=run.id, name=run.name, group=run.group,
             dir=str(self.folder), resume="allow" if online else None, reinit="create_new",

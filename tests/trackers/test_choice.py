@@ -118,9 +118,9 @@ class Mine(Tracker):
 """
 
 
-def test_an_entry_point_is_a_tracker_in_this_process_and_in_others(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Words of a command that uses a tracker of an installed package."""
     place = tmp_path / "installed"
     description = place / "mine-1.0.dist-info"
     description.mkdir(parents=True)
@@ -129,16 +129,36 @@ def test_an_entry_point_is_a_tracker_in_this_process_and_in_others(
     (place / "my_tracker.py").write_text(MINE)
     monkeypatch.syspath_prepend(place)
     monkeypatch.setenv("PYTHONPATH", f"{place}:{REPOSITORY}")
-    words = [*RUN, "--iterations", "4", "--set", "log_every=2", "--log", "mine", "--log-dir", "logs"]
-    code, _, err = call(*words, "--seeds", "1")
+    yield ["--iterations", "4", "--set", "log_every=2", "--log", "mine", "--log-dir", "logs"]
+    sys.modules.pop("my_tracker", None)
+
+
+def written(folder: Path) -> list[str]:
+    return sorted(path.read_text() for path in (folder / "logs" / "mine").glob("*.txt"))
+
+
+def test_an_entry_point_is_a_tracker(call: Call, tmp_path: Path, installed: list[str]) -> None:
+    code, _, err = call(*RUN, *installed)
     assert (code, err) == (0, "")
-    code, _, err = call(*words, "--seeds", "2,3", "--jobs", "2")
-    assert (code, err) == (0, "")
-    texts = sorted(path.read_text() for path in (tmp_path / "logs" / "mine").glob("*.txt"))
-    expected = [f"mt · demo 15/300 · tiny · seed {seed}|{seed}|2 4 |networks/teacher/jaccard|6" for seed in (1, 2, 3)]
-    assert texts == expected
+    assert written(tmp_path) == ["mt · demo 15/300 · tiny · seed 1|1|2 4 |networks/teacher/jaccard|6"]
     assert not list(Path("results").glob("logs*"))
-    monkeypatch.delitem(sys.modules, "my_tracker")
+
+
+@pytest.mark.slow
+def test_runs_in_other_processes_have_the_trackers_of_the_command(
+    call: Call, tmp_path: Path, installed: list[str]
+) -> None:
+    code, _, err = call(*RUN, *installed, "--seeds", "2,3", "--jobs", "2")
+    assert (code, err) == (0, "")
+    expected = [f"mt · demo 15/300 · tiny · seed {seed}|{seed}|2 4 |networks/teacher/jaccard|6" for seed in (2, 3)]
+    assert written(tmp_path) == expected
+
+
+@pytest.mark.slow
+def test_trials_of_a_sweep_have_the_trackers_of_the_command(call: Call, tmp_path: Path, installed: list[str]) -> None:
+    code, _, err = call(*OTHERS["sweep"], "--protocol", "tiny", "--device", "cpu", *installed)
+    assert code == 0, err
+    assert written(tmp_path) == 2 * ["mt · demo 15/300 · tiny · seed 1|1|2 4 |networks/teacher/jaccard|6"]
 
 
 def test_a_file_of_a_users_folder_is_a_tracker(call: Call, tmp_path: Path) -> None:
