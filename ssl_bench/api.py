@@ -23,6 +23,8 @@ Arguments that several functions share:
     data_root: folder that holds the data sets. None: $SSL_BENCH_DATA.
     results_root: folder of the results store. None: $SSL_BENCH_RESULTS, or "results".
     methods_dir: folder, or folders, with your own methods, networks and metrics.
+    log: trackers that follow each run, of "csv", "mlflow", "tensorboard", "wandb" and those of installed packages.
+    log_dir: folder for the trackers' files. None: `logs` in the results root.
     allow_partial: accept more or fewer cases than the published data set has.
     progress: show progress bars and tables.
 """
@@ -36,6 +38,7 @@ from typing import TYPE_CHECKING, Any
 
 from ssl_bench.arguments import (
     PathLike,
+    chosen_trackers,
     data_folder,
     different_label_seeds,
     different_seeds,
@@ -64,7 +67,6 @@ if TYPE_CHECKING:
     from ssl_bench.store import Run, Store
 
 before_torch()
-log = logging.getLogger("ssl_bench")
 
 
 @front_door
@@ -88,6 +90,8 @@ def run(
     results_root: PathLike | None = None,
     methods_dir: PathLike | Sequence[PathLike] = (),
     allow_partial: bool = False,
+    log: str | Sequence[str] = (),
+    log_dir: PathLike | None = None,
     progress: bool = False,
 ) -> RunResult:
     """Train and score methods. A finished run is not trained again; an unfinished one continues from its checkpoint.
@@ -131,14 +135,16 @@ def run(
         seeds=different_seeds(seeds),
         label_seeds=different_label_seeds(label_seeds),
     )
-    chosen = make_launcher(launcher, device, jobs, minutes, slurm, console)
     root, store = data_folder(data_root), Store(results_folder(results_root))
+    trackers = chosen_trackers(log, log_dir, store.root)
+    observe, words = (None, ()) if trackers is None else (trackers.observe, trackers.words)
+    chosen = make_launcher(launcher, device, jobs, minutes, slurm, console, observe)
     request = every_method(request, chosen.device)
     asked = tuned_requests(request, tuned)
     with counted(console, f"preparing {benchmark.title}") as advance:
         pairs = plan_tuned(asked, chosen.device, root, allow_partial=allow_partial, advance=advance, store=store)
     planned = [job for _, job in pairs]
-    place = place_words(root, store.root, folders, allow_partial=allow_partial)
+    place = place_words(root, store.root, folders, allow_partial=allow_partial, log=words)
     outcome = Outcome() if dry_run else train(pairs, store, chosen, place)
     runs = [found for job in planned if (found := store.find(job.spec)) is not None and found.status == "finished"]
     if dry_run:
@@ -244,6 +250,8 @@ def reproduce(
     results_root: PathLike | None = None,
     methods_dir: PathLike | Sequence[PathLike] = (),
     allow_partial: bool = False,
+    log: str | Sequence[str] = (),
+    log_dir: PathLike | None = None,
     progress: bool = False,
 ) -> ReproduceResult:
     """Train the runs that the paper's tables, figures or claims lack, the first seed of every cell first.
@@ -299,7 +307,9 @@ def reproduce(
         choice = choose_data(beginnings, (run.spec for run in runs), {name for name, _ in shown})
         chosen_runs = [run for run in runs if choice.includes(run.spec)]
         if choice.data_sets.difference(run.spec.benchmark for run in chosen_runs):
-            log.info("note: --data %s: no matching run has this data yet", ",".join(beginnings))
+            logging.getLogger("ssl_bench").info(
+                "note: --data %s: no matching run has this data yet", ",".join(beginnings)
+            )
         wanted = wanted_runs(grids, target, registry, chosen_runs)
         lacks = lacking(wanted, wanted_seeds, chosen_runs)
     missing = lack_table(lacks, sum(place.wanted.draws for place in wanted.values()) * len(wanted_seeds), runs)
@@ -315,7 +325,10 @@ def reproduce(
 
     with keeping_torch_state():
         load_methods(*folders)
-        chosen, root = make_launcher(launcher, device, jobs, minutes, slurm, console), data_folder(data_root)
+        trackers = chosen_trackers(log, log_dir, store.root)
+        observe, words = (None, ()) if trackers is None else (trackers.observe, trackers.words)
+        chosen = make_launcher(launcher, device, jobs, minutes, slurm, console, observe)
+        root = data_folder(data_root)
         prepared = dict[Any, Any]()
         with counted(console, "preparing") as advance:
             planned = [
@@ -328,7 +341,7 @@ def reproduce(
             ]  # fmt: skip
         require_chosen_data(choice, [job.spec for _, job in planned])
         require_one_precision(wanted, [job.spec for _, job in planned], chosen_runs)
-        place = place_words(root, store.root, folders, allow_partial=allow_partial)
+        place = place_words(root, store.root, folders, allow_partial=allow_partial, log=words)
         outcome = train(planned, store, chosen, place)
     log_failures(outcome)
     return ReproduceResult(missing, lacks, outcome)

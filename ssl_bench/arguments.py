@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from ssl_bench.launch.contract import Launcher
     from ssl_bench.store import Run
+    from ssl_bench.trackers.choose import Trackers
+    from ssl_bench.training.observer import Observe
 
 PathLike = str | Path
 Parameters = ParamSpec("Parameters")
@@ -60,8 +62,9 @@ def make_launcher(
     minutes: float | None,
     slurm: str | Mapping[str, Any] | None,
     console: Console,
+    observe: Observe | None = None,
 ) -> Launcher:
-    """Return the launcher that these arguments select.
+    """Return the launcher that these arguments select; `observe` makes the observers of runs in this process.
 
     Raises:
         UserError: an argument is wrong, or the arguments conflict.
@@ -73,7 +76,20 @@ def make_launcher(
         if value is not None and value <= 0:
             raise UserError(f"--{option}: expected more than 0, found {value}")
     options = ",".join(f"{key}={value}" for key, value in slurm.items()) if isinstance(slurm, Mapping) else slurm
-    return choose_launcher(name, LaunchOptions(device, jobs, minutes, options, console))
+    return choose_launcher(name, LaunchOptions(device, jobs, minutes, options, console, observe))
+
+
+def chosen_trackers(names: str | Sequence[str], log_dir: PathLike | None, results_root: Path) -> Trackers | None:
+    """Return the trackers that `log` names; None where it names none.
+
+    Raises:
+        UserError: as `ssl_bench.trackers.choose.choose_trackers`.
+    """
+    if not names and log_dir is None:
+        return None
+    from ssl_bench.trackers.choose import choose_trackers
+
+    return choose_trackers(texts(names), None if log_dir is None else Path(log_dir), results_root)
 
 
 def data_folder(given: PathLike | None) -> Path | None:

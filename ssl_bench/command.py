@@ -92,12 +92,17 @@ def same_place(results_root: Path, methods_dir: Sequence[Path]) -> list[str]:
 
 
 def place_words(
-    data_root: Path | None, results_root: Path, methods_dir: Sequence[Path], *, allow_partial: bool
+    data_root: Path | None,
+    results_root: Path,
+    methods_dir: Sequence[Path],
+    *,
+    allow_partial: bool,
+    log: Sequence[str] = (),
 ) -> list[str]:
-    """Path options to pass on to a child process."""
+    """Path options to pass on to a child process, and `log`, the words that name its trackers."""
     words = [] if data_root is None else ["--data-root", str(data_root)]
     words += ["--allow-partial"] if allow_partial else []
-    return [*words, "--results-root", str(results_root), *same_place(RESULTS, methods_dir)]
+    return [*words, "--results-root", str(results_root), *same_place(RESULTS, methods_dir), *log]
 
 
 def setting_words(settings: Mapping[str, Any]) -> list[str]:

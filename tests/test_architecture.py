@@ -12,7 +12,7 @@ FLOORS = (  # from the roof down: a room imports rooms of lower floors, and none
     ("ssl_bench",),  # the front door, ssl_bench/__init__.py
     ("api",),
     ("arguments", "results"),
-    ("live", "sweep", "testing"),
+    ("live", "sweep", "testing", "trackers"),
     ("launch", "prediction", "reporting"),
     ("grids",),
     ("training",),

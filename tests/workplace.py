@@ -58,7 +58,15 @@ def hold(owner: Any, name: str, marker: Path, when: Callable[..., bool] = lambda
     setattr(owner, name, slow)
 
 
-def command(arguments: list[str], folder: str, number: int, checkpoint_seconds: float, held: str, clock: float) -> None:
+def command(
+    arguments: list[str],
+    folder: str,
+    number: int,
+    checkpoint_seconds: float,
+    held: str,
+    clock: float,
+    environment: dict[str, str],
+) -> None:
     """Run the command line in a process of its own; what it prints goes to out-NUMBER and err-NUMBER in `folder`.
 
     Args:
@@ -68,6 +76,7 @@ def command(arguments: list[str], folder: str, number: int, checkpoint_seconds: 
         checkpoint_seconds: between two checkpoints.
         held: a point at which it writes the marker held-NUMBER and sleeps.
         clock: seconds by which its clock is wrong.
+        environment: variables of this process.
 
     """
     where = Path(folder)
@@ -76,7 +85,7 @@ def command(arguments: list[str], folder: str, number: int, checkpoint_seconds: 
         os.dup2(os.open(where / f"{name}-{number}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.stderr = os.fdopen(2, "w", closefd=False)
-    os.environ["SSL_BENCH_CACHE"] = str(where / "cache")
+    os.environ.update({"SSL_BENCH_CACHE": str(where / "cache"), **environment})
     train_module.CHECKPOINT_SECONDS = checkpoint_seconds
     if clock:
         right = time.time
@@ -111,7 +120,14 @@ class Workplace:
         self.processes: list[Any] = []
 
     def start(
-        self, *methods: str, seconds: float = 60.0, held: str = "", settings: tuple[str, ...] = (), clock: float = 0.0
+        self,
+        *methods: str,
+        seconds: float = 60.0,
+        held: str = "",
+        settings: tuple[str, ...] = (),
+        clock: float = 0.0,
+        words: tuple[str, ...] = (),
+        environment: dict[str, str] | None = None,
     ) -> Any:
         arguments = [
             "run",
@@ -126,8 +142,11 @@ class Workplace:
         ]
         arguments += ["--data-root", str(self.data), "--results-root", str(self.results), "--allow-partial"]
         arguments += [word for setting in settings for word in ("--set", setting)] + ["--device", "cpu"]
+        arguments += words
         number = len(self.processes)
-        process = FORKSERVER.Process(target=command, args=(arguments, str(self.folder), number, seconds, held, clock))
+        process = FORKSERVER.Process(
+            target=command, args=(arguments, str(self.folder), number, seconds, held, clock, environment or {})
+        )
         process.start()
         self.processes.append(process)
         return process

@@ -144,6 +144,16 @@ LauncherOption = Annotated[
     str,
     typer.Option("--launcher", help="local, slurm (an array job of the missing runs), or a .py file with your own."),
 ]
+LogOption = Annotated[
+    str | None,
+    typer.Option(
+        "--log", metavar="TRACKER,...", help="Trackers that follow each run: csv, mlflow, tensorboard, wandb."
+    ),
+]
+LogDirOption = Annotated[
+    Path | None,
+    typer.Option("--log-dir", help="Folder for the trackers' files; default: logs in the results root."),
+]
 SlurmOption = Annotated[
     str | None,
     typer.Option(
@@ -194,6 +204,13 @@ def parsed_seeds(text: str, option: str = "--seeds") -> tuple[int, ...]:
 def parsed_label_seeds(text: str | None) -> tuple[int, ...] | None:
     """Read label seeds. None if the option is not given."""
     return None if text is None else parsed_seeds(text, "--label-seeds")
+
+
+def parsed_trackers(text: str | None) -> list[str]:
+    """Read names of trackers between commas. Empty if the option is not given."""
+    if text is not None and not listed(text):
+        raise UserError(f"--log: expected names of trackers separated by commas, found '{text}'")
+    return listed(text or "")
 
 
 def parsed_settings(texts: list[str] | None, iterations: int | None) -> dict[str, Any]:

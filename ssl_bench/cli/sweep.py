@@ -16,6 +16,8 @@ from ssl_bench.cli.common import (
     JobsOption,
     LabeledOption,
     LauncherOption,
+    LogDirOption,
+    LogOption,
     MethodsDirOption,
     PartialOption,
     ProtocolOption,
@@ -27,6 +29,7 @@ from ssl_bench.cli.common import (
     exit_on_failures,
     parsed_seeds,
     parsed_settings,
+    parsed_trackers,
     say,
     sweep_app,
 )
@@ -97,10 +100,13 @@ def sweep(
     results_root: ResultsOption = RESULTS,
     methods_dir: MethodsDirOption = None,
     allow_partial: PartialOption = False,
+    log: LogOption = None,
+    log_dir: LogDirOption = None,
 ) -> None:
     """Search hyperparameters and protocol fields. A trial is one run per seed. The same command continues a sweep."""
     if context.invoked_subcommand is not None:
         return
+    from ssl_bench.arguments import chosen_trackers
     from ssl_bench.cards import load_benchmark, share_under
     from ssl_bench.launch.contract import LaunchOptions
     from ssl_bench.launch.launcher import choose_launcher, log_failures
@@ -129,7 +135,9 @@ def sweep(
     benchmark = load_benchmark(dataset)
     console, store = make_console(), Store(results_root)
     chosen = choose_launcher(launcher, LaunchOptions(device, jobs, slurm=slurm, console=console))
-    place = place_words(data_root, results_root, methods_dir or [], allow_partial=allow_partial)
+    trackers = chosen_trackers(parsed_trackers(log), log_dir, results_root)
+    logged = () if trackers is None else trackers.words
+    place = place_words(data_root, results_root, methods_dir or [], allow_partial=allow_partial, log=logged)
     protocol, own = protocol or benchmark.protocol, parsed_settings(settings, iterations)
     labeled = labeled or share_under(benchmark.labeled[0], benchmark, protocol, own)
     with counted(console, f"preparing {benchmark.title}") as advance:

@@ -19,6 +19,8 @@ from ssl_bench.cli.common import (
     LabeledOption,
     LabelSeedsOption,
     LauncherOption,
+    LogDirOption,
+    LogOption,
     MethodsDirOption,
     MinutesOption,
     OtherDatasetOption,
@@ -41,6 +43,7 @@ from ssl_bench.cli.common import (
     parsed_label_seeds,
     parsed_seeds,
     parsed_settings,
+    parsed_trackers,
 )
 from ssl_bench.command import RESULTS
 
@@ -69,6 +72,8 @@ def run(
     results_root: ResultsOption = RESULTS,
     methods_dir: MethodsDirOption = None,
     allow_partial: PartialOption = False,
+    log: LogOption = None,
+    log_dir: LogDirOption = None,
 ) -> None:
     """Train and score methods, and print a table. Finished runs are kept; interrupted runs continue."""
     from ssl_bench import api
@@ -78,7 +83,7 @@ def run(
         label_seeds=parsed_label_seeds(label_seeds), settings=parsed_settings(settings, iterations), tuned=tuned,
         dry_run=dry_run, device=device, jobs=jobs, minutes=minutes, launcher=launcher, slurm=slurm,
         data_root=data_root, results_root=results_root, methods_dir=methods_dir or (), allow_partial=allow_partial,
-        progress=True,
+        log=parsed_trackers(log), log_dir=log_dir, progress=True,
     )  # fmt: skip
     exit_on_failures(result.outcome)
 
@@ -109,6 +114,8 @@ def reproduce(
     results_root: ResultsOption = RESULTS,
     methods_dir: MethodsDirOption = None,
     allow_partial: PartialOption = False,
+    log: LogOption = None,
+    log_dir: LogDirOption = None,
 ) -> None:
     """Train the runs that the paper's tables, figures or claims lack, the first seed of every cell first."""
     from ssl_bench import api
@@ -120,7 +127,7 @@ def reproduce(
         settings=parsed_settings(settings, iterations), tuned=tuned, dry_run=dry_run,
         data=listed(data or ""), device=device, jobs=jobs, minutes=minutes, launcher=launcher, slurm=slurm,
         data_root=data_root, results_root=results_root, methods_dir=methods_dir or (), allow_partial=allow_partial,
-        progress=True,
+        log=parsed_trackers(log), log_dir=log_dir, progress=True,
     )  # fmt: skip
     exit_on_failures(result.outcome)
 

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from ssl_bench.launch.task import Outcome, Task
     from ssl_bench.store import Store
     from ssl_bench.training.job import Job
+    from ssl_bench.training.observer import Observe
 
 
 @dataclass(frozen=True)
 class LaunchOptions:
     """Options of a command that trains, as given. A launcher reads the options that it takes.
 
-    `console` shows progress. Messages go to the logger "ssl_bench".
+    `console` shows progress. Messages go to the logger "ssl_bench". `observe` makes the observer of a run that is
+    trained in this process; a run's `task` makes its own.
     """
 
     device: str = "auto"
@@ -34,6 +36,7 @@ class LaunchOptions:
     minutes: float | None = None
     slurm: str | None = None
     console: Console = field(default_factory=lambda: make_console(quiet=True))
+    observe: Observe | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ssl_bench.store import RunFolder, Store
 from ssl_bench.training.device import set_determinism
 from ssl_bench.training.job import Job
 from ssl_bench.training.method_check import place_of
+from ssl_bench.training.observer import Observe
 from ssl_bench.training.provenance import edited_files, provenance
 from ssl_bench.training.rescore import rescore
 from ssl_bench.training.stop import TIME_IS_UP, StopSignal
@@ -36,12 +37,17 @@ class Console(Display, Protocol):
 
 
 def run_all(
-    jobs: Sequence[Job], store: Store, device: torch.device, console: Console, deadline: float | None = None
+    jobs: Sequence[Job],
+    store: Store,
+    device: torch.device,
+    console: Console,
+    deadline: float | None = None,
+    observe: Observe | None = None,
 ) -> Outcome:
     """Train and score every run. Each run is trained by one process; a dead process is not waited for.
 
     Runs that another process is training are waited for after all others are done. At `deadline` (monotonic clock) the
-    current run writes a checkpoint and training stops.
+    current run writes a checkpoint and training stops. `observe` makes the observer of each run that is trained.
 
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; the current run has its checkpoint.
@@ -54,7 +60,7 @@ def run_all(
                 elsewhere = [
                     (n, job)
                     for n, job in waiting
-                    if not _run_one(n, len(jobs), job, store, device, stop, console, outcome)
+                    if not _run_one(n, len(jobs), job, store, device, stop, console, outcome, observe)
                 ]
                 waiting = elsewhere
                 if waiting:
@@ -77,6 +83,7 @@ def _run_one(
     stop: StopSignal,
     console: Console,
     outcome: Outcome,
+    observe: Observe | None,
 ) -> bool:
     """Train or score one run; False if another process holds it."""
     if stop.signal_number is not None:
@@ -97,7 +104,11 @@ def _run_one(
             return True
         set_determinism()  # where something is computed, since it imports torch's compiler, which takes a second
         try:
-            (rescore if is_finished else train)(job, folder, device, stop, _Noting(console, folder), origin)
+            display = _Noting(console, folder)
+            if is_finished:
+                rescore(job, folder, device, stop, display, origin)
+            else:
+                train(job, folder, device, stop, display, origin, observe)
         except (RunFailedError, UserError) as error:
             outcome.failures.append(f"{job.spec.label}: {error}")
             outcome.user_error |= isinstance(error, UserError)

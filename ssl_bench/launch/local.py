@@ -32,7 +32,7 @@ class Local(Launcher):
         devices = _devices(options.device, options.jobs)
         self.slots = tuple(deal(devices, options.jobs or len(devices)))
         self.device = torch.device(self.slots[0])
-        self.console = options.console
+        self.console, self.observe = options.console, options.observe
         self.deadline = None if options.minutes is None else time.monotonic() + 60 * options.minutes
 
     def run(self, planned: Sequence[PlannedRun], store: Store) -> Outcome:
@@ -44,7 +44,8 @@ class Local(Launcher):
         if len(self.slots) == 1:
             display = RunDisplay(self.console)
             try:
-                return run_all([one.job for one in planned], store, self.device, display, self.deadline)
+                jobs = [one.job for one in planned]
+                return run_all(jobs, store, self.device, display, self.deadline, self.observe)
             finally:
                 display.close()
         pool_display = PoolDisplay(self.console, store)

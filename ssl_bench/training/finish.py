@@ -32,11 +32,13 @@ def finish(trainer: Trainer, stop: StopSignal, display: Display) -> None:
     validation = validated(trainer.validation, method, stop, display)
     rows = score_all(test, networks, stop, display, album=album)
     entry = write_scores(folder, test, rows, time.monotonic() - started, validation)
-    write_pictures(folder.examples, album.examples(_ranking(rows, predictor, metrics[0]), test.images))
+    examples = album.examples(_ranking(rows, predictor, metrics[0]), test.images)
+    write_pictures(folder.examples, examples)
     for watch in trainer.watches:
         watch.write()
     trainer.curves.close()
     write_csv(folder.curves, *trainer.curves.table())
+    trainer.show_curves()
     weights = {key: value.contiguous().cpu() for key, value in method.state_dict().items()}
     write_bytes(folder.weights, save_safetensors(weights))
     own = {p for network in networks.values() for p in network.parameters()}
@@ -51,6 +53,7 @@ def finish(trainer: Trainer, stop: StopSignal, display: Display) -> None:
         "nondeterministic": sorted(trainer.nondeterministic),
         "test_sides": job.dataset.sides(test.ids),
     }
+    trainer.feed.observer.finish(result, entry, examples)  # before: a run killed here is scored and shown again
     folder.finish(result, {job.measurement.key: entry})
 
 

@@ -20,6 +20,16 @@ class Watch:
         self.metrics = scorer.measurement.metrics
         self.rows: list[list[Any]] = []
 
+    @property
+    def name(self) -> str:
+        """The curve's name: validation or test."""
+        return self.path.stem.removesuffix("_curve")
+
+    @property
+    def points(self) -> list[dict[str, float | None]]:
+        """The rows with the names of their values."""
+        return [dict(zip(("iteration", *self.metrics), row, strict=True)) for row in self.rows]
+
     def is_due(self, iteration: int) -> bool:
         """Whether this iteration must be scored and has not been."""
         scored = self.rows[-1][0] if self.rows else 0

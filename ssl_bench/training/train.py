@@ -14,6 +14,7 @@ from ssl_bench.store import RunFolder
 from ssl_bench.training.device import is_out_of_memory, noting_nondeterminism
 from ssl_bench.training.finish import finish
 from ssl_bench.training.job import Job
+from ssl_bench.training.observer import Observe, observed
 from ssl_bench.training.provenance import edited_files
 from ssl_bench.training.stop import StopSignal
 from ssl_bench.training.trainer import Trainer
@@ -21,9 +22,17 @@ from ssl_bench.training.waiting import Display
 
 
 def train(
-    job: Job, folder: RunFolder, device: torch.device, stop: StopSignal, display: Display, provenance: dict[str, Any]
+    job: Job,
+    folder: RunFolder,
+    device: torch.device,
+    stop: StopSignal,
+    display: Display,
+    provenance: dict[str, Any],
+    observe: Observe | None = None,
 ) -> None:
     """Train and score one run, continuing from its last checkpoint (hold the run's claim).
+
+    `observe` makes an observer, which is shown curves and scores.
 
     Raises:
         InterruptedRunError: `stop` was set; the checkpoint is written.
@@ -38,13 +47,14 @@ def train(
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         folder.begin(job.spec, job.iterations, provenance, goes_on=checkpoint is not None)
-        trainer = Trainer(job, folder, device)
-        if checkpoint is not None:
-            trainer.restore(checkpoint)
-        write_json(folder.splits, job.splits.as_dict())
-        with noting_nondeterminism(trainer.nondeterministic):
-            trainer.run(stop, display)
-            finish(trainer, stop, display)
+        with observed(observe, job, folder) as observer:
+            trainer = Trainer(job, folder, device, observer)
+            if checkpoint is not None:
+                trainer.restore(checkpoint)
+            write_json(folder.splits, job.splits.as_dict())
+            with noting_nondeterminism(trainer.nondeterministic):
+                trainer.run(stop, display)
+                finish(trainer, stop, display)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

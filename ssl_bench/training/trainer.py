@@ -23,6 +23,7 @@ from ssl_bench.training.iteration import Optimizers, stepped_updates
 from ssl_bench.training.job import Job, build_method
 from ssl_bench.training.measure import score_all, scorers
 from ssl_bench.training.method_check import check_logits, check_networks
+from ssl_bench.training.observer import Feed, Observer, Unobserved
 from ssl_bench.training.selection import Selection
 from ssl_bench.training.stop import StopSignal
 from ssl_bench.training.uncertainty_maps import moment_iterations, take_moments
@@ -38,10 +39,11 @@ class Trainer:
         job: the run.
         folder: where its files go.
         device: where it is trained.
+        observer: is shown the rows of the curves.
 
     """
 
-    def __init__(self, job: Job, folder: RunFolder, device: torch.device) -> None:
+    def __init__(self, job: Job, folder: RunFolder, device: torch.device, observer: Observer | None = None) -> None:
         protocol = job.spec.protocol
         self.job, self.folder, self.device, self.protocol = job, folder, device, protocol
         self.method = build_method(job.spec, job.method, job.hyper, device, ignores=job.dataset.ignores)
@@ -58,6 +60,7 @@ class Trainer:
             Watch(folder.validation_curve, self.validation, protocol.validate_every),
             Watch(folder.test_curve, self.test, protocol.score_every),
         ]
+        self.feed = Feed(observer or Unobserved())
 
     def run(self, stop: StopSignal, display: Display) -> None:
         """Train from the current iteration to the last, and write a checkpoint at the end, before scoring."""
@@ -66,6 +69,7 @@ class Trainer:
             check_logits(self.method, stream.batch(0), len(self.job.spec.classes))
         display.start("training", self.iteration, self.job.iterations)
         self.method.train()
+        self.show_curves()
         written = time.monotonic()
         while True:
             for watch in self.watches:
@@ -79,6 +83,8 @@ class Trainer:
             self.iterate(stream)
             self.seconds += time.monotonic() - begun
             display.step(self.curves.latest)
+            if self.iteration % self.curves.every == 0:
+                self.show_curves()
             if self.iteration in moment_iterations(self.job.iterations):
                 self._take_moments()
             is_last = self.iteration == self.job.iterations
@@ -119,6 +125,10 @@ class Trainer:
             self.curves.close_row(row)
         except FloatingPointError as error:
             raise RunFailedError(f"{error}; {self._last_good()}") from None
+
+    def show_curves(self) -> None:
+        """Show the observer the rows that are new."""
+        self.feed.show({"train": self.curves.rows, **{watch.name: watch.points for watch in self.watches}})
 
     def checkpoint(self) -> None:
         """Write the state that a resume needs: iteration, weights and buffers, optimisers, curves, selection."""
@@ -172,6 +182,7 @@ class Trainer:
             self.checkpoint()
             raise
         watch.note(self.iteration, rows)
+        self.show_curves()
 
     def _take_moments(self) -> None:
         """Write the maps for Figure 5. The file precedes any later checkpoint, so a resume does not need it."""
