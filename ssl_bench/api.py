@@ -583,7 +583,8 @@ def export_model(
     path = target_of(None if output is None else Path(output), format, default, overwrite=overwrite)
     exported = export(model, format, path)
     if exported.difference is None:
-        logging.getLogger("ssl_bench").info("note: %s: not compared with the network, since onnxruntime is not installed", path)
+        note = "note: %s: not compared with the network, since onnxruntime is not installed"
+        logging.getLogger("ssl_bench").info(note, path)
     return exported
 
 
