@@ -40,6 +40,8 @@ MODULES = (
     PublicModule("ssl_bench.scoring", "ssl_bench.scoring: metrics", "What the file of a metric imports."),
     PublicModule("ssl_bench.data", "ssl_bench.data: augmentations", "What the file of an augmentation imports."),
     PublicModule("ssl_bench.store", "ssl_bench.store: stored runs", "Runs, their files and scores."),
+    PublicModule("ssl_bench.testing", "ssl_bench.testing: tests of methods", "What the tests of a method import."),
+    PublicModule("ssl_bench.trackers", "ssl_bench.trackers: trackers", "What the file of a tracker imports."),
 )  # fmt: skip
 
 
