@@ -92,6 +92,8 @@ class RunComparison:
         require_writable(folder, overwrite=overwrite)
         paths = {folder / name: content for name, content in contents.items()}
         with writing("--output", folder):
+            for path in _pictures(folder) - paths.keys():  # of an earlier comparison
+                path.unlink(missing_ok=True)
             for path, content in paths.items():
                 write_bytes(path, content)
         return list(paths)
@@ -150,6 +152,11 @@ def compare_runs(
     scores = _scores_table(runs, measured, pairs, list(dict.fromkeys(notes)))
     cases = _cases_table(main, measured[listed], listed, differing, top)
     return RunComparison(runs, measured[listed], _settings_table(runs), scores, cases, differing)
+
+
+def _pictures(folder: Path) -> set[Path]:
+    """The files of pictures that a folder can hold."""
+    return {folder / f"{NAME}-pictures.{suffix}" for suffix in ("png", "svg", "pdf")}
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:
@@ -272,8 +279,8 @@ def _scores_table(
     if not any(row[6] for row in rows):
         header, rows = [*header[:6], *header[7:]], [[*row[:6], *row[7:]] for row in rows]
     about = (
-        "Means of the cases for which both runs have a value; a group counts as a whole. Interval: of the mean "
-        "difference, by Student's t. p: Wilcoxon's signed-rank test; r: matched-pairs rank-biserial correlation."
+        "Means of the cases that have values of as many classes in both runs; a group is one unit. Interval: of the "
+        "mean difference, by Student's t. p: Wilcoxon's signed-rank test; r: matched-pairs rank-biserial correlation."
     )
     title = f"Scores on common test cases of {runs[0].spec.benchmark}"
     return Table(title, header, rows, frozenset(header[1:]), [HONEST, about, *remarks, *notes], "scores")

@@ -236,6 +236,10 @@ def test_a_folder_gets_tables_and_pictures_once(trained: tuple[Path, list[Run]],
     assert_error(call(*words), "--output: out/comparison", "exists; --overwrite replaces it")
     assert call(*words, "--overwrite")[0] == 0
     assert Path("out/comparison.md").read_bytes() == before
+    Path("out/comparison-notes.txt").touch()
+    ssl_bench.compare(*runs).write("out", overwrite=True)
+    left = {path.name for path in Path("out").iterdir()}
+    assert left == {name for name in names if "pictures" not in name} | {"comparison-notes.txt"}
 
 
 def test_without_data_a_note_says_why_there_is_no_picture(trained: tuple[Path, list[Run]], tmp_path: Path) -> None:
