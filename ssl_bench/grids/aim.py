@@ -234,6 +234,8 @@ def _require_known(grid: Grid, target: Target, methods: Declarations) -> None:
     for key in divide(target.settings, fields | grid.fields_of_others).unknown:
         raise UserError(f"--set {key}: neither a protocol field nor a hyperparameter of a method in {grid.name}")
     for row, known in zip(grid.rows, own, strict=True):
+        if "labeled_scale" in row.settings:
+            raise UserError(f"{where}: row '{row.name}': labeled_scale: expected it in a column or a protocol's card")
         for key in divide(row.settings, known).unknown:
             raise UserError(
                 f"{where}: row '{row.name}': {key} is neither a protocol field nor a hyperparameter of its method"

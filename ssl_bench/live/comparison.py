@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 from urllib.parse import urlencode
 
@@ -39,6 +40,14 @@ class ByCase:
     chart: Chart | None = None
     points: tuple[CasePoint, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _CaseMean:
+    """The mean of a case, and of how many values for each run; sides with other numbers of them are not compared."""
+
+    mean: float
+    values: Fraction
 
 
 @dataclass
@@ -140,17 +149,19 @@ def by_case(x: Side, y: Side, metric: MetricName, pictured: set[str], chosen: Se
         return ByCase(heading, notes=(str(error),))
     if not second:
         return ByCase(heading, notes=(f"{y.title} has no {metric} that was measured in the same way.",))
-    common = sorted(first.keys() & second.keys())
-    alone = len(first.keys() ^ second.keys())
+    common = sorted(case for case in first.keys() & second.keys() if first[case].values == second[case].values)
+    alone = len(first.keys() | second.keys()) - len(common)
     if alone:
-        notes.append(f"{quantity(alone, 'case')} without a value on one side: not shown.")
+        notes.append(f"{quantity(alone, 'case')} without a value for each run and class on both sides: not shown.")
     if len({run.spec.data_fingerprint for run in (*x.runs, *y.runs)}) > 1:
         notes.append("The runs have other data: cases of the same name may be other images.")
     if not common:
         return ByCase(heading, notes=(*notes, "The two sides have no case in common."))
     runs = [("run", name) for name in chosen]
     points = tuple(
-        CasePoint(case, first[case], second[case], f"/case?{urlencode([*runs, ('case', case)])}", case in pictured)
+        CasePoint(
+            case, first[case].mean, second[case].mean, f"/case?{urlencode([*runs, ('case', case)])}", case in pictured
+        )
         for case in common
     )
     mean = sum(point.y - point.x for point in points) / len(points)
@@ -186,14 +197,16 @@ def _measurement(side: Side, metric: MetricName) -> Measurement | None:
     return next((one for one in measured if metric in one.metrics), None)
 
 
-def _case_means(side: Side, metric: MetricName, measurement: Measurement) -> dict[str, float]:
+def _case_means(side: Side, metric: MetricName, measurement: Measurement) -> dict[str, _CaseMean]:
     """Each case's mean over runs and classes; without those that have no defined value."""
     scores = cell_scores(side.runs, metric, measurement)
     if scores is None:
         return {}
     sums, counts = scores.sums.sum(axis=0), scores.counts.sum(axis=0)
     return {
-        str(case): float(total / count) for case, total, count in zip(scores.cases, sums, counts, strict=True) if count
+        str(case): _CaseMean(float(total / count), Fraction(int(count), len(scores.seeds)))
+        for case, total, count in zip(scores.cases, sums, counts, strict=True)
+        if count
     }
 
 

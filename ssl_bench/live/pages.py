@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -78,6 +79,7 @@ class Pages:
     def __init__(self, reader: StoreReader, every: float) -> None:
         self.reader, self._every = reader, every
         self._read_at, self._snapshot = float("-inf"), Snapshot(())
+        self._lock = threading.Lock()  # requests that come together share one reading
         self._environment = make_environment(TEMPLATES)
         self._environment.filters |= {
             "speed": speed_text, "seconds": seconds_text, "said": said, "curve": self._brief, "score": _score_text,
@@ -86,9 +88,10 @@ class Pages:
 
     def snapshot(self) -> Snapshot:
         """The state of all runs, at most a second old."""
-        if time.monotonic() - self._read_at > min(self._every, 1.0):
-            self._snapshot, self._read_at = self.reader.snapshot(), time.monotonic()
-        return self._snapshot
+        with self._lock:
+            if time.monotonic() - self._read_at > min(self._every, 1.0):
+                self._snapshot, self._read_at = self.reader.snapshot(), time.monotonic()
+            return self._snapshot
 
     def index(self, state: str, dataset: str, method: str, *, every_run: bool) -> str:
         """All runs, or those of a state, data set and method; "" for any."""

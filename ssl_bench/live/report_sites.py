@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from ssl_bench.cards import card_kinds, load_benchmark, load_protocol
 from ssl_bench.command import quantity, same_place, setting_words
+from ssl_bench.errors import UserError
 from ssl_bench.live.snapshot import LiveRun, Snapshot
 
 PAUSE = 60.0  # seconds between two makings of a site, however often runs finish
@@ -81,6 +82,8 @@ class ReportSites:
         ]
         self._cards = {"datasets": dict[str, str](), "protocols": dict[str, str]()}
         for card in cards:
+            if not card.endswith(".toml"):
+                raise UserError(f"--card: expected a .toml file, found '{card}'; built-in cards need no --card")
             (kind,) = card_kinds(card)
             name = (load_benchmark(card) if kind == "datasets" else load_protocol(card)).name
             self._cards[kind][name] = str(Path(card).resolve())
@@ -152,5 +155,6 @@ class ReportSites:
                 while len(site.folders) > 2:
                     shutil.rmtree(site.folders.pop(0), ignore_errors=True)
             else:
+                shutil.rmtree(folder, ignore_errors=True)
                 lines = errors.strip().splitlines() or [f"exit code {process.returncode}"]
                 site.error = lines[-1].removeprefix("error: ")

@@ -29,7 +29,7 @@ Stamp = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class LiveRun:
-    """A run in brief.
+    """A run in brief. Its names have no control characters, which a terminal would obey.
 
     Attributes:
         id: the name of its folder.
@@ -153,9 +153,8 @@ class StoreReader:
             run = None if entry is None else self._live(entry, stamp[0] / 1e9)
         except (UserError, OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             reason = str(error).removeprefix(f"{path}/")
-            return LiveRun(
-                path.name, path, "damaged", path.parts[-3], method=path.parts[-2], error=reason, changed=stamp[0] / 1e9
-            )
+            dataset, method = map(plain_line, path.parts[-3:-1])
+            return LiveRun(path.name, path, "damaged", dataset, method=method, error=reason, changed=stamp[0] / 1e9)
         if run is not None and run.state == "finished":
             self._finished[path] = stamp, run
         return run
@@ -166,11 +165,12 @@ class StoreReader:
         reported = _stamp(RunFolder(entry.path).progress) if progress is not None else None
         task, done, total = "training", entry.iteration, entry.iterations
         if progress is not None:
-            task, done, total = progress.task, progress.done, progress.total
+            task, done, total = plain_line(progress.task), progress.done, progress.total
         return LiveRun(
-            id=entry.hash, path=entry.path, state=state, benchmark=str(entry.benchmark),
-            labeled=f"{entry.labeled}/{entry.train_count}", protocol=str(entry.protocol), method=str(entry.method),
-            seed=seed_text(entry.seed, entry.label_seed), task=task, done=done, total=total,
+            id=entry.hash, path=entry.path, state=state, benchmark=plain_line(str(entry.benchmark)),
+            labeled=plain_line(f"{entry.labeled}/{entry.train_count}"), protocol=plain_line(str(entry.protocol)),
+            method=plain_line(str(entry.method)), seed=plain_line(seed_text(entry.seed, entry.label_seed)),
+            task=task, done=done, total=total,
             speed=None if progress is None else progress.speed, text="" if progress is None else progress.text,
             error="" if entry.error is None else str(entry.error),
             headline=None if entry.headline is None else float(entry.headline),

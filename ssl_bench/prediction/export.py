@@ -214,8 +214,8 @@ def _torchscript(network: nn.Module, model: LoadedModel, texts: dict[str, str]) 
 
 
 def _safetensors(network: nn.Module, _: LoadedModel, texts: dict[str, str]) -> _Written:
-    """The weights alone, which a network of the same architecture loads."""
-    content = save({key: value.contiguous() for key, value in network.state_dict().items()}, texts)
+    """The weights alone, which a network of the same architecture loads. Two names of one tensor have a copy each."""
+    content = save({key: value.clone().contiguous() for key, value in network.state_dict().items()}, texts)
     copied = copy.deepcopy(network)
     copied.load_state_dict(load(content))
     return _Written(content, copied, ())

@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 
 from ssl_bench.atomic import require_folder, write_bytes, writing
-from ssl_bench.cards import ExifOrientation, Files, RunSpec, Volumes
+from ssl_bench.cards import Axes, ExifOrientation, Files, RunSpec, Volumes
 from ssl_bench.data.arrays import holds_arrays
 from ssl_bench.data.images import CaseFiles, pair
 from ssl_bench.data.slices import require_axial
@@ -51,11 +51,11 @@ def predict(
 
     An image is predicted as in the run's scoring. Only the other images of its batch may differ, which may change the
     last bits of a logit. With several networks or flips, a mask has the class with the largest mean probability; each
-    network reads the image as its own run did, and the mean is taken at the image's own size.
+    network sees the intensities as its own run did, and the mean is taken at the image's own size.
 
     Args:
         predictors: the network, or several whose probabilities are averaged; the first one's run names the outputs'
-            values and says how files are read.
+            values and says how images lie in their files (EXIF orientation, order of the axes in HDF5 files).
         images: as `list_images` gives them.
         output: the folder to write to.
         tta: "flips": also average over the image flipped left to right, top to bottom, and both; a volume along x, y
@@ -66,7 +66,7 @@ def predict(
             ln K, 0 to 1.
         overwrite: replace output files that exist.
         exif_orientation: 2D images with an EXIF orientation are turned as viewers show them (apply), read as stored
-            (ignore) or refused; a mask has the sides of its image as it is read. None: as the run's card says.
+            (ignore) or refused; a mask has the sides of its image as it is read. None: as the first run's card says.
         array_axes: axes such as LPS of arrays whose files name none, where the training files name them and an image
             does not, or the reverse; "as-stored" turns nothing.
         advance: called with (done, total).
@@ -89,12 +89,14 @@ def predict(
     require_array_axes(array_axes, predictors[0].reading.axes, spec.dimensions, (one.image for one in images))
     labels = [re.sub(r"[^\w.-]+", "-", label) for label in spec.classes[1:] if probabilities]
     endings = ["", *(f"_prob_{label}" for label in labels), *(["_uncertainty"] if uncertainty else [])]
+    if spec.dimensions == 2:
+        exif_orientation = files_of(predictors[0].reading, exif_orientation).exif_orientation
     names = stems(images, spec.dimensions)
     targets = [[output / f"{name}{ending}{ENDING[spec.dimensions]}" for ending in endings] for name in names]
     require_folder("--output", output)
     require_free([path for paths in targets for path in paths], images, overwrite)
     streams = [
-        _volumes_scores(one, images, array_axes, flips)
+        _volumes_scores(one, images, spec.axes or "xyz", array_axes, flips)
         if spec.dimensions == 3
         else _images_scores(one, images, exif_orientation, flips)
         for one in predictors
@@ -116,13 +118,13 @@ def predict(
 
 
 def _volumes_scores(
-    predictor: Predictor, images: Sequence[CaseFiles], array_axes: str | None, flips: Sequence[Flip]
+    predictor: Predictor, images: Sequence[CaseFiles], axes: Axes, array_axes: str | None, flips: Sequence[Flip]
 ) -> Iterator[tuple[Scores, Turn]]:
-    """Yield each volume's scores (K, X, Y, Z), and how it was turned for the network."""
+    """Yield each volume's scores (K, X, Y, Z), and how it was turned for the network; `axes` are of HDF5 files."""
     spec = predictor.spec
     for image in images:
         intensity = "as-is" if spec.slice_window is not None else spec.intensity
-        volume = read_channels(image.images, spec.channel_count, intensity, axes=spec.axes or "xyz")
+        volume = read_channels(image.images, spec.channel_count, intensity, axes=axes)
         turn = turn_of(image.image, volume.stored, predictor.reading.axes, array_axes)
         if spec.slice_window is not None:
             require_axial(turn.sides(volume.spacing), image.image)

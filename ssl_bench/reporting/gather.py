@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ssl_bench.cards import Benchmark, Grid
 from ssl_bench.declarations import Declarations
+from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Place, Target, column_benchmarks, places, upper_line
 from ssl_bench.grids.match import complete_seeds, select
 from ssl_bench.reporting.sound_runs import sound_runs
@@ -15,13 +16,25 @@ from ssl_bench.store import Run
 
 @dataclass(frozen=True)
 class ShownOptions:
-    """Options of a table or figure that select no runs."""
+    """Options of a table or figure that select no runs.
+
+    Raises:
+        UserError: there are no such rows, or they have no room for something that is asked for.
+    """
 
     all_networks: bool = False
     costs: bool = False
     data: str | None = None  # the value of `--data`, for the command that trains everything
     options: tuple[str, ...] = ()  # further words of the commands that train what is missing
     rows: str = "method"  # what a table's rows are: method, or labeled
+
+    def __post_init__(self) -> None:
+        """Check the rows."""
+        if self.rows not in ("method", "labeled"):
+            raise UserError(f"--rows: expected method or labeled, found '{self.rows}'")
+        for option, given in (("--all-networks", self.all_networks), ("--costs", self.costs)):
+            if given and self.rows == "labeled":
+                raise UserError(f"{option}: needs a row for each method; leave out --rows labeled")
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,8 @@ class RunComparison:
         require_writable(folder, overwrite=overwrite)
         paths = {folder / name: content for name, content in contents.items()}
         with writing("--output", folder):
+            for path in _pictures(folder) - paths.keys():  # of an earlier comparison
+                path.unlink(missing_ok=True)
             for path, content in paths.items():
                 write_bytes(path, content)
         return list(paths)
@@ -138,9 +140,10 @@ def compare_runs(
     notes, pairs = list[str](), dict[tuple[MetricName, int | None], Pair | None]()
     spec = runs[0].spec
     labels = [None, *range(1, len(spec.classes))] if len(spec.classes) > 2 else [None]
+    groups = _recorded_groups(runs, notes)
     for name, measurement in measured.items():
         for label in labels:
-            cells = [_cell(run, name, measurement, label, benchmark, notes) for run in runs]
+            cells = [_cell(run, name, measurement, label, groups, benchmark, notes) for run in runs]
             pairs[name, label] = compare_two(*cells)
     main = pairs[listed, None]
     if main is None:
@@ -149,6 +152,11 @@ def compare_runs(
     scores = _scores_table(runs, measured, pairs, list(dict.fromkeys(notes)))
     cases = _cases_table(main, measured[listed], listed, differing, top)
     return RunComparison(runs, measured[listed], _settings_table(runs), scores, cases, differing)
+
+
+def _pictures(folder: Path) -> set[Path]:
+    """The files of pictures that a folder can hold."""
+    return {folder / f"{NAME}-pictures.{suffix}" for suffix in ("png", "svg", "pdf")}
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:
@@ -191,17 +199,30 @@ def _measured(runs: tuple[Run, Run]) -> dict[MetricName, Measurement]:
     return found
 
 
+def _recorded_groups(runs: tuple[Run, Run], notes: list[str]) -> dict[str, str] | None:
+    """The group of each case by the runs' records, one rule for both runs; None where neither has any.
+
+    Where both recorded groups, A's are taken. `notes` takes that they differ.
+    """
+    both = [RunFolder(run.path).read_groups() for run in runs]
+    a, b = both
+    if a is None or b is None:
+        return a or b
+    if any(b.get(case, group) != group for case, group in a.items()):
+        notes.append(f"The runs recorded different groups of cases: those of {NAMES[0]} are used.")
+    return b | a
+
+
 def _cell(
-    run: Run, metric: MetricName, measurement: Measurement, label: int | None, benchmark: Benchmark | None,
-    notes: list[str],
+    run: Run, metric: MetricName, measurement: Measurement, label: int | None, groups: dict[str, str] | None,
+    benchmark: Benchmark | None, notes: list[str],
 ) -> CellScores:  # fmt: skip
-    """A run's scores with the groups of its cases, as it recorded them or as the data set's card names them."""
+    """A run's scores with the groups of its cases, as they were recorded or as the data set's card names them."""
     scores = cell_scores([run], metric, measurement, label=label)
     assert scores is not None, "the run has this metric"
-    recorded = RunFolder(run.path).read_groups()
-    if recorded is not None:
-        groups = tuple(recorded.get(case, case) for case in scores.cases)
-        return scores if len(set(groups)) == len(groups) else replace(scores, groups=groups)
+    if groups is not None:
+        names = tuple(groups.get(case, case) for case in scores.cases)
+        return scores if len(set(names)) == len(names) else replace(scores, groups=names)
     if benchmark is not None:
         scores, ungrouped = with_groups(scores, benchmark)
         notes += [f"Cases count one by one: {ungrouped}."] if ungrouped else []
@@ -258,8 +279,8 @@ def _scores_table(
     if not any(row[6] for row in rows):
         header, rows = [*header[:6], *header[7:]], [[*row[:6], *row[7:]] for row in rows]
     about = (
-        "Means of the cases for which both runs have a value; a group counts as a whole. Interval: of the mean "
-        "difference, by Student's t. p: Wilcoxon's signed-rank test; r: matched-pairs rank-biserial correlation."
+        "Means of the cases that have values of as many classes in both runs; a group is one unit. Interval: of the "
+        "mean difference, by Student's t. p: Wilcoxon's signed-rank test; r: matched-pairs rank-biserial correlation."
     )
     title = f"Scores on common test cases of {runs[0].spec.benchmark}"
     return Table(title, header, rows, frozenset(header[1:]), [HONEST, about, *remarks, *notes], "scores")

@@ -32,7 +32,7 @@ class Pair:
 def compare_two(a: CellScores, b: CellScores) -> Pair | None:
     """Compare two trainings, each alone in its cell, whatever their seeds; None where they share no case.
 
-    A case counts where both have the same number of values, at least one.
+    A case counts where both have the same number of values, at least one. Both name the groups of cases alike.
     """
     both = common([replace(one, seeds=(0,), draws=None) for one in (a, b)])
     if both is None:

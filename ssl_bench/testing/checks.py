@@ -57,7 +57,7 @@ def no_gradient_reaches_a_teacher(lab: Laboratory) -> None:
 
 
 def a_teacher_moves_in_after_update_alone(lab: Laboratory) -> None:
-    """A moving average is the same before and after `updates` and the step of the optimiser."""
+    """A moving average is the same before and after `updates` and the gradients of its losses."""
     before = _copies(_of_teachers(lab))
     for update in lab.method.updates(lab.batch, PROGRESS):
         update.total.backward()  # type: ignore[no-untyped-call]
@@ -95,6 +95,8 @@ def the_networks_learn(lab: Laboratory) -> None:
 def lambda_weighs_the_unsupervised_terms_alone(lab: Laboratory) -> None:
     """A term's weight is constant, or 0 where lambda is 0. Without unlabelled images it is constant."""
     zero, once, twice = (weights_at(lab, factor * PROGRESS.lambda_u) for factor in (0, 1, 2))
+    counts = [len(own) for own in (zero, once, twice)]
+    expect(len(set(counts)) == 1, f"expected as many updates at every lambda_u, found {counts} at 0, once and twice")
     for none, some, double in zip(zero, once, twice, strict=True):
         for term, weight in some.items():
             ramped = none.get(term, 0.0) == 0 and weight != 0

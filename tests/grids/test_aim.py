@@ -254,6 +254,10 @@ def test_an_unknown_number_is_told_the_known_ones(exhibit: str, known: str) -> N
         ('rows = [{ title = "m", method = "mt", settings = { ema_decai = 0.9 } }]', r"row 'm': ema_decai is neither"),
         ('rows = [{ title = "m", method = "mt", settings = { k = 2 } }]', r"row 'm': k is neither"),  # UCMT's
         ('rows = [{ title = "a row", settings = { k = 2 } }]', r"row 'a row': k is neither"),
+        (
+            'rows = [{ method = "mt", settings = { labeled_scale = { demo = 0.5 } } }]',
+            r"row 'mt': labeled_scale: expected",
+        ),
         ('columns = [{ dataset = "demo", labeled = "5%", settings = { k = 2 } }]', r"column 'demo 5%': k is neither"),
     ],
 )

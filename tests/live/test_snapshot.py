@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from handwritten import write_run
 from served import CURVES, VALIDATION, change, write_full_run
 
 from ssl_bench.live.curve_files import brief_curve, read_curves, shortened
-from ssl_bench.live.snapshot import StoreReader, last_lines, plain_line, said
+from ssl_bench.live.pages import Pages
+from ssl_bench.live.snapshot import Snapshot, StoreReader, last_lines, plain_line, said
 from ssl_bench.store import RunFolder, Store
 
 HOLDING = """
@@ -102,6 +104,24 @@ def test_running_ones_come_first_with_speed_and_time_left(tmp_path: Path) -> Non
     assert said(first) == "loss 0.25 · last line"
     assert said(runs[2]) == "no memory"
     assert runs[3].headline == pytest.approx(0.6)
+
+
+def test_requests_that_come_together_share_one_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(Store(tmp_path), "mt", 1, [0.5])
+    reader = StoreReader(tmp_path)
+    read, readings = reader.snapshot, list[None]()
+
+    def slowly() -> Snapshot:
+        readings.append(None)
+        time.sleep(0.2)
+        return read()
+
+    monkeypatch.setattr(reader, "snapshot", slowly)
+    pages = Pages(reader, 60.0)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: pages.snapshot(), range(4)))
+    assert len(readings) == 1
+    assert all(len(one.runs) == 1 for one in found)
 
 
 def test_filters(tmp_path: Path) -> None:

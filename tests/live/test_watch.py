@@ -63,6 +63,17 @@ def test_all_is_said_at_200_columns(store: Store) -> None:
     assert "▁▅█" in text  # validation scores 0.25, 0.5, 0.75
 
 
+def test_a_stored_text_moves_no_cursor(store: Store) -> None:
+    bell, title, clear = "\x07", "\x1b]0;taken\x07", "\x1b[2J"
+    folder = RunFolder(store.folder(write_run(store, "mt", 3, [0.5])).path)
+    change(folder, spec={"method": f"a{clear}b", "benchmark": title, "seed": bell}, error=clear)
+    folder.path.with_name("0123456789abcdef").mkdir()
+    folder.path.with_name("0123456789abcdef").joinpath("run.json").write_text(json.dumps({"hash": clear}))
+    text = "".join(printed(store, 200))
+    assert "ab" in text
+    assert not set(text) & {"\x07", "\x1b"}
+
+
 def test_a_terminal_without_unicode_has_letters(store: Store) -> None:
     text = "\n".join(printed(store, 110, encoding="ascii"))
     assert "▁" not in text

@@ -53,6 +53,15 @@ class TwoUpdates(Plain):
             yield from super().updates(batch, progress)
 
 
+class FewerUpdatesWithoutLambda(Plain):
+    updates_per_iteration = 2
+
+    def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
+        yield from super().updates(batch, progress)
+        if progress.lambda_u > 0:
+            yield from super().updates(batch, progress)
+
+
 class NotFinite(Plain):
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         scale = 1.0 if progress.iteration == 1 else float("nan")
@@ -170,6 +179,7 @@ class ThreeClasses(Plain):
 
 FAULTS = {
     TwoUpdates: "expected 1 update an iteration, found 2",
+    FewerUpdatesWithoutLambda: "expected as many updates at every lambda_u, found [1, 2, 2] at 0, once and twice",
     NotFinite: "term 'supervised': expected a finite scalar",
     GradientThroughTheTeacher: "a teacher",
     IdleTeacher: "expected a teacher that follows its students",

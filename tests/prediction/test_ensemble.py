@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image
 from test_prediction import CARD, NIFTI, THREE, VALUES, draw_volume, write_nifti
 
 import ssl_bench
+from ssl_bench.cards import load_benchmark
 from ssl_bench.store import Run
 
 FLIPS = ([], [0], [1], [0, 1])  # of rows and columns, or of x and y
@@ -163,6 +165,41 @@ def test_flips_and_runs_are_averaged_together(runs: dict[str, Run], tmp_path: Pa
     ssl_bench.predict(members[0], path, tmp_path / "out", ensemble=members[1], tta="flips", probabilities=True)
     mean = np.mean(np.stack(parts).astype(float), axis=0)
     assert np.abs(np.asarray(Image.open(tmp_path / "out/image3_prob_polyp.png")) - 255 * mean[1]).max() <= 0.5001
+
+
+def test_all_networks_see_an_image_as_the_first_run_turns_it(runs: dict[str, Run], tmp_path: Path) -> None:
+    """By EXIF the image stands on its head; a run that ignores this is averaged with one that does not."""
+    plain, image = image_file(tmp_path)
+    path, upright = tmp_path / "turned.png", tmp_path / "upright.png"
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(image).save(path, exif=exif)
+    Image.fromarray(image[::-1, ::-1]).save(upright)
+    layout = load_benchmark("kvasir").files
+    assert layout is not None
+    applying, ignoring = (
+        other_run(run, tmp_path / rule, layout=layout.model_dump(mode="json") | {"exif_orientation": rule})
+        for run, rule in ((runs["first"], "apply"), (runs["second"], "ignore"))
+    )
+    for name, first, other, same in (("a", applying, ignoring, upright), ("b", ignoring, applying, plain)):
+        for file in (path, same):
+            ssl_bench.predict(first, file, tmp_path / name, ensemble=other, probabilities=True)
+        found, expected = (tmp_path / name / f"{one.stem}_prob_polyp.png" for one in (path, same))
+        assert found.read_bytes() == expected.read_bytes()
+
+
+def test_arrays_are_read_in_the_order_of_axes_of_the_first_run(runs: dict[str, Run], tmp_path: Path) -> None:
+    voxels, _ = draw_volume(7)
+    with h5py.File(tmp_path / "volume.h5", "w") as file:
+        file["image"] = voxels.swapaxes(0, 2)
+    first = other_run(runs["one"], tmp_path / "first", axes="zyx")
+    second = other_run(runs["other"], tmp_path / "second", axes="xyz")
+    ssl_bench.predict(
+        first, tmp_path / "volume.h5", tmp_path / "out", ensemble=second, probabilities=True, array_axes="as-stored"
+    )
+    parts = [ssl_bench.load_model(run).probabilities(voxels) for run in (first, second)]
+    found = nib.load(tmp_path / "out" / "volume_prob_left-part.nii.gz").get_fdata()
+    np.testing.assert_allclose(found, np.mean(parts, axis=0)[1], atol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------------------- refusals

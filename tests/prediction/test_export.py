@@ -219,6 +219,17 @@ def test_an_existing_file_is_replaced_when_told(runs: dict[str, Run], call: Call
     assert len(load_file("there.safetensors")) > 10
 
 
+def test_a_tensor_with_two_names_is_written_under_both(runs: dict[str, Run]) -> None:
+    model = ssl_bench.load_model(runs["unet"], device="cpu")
+    network: Any = torch.nn.Sequential(model.network)
+    network.again = model.network
+    network.forward = lambda images: network.again(images)
+    model.network = network
+    export(model, "safetensors", Path("tied.safetensors"))
+    found = load_file("tied.safetensors")
+    assert all(torch.equal(found[f"0.{key}"], found[f"again.{key}"]) for key in network[0].state_dict())
+
+
 def test_an_unknown_run_is_refused(call: Call) -> None:
     assert_error(call("export-model", "0123", "--format", "safetensors"), "RUN: expected a run's folder", "'0123'")
 

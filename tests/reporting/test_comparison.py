@@ -91,6 +91,8 @@ def test_its_missing_runs_are_named_and_reproduce_takes_the_same_words(store: St
         ("--methods mt --dataset ,", "--dataset: expected names of data sets"),
         ("--methods mt --dataset iisic", "--dataset: expected"),
         ("--methods mt --table 4 --dataset isic", "exactly one of"),
+        ("--methods mt --dataset isic --rows labeled --costs", "--costs: needs a row for each method"),
+        ("--methods mt --dataset isic --columns method --all-networks", "--all-networks: needs a row for each method"),
         ("--methods mt --dataset isic --rows seed", "--rows: expected method or labeled, found 'seed'"),
         (
             "--methods mt --dataset isic --rows labeled --columns labeled",
@@ -111,3 +113,8 @@ def test_new_runs_are_shown_in_the_papers_table_that_has_them_all_else_in_one_of
     assert showing_command(request("supervised", "abd"), []).startswith(
         "ssl-bench report --methods supervised,abd --dataset isic --labeled 5% --protocol mini"
     )
+
+
+def test_rows_are_checked_in_python_too(store: Store) -> None:
+    with pytest.raises(ssl_bench.UserError, match="--rows: expected method or labeled, found 'labelled'"):
+        table(store, rows="labelled")

@@ -89,6 +89,29 @@ def test_groups_that_the_runs_recorded_are_the_units(store: Store) -> None:
     assert [one.group for one in found.differing][:1] == ["patient 0"]
 
 
+@pytest.mark.parametrize("recording", [0, 1])
+def test_groups_that_one_run_recorded_are_the_units_of_both(store: Store, recording: int) -> None:
+    runs = written(store, "mt", FIRST), written(store, "cps", SECOND)
+    groups = {str(case): f"patient {case // 2}" for case in range(6)}
+    (runs[recording].path / "splits.json").write_text(json.dumps({"test": list(groups), "groups": groups}))
+    (row,) = rows(ssl_bench.compare(*runs).scores)
+    means = 100 * (np.array(SECOND) - FIRST).reshape(3, 2).mean(1)
+    assert row[5:7] == ["6", "3"]
+    assert float(row[7]) == pytest.approx(stats.wilcoxon(means).pvalue, abs=5e-4)
+
+
+def test_runs_with_different_groups_are_paired_by_those_of_the_first(store: Store) -> None:
+    a, b = written(store, "mt", FIRST), written(store, "cps", SECOND)
+    for run, names in ((a, "xxyyzz"), (b, "zyzyxx")):
+        groups = {str(case): name for case, name in enumerate(names)}
+        (run.path / "splits.json").write_text(json.dumps({"test": list(groups), "groups": groups}))
+    found = ssl_bench.compare(a, b).scores
+    off = 100 * (np.array(SECOND) - FIRST).reshape(3, 2).mean(1)
+    interval = stats.ttest_1samp(off, 0).confidence_interval()
+    assert rows(found)[0][4] == f"{interval.low:+.1f} to {interval.high:+.1f}"
+    assert "The runs recorded different groups of cases: those of A are used." in found.notes
+
+
 def test_groups_of_the_data_sets_card_are_the_units(store: Store) -> None:
     cvc = ssl_bench.load_benchmark("cvc")
     starts = next(split.sequence_starts for split in cvc.splits.values() if split.sequence_starts)
@@ -213,6 +236,10 @@ def test_a_folder_gets_tables_and_pictures_once(trained: tuple[Path, list[Run]],
     assert_error(call(*words), "--output: out/comparison", "exists; --overwrite replaces it")
     assert call(*words, "--overwrite")[0] == 0
     assert Path("out/comparison.md").read_bytes() == before
+    Path("out/comparison-notes.txt").touch()
+    ssl_bench.compare(*runs).write("out", overwrite=True)
+    left = {path.name for path in Path("out").iterdir()}
+    assert left == {name for name in names if "pictures" not in name} | {"comparison-notes.txt"}
 
 
 def test_without_data_a_note_says_why_there_is_no_picture(trained: tuple[Path, list[Run]], tmp_path: Path) -> None:
