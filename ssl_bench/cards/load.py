@@ -77,9 +77,17 @@ def load_protocol(
 
 
 def share_under(share: str, benchmark: Benchmark, protocol: str, settings: Mapping[str, Any]) -> str:
-    """Return a share of a card times the protocol's `labeled_scale`, which `settings` may override."""
+    """Return a share of a card times the protocol's `labeled_scale`, which `settings` may override.
+
+    Raises:
+        UserError: the settings name a data set that is neither this nor a built-in one.
+    """
     own = {key: value for key, value in settings.items() if key == "labeled_scale"}
     scales = load_protocol(protocol, own, dimensions=benchmark.network_dimensions).labeled_scale
+    unknown = sorted(set(scales) - {benchmark.name, *card_names("datasets")}) if own else []
+    if unknown:
+        known = f"expected names of data sets, such as {benchmark.name}"
+        raise UserError(f"--set labeled_scale: {known}; found '{unknown[0]}'")
     return scaled(share, scales.get(benchmark.name, 1.0))
 
 

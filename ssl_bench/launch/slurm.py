@@ -27,6 +27,7 @@ from ssl_bench.store import Store
 log = logging.getLogger("ssl_bench")
 
 FOLDER = "slurm"  # in the results root: records of submitted jobs, and submitit's files
+QUEUE_SECONDS = 20  # to wait for squeue
 DAY = 24 * 60  # minutes that a job gets unless --slurm time=... says otherwise
 ENDLESS = 100_000  # times that a job may reach its time limit and be queued again
 _UNITS = {"m": 1, "h": 60, "d": 24 * 60}
@@ -235,9 +236,13 @@ def queue(results_root: Path) -> list[Submission]:
     records, squeue = sorted((results_root / FOLDER).glob("*.json")), shutil.which("squeue")
     if not records or squeue is None:
         return []
-    listed = subprocess.run(  # noqa: S603
-        [squeue, "--me", "--noheader", "--array", "--format=%i %T"], capture_output=True, text=True, check=False
-    )
+    try:
+        listed = subprocess.run(  # noqa: S603
+            [squeue, "--me", "--noheader", "--array", "--format=%i %T"],
+            capture_output=True, text=True, check=False, timeout=QUEUE_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise UserError(f"squeue: no answer within {QUEUE_SECONDS} seconds") from None
     if listed.returncode:
         raise UserError(f"squeue: {listed.stderr.strip() or f'exit code {listed.returncode}'}")
     states = dict(line.split(maxsplit=1) for line in listed.stdout.splitlines() if " " in line)

@@ -107,8 +107,8 @@ def make_app(pages: Pages, sites: ReportSites, hosts: Sequence[str]) -> Any:
         if choice is None:
             raise HTTPException(404)
         made = sites.ask(choice, snapshot)
-        if made.files is None and asked["path"].endswith(".html"):
-            if made.error:
+        if (made.files is None or made.error) and asked["path"].endswith(".html"):
+            if made.error:  # an earlier report would be shown as that of now
                 return page(request, pages.message("The report cannot be made", made.error))
             text = "The tables, figures and claims are being made. This takes up to a minute."
             return page(request, pages.message("One moment", text, waits=True))

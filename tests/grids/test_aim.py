@@ -202,6 +202,11 @@ def test_a_scale_is_of_one_data_set(tmp_path: Path) -> None:
     assert [column.labeled for column in aim(GRIDS["table 1"], target, METHODS).columns] == ["15%", "30%"]
 
 
+def test_a_scale_of_no_data_set_is_refused() -> None:
+    with pytest.raises(UserError, match="--set labeled_scale: .* such as isic; found 'iisic'"):
+        aim(GRIDS["table 1"], Target(protocol="mini", settings={"labeled_scale": {"iisic": 0.5}}), METHODS)
+
+
 def test_a_setting_precedes_the_cards_scale(tmp_path: Path) -> None:
     target = Target(protocol=scaling(tmp_path, 0.1), settings={"labeled_scale": {"isic": 0.5}})
     assert [column.labeled for column in aim(GRIDS["table 1"], target, METHODS).columns] == ["2.5%", "5%"]

@@ -264,6 +264,20 @@ def test_a_job_whose_process_fails_fails(tmp_path: Path) -> None:
         command()
 
 
+def test_a_queue_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "results" / slurm.FOLDER
+    folder.mkdir(parents=True)
+    (folder / "1.json").write_text("{}")
+    squeue = tmp_path / "bin" / "squeue"
+    squeue.parent.mkdir()
+    squeue.write_text("#!/bin/sh\nexec sleep 60\n")
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{squeue.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "QUEUE_SECONDS", 0.2)
+    with pytest.raises(UserError, match=r"squeue: no answer within 0\.2 seconds"):
+        slurm.queue(tmp_path / "results")
+
+
 def test_without_slurm_the_launcher_says_so(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     code, _, err = call(*DEMO, "--methods", "mt", "--launcher", "slurm")

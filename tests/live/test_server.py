@@ -21,7 +21,7 @@ from served import HOSTILE, change, example, get, serving, write_full_run
 import ssl_bench
 from ssl_bench.live.comparison import by_case, sides_of
 from ssl_bench.live.pictures import PREDICTION, TRUTH, case_png
-from ssl_bench.live.report_sites import ReportSites
+from ssl_bench.live.report_sites import ReportSites, Site
 from ssl_bench.live.server import host_names
 from ssl_bench.live.snapshot import StoreReader
 from ssl_bench.store import RunFolder, Store, write_pictures
@@ -339,6 +339,21 @@ def test_why_a_report_cannot_be_made_is_said(tmp_path: Path) -> None:
         assert "being made" in get(address)[1]
         assert wait(lambda: "cannot be made" in get(address)[1], seconds=60)
         assert "no_such_field" in get(address)[1]
+
+
+def test_an_earlier_report_is_not_shown_as_that_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier = tmp_path / "index.html"
+    earlier.write_text("the report of before")
+    site = Site(files={"index.html": earlier})
+    monkeypatch.setattr(ReportSites, "ask", lambda *_: site)
+    store = Store(tmp_path / "results")
+    write_run(store, "mt", 1, [0.5])
+    with serving(store.root) as address:
+        assert "the report of before" in get(f"{address}/report/isic%40mini/index.html")[1]
+        site.error = "a card is wrong"
+        text = get(f"{address}/report/isic%40mini/index.html")[1]
+        assert "cannot be made" in text
+        assert "a card is wrong" in text
 
 
 def test_nothing_is_left_of_a_report_that_cannot_be_made(tmp_path: Path) -> None:
