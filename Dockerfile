@@ -1,6 +1,6 @@
 # docker build -t ssl-bench .                                              for a CPU
 # docker build -t ssl-bench:cuda --build-arg TORCH_INDEX=cu126 .           for an Nvidia GPU: run with --gpus all
-# docker run --rm -v "$PWD:/work" ssl-bench run --methods supervised,mt --dataset demo
+# docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" ssl-bench run --methods supervised,mt --dataset demo
 FROM python:3.12-slim
 
 ARG TORCH_INDEX=cpu
@@ -20,7 +20,7 @@ COPY results/published results/published
 RUN SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION}" pip install -c constraints.txt . \
     && useradd --create-home --uid 1000 bench
 USER 1000
-ENV SSL_BENCH_CACHE=/home/bench/cache SSL_BENCH_DATA=/work/data SSL_BENCH_RESULTS=/work/results
+ENV SSL_BENCH_CACHE=/tmp/ssl-bench SSL_BENCH_DATA=/work/data SSL_BENCH_RESULTS=/work/results
 WORKDIR /work
 ENTRYPOINT ["ssl-bench"]
 CMD ["--help"]

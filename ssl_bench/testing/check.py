@@ -38,8 +38,11 @@ def check_method(
 
     Raises:
         AssertionError: a line for each demand that is not met, with the form in which it is not.
+        ValueError: there is no form to check.
 
     """
+    if not (method.dimensions and protocols and classes):
+        raise ValueError("expected dimensions, protocols and classes to check in, found none of one of them")
     problems: dict[str, str] = {}
     for dimensions in method.dimensions:
         for protocol in protocols:

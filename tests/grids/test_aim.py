@@ -203,7 +203,7 @@ def test_a_scale_is_of_one_data_set(tmp_path: Path) -> None:
 
 
 def test_a_scale_of_no_data_set_is_refused() -> None:
-    with pytest.raises(UserError, match="--set labeled_scale: .* such as isic; found 'iisic'"):
+    with pytest.raises(UserError, match=r"--set labeled_scale: .* such as isic; found 'iisic'"):
         aim(GRIDS["table 1"], Target(protocol="mini", settings={"labeled_scale": {"iisic": 0.5}}), METHODS)
 
 

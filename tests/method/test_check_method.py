@@ -208,6 +208,12 @@ def test_each_fault_is_named(method: type[SSLMethod]) -> None:
     assert FAULTS[method] in str(found.value)
 
 
+@pytest.mark.parametrize("empty", ["protocols", "classes"])
+def test_no_form_is_no_success(empty: str) -> None:
+    with pytest.raises(ValueError, match="found none"):
+        check_method(Plain, **{empty: ()})
+
+
 def test_a_method_without_a_fault_passes_in_every_form() -> None:
     check_method(Plain)
 
