@@ -497,10 +497,10 @@ def predict(
     names = () if network is None else texts(network)
     if network is not None and not names:
         raise UserError("--network: expected a network's name, found none")
+    folders = [run_folder(run, results_root)]
+    folders += [run_folder(one, results_root, "--ensemble") for one in several_runs(ensemble)]
     predictors = [
-        predictor
-        for one in [run, *several_runs(ensemble)]
-        for predictor in prediction.load_predictors(run_folder(one, results_root), methods, chosen, names)
+        predictor for folder in folders for predictor in prediction.load_predictors(folder, methods, chosen, names)
     ]
     first = predictors[0]
     found = prediction.list_images(paths(images), first.reading, first.spec.dimensions, pattern)

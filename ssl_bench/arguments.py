@@ -103,7 +103,7 @@ def results_folder(given: PathLike | None) -> Path:
     return Path(given if given is not None else os.environ.get("SSL_BENCH_RESULTS") or RESULTS)
 
 
-def run_folder(given: PathLike | Run, results_root: PathLike | None) -> Path:
+def run_folder(given: PathLike | Run, results_root: PathLike | None, option: str = "RUN") -> Path:
     """The folder of a run that is given as an object, by its folder, or by the beginning of its id.
 
     Raises:
@@ -111,7 +111,7 @@ def run_folder(given: PathLike | Run, results_root: PathLike | None) -> Path:
     """
     from ssl_bench.store import Run, find_run
 
-    return given.path if isinstance(given, Run) else find_run(str(given), results_folder(results_root))
+    return given.path if isinstance(given, Run) else find_run(str(given), results_folder(results_root), option)
 
 
 def several_runs(given: PathLike | Run | Sequence[PathLike | Run]) -> list[PathLike | Run]:

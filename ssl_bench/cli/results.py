@@ -88,11 +88,13 @@ def report(
 ) -> None:
     """Regenerate the paper's tables and figures from the stored results, published numbers beside measured.
 
-    With `--dataset CARD.toml` they show your own data, as in `report --table 4 --dataset my_data.toml --protocol mini`:
-    each table has the rows of its methods, Table 4 that of the supervised network, too. `run` ends with the command for
-    its runs. `--methods a,b --dataset x,y` shows any methods on any data sets, and so does a card of your own
-    (`--table my_table.toml`), which can also have settings for each row and column. `--claims` holds what the paper
-    says against the runs.
+    With `--dataset CARD.toml` they show your own data, as in
+    `report --table 4 --dataset my_data.toml --protocol mini`: each table has
+    the rows of its methods, Table 4 that of the supervised network, too.
+    `run` ends with the command for its runs. `--methods a,b --dataset x,y`
+    shows any methods on any data sets, and so does a card of your own
+    (`--table my_table.toml`), which can also have settings for each row and
+    column. `--claims` holds what the paper says against the runs.
     """
     from ssl_bench import api
     from ssl_bench.cards import chosen_exhibits

@@ -100,6 +100,8 @@ def _run_one(
             outcome.already_finished += 1
             edited = edited_files((folder.read() or {})["provenance"], origin)
             note = f"; the file of its {' and '.join(edited)} has changed since" if edited else ""
+            if "method" in edited:
+                note += ", which alone trains nothing again; raise the method's `version` if its numbers change"
             console.end_run(f"finished earlier{note}")
             return True
         set_determinism()  # where something is computed, since it imports torch's compiler, which takes a second

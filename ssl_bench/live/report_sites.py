@@ -158,3 +158,5 @@ class ReportSites:
                 shutil.rmtree(folder, ignore_errors=True)
                 lines = errors.strip().splitlines() or [f"exit code {process.returncode}"]
                 site.error = lines[-1].removeprefix("error: ")
+                if site.error.startswith(("--dataset: expected", "--protocol: expected")):
+                    site.error += "; --card FILE of `ssl-bench serve` names the card of your own data set or protocol"

@@ -72,5 +72,9 @@ def as_voxels(image: np.ndarray, predictor: Predictor, spacing: Sequence[float] 
 
 
 def _require_numbers(image: np.ndarray) -> None:
+    if not isinstance(image, np.ndarray):
+        raise UserError(
+            f"{NAME}: expected a numpy array, found {type(image).__name__}; `ssl-bench predict` reads files"
+        )
     if image.dtype.kind not in "biuf" or image.size == 0:
         raise UserError(f"{NAME}: expected an array of numbers, found {image.dtype} of shape {image.shape}")

@@ -107,8 +107,9 @@ def _facts(one: type[SSLMethod]) -> list[str]:
 
 
 def _loss(one: type[SSLMethod]) -> str:
-    """The equation of its loss: what `updates` says of itself."""
-    return " ".join((inspect.getdoc(one.updates) or "").split()) if one.updates is not SSLMethod.updates else ""
+    """The equation of its loss: what `updates` says of itself. What the contract says of every method is left out."""
+    said = inspect.getdoc(one.updates)
+    return "" if said is None or said == inspect.getdoc(SSLMethod.updates) else " ".join(said.split())
 
 
 def _authors(one: type[SSLMethod]) -> str:

@@ -316,7 +316,7 @@ def load_entry(path: Path) -> Entry | None:
     return _as_entry(path, data) if data is not None and data.get("hash") == path.name else None
 
 
-def find_run(run: str, results_root: Path) -> Path:
+def find_run(run: str, results_root: Path, option: str = "RUN") -> Path:
     """Return a run's folder, named by its path or by its id (or the beginning of it) in the results root.
 
     Raises:
@@ -330,7 +330,7 @@ def find_run(run: str, results_root: Path) -> Path:
     if len(found) != 1:
         several = f"{len(found)} runs: {', '.join(map(str, found[:5]))}{', ...' if len(found) > 5 else ''}"
         raise UserError(
-            f"RUN: expected a run's folder, or the beginning of one run's id in {results_root}; "
+            f"{option}: expected a run's folder, or the beginning of one run's id in {results_root}; "
             f"'{run}' names {several if found else 'none'}"
         )
     return found[0]

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from ssl_bench.cards import METRICS, Benchmark, Request, authors_settings, divide
+from ssl_bench.cards import METRICS, Benchmark, Request, authors_settings, divide, protocol_keys
+from ssl_bench.cards.card import nearest
 from ssl_bench.command import setting_words
 from ssl_bench.data.cache import Advance
 from ssl_bench.data.dataset import Dataset
@@ -153,7 +154,8 @@ def _require_known(method: str, parameters: Sequence[Parameter], settings: dict[
         if parameter.name in settings:
             raise UserError(f"--param {parameter.name}: also given by --set; expected one of them")
         if parameter.name in unknown:
+            near = nearest(parameter.name, [*sorted(protocol_keys()), *fields])
             raise UserError(
                 f"--param {parameter.name}: expected a protocol field or a hyperparameter of {method} "
-                f"({', '.join(sorted(fields)) or 'none'})"
+                f"({', '.join(sorted(fields)) or 'none'})" + (f"; did you mean {near}?" if near else "")
             )

@@ -34,7 +34,11 @@ def check_networks(method: SSLMethod) -> None:
         _refuse(method, f"`adversaries`: expected a dict of modules by name, found {type(found).__name__}")
     if not any(parameter.requires_grad for parameter in method.parameters()):
         _refuse(method, "no parameter requires a gradient; set networks as attributes in __init__: new_student()")
-    predictor: Any = method.predictor
+    try:
+        predictor: Any = method.predictor
+    except AttributeError:  # torch's modules say that `predictor` is missing, whatever is
+        names = ", ".join(f"self.{name}" for name, _ in method.named_children())
+        _refuse(method, f"`predictor` asks for an attribute that does not exist; expected a network, such as {names}")
     if not any(network is predictor for network in method.networks.values()):
         _refuse(
             method,

@@ -24,7 +24,7 @@ from ssl_bench.method import load_methods
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 WITHOUT_FIELDS = {"Resolved", "ResolvedImageProtocol", "ResolvedVolumeProtocol", "_Against", "InteractionClaim"}
 PUBLIC = ("ssl_bench", "ssl_bench.method", "ssl_bench.ops", "ssl_bench.networks", "ssl_bench.scoring", "ssl_bench.data",
-          "ssl_bench.store")  # fmt: skip
+          "ssl_bench.store", "ssl_bench.testing", "ssl_bench.trackers")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
