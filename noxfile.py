@@ -50,7 +50,7 @@ def examples(session: nox.Session) -> None:
     """The notebooks are executed, and the template of a method's repository is installed and tested."""
     session.install("-q", *CONSTRAINTS, "-e", ".[test]")
     session.install("-q", *CONSTRAINTS, "examples/own-method")
-    session.run("pytest", "-q", "-m", "", "tests/test_examples.py", "examples/own-method/tests", *session.posargs)
+    session.run("pytest", "-q", "-m", "", "tests/test_notebooks.py", "examples/own-method/tests", *session.posargs)
 
 
 @nox.session

@@ -14,6 +14,7 @@ from ssl_bench.testing.laboratory import PROGRESS as PROGRESS
 from ssl_bench.testing.laboratory import SIDES as SIDES
 from ssl_bench.testing.laboratory import UNLABELED as UNLABELED
 from ssl_bench.testing.laboratory import VIEWS as VIEWS
+from ssl_bench.testing.laboratory import Call as Call
 from ssl_bench.testing.laboratory import Laboratory, set_up, small_protocol
 from ssl_bench.testing.laboratory import TinyNetwork as TinyNetwork
 from ssl_bench.testing.laboratory import images_of as images_of

@@ -103,7 +103,7 @@ MUTANTS = (
     Mutant("predict", "ssl_bench/prediction/masks.py", "maps = [label_values(spec)[",
            "maps = [np.arange(256, dtype=np.uint8)[", "tests/test_prediction.py"),
     Mutant("flips", "ssl_bench/prediction/scores.py", "scores.flip([1 + axis for axis in flip]) if flip else scores",
-           "scores", "tests/prediction/test_ensemble.py"),
+           "scores", "tests/prediction/test_averaging.py"),
     Mutant("compare", "ssl_bench/reporting/run_comparison.py", "sign = 1 if METRICS[metric].larger_is_better else -1",
            "sign = 1", "tests/reporting/test_run_comparison.py"),
 )  # fmt: skip

@@ -62,6 +62,7 @@ def bits(place: Workplace) -> list[list[bytes]]:
     return [contents(run.path) for run in place.runs("mt", settings=SETTINGS)]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_watched_closely_ends_in_the_same_bits(place: Workplace) -> None:
     reader, seen, most = StoreReader(place.results), set[str](), 0
     process = place.start("mt", seconds=0.0, settings=SETTINGS)

@@ -356,6 +356,7 @@ def test_an_earlier_report_is_not_shown_as_that_of_now(tmp_path: Path, monkeypat
         assert "a card is wrong" in text
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_report_that_cannot_be_made(tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     write_run(store, "mt", 1, [0.5])

@@ -114,7 +114,10 @@ def test_on_a_terminal_it_refreshes_until_ctrl_c(store: Store) -> None:
     main, terminal = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TERM": "xterm", "COLUMNS": "120", "LINES": "20"}
     words = [sys.executable, "-m", "ssl_bench", "watch", "--every", "0.1", "--results-root", str(store.root)]
-    process = subprocess.Popen(words, stdout=terminal, stderr=subprocess.PIPE, stdin=terminal, env=environment)
+    process = subprocess.Popen(
+        words, stdout=terminal, stderr=subprocess.PIPE, stdin=terminal, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+    )  # fmt: skip
     os.close(terminal)
     seen = b""
     while b"1 running" not in seen:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import laboratory as bench
 import pytest
 import torch
 from laboratory import Laboratory, TinyNetwork, laboratory, protocol_of
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from ssl_bench.method import Progress, Update
+from ssl_bench.testing import laboratory as bench
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]  # of logits, labels and the pixels that count
 MIXED = {"confidence": 0.6, "mix_probability": 1.0, "low": 0.2, "high": 0.5}

@@ -374,7 +374,7 @@ def test_reproduce_lists_the_runs_that_claims_lack(call: Call, tmp_path: Path) -
 
 def test_one_exhibit_is_asked_for_at_a_time(call: Call) -> None:
     answer = call("report", "--claims", "ucmt", "--table", "4")
-    assert_error(answer, "expected exactly one of --table N, --figure N, --claims and --all")
+    assert_error(answer, "expected exactly one of --table N, --figure N, --claims, --methods and --all")
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,7 @@ def test_the_offline_file_has_curves_scores_settings_and_pictures(workplace: Wor
     assert config["provenance"]["device"] == run.provenance["device"]
 
 
+@pytest.mark.slow
 def test_after_a_kill_every_step_is_there_once(workplace: Workplace) -> None:
     logs = workplace.folder / "logs" / "wandb"
 
