@@ -117,9 +117,9 @@ def run(
     from ssl_bench.launch.launcher import log_failures, train
     from ssl_bench.launch.progress import counted
     from ssl_bench.launch.task import Outcome
-    from ssl_bench.method import load_methods
+    from ssl_bench.method import load_methods, source_hash
     from ssl_bench.reporting.next_table import showing_command
-    from ssl_bench.reporting.runs import comparison_table, signed_titles
+    from ssl_bench.reporting.runs import changed_notes, comparison_table, signed_titles
     from ssl_bench.store import Store
     from ssl_bench.training.tuned import every_method, plan_tuned, tuned_requests
 
@@ -154,6 +154,7 @@ def run(
         costs.print(console)
         return RunResult(outcome, runs, costs)
     titles, signs = signed_titles(registry, {name: one.authors for name, one in asked.items()})
+    signs += changed_notes(runs, {name: source_hash(registry[name]) for name in request.methods})
     table = comparison_table(runs, titles, planned[0].measurement, request.settings, signs) if runs else None
     if table is not None:
         table.print(console)

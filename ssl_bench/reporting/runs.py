@@ -96,6 +96,20 @@ def signed_titles(
     return titles, sign_notes(tuned, [titles[name] for name in authors if methods[name].reconstructed])
 
 
+def changed_notes(runs: Sequence[Run], texts: Mapping[str, str]) -> list[str]:
+    """Name the methods whose files have changed since runs of theirs were trained, which no command trains again.
+
+    Args:
+        runs: finished runs.
+        texts: the SHA-256 of each method's file as it is now, by the method's name.
+
+    """
+    known = [(run.spec.method, run.provenance.get("method_source_sha256")) for run in runs]
+    changed = dict.fromkeys(name for name, text in known if text is not None and text != texts.get(name, text))
+    what = f"The file of {', '.join(changed)} has changed since these runs were trained."
+    return [f"{what} They are trained again only if the method's `version` is raised."] if changed else []
+
+
 def scores_table(
     scored: Sequence[tuple[Run, Measurement]], methods: Mapping[str, type[SSLMethod]] | None = None
 ) -> Table:

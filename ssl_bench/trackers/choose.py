@@ -60,9 +60,15 @@ class _Tracked:
         for sender in self._senders:
             sender.add(point)
 
-    def finish(self, result: Mapping[str, Any], scores: Mapping[str, Any], examples: Sequence[Example]) -> None:
+    def finish(
+        self,
+        result: Mapping[str, Any],
+        scores: Mapping[str, Any],
+        examples: Sequence[Example],
+        ranking: Mapping[str, float | None],
+    ) -> None:
         try:
-            pictures = draw_cases(examples, result["predictor"])
+            pictures = draw_cases(examples, ranking, result["predictor"])
         except Exception as error:
             _warn_of(self._name, error)
             pictures = []

@@ -17,7 +17,7 @@ from ssl_bench.store import Example, RunFolder
 from ssl_bench.trackers.contract import Picture, Setting, TrackedRun
 from ssl_bench.training.job import Job
 
-MOST = {"drawn": 4, "best": 1, "worst": 1}  # pictures by the reason for which the run keeps them
+DRAWN = 4  # pictures of cases that are drawn by their ids
 COSTS = ("train_seconds", "peak_memory_mib", "updates")
 GIT_SECONDS = 5
 
@@ -72,15 +72,26 @@ def final_scores(result: Mapping[str, Any], scores: Mapping[str, Any]) -> dict[s
     return {name: float(value) for name, value in named.items() if value is not None}
 
 
-def draw_cases(examples: Sequence[Example], predictor: str) -> list[Picture]:
-    """Draw some of the test cases that a run keeps: drawn by their ids, the best and the worst."""
-    chosen: dict[str, tuple[str, Example]] = {}
-    for why, most in MOST.items():
-        for example in [one for one in examples if why in one.why.split(",")][:most]:
-            chosen.setdefault(example.case, (why, example))
+def draw_cases(examples: Sequence[Example], ranking: Mapping[str, float | None], predictor: str) -> list[Picture]:
+    """Draw some of the test cases that a run keeps: the best and the worst, and some that are drawn by their ids.
+
+    Args:
+        examples: the cases that the run keeps.
+        ranking: each test case's score; larger is better; None where undefined.
+        predictor: the network's name.
+
+    """
+    scores = {one.case: score for one in examples if (score := ranking[one.case]) is not None}
+    chosen: dict[str, list[str]] = {}
+    if scores:
+        chosen.setdefault(max(scores, key=lambda case: (scores[case], case)), []).append("best")
+        chosen.setdefault(min(scores, key=lambda case: (scores[case], case)), []).append("worst")
+    for case in [one.case for one in examples if "drawn" in one.why.split(",")][:DRAWN]:
+        chosen.setdefault(case, []).append("drawn")
+    found = {one.case: one for one in examples}
     return [
-        Picture(f"{number}-{why}", f"{one.case} ({why})", _drawn(one, predictor))
-        for number, (why, one) in enumerate(chosen.values(), start=1)
+        Picture(f"{number}-{'-'.join(whys)}", f"{case} ({', '.join(whys)})", _drawn(found[case], predictor))
+        for number, (case, whys) in enumerate(chosen.items(), start=1)
     ]
 
 

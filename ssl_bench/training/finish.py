@@ -32,7 +32,8 @@ def finish(trainer: Trainer, stop: StopSignal, display: Display) -> None:
     validation = validated(trainer.validation, method, stop, display)
     rows = score_all(test, networks, stop, display, album=album)
     entry = write_scores(folder, test, rows, time.monotonic() - started, validation)
-    examples = album.examples(_ranking(rows, predictor, metrics[0]), test.images)
+    ranking = _ranking(rows, predictor, metrics[0])
+    examples = album.examples(ranking, test.images)
     write_pictures(folder.examples, examples)
     for watch in trainer.watches:
         watch.write()
@@ -53,7 +54,8 @@ def finish(trainer: Trainer, stop: StopSignal, display: Display) -> None:
         "nondeterministic": sorted(trainer.nondeterministic),
         "test_sides": job.dataset.sides(test.ids),
     }
-    trainer.feed.observer.finish(result, entry, examples)  # before: a run killed here is scored and shown again
+    # Before the run is finished: one that is killed here is scored and shown again.
+    trainer.feed.observer.finish(result, entry, examples, ranking)
     folder.finish(result, {job.measurement.key: entry})
 
 

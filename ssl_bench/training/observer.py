@@ -30,8 +30,17 @@ class Observer(Protocol):
     def show(self, point: Point) -> None:
         """Take a point; iterations never decrease."""
 
-    def finish(self, result: Mapping[str, Any], scores: Mapping[str, Any], examples: Sequence[Example]) -> None:
-        """Take what the run ends with: costs and scores as in `run.json`, and pictures of test cases."""
+    def finish(
+        self,
+        result: Mapping[str, Any],
+        scores: Mapping[str, Any],
+        examples: Sequence[Example],
+        ranking: Mapping[str, float | None],
+    ) -> None:
+        """Take what the run ends with: costs and scores as in `run.json`, pictures of test cases, and their ranking.
+
+        `ranking` is each test case's score by the first metric, signed so that larger is better; None where undefined.
+        """
 
     def stop(self, reason: Stop) -> None:
         """Take note that this process trains the run no further. Nothing happens after `finish`."""
@@ -46,7 +55,13 @@ class Unobserved:
     def show(self, point: Point) -> None:
         """Ignore a point."""
 
-    def finish(self, result: Mapping[str, Any], scores: Mapping[str, Any], examples: Sequence[Example]) -> None:
+    def finish(
+        self,
+        result: Mapping[str, Any],
+        scores: Mapping[str, Any],
+        examples: Sequence[Example],
+        ranking: Mapping[str, float | None],
+    ) -> None:
         """Ignore the end."""
 
     def stop(self, reason: Stop) -> None:
