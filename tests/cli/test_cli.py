@@ -501,7 +501,7 @@ def test_a_terminal_that_lacks_a_sign_is_no_error() -> None:
 # ------------------------------------------------------------------------------------------------------ batch of one
 
 
-@pytest.mark.parametrize("key", ["labeled_batch", "unlabeled_batch"])
+@pytest.mark.parametrize("key", [pytest.param("labeled_batch", marks=pytest.mark.slow), "unlabeled_batch"])
 def test_a_batch_of_one_that_batch_norm_cannot_take_is_refused_at_planning(key: str, call: Call) -> None:
     words = ["run", "--methods", "mt", "--dataset", "demo", "--protocol", "tiny", "--device", "cpu"]
     code, _, err = call(*words, "--set", f"{key}=1")

@@ -81,6 +81,7 @@ def test_a_run_that_is_watched_closely_ends_in_the_same_bits(place: Workplace) -
     assert bits(place) == place.undisturbed("mt", settings=SETTINGS)
 
 
+@pytest.mark.slow
 def test_a_killed_server_harms_no_run(place: Workplace) -> None:
     place.results.mkdir()
     server, address = starts(place.results)

@@ -121,7 +121,7 @@ def test_no_iteration_waits_for_the_device_before_its_log_line(
         trainer.iterate(stream)  # the log line reads the losses
 
 
-@pytest.mark.parametrize(("name", "dimensions"), [("cct", 2), ("ucmt", 3)])
+@pytest.mark.parametrize(("name", "dimensions"), [("cct", 2), pytest.param("ucmt", 3, marks=pytest.mark.slow)])
 @pytest.mark.usefixtures("on_meta")
 def test_no_network_of_a_protocol_waits_for_the_device(name: str, dimensions: int, discs: Path, tmp_path: Path) -> None:
     trainer, stream = opened(name, dimensions, discs, tmp_path, built=True)

@@ -113,6 +113,7 @@ def test_a_dry_run_says_how_far_the_runs_are_and_writes_nothing(
     assert cells(dry().table, "supervised")["Unfinished"] == "1"
 
 
+@pytest.mark.slow
 def test_the_costs_of_methods_are_those_of_the_dry_run(call: Call) -> None:
     table = ssl_bench.method_costs(["supervised", "mt"], dataset="demo3d", protocol="tiny")
     code, out, _ = call("run", "--methods", "supervised,mt", "--dataset", "demo3d", "--protocol", "tiny", "--dry-run")
@@ -126,6 +127,7 @@ def test_the_costs_of_methods_are_those_of_the_dry_run(call: Call) -> None:
         assert float(own[2]) > 0
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_left_out_of_the_list_but_refused_by_name(call: Call) -> None:
     words = ("methods", "--costs", "--dataset", "demo", "--protocol", "tiny", "--methods-dir", "own")
     point = ("--set", "network=point", "--set", "r=5")

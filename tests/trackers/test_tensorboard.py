@@ -54,6 +54,7 @@ def test_the_reader_finds_curves_scores_settings_and_pictures(workplace: Workpla
     assert "_hparams_/session_start_info" in events.summary_metadata
 
 
+@pytest.mark.slow
 def test_after_a_kill_every_step_is_there_once(workplace: Workplace) -> None:
     logs = workplace.folder / "logs" / "tensorboard"
 
@@ -65,6 +66,7 @@ def test_after_a_kill_every_step_is_there_once(workplace: Workplace) -> None:
     assert sorted(curves_of(run)["train/loss1"]) == list(range(1, 9))
 
 
+@pytest.mark.slow
 def test_a_reader_that_is_open_forgets_what_a_killed_process_wrote(workplace: Workplace) -> None:
     logs = workplace.folder / "logs" / "tensorboard"
     readers = []

@@ -105,6 +105,7 @@ def test_wandb_dir_names_the_folder(workplace: Workplace, monkeypatch: pytest.Mo
         assert chosen.folders == {"wandb": expected}
 
 
+@pytest.mark.slow
 def test_without_an_account_it_says_what_to_do(
     cli: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

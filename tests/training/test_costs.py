@@ -46,10 +46,10 @@ def planned(name: str, dimensions: int, **settings: Any) -> Job:
 @pytest.mark.parametrize(
     ("name", "dimensions", "settings"),
     [
-        ("mt", 2, {"precision": "bf16"}), ("cct", 2, ONE_OF_EACH), ("ucmt", 3, {}),
+        ("mt", 2, {"precision": "bf16"}), ("cct", 2, ONE_OF_EACH),
         ("abd", 3, {}),  # whose iteration is dearer in the first two thirds
         *(pytest.param(*case, marks=pytest.mark.slow) for case in (
-            ("cps", 2, {}), ("supervised", 3, {}), ("mt", 3, {}), ("cct", 3, ONE_OF_EACH),
+            ("ucmt", 3, {}), ("cps", 2, {}), ("supervised", 3, {}), ("mt", 3, {}), ("cct", 3, ONE_OF_EACH),
         )),
     ],
 )  # fmt: skip
