@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -76,14 +76,22 @@ def load_protocol(
     return parse_card(PROTOCOLS[dimensions], data, where, also=CARD_KEYS)
 
 
-def share_under(share: str, benchmark: Benchmark, protocol: str, settings: Mapping[str, Any]) -> str:
+def share_under(
+    share: str,
+    benchmark: Benchmark,
+    protocol: str,
+    settings: Mapping[str, Any],
+    load: Callable[..., ImageProtocol | VolumeProtocol] = load_protocol,
+) -> str:
     """Return a share of a card times the protocol's `labeled_scale`, which `settings` may override.
+
+    `load` reads the protocol, as `load_protocol` does.
 
     Raises:
         UserError: the settings name a data set that is neither this nor a built-in one.
     """
     own = {key: value for key, value in settings.items() if key == "labeled_scale"}
-    scales = load_protocol(protocol, own, dimensions=benchmark.network_dimensions).labeled_scale
+    scales = load(protocol, own, dimensions=benchmark.network_dimensions).labeled_scale
     unknown = sorted(set(scales) - {benchmark.name, *card_names("datasets")}) if own else []
     if unknown:
         known = f"expected names of data sets, such as {benchmark.name}"

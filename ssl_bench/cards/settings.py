@@ -13,12 +13,8 @@ from ssl_bench.errors import UserError
 NOT_SET = {"name", "title", "note", "dimensions"}
 LENGTHS = {"epochs", "iterations"}  # of which one takes the other's place
 AUTHORS_TABLES = ("2d", "3d")  # of a method's `authors`, as of a protocol's card
-COMMON_TO_ALL = {
-    "split",
-    "labeled_scale",
-    "validation",
-    "validation_share",
-}  # what is trained and scored on is no method's own
+# What is trained and scored on is no method's own.
+COMMON_TO_ALL = {"split", "labeled_scale", "validation", "validation_share"}
 Tuned = Literal["common", "authors", "both"]
 ROLES: tuple[Role, ...] = ("measures", "observes")
 TUNED: tuple[Tuned, ...] = get_args(Tuned)

@@ -103,6 +103,7 @@ OtherDatasetOption = Annotated[
 SharesOption = Annotated[
     str | None, typer.Option("--labeled", help="Labelled shares to use instead of the paper's, separated by commas.")
 ]
+CardOption = Annotated[str | None, typer.Option("--dataset", help="Card of the runs' data set, if it is not built in.")]
 DataOption = Annotated[
     str | None,
     typer.Option(

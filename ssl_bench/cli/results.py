@@ -10,6 +10,7 @@ import typer
 
 from ssl_bench.cli.common import (
     AllOption,
+    CardOption,
     ClaimsOption,
     DataOption,
     DataRootOption,
@@ -39,6 +40,9 @@ from ssl_bench.launch.console import make_console
 if TYPE_CHECKING:
     from ssl_bench.reporting.table import Table
 
+FormatOption = Annotated[
+    str, typer.Option("--format", help="Format of the printed tables: terminal, markdown, latex, csv, html or svg.")
+]
 TURNED = {"method": "labeled", "labeled": "method"}  # the columns of a table by its rows
 
 
@@ -72,9 +76,7 @@ def report(
     statistics: Annotated[
         bool, typer.Option("--statistics", help="Print intervals, tests and verdicts below the table.")
     ] = False,
-    format: Annotated[  # noqa: A002
-        str, typer.Option("--format", help="Format of the printed table: terminal, markdown, latex, csv, html or svg.")
-    ] = "terminal",
+    format: FormatOption = "terminal",  # noqa: A002
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="DIR", help="Write the tables and figures into this folder, in every format."),
@@ -131,17 +133,13 @@ def compare(
         str | None, typer.Option("--metric", help="Metric by which cases are listed; default: the runs' first.")
     ] = None,
     top: Annotated[int, typer.Option("--top", min=1, help="Number of cases listed in each direction.")] = 5,
-    format: Annotated[  # noqa: A002
-        str, typer.Option("--format", help="Format of the printed tables: terminal, markdown, latex, csv, html or svg.")
-    ] = "terminal",
+    format: FormatOption = "terminal",  # noqa: A002
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="DIR", help="Write the tables, and pictures of the cases, into this folder."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier comparison in DIR.")] = False,
-    dataset: Annotated[
-        str | None, typer.Option("--dataset", help="Card of the runs' data set, if it is not built in.")
-    ] = None,
+    dataset: CardOption = None,
     device: Annotated[
         str, typer.Option("--device", help="Where cases are predicted for pictures: auto, cpu, cuda or cuda:N.")
     ] = "auto",
@@ -171,12 +169,13 @@ def compare(
 
 def _rows(rows: str | None, columns: str | None) -> str:
     """What the rows of a table are, by either of the two options."""
-    for option, given in (("--rows", rows), ("--columns", columns)):
-        if given not in (None, *TURNED):
-            raise UserError(f"{option}: expected {' or '.join(TURNED)}, found '{given}'")
-    if rows is not None and rows == columns:
-        raise UserError(f"--columns: expected {TURNED[rows]} with --rows {rows}, found '{columns}'")
-    return rows or TURNED[columns or "labeled"]
+    if columns is None:
+        return rows or "method"
+    if columns not in TURNED:
+        raise UserError(f"--columns: expected {' or '.join(TURNED)}, found '{columns}'")
+    if rows == columns:
+        raise UserError(f"--columns: expected {TURNED[columns]} with --rows {rows}, found '{columns}'")
+    return rows or TURNED[columns]
 
 
 @app.command()

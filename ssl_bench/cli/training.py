@@ -8,6 +8,7 @@ import typer
 
 from ssl_bench.cli.common import (
     AllOption,
+    CardOption,
     ClaimsOption,
     DataOption,
     DataRootOption,
@@ -149,9 +150,7 @@ def score(
             help="Override a protocol field that only affects scoring (stride, score_size, ...).",
         ),
     ] = None,
-    dataset: Annotated[
-        str | None, typer.Option("--dataset", help="Card of the runs' data set, if it is not built in.")
-    ] = None,
+    dataset: CardOption = None,
     device: DeviceOption = "auto",
     jobs: JobsOption = None,
     data_root: DataRootOption = None,

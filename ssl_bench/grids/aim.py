@@ -43,6 +43,16 @@ class Target:
     settings: Mapping[str, Any] = field(default_factory=dict)
     label_seeds: tuple[int, ...] = ()  # none: runs whose labelled cases their seed draws
     tuned: Tuned = "common"  # as the card says; authors: rows at their authors' settings; both: a row for each
+    _protocols: Protocols = field(default_factory=dict, compare=False, repr=False)
+
+    def load_protocol(
+        self, name: str, settings: Mapping[str, Any], *, dimensions: int
+    ) -> ImageProtocol | VolumeProtocol:
+        """Return a protocol with settings; each is read once for all grids."""
+        key = (name, dimensions, str(settings))
+        if key not in self._protocols:
+            self._protocols[key] = load_protocol(name, dict(settings), dimensions=dimensions)
+        return self._protocols[key]
 
 
 def make_target(
@@ -147,7 +157,7 @@ def _scaled(column: Column, target: Target, grid: Grid) -> Column:
     """The column at its share times the protocol's `labeled_scale`; it keeps the published numbers of its own share."""
     benchmark = load_benchmark(column.dataset)
     name = target.protocol or grid.protocol or benchmark.protocol
-    labeled = share_under(column.labeled, benchmark, name, {**target.settings, **column.settings})
+    labeled = share_under(column.labeled, benchmark, name, {**target.settings, **column.settings}, target.load_protocol)
     if labeled == column.labeled:
         return column
     return column.model_copy(update={"labeled": labeled, "published": column.published or column.labeled})
@@ -278,9 +288,8 @@ def places(grid: Grid, target: Target, methods: Declarations) -> list[list[Place
     """
     benchmarks = column_benchmarks(grid)
     target = target if target.protocol else replace(target, protocol=grid.protocol)
-    protocols: Protocols = {}
     columns = list(zip(grid.columns, benchmarks, strict=True))
-    return [[_place(row, column, benchmark, target, methods, protocols) for column, benchmark in columns]
+    return [[_place(row, column, benchmark, target, methods) for column, benchmark in columns]
             for row in grid.rows]  # fmt: skip
 
 
@@ -306,9 +315,8 @@ def _place(
     benchmark: Benchmark,
     target: Target,
     methods: Declarations,
-    protocols: Protocols,
 ) -> Place | None:
-    """The place of a row and column; `protocols` are the protocols that were already read."""
+    """The place of a row and column."""
     if row.method is None or not _fits(row, benchmark, method := methods[row.method]):
         return None
     own = _authors_settings(row, column, benchmark, target, method) if row.tuned == "authors" else {}
@@ -316,10 +324,7 @@ def _place(
     divided = divide(given, method.fields)
     settings = {key: value for key, value in given.items() if key not in divided.unknown}
     name = target.protocol or benchmark.protocol
-    key = (name, benchmark.network_dimensions, str(divided.protocol))
-    if key not in protocols:
-        protocols[key] = load_protocol(name, divided.protocol, dimensions=benchmark.network_dimensions)
-    protocol = protocols[key]
+    protocol = target.load_protocol(name, divided.protocol, dimensions=benchmark.network_dimensions)
     resolved = method.resolve(divided.method, benchmark.network_dimensions)
     benchmark = with_split_file(benchmark, protocol.split)
     label_seeds = () if _is_everything(column.labeled) else target.label_seeds

@@ -71,8 +71,7 @@ class Layout:
         titles = [row.title for row in self.rows]
         rows: list[list[str | Cell]] = []
         for c, column in enumerate(self.grid.columns):
-            counts = [len(self._runs(r, c)) for r in range(len(self.rows))]
-            seeds = "/".join(map(str, counts if len(set(counts)) > 1 else counts[:1]))
+            seeds = _joined([len(self._runs(r, c)) for r in range(len(self.rows))])
             cells = [self._measured(Spot(r, c, metric)) for r in range(len(self.rows))]
             data = " ".join(word for word in (column.title, self.found.benchmarks[c].title) if word)
             rows.append([data, column.labeled, *cells, seeds])
@@ -113,8 +112,7 @@ class Layout:
             interval = None if one is None else one.interval
             cells.append("" if interval is None else interval_cell(interval))
         own = [self._runs(r, c) for c in columns]
-        counts = [len(runs) for runs in own]
-        seeds = NONE if row.method is None else "/".join(map(str, counts if len(set(counts)) > 1 else counts[:1]))
+        seeds = NONE if row.method is None else _joined([len(runs) for runs in own])
         runs = [run for some in own for run in some]
         costs = _costs(runs) if self.shown.costs else []
         lines: list[list[str | Cell]] = [[row.title, *marks, *cells, seeds, *costs]]
@@ -181,6 +179,11 @@ class Layout:
             return ""
         place = ranked.index(round(own, 2))
         return "best" if place == 0 else "second" if place == 1 else ""
+
+
+def _joined(counts: Sequence[int]) -> str:
+    """Numbers of runs, or the one number that all cells have."""
+    return "/".join(map(str, counts if len(set(counts)) > 1 else counts[:1]))
 
 
 def _against_baseline(one: Record) -> str:

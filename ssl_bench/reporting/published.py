@@ -74,9 +74,9 @@ def published_numbers(
 ) -> dict[int, Published]:
     """Return the paper's numbers for a method with these settings, by the number of the table."""
     found: dict[int, Published] = {}
+    wanted = share(column.published or column.labeled)
     for grid, row, own in _table_cells():
-        wanted = column.published or column.labeled
-        same_data = own.dataset == column.dataset and share(own.labeled) == share(wanted)
+        same_data = own.dataset == column.dataset and share(own.labeled) == wanted
         same_row = row.method == method and {**own.settings, **row.settings} == {**column.settings, **settings}
         if same_data and same_row and grid.number is not None:
             number = published(grid, row, own, metric)

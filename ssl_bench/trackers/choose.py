@@ -10,16 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ssl_bench.errors import UserError, first_line
 from ssl_bench.plugins import load_entry_points
-from ssl_bench.store import Example, RunFolder
+from ssl_bench.store import RunFolder
 from ssl_bench.trackers.contract import REGISTRY
 from ssl_bench.trackers.description import describe, draw_cases, final_scores
 from ssl_bench.trackers.sender import End, Sender
 from ssl_bench.training.job import Job
-from ssl_bench.training.observer import Observer, Point, Stop, Unobserved
+from ssl_bench.training.observer import Finished, Observer, Point, Stop, Unobserved
 
 BUILT_IN = ("csv", "mlflow", "tensorboard", "wandb")
 ENTRY_POINTS = "ssl_bench.trackers"
@@ -60,19 +59,13 @@ class _Tracked:
         for sender in self._senders:
             sender.add(point)
 
-    def finish(
-        self,
-        result: Mapping[str, Any],
-        scores: Mapping[str, Any],
-        examples: Sequence[Example],
-        ranking: Mapping[str, float | None],
-    ) -> None:
+    def finish(self, finished: Finished) -> None:
         try:
-            pictures = draw_cases(examples, ranking, result["predictor"])
+            pictures = draw_cases(finished.examples, finished.ranking, finished.result["predictor"])
         except Exception as error:
             _warn_of(self._name, error)
             pictures = []
-        self._end(End(final_scores(result, scores), pictures))
+        self._end(End(final_scores(finished.result, finished.scores), pictures))
 
     def stop(self, reason: Stop) -> None:
         if not self._has_ended:

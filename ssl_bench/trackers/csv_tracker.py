@@ -18,7 +18,7 @@ STEPS = ("iteration", "name", "value")
 class Csv(Tracker):
     """Writes steps.csv (iteration, name, value), scores.csv, settings.csv, and pictures as PNG.
 
-    A start writes steps.csv anew.
+    A start writes all of steps.csv again.
     """
 
     def start(self, run: TrackedRun) -> None:

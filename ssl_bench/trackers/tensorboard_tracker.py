@@ -13,7 +13,7 @@ from ssl_bench.training.observer import Point, Stop
 class TensorBoard(Tracker):
     """Writes one folder of event files per run.
 
-    A start writes all points anew, into a new file that says that those of earlier files are void. Earlier files
+    A start writes all points again, into a new file that says that those of earlier files are void. Earlier files
     stay: a TensorBoard that has one open would not look for the next one.
     """
 

@@ -19,7 +19,7 @@ class WandB(Tracker):
     """Sends to a W&B run with a fixed id.
 
     A run that goes on is resumed on the server, and the steps that it has are not sent again. Offline it is written
-    anew, in place of its earlier offline files, unless they were synced.
+    again, in place of its earlier offline files, unless they were synced.
     """
 
     folder_variable = "WANDB_DIR"

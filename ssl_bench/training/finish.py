@@ -14,6 +14,7 @@ from ssl_bench.scoring.scorer import ScoreRow
 from ssl_bench.store import write_pictures
 from ssl_bench.training.examples import Album
 from ssl_bench.training.measure import score_all, validated, write_scores
+from ssl_bench.training.observer import Finished
 from ssl_bench.training.stop import StopSignal
 from ssl_bench.training.trainer import Trainer
 from ssl_bench.training.waiting import Display
@@ -55,7 +56,7 @@ def finish(trainer: Trainer, stop: StopSignal, display: Display) -> None:
         "test_sides": job.dataset.sides(test.ids),
     }
     # Before the run is finished: one that is killed here is scored and shown again.
-    trainer.feed.observer.finish(result, entry, examples, ranking)
+    trainer.feed.observer.finish(Finished(result, entry, examples, ranking))
     folder.finish(result, {job.measurement.key: entry})
 
 

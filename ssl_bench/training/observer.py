@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from ssl_bench.errors import InterruptedRunError
@@ -21,6 +22,24 @@ class Point(NamedTuple):
     values: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Finished:
+    """What a run ends with.
+
+    Attributes:
+        result: costs, as in `run.json`.
+        scores: an entry of the scores there.
+        examples: pictures of test cases.
+        ranking: each test case's score by the first metric, signed so that larger is better; None where undefined.
+
+    """
+
+    result: Mapping[str, Any]
+    scores: Mapping[str, Any]
+    examples: Sequence[Example]
+    ranking: Mapping[str, float | None]
+
+
 class Observer(Protocol):
     """Follows one run. Training does not depend on it: no method raises, and `show` returns at once.
 
@@ -30,17 +49,8 @@ class Observer(Protocol):
     def show(self, point: Point) -> None:
         """Take a point; iterations never decrease."""
 
-    def finish(
-        self,
-        result: Mapping[str, Any],
-        scores: Mapping[str, Any],
-        examples: Sequence[Example],
-        ranking: Mapping[str, float | None],
-    ) -> None:
-        """Take what the run ends with: costs and scores as in `run.json`, pictures of test cases, and their ranking.
-
-        `ranking` is each test case's score by the first metric, signed so that larger is better; None where undefined.
-        """
+    def finish(self, finished: Finished) -> None:
+        """Take what the run ends with."""
 
     def stop(self, reason: Stop) -> None:
         """Take note that this process trains the run no further. Nothing happens after `finish`."""
@@ -55,13 +65,7 @@ class Unobserved:
     def show(self, point: Point) -> None:
         """Ignore a point."""
 
-    def finish(
-        self,
-        result: Mapping[str, Any],
-        scores: Mapping[str, Any],
-        examples: Sequence[Example],
-        ranking: Mapping[str, float | None],
-    ) -> None:
+    def finish(self, finished: Finished) -> None:
         """Ignore the end."""
 
     def stop(self, reason: Stop) -> None:
