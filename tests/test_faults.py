@@ -15,7 +15,7 @@ def workplace(tmp_path: Path) -> Iterator[Workplace]:
     place.end()
 
 
-IN_EACH_SUITE = ("SIGKILL at the worst moments", "disk full")
+IN_EACH_SUITE = ("disk full",)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,9 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(workplace: Workpl
     assert [contents(run.path)] == workplace.undisturbed("mt")
 
 
-@pytest.mark.parametrize("held", ["a checkpoint's content", "a checkpoint's name"])
+@pytest.mark.parametrize(
+    "held", [pytest.param("a checkpoint's content", marks=pytest.mark.slow), "a checkpoint's name"]
+)
 def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(held: str, workplace: Workplace) -> None:
     process = workplace.start("mt", seconds=-1.0, held=held)
     workplace.wait_held(process)

@@ -79,7 +79,13 @@ def arguments(workplace: Workplace, *more: str) -> list[str]:
     return [*words, "--set", "iterations=100000", "--device", "cpu", *more]
 
 
-@pytest.mark.parametrize("limit", [("0.05",), ("0.15", "--jobs", "2")], ids=["one process", "a pool"])
+@pytest.mark.parametrize(
+    "limit",
+    [
+        pytest.param(("0.05",), id="one process"),
+        pytest.param(("0.15", "--jobs", "2"), id="a pool", marks=pytest.mark.slow),
+    ],
+)
 def test_the_command_says_that_the_time_is_up_and_ends_well(
     limit: tuple[str, ...], workplace: Workplace, call: Call
 ) -> None:
