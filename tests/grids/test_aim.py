@@ -161,8 +161,8 @@ def test_a_grid_shows_the_part_on_a_data_set_of_its_own() -> None:
 def test_a_grid_takes_another_data_set_in_the_place_of_its_first_with_that_ones_shares() -> None:
     assert columns("table 1", datasets=("kvasir",)) == [("kvasir", "15%"), ("kvasir", "30%")]
     assert columns("table 4", datasets=("kvasir",)) == [("kvasir", "15%")]
-    assert columns("table 5", datasets=("demo",)) == [("demo", "5%")] * 5
-    assert columns("table 2", datasets=("demo",)) == [("demo", "5%"), ("demo", "10%")]
+    assert columns("table 5", datasets=("demo",)) == [("demo", "2%")] * 5
+    assert columns("table 2", datasets=("demo",)) == [("demo", "2%"), ("demo", "10%")]
     assert columns("figure 1", datasets=("kvasir",), labeled=("15%",)) == [("kvasir", "15%")]
 
 

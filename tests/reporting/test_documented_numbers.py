@@ -1,4 +1,4 @@
-"""Every number of the measured tables in README.md and docs/measured.md, recomputed from the cases of the stored runs.
+"""Every number of the measured tables in README.md, docs/measured.md and docs/small.md, recomputed from stored cases.
 
 With pandas and the sums of squares of the textbook, apart from the package's own statistics.
 """
@@ -15,9 +15,11 @@ import pytest
 from conftest import REPOSITORY
 from scipy import stats
 
+SEEDS = {"mini": 3, "small": 5}
 TITLES = {"supervised": "Supervised", "mt": "MT", "cct": "CCT", "cps": "CPS", "cmtv1": "CMTv1", "cmtv2": "CMTv2",
           "cmtv3": "CMTv3", "ucmt": "UCMT"}  # fmt: skip
 README, MEASURED = (REPOSITORY / "README.md").read_text(), (REPOSITORY / "docs" / "measured.md").read_text()
+SMALL = (REPOSITORY / "docs" / "small.md").read_text()
 
 
 def flat(data: dict[str, Any], before: str = "") -> dict[str, Any]:
@@ -35,11 +37,11 @@ def everything(store: str = "measured") -> pd.DataFrame:
         run = json.loads(path.read_text())
         spec, (cases,) = run["spec"], path.parent.glob("cases-*.csv")
         own = pd.read_csv(cases, dtype={"case": str})
-        changed = {key: value for key, value in flat(spec["protocol"]).items() if value != usual()[key]}
+        changed = {key: value for key, value in flat(spec["protocol"]).items() if value != usual(protocol_of(spec))[key]}
         frames.append(
             own.assign(
                 dsc=100 * own["dsc"], data=spec["benchmark"], labeled=spec["labeled"], method=spec["method"],
-                seed=spec["seed"], split=spec["protocol"]["split"],
+                seed=spec["seed"], split=spec["protocol"]["split"], protocol=protocol_of(spec),
                 is_predictor=own["network"] == run["result"]["predictor"],
                 changed=json.dumps({key: value for key, value in changed.items() if key != "split"}, sort_keys=True),
             )
@@ -47,27 +49,34 @@ def everything(store: str = "measured") -> pd.DataFrame:
     return pd.concat(frames)
 
 
+def protocol_of(spec: dict[str, Any]) -> str:
+    """`small` or `mini`, by the network."""
+    return "small" if spec["protocol"]["network"] == "unet-small" else "mini"
+
+
 @cache
-def usual() -> dict[str, Any]:
-    """The protocol's fields in the runs of Kvasir-SEG by CPS, which change none."""
-    for path in sorted((REPOSITORY / "results" / "measured" / "runs" / "kvasir" / "cps").rglob("run.json")):
-        return flat(json.loads(path.read_text())["spec"]["protocol"])
+def usual(protocol: str) -> dict[str, Any]:
+    """The protocol's fields in a run of CPS, which changes none but the split."""
+    for path in sorted((REPOSITORY / "results" / "measured" / "runs").glob("*/cps/*/run.json")):
+        spec = json.loads(path.read_text())["spec"]
+        if protocol_of(spec) == protocol:
+            return flat(spec["protocol"])
     raise AssertionError("no run of CPS")
 
 
 def scores(
     data: str, labeled: int, method: str, split: str = "random", *, changed: str = "{}", network: str = "",
-    store: str = "measured",
+    store: str = "measured", protocol: str = "mini",
 ) -> pd.DataFrame:  # fmt: skip
-    """Scores (seed x case)."""
+    """Scores (seed x case): of three seeds at `mini`, of five at `small`."""
     frame = everything(store)
     own = frame[
         (frame["data"] == data) & (frame["labeled"] == labeled) & (frame["method"] == method)
-        & (frame["split"] == split) & (frame["changed"] == changed)
+        & (frame["split"] == split) & (frame["changed"] == changed) & (frame["protocol"] == protocol)
     ]  # fmt: skip
     own = own[own["network"] == network] if network else own[own["is_predictor"]]
     table = own.pivot(index="seed", columns="case", values="dsc")
-    assert table.shape[0] == 3
+    assert table.shape[0] == SEEDS[protocol]
     return table
 
 
@@ -153,10 +162,12 @@ def compared(tables: dict[str, pd.DataFrame], baseline: str) -> dict[str, tuple[
     return {name: (*found[name], p[name], corrected[name]) for name in found}
 
 
-def rows(data: str, labeled: int, everyone: int, methods: list[str], split: str = "random") -> dict[str, list[str]]:
-    """The cells of a table of docs/measured.md by method: mean, interval, comparison."""
-    tables = {method: scores(data, labeled, method, split) for method in methods}
-    upper = scores(data, everyone, "supervised", split)
+def rows(
+    data: str, labeled: int, everyone: int, methods: list[str], split: str = "random", protocol: str = "mini"
+) -> dict[str, list[str]]:
+    """The cells of a table of docs/measured.md or docs/small.md by method: mean, interval, comparison."""
+    tables = {method: scores(data, labeled, method, split, protocol=protocol) for method in methods}
+    upper = scores(data, everyone, "supervised", split, protocol=protocol)
     if data == "cvc":
         spreads = {method: spread(table) for method, table in tables.items()}
         tables, top = {method: by_video(table) for method, table in tables.items()}, by_video(upper)
@@ -232,7 +243,7 @@ CHANGES = {
 
 def test_the_table_of_changes_of_ucmt() -> None:
     frame = everything()
-    own = frame[(frame["method"] == "ucmt") & (frame["data"] == "kvasir")]
+    own = frame[(frame["method"] == "ucmt") & (frame["data"] == "kvasir") & (frame["protocol"] == "mini")]
     tables = {key: scores("kvasir", 120, "ucmt", changed=key) for key in own["changed"].unique()}
     nothing = [key for key in tables if tables[key].to_numpy().max() == 0]
     assert len(tables) == 9
@@ -401,8 +412,8 @@ def test_who_is_lowest_at_equal_updates() -> None:
     curves: dict[str, list[pd.DataFrame]] = {}
     for path in sorted((REPOSITORY / "results" / "measured" / "runs" / "kvasir").rglob("run.json")):
         spec = json.loads(path.read_text())["spec"]
-        changed = {k: v for k, v in flat(spec["protocol"]).items() if v != usual()[k]}
-        if spec["labeled"] == 120 and spec["method"] in ("mt", "cps", "ucmt") and not changed:
+        changed = {k: v for k, v in flat(spec["protocol"]).items() if v != usual("mini")[k]}
+        if protocol_of(spec) == "mini" and spec["labeled"] == 120 and spec["method"] in ("mt", "cps", "ucmt") and not changed:
             curves.setdefault(spec["method"], []).append(pd.read_csv(path.parent / "curves.csv").set_index("iteration"))
     mean = {method: sum(frames) / 3 for method, frames in curves.items()}  # type: ignore[arg-type]
     assert all(len(frames) == 3 for frames in curves.values())
