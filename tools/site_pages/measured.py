@@ -10,6 +10,7 @@ from typing import Any
 import ssl_bench
 from site_pages.markdown import page
 from ssl_bench.reporting.canvas import render
+from ssl_bench.reporting.claims import ClaimsReport
 from ssl_bench.reporting.publish import FIRST
 from ssl_bench.reporting.tables import TableReport
 from ssl_bench.store import Run
@@ -47,12 +48,22 @@ class Measured:
 STUDIES = "benchmarks/studies"
 PAGES = (
     Measured(
+        "small-isic", "Skin lesions at `small`: ISIC 2018, nine labels",
+        "The paper's ablation (Table 4) at the protocol at which methods can be told apart.",
+        "results/measured", {"table": 4, "protocol": "small", "all_networks": True},
+    ),
+    Measured(
+        "claims", "The UCMT paper's claims at `small`",
+        "Each claim of the paper held against the runs: supported, contradicted, not shown or not measured.",
+        "results/measured", {"claims": "ucmt", "protocol": "small"},
+    ),
+    Measured(
         "polyps", "Polyps: Kvasir-SEG and CVC-ClinicDB",
         "Six methods with 15 % of the labels. None is shown to differ from the supervised network.",
         "results/measured", {"table": f"{STUDIES}/polyps.toml", "all_networks": True},
     ),
     Measured(
-        "isic", "Skin lesions: ISIC 2018",
+        "isic", "Skin lesions at `mini`: ISIC 2018",
         "The paper's ablation (Table 4) with 5 % of the labels. None is shown to differ from the supervised network.",
         "results/measured",
         {"table": 4, "dataset": "isic", "labeled": "5%", "protocol": "mini", "all_networks": True},
@@ -101,6 +112,13 @@ def measured_page(one: Measured) -> MeasuredPage:
                 pictures[f"{one.slug}-{picture.name}.svg"] = render(picture.figure, "svg")
                 lines += [f"![{picture.title}]({one.slug}-{picture.name}.svg)", "", *_notes(picture.caption), ""]
             for table in exhibit.statistics_tables:
+                lines += _section(table)
+        elif isinstance(exhibit, ClaimsReport):
+            lines += [exhibit.finding, ""]
+            for picture in exhibit.figures:
+                pictures[f"{one.slug}-{picture.name}.svg"] = render(picture.figure, "svg")
+                lines += [f"![{picture.title}]({one.slug}-{picture.name}.svg)", "", *_notes(picture.caption), ""]
+            for table in exhibit.tables:
                 lines += _section(table)
         else:
             pictures[f"{one.slug}.svg"] = render(exhibit.figure, "svg")
