@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-VERSION = 2  # increase when a drawing changes
+VERSION = 2  # another number draws other cases
 Field = np.ndarray  # (H, W) float
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-VERSION = 1  # increase when a drawing changes
+VERSION = 1  # another number draws other cases
 Field = np.ndarray  # (X, Y, Z) float32
 Positions = np.ndarray  # (3, X, Y, Z) float32: each voxel's position
 Point = np.ndarray  # (3,): a position, or a direction

@@ -203,9 +203,9 @@ class _Drawn:
         self.reading = f"slices {self.slice_window}" if benchmark.slices else ""
 
     def state(self) -> str:
-        """Identify the drawing by its version, its number of cases and numpy's version."""
-        name = self.module.__name__.rpartition(".")[2]
-        drawing = f"{name} {self.module.VERSION} {self.count} {np.__version__}{self.reading}"
+        """Identify the drawing by its code, its number of cases and numpy's version."""
+        code = hashlib.sha256(Path(str(self.module.__file__)).read_bytes()).hexdigest()
+        drawing = f"{code} {self.count} {np.__version__}{self.reading}"
         return hashlib.sha256(drawing.encode()).hexdigest()[:16]
 
     def __len__(self) -> int:

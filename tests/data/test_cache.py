@@ -183,6 +183,21 @@ def test_the_drawn_data_set_is_cached_as_it_is_drawn() -> None:
         assert np.array_equal(truth, draw(int(name))[1])
 
 
+def test_another_drawing_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ssl_bench.data import demo
+
+    few = load_benchmark("demo").model_copy(update={"cases": 3})
+    before = prepare(few, None, 32)
+    assert prepare(few, None, 32) == before
+    changed = tmp_path / "demo.py"
+    changed.write_text(Path(demo.__file__).read_text() + "# changed\n")
+    monkeypatch.setattr(demo, "__file__", str(changed))
+    monkeypatch.setattr(demo, "draw", lambda index: (np.full((40, 30, 3), index, np.uint8), np.eye(40, 30, dtype=bool)))
+    after = prepare(few, None, 32)
+    assert after.fingerprint != before.fingerprint
+    assert all(np.array_equal(truth, np.eye(40, 30)) for truth in after.truths(after.ids))
+
+
 # ------------------------------------------------------------------------------------------------- when it is built
 
 
