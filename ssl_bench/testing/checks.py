@@ -112,6 +112,16 @@ def lambda_weighs_the_unsupervised_terms_alone(lab: Laboratory) -> None:
             )
 
 
+def every_weighted_term_has_a_gradient(lab: Laboratory) -> None:
+    """A term whose weight is not 0 depends on weights: nothing cuts it off from the networks."""
+    for update in lab.updates():
+        for term, (weight, value) in update.terms.items():
+            expect(
+                weight == 0 or value.requires_grad,
+                f"term '{term}': expected a gradient, found none (is it detached, or computed under torch.no_grad?)",
+            )
+
+
 def it_is_deterministic(lab: Laboratory) -> None:
     """The same weights and the same seed give the same weights: all state is in `state_dict`, all draws are torch's."""
     state, ends = _copies(lab.method.state_dict().items()), list[State]()
@@ -194,6 +204,7 @@ CHECKS: tuple[Check, ...] = (
     every_part_is_reached,
     the_networks_learn,
     lambda_weighs_the_unsupervised_terms_alone,
+    every_weighted_term_has_a_gradient,
     it_is_deterministic,
     it_draws_with_torch,
     labels_decide_the_loss,

@@ -168,6 +168,11 @@ class OtherBranches(Plain):
         yield Update(update.terms, branches=(few, few))
 
 
+class DetachedTerm(Plain):
+    def consistency(self, batch: Batch) -> torch.Tensor:
+        return super().consistency(batch).detach()
+
+
 class ThreeClasses(Plain):
     """Whose networks have three classes whatever the data."""
 
@@ -188,6 +193,7 @@ FAULTS = {
     HeadAlone: "expected a gradient in every part of a student, found none in student.encoder",
     HalfRamped: "term 'consistency': expected a weight that is constant, or 0 where lambda_u is 0; found 0.5",
     RampedSupervised: "term 'supervised': expected a constant weight without unlabelled images",
+    DetachedTerm: "term 'consistency': expected a gradient, found none",
     StateOutsideBuffers: "is all state in buffers?",
     PythonsDraws: "found some by Python's random",
     NumpysDraws: "found some by numpy.random",
