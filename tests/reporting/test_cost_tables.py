@@ -90,9 +90,9 @@ def test_a_dry_run_says_how_far_the_runs_are_and_writes_nothing(
         "2", "1", "1.50", "2.0", "3.000",
     ]  # fmt: skip
     assert unbegun.table is not None
-    # 32x32 pixels, three channels and a mask: of the labelled 5 % of 300 training images, of all of them
+    # 32x32 pixels, three channels and a mask: of the labelled 2 % of 300 training images, of all of them
     images = unbegun.table.to_frame()["Images [GiB]"] * 2**30
-    assert images.tolist() == [15 * 4 * 32**2, 300 * 4 * 32**2]
+    assert images.tolist() == [6 * 4 * 32**2, 300 * 4 * 32**2]
 
     trained = ssl_bench.run("supervised", **SHORT, **ONE, seeds=[1]).runs[0]
     record = trained.path / "run.json"

@@ -69,14 +69,14 @@ def train(store: Store, methods: str, labeled: str, seeds: tuple[int, ...] = (1,
 
 #: What is trained for the store: methods, share of labels, seeds, settings.
 TRAINED: tuple[tuple[str, str, tuple[int, ...], dict[str, Any]], ...] = (
-    ("supervised,mt,cps,cmtv1", "5%", (1, 2), {}),
-    ("cmtv2,cmtv3,ucmt", "5%", (1, 2), {}),
-    ("cct,ucmt-cutmix", "5%", (1,), {}),
+    ("supervised,mt,cps,cmtv1", "2%", (1, 2), {}),
+    ("cmtv2,cmtv3,ucmt", "2%", (1, 2), {}),
+    ("cct,ucmt-cutmix", "2%", (1,), {}),
     ("uamt,mt,ucmt", "10%", (1,), {"dataset": "demo3d"}),
     ("mt,cps,ucmt,ucmt-cutmix", "10%", (1,), {}),
-    ("ucmt", "5%", (1,), {"network": "unet-small"}),
-    ("ucmt", "5%", (1,), {"k": 1, "r": 4}),
-    ("mt", "5%", (1,), {"score_every": 3}),
+    ("ucmt", "2%", (1,), {"network": "unet-small"}),
+    ("ucmt", "2%", (1,), {"k": 1, "r": 4}),
+    ("mt", "2%", (1,), {"score_every": 3}),
     ("supervised", "100%", (1,), {}),
 )
 
@@ -147,7 +147,7 @@ def test_everything_regenerates_in_every_format_in_a_minute(store: Store, tmp_pa
     suffixes = {"table": (".md", ".tex", ".csv", ".html", "-statistics.csv"), "figure": (".png", ".svg", ".pdf", ".md")}
     expected = {f"{stem}{suffix}" for stem in stems for suffix in suffixes[stem.partition("-")[0]]}
     expected |= {f"table-{n}-oracle.csv" for n in (1, 2, 3, 4)}
-    expected = expected - {"table-3.csv"} | {"table-3-demo-5.csv", "table-3-demo-10.csv"}  # several metrics: by share
+    expected = expected - {"table-3.csv"} | {"table-3-demo-2.csv", "table-3-demo-10.csv"}  # several metrics: by share
     names = {path.name for path in written}
     assert names == {path.name for path in (tmp_path / "a").iterdir()}
     beside = {name for name in names if BESIDE_A_TABLE.fullmatch(name)}
@@ -155,7 +155,7 @@ def test_everything_regenerates_in_every_format_in_a_minute(store: Store, tmp_pa
     kinds = ["forest", *(["pairs", "ranking", "profile"] if four.rivals else [])]  # networks that find nothing: no rank
     assert {name for name in beside if name.startswith("table-4")} == {
         "table-4-comparisons.csv", *(["table-4-ranking.csv"] if four.rivals else []),
-        *(f"table-4-{kind}-1-demo-5.{suffix}" for kind in kinds for suffix in ("png", "svg", "pdf")),
+        *(f"table-4-{kind}-1-demo-2.{suffix}" for kind in kinds for suffix in ("png", "svg", "pdf")),
     }  # fmt: skip
     assert names - beside == expected
     for path in written:
@@ -257,7 +257,7 @@ def test_table_4_holds_the_means_and_deviations_of_the_runs_in_every_format(runs
     lines = list(csv.reader(io.StringIO(paths["table-4.csv"])))
     column = lines[0].index("DSC [%]")
     for method, title in names.items():
-        means = [naive_mean(run) for run in find(runs, method, 15, **({"k": 2, "r": 16} if method == "ucmt" else {}))]
+        means = [naive_mean(run) for run in find(runs, method, 6, **({"k": 2, "r": 16} if method == "ucmt" else {}))]
         assert len(means) == 2
         (line,) = [line for line in lines if line[0] == title]
         assert line[column].removesuffix(" *").removesuffix(" +").removesuffix(" -").removesuffix(" *") == text(means)
@@ -286,7 +286,7 @@ def test_statistics_csv_holds_each_methods_interval_around_its_mean(runs: list[R
 def test_table_1_has_the_u_net_in_its_own_row_and_asks_for_what_is_missing(runs: list[Run]) -> None:
     found = paper_table(load_grid("table", "1"), DEMO, runs, METHODS, ShownOptions())
     (table,) = (one for one in found.tables if "ORACLE" not in one.title)
-    cells = {str(row[0]): str(row[table.headings.index("demo (synthetic lesions) 5% DSC [%]")]) for row in table.rows}
+    cells = {str(row[0]): str(row[table.headings.index("demo (synthetic lesions) 2% DSC [%]")]) for row in table.rows}
     (unet,) = [run for run in runs if getattr(run.spec.protocol, "network", "") == "unet-small"]
     assert cells["UCMT (U-Net)"].split()[0] == text([naive_mean(unet)])
     assert cells["UGCL (U-Net)"] == "no run"
@@ -312,9 +312,9 @@ def test_table_3_is_filled_from_volumes_with_four_metrics(runs: list[Run]) -> No
 def test_table_5_finds_each_setting(runs: list[Run]) -> None:
     table = paper_table(load_grid("table", "5"), DEMO, runs, METHODS, ShownOptions()).tables[0]
     rows = {str(row[0]): [str(one) for one in row[1:6]] for row in table.rows}
-    means = [naive_mean(run) for run in find(runs, "ucmt", 15, k=2, r=16)]
+    means = [naive_mean(run) for run in find(runs, "ucmt", 6, k=2, r=16)]
     assert rows["UCMT, 1/16"] == ["no run", text(means), "no run", "no run", "no run"]
-    (one,) = find(runs, "ucmt", 15, k=1, r=4)
+    (one,) = find(runs, "ucmt", 6, k=1, r=4)
     assert rows["UCMT, 1/4"] == [text([naive_mean(one)]), *["no run"] * 4]
 
 
@@ -325,7 +325,7 @@ def test_the_oracle_stands_below_the_table_of_the_runs_that_scored_on_the_way(ru
     assert [row["iteration"] for row in curve] == ["3", "6"]
     best = max([naive_mean(run), *(100 * float(row["dsc"]) for row in curve)])
     assert [str(one) for one in oracle.rows[0][:6]] == [
-        "MT", "demo 5%", "DSC [%]", "1", text([naive_mean(run)]), text([best]),
+        "MT", "demo 2%", "DSC [%]", "1", text([naive_mean(run)]), text([best]),
     ]  # fmt: skip
     assert any("ORACLE" in note for note in oracle.notes)
 
@@ -367,25 +367,25 @@ def test_figure_1_draws_the_curves_of_every_seed_and_the_scores_of_every_share(r
         assert [line.label for line in panel.lines] == ["MT", "CPS", "UCMT"]
         for line, method in zip(panel.lines, ("mt", "cps", "ucmt"), strict=True):
             each = 2 if panel.x_label == "update" and method == "ucmt" else 1
-            own = find(runs, method, 15, **({"k": 2, "r": 16} if method == "ucmt" else {}))
+            own = find(runs, method, 6, **({"k": 2, "r": 16} if method == "ucmt" else {}))
             for run, y in zip(own, line.y, strict=True):
                 with (run.path / "curves.csv").open() as file:
                     rows = [row for row in csv.DictReader(file) if row[name]]
                 assert [each * float(row["iteration"]) for row in rows] == list(line.x)
                 assert [float(row[name]) for row in rows] == list(y)
     performance = panels[4]
-    assert performance.ticks == ((0.0, "5%"), (1.0, "10%"))
+    assert performance.ticks == ((0.0, "2%"), (1.0, "10%"))
     (mt,) = [line for line in performance.lines if line.label == "MT"]
-    five, (ten,) = find(runs, "mt", 15), find(runs, "mt", 30)
-    assert mt.y[0] == pytest.approx([naive_mean(five[0]), naive_mean(ten)])
-    assert mt.y[1][0] == pytest.approx(naive_mean(five[1]))
+    two, (ten,) = find(runs, "mt", 6), find(runs, "mt", 30)
+    assert mt.y[0] == pytest.approx([naive_mean(two[0]), naive_mean(ten)])
+    assert mt.y[1][0] == pytest.approx(naive_mean(two[1]))
     assert np.isnan(mt.y[1][1])
 
 
 def test_figure_3_draws_umix_against_cutmix(runs: list[Run]) -> None:
     (panel,) = drawn(3, runs, "line_figure")[0]
     assert [line.label for line in panel.lines] == ["UCMT (UMIX)", "UCMT (CutMix)", "Supervised, 100%"]
-    assert panel.lines[1].y[0] == pytest.approx([naive_mean(find(runs, "ucmt-cutmix", n)[0]) for n in (15, 30)])
+    assert panel.lines[1].y[0] == pytest.approx([naive_mean(find(runs, "ucmt-cutmix", n)[0]) for n in (6, 30)])
     assert panel.lines[2].y == pytest.approx(naive_mean(find(runs, "supervised", 300)[0]))  # a level line
 
 
@@ -398,7 +398,7 @@ def test_figure_4_shows_each_methods_mask_of_the_same_cases_with_its_score(runs:
         case = example.label.splitlines()[1]
         methods = ("supervised", "mt", "cps", "cmtv3", "ucmt")
         for method, mask, score in zip(methods, example.predictions, example.scores, strict=True):
-            run = find(runs, method, 15, **({"k": 2, "r": 16} if method == "ucmt" else {}))[0]
+            run = find(runs, method, 6, **({"k": 2, "r": 16} if method == "ucmt" else {}))[0]
             (kept,) = [one for one in run.examples if one.case == case]
             assert not isinstance(mask, str)
             assert np.array_equal(mask, kept.prediction)

@@ -140,7 +140,7 @@ def written(folder: Path) -> list[str]:
 def test_an_entry_point_is_a_tracker(call: Call, tmp_path: Path, installed: list[str]) -> None:
     code, _, err = call(*RUN, *installed)
     assert (code, err) == (0, "")
-    assert written(tmp_path) == ["mt · demo 15/300 · tiny · seed 1|1|2 4 |networks/teacher/jaccard|6"]
+    assert written(tmp_path) == ["mt · demo 6/300 · tiny · seed 1|1|2 4 |networks/teacher/jaccard|6"]
     assert not list(Path("results").glob("logs*"))
 
 
@@ -150,7 +150,7 @@ def test_runs_in_other_processes_have_the_trackers_of_the_command(
 ) -> None:
     code, _, err = call(*RUN, *installed, "--seeds", "2,3", "--jobs", "2")
     assert (code, err) == (0, "")
-    expected = [f"mt · demo 15/300 · tiny · seed {seed}|{seed}|2 4 |networks/teacher/jaccard|6" for seed in (2, 3)]
+    expected = [f"mt · demo 6/300 · tiny · seed {seed}|{seed}|2 4 |networks/teacher/jaccard|6" for seed in (2, 3)]
     assert written(tmp_path) == expected
 
 
@@ -158,7 +158,7 @@ def test_runs_in_other_processes_have_the_trackers_of_the_command(
 def test_trials_of_a_sweep_have_the_trackers_of_the_command(call: Call, tmp_path: Path, installed: list[str]) -> None:
     code, _, err = call(*OTHERS["sweep"], "--protocol", "tiny", "--device", "cpu", *installed)
     assert code == 0, err
-    assert written(tmp_path) == 2 * ["mt · demo 15/300 · tiny · seed 1|1|2 4 |networks/teacher/jaccard|6"]
+    assert written(tmp_path) == 2 * ["mt · demo 6/300 · tiny · seed 1|1|2 4 |networks/teacher/jaccard|6"]
 
 
 def test_a_file_of_a_users_folder_is_a_tracker(call: Call, tmp_path: Path) -> None:
