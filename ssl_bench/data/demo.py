@@ -12,8 +12,8 @@ def draw(index: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw one case: image (H, W, 3) uint8 RGB, mask (H, W) bool of the lesion; sides of 96 to 180 pixels.
 
     A lesion has an irregular border and a grained pigment. Round spots without grain, ink, hairs, bubbles, uneven light
-    and shadow are not lesion, so that neither darkness nor colour alone tells. Exposure and white balance vary more than
-    a few labelled images show, so that unlabelled ones help.
+    and shadow are not lesion, so that neither darkness nor colour alone tells. Exposure and white balance vary more
+    than a few labelled images show, so that unlabelled ones help.
     """
     rng = np.random.default_rng([2023, VERSION, index])
     long_side = int(rng.integers(130, 181))
