@@ -62,7 +62,14 @@ def test_python_takes_label_seeds_too(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     settings = {"iterations": 4}
     ran = ssl_bench.run(
-        "supervised", "demo", protocol="tiny", seeds=[1], label_seeds=[1, 7], settings=settings, device="cpu"
+        "supervised",
+        "demo",
+        labeled="5%",
+        protocol="tiny",
+        seeds=[1],
+        label_seeds=[1, 7],
+        settings=settings,
+        device="cpu",
     )
     assert [run.spec.draws for run in ran.runs] == [(1, 1), (1, 7)]
     asked = {"table": 4, "dataset": "demo", "labeled": "5%", "protocol": "tiny", "settings": settings}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -140,7 +141,7 @@ VOLUMES_OF = {
         "ramp_start": 0,
     },
     "mini": {"patch_size": (64, 64, 32), "labeled_batch": 2, "unlabeled_batch": 2, "iterations": 300},
-    "demo": {"patch_size": (32, 32, 32), "labeled_batch": 2, "unlabeled_batch": 2, "iterations": 60},
+    "demo": {"patch_size": (32, 32, 32), "labeled_batch": 2, "unlabeled_batch": 2, "iterations": 400},
 }  # fmt: skip
 
 
@@ -159,6 +160,17 @@ def test_the_3d_forms_are_as_the_paper_and_its_code_have_it(name: str) -> None:
         "labeled_student1": "strong1", "labeled_student2": "strong2", "labeled_teacher": "weak",
         "labeled_mixed": "strong1", "student1": "strong1", "student2": "strong2", "teacher": "weak", "mixed": "strong1",
     }  # fmt: skip
+
+
+def test_small_is_the_protocol_of_its_reported_runs() -> None:
+    """It is frozen in 2D: a changed value would be another protocol's."""
+    stored = REPOSITORY / "results/measured/runs/isic"
+    specs = [json.loads(path.read_text())["spec"] for path in sorted(stored.glob("*/*/run.json"))]
+    reported = [spec for spec in specs if spec["protocol"]["network"] == "unet-small"]
+    now = load_protocol("small", dimensions=2).resolved(load_benchmark("isic"), 9, "cpu").model_dump(mode="json")
+    assert len(reported) == 40
+    for spec in reported:
+        assert {key: now[key] for key in spec["protocol"]} == spec["protocol"]
 
 
 def test_epochs_of_volumes_become_iterations() -> None:
