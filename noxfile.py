@@ -58,7 +58,7 @@ def demo(session: nox.Session) -> None:
     """The README's first command, from a built wheel in a folder of its own."""
     session.install("-q", *CONSTRAINTS, ".")
     session.chdir(session.create_tmp())
-    session.run("ssl-bench", "run", "--methods", "supervised,mt,cps,ucmt", "--dataset", "demo")
+    session.run("ssl-bench", "run", "--methods", "supervised,mt,cps,ucmt", "--dataset", "demo", "--jobs", "2")
     session.run("ssl-bench", "report", "--table", "4", "--dataset", "demo")
 
 
