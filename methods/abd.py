@@ -36,7 +36,7 @@ class ABDHyperparameters(SecondNetworkHyperparameters):
 
 @register
 class AdaptiveBidirectionalDisplacement(SSLMethod):
-    """Chi et al. 2024, the form that builds on cross teaching, with the Dice loss of every method here.
+    """Chi et al. 2024, the form that builds on cross teaching, with the protocol's supervised loss.
 
     Each student sees its own view. A patch's confidence is the mean over its pixels of the softmax's largest value.
 
@@ -72,6 +72,7 @@ class AdaptiveBidirectionalDisplacement(SSLMethod):
     venue = "CVPR"
     authors = {
         "lambda_max": 0.1, "rampup_epochs": "run", "views.labeled_student1": "weak", "views.student1": "weak",
+        "supervised_loss": "dice+cross-entropy",
     }  # fmt: skip
     components = frozenset({"SS", "L_cps"})
     handles_ignored = True
@@ -118,8 +119,8 @@ class AdaptiveBidirectionalDisplacement(SSLMethod):
         return self.student1(first), self.student2(second)
 
     def on_labels(self, logits: Pair, labels: Tensor) -> Tensor:
-        """Dice loss of both students against labels that can be IGNORED."""
-        return self.supervised(*(dice_loss(z, labels, self.protocol.dice_smooth, ignores=self.ignores) for z in logits))
+        """L_s of both students against given labels."""
+        return self.supervised(*(self.segmentation_loss(z, labels) for z in logits))
 
     def on_each_other(self, logits: Pair) -> Tensor:
         """Dice loss of each student against the other's hard labels."""

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import dice_loss, entropy, gaussian_ramp_up, image_noise, prediction_entropy
+from ssl_bench.ops import entropy, gaussian_ramp_up, image_noise, prediction_entropy
 
 
 class ACMTHyperparameters(Hyperparameters):
@@ -35,7 +35,7 @@ class ACMTHyperparameters(Hyperparameters):
 
 @register
 class AmbiguityConsensusMeanTeacher(SSLMethod):
-    """Xu et al. 2023, its forms Ent and MU, with the Dice loss of every method here on labelled images.
+    """Xu et al. 2023, its forms Ent and MU, with the protocol's supervised loss.
 
     The loss is UA-MT's on the other pixels: those whose entropy is at least the threshold. In the form `entropy` it is
     the entropy of the student's softmax; in the form `uncertainty` it is that of its mean softmax over passes with
@@ -60,6 +60,7 @@ class AmbiguityConsensusMeanTeacher(SSLMethod):
     authors = {
         "lambda_max": 0.1, "rampup_epochs": "run", "ramp_start": 0, "ema_decay": 0.99, "ema_warmup": True,
         "teacher_mode": "train", "teacher_buffers": "own", "views.labeled_student1": "weak", "views.student1": "weak",
+        "supervised_loss": "dice+cross-entropy",
     }  # fmt: skip
     handles_ignored = True
     hyperparameters = ACMTHyperparameters
@@ -72,9 +73,7 @@ class AmbiguityConsensusMeanTeacher(SSLMethod):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda L_c, the squared distance of the softmaxes averaged over ambiguous pixels and classes."""
-        supervised = dice_loss(
-            self.student(batch.labeled.student1), batch.labels, self.protocol.dice_smooth, ignores=self.ignores
-        )
+        supervised = self.segmentation_loss(self.student(batch.labeled.student1), batch.labels)
         images = batch.unlabeled.student1
         y1, y0 = self.student(images), self.teacher(self.noisy(batch.unlabeled.teacher))
         disorder = self.uncertainty(images) if self.hyper.form == "uncertainty" else prediction_entropy(y1.detach())

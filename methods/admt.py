@@ -60,7 +60,7 @@ class ADMTHyperparameters(Hyperparameters):
 
 @register
 class AlternateDiverseTeaching(SSLMethod):
-    """Zhao et al. 2024 with the Dice loss of every method here; theirs is the mean of Dice and cross-entropy.
+    """Zhao et al. 2024 with the protocol's supervised loss; theirs is the mean of Dice and cross-entropy.
 
     One teacher at a time is active, for a period of random length, and moves. While it is teacher 1, the student learns
     on student 1's view; the authors change its colours, and blur it (ACDC) or add noise (LA). While it is teacher 2,
@@ -90,6 +90,7 @@ class AlternateDiverseTeaching(SSLMethod):
         "lambda_max": 2.0, "rampup_epochs": "run", "ema_decay": 0.99, "ema_warmup": True, "teacher_mode": "train",
         "teacher_buffers": "ema",
         "views.labeled_student1": "weak", "augmentation.jitter": 0.8, "augmentation.noise": 0.2,
+        "supervised_loss": "dice+cross-entropy",
     }  # fmt: skip
     handles_ignored = True
     hyperparameters = ADMTHyperparameters
@@ -108,9 +109,7 @@ class AlternateDiverseTeaching(SSLMethod):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda L_u."""
-        supervised = dice_loss(
-            self.student(batch.labeled.student1), batch.labels, self.protocol.dice_smooth, ignores=self.ignores
-        )
+        supervised = self.segmentation_loss(self.student(batch.labeled.student1), batch.labels)
         weak = batch.unlabeled.teacher
         y1, y2 = self.teacher1(weak), self.teacher2(weak)
         with torch.no_grad():

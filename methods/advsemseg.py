@@ -20,7 +20,6 @@ from ssl_bench.ops import (
     FullyConvolutionalDiscriminator,
     class_maps,
     cross_entropy_loss,
-    dice_loss,
     hard_labels,
     truth_loss,
 )
@@ -38,7 +37,7 @@ class AdvSemSegHyperparameters(AdversaryHyperparameters):
 
 @register
 class AdvSemSeg(SSLMethod):
-    """Hung et al. 2018 in 2D and 3D, with the Dice loss of every method here on labelled images.
+    """Hung et al. 2018 in 2D and 3D, with the protocol's supervised loss.
 
     L = L_seg + lambda_adv L_adv + lambda_semi L_semi (equation 2). L_adv asks the discriminator to take predictions for
     label maps; L_semi is the cross-entropy to the network's own hard labels where the discriminator's confidence is at
@@ -70,7 +69,7 @@ class AdvSemSeg(SSLMethod):
         """The network: equation 2. Then the discriminator: equation 1, with the mean of true and false maps."""
         hyper = self.hyper
         on_labeled, on_unlabeled = self.network(batch.labeled.student1), self.network(batch.unlabeled.student1)
-        supervised = dice_loss(on_labeled, batch.labels, self.protocol.dice_smooth, ignores=self.ignores)
+        supervised = self.segmentation_loss(on_labeled, batch.labels)
         known = (batch.labels != IGNORED).unsqueeze(1) if self.ignores else None
         of_labeled, of_unlabeled = on_labeled.float().softmax(1), on_unlabeled.float().softmax(1)
         if known is not None:

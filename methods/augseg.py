@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import IGNORED, adaptive_cutmix, dice_loss, entropy
+from ssl_bench.ops import IGNORED, adaptive_cutmix, entropy
 
 
 class AugSegHyperparameters(Hyperparameters):
@@ -24,7 +24,7 @@ class AugSegHyperparameters(Hyperparameters):
 
 @register
 class AugSeg(SSLMethod):
-    """Zhao et al. 2023 with the Dice loss of every method here on labelled images.
+    """Zhao et al. 2023 with the protocol's supervised loss.
 
     The teacher labels one view of an unlabelled image. The student sees another view after adaptive CutMix: each image
     takes a box of its partner, and a partner may hold a box of a labelled image, the more likely the less certain the
@@ -62,9 +62,7 @@ class AugSeg(SSLMethod):
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda L_u; L_u is the mean of 1[max p >= confidence] CE over pixels of unlabelled images."""
         hyper = self.hyper
-        supervised = dice_loss(
-            self.student(batch.labeled.student1), batch.labels, self.protocol.dice_smooth, ignores=self.ignores
-        )
+        supervised = self.segmentation_loss(self.student(batch.labeled.student1), batch.labels)
         y0 = self.teacher(batch.unlabeled.teacher)
         p0 = y0.float().softmax(1)
         confidence, pseudo = p0.max(1)

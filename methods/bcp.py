@@ -18,7 +18,7 @@ from ssl_bench.method import (
     register,
     require_pairs,
 )
-from ssl_bench.ops import dice_loss, hard_labels, largest_component, random_box
+from ssl_bench.ops import hard_labels, largest_component, random_box
 
 
 class BCPHyperparameters(Hyperparameters):
@@ -41,7 +41,7 @@ class BCPHyperparameters(Hyperparameters):
 
 @register
 class BidirectionalCopyPaste(SSLMethod):
-    """Bai et al. 2023 with the Dice loss of every method here; theirs is the mean of Dice and cross-entropy.
+    """Bai et al. 2023 with the protocol's supervised loss; theirs is the mean of Dice and cross-entropy.
 
     Phase 1 trains the student on labelled images with a box of another labelled image. Then the teacher takes over the
     student's weights, and phase 2 begins. In its first mix, an unlabelled image fills the box in a labelled one; in the
@@ -68,6 +68,7 @@ class BidirectionalCopyPaste(SSLMethod):
     authors = {
         "lambda_max": 0.5, "rampup_epochs": "none", "ema_decay": 0.99, "ema_warmup": False, "teacher_mode": "train",
         "teacher_buffers": "own", "views.labeled_student1": "weak", "views.student1": "weak",
+        "supervised_loss": "dice+cross-entropy",
     }  # fmt: skip
     handles_ignored = True
     hyperparameters = BCPHyperparameters
@@ -89,7 +90,7 @@ class BidirectionalCopyPaste(SSLMethod):
         inside = random_box(tuple(labels.shape[1:]), self.hyper.box, labels.device)
         if progress.iteration <= self.switch(progress):
             mixed, truth = (pasted(one, one.roll(-1, 0), inside) for one in (images, labels))
-            loss = dice_loss(self.student(mixed), truth, self.protocol.dice_smooth, ignores=self.ignores)
+            loss = self.segmentation_loss(self.student(mixed), truth)
             yield Update({"supervised": (1.0, loss)}, selectable=False)
             return
 
@@ -104,7 +105,7 @@ class BidirectionalCopyPaste(SSLMethod):
         y_in = self.student(pasted(images, taken(unlabeled, pairs), inside))
         y_out = self.student(pasted(taken(unlabeled, pairs, 1), images, inside))
         outside = ~inside
-        given = self.on_region(y_in, labels, outside, given=True), self.on_region(y_out, labels, inside, given=True)
+        given = self.on_region(y_in, labels, outside), self.on_region(y_out, labels, inside)
         taught = self.on_region(y_in, inner_labels, inside), self.on_region(y_out, outer_labels, outside)
         terms = {
             "supervised": (1.0, torch.stack(given).mean()),
@@ -113,10 +114,9 @@ class BidirectionalCopyPaste(SSLMethod):
         count = len(unlabeled)  # of unlabelled image i, the box is in y_in[i], the rest in y_out[i - 1]
         yield Update(terms, branches=(pasted(taken(y_out[:count], count, -1), y_in[:count], inside), y0))
 
-    def on_region(self, logits: Tensor, labels: Tensor, region: Tensor, *, given: bool = False) -> Tensor:
-        """Dice loss within a region (*spatial); given labels can be IGNORED."""
-        ignores = self.ignores and given
-        return dice_loss(logits, labels, self.protocol.dice_smooth, ignores=ignores, keep=region.expand(labels.shape))
+    def on_region(self, logits: Tensor, labels: Tensor, region: Tensor) -> Tensor:
+        """Loss within a region (*spatial)."""
+        return self.segmentation_loss(logits, labels, keep=region.expand(labels.shape))
 
     def switch(self, progress: Progress) -> int:
         """The last iteration of phase 1."""

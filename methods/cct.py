@@ -13,7 +13,6 @@ from ssl_bench.ops import (
     AuxiliaryDecoder,
     adversarial_noise,
     cutout_box,
-    dice_loss,
     dropout_switched,
     feature_dropout,
     feature_noise,
@@ -51,7 +50,7 @@ class CCTHyperparameters(Hyperparameters):
 
 @register
 class CrossConsistencyTraining(SSLMethod):
-    """Ouali et al. 2020 with the Dice loss of every method here on labelled images.
+    """Ouali et al. 2020 with the protocol's supervised loss.
 
     One network with K auxiliary decoders. Each has its own weights and reads one perturbed copy of the features; they
     serve training alone. The paper's decoders read one feature map, the encoder's last. Those here read finer ones too
@@ -92,9 +91,7 @@ class CrossConsistencyTraining(SSLMethod):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda mean_k MSE(softmax of decoder k, softmax of the main decoder, a constant)."""
-        supervised = dice_loss(
-            self.network(batch.labeled.student1), batch.labels, self.protocol.dice_smooth, ignores=self.ignores
-        )
+        supervised = self.segmentation_loss(self.network(batch.labeled.student1), batch.labels)
         images = batch.unlabeled.student1
         features = self.network.encoder(images)
         image, maps = ([images], features[1:]) if features[0] is images else ([], features)

@@ -81,7 +81,7 @@ class CollaborativeMeanTeacher(SSLMethod):
         `y0` can be None where "mts" is not among the losses.
         """
         smooth, (y1, y2) = self.protocol.dice_smooth, unlabeled
-        supervised = self.supervised(*(dice_loss(logits, labels, smooth, ignores=self.ignores) for logits in labeled))
+        supervised = self.supervised(*(self.segmentation_loss(logits, labels) for logits in labeled))
         terms = {"supervised": (1.0, supervised)}
         if "cps" in self.losses:
             cps = self.unsupervised(dice_loss(y1, hard_labels(y2), smooth), dice_loss(y2, hard_labels(y1), smooth))

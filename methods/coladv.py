@@ -15,7 +15,6 @@ from ssl_bench.ops import (
     FullyConvolutionalDiscriminator,
     class_maps,
     cross_entropy_loss,
-    dice_loss,
     hard_labels,
     truth_loss,
 )
@@ -101,7 +100,7 @@ class ColAdv(SSLMethod):
     - All images are shown in the protocol's view of labelled ones, else the auxiliary discriminator could learn how the
       views differ.
     - Both discriminators have the optimiser of AdvSemSeg's, and one update after each of the network.
-    - The supervised loss is the mean of the Dice losses of both modules, that of every method here. Labelled and
+    - The supervised loss is the mean of the protocol's of both modules. Labelled and
       unlabelled images go through the network apart. Pixels without a known class are zero in maps of labelled images.
     """
 
@@ -134,7 +133,7 @@ class ColAdv(SSLMethod):
         hyper = self.hyper
         on_labeled = self.network.both(batch.labeled.as_labeled)
         on_unlabeled = self.network.both(batch.unlabeled.as_labeled)
-        losses = [dice_loss(z, batch.labels, self.protocol.dice_smooth, ignores=self.ignores) for z in on_labeled]
+        losses = [self.segmentation_loss(z, batch.labels) for z in on_labeled]
         focused, dispersive = (z.float().softmax(1) for z in on_unlabeled)
         consistency = mse_loss(focused, dispersive)
         known = batch.labels != IGNORED if self.ignores else None

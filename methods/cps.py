@@ -49,8 +49,8 @@ class CrossPseudoSupervision(SSLMethod):
         """L = L_s + lambda (L_cps1 + L_cps2)."""
         smooth = self.protocol.dice_smooth
         supervised = self.supervised(
-            dice_loss(self.student1(batch.labeled.student1), batch.labels, smooth, ignores=self.ignores),
-            dice_loss(self.student2(batch.labeled.student2), batch.labels, smooth, ignores=self.ignores),
+            self.segmentation_loss(self.student1(batch.labeled.student1), batch.labels),
+            self.segmentation_loss(self.student2(batch.labeled.student2), batch.labels),
         )
         (y1, y2), (labels1, labels2) = self.on_unlabeled(batch.unlabeled)
         cps = self.unsupervised(dice_loss(y1, labels2, smooth), dice_loss(y2, labels1, smooth))
@@ -131,6 +131,7 @@ class CrossTeaching(CrossPseudoSupervision):
     authors = {
         "lambda_max": 0.1, "rampup_epochs": "run", "views.labeled_student1": "weak", "views.student1": "weak",
         "views.labeled_student2": "weak", "views.student2": "weak",
+        "supervised_loss": "dice+cross-entropy",
     }  # fmt: skip
     hyperparameters = CrossTeachingHyperparameters
     hyper: CrossTeachingHyperparameters

@@ -14,12 +14,12 @@ from ssl_bench.method import (
     Update,
     register,
 )
-from ssl_bench.ops import OriginDiscriminator, dice_loss, evaluating, origin_loss
+from ssl_bench.ops import OriginDiscriminator, evaluating, origin_loss
 
 
 @register
 class DeepAdversarialNetwork(SSLMethod):
-    """Zhang et al. 2017 in the form of SSL4MIS (Luo et al.), with the Dice loss of every method here.
+    """Zhang et al. 2017 in the form of SSL4MIS (Luo et al.), with the protocol's supervised loss.
 
     The evaluation network reads the softmax and the image. The segmentation network's loss is L_s + lambda L_adv, where
     L_adv is the cross-entropy of unlabelled images taken for labelled ones. The evaluation network's own update has the
@@ -42,6 +42,7 @@ class DeepAdversarialNetwork(SSLMethod):
     venue = "MICCAI"
     authors = {  # SSL4MIS's
         "lambda_max": 0.1, "rampup_epochs": "run", "views.labeled_student1": "weak",
+        "supervised_loss": "dice+cross-entropy",
     }  # fmt: skip
     handles_ignored = True
     hyperparameters = AdversaryHyperparameters
@@ -57,7 +58,7 @@ class DeepAdversarialNetwork(SSLMethod):
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """The segmentation network: L_s + lambda L_adv. Then the evaluation network: cross-entropy on all images."""
         x, u = batch.labeled.as_labeled, batch.unlabeled.as_labeled  # alike, else their views would tell them apart
-        supervised = dice_loss(self.network(x), batch.labels, self.protocol.dice_smooth, ignores=self.ignores)
+        supervised = self.segmentation_loss(self.network(x), batch.labels)
         predicted = _softmax(self.network(u))
         with evaluating(self.evaluator):
             adversarial = origin_loss(self.evaluator(predicted, u), labeled=True).mean()

@@ -9,7 +9,6 @@ from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod,
 from ssl_bench.ops import (
     IGNORED,
     cross_entropy_loss,
-    dice_loss,
     evaluating,
     fast_gradient_sign,
     hard_labels,
@@ -30,7 +29,7 @@ class DCTHyperparameters(Hyperparameters):
 
 @register
 class DeepCoTraining(SSLMethod):
-    """Qiao et al. 2018 with two networks, for every pixel, with the Dice loss of every method here.
+    """Qiao et al. 2018 with two networks, for every pixel, with the protocol's supervised loss.
 
     An adversarial example g_i(x) is a step along the sign of the gradient that raises the cross-entropy of network i:
     with the label on labelled images, with its own hard label on unlabelled ones. Network i is then in evaluation mode.
@@ -69,8 +68,8 @@ class DeepCoTraining(SSLMethod):
         u1, u2 = batch.unlabeled.student1, batch.unlabeled.student2
         z1, z2, y1, y2 = net1(x1), net2(x2), net1(u1), net2(u2)
         supervised = self.supervised(
-            dice_loss(z1, labels, self.protocol.dice_smooth, ignores=self.ignores),
-            dice_loss(z2, labels, self.protocol.dice_smooth, ignores=self.ignores),
+            self.segmentation_loss(z1, labels),
+            self.segmentation_loss(z2, labels),
         )
         cot = self.hyper.cot * jensen_shannon(y1, y2).mean()
         gx1, gu1 = self.adversarial(net1, x1, labels), self.adversarial(net1, u1, hard_labels(y1))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import IGNORED, dice_loss, dropout_switched, entropy, image_noise, mean_of_parts, prediction_entropy
+from ssl_bench.ops import IGNORED, dropout_switched, entropy, image_noise, mean_of_parts, prediction_entropy
 
 
 class DUWMHyperparameters(Hyperparameters):
@@ -52,7 +52,7 @@ class DoubleUncertaintyWeighted(SSLMethod):
     - The target is one more noisy pass of the teacher, as in UA-MT.
     - The protocol settles the teacher's decay and mode.
     - The student is what is tested, as in UA-MT; the teacher is scored and stored too.
-    - Labelled images have the Dice loss of every method here. They go through the networks apart from unlabelled ones.
+    - Labelled images have the protocol's supervised loss. They go through the networks apart from unlabelled ones.
     """
 
     name = "duwm"
@@ -76,7 +76,7 @@ class DoubleUncertaintyWeighted(SSLMethod):
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda (mean e^(-U_seg - U_feat) |p_S - p_T|^2 / K + beta mean U_S)."""
         on_labeled, y1 = self.student(batch.labeled.student1), self.student(batch.unlabeled.student1)
-        supervised = dice_loss(on_labeled, batch.labels, self.protocol.dice_smooth, ignores=self.ignores)
+        supervised = self.segmentation_loss(on_labeled, batch.labels)
         target, y0 = (self.teacher(self.noisy(part.teacher)) for part in (batch.labeled, batch.unlabeled))
         labeled = self.inconsistency(on_labeled, target, batch.labeled.teacher)
         unlabeled = self.inconsistency(y1, y0, batch.unlabeled.teacher)

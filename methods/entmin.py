@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import IGNORED, dice_loss, mean_of_parts, prediction_entropy
+from ssl_bench.ops import IGNORED, mean_of_parts, prediction_entropy
 
 
 @register
 class EntropyMinimisation(SSLMethod):
-    """Grandvalet and Bengio 2004 in SSL4MIS's form for segmentation, with the Dice loss of every method here.
+    """Grandvalet and Bengio 2004 in SSL4MIS's form for segmentation, with the protocol's supervised loss.
 
     The second term is the mean entropy of the softmax over all pixels of the labelled and the unlabelled images,
     divided by its largest value ln K. SSL4MIS's supervised loss is the mean of cross-entropy and Dice. Its labelled and
@@ -26,6 +26,7 @@ class EntropyMinimisation(SSLMethod):
     venue = "NeurIPS"
     authors = {  # SSL4MIS's
         "lambda_max": 0.1, "rampup_epochs": "run", "views.labeled_student1": "weak", "views.student1": "weak",
+        "supervised_loss": "dice+cross-entropy",
     }  # fmt: skip
     handles_ignored = True
 
@@ -36,7 +37,7 @@ class EntropyMinimisation(SSLMethod):
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda mean H(p) / ln K."""
         on_labeled, on_unlabeled = self.network(batch.labeled.student1), self.network(batch.unlabeled.student1)
-        supervised = dice_loss(on_labeled, batch.labels, self.protocol.dice_smooth, ignores=self.ignores)
+        supervised = self.segmentation_loss(on_labeled, batch.labels)
         entropy = self.mean_entropy(on_labeled, batch.labels, on_unlabeled)
         yield Update({"supervised": (1.0, supervised), "entropy": (progress.lambda_u, entropy)})
 

@@ -18,7 +18,7 @@ from ssl_bench.method import (
     register,
     require_pairs,
 )
-from ssl_bench.ops import dice_loss, mixup
+from ssl_bench.ops import mixup
 
 
 class ICTHyperparameters(Hyperparameters):
@@ -29,7 +29,7 @@ class ICTHyperparameters(Hyperparameters):
 
 @register
 class InterpolationConsistencyTraining(SSLMethod):
-    """Verma et al. 2019 in SSL4MIS's form for segmentation, with the Dice loss of every method here.
+    """Verma et al. 2019 in SSL4MIS's form for segmentation, with the protocol's supervised loss.
 
     The student sees (1 - w) u_i + w u_j of two unlabelled images, each pair with a weight w ~ Beta(alpha, alpha) of its
     own. Its target is the same mean of the teacher's softmaxes of u_i and u_j. SSL4MIS halves the batch and mixes the
@@ -48,6 +48,7 @@ class InterpolationConsistencyTraining(SSLMethod):
     authors = {  # SSL4MIS's
         "lambda_max": 0.1, "rampup_epochs": "run", "ema_decay": 0.99, "ema_warmup": True, "teacher_mode": "train",
         "teacher_buffers": "own", "views.labeled_student1": "weak", "views.student1": "weak",
+        "supervised_loss": "dice+cross-entropy",
     }  # fmt: skip
     handles_ignored = True
     hyperparameters = ICTHyperparameters
@@ -65,9 +66,7 @@ class InterpolationConsistencyTraining(SSLMethod):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda L_c, the mean squared distance of the student's softmax from the mixed softmax."""
-        supervised = dice_loss(
-            self.student(batch.labeled.student1), batch.labels, self.protocol.dice_smooth, ignores=self.ignores
-        )
+        supervised = self.segmentation_loss(self.student(batch.labeled.student1), batch.labels)
         mix = mixup(batch.unlabeled.student1, self.hyper.alpha)
         target = mix(self.teacher(batch.unlabeled.teacher).float().softmax(1))
         y1 = self.student(mix(batch.unlabeled.student1))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import dice_loss, image_noise, prediction_entropy, region_similarity_distance, self_information
+from ssl_bench.ops import image_noise, prediction_entropy, region_similarity_distance, self_information
 
 
 class LGERMTHyperparameters(Hyperparameters):
@@ -50,7 +50,7 @@ class LocalGlobalEntropyRegularizedMeanTeacher(SSLMethod):
     - All three terms are of unlabelled images.
     - The teacher sees images with UA-MT's noise; the protocol settles its decay and mode.
     - The student is what is tested, as in UA-MT; the teacher is scored and stored too.
-    - Labelled images have the Dice loss of every method here. They go through the student apart from unlabelled ones.
+    - Labelled images have the protocol's supervised loss. They go through the student apart from unlabelled ones.
     """
 
     name = "lg-er-mt"
@@ -76,9 +76,7 @@ class LocalGlobalEntropyRegularizedMeanTeacher(SSLMethod):
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda (w_e L_entropy + w_l L_local + w_g L_global)."""
         hyper = self.hyper
-        supervised = dice_loss(
-            self.student(batch.labeled.student1), batch.labels, self.protocol.dice_smooth, ignores=self.ignores
-        )
+        supervised = self.segmentation_loss(self.student(batch.labeled.student1), batch.labels)
         y1 = self.student(batch.unlabeled.student1)
         y0 = self.teacher(image_noise(batch.unlabeled.teacher, hyper.noise, hyper.noise_limit))
         terms = {

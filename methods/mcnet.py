@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import IGNORED, AuxiliaryDecoder, dice_loss, mean_of_parts
+from ssl_bench.ops import IGNORED, AuxiliaryDecoder, mean_of_parts
 
 Way = Literal["transposed", "linear", "nearest"]
 WAYS: dict[int, tuple[Way, Way]] = {2: ("transposed", "nearest"), 3: ("linear", "nearest")}  # of decoders 2 and 3
@@ -24,7 +24,7 @@ class MCNetHyperparameters(Hyperparameters):
 
 @register
 class MCNet(SSLMethod):
-    """Wu et al. 2021 as the authors released it (`mcnet2d_v1`, `mcnet3d_v1`), with the Dice loss of every method here.
+    """Wu et al. 2021 as the authors released it (`mcnet2d_v1`, `mcnet3d_v1`), with the protocol's supervised loss.
 
     One encoder and two decoders with heads. Decoder 1 is the protocol's network and the only one that is tested, as the
     authors do: the other decoder serves training alone. Decoder 2 doubles the sides of its maps by transposed
@@ -68,7 +68,7 @@ class MCNet(SSLMethod):
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = w sum_i L_s(p_i) + lambda sum_{i != j} mean (p_i - s(p_j))^2."""
         on_labeled, on_unlabeled = self.logits(batch.labeled.student1), self.logits(batch.unlabeled.student1)
-        losses = [dice_loss(z, batch.labels, self.protocol.dice_smooth, ignores=self.ignores) for z in on_labeled]
+        losses = [self.segmentation_loss(z, batch.labels) for z in on_labeled]
         supervised = self.hyper.supervised_weight * torch.stack(losses).sum()
         consistency = self.consistency(on_labeled, batch.labels, on_unlabeled)
         yield Update({"supervised": (1.0, supervised), "consistency": (progress.lambda_u, consistency)})

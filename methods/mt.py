@@ -40,10 +40,9 @@ class MeanTeacher(SSLMethod):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda L_mts (UCMT paper, equations 2 and 7 with one student)."""
-        smooth = self.protocol.dice_smooth
-        supervised = dice_loss(self.student(batch.labeled.student1), batch.labels, smooth, ignores=self.ignores)
+        supervised = self.segmentation_loss(self.student(batch.labeled.student1), batch.labels)
         y1, y0 = self.on_unlabeled(batch.unlabeled)
-        mts = dice_loss(y1, hard_labels(y0), smooth)
+        mts = dice_loss(y1, hard_labels(y0), self.protocol.dice_smooth)
         yield Update({"supervised": (1.0, supervised), "mts": (progress.lambda_u, mts)}, branches=(y1, y0))
 
     def on_unlabeled(self, images: Images) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import nn
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Protocol, Setup, SSLMethod, Update, UserError, register
-from ssl_bench.ops import dice_loss, hard_labels
+from ssl_bench.ops import hard_labels
 
 
 class PseudoLabelHyperparameters(Hyperparameters):
@@ -18,7 +18,7 @@ class PseudoLabelHyperparameters(Hyperparameters):
 
 @register
 class PseudoLabel(SSLMethod):
-    """Lee 2013, self-training in one stage, with the Dice loss of every method here for both kinds of labels.
+    """Lee 2013, self-training in one stage, with the protocol's supervised loss for both kinds of labels.
 
     A pixel's label is the class of the largest logit in the same pass, whatever its probability. It is a constant. Lee
     classifies digits with a cross-entropy of sigmoids, and weighs the loss on pseudo labels by alpha(t): 0 before epoch
@@ -50,10 +50,9 @@ class PseudoLabel(SSLMethod):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda L_s on the unlabelled images and their pseudo labels (equation 15)."""
-        smooth = self.protocol.dice_smooth
-        supervised = dice_loss(self.network(batch.labeled.student1), batch.labels, smooth, ignores=self.ignores)
+        supervised = self.segmentation_loss(self.network(batch.labeled.student1), batch.labels)
         logits = self.network(batch.unlabeled.student1)
-        pseudo = self.rise(progress) * dice_loss(logits, hard_labels(logits), smooth)
+        pseudo = self.rise(progress) * self.segmentation_loss(logits, hard_labels(logits))
         yield Update({"supervised": (1.0, supervised), "pseudo": (progress.lambda_u, pseudo)})
 
     def rise(self, progress: Progress) -> float:

@@ -6,12 +6,12 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import dice_loss, random_turn
+from ssl_bench.ops import random_turn
 
 
 @register
 class RotationConsistency(SSLMethod):
-    """The method of SSL4MIS's script "deep co-training", with the Dice loss of every method here on labelled images.
+    """The method of SSL4MIS's script "deep co-training", with the protocol's supervised loss.
 
     It has one network and no adversarial examples, so it is not Qiao et al.'s deep co-training (`dct`). The unlabelled
     images of a batch are turned together by a random multiple of 90 degrees, 0 included. Each of the two predictions is
@@ -29,6 +29,7 @@ class RotationConsistency(SSLMethod):
     venue = "SSL4MIS"
     authors = {
         "lambda_max": 0.1, "rampup_epochs": "run", "views.labeled_student1": "weak", "views.student1": "weak",
+        "supervised_loss": "dice+cross-entropy",
     }  # fmt: skip
     handles_ignored = True
 
@@ -38,9 +39,7 @@ class RotationConsistency(SSLMethod):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda (|sg p(R u) - R p(u)|^2 + |p(R u) - R sg p(u)|^2) / 2, R the turn, sg a constant."""
-        supervised = dice_loss(
-            self.network(batch.labeled.student1), batch.labels, self.protocol.dice_smooth, ignores=self.ignores
-        )
+        supervised = self.segmentation_loss(self.network(batch.labeled.student1), batch.labels)
         images = batch.unlabeled.student1
         turn = random_turn(images)
         upright, turned = self.probabilities(images), self.probabilities(turn(images))

@@ -20,7 +20,6 @@ from ssl_bench.method import (
 from ssl_bench.ops import (
     IGNORED,
     OriginDiscriminator,
-    dice_loss,
     evaluating,
     mean_of_parts,
     origin_loss,
@@ -58,9 +57,9 @@ class ShapeAware(SSLMethod):
 
     def supervised_loss(self, logits: Tensor, distances: Tensor, labels: Tensor, weight: float) -> Tensor:
         """L_seg + weight L_sdf, the mean squared error of the distances; pixels without a known class do not count."""
-        dice = dice_loss(logits, labels, self.protocol.dice_smooth, ignores=self.ignores)
+        loss = self.segmentation_loss(logits, labels)
         errors = (distances - signed_distance(labels, self.classes)).square().mean(1)
-        return dice + weight * _mean(errors, self.known(labels))
+        return loss + weight * _mean(errors, self.known(labels))
 
     def known(self, labels: Tensor) -> Tensor | None:
         """Pixels with a known class, (B, *spatial) bool; None if all have one."""
@@ -100,7 +99,7 @@ class DualTaskConsistency(ShapeAware):
     distance of the two masks over labelled and unlabelled pixels and the foreground classes; gradients reach both
     heads. The authors' code is for one foreground class, with a sigmoid; here the segmentation has a softmax over K
     classes. Its cross-entropy has no effect there and is left out. On labelled images the segmentation's loss is the
-    Dice loss of every method here, background included. Labelled and unlabelled images go through the network apart.
+    protocol's supervised loss, background included. Labelled and unlabelled images go through the network apart.
     """
 
     name = "dtc"
@@ -150,7 +149,7 @@ class SASSNet(ShapeAware):
     ones. All images are shown in the protocol's view of labelled ones, else the discriminator would learn how the views
     differ. It is in evaluation mode in the network's loss, and the network in the discriminator's own update, as in the
     authors' code. There beta is 0.01 with 16 labelled volumes and 0.015 with 8. A cross-entropy that the code computes
-    has no effect and is left out. On labelled images the segmentation's loss is the Dice loss of every method here.
+    has no effect and is left out. On labelled images the segmentation's loss is the protocol's supervised loss.
     """
 
     name = "sassnet"

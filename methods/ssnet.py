@@ -14,7 +14,6 @@ from ssl_bench.ops import (
     MaskedBatchNorm,
     adversarial_noise,
     batch_norm_paused,
-    dice_loss,
     evaluating,
     hard_labels,
     nearest_labels,
@@ -146,7 +145,7 @@ class ClassSeparation(nn.Module):
 
 @register
 class SmoothnessSeparation(SSLMethod):
-    """Wu et al. 2022 as the authors released it, with the Dice loss of every method here on labelled images.
+    """Wu et al. 2022 as the authors released it, with the protocol's supervised loss.
 
     Smoothness: the Dice loss between the predictions of an image and of the image under adversarial noise of a fixed
     norm, on labelled and unlabelled images. Class separation: perceptrons project the decoder's last map, and the loss
@@ -207,7 +206,7 @@ class SmoothnessSeparation(SSLMethod):
         """L = L_s + lambda (L_smooth + 0.1 (L_separate on labelled + on unlabelled images))."""
         images, labels = (batch.labeled.student1, batch.unlabeled.student1), batch.labels
         (features, y), (features_u, y_u) = (self.features_and_logits(part) for part in images)
-        supervised = dice_loss(y, labels, self.protocol.dice_smooth, ignores=self.ignores)
+        supervised = self.segmentation_loss(y, labels)
         known = (labels != IGNORED).unsqueeze(1) if self.ignores else None
         smoothness = self.disagreement(self.under_noise(images[0], y, known), self.under_noise(images[1], y_u, None))
         full = (labels, hard_labels(y), hard_labels(y_u))

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from torch import nn
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import dice_loss
 
 
 @register
 class Supervised(SSLMethod):
-    """Dice loss on the labelled images (the UCMT paper's baseline)."""
+    """The labelled images alone (the UCMT paper's baseline)."""
 
     name = "supervised"
     title = "Supervised"
@@ -27,9 +26,7 @@ class Supervised(SSLMethod):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:  # noqa: ARG002
         """L = L_s."""
-        loss = dice_loss(
-            self.network(batch.labeled.student1), batch.labels, self.protocol.dice_smooth, ignores=self.ignores
-        )
+        loss = self.segmentation_loss(self.network(batch.labeled.student1), batch.labels)
         yield Update({"supervised": (1.0, loss)})
 
     @property

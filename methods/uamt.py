@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import dice_loss, dropout_switched, entropy, gaussian_ramp_up, image_noise
+from ssl_bench.ops import dropout_switched, entropy, gaussian_ramp_up, image_noise
 
 
 class UAMTHyperparameters(Hyperparameters):
@@ -22,7 +22,7 @@ class UAMTHyperparameters(Hyperparameters):
 
 @register
 class UncertaintyAwareMeanTeacher(SSLMethod):
-    """Yu et al. 2019 with the Dice loss of every method here on labelled images.
+    """Yu et al. 2019 with the protocol's supervised loss.
 
     The passes differ by dropout, which is on in every teacher mode of the protocol, and by noise on the images.
     V-Net has no dropout here unless told: the noise alone then makes them differ, and `--set dropout=0.5` gives the
@@ -40,6 +40,7 @@ class UncertaintyAwareMeanTeacher(SSLMethod):
     authors = {
         "lambda_max": 0.1, "rampup_epochs": "run", "ramp_start": 0, "ema_decay": 0.99, "ema_warmup": True,
         "teacher_mode": "train", "teacher_buffers": "own", "views.labeled_student1": "weak", "views.student1": "weak",
+        "supervised_loss": "dice+cross-entropy",
     }  # fmt: skip
     components = frozenset({"TS"})
     handles_ignored = True
@@ -53,9 +54,7 @@ class UncertaintyAwareMeanTeacher(SSLMethod):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s + lambda L_c, the squared distance of the two softmaxes averaged over certain pixels and classes."""
-        supervised = dice_loss(
-            self.student(batch.labeled.student1), batch.labels, self.protocol.dice_smooth, ignores=self.ignores
-        )
+        supervised = self.segmentation_loss(self.student(batch.labeled.student1), batch.labels)
         y1 = self.student(batch.unlabeled.student1)
         y0 = self.teacher(self.noisy(batch.unlabeled.teacher))
         certain = self.uncertainty(batch.unlabeled.teacher) < self.threshold(progress, y0.shape[1])

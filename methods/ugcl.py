@@ -16,7 +16,6 @@ from ssl_bench.ops import (
     FeatureQueue,
     MaskedBatchNorm,
     cross_entropy_loss,
-    dice_loss,
     gaussian_ramp_up,
     hard_labels,
     mean_prediction_entropy,
@@ -84,7 +83,7 @@ class UncertaintyGuidedContrast(SSLMethod):
 
     - Their second decoder is a Swin transformer, for images of 224 x 224 alone. Here it is the protocol's decoder, and
       differs from the first by its initial weights alone.
-    - Dice is the supervised loss; theirs is the mean of cross-entropy and Dice of the foreground.
+    - Their supervised loss is the mean of cross-entropy and Dice of the foreground; here Dice has the background too.
     - They give the rotation and the contrastive loss their full weight at once; here all unsupervised losses ramp up.
     - They turn images by up to 20 degrees more. Here the protocol augments images.
     - In their code a mask meant for another form leaves out the key whose place in the queues is the anchor's number.
@@ -100,7 +99,7 @@ class UncertaintyGuidedContrast(SSLMethod):
     group = "contrastive"
     year = 2022
     venue = "IJCAI"
-    authors = {"lambda_max": 0.1, "rampup_epochs": "run"}
+    authors = {"lambda_max": 0.1, "rampup_epochs": "run", "supervised_loss": "dice+cross-entropy"}
     handles_ignored = True
     needs_parts = True
     hyperparameters = UGCLHyperparameters
@@ -122,12 +121,12 @@ class UncertaintyGuidedContrast(SSLMethod):
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = L_s(p_1) + 0.4 L_s(p_2) + lambda (0.1 mean (p_1 - p_2)^2 + L_rotation + L_contrast)."""
-        hyper, smooth = self.hyper, self.protocol.dice_smooth
+        hyper = self.hyper
         turns, turns_u = random_turns(batch.labeled.student1), random_turns(batch.unlabeled.student1)
         labels = turns(batch.labels.unsqueeze(1)).squeeze(1)
         features, z1, z2 = self.features_and_logits(turns(batch.labeled.student1))
         features_u, y1, y2 = self.features_and_logits(turns_u(batch.unlabeled.student1))
-        first, second = (dice_loss(z, labels, smooth, ignores=self.ignores) for z in (z1, z2))
+        first, second = (self.segmentation_loss(z, labels) for z in (z1, z2))
         known = labels != IGNORED if self.ignores else None
         turned = self.classifier(torch.cat([self.pooled(features[-1], known), self.pooled(features_u[-1], None)]))
         rotation = cross_entropy_loss(turned, torch.cat([turns.choice, turns_u.choice]))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, interpolate
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import dice_loss, feature_dropout, feature_noise
+from ssl_bench.ops import feature_dropout, feature_noise
 
 CHANNEL_DROPOUT = (0.1, 0.2, 0.3, 0.5)  # in 3D, finest map first
 
@@ -23,7 +23,7 @@ class URPCHyperparameters(Hyperparameters):
 
 @register
 class UncertaintyRectifiedPyramidConsistency(SSLMethod):
-    """Luo et al. 2021 as SSL4MIS has it, with the Dice loss of every method here on labelled images.
+    """Luo et al. 2021 as SSL4MIS has it, with the protocol's supervised loss.
 
     Every map of the decoder has a head; predictions of coarser maps are brought to the size of the image, in 2D by
     nearest neighbour and in 3D by trilinear interpolation. The head of the finest map is the network's own, and its
@@ -51,6 +51,7 @@ class UncertaintyRectifiedPyramidConsistency(SSLMethod):
     venue = "MICCAI"
     authors = {
         "lambda_max": 0.1, "rampup_epochs": "run", "views.labeled_student1": "weak", "views.student1": "weak",
+        "supervised_loss": "dice+cross-entropy",
     }  # fmt: skip
     handles_ignored = True
     needs_parts = True
@@ -72,7 +73,7 @@ class UncertaintyRectifiedPyramidConsistency(SSLMethod):
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
         """L = mean_s L_s(p_s) + lambda L_c, with the consistency of the scales s on unlabelled images."""
         on_labeled, on_unlabeled = self.logits(batch.labeled.student1), self.logits(batch.unlabeled.student1)
-        losses = [dice_loss(z, batch.labels, self.protocol.dice_smooth, ignores=self.ignores) for z in on_labeled]
+        losses = [self.segmentation_loss(z, batch.labels) for z in on_labeled]
         supervised, consistency = torch.stack(losses).mean(), self.consistency(on_unlabeled)
         yield Update({"supervised": (1.0, supervised), "consistency": (progress.lambda_u, consistency)})
 

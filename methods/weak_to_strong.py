@@ -90,8 +90,8 @@ class WeakToStrong(SSLMethod):
             require_pairs(protocol, "unlabeled")
 
     def on_labeled(self, network: nn.Module, batch: Batch) -> Tensor:
-        """Dice loss on the labelled images."""
-        return dice_loss(network(batch.labeled.student1), batch.labels, self.protocol.dice_smooth, ignores=self.ignores)
+        """L_s on the labelled images."""
+        return self.segmentation_loss(network(batch.labeled.student1), batch.labels)
 
     def mix(self, images: Tensor) -> BoxMix:
         """CutMix of an unlabelled view (B, C, *spatial)."""
@@ -132,7 +132,7 @@ def changed(features: list[Tensor], images: Tensor, rate: float) -> list[Tensor]
 
 @register
 class FixMatch(WeakToStrong):
-    """Sohn et al. 2020 in the segmentation form of UniMatch's code, with the Dice loss of every method here.
+    """Sohn et al. 2020 in the segmentation form of UniMatch's code, with the protocol's supervised loss.
 
     The network labels the weak view. It learns the labels of at least the `confidence` on the strong view, which
     is mixed by CutMix. Weak and strong view are the protocol's for the teacher and for student 1. The loss is that of
@@ -204,7 +204,10 @@ class UniMatch(WeakToStrong):
     reference = "Yang et al., Revisiting Weak-to-Strong Consistency in Semi-Supervised Semantic Segmentation, CVPR 2023"
     year = 2023
     venue = "CVPR"
-    authors = {"lambda_max": 1.0, "rampup_epochs": "none", "views.labeled_student1": "weak"}
+    authors = {
+        "lambda_max": 1.0, "rampup_epochs": "none", "views.labeled_student1": "weak",
+        "supervised_loss": "dice+cross-entropy",
+    }  # fmt: skip
     handles_ignored = True
     needs_parts = True
     hyperparameters = UniMatchHyperparameters
@@ -316,7 +319,10 @@ class CrossMatch(WeakToStrong):
     reference = "Zhao et al., CrossMatch: Perturbation Strategies and Knowledge Distillation, JBHI 2024"
     year = 2024
     venue = "JBHI"
-    authors = {"lambda_max": 1.0, "rampup_epochs": "none", "views.labeled_student1": "weak"}
+    authors = {
+        "lambda_max": 1.0, "rampup_epochs": "none", "views.labeled_student1": "weak",
+        "supervised_loss": "dice+cross-entropy",
+    }  # fmt: skip
     handles_ignored = True
     needs_parts = True
     hyperparameters = CrossMatchHyperparameters

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+import pytest
+from torch import Tensor, nn
 
 from ssl_bench.cards import Protocol
-from ssl_bench.method import Hyperparameters, SSLMethod, load_methods
+from ssl_bench.method import Hyperparameters, SSLMethod, contract, load_methods
 from ssl_bench.testing.laboratory import LABELED as LABELED
 from ssl_bench.testing.laboratory import PROGRESS as PROGRESS
 from ssl_bench.testing.laboratory import SIDES as SIDES
@@ -52,3 +53,15 @@ def laboratory(
     """A method under a protocol, on random images of the protocol's sides; `build` makes other networks than tiny."""
     hyperparameters = hyper_of(METHODS[name], **hyper).resolved(len(protocol.sides))
     return set_up(METHODS[name], hyperparameters, protocol, classes, seed=seed, build=build)
+
+
+def replace_dice(monkeypatch: pytest.MonkeyPatch, cls: type[SSLMethod], loss: Callable[..., Tensor]) -> None:
+    """Replace `dice_loss` by another loss: in the method's file, and in `segmentation_loss`, which says `ignores`."""
+    names = cls.updates.__globals__
+    if "dice_loss" in names:
+        monkeypatch.setitem(names, "dice_loss", loss)
+
+    def on_labels(logits: Tensor, labels: Tensor, smooth: float, *, ignores: bool, keep: Tensor | None) -> Tensor:
+        return loss(logits, labels, smooth, ignores=ignores, **({} if keep is None else {"keep": keep}))
+
+    monkeypatch.setattr(contract, "dice_loss", on_labels)

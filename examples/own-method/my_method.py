@@ -11,7 +11,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ssl_bench.method import Batch, Hyperparameters, Progress, Setup, SSLMethod, Update, register
-from ssl_bench.ops import dice_loss
 
 
 class MirrorHyperparameters(Hyperparameters):
@@ -38,8 +37,8 @@ class Mirror(SSLMethod):
         self.weight = hyper.weight
 
     def updates(self, batch: Batch, progress: Progress) -> Iterator[Update]:
-        """Yield one update: the Dice loss on labelled images, the distance on unlabelled ones."""
-        supervised = dice_loss(self.network(batch.labeled.student1), batch.labels, self.protocol.dice_smooth)
+        """Yield one update: the supervised loss on labelled images, the distance on unlabelled ones."""
+        supervised = self.segmentation_loss(self.network(batch.labeled.student1), batch.labels)
         distance = self.distance(self.network, batch.unlabeled.student1)
         yield Update({"supervised": (1.0, supervised), "mirror": (progress.lambda_u * self.weight, distance)})
 

@@ -149,6 +149,9 @@ class Protocol(Card):
     dice_smooth: Positive = Field(
         json_schema_extra=in_unit("pixels"), description="added to numerator and denominator of the Dice loss"
     )
+    supervised_loss: Literal["dice", "dice+cross-entropy"] = Field(
+        "dice", description="against the labels of labelled images; dice+cross-entropy: the mean of both"
+    )
     supervised_reduction: Literal["sum", "mean"] = Field(description="over the students")
     unsupervised_reduction: Literal["sum", "mean"] = Field(description="over the two directions of one loss")
     lambda_max: float = Field(ge=0, description="largest weight of the whole unsupervised loss")

@@ -30,8 +30,9 @@ def training_fields(protocol: Protocol) -> dict[str, Any]:
 
     The name of the split is left out, and a file with encoder weights is "file": what they hold stands in the run's
     `split`, `data_fingerprint` and `weights_fingerprint`. Without validation its fields are left out.
-    An empty list of extra augmentations is left out, too, and `ramp_start` where it is 1. So are the probability and
-    the strength of a 3D jitter or noise that never happens.
+    Fields that came later are left out where they have the value that was fixed before: an empty list of extra
+    augmentations, `ramp_start` 1, `supervised_loss` dice, and the probability and the strength of a 3D jitter or noise
+    that never happens.
     """
     kind = type(protocol)
     left_out = {*WORDS, "split", *fields_that("measures", kind), *fields_that("observes", kind)}
@@ -42,14 +43,16 @@ def training_fields(protocol: Protocol) -> dict[str, Any]:
         del data["validation"], data["validation_share"]
     augmentation = data["augmentation"]
     if not augmentation["extra"]:
-        del augmentation["extra"]  # as in runs from before it was a field
+        del augmentation["extra"]
     if isinstance(protocol, VolumeProtocol):
         for change, strengths in VOLUME_CHANGES.items():
             if augmentation[change] == 0:
                 for name in (change, *strengths):
-                    del augmentation[name]  # as in runs from before these were fields
+                    del augmentation[name]
     if protocol.ramp_start == 1:
-        del data["ramp_start"]  # as in runs from before it was a field
+        del data["ramp_start"]
+    if protocol.supervised_loss == "dice":
+        del data["supervised_loss"]
     return data
 
 

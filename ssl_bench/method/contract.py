@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ssl_bench.cards import Card, Protocol, Upsampling
 from ssl_bench.errors import UserError
-from ssl_bench.ops import ExponentialMovingAverage
+from ssl_bench.ops import ExponentialMovingAverage, cross_entropy_loss, dice_loss
 
 Group = Literal[
     "baseline", "consistency", "co-training", "pseudo label", "adversarial", "contrastive", "mixing", "other"
@@ -291,6 +291,20 @@ class SSLMethod(nn.Module):
             average_buffers=protocol.teacher_buffers == "ema",
             always_eval=protocol.teacher_mode == "eval",
         )
+
+    def segmentation_loss(self, logits: Tensor, labels: Tensor, *, keep: Tensor | None = None) -> Tensor:
+        """Return L_s, the protocol's `supervised_loss`: a scalar.
+
+        Args:
+            logits: (B, K, *spatial).
+            labels: (B, *spatial), int64 in [0, K); where `self.ignores`, also IGNORED, which does not count.
+            keep: (B, *spatial) bool; pixels where it is false do not count either. None: all count.
+
+        """
+        dice = dice_loss(logits, labels, self.protocol.dice_smooth, ignores=self.ignores, keep=keep)
+        if self.protocol.supervised_loss == "dice":
+            return dice
+        return (dice + cross_entropy_loss(logits, labels, ignores=self.ignores, keep=keep)) / 2
 
     def supervised(self, *losses: Tensor) -> Tensor:
         """Join the students' supervised losses by the protocol's `supervised_reduction`."""

@@ -56,6 +56,15 @@ def test_ramp_ups_from_one_are_those_of_runs_that_name_no_start() -> None:
     assert type(released).model_validate(older) == later
 
 
+def test_dice_alone_is_the_supervised_loss_of_runs_that_name_none() -> None:
+    for name in ("small", "mini", "paper", "released-code"):
+        protocol = load_protocol(name)
+        assert protocol.supervised_loss == "dice"
+        assert "supervised_loss" not in training_fields(protocol)
+        both = load_protocol(name, {"supervised_loss": "dice+cross-entropy"})
+        assert training_fields(both) == {**training_fields(protocol), "supervised_loss": "dice+cross-entropy"}
+
+
 @pytest.mark.parametrize(
     ("change", "strengths"),
     [("jitter", {"brightness": 0.1, "contrast": 0.2}), ("noise", {"noise_sigma": [0.1, 0.2]})],

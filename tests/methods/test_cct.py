@@ -19,7 +19,7 @@ COUNTS = {
     "vat": 2, "spatial_dropout": 6, "cutout": 6, "context_masking": 2, "object_masking": 2, "feature_dropout": 6,
     "feature_noise": 6,
 }  # fmt: skip
-PROTOCOL = cast("Protocol", SimpleNamespace(dice_smooth=1e-5, student_init="different"))
+PROTOCOL = cast("Protocol", SimpleNamespace(dice_smooth=1e-5, supervised_loss="dice", student_init="different"))
 PROGRESS = Progress(iteration=3, iterations=10, lambda_u=0.3)
 ONE_EACH = dict.fromkeys(COUNTS, 1)
 

@@ -44,7 +44,7 @@ def tiny_network(dimensions: int) -> nn.Module:
 
 def protocol_of(**settings: Any) -> Protocol:
     fields = {
-        "dice_smooth": 1e-5, "supervised_reduction": "sum", "unsupervised_reduction": "mean",
+        "dice_smooth": 1e-5, "supervised_loss": "dice", "supervised_reduction": "sum", "unsupervised_reduction": "mean",
         "student_init": "different", "ema_decay": 0.9, "ema_warmup": False, "teacher_start": "own",
         "teacher_source": (0.75, 0.25), "teacher_mode": "train", "teacher_buffers": "own",
         "uncertainty_from": "step1", "step2_teacher": "mixed-labels", "umix_order": "simultaneous",

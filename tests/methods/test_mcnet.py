@@ -168,7 +168,7 @@ def test_decoders_are_those_of_the_authors_and_the_first_is_the_plain_network(na
             return SmallUNet(in_channels=1, classes=2, filters=2, upsampling=upsampling)
         return VNet(in_channels=1, classes=2, filters=2, upsampling=upsampling)
 
-    protocol = cast("Protocol", SimpleNamespace(dice_smooth=1e-5, sides=SIDES[dimensions]))
+    protocol = cast("Protocol", SimpleNamespace(supervised_loss="dice", dice_smooth=1e-5, sides=SIDES[dimensions]))
     hyper = parse_hyperparameters(METHODS[name], {}).resolved(dimensions)
     method: Any = METHODS[name](Setup(protocol, build, 2, 1), hyper)
     plain, predictor = build(), method.predictor

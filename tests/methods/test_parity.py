@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from laboratory import METHODS, images_of, protocol_of
+from laboratory import METHODS, images_of, protocol_of, replace_dice
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate, one_hot
 from torch.nn.modules.dropout import _DropoutNd
@@ -203,8 +203,9 @@ def patched(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     monkeypatch.setattr(torch, "feature_dropout", without_first_channels)
     monkeypatch.setattr(torch, "rand_like", directions())
+    replace_dice(monkeypatch, METHODS[case.name], case.supervised)
     namespace = METHODS[case.name].updates.__globals__
-    for name, replacement in {"dice_loss": case.supervised, **case.names()}.items():
+    for name, replacement in case.names().items():
         assert name in namespace
         monkeypatch.setitem(namespace, name, replacement)
 

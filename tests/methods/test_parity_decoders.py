@@ -28,7 +28,9 @@ CLASSES = {2: 4, 3: 2}
 def terms(name: str, dimensions: int, monkeypatch: pytest.MonkeyPatch, **hyper: Any) -> dict[str, float]:
     """The values of a method's terms under a seed, with the authors' network."""
     sides, classes = SIDES[dimensions], CLASSES[dimensions]
-    protocol = cast("Protocol", SimpleNamespace(dice_smooth=1e-10 if dimensions == 2 else 1e-8, sides=sides))
+    protocol = cast(
+        "Protocol", SimpleNamespace(supervised_loss="dice", dice_smooth=1e-10 if dimensions == 2 else 1e-8, sides=sides)
+    )
 
     def build(upsampling: Any = "default") -> nn.Module:
         network = SmallUNet if dimensions == 2 else VNet

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from laboratory import Laboratory, TinyNetwork, laboratory, protocol_of
+from laboratory import Laboratory, TinyNetwork, laboratory, protocol_of, replace_dice
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -179,7 +179,7 @@ def test_an_iteration_is_that_of_the_authors_code(name: str, monkeypatch: pytest
     theirs = THEIRS[name]
     lab = opened(theirs, monkeypatch)
     names = type(lab.method).updates.__globals__
-    monkeypatch.setitem(names, "dice_loss", as_ours(theirs.dice, theirs.labeled))
+    replace_dice(monkeypatch, type(lab.method), as_ours(theirs.dice, theirs.labeled))
     monkeypatch.setitem(names, "complementary_dropout", fixed_complement)
     monkeypatch.setattr(torch, "feature_dropout", fixed_dropout)
     student: Any = getattr(lab.method, "student", None) or lab.method.network

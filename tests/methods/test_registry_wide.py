@@ -37,6 +37,7 @@ from ssl_bench.method import (
     Setup,
     SSLMethod,
     Update,
+    contract,
     find_method,
     load_methods,
     parse_hyperparameters,
@@ -150,6 +151,29 @@ def test_pseudo_labels_are_constants(name: str, classes: int) -> None:
             total = total + (1 - dice) / (UNLABELED * classes)
     (expected,) = torch.autograd.grad(total, logits)
     torch.testing.assert_close(found.double(), expected, rtol=1e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dice_and_cross_entropy_is_the_mean_of_both(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dimensions, pixels = METHODS[name].dimensions[0], []
+
+    def first_term(loss: str, classes: int = 3) -> float:
+        torch.manual_seed(3)
+        lab = laboratory(name, protocol_of("mini", dimensions, supervised_loss=loss), classes)
+        return next(lab.updates()).terms["supervised"][1].item()
+
+    def naive_cross_entropy(logits: Tensor, labels: Tensor, _: float, *, ignores: bool, keep: Tensor | None) -> Tensor:
+        assert not ignores
+        kept = torch.ones_like(labels, dtype=torch.bool) if keep is None else keep
+        pixels.append(int(kept.sum()))
+        p = logits.exp() / logits.exp().sum(1, keepdim=True)
+        return -p.gather(1, labels.unsqueeze(1))[:, 0][kept].log().mean()
+
+    dice, both = first_term("dice"), first_term("dice+cross-entropy")
+    monkeypatch.setattr(contract, "dice_loss", naive_cross_entropy)
+    assert first_term("dice") != pytest.approx(dice, abs=1e-3)
+    assert both == pytest.approx((dice + first_term("dice")) / 2, rel=1e-5)
+    assert min(pixels) > 0
 
 
 # ------------------------------------------------------------------------------------------------ UCMT's second step

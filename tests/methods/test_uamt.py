@@ -22,7 +22,8 @@ PROGRESS = Progress(iteration=30, iterations=100, lambda_u=0.1)
 def protocol_of(mode: str = "train", ramp_start: int = 1) -> Protocol:
     fields = {
         "ramp_start": ramp_start,
-        "dice_smooth": 1e-5, "student_init": "different", "ema_decay": 0.9, "ema_warmup": False, "teacher_start": "own",
+        "dice_smooth": 1e-5, "supervised_loss": "dice",
+        "student_init": "different", "ema_decay": 0.9, "ema_warmup": False, "teacher_start": "own",
         "teacher_source": (0.5, 0.5), "teacher_mode": mode, "teacher_buffers": "ema" if mode == "eval" else "own",
     }  # fmt: skip
     return load_protocol("tiny", fields)
