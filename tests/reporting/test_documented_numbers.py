@@ -227,10 +227,15 @@ def test_the_students_of_measured(name: str) -> None:
 
 SEVEN = [*SIX[:2], "cps", "cmtv1", "cmtv2", "cmtv3", "ucmt"]
 AT_SMALL = ("isic", 9, 1815, SEVEN, "random", "small")
+POLYPS_AT_SMALL: dict[str, tuple[Any, ...]] = {
+    "kvasir": ("kvasir", 30, 800, ["supervised", "mt", "cps", "cmtv1", "cmtv3", "ucmt"], "random", "small"),
+    "cvc": ("cvc", 17, 472, ["supervised", "mt", "cps", "cmtv1", "cmtv3", "ucmt"], "by-sequence", "small"),
+}
 
 
-def test_the_table_of_small() -> None:
-    for title, (mean, around, comparison) in rows(*AT_SMALL).items():
+@pytest.mark.parametrize("table", [AT_SMALL, *POLYPS_AT_SMALL.values()], ids=lambda table: str(table[0]))
+def test_the_tables_of_small(table: tuple[Any, ...]) -> None:
+    for title, (mean, around, comparison) in rows(*table).items():
         assert f"| {title} | {mean} | {around} | {comparison}{' ' * bool(comparison)}|" in SMALL, title
 
 
