@@ -100,8 +100,8 @@ class ColAdv(SSLMethod):
     - All images are shown in the protocol's view of labelled ones, else the auxiliary discriminator could learn how the
       views differ.
     - Both discriminators have the optimiser of AdvSemSeg's, and one update after each of the network.
-    - The supervised loss is the mean of the protocol's of both modules. Labelled and
-      unlabelled images go through the network apart. Pixels without a known class are zero in maps of labelled images.
+    - The supervised loss is the mean of the protocol's loss of both modules. Labelled and unlabelled images go through
+      the network apart. Pixels without a known class are zero in maps of labelled images.
     """
 
     name = "coladv"

@@ -28,7 +28,7 @@ class DeepAdversarialNetwork(SSLMethod):
 
     The paper alternates between the two over epochs; SSL4MIS, as here, in each iteration. SSL4MIS's 2D evaluation
     network has neither activation nor dropout after its first layer, and pools to 2 x 2 places; here 2D and 3D have the
-    form of its 3D network.
+    form of its 3D network. Its supervised loss is the mean of cross-entropy and Dice.
     """
 
     name = "dan"

@@ -83,7 +83,7 @@ class UncertaintyGuidedContrast(SSLMethod):
 
     - Their second decoder is a Swin transformer, for images of 224 x 224 alone. Here it is the protocol's decoder, and
       differs from the first by its initial weights alone.
-    - Their supervised loss is the mean of cross-entropy and Dice of the foreground; here Dice has the background too.
+    - The supervised loss is the protocol's; theirs is the mean of cross-entropy and Dice of the foreground alone.
     - They give the rotation and the contrastive loss their full weight at once; here all unsupervised losses ramp up.
     - They turn images by up to 20 degrees more. Here the protocol augments images.
     - In their code a mask meant for another form leaves out the key whose place in the queues is the anchor's number.

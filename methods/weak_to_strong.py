@@ -142,7 +142,8 @@ class FixMatch(WeakToStrong):
     As in that code the network labels the weak view in training mode. The code mixes with images of a second unlabelled
     batch, which the network labels in evaluation mode; here they are of the same batch. Its boxes have aspect ratios
     U(0.3, 1/0.3); those here have the random shape of every CutMix here. Labelled and unlabelled images go through the
-    network apart. Its loss is (L_s + L_u) / 2: a weight lambda of 1 without ramp-up, up to the factor.
+    network apart. Its loss is (L_s + L_u) / 2: a weight lambda of 1 without ramp-up, up to the factor. Its L_s is
+    cross-entropy alone.
     """
 
     name = "fixmatch"
@@ -196,7 +197,8 @@ class UniMatch(WeakToStrong):
     of students 1 and 2, each with CutMix of its own, and L_features is that of the weak view's features without half of
     their channels. Every map that the encoder gives is perturbed. Both strong views go through the network together.
     The authors decode clean and perturbed features together, those of labelled images too; here the weak view's are
-    decoded apart, the clean ones without gradient. Otherwise as FixMatch here.
+    decoded apart, the clean ones without gradient. Their supervised loss is the mean of cross-entropy and Dice.
+    Otherwise as FixMatch here.
     """
 
     name = "unimatch"
@@ -310,8 +312,8 @@ class CrossMatch(WeakToStrong):
 
     The authors' code for LA compares confidences with 0.75 in its first iteration, and then with a number that rises
     from 0.52 to 0.69, UA-MT's ramp of an entropy in nats; here `confidence` is constant. Their V-Net has no dropout of
-    its own in these passes. They decode clean and perturbed features together; here they are decoded apart. Otherwise
-    as UniMatch here.
+    its own in these passes. They decode clean and perturbed features together; here they are decoded apart. Their
+    supervised loss is the mean of cross-entropy and Dice. Otherwise as UniMatch here.
     """
 
     name = "crossmatch"

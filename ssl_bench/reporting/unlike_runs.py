@@ -50,9 +50,13 @@ def _difference(spec: RunSpec, own: dict[str, Any], wanted: Wanted) -> str:
         return f"protocol {spec.protocol.name}"
     expected = [dotted(one) | dict(wanted.hyperparameters) for one in wanted.trainings(spec.train_images)]
     nearest = min((_unequal(own, one) for one in expected), key=len)
-    shown = [f"{key}={value}" for key, value in nearest.items()]
+    values = (
+        dotted(spec.protocol.model_dump(mode="json")) | own
+    )  # `own` lacks fields that came later, at their defaults
+    shown = [f"{key}={values.get(key, 'none')}" for key in nearest]
     return ", ".join(shown[:NAMED]) + (", ..." if len(shown) > NAMED else "")
 
 
-def _unequal(own: dict[str, Any], expected: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in own.items() if key not in expected or expected[key] != value}
+def _unequal(own: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    missing = object()
+    return [key for key in own | expected if own.get(key, missing) != expected.get(key, missing)]

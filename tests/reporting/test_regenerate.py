@@ -40,7 +40,7 @@ from ssl_bench.training.plan import plan_runs
 METHODS = {name: declare(method) for name, method in load_methods().items()}
 ITERATIONS = 8
 DEMO = Target(datasets=("demo",), protocol="tiny", settings={"iterations": ITERATIONS})
-DEMO3D = Target(datasets=("demo3d",), protocol="tiny", settings={"iterations": 2})
+DEMO3D = Target(datasets=("demo3d",), labeled=("10%",), protocol="tiny", settings={"iterations": 2})
 
 
 BESIDE_A_TABLE = re.compile(

@@ -37,6 +37,18 @@ def test_runs_with_other_settings_are_named_with_them(tmp_path: Path) -> None:
     ]
 
 
+def test_a_value_that_specifications_leave_out_is_named(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    write_run(store, "mt", 1, [0.5])
+    assert unlike(store, supervised_loss="dice+cross-entropy", ramp_start=0) == [
+        f"Not shown: 1 finished run of mt on isic with supervised_loss=dice, ramp_start=1; {HINT}"
+    ]
+    write_run(store, "cps", 1, [0.5], settings={"supervised_loss": "dice+cross-entropy"})
+    assert (
+        unlike(store)[0] == f"Not shown: 1 finished run of cps on isic with supervised_loss=dice+cross-entropy; {HINT}"
+    )
+
+
 def test_another_protocol_is_named_alone(tmp_path: Path) -> None:
     store = Store(tmp_path)
     write_run(store, "mt", 1, [0.5], protocol="tiny")
