@@ -33,7 +33,7 @@ def test_every_cell_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     stored, notebook = (nbformat.read(path, as_version=4) for _ in range(2))
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()
     for old, new in zip(stored.cells, notebook.cells, strict=True):  # an error would have ended the execution
         if old.cell_type == "code":
             assert [kinds(output) for output in new.outputs] == [kinds(output) for output in old.outputs]
