@@ -21,6 +21,7 @@ RUN_ID = r"[0-9a-f]{16}(-s[0-9]+)?(-v[0-9]+)?"  # what `RunSpec.run_id` looks li
 VOLUME_CHANGES = {"jitter": ("brightness", "contrast"), "noise": ("noise_sigma",)}
 # Of a protocol, decide nothing: epochs have become iterations, and shares numbers of images.
 WORDS = ("name", "title", "note", "epochs", "labeled_scale")
+LATER = {"ramp_start": 1, "supervised_loss": "dice"}  # fields that runs once lacked, and the value that was fixed then
 
 
 def training_fields(protocol: Protocol) -> dict[str, Any]:
@@ -30,9 +31,8 @@ def training_fields(protocol: Protocol) -> dict[str, Any]:
 
     The name of the split is left out, and a file with encoder weights is "file": what they hold stands in the run's
     `split`, `data_fingerprint` and `weights_fingerprint`. Without validation its fields are left out.
-    Fields that came later are left out where they have the value that was fixed before: an empty list of extra
-    augmentations, `ramp_start` 1, `supervised_loss` dice, and the probability and the strength of a 3D jitter or noise
-    that never happens.
+    Fields that came later are left out where they have the value that was fixed before: those of LATER, an empty list
+    of extra augmentations, and the probability and the strength of a 3D jitter or noise that never happens.
     """
     kind = type(protocol)
     left_out = {*WORDS, "split", *fields_that("measures", kind), *fields_that("observes", kind)}
@@ -49,11 +49,7 @@ def training_fields(protocol: Protocol) -> dict[str, Any]:
             if augmentation[change] == 0:
                 for name in (change, *strengths):
                     del augmentation[name]
-    if protocol.ramp_start == 1:
-        del data["ramp_start"]
-    if protocol.supervised_loss == "dice":
-        del data["supervised_loss"]
-    return data
+    return {key: value for key, value in data.items() if key not in LATER or value != LATER[key]}
 
 
 def includes_points(own: int | None, wanted: int | None) -> bool:

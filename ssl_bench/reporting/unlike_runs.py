@@ -50,9 +50,7 @@ def _difference(spec: RunSpec, own: dict[str, Any], wanted: Wanted) -> str:
         return f"protocol {spec.protocol.name}"
     expected = [dotted(one) | dict(wanted.hyperparameters) for one in wanted.trainings(spec.train_images)]
     nearest = min((_unequal(own, one) for one in expected), key=len)
-    values = (
-        dotted(spec.protocol.model_dump(mode="json")) | own
-    )  # `own` lacks fields that came later, at their defaults
+    values = dotted(spec.protocol.model_dump(mode="json")) | own  # `own` lacks what came later
     shown = [f"{key}={values.get(key, 'none')}" for key in nearest]
     return ", ".join(shown[:NAMED]) + (", ..." if len(shown) > NAMED else "")
 
