@@ -119,9 +119,11 @@ def run_pool(
             for task in list(waiting) if pool.has_room or not looked else ():  # a look reads a file of each run
                 assert task.spec is not None
                 is_done = task.is_done(store)
-                if not is_done and (not pool.has_room or store.is_claimed(task.spec)):
-                    continue
-                if is_done:  # perhaps just now, by the process that released it
+                if not is_done:
+                    if not pool.has_room or store.is_claimed(task.spec):
+                        continue
+                    is_done = task.is_done(store)  # again: its process may have finished it between the two looks
+                if is_done:
                     outcome.already_finished += 1
                     done += 1
                     console.ended(task, "finished earlier", done, total)

@@ -82,7 +82,10 @@ class Slurm(Launcher):
         missing = [
             task
             for task, spec in specs.items()
-            if task not in finished and _name(task) not in queued and not store.is_claimed(spec)
+            if task not in finished
+            and _name(task) not in queued
+            and not store.is_claimed(spec)
+            and not task.is_done(store)  # again: its process may have finished it between the two looks
         ]
         waiting = len(specs) - len(finished) - len(missing)
         if missing:

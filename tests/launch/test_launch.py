@@ -146,7 +146,23 @@ with FileLock(folder / ".lock"):
     outcome = run_pool([trains(store, tmp_path, spec) for spec in own], store, ["cpu"], listener)
     other.wait()
     assert (outcome.trained, outcome.already_finished, outcome.failures) == (1, 1, [])
-    assert listener.ends == [("seed 2", "finished"), ("seed 1", "finished earlier")]
+    assert sorted(listener.ends) == [("seed 1", "finished earlier"), ("seed 2", "finished")]
+
+
+def test_what_another_process_finishes_between_two_looks_is_not_started(
+    store: Store, tmp_path: Path, started: list[tuple[str, int | None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (spec,) = specs(tmp_path, 1)
+
+    def finished_and_released(spec: RunSpec) -> bool:
+        shutil.copytree(Store(tmp_path / "elsewhere").folder(spec).path, store.folder(spec).path)
+        return False
+
+    monkeypatch.setattr(store, "is_claimed", finished_and_released)
+    listener = Listener()
+    outcome = run_pool([trains(store, tmp_path, spec)], store, ["cpu"], listener)
+    assert (outcome.trained, outcome.already_finished, started) == (0, 1, [])
+    assert listener.ends == [("seed 1", "finished earlier")]
 
 
 def test_a_signal_reaches_every_process_and_all_are_waited_for(
