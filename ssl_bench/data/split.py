@@ -177,7 +177,7 @@ def set_apart(
     pool = {unit[name] for name in trained if name in masked and (unit[name] in labeled) == from_labeled}
     count = max(1, round(share * (len(labeled) if from_labeled else len(set(unit.values())))))
     if count >= len(pool):
-        what = "images" if splits.groups is None else "groups"
+        what = ("labelled " if from_labeled else "unlabelled ") + ("images" if splits.groups is None else "groups")
         raise UserError(
             f"validation = '{source}', validation_share = {share:g}: {count} of {len(pool)} {what} with a mask would "
             "leave none to train on"

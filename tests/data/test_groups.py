@@ -234,7 +234,7 @@ def test_the_first_groups_are_those_of_the_first_training_cases() -> None:
 def test_validation_that_leaves_no_group_to_train_on_is_refused() -> None:
     groups = card_groups(card("patient{group}_*"), ACDC)
     splits = draw_labeled(ACDC, ["t"], 1, 1, masked=ACDC, first=True, groups=groups)
-    with pytest.raises(UserError, match="1 of 1 groups"):
+    with pytest.raises(UserError, match="1 of 1 labelled groups"):
         set_apart(splits, "labeled", 0.2, 1, masked=ACDC)
 
 

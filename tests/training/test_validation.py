@@ -79,7 +79,7 @@ def test_what_has_no_mask_is_not_validated_on() -> None:
     masked = (*drawn().labeled, *drawn().unlabeled[:5])
     after = set_apart(drawn(masked=masked), "train", 0.1, 1, masked=masked)
     assert set(after.validation) <= set(masked)
-    with pytest.raises(UserError, match=r"validation_share = 0\.9: 36 of 5 images with a mask would leave none"):
+    with pytest.raises(UserError, match=r"validation_share = 0\.9: 36 of 5 unlabelled images with a mask would leave none"):
         set_apart(drawn(masked=masked), "train", 0.9, 1, masked=masked)
 
 
@@ -158,4 +158,4 @@ def test_what_does_not_hang_together_is_said(call: Call, discs: Path) -> None:
     code, _, err = call(*words, "--set", "validation=test")
     assert (code, "validation" in err) == (2, True)
     code, _, err = call(*words, "--set", "validation=labeled", "--set", "validation_share=0.95")
-    assert (code, "6 of 6 images with a mask would leave none to train on" in err) == (2, True)
+    assert (code, "6 of 6 labelled images with a mask would leave none to train on" in err) == (2, True)
