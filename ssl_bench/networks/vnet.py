@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool3d
 
 from ssl_bench.cards import Upsampling, VolumeProtocol
 from ssl_bench.networks.registry import Build, register_network
@@ -13,11 +14,21 @@ from ssl_bench.networks.registry import Build, register_network
 @register_network("vnet", dimensions=(3,), divisor=16, parts=True, pyramid=True, upsampling=True)
 def v_net(wanted: Build) -> nn.Module:
     """V-Net with the protocol's number of filters and dropout."""
+    return _build(wanted, half=False)
+
+
+@register_network("vnet-half", dimensions=(3,), divisor=32, parts=True, upsampling=True)
+def v_net_at_half_resolution(wanted: Build) -> nn.Module:
+    """V-Net on voxels of twice the side: for CPUs, it sees eight times the volume at the same cost."""
+    return _build(wanted, half=True)
+
+
+def _build(wanted: Build, *, half: bool) -> nn.Module:
     protocol = wanted.protocol
     assert isinstance(protocol, VolumeProtocol)
     return VNet(
         in_channels=wanted.channels, classes=wanted.classes, filters=protocol.filters, dropout=protocol.dropout,
-        upsampling=wanted.upsampling,
+        upsampling=wanted.upsampling, half=half,
     )  # fmt: skip
 
 
@@ -33,6 +44,8 @@ class VNet(nn.Module):
         filters: f; the literature's 16 makes 9.45 M parameters.
         dropout: rate at which whole channels are dropped, after the coarsest level and before the head; UA-MT's is 0.5.
         upsampling: see VNetDecoder.
+        half: whether the encoder averages blocks of 2x2x2 voxels first. The head's transposed 2x2x2 convolution then
+            gives logits of the images' size.
     """
 
     def __init__(
@@ -43,27 +56,34 @@ class VNet(nn.Module):
         filters: int = 16,
         dropout: float = 0.0,
         upsampling: Upsampling = "default",
+        half: bool = False,
     ) -> None:
         super().__init__()
-        self.encoder = VNetEncoder(in_channels, filters, dropout)
+        self.encoder = VNetEncoder(in_channels, filters, dropout, half=half)
         self.decoder = VNetDecoder(filters, dropout, upsampling)
-        self.segmentation_head = nn.Conv3d(filters, classes, 1)
+        self.segmentation_head = (
+            nn.ConvTranspose3d(filters, classes, 2, stride=2) if half else nn.Conv3d(filters, classes, 1)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (B, C, X, Y, Z) -> logits (B, K, X, Y, Z).
 
         Raises:
-            ValueError: a side is not divisible by 16.
+            ValueError: a side is not divisible by 16, or by 32 with `half`.
         """
         logits: Tensor = self.segmentation_head(self.decoder(self.encoder(images)))
         return logits
 
 
 class VNetEncoder(nn.Module):
-    """One convolution on the finest level, then 2, 3, 3 and 3, each level after a strided convolution."""
+    """One convolution on the finest level, then 2, 3, 3 and 3, each level after a strided convolution.
 
-    def __init__(self, in_channels: int, filters: int, dropout: float) -> None:
+    With `half`, the finest level has half of the images' sides.
+    """
+
+    def __init__(self, in_channels: int, filters: int, dropout: float, *, half: bool = False) -> None:
         super().__init__()
+        self.half = half
         self.out_channels = tuple(filters * 2**level for level in range(5))
         self.levels = nn.ModuleList([_normalised(nn.Conv3d(in_channels, filters, 3, padding=1))])
         for level, count in enumerate((2, 3, 3, 3)):
@@ -73,15 +93,15 @@ class VNetEncoder(nn.Module):
         self.dropout = nn.Dropout3d(dropout)
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Images (B, C, X, Y, Z) -> feature maps (B, 2^l f, X / 2^l, Y / 2^l, Z / 2^l) for l = 0 to 4.
+        """Images (B, C, X, Y, Z) -> feature maps (B, 2^l f, X / 2^l, Y / 2^l, Z / 2^l) for l = 0 to 4; `half`: 1 to 5.
 
         Raises:
-            ValueError: a side is not divisible by 16.
+            ValueError: a side is not divisible by 16, or by 32 with `half`.
         """
-        sides = images.shape[2:]
-        if any(side % 16 for side in sides):
-            raise ValueError(f"V-Net: expected sides divisible by 16, found {' x '.join(map(str, sides))}")
-        features, maps = images, []
+        sides, divisor = images.shape[2:], 32 if self.half else 16
+        if any(side % divisor for side in sides):
+            raise ValueError(f"V-Net: expected sides divisible by {divisor}, found {' x '.join(map(str, sides))}")
+        features, maps = avg_pool3d(images, 2) if self.half else images, []
         for level in self.levels:
             features = level(features)
             maps.append(features)

@@ -76,7 +76,9 @@ def assert_sizes(protocol: ImageProtocol | VolumeProtocol, side: int) -> None:
     assert sides == sorted(sides, reverse=True)
 
 
-@pytest.mark.parametrize(("name", "dimensions"), [("deeplabv3plus", 2), ("unet", 2), ("unet-small", 2), ("vnet", 3)])
+@pytest.mark.parametrize(
+    ("name", "dimensions"), [("deeplabv3plus", 2), ("unet", 2), ("unet-small", 2), ("vnet", 3), ("vnet-half", 3)]
+)
 def test_parts_say_the_sizes_of_their_maps(name: str, dimensions: int) -> None:
     assert_sizes(protocol_of(name, dimensions), 32)
 

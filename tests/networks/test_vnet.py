@@ -98,6 +98,23 @@ def test_forward_is_the_layer_list_s(channels: int, classes: int, training: bool
     torch.testing.assert_close(network(x), Functional(state, training=training)(x), rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_at_half_resolution_it_sees_means_of_blocks_and_its_head_makes_blocks(training: bool) -> None:
+    network = unsettled(VNet(in_channels=2, classes=3, filters=2, half=True)).train(training)
+    state, x = copy.deepcopy(network.state_dict()), images(channels=2, sides=(32, 32, 64))
+    oracle = Functional(state, training=training)
+    means = x.reshape(2, 2, 16, 2, 16, 2, 32, 2).mean((3, 5, 7))
+    decoded = oracle.decoder(oracle.encoder(means))
+    blocks = torch.einsum("bcxyz,ckdef->bkxdyezf", decoded, state["segmentation_head.weight"])
+    expected = blocks.reshape(2, 3, 32, 32, 64) + state["segmentation_head.bias"].view(1, -1, 1, 1, 1)
+    torch.testing.assert_close(network(x), expected, rtol=1e-8, atol=1e-8)
+
+
+def test_at_half_resolution_sides_are_multiples_of_32() -> None:
+    with pytest.raises(ValueError, match="divisible by 32, found 32 x 48 x 32"):
+        VNet(filters=1, half=True)(images(sides=(32, 48, 32)).float())
+
+
 @pytest.mark.parametrize("zeroed", range(5))
 def test_each_map_of_the_encoder_enters_by_addition(zeroed: int) -> None:
     network = unsettled(VNet(filters=2))
