@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -292,6 +293,23 @@ def test_a_queue_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Monk
     monkeypatch.setattr(slurm, "QUEUE_SECONDS", 0.2)
     with pytest.raises(UserError, match=r"squeue: no answer within 0\.2 seconds"):
         slurm.queue(tmp_path / "results")
+
+
+def test_what_is_finished_between_two_looks_is_not_submitted(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (spec,) = specs(tmp_path, 1)
+
+    def finished_and_released(spec: RunSpec) -> bool:
+        shutil.copytree(Store(tmp_path / "elsewhere").folder(spec).path, store.folder(spec).path)
+        return False
+
+    submitted: list[list[Task]] = []
+    monkeypatch.setattr(store, "is_claimed", finished_and_released)
+    monkeypatch.setattr(slurm, "submit", lambda tasks, *_: submitted.append(tasks))
+    planned = SimpleNamespace(task=trains(store, tmp_path, spec))
+    choose_launcher("slurm", LaunchOptions()).run([planned], store)  # type: ignore[list-item]
+    assert (store.find(spec) is not None, submitted) == (True, [])
 
 
 def test_without_slurm_the_launcher_says_so(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
