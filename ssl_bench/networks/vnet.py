@@ -83,7 +83,7 @@ class VNetEncoder(nn.Module):
 
     def __init__(self, in_channels: int, filters: int, dropout: float, *, half: bool = False) -> None:
         super().__init__()
-        self.half = half
+        self.factor = 2 if half else 1
         self.out_channels = tuple(filters * 2**level for level in range(5))
         self.levels = nn.ModuleList([_normalised(nn.Conv3d(in_channels, filters, 3, padding=1))])
         for level, count in enumerate((2, 3, 3, 3)):
@@ -98,10 +98,10 @@ class VNetEncoder(nn.Module):
         Raises:
             ValueError: a side is not divisible by 16, or by 32 with `half`.
         """
-        sides, divisor = images.shape[2:], 32 if self.half else 16
+        sides, divisor = images.shape[2:], 16 * self.factor
         if any(side % divisor for side in sides):
             raise ValueError(f"V-Net: expected sides divisible by {divisor}, found {' x '.join(map(str, sides))}")
-        features, maps = avg_pool3d(images, 2) if self.half else images, []
+        features, maps = avg_pool3d(images, self.factor) if self.factor > 1 else images, []
         for level in self.levels:
             features = level(features)
             maps.append(features)
