@@ -142,7 +142,7 @@ VOLUMES_OF = {
         "ramp_start": 0,
     },
     "mini": {"patch_size": (64, 64, 32), "labeled_batch": 2, "unlabeled_batch": 2, "iterations": 300},
-    "demo": {"patch_size": (32, 32, 32), "labeled_batch": 4, "unlabeled_batch": 4, "iterations": 300},
+    "demo": {"patch_size": (32, 32, 32), "labeled_batch": 4, "unlabeled_batch": 4, "iterations": 400},
 }  # fmt: skip
 
 
