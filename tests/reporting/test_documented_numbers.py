@@ -37,6 +37,7 @@ def everything(store: str = "measured") -> pd.DataFrame:
         run = json.loads(path.read_text())
         spec, (cases,) = run["spec"], path.parent.glob("cases-*.csv")
         own = pd.read_csv(cases, dtype={"case": str})
+        own = own.groupby(["network", "case"], as_index=False)["dsc"].mean()  # over the classes
         changed = {
             key: value for key, value in flat(spec["protocol"]).items() if value != usual(protocol_of(spec))[key]
         }
@@ -82,13 +83,18 @@ def scores(
     return table
 
 
-def by_video(table: pd.DataFrame) -> pd.DataFrame:
-    """Linearised values of the videos, whose mean is that of the frames."""
-    card = tomllib.loads((REPOSITORY / "benchmarks" / "datasets" / "cvc.toml").read_text())
-    starts = card["splits"]["by-sequence"]["sequence_starts"]
-    video = [sum(start <= int(name) for start in starts) for name in table.columns]
-    sizes = pd.Series(video).value_counts().sort_index()
-    means = table.T.groupby(video).mean().T
+def by_group(data: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Linearised values of CVC-ClinicDB's videos and ACDC's patients, whose mean is that of the cases."""
+    if data == "cvc":
+        card = tomllib.loads((REPOSITORY / "benchmarks" / "datasets" / "cvc.toml").read_text())
+        starts = card["splits"]["by-sequence"]["sequence_starts"]
+        group = [sum(start <= int(name) for start in starts) for name in table.columns]
+    elif data == "acdc":
+        group = [int(name.removeprefix("patient").partition("_")[0]) for name in table.columns]
+    else:
+        return table
+    sizes = pd.Series(group).value_counts().sort_index()
+    means = table.T.groupby(group).mean().T
     centre = table.mean(axis=1)
     return means.sub(centre, axis=0).mul(sizes / sizes.mean(), axis=1).add(centre, axis=0)
 
@@ -96,9 +102,8 @@ def by_video(table: pd.DataFrame) -> pd.DataFrame:
 def independent(
     data: str, labeled: int, methods: list[str], split: str = "random", protocol: str = "mini"
 ) -> dict[str, pd.DataFrame]:
-    """Scores by method (seed x case), of CVC-ClinicDB (seed x video)."""
-    tables = {method: scores(data, labeled, method, split, protocol=protocol) for method in methods}
-    return {method: by_video(table) for method, table in tables.items()} if data == "cvc" else tables
+    """Scores by method (seed x case), of CVC-ClinicDB (seed x video), of ACDC (seed x patient)."""
+    return {method: by_group(data, scores(data, labeled, method, split, protocol=protocol)) for method in methods}
 
 
 def anova(tables: list[pd.DataFrame]) -> tuple[float, float]:
@@ -182,13 +187,10 @@ def rows(
     data: str, labeled: int, everyone: int, methods: list[str], split: str = "random", protocol: str = "mini"
 ) -> dict[str, list[str]]:
     """The cells of a table of docs/measured.md or docs/small.md by method: mean, interval, comparison."""
-    tables = {method: scores(data, labeled, method, split, protocol=protocol) for method in methods}
+    spreads = {method: spread(scores(data, labeled, method, split, protocol=protocol)) for method in methods}
+    tables = independent(data, labeled, methods, split, protocol)
     upper = scores(data, everyone, "supervised", split, protocol=protocol)
-    if data == "cvc":
-        spreads = {method: spread(table) for method, table in tables.items()}
-        tables, top = {method: by_video(table) for method, table in tables.items()}, by_video(upper)
-    else:
-        spreads, top = {method: spread(table) for method, table in tables.items()}, upper
+    top = by_group(data, upper)
     found = {"Supervised": [spreads["supervised"], in_words(interval(tables["supervised"])), ""]}
     for method, (difference, around, raw, holm) in compared(tables, "supervised").items():
         words = f"{difference}, {around}, {p_of(holm)} ({p_of(raw)})"
@@ -387,7 +389,7 @@ def test_what_a_random_split_flatters() -> None:
         shared = random.columns.intersection(sequence.columns)
         assert len(shared) == 29
         difference = random[shared] - sequence[shared]
-        low, high = bounds(by_video(difference))
+        low, high = bounds(by_group("cvc", difference))
         means = [f"{one[shared].to_numpy().mean():.2f}" for one in (random, sequence)]
         row = f"| {title} | {means[0]} | {means[1]} | {difference.to_numpy().mean():+.1f}, {low:+.1f} to {high:+.1f} |"
         assert row in MEASURED, row
@@ -406,7 +408,7 @@ def test_the_closest_pairs() -> None:
     ):  # fmt: skip
         tables = {method: scores(data, labeled, method, split) for method in SIX}
         if grouped:
-            tables = {method: by_video(table) for method, table in tables.items()}
+            tables = {method: by_group("cvc", table) for method, table in tables.items()}
         difference, _, raw, _ = compared({"ucmt": tables["ucmt"], **tables}, best)["ucmt"]
         words = " ".join(MEASURED.split())
         if grouped or data == "kvasir":

@@ -53,8 +53,8 @@ PAGES = (
         "results/measured", {"table": 4, "protocol": "small", "all_networks": True},
     ),
     Measured(
-        "small-gains", "Gains at `small`: ISIC, Kvasir-SEG, CVC-ClinicDB by video",
-        "Which methods gain on the supervised network, on three data sets.",
+        "small-gains", "Gains at `small`: ISIC, Kvasir-SEG, CVC-ClinicDB at random and by video, ACDC",
+        "Which methods gain on the supervised network, on four data sets.",
         "results/measured", {"table": f"{STUDIES}/small.toml", "all_networks": True},
     ),
     Measured(
