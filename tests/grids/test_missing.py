@@ -188,6 +188,7 @@ def test_reproduce_trains_what_is_missing_and_then_nothing(call: Call) -> None:
     assert "no run" not in out
 
 
+@pytest.mark.slow
 def test_data_that_the_store_does_not_hold_yet_can_be_chosen(call: Call) -> None:
     words = ["reproduce", "--table", "4", "--dataset", "demo", "--protocol", "tiny", "--iterations", "1"]
     words += ["--seeds", "1", "--set", 'metrics=["dsc"]']

@@ -97,6 +97,7 @@ def test_a_killed_server_harms_no_run(place: Workplace) -> None:
     assert bits(place) == place.undisturbed("mt", settings=SETTINGS)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_is_shown_as_interrupted(place: Workplace) -> None:
     reader = StoreReader(place.results)
     process = place.start("mt", held="training", settings=SETTINGS)

@@ -265,6 +265,7 @@ def test_an_edit_of_a_networks_file_is_told(folder: Path, call: Call) -> None:
     assert "The file of the network plain was edited between these runs." in origin(Store(Path("results")).runs())
 
 
+@pytest.mark.slow
 def test_the_guides_example_is_trained_in_processes_and_predicts(call: Call) -> None:
     text = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/tutorials/network.md").read_text(), re.DOTALL)[0]
     Path("my_files").mkdir()

@@ -47,7 +47,7 @@ def everything(store: str = "measured") -> pd.DataFrame:
                 dsc=100 * own["dsc"], data=spec["benchmark"], labeled=spec["labeled"], method=spec["method"],
                 seed=spec["seed"], split=spec["protocol"]["split"], protocol=protocol_of(spec),
                 is_predictor=own["network"] == run["result"]["predictor"],
-                changed=json.dumps({key: value for key, value in changed.items() if key not in DESCRIBED}, sort_keys=True),
+                changed=json.dumps({k: v for k, v in changed.items() if k not in DESCRIBED}, sort_keys=True),
             )
         )  # fmt: skip
     return pd.concat(frames)
