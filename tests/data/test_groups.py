@@ -241,14 +241,17 @@ def test_validation_that_leaves_no_group_to_train_on_is_refused() -> None:
 # ----------------------------------------------------------------------------------------------------------- identity
 
 
-MEASURED = sorted(REPOSITORY.glob("results/measured*/runs/*/*/*/run.json"))
+UNGROUPED = [
+    path
+    for path in sorted(REPOSITORY.glob("results/measured*/runs/*/*/*/run.json"))
+    if load_benchmark(path.parts[-4]).group_rule is None
+]
 
 
 def test_runs_from_before_there_were_groups_keep_their_names_and_splits() -> None:
     """Of each data set's measured runs: the hash, the test set, the labelled draw."""
-    ungrouped = [path for path in MEASURED if load_benchmark(path.parts[-4]).group_rule is None]
-    assert len(ungrouped) > 100
-    for path in ungrouped[::4]:
+    assert len(UNGROUPED) > 100
+    for path in UNGROUPED[::4]:
         spec = RunSpec.read(json.loads(path.read_text())["spec"])
         assert path.parent.name == spec.run_id
         assert "group" not in spec.identity()
@@ -266,7 +269,7 @@ def test_runs_from_before_there_were_groups_keep_their_names_and_splits() -> Non
 
 
 def test_a_rule_of_groups_makes_another_run() -> None:
-    spec = RunSpec.read(json.loads(MEASURED[0].read_text())["spec"])
+    spec = RunSpec.read(json.loads(UNGROUPED[0].read_text())["spec"])
     grouped = spec.model_copy(update={"group": "{group}_*", "train_groups": 5})
     assert grouped.hash not in {spec.hash, grouped.model_copy(update={"group": "{group}-*"}).hash}
     assert (spec.train_units, grouped.train_units) == (spec.train_count, 5)
