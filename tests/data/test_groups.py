@@ -241,11 +241,9 @@ def test_validation_that_leaves_no_group_to_train_on_is_refused() -> None:
 # ----------------------------------------------------------------------------------------------------------- identity
 
 
-UNGROUPED = [
-    path
-    for path in sorted(REPOSITORY.glob("results/measured*/runs/*/*/*/run.json"))
-    if load_benchmark(path.parts[-4]).group_rule is None
-]
+PATHS = sorted(REPOSITORY.glob("results/measured*/runs/*/*/*/run.json"))
+GROUPED = {name for name in {path.parts[-4] for path in PATHS} if load_benchmark(name).group_rule is not None}
+UNGROUPED = [path for path in PATHS if path.parts[-4] not in GROUPED]
 
 
 def test_runs_from_before_there_were_groups_keep_their_names_and_splits() -> None:
