@@ -170,7 +170,9 @@ def test_small_is_the_protocol_of_its_reported_runs() -> None:
     reported = [spec for spec in specs if spec["protocol"]["network"] == "unet-small"]
     assert Counter(spec["benchmark"] for spec in reported) == {"isic": 55, "kvasir": 35, "cvc": 70, "acdc": 35}
     for spec in reported:
-        protocol = load_protocol("small", {"split": spec["protocol"]["split"]}, dimensions=2)
+        mixed = spec["protocol"]["views"]["labeled_mixed"]  # one of UCMT's switches
+        settings = {"split": spec["protocol"]["split"], "views.labeled_mixed": mixed}
+        protocol = load_protocol("small", settings, dimensions=2)
         now = protocol.resolved(load_benchmark(spec["benchmark"]), 9, "cpu").model_dump(mode="json")
         assert {key: now[key] for key in spec["protocol"]} == spec["protocol"]
 
