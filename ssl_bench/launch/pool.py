@@ -117,18 +117,14 @@ def run_pool(
             if stop.signal_number is not None:
                 raise InterruptedRunError(stop.signal_number)
             for task in list(waiting) if pool.has_room or not looked else ():  # a look reads a file of each run
-                assert task.spec is not None
-                is_done = task.is_done(store)
-                if not is_done:
-                    if not pool.has_room or store.is_claimed(task.spec):
-                        continue
-                    is_done = task.is_done(store)  # again: its process may have finished it between the two looks
-                if is_done:
+                if task.is_done(store):
                     outcome.already_finished += 1
                     done += 1
                     console.ended(task, "finished earlier", done, total)
-                else:
+                elif pool.has_room and task.is_open(store):
                     pool.start(task)
+                else:
+                    continue
                 waiting.remove(task)
             looked = True
             console.show(list(pool.active), done, total)

@@ -77,17 +77,9 @@ class Slurm(Launcher):
     def run(self, planned: Sequence[PlannedRun], store: Store) -> Outcome:
         """Submit the runs that are neither finished, nor being trained, nor in the queue already."""
         queued, tasks = self.queue(store.root), [one.task for one in planned]
-        specs = {task: task.spec for task in tasks if task.spec is not None}
-        finished = [task for task in specs if task.is_done(store)]
-        missing = [
-            task
-            for task, spec in specs.items()
-            if task not in finished
-            and _name(task) not in queued
-            and not store.is_claimed(spec)
-            and not task.is_done(store)  # again: its process may have finished it between the two looks
-        ]
-        waiting = len(specs) - len(finished) - len(missing)
+        finished = {task for task in tasks if task.is_done(store)}
+        missing = [task for task in tasks if task not in finished and _name(task) not in queued and task.is_open(store)]
+        waiting = len(tasks) - len(finished) - len(missing)
         if missing:
             array = submit(missing, self.device.type, self.options, self.at_once, store.root)
             log.info(

@@ -97,6 +97,14 @@ class Task:
         assert self.spec is not None
         return store.is_done(self.spec, self.measurement)
 
+    def is_open(self, store: Store) -> bool:
+        """Whether the run is neither held by a process nor done.
+
+        The lock is read first: a process finishes its run before it releases it.
+        """
+        assert self.spec is not None
+        return not store.is_claimed(self.spec) and not self.is_done(store)
+
     def last_words(self) -> str:
         """The last line of the log; empty if there is none."""
         try:

@@ -128,6 +128,7 @@ def test_why_a_run_failed_is_what_it_recorded(store: Store, tmp_path: Path) -> N
 def test_what_another_process_trains_is_left_to_it_and_waited_for(store: Store, tmp_path: Path) -> None:
     own = specs(tmp_path, 2)
     folder, ready = store.folder(own[0]).path, tmp_path / "ready"
+    trained = store.folder(own[1]).path / "run.json"
     source = Store(tmp_path / "elsewhere").folder(own[0]).path
     program = f"""
 import time, shutil
@@ -137,7 +138,8 @@ folder = Path({str(folder)!r})
 folder.mkdir(parents=True)
 with FileLock(folder / ".lock"):
     Path({str(ready)!r}).touch()
-    time.sleep(1)
+    while not Path({str(trained)!r}).exists():
+        time.sleep(0.01)
     shutil.copytree({str(source)!r}, folder, dirs_exist_ok=True)
 """
     other = subprocess.Popen([sys.executable, "-c", program])
@@ -147,21 +149,27 @@ with FileLock(folder / ".lock"):
     outcome = run_pool([trains(store, tmp_path, spec) for spec in own], store, ["cpu"], listener)
     other.wait()
     assert (outcome.trained, outcome.already_finished, outcome.failures) == (1, 1, [])
-    assert sorted(listener.ends) == [("seed 1", "finished earlier"), ("seed 2", "finished")]
+    assert listener.ends == [("seed 2", "finished"), ("seed 1", "finished earlier")]
 
 
-def test_what_another_process_finishes_between_two_looks_is_not_started(
-    store: Store, tmp_path: Path, started: list[tuple[str, int | None]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def finished_at_the_look(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunSpec:
+    """A run that another process finishes and releases at the moment at which somebody asks for its lock."""
     (spec,) = specs(tmp_path, 1)
 
-    def finished_and_released(spec: RunSpec) -> bool:
+    def finish_and_release(spec: RunSpec) -> bool:
         shutil.copytree(Store(tmp_path / "elsewhere").folder(spec).path, store.folder(spec).path)
         return False
 
-    monkeypatch.setattr(store, "is_claimed", finished_and_released)
+    monkeypatch.setattr(store, "is_claimed", finish_and_release)
+    return spec
+
+
+def test_what_another_process_finishes_between_two_looks_is_not_started(
+    store: Store, tmp_path: Path, started: list[tuple[str, int | None]], finished_at_the_look: RunSpec
+) -> None:
     listener = Listener()
-    outcome = run_pool([trains(store, tmp_path, spec)], store, ["cpu"], listener)
+    outcome = run_pool([trains(store, tmp_path, finished_at_the_look)], store, ["cpu"], listener)
     assert (outcome.trained, outcome.already_finished, started) == (0, 1, [])
     assert listener.ends == [("seed 1", "finished earlier")]
 
@@ -296,20 +304,13 @@ def test_a_queue_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Monk
 
 
 def test_what_is_finished_between_two_looks_is_not_submitted(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, tmp_path: Path, finished_at_the_look: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (spec,) = specs(tmp_path, 1)
-
-    def finished_and_released(spec: RunSpec) -> bool:
-        shutil.copytree(Store(tmp_path / "elsewhere").folder(spec).path, store.folder(spec).path)
-        return False
-
     submitted: list[list[Task]] = []
-    monkeypatch.setattr(store, "is_claimed", finished_and_released)
     monkeypatch.setattr(slurm, "submit", lambda tasks, *_: submitted.append(tasks))
-    planned = SimpleNamespace(task=trains(store, tmp_path, spec))
+    planned = SimpleNamespace(task=trains(store, tmp_path, finished_at_the_look))
     choose_launcher("slurm", LaunchOptions()).run([planned], store)  # type: ignore[list-item]
-    assert (store.find(spec) is not None, submitted) == (True, [])
+    assert (store.find(finished_at_the_look) is not None, submitted) == (True, [])
 
 
 def test_without_slurm_the_launcher_says_so(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
