@@ -17,7 +17,7 @@ def v_net(wanted: Build) -> nn.Module:
     return _build(wanted, half=False)
 
 
-@register_network("vnet-half", dimensions=(3,), divisor=32, parts=True, upsampling=True)
+@register_network("vnet-half", dimensions=(3,), divisor=32, parts=True, pyramid=True, upsampling=True)
 def v_net_at_half_resolution(wanted: Build) -> nn.Module:
     """V-Net on voxels of twice the side: for CPUs, it sees eight times the volume at the same cost."""
     return _build(wanted, half=True)

@@ -129,7 +129,7 @@ def test_the_gradient_flows_through_the_mean_and_the_weights(method: Any) -> Non
 
 
 def build(network: str, **hyper: Any) -> Any:
-    dimensions = 3 if network == "vnet" else 2
+    dimensions = 3 if network.startswith("vnet") else 2
     protocol = load_protocol("tiny", {"network": network, "filters": 2}, dimensions=dimensions)
     torch.manual_seed(0)
     setup = Setup(protocol, lambda **_: build_network(protocol, classes=3), 3, 3 if dimensions == 2 else 1)
@@ -164,18 +164,18 @@ def test_one_scale_alone_is_the_supervised_method() -> None:
     assert update.terms["consistency"][1].item() == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("network", ["unet-small", "vnet"])
+@pytest.mark.parametrize("network", ["unet-small", "vnet", "vnet-half"])
 def test_coarse_predictions_are_interpolated_as_the_authors_do(network: str) -> None:
     method = build(network)
     method.perturbed = lambda features, level: features
-    images = torch.randn(2, 3, 32, 32) if network != "vnet" else torch.randn(2, 1, 16, 16, 16)
+    images = torch.randn(2, 3, 32, 32) if network == "unet-small" else torch.randn(2, 1, 32, 32, 32)
     torch.manual_seed(1)
     logits = method.logits(images)
     torch.manual_seed(1)
     maps = method.network.decoder.pyramid(method.network.encoder(images))
     assert torch.equal(logits[0], method.network.segmentation_head(maps[0]))
     for z, head, features in zip(logits[1:], method.heads, maps[1:], strict=True):
-        if network == "vnet":
+        if network != "unet-small":
             expected = functional.interpolate(head(features), images.shape[2:], mode="trilinear", align_corners=False)
         else:
             factor = images.shape[2] // features.shape[2]

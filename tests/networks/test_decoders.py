@@ -15,13 +15,17 @@ from ssl_bench.networks import build_network, find_network
 from ssl_bench.networks.unet import SmallUNet
 from ssl_bench.networks.vnet import VNet
 
-SCALES = {"deeplabv3plus": 2, "unet": 5, "smp:Unet": 5, "unet-small": 4, "vnet": 4}
+SCALES = {"deeplabv3plus": 2, "unet": 5, "smp:Unet": 5, "unet-small": 4, "vnet": 4, "vnet-half": 4}
 NETWORKS = list(SCALES)
+
+
+def dimensions_of(name: str) -> int:
+    return 3 if name.startswith("vnet") else 2
 
 
 def built(name: str, upsampling: Upsampling = "default") -> tuple[Any, Tensor]:
     """A network under the protocol `tiny`, and images."""
-    dimensions = 3 if name == "vnet" else 2
+    dimensions = dimensions_of(name)
     own = {"encoder": "resnet18", "encoder_weights": "none"} if dimensions == 2 else {}
     protocol = load_protocol("tiny", {"network": name, **own}, dimensions=dimensions)
     torch.manual_seed(0)
@@ -46,7 +50,7 @@ def test_the_finest_map_is_the_decoders(name: str, *, mode: bool) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_maps_grow_coarser_and_have_the_declared_channels(name: str) -> None:
-    assert find_network(name, 3 if name == "vnet" else 2).pyramid
+    assert find_network(name, dimensions_of(name)).pyramid
     network, images = built(name)
     maps = network.eval().decoder.pyramid(network.encoder(images))
     assert len(maps) == SCALES[name]
