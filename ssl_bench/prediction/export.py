@@ -152,25 +152,47 @@ def _difference(network: nn.Module, call: Call, images: Tensor) -> tuple[float, 
 
 
 def _onnx(network: nn.Module, model: LoadedModel, texts: dict[str, str]) -> _Written:
-    """Through torch.export, which finds out which sides can have any length."""
+    """With sides of any length, or of the model's where the network is for one length."""
     import onnx
 
-    images, dim = _images(model, 2), torch.export.Dim
-    axes = {0: dim.DYNAMIC} | dict.fromkeys(range(2, images.ndim), dim.AUTO)
-    try:
-        program = torch.export.export(network, (images,), dynamic_shapes=(axes,), strict=False)
-        written = torch.onnx.export(program, (images,), input_names=[INPUT], output_names=[OUTPUT], verbose=False)
-    except Exception as error:  # torch raises various exceptions for a network that it cannot record
-        raise UserError(f"--format onnx: torch cannot write this network: {first_line(error)}") from None
-    assert written is not None, "the exporter of torch.export returns its program"
-    proto: onnx.ModelProto = written.model_proto
-    sides = proto.graph.input[0].type.tensor_type.shape.dim
-    free = tuple(axis for axis in range(2, images.ndim) if not (sides[axis].dim_param or "0").isdigit())
+    sides = tuple(range(2, 2 + len(model.sides)))
+    proto = _recorded(network, _images(model, 2, sides))  # longer: torch takes a map of one voxel for fixed
+    if proto is None or set(_free(proto)) != set(sides):
+        proto = _recorded(network, _images(model, 2), is_last=True)
+    assert proto is not None
+    free = _free(proto)
     _name_axes(proto, free)
     onnx.helper.set_model_props(proto, texts)
     onnx.checker.check_model(proto)
     content = proto.SerializeToString()
     return _Written(content, _by_onnxruntime(content), free)
+
+
+def _recorded(network: nn.Module, images: Tensor, *, is_last: bool = False) -> onnx.ModelProto | None:
+    """Record a network on images by torch.export, which finds out which sides can have any length.
+
+    None where torch cannot.
+
+    Raises:
+        UserError: torch cannot, and there are no other images to try.
+    """
+    dim = torch.export.Dim
+    axes = {0: dim.DYNAMIC} | dict.fromkeys(range(2, images.ndim), dim.AUTO)
+    try:
+        program = torch.export.export(network, (images,), dynamic_shapes=(axes,), strict=False)
+        written = torch.onnx.export(program, (images,), input_names=[INPUT], output_names=[OUTPUT], verbose=False)
+    except Exception as error:  # torch raises various exceptions for a network that it cannot record
+        if is_last:
+            raise UserError(f"--format onnx: torch cannot write this network: {first_line(error)}") from None
+        return None
+    assert written is not None, "the exporter of torch.export returns its program"
+    return written.model_proto
+
+
+def _free(proto: onnx.ModelProto) -> tuple[int, ...]:
+    """The axes of the sides of an input that can have any length."""
+    sides = proto.graph.input[0].type.tensor_type.shape.dim
+    return tuple(axis for axis in range(2, len(sides)) if not (sides[axis].dim_param or "0").isdigit())
 
 
 def _name_axes(proto: onnx.ModelProto, free: tuple[int, ...]) -> None:

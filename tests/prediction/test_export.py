@@ -18,6 +18,7 @@ from conftest import Call, assert_error, write_dataset
 from safetensors import safe_open
 from safetensors.torch import load_file
 from test_prediction import CARD, NIFTI, THREE, VALUES, draw_volume, write_nifti
+from torch import nn
 
 import ssl_bench
 from ssl_bench.method import load_methods
@@ -87,10 +88,10 @@ def assert_described(described: dict[str, Any], model: LoadedModel) -> None:
     [
         pytest.param("deeplab", (64, 96), marks=pytest.mark.slow),
         pytest.param("unet", (48, 64), marks=pytest.mark.slow),
-        ("vnet", None),
+        ("vnet", (16, 48, 32)),
     ],
 )
-def test_an_onnx_file_gives_the_networks_logits(name: str, other: tuple[int, ...] | None, runs: dict[str, Run]) -> None:
+def test_an_onnx_file_gives_the_networks_logits(name: str, other: tuple[int, ...], runs: dict[str, Run]) -> None:
     onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     found, model = ssl_bench.export_model(runs[name], format="onnx"), ssl_bench.load_model(runs[name], device="cpu")
@@ -100,16 +101,40 @@ def test_an_onnx_file_gives_the_networks_logits(name: str, other: tuple[int, ...
     session = runtime.InferenceSession(str(found.path), providers=["CPUExecutionProvider"])
     (given,), (returned,) = session.get_inputs(), session.get_outputs()
     assert (given.name, returned.name) == ("image", "logits")
-    sides = ["height", "width"] if other else [16, 16, 16]
+    sides = ["height", "width"] if len(other) == 2 else ["x", "y", "z"]
     assert given.shape == ["batch", model.spec.channel_count, *sides]
-    assert found.shape == f"(batch, {model.spec.channel_count}, {', '.join(map(str, sides))})"
-    for images in [noise(model, 1), noise(model, 5), *([noise(model, 2, other)] if other else [])]:
+    assert not [side for side in returned.shape[2:] if isinstance(side, int)]
+    assert found.shape == f"(batch, {model.spec.channel_count}, {', '.join(sides)})"
+    for images in [noise(model, 1), noise(model, 5), noise(model, 2, other)]:
         with torch.no_grad():
             expected = model(images)
         (logits,) = session.run(None, {"image": images.numpy()})
         np.testing.assert_allclose(logits, expected, atol=1e-4)
     (text,) = [one.value for one in onnx.load(found.path).metadata_props if one.key == "ssl-bench"]
     assert_described(json.loads(text), model)
+
+
+class OneSize(nn.Module):
+    """A network for images of 32 x 32 alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places, self.head = nn.Parameter(torch.randn(3, 32, 32)), nn.Conv2d(3, 2, 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(images + self.places)
+        return logits
+
+
+def test_a_network_for_sides_of_one_length_is_written_with_it(runs: dict[str, Run]) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model = ssl_bench.load_model(runs["unet"], device="cpu")
+    model.network = OneSize()
+    found = export(model, "onnx", Path("one.onnx"))
+    assert found.shape == "(batch, 3, 32, 32)"
+    (given,) = runtime.InferenceSession(str(found.path), providers=["CPUExecutionProvider"]).get_inputs()
+    assert given.shape == ["batch", 3, 32, 32]
 
 
 def test_missing_packages_are_named(runs: dict[str, Run], call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
