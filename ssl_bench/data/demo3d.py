@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-VERSION = 2  # another number draws other cases
+VERSION = 3  # another number draws other cases
 Field = np.ndarray  # (X, Y, Z) float32
 Positions = np.ndarray  # (3, X, Y, Z) float32: each voxel's position
 Point = np.ndarray  # (3,): a position, or a direction
@@ -13,9 +13,10 @@ Point = np.ndarray  # (3,): a position, or a direction
 def draw(index: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw one case: image (X, Y, Z) float32 of zero mean and unit deviation, mask (X, Y, Z) uint8 of the atrium.
 
-    Sides are 44 to 56, 40 to 52 and 32 to 40 voxels. The atrium is irregular, grained and has veins; a ventricle and
-    vessels hold blood of the same brightness but are smooth, so that brightness alone does not tell. Contrast, uneven
-    brightness and noise vary more than a labelled volume or two show, so that unlabelled ones help.
+    Sides are 44 to 56, 40 to 52 and 32 to 40 voxels. The atrium is irregular, grained and has veins. A ventricle in a
+    dark wall and vessels hold blood that is nearly as bright, so that brightness alone does not tell. A curve of
+    brightness of its own, uneven brightness and noise make each volume look unlike the labelled one, so that
+    unlabelled ones help.
     """
     from scipy.ndimage import distance_transform_edt, gaussian_filter
 
@@ -27,15 +28,21 @@ def draw(index: int) -> tuple[np.ndarray, np.ndarray]:
     image = _tissue(rng, grid)
     blood = rng.uniform(0.75, 1.0)
     ventricle, muscle = _ventricle(rng, grid, away)
-    image[muscle] *= rng.uniform(0.5, 0.8)
-    image[ventricle | _vessels(rng, grid, away)] = blood
-    # Grain (slow blood from the veins) is the only feature that distinguishes the inside of the atrium.
-    image[atrium] = (blood + rng.uniform(0.2, 0.32) * _noise(rng, shape, 0.9))[atrium]
+    image[muscle] *= rng.uniform(0.3, 0.6)
+    image[ventricle | _vessels(rng, grid, away)] = blood * rng.uniform(0.7, 0.95)
+    image[atrium] = (blood + rng.uniform(0.05, 0.12) * _noise(rng, shape, 1.5))[atrium]
     image = gaussian_filter(image, rng.uniform(0.4, 0.8))
-    image *= 1 + rng.uniform(0.05, 0.3) * _noise(rng, shape, 12.0).clip(-2, 2)
-    image = image.clip(0) ** rng.uniform(0.4, 2.0)  # contrast
-    image += rng.uniform(0.03, 0.12) * rng.standard_normal(shape, dtype=np.float32)
+    image *= 1 + rng.uniform(0.05, 0.2) * _noise(rng, shape, 12.0).clip(-2, 2)
+    image = _contrast(rng, image)
+    image += rng.uniform(0.02, 0.06) * rng.standard_normal(shape, dtype=np.float32)
     return (image - image.mean()) / image.std(), atrium.astype(np.uint8)
+
+
+def _contrast(rng: np.random.Generator, image: Field) -> Field:
+    """Pass brightness through a random rising curve, as another scanner would: steep here, flat there."""
+    steps = np.exp(rng.normal(0, 0.9, 5))
+    heights = np.concatenate([[0], np.cumsum(steps) / steps.sum()])
+    return np.asarray(np.interp(image, np.linspace(0, 1.4, len(heights)), heights), dtype=np.float32)
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], scale: float) -> Field:
@@ -90,7 +97,7 @@ def _ventricle(rng: np.random.Generator, grid: Positions, away: Field) -> tuple[
     centre = places[:, away[tuple(places)].argmax()]
     depth = _ellipsoid(rng, grid, centre, 1.2)
     radius = rng.uniform(7.0, 11.0)
-    return (depth < radius) & (away > 4), (depth < radius + rng.uniform(2.0, 4.0)) & (away > 1)
+    return (depth < radius) & (away > 4), (depth < radius + rng.uniform(3.0, 5.0)) & (away > 1)
 
 
 def _vessels(rng: np.random.Generator, grid: Positions, away: Field) -> np.ndarray:
@@ -106,10 +113,10 @@ def _vessels(rng: np.random.Generator, grid: Positions, away: Field) -> np.ndarr
 
 
 def _tissue(rng: np.random.Generator, grid: Positions) -> Field:
-    """Textured soft tissue with fat as bright as blood, and dark air outside of the body."""
+    """Textured soft tissue with brighter fat, and dark air outside of the body."""
     shape = grid.shape[1:]
     image = rng.uniform(0.25, 0.6) + 0.1 * _noise(rng, shape, 4.0) + 0.05 * _noise(rng, shape, 1.2)
-    image += rng.uniform(0.2, 0.4) * (_noise(rng, shape, 5.0) > 1.3)
+    image += rng.uniform(0.05, 0.2) * (_noise(rng, shape, 5.0) > 1.3)
     x, y, _ = 2 * grid / np.array(shape, dtype=np.float32)[:, None, None, None] - 1
     air = x**2 + y**2 + 0.15 * _noise(rng, shape, 6.0) > rng.uniform(1.0, 1.5)
     image[air] = 0.08
