@@ -14,9 +14,8 @@ def draw(index: int) -> tuple[np.ndarray, np.ndarray]:
     """Draw one case: image (X, Y, Z) float32 of zero mean and unit deviation, mask (X, Y, Z) uint8 of the atrium.
 
     Sides are 44 to 56, 40 to 52 and 32 to 40 voxels. The atrium is irregular, grained and has veins. A ventricle in a
-    dark wall and vessels hold blood that is nearly as bright, so that brightness alone does not tell. A curve of
-    brightness of its own, uneven brightness and noise make each volume look unlike the labelled one, so that
-    unlabelled ones help.
+    dark wall and vessels hold blood that is 5 to 30 % darker, so that brightness alone does not tell. Each volume has a
+    contrast curve, uneven brightness and noise of its own, so that a labelled volume or two do not show all contrasts.
     """
     from scipy.ndimage import distance_transform_edt, gaussian_filter
 
@@ -39,7 +38,7 @@ def draw(index: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _contrast(rng: np.random.Generator, image: Field) -> Field:
-    """Pass brightness through a random rising curve, as another scanner would: steep here, flat there."""
+    """Map brightness by a random increasing, piecewise linear curve, as between scanners; 0 to 1.4 becomes 0 to 1."""
     steps = np.exp(rng.normal(0, 0.9, 5))
     heights = np.concatenate([[0], np.cumsum(steps) / steps.sum()])
     return np.asarray(np.interp(image, np.linspace(0, 1.4, len(heights)), heights), dtype=np.float32)

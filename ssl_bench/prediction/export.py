@@ -152,14 +152,17 @@ def _difference(network: nn.Module, call: Call, images: Tensor) -> tuple[float, 
 
 
 def _onnx(network: nn.Module, model: LoadedModel, texts: dict[str, str]) -> _Written:
-    """With sides of any length, or of the model's where the network is for one length."""
+    """By torch.export. Sides can have any length where it finds so; the others have the model's."""
     import onnx
 
     sides = tuple(range(2, 2 + len(model.sides)))
-    proto = _recorded(network, _images(model, 2, sides))  # longer: torch takes a map of one voxel for fixed
-    if proto is None or set(_free(proto)) != set(sides):
-        proto = _recorded(network, _images(model, 2), is_last=True)
-    assert proto is not None
+    try:
+        proto = _recorded(network, _images(model, 2, sides))  # longer, since torch fixes a map's side of one voxel
+        are_free = _free(proto) == sides
+    except UserError:
+        are_free = False
+    if not are_free:
+        proto = _recorded(network, _images(model, 2))
     free = _free(proto)
     _name_axes(proto, free)
     onnx.helper.set_model_props(proto, texts)
@@ -168,13 +171,11 @@ def _onnx(network: nn.Module, model: LoadedModel, texts: dict[str, str]) -> _Wri
     return _Written(content, _by_onnxruntime(content), free)
 
 
-def _recorded(network: nn.Module, images: Tensor, *, is_last: bool = False) -> onnx.ModelProto | None:
-    """Record a network on images by torch.export, which finds out which sides can have any length.
-
-    None where torch cannot.
+def _recorded(network: nn.Module, images: Tensor) -> onnx.ModelProto:
+    """Record a network on images.
 
     Raises:
-        UserError: torch cannot, and there are no other images to try.
+        UserError: torch cannot.
     """
     dim = torch.export.Dim
     axes = {0: dim.DYNAMIC} | dict.fromkeys(range(2, images.ndim), dim.AUTO)
@@ -182,9 +183,7 @@ def _recorded(network: nn.Module, images: Tensor, *, is_last: bool = False) -> o
         program = torch.export.export(network, (images,), dynamic_shapes=(axes,), strict=False)
         written = torch.onnx.export(program, (images,), input_names=[INPUT], output_names=[OUTPUT], verbose=False)
     except Exception as error:  # torch raises various exceptions for a network that it cannot record
-        if is_last:
-            raise UserError(f"--format onnx: torch cannot write this network: {first_line(error)}") from None
-        return None
+        raise UserError(f"--format onnx: torch cannot write this network: {first_line(error)}") from None
     assert written is not None, "the exporter of torch.export returns its program"
     return written.model_proto
 

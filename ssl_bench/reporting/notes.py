@@ -190,10 +190,10 @@ def row_notes(body: Body) -> list[str]:
 
 
 def protocol_notes(target: Target, body: Body) -> list[str]:
-    """Say under which protocols the runs were trained."""
+    """Say under which protocols the runs were trained; a protocol's 2D and 3D forms may have notes of their own."""
     found = [one.place for row in body for one in row if one.place is not None]
-    protocols = {place.protocol: place.wanted.protocol.note for place in found}
-    return [line for name, note in protocols.items() for line in protocol_note(name, note, target.settings)]
+    protocols = dict.fromkeys((place.protocol, place.wanted.protocol.note) for place in found)
+    return [line for name, note in protocols for line in protocol_note(name, note, target.settings)]
 
 
 def protocol_note(name: str, note: str, settings: Mapping[str, Any]) -> list[str]:

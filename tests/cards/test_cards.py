@@ -166,9 +166,11 @@ def test_the_demo_shows_volumes_to_networks_as_it_shows_images() -> None:
     volumes, images = (load_protocol("demo", dimensions=dimensions) for dimensions in (3, 2))
     assert volumes.views == images.views
     assert (volumes.augmentation.jitter, volumes.iterations) == (images.augmentation.jitter, images.iterations)
+    assert (volumes.network, volumes.filters, volumes.patch_size) == ("vnet-half", 8, (32, 32, 32))
+    assert (volumes.labeled_batch, volumes.unlabeled_batch, volumes.augmentation.noise) == (2, 2, 0.2)
 
 
-SWITCHES = ("teacher_source", "student_init")  # of UCMT, which the claims test one by one
+UCMT_SETTINGS = ("teacher_source", "student_init")  # that a claim changes
 
 
 def test_small_is_the_protocol_of_its_reported_runs() -> None:
@@ -176,12 +178,19 @@ def test_small_is_the_protocol_of_its_reported_runs() -> None:
     stored = REPOSITORY / "results/measured/runs"
     specs = [json.loads(path.read_text())["spec"] for path in sorted(stored.glob("*/*/*/run.json"))]
     reported = [spec for spec in specs if spec["protocol"]["network"] in ("unet-small", "vnet-half")]
-    assert Counter(spec["benchmark"] for spec in reported) == {"isic": 85, "kvasir": 35, "cvc": 75, "acdc": 35}
+    assert Counter(spec["benchmark"] for spec in reported) == {
+        "isic": 90,
+        "kvasir": 35,
+        "cvc": 80,
+        "acdc": 35,
+        "la": 10,
+    }
     for spec in reported:
         own = spec["protocol"]
         settings = {"split": own["split"]}
         if spec["method"].startswith("ucmt"):
-            settings |= {key: own[key] for key in SWITCHES} | {"views.labeled_mixed": own["views"]["labeled_mixed"]}
+            settings |= {key: own[key] for key in UCMT_SETTINGS}
+            settings["views.labeled_mixed"] = own["views"]["labeled_mixed"]
         protocol = load_protocol("small", settings, dimensions=3 if "patch_size" in own else 2)
         now = protocol.resolved(load_benchmark(spec["benchmark"]), 9, "cpu").model_dump(mode="json")
         assert {key: now[key] for key in own} == own | {"note": now["note"]}  # words that a table prints

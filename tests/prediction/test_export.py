@@ -126,11 +126,22 @@ class OneSize(nn.Module):
         return logits
 
 
-def test_a_network_for_sides_of_one_length_is_written_with_it(runs: dict[str, Run]) -> None:
+class AnySize(nn.Conv2d):
+    """A network for images of any size, of which torch can record only one."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = super().forward(images)
+        return logits * (int(images.shape[2]) / int(images.shape[2])) * (int(images.shape[3]) / int(images.shape[3]))
+
+
+@pytest.mark.parametrize("network", [OneSize(), AnySize(3, 2, 1)], ids=["one size", "any size"])
+def test_a_network_that_is_recorded_for_one_size_is_written_with_the_models(
+    network: nn.Module, runs: dict[str, Run]
+) -> None:
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     model = ssl_bench.load_model(runs["unet"], device="cpu")
-    model.network = OneSize()
+    model.network = network
     found = export(model, "onnx", Path("one.onnx"))
     assert found.shape == "(batch, 3, 32, 32)"
     (given,) = runtime.InferenceSession(str(found.path), providers=["CPUExecutionProvider"]).get_inputs()

@@ -15,12 +15,14 @@ import pytest
 from conftest import REPOSITORY
 from scipy import stats
 
+import ssl_bench
 from ssl_bench.cards.runspec import LATER
 
-SEEDS = {"mini": 3, "small": 5}
+SEEDS = {"mini": 3, "small": 5, "small 3D": 5}
+PLAIN = {"mini": "kvasir/cps", "small": "kvasir/cps", "small 3D": "la/supervised"}  # runs that change no field
 DESCRIBED = ("split", "metrics")  # fields of a run that a table names, or that change no weight
 TITLES = {"supervised": "Supervised", "mt": "MT", "cct": "CCT", "cps": "CPS", "cmtv1": "CMTv1", "cmtv2": "CMTv2",
-          "cmtv3": "CMTv3", "ucmt": "UCMT"}  # fmt: skip
+          "cmtv3": "CMTv3", "ucmt": "UCMT", "ict": "ICT", "mt-cutmix": "MT + CutMix"}  # fmt: skip
 README, MEASURED = (REPOSITORY / "README.md").read_text(), (REPOSITORY / "docs" / "measured.md").read_text()
 SMALL = (REPOSITORY / "docs" / "small.md").read_text()
 
@@ -56,18 +58,18 @@ def everything(store: str = "measured") -> pd.DataFrame:
 
 
 def protocol_of(spec: dict[str, Any]) -> str:
-    """`small` or `mini`, by the network."""
-    return "small" if spec["protocol"]["network"] == "unet-small" else "mini"
+    """The protocol's form, by the network."""
+    return {"unet-small": "small", "vnet-half": "small 3D"}.get(spec["protocol"]["network"], "mini")
 
 
 @cache
 def usual(protocol: str) -> dict[str, Any]:
-    """The protocol's fields in a run of CPS on Kvasir-SEG, which changes none."""
-    for path in sorted((REPOSITORY / "results" / "measured" / "runs").glob("kvasir/cps/*/run.json")):
+    """The protocol's fields in a run that changes none."""
+    for path in sorted((REPOSITORY / "results" / "measured" / "runs").glob(f"{PLAIN[protocol]}/*/run.json")):
         spec = json.loads(path.read_text())["spec"]
         if protocol_of(spec) == protocol:
             return flat(LATER) | flat(spec["protocol"])  # runs from before such a field lack it
-    raise AssertionError("no run of CPS")
+    raise AssertionError(f"no run of {PLAIN[protocol]}")
 
 
 @cache
@@ -195,15 +197,20 @@ def pairs(tables: dict[str, pd.DataFrame]) -> dict[frozenset[str], float]:
 def rows(
     data: str, labeled: int, everyone: int, methods: list[str], split: str = "random", protocol: str = "mini"
 ) -> dict[str, list[str]]:
-    """The cells of a table of docs/measured.md or docs/small.md by method: mean, interval, comparison."""
+    """The cells of a table of docs/measured.md or docs/small.md by method: mean, interval, comparison.
+
+    `everyone` is the number of labels of the first row; 0 for a table without it.
+    """
     spreads = {method: spread(scores(data, labeled, method, split, protocol=protocol)) for method in methods}
     tables = independent(data, labeled, methods, split, protocol)
-    upper = scores(data, everyone, "supervised", split, protocol=protocol)
-    top = by_group(data, upper)
     found = {"Supervised": [spreads["supervised"], in_words(interval(tables["supervised"])), ""]}
     for method, (difference, around, raw, corrected) in compared(tables, "supervised").items():
         words = f"{difference}, {around}, {p_of(corrected)} ({p_of(raw)})"
         found[TITLES[method]] = [spreads[method], in_words(interval(tables[method])), words]
+    if not everyone:
+        return found
+    upper = scores(data, everyone, "supervised", split, protocol=protocol)
+    top = by_group(data, upper)
     (difference, around, raw, _) = compared({**tables, "upper": top}, "supervised")["upper"]
     found["Supervised, all labels"] = [spread(upper), in_words(interval(top)), f"{difference}, {around}, {p_of(raw)}"]
     return found
@@ -259,14 +266,34 @@ POLYPS_AT_SMALL: dict[str, tuple[Any, ...]] = {
     "cvc at random": ("cvc", 18, 490, WITHOUT_CMTV2, "random", "small"),
 }
 HEARTS_AT_SMALL = ("acdc", 3, 20, WITHOUT_CMTV2, "ssl4mis-random", "small")
+TWICE_AT_SMALL = ("isic", 18, 1815, ["supervised", "mt", "cps", "cmtv3", "ucmt"], "random", "small")
+OTHERS = ["supervised", "mt", "ict", "mt-cutmix"]
+OTHERS_AT_SMALL = {
+    "isic": ("isic", 9, 1815, OTHERS, "random", "small"),
+    "cvc at random": ("cvc", 18, 490, OTHERS, "random", "small"),
+}
+ATRIA_AT_SMALL = ("la", 3, 0, ["supervised", "mt"], "uamt", "small 3D")
 
 
-@pytest.mark.parametrize(
-    "table", [AT_SMALL, *POLYPS_AT_SMALL.values(), HEARTS_AT_SMALL], ids=lambda t: f"{t[0]} {t[4]}"
-)
-def test_the_tables_of_small(table: tuple[Any, ...]) -> None:
-    for title, (mean, around, comparison) in rows(*table).items():
-        assert f"| {title} | {mean} | {around} | {comparison}{' ' * bool(comparison)}|" in SMALL, title
+SECTIONS: dict[str, list[tuple[Any, ...]]] = {
+    "Skin lesions": [AT_SMALL],
+    "Skin lesions, twice the labels": [TWICE_AT_SMALL],
+    "Polyps": list(POLYPS_AT_SMALL.values()),
+    "Hearts by slices": [HEARTS_AT_SMALL],
+    "Left atria": [ATRIA_AT_SMALL],
+    "Other methods": list(OTHERS_AT_SMALL.values()),
+}
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_the_tables_of_small(heading: str) -> None:
+    section = SMALL.split(f"### {heading}\n")[1].split("\n### ")[0]
+    stand = [line for line in section.splitlines() if " ± " in line]
+    expected = [
+        f"| {title} | {mean} | {around} | {comparison}{' ' * bool(comparison)}|"
+        for table in SECTIONS[heading] for title, (mean, around, comparison) in rows(*table).items()
+    ]  # fmt: skip
+    assert sorted(stand) == sorted(expected)
 
 
 def test_the_sentences_about_small() -> None:
@@ -287,6 +314,69 @@ def test_the_sentences_about_small() -> None:
     seeds = [f"{mean:.2f}" for mean in tables["supervised"].mean(axis=1)]
     assert f"scores {', '.join(seeds[:-1])} and {seeds[-1]}" in page
     assert f"from {min(map(float, seeds)):.1f} to {max(map(float, seeds)):.1f}" in readme
+
+
+def test_the_sentences_about_twice_the_labels_at_small() -> None:
+    data, labeled, _, methods, *how = TWICE_AT_SMALL
+    tables, page = independent(data, labeled, methods, *how), " ".join(SMALL.split())
+    found = compared(tables, "supervised")
+    gains = [float(cells[0]) for cells in found.values()]
+    assert all(cells[3] < 0.05 for cells in found.values())
+    assert f"better than the supervised network**, by {min(gains):.1f} to {max(gains):.1f} points" in page
+    assert f"trained gain {min(gains):.0f} to {max(gains):.0f} points, CPS among them" in page
+    assert f"are shown to gain {min(gains):.0f} to {max(gains):.0f} points. On CVC" in " ".join(README.split())
+    assert all(p >= 0.05 for pair, p in pairs(tables).items() if "supervised" not in pair)
+    few, all_pairs = smallest(tables, len(methods) - 1), smallest(tables, 10)
+    assert f"difference of {few:.1f} points from the supervised network, or of {all_pairs:.1f} between any two" in page
+
+
+def test_the_sentences_about_atria_at_small() -> None:
+    data, labeled, _, methods, *how = ATRIA_AT_SMALL
+    tables, page = independent(data, labeled, methods, *how), " ".join(SMALL.split())
+    means = {method: table.mean(axis=1).to_numpy() for method, table in tables.items()}
+    one, other = ([f"{mean:.1f}" for mean in means[method]] for method in ("supervised", "mt"))
+    assert (
+        f"network scores {', '.join(one[:-1])} and {one[-1]}; MT scores {', '.join(other[:-1])} and {other[-1]}" in page
+    )
+    assert (means["mt"] > means["supervised"]).sum() == 4
+    assert compared(tables, "supervised")["mt"][3] >= 0.05
+    assert f"A true difference of {smallest(tables, 1):.1f} points would have been shown" in page
+
+
+def test_the_sentences_about_other_methods_at_small() -> None:
+    tables = {
+        name: independent(data, labeled, methods, *how)
+        for name, (data, labeled, _, methods, *how) in OTHERS_AT_SMALL.items()
+    }
+    found = {name: compared(own, "supervised") for name, own in tables.items()}
+    assert all(cells[3] < 0.05 for cells in found["isic"].values())
+    size, _, raw, corrected = found["cvc at random"]["mt-cutmix"]
+    assert raw < 0.05 <= corrected
+    page = " ".join(SMALL.split())
+    assert f"MT + CutMix gains {float(size):.1f} points, which is shown before the correction alone" in page
+    all_pairs = pairs(tables["cvc at random"])
+    against = [compared(tables["cvc at random"], other)["ict"][0].lstrip("-") for other in ("mt", "mt-cutmix")]
+    ps = [f"{all_pairs[frozenset(('ict', other))]:.3f}" for other in ("mt", "mt-cutmix")]
+    words = f"by {float(against[0]):.1f} and {float(against[1]):.1f} points (p = {ps[0]} and {ps[1]}, corrected over"
+    assert f"{words} all {len(all_pairs)} pairs)" in page
+    assert all(pairs(own)[frozenset(("mt", "mt-cutmix"))] >= 0.05 for own in tables.values())
+
+
+def test_the_verdicts_at_small() -> None:
+    found = ssl_bench.report(claims="ucmt", protocol="small", results_root=REPOSITORY / "results" / "measured")
+    verdicts, tests = (table.to_frame() for table in found.tables)
+    assert list(verdicts[verdicts["Verdict"] == "contradicted"]["Claim"]) == ["cps-over-mt", "best-on-polyps"]
+    assert not (verdicts["Verdict"] == "supported").any()
+    supported = tests[tests["Verdict"] == "supported"]
+    where = {claim: list(own["Data"]) for claim, own in supported.groupby("Claim")}
+    assert where["mt-over-supervised"] == ["isic 0.5%"]
+    assert where["labels-shrink-gains"] == where["labels-shrink-ucmts-gains"] == ["isic 0.5% against 1%"]
+    (gain,) = supported[supported["Claim"] == "labels-shrink-gains"].to_dict("records")
+    (other,) = supported[supported["Claim"] == "labels-shrink-ucmts-gains"].to_dict("records")
+    around = gain["95 % interval"].replace("+", "")
+    words = f"by {gain['Difference']:.1f} points ({around}; p = {float(gain['p (Holm)']):.3f}, corrected"
+    assert words in " ".join(SMALL.split())
+    assert (gain["Sides"], other["Sides"]) == ("UCMT against Supervised", "UCMT against CPS")
 
 
 def test_the_pairs_of_small() -> None:

@@ -13,7 +13,8 @@ from conftest import Call
 from handwritten import ISIC, KVASIR, METHODS, write_run
 from scipy import stats
 
-from ssl_bench.cards import Benchmark, Row, load_benchmark, load_grid
+import ssl_bench
+from ssl_bench.cards import Benchmark, Row, load_benchmark, load_grid, load_protocol
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target, aim, places, upper_line
 from ssl_bench.reporting import published as published_module
@@ -578,3 +579,9 @@ def test_a_note_says_which_rows_were_trained_on_which_processors(store: Store) -
         record["provenance"]["device"] = "a device, 2 threads"
         (path / "run.json").write_text(json.dumps(record))
     assert not any("different processors" in note for note in report(store).tables[-1].notes)
+
+
+def test_a_protocol_for_images_and_volumes_has_the_note_of_each(tmp_path: Path) -> None:
+    found = ssl_bench.report(methods=["mt"], dataset=["isic", "la"], protocol="small", results_root=tmp_path)
+    own = [f"Protocol small: {load_protocol('small', dimensions=dimensions).note}" for dimensions in (2, 3)]
+    assert [note for note in found.tables[0].notes if note.startswith("Protocol ")] == own
