@@ -374,9 +374,15 @@ def test_the_verdicts_at_small() -> None:
     (gain,) = supported[supported["Claim"] == "labels-shrink-gains"].to_dict("records")
     (other,) = supported[supported["Claim"] == "labels-shrink-ucmts-gains"].to_dict("records")
     around = gain["95 % interval"].replace("+", "")
-    words = f"by {gain['Difference']:.1f} points ({around}; p = {float(gain['p (Holm)']):.3f}, corrected"
-    assert words in " ".join(SMALL.split())
+    words = f"by {gain['Difference']:.1f} points ({around}; p = {float(gain['p (Holm)']):.3f}"
+    flat_page = " ".join(SMALL.split())
+    assert f"{words}, corrected" in flat_page
     assert (gain["Sides"], other["Sides"]) == ("UCMT against Supervised", "UCMT against CPS")
+    by_iteration = ["isic 0.5%, by iteration"]
+    assert where["ucmt-is-less-uncertain"] == where["cmt-is-more-uncertain"] == by_iteration
+    (more, _) = tests[tests["Claim"] == "ucmt-disagrees-more"].to_dict("records")
+    assert f"CPS's networks, by {-more['Difference']:.2f} of Dice loss at equal numbers of iterations" in flat_page
+    assert float(more["p"]) < 0.05 <= float(more["p (Holm)"])
 
 
 def test_the_pairs_of_small() -> None:

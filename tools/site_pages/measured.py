@@ -33,8 +33,9 @@ class Measured:
         """The command that prints the same table."""
         words = ["ssl-bench", "report"]
         for key, value in self.arguments.items():
-            words += [f"--{key.replace('_', '-')}"] + ([] if value is True else [str(value)])
-        statistics = ["--statistics"] if "table" in self.arguments else []
+            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            words += [f"--{key.replace('_', '-')}"] + ([] if value is True else [text])
+        statistics = ["--statistics"] if {"table", "methods"} & set(self.arguments) else []
         return shlex.join([*words, *statistics, "--results-root", self.store])
 
     def report(self) -> Any:
@@ -53,9 +54,27 @@ PAGES = (
         "results/measured", {"table": 4, "protocol": "small", "all_networks": True},
     ),
     Measured(
+        "small-isic-twice", "Skin lesions at `small`: ISIC 2018, 18 labels",
+        "Four methods with twice the labels. All of them are shown to gain on the supervised network.",
+        "results/measured",
+        {"methods": ("supervised", "mt", "cps", "cmtv3", "ucmt"), "dataset": "isic", "labeled": "1%",
+         "protocol": "small", "all_networks": True},
+    ),
+    Measured(
         "small-gains", "Gains at `small`: ISIC, Kvasir-SEG, CVC-ClinicDB at random and by video, ACDC",
         "Which methods gain on the supervised network, on four data sets.",
         "results/measured", {"table": f"{STUDIES}/small.toml", "all_networks": True},
+    ),
+    Measured(
+        "small-others", "Other methods at `small`: ISIC and CVC-ClinicDB at random",
+        "ICT and MT + CutMix beside MT.",
+        "results/measured", {"table": f"{STUDIES}/others.toml", "all_networks": True},
+    ),
+    Measured(
+        "small-atria", "Left atria at `small`",
+        "MT with three labelled scans. No gain is shown.",
+        "results/measured",
+        {"methods": ("supervised", "mt"), "dataset": "la", "labeled": "10%", "protocol": "small", "all_networks": True},
     ),
     Measured(
         "claims", "The UCMT paper's claims at `small`",
@@ -89,7 +108,12 @@ PAGES = (
         "results/measured-intel", {"table": f"{STUDIES}/polyps.toml", "all_networks": True},
     ),
     Measured(
-        "figure-1", "Uncertainty during training",
+        "figure-1-small", "Uncertainty during training at `small`",
+        "The paper's Figure 1 from the runs of ISIC.",
+        "results/measured", {"figure": 1, "protocol": "small"},
+    ),
+    Measured(
+        "figure-1", "Uncertainty during training at `mini`",
         "The paper's Figure 1 from the runs of Kvasir-SEG.",
         "results/measured", {"figure": 1, "dataset": "kvasir", "labeled": "15%", "protocol": "mini"},
     ),
