@@ -127,7 +127,7 @@ class OneSize(nn.Module):
 
 
 class AnySize(nn.Conv2d):
-    """A network for images of any size, of which torch can record only one."""
+    """A network for images of any size that torch records for one size."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         logits = super().forward(images)

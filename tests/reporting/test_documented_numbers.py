@@ -25,6 +25,7 @@ TITLES = {"supervised": "Supervised", "mt": "MT", "cct": "CCT", "cps": "CPS", "c
           "cmtv3": "CMTv3", "ucmt": "UCMT", "ict": "ICT", "mt-cutmix": "MT + CutMix"}  # fmt: skip
 README, MEASURED = (REPOSITORY / "README.md").read_text(), (REPOSITORY / "docs" / "measured.md").read_text()
 SMALL = (REPOSITORY / "docs" / "small.md").read_text()
+README_LINE, MEASURED_LINE, SMALL_LINE = (" ".join(text.split()) for text in (README, MEASURED, SMALL))  # for sentences
 
 
 def flat(data: dict[str, Any], before: str = "") -> dict[str, Any]:
@@ -298,49 +299,58 @@ def test_the_tables_of_small(heading: str) -> None:
 
 def test_the_sentences_about_small() -> None:
     tables = {method: scores("isic", 9, method, protocol="small") for method in SEVEN}
-    page, readme = " ".join(SMALL.split()), " ".join(README.split())
     found = compared(tables, "supervised")
     shown = {method: float(cells[0]) for method, cells in found.items() if cells[3] < 0.05}
     assert set(shown) == {"mt", "cmtv1", "cmtv3", "ucmt"}
-    assert f"by {min(shown.values()):.1f} to {max(shown.values()):.1f} points" in page
-    assert f"{min(shown.values()):.0f} to {max(shown.values()):.0f} points better than the supervised network" in readme
+    assert f"by {min(shown.values()):.1f} to {max(shown.values()):.1f} points" in SMALL_LINE
+    assert (
+        f"{min(shown.values()):.0f} to {max(shown.values()):.0f} points better than the supervised network"
+        in README_LINE
+    )
     few, all_pairs = smallest(tables, 6), smallest(tables, 21)
-    assert f"difference of {few:.1f} points from the supervised network, or of {all_pairs:.1f} between any two" in page
-    assert f"a true difference of {all_pairs:.1f} points would have been found" in readme
+    assert (
+        f"difference of {few:.1f} points from the supervised network, or of {all_pairs:.1f} between any two"
+        in SMALL_LINE
+    )
+    assert f"a true difference of {all_pairs:.1f} points would have been found" in README_LINE
     difference, low, high = re.findall(r"[+-][\d.]+", rows(*AT_SMALL)["Supervised, all labels"][2])[:3]
     words = f"worth {float(difference):.1f} points ({low.lstrip('+')} to {high.lstrip('+')})"
-    assert words in page
-    assert words in readme
+    assert words in SMALL_LINE
+    assert words in README_LINE
     seeds = [f"{mean:.2f}" for mean in tables["supervised"].mean(axis=1)]
-    assert f"scores {', '.join(seeds[:-1])} and {seeds[-1]}" in page
-    assert f"from {min(map(float, seeds)):.1f} to {max(map(float, seeds)):.1f}" in readme
+    assert f"scores {', '.join(seeds[:-1])} and {seeds[-1]}" in SMALL_LINE
+    assert f"from {min(map(float, seeds)):.1f} to {max(map(float, seeds)):.1f}" in README_LINE
 
 
 def test_the_sentences_about_twice_the_labels_at_small() -> None:
     data, labeled, _, methods, *how = TWICE_AT_SMALL
-    tables, page = independent(data, labeled, methods, *how), " ".join(SMALL.split())
+    tables = independent(data, labeled, methods, *how)
     found = compared(tables, "supervised")
     gains = [float(cells[0]) for cells in found.values()]
     assert all(cells[3] < 0.05 for cells in found.values())
-    assert f"better than the supervised network**, by {min(gains):.1f} to {max(gains):.1f} points" in page
-    assert f"trained gain {min(gains):.0f} to {max(gains):.0f} points, CPS among them" in page
-    assert f"are shown to gain {min(gains):.0f} to {max(gains):.0f} points. On CVC" in " ".join(README.split())
+    assert f"better than the supervised network**, by {min(gains):.1f} to {max(gains):.1f} points" in SMALL_LINE
+    assert f"trained gain {min(gains):.0f} to {max(gains):.0f} points, CPS among them" in SMALL_LINE
+    assert f"are shown to gain {min(gains):.0f} to {max(gains):.0f} points. On CVC" in README_LINE
     assert all(p >= 0.05 for pair, p in pairs(tables).items() if "supervised" not in pair)
     few, all_pairs = smallest(tables, len(methods) - 1), smallest(tables, 10)
-    assert f"difference of {few:.1f} points from the supervised network, or of {all_pairs:.1f} between any two" in page
+    assert (
+        f"difference of {few:.1f} points from the supervised network, or of {all_pairs:.1f} between any two"
+        in SMALL_LINE
+    )
 
 
 def test_the_sentences_about_atria_at_small() -> None:
     data, labeled, _, methods, *how = ATRIA_AT_SMALL
-    tables, page = independent(data, labeled, methods, *how), " ".join(SMALL.split())
+    tables = independent(data, labeled, methods, *how)
     means = {method: table.mean(axis=1).to_numpy() for method, table in tables.items()}
     one, other = ([f"{mean:.1f}" for mean in means[method]] for method in ("supervised", "mt"))
     assert (
-        f"network scores {', '.join(one[:-1])} and {one[-1]}; MT scores {', '.join(other[:-1])} and {other[-1]}" in page
+        f"network scores {', '.join(one[:-1])} and {one[-1]}; MT scores {', '.join(other[:-1])} and {other[-1]}"
+        in SMALL_LINE
     )
     assert (means["mt"] > means["supervised"]).sum() == 4
     assert compared(tables, "supervised")["mt"][3] >= 0.05
-    assert f"A true difference of {smallest(tables, 1):.1f} points would have been shown" in page
+    assert f"A true difference of {smallest(tables, 1):.1f} points would have been shown" in SMALL_LINE
 
 
 def test_the_sentences_about_other_methods_at_small() -> None:
@@ -352,13 +362,12 @@ def test_the_sentences_about_other_methods_at_small() -> None:
     assert all(cells[3] < 0.05 for cells in found["isic"].values())
     size, _, raw, corrected = found["cvc at random"]["mt-cutmix"]
     assert raw < 0.05 <= corrected
-    page = " ".join(SMALL.split())
-    assert f"MT + CutMix gains {float(size):.1f} points, which is shown before the correction alone" in page
+    assert f"MT + CutMix gains {float(size):.1f} points, which is shown before the correction alone" in SMALL_LINE
     all_pairs = pairs(tables["cvc at random"])
     against = [compared(tables["cvc at random"], other)["ict"][0].lstrip("-") for other in ("mt", "mt-cutmix")]
     ps = [f"{all_pairs[frozenset(('ict', other))]:.3f}" for other in ("mt", "mt-cutmix")]
     words = f"by {float(against[0]):.1f} and {float(against[1]):.1f} points (p = {ps[0]} and {ps[1]}, corrected over"
-    assert f"{words} all {len(all_pairs)} pairs)" in page
+    assert f"{words} all {len(all_pairs)} pairs)" in SMALL_LINE
     assert all(pairs(own)[frozenset(("mt", "mt-cutmix"))] >= 0.05 for own in tables.values())
 
 
@@ -375,13 +384,12 @@ def test_the_verdicts_at_small() -> None:
     (other,) = supported[supported["Claim"] == "labels-shrink-ucmts-gains"].to_dict("records")
     around = gain["95 % interval"].replace("+", "")
     words = f"by {gain['Difference']:.1f} points ({around}; p = {float(gain['p (Holm)']):.3f}"
-    flat_page = " ".join(SMALL.split())
-    assert f"{words}, corrected" in flat_page
+    assert f"{words}, corrected" in SMALL_LINE
     assert (gain["Sides"], other["Sides"]) == ("UCMT against Supervised", "UCMT against CPS")
     by_iteration = ["isic 0.5%, by iteration"]
     assert where["ucmt-is-less-uncertain"] == where["cmt-is-more-uncertain"] == by_iteration
     (more, _) = tests[tests["Claim"] == "ucmt-disagrees-more"].to_dict("records")
-    assert f"CPS's networks, by {-more['Difference']:.2f} of Dice loss at equal numbers of iterations" in flat_page
+    assert f"CPS's networks, by {-more['Difference']:.2f} of Dice loss at equal numbers of iterations" in SMALL_LINE
     assert float(more["p"]) < 0.05 <= float(more["p (Holm)"])
 
 
@@ -395,11 +403,10 @@ def test_the_pairs_of_small() -> None:
     sizes = [f"{float(own[one][0]):.1f}" for one in ("ucmt", "mt", "cmtv1")]
     ps = [f"{better[one]:.3f}" for one in ("ucmt", "mt", "cmtv1")]
     words = f"by {sizes[0]}, {sizes[1]} and {sizes[2]} points (p = {ps[0]}, {ps[1]} and {ps[2]}, corrected over all 21"
-    assert words in " ".join(SMALL.split())
+    assert words in SMALL_LINE
 
 
 def test_the_sentences_about_polyps_at_small() -> None:
-    page, readme = " ".join(SMALL.split()), " ".join(README.split())
     found, sizes, worth = {}, {}, {}
     for name, table in POLYPS_AT_SMALL.items():
         data, labeled, _, methods, *how = table
@@ -413,23 +420,27 @@ def test_the_sentences_about_polyps_at_small() -> None:
     }  # fmt: skip
     assert {method for method, cells in found["cvc"].items() if cells[2] < 0.05} == {"mt", "cmtv1", "cmtv3"}
     gain = {name: {method: float(cells[0]) for method, cells in own.items()} for name, own in found.items()}
-    assert f"CMTv1 alone is ({gain['cvc']['cmtv1']:.1f} points)" in page
-    assert f"MT and CMTv3 gain {gain['cvc']['mt']:.0f} and {gain['cvc']['cmtv3']:.0f}, which is shown before" in page
+    assert f"CMTv1 alone is ({gain['cvc']['cmtv1']:.1f} points)" in SMALL_LINE
+    assert (
+        f"MT and CMTv3 gain {gain['cvc']['mt']:.0f} and {gain['cvc']['cmtv3']:.0f}, which is shown before" in SMALL_LINE
+    )
     of_ucmt = [f"{gain[name]['ucmt']:+.1f}" for name in ("cvc", "cvc at random", "kvasir")]
     words = f"{of_ucmt[0]} points on CVC-ClinicDB by video, {of_ucmt[1]} at random, and {of_ucmt[2]} on Kvasir-SEG"
-    assert words in page
+    assert words in SMALL_LINE
     gains = [gain["cvc at random"][method] for method in shown["cvc at random"]]
-    assert f"are shown to gain {min(gains):.0f} to {max(gains):.0f} points; with videos held out" in readme
+    assert f"are shown to gain {min(gains):.0f} to {max(gains):.0f} points; with videos held out" in README_LINE
     ends = {name: float(cells[0].split(" ")[0]) for name, cells in worth.items()}
-    assert f"it ends at {ends['kvasir']:.1f} on Kvasir-SEG and at {ends['cvc']:.1f} on CVC-ClinicDB by video" in page
+    assert (
+        f"it ends at {ends['kvasir']:.1f} on Kvasir-SEG and at {ends['cvc']:.1f} on CVC-ClinicDB by video" in SMALL_LINE
+    )
     more = {name: float(cells[2].split(",")[0]) for name, cells in worth.items()}
-    assert f"all 800 labels instead of 30 are worth {more['kvasir']:.1f} points" in page
+    assert f"all 800 labels instead of 30 are worth {more['kvasir']:.1f} points" in SMALL_LINE
     words = (
         f"from {sizes['kvasir']:.1f} points on for Kvasir-SEG and from {sizes['cvc']:.1f} on for CVC-ClinicDB by video"
     )
-    assert f"{words}, since six videos are few, and from {sizes['cvc at random']:.1f} on at random" in page
-    assert f"CMTv1 is shown to gain {gain['cvc']['cmtv1']:.1f} points" in readme
-    assert f"where all 800 labels are worth {more['kvasir']:.1f}" in readme
+    assert f"{words}, since six videos are few, and from {sizes['cvc at random']:.1f} on at random" in SMALL_LINE
+    assert f"CMTv1 is shown to gain {gain['cvc']['cmtv1']:.1f} points" in README_LINE
+    assert f"where all 800 labels are worth {more['kvasir']:.1f}" in README_LINE
 
 
 def test_mt_against_ucmt_on_cvc_at_random() -> None:
@@ -438,17 +449,16 @@ def test_mt_against_ucmt_on_cvc_at_random() -> None:
     corrected = pairs(tables)
     size, p = compared(tables, "ucmt")["mt"][0].lstrip("+"), corrected[frozenset(("mt", "ucmt"))]
     words = f"by {float(size):.1f} points (p = {p:.3f}, corrected over all {len(corrected)} pairs)"
-    assert words in " ".join(SMALL.split())
+    assert words in SMALL_LINE
 
 
 def test_the_sentences_about_hearts_at_small() -> None:
     data, labeled, _, methods, *how = HEARTS_AT_SMALL
     tables = independent(data, labeled, methods, *how)
-    page = " ".join(SMALL.split())
     assert all(cells[3] >= 0.05 for cells in compared(tables, "supervised").values())
-    assert f"A true difference of {smallest(tables, len(methods) - 1):.1f} points from the supervised" in page
+    assert f"A true difference of {smallest(tables, len(methods) - 1):.1f} points from the supervised" in SMALL_LINE
     worth = rows(*HEARTS_AT_SMALL)["Supervised, all labels"][2].split(",")[0].lstrip("+")
-    assert f"the labels of all 20 patients are worth {float(worth):.1f} points" in page
+    assert f"the labels of all 20 patients are worth {float(worth):.1f} points" in SMALL_LINE
 
 
 def test_the_table_of_the_readme() -> None:
@@ -502,8 +512,7 @@ def test_ccts_two_weights() -> None:
         for a, b in ((tables["30"], tables["cct"]), (tables["30"], tables["supervised"]))
     )  # fmt: skip
     difference = tables["cct"].to_numpy().mean() - tables["30"].to_numpy().mean()
-    words = " ".join(MEASURED.split())
-    assert f"and {difference:.2f} less than with 0.1 (p = {3 * pairs[0]:.3f})" in words
+    assert f"and {difference:.2f} less than with 0.1 (p = {3 * pairs[0]:.3f})" in MEASURED_LINE
     alone = compared({"supervised": tables["supervised"], "30": tables["30"]}, "supervised")["30"]
     assert f"alone gives p = {alone[2]:.3f}" in MEASURED
     assert ", ".join(f"{mean:.2f}" for mean in tables["30"].mean(axis=1)) in MEASURED
@@ -545,13 +554,13 @@ def test_the_closest_pairs() -> None:
         if grouped:
             tables = {method: by_group("cvc", table) for method, table in tables.items()}
         difference, _, raw, _ = compared({"ucmt": tables["ucmt"], **tables}, best)["ucmt"]
-        words = " ".join(MEASURED.split())
         if grouped or data == "kvasir":
             assert (
-                f"{difference}, p = {raw:.3f} before the correction over all 15 pairs and {15 * raw:.3f} after" in words
+                f"{difference}, p = {raw:.3f} before the correction over all 15 pairs and {15 * raw:.3f} after"
+                in MEASURED_LINE
             )
         else:
-            assert f"(With frames as independent cases it would be {raw:.3f} and {15 * raw:.3f}.)" in words
+            assert f"(With frames as independent cases it would be {raw:.3f} and {15 * raw:.3f}.)" in MEASURED_LINE
 
 
 def smallest(tables: dict[str, pd.DataFrame], tests: int) -> float:
@@ -577,11 +586,7 @@ def test_the_smallest_differences(name: str, words: str) -> None:
     tables = independent(data, labeled, methods, *split)
     count = len(methods)
     sizes = smallest(tables, count - 1), smallest(tables, count * (count - 1) // 2)
-    assert words.format(*sizes) in " ".join(MEASURED.split())
-
-
-def words() -> str:
-    return " ".join(MEASURED.split())
+    assert words.format(*sizes) in MEASURED_LINE
 
 
 def test_what_more_labels_are_worth() -> None:
@@ -592,7 +597,7 @@ def test_what_more_labels_are_worth() -> None:
         "cvc by sequence": "what 402 more labels are worth is not shown ({1} to {2})",
     }.items():
         difference, low, high = re.findall(r"[+-][\d.]+", rows(*TABLES[name])["Supervised, all labels"][2])[:3]
-        assert text.format(float(difference), low.lstrip("+"), high.lstrip("+")) in words(), name
+        assert text.format(float(difference), low.lstrip("+"), high.lstrip("+")) in MEASURED_LINE, name
 
 
 def test_rounding_on_two_cpus() -> None:
@@ -603,10 +608,10 @@ def test_rounding_on_two_cpus() -> None:
     )
     apart = np.concatenate([(here[method] - there[method]).to_numpy() for method in four])
     deviation = [np.sqrt(np.mean([own[method].var() for method in four])) for own in (here, there)]
-    assert f"by {np.sqrt((apart**2).mean()):.2f} points (root mean square of the fifteen runs" in words()
-    assert f"{np.abs(apart).max():.2f} at most" in words()
-    assert f"is {deviation[0]:.2f} and {deviation[1]:.2f}, times the root of two" in words()
-    assert f"differ by {np.sqrt(2) * np.mean(deviation):.2f} (the standard deviation" in words()
+    assert f"by {np.sqrt((apart**2).mean()):.2f} points (root mean square of the fifteen runs" in MEASURED_LINE
+    assert f"{np.abs(apart).max():.2f} at most" in MEASURED_LINE
+    assert f"is {deviation[0]:.2f} and {deviation[1]:.2f}, times the root of two" in MEASURED_LINE
+    assert f"differ by {np.sqrt(2) * np.mean(deviation):.2f} (the standard deviation" in MEASURED_LINE
     upper = [scores("kvasir", 800, "supervised", store=store) for store in ("measured", "measured-intel")]
     seeds = " and ".join(", ".join(f"{mean:.2f}" for mean in one.mean(axis=1)) for one in upper)
     means = f"{spread(upper[0])} | {spread(upper[1])}"
@@ -622,8 +627,8 @@ def test_cps_over_cases_alone_and_over_both_on_two_cpus() -> None:
         p = {one: stats.wilcoxon((tables[one].mean(axis=0) - base).round(9)).pvalue for one in others}
         found.append((holm(p)["cps"], compared(tables, "supervised")["cps"][3]))
     (cases, both), (cases_there, both_there) = found
-    assert f"CPS against the supervised network has p = {cases:.3f} above and {cases_there:.3f} there" in words()
-    assert f"Over seeds and cases it is {both:.3f} above and {both_there:.3f} there" in words()
+    assert f"CPS against the supervised network has p = {cases:.3f} above and {cases_there:.3f} there" in MEASURED_LINE
+    assert f"Over seeds and cases it is {both:.3f} above and {both_there:.3f} there" in MEASURED_LINE
 
 
 def test_who_is_lowest_at_equal_updates() -> None:
@@ -644,6 +649,6 @@ def test_who_is_lowest_at_equal_updates() -> None:
         return sum(all(own[i] < mean[other][name][factor * i] for other in others) for i in points)
 
     assert lowest("entropy", ("mt", "cps"), 1) == lowest("disagreement", ("mt", "cps"), 1) == len(points) == 15
-    assert "UCMT's uncertainty and disagreement are lowest at all 15 points" in words()
-    assert f"its uncertainty is lowest at {lowest('entropy', ('mt', 'cps'), 2)} of 15 points" in words()
-    assert f"its disagreement is below CPS's at {lowest('disagreement', ('cps',), 2)} of 15" in words()
+    assert "UCMT's uncertainty and disagreement are lowest at all 15 points" in MEASURED_LINE
+    assert f"its uncertainty is lowest at {lowest('entropy', ('mt', 'cps'), 2)} of 15 points" in MEASURED_LINE
+    assert f"its disagreement is below CPS's at {lowest('disagreement', ('cps',), 2)} of 15" in MEASURED_LINE
