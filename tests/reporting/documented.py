@@ -1,0 +1,244 @@
+"""What the numbers of README.md, docs/measured.md and docs/small.md should be, recomputed from stored cases.
+
+With pandas and the sums of squares of the textbook, apart from the package's own statistics.
+"""
+
+import json
+import tomllib
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from conftest import REPOSITORY
+from scipy import stats
+
+from ssl_bench.cards.runspec import LATER
+
+SEEDS = {"mini": 3, "small": 5, "small 3D": 5}
+PLAIN = {"mini": "kvasir/cps", "small": "kvasir/cps", "small 3D": "la/supervised"}  # runs that change no field
+DESCRIBED = ("split", "metrics")  # fields of a run that a table names, or that change no weight
+TITLES = {"supervised": "Supervised", "mt": "MT", "cct": "CCT", "cps": "CPS", "cmtv1": "CMTv1", "cmtv2": "CMTv2",
+          "cmtv3": "CMTv3", "ucmt": "UCMT", "ict": "ICT", "mt-cutmix": "MT + CutMix"}  # fmt: skip
+
+
+class Table(NamedTuple):
+    """A documented table: which runs it shows. `everyone` is the number of labels of its first row; 0: no such row."""
+
+    data: str
+    labeled: int
+    everyone: int
+    methods: list[str]
+    split: str = "random"
+    protocol: str = "mini"
+
+
+def page(name: str) -> tuple[str, str]:
+    """A page's text as it stands, and in one line, for sentences."""
+    text = (REPOSITORY / name).read_text()
+    return text, " ".join(text.split())
+
+
+def flat(data: dict[str, Any], before: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in data.items():
+        found |= flat(value, f"{before}{key}.") if isinstance(value, dict) else {f"{before}{key}": str(value)}
+    return found
+
+
+@cache
+def everything(store: str = "measured") -> pd.DataFrame:
+    """The DSC [%] of every case, network and run, with what tells the runs apart."""
+    frames = []
+    for path in sorted((REPOSITORY / "results" / store / "runs").rglob("run.json")):
+        run = json.loads(path.read_text())
+        spec, (cases,) = run["spec"], path.parent.glob("cases-*.csv")
+        own = pd.read_csv(cases, dtype={"case": str})
+        own = own.groupby(["network", "case"], as_index=False)["dsc"].mean()  # over the classes
+        changed = {
+            key: value for key, value in flat(spec["protocol"]).items() if value != usual(protocol_of(spec))[key]
+        }
+        frames.append(
+            own.assign(
+                dsc=100 * own["dsc"], data=spec["benchmark"], labeled=spec["labeled"], method=spec["method"],
+                seed=spec["seed"], split=spec["protocol"]["split"], protocol=protocol_of(spec),
+                is_predictor=own["network"] == run["result"]["predictor"],
+                changed=json.dumps({k: v for k, v in changed.items() if k not in DESCRIBED}, sort_keys=True),
+            )
+        )  # fmt: skip
+    return pd.concat(frames)
+
+
+def protocol_of(spec: dict[str, Any]) -> str:
+    """The protocol's form, by the network."""
+    return {"unet-small": "small", "vnet-half": "small 3D"}.get(spec["protocol"]["network"], "mini")
+
+
+@cache
+def usual(protocol: str) -> dict[str, Any]:
+    """The protocol's fields in a run that changes none."""
+    for path in sorted((REPOSITORY / "results" / "measured" / "runs").glob(f"{PLAIN[protocol]}/*/run.json")):
+        spec = json.loads(path.read_text())["spec"]
+        if protocol_of(spec) == protocol:
+            return flat(LATER) | flat(spec["protocol"])  # runs from before such a field lack it
+    raise AssertionError(f"no run of {PLAIN[protocol]}")
+
+
+@cache
+def scores(
+    data: str, labeled: int, method: str, split: str = "random", *, changed: str = "{}", network: str = "",
+    store: str = "measured", protocol: str = "mini",
+) -> pd.DataFrame:  # fmt: skip
+    """Scores (seed x case): of three seeds at `mini`, of five at `small`."""
+    frame = everything(store)
+    own = frame[
+        (frame["data"] == data) & (frame["labeled"] == labeled) & (frame["method"] == method)
+        & (frame["split"] == split) & (frame["changed"] == changed) & (frame["protocol"] == protocol)
+    ]  # fmt: skip
+    own = own[own["network"] == network] if network else own[own["is_predictor"]]
+    table = own.pivot(index="seed", columns="case", values="dsc")
+    assert table.shape[0] == SEEDS[protocol]
+    return table
+
+
+def by_group(data: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Linearised values of CVC-ClinicDB's videos and ACDC's patients, whose mean is that of the cases."""
+    if data == "cvc":
+        card = tomllib.loads((REPOSITORY / "benchmarks" / "datasets" / "cvc.toml").read_text())
+        starts = card["splits"]["by-sequence"]["sequence_starts"]
+        group = [sum(start <= int(name) for start in starts) for name in table.columns]
+    elif data == "acdc":
+        group = [int(name.removeprefix("patient").partition("_")[0]) for name in table.columns]
+    else:
+        return table
+    sizes = pd.Series(group).value_counts().sort_index()
+    means = table.T.groupby(group).mean().T
+    centre = table.mean(axis=1)
+    return means.sub(centre, axis=0).mul(sizes / sizes.mean(), axis=1).add(centre, axis=0)
+
+
+def by_case(table: Table) -> dict[str, pd.DataFrame]:
+    """Scores by method (seed x case)."""
+    return {
+        method: scores(table.data, table.labeled, method, table.split, protocol=table.protocol)
+        for method in table.methods
+    }
+
+
+def independent(table: Table) -> dict[str, pd.DataFrame]:
+    """Scores by method (seed x case), of CVC-ClinicDB (seed x video), of ACDC (seed x patient)."""
+    return {method: by_group(table.data, own) for method, own in by_case(table).items()}
+
+
+def anova(tables: list[pd.DataFrame]) -> tuple[float, float]:
+    """Variance of a difference of two means and its degrees of freedom, from a three-way analysis of variance."""
+    long = pd.concat([table.stack().rename("y").reset_index().assign(t=n) for n, table in enumerate(tables)])
+    long.columns = ["r", "c", "y", "t"]
+    methods, seeds, cases = len(tables), long["r"].nunique(), long["c"].nunique()
+
+    def squares(*keys: str) -> float:
+        """Sum of squares of the means by these keys about the total mean, over all observations."""
+        mean = long.groupby(list(keys))["y"].transform("mean")
+        return float(((mean - long["y"].mean()) ** 2).sum())
+
+    t, r, c = squares("t"), squares("r"), squares("c")
+    tr, tc, rc = squares("t", "r"), squares("t", "c"), squares("r", "c")
+    total = float(((long["y"] - long["y"].mean()) ** 2).sum())
+    freedom = (methods - 1) * (seeds - 1), (methods - 1) * (cases - 1), (methods - 1) * (seeds - 1) * (cases - 1)
+    ms_tr, ms_tc = (tr - t - r) / freedom[0], (tc - t - c) / freedom[1]
+    ms = (total - tr - tc - rc + t + r + c) / freedom[2]
+    return satterthwaite(ms_tr, ms_tc, ms, freedom, 2 / (seeds * cases), 2 / (seeds * cases))
+
+
+def satterthwaite(
+    by_seed: float, by_case: float, rest: float, freedom: tuple[int, int, int], first: float, second: float
+) -> tuple[float, float]:
+    terms = [(first * max(by_seed, rest), freedom[0]), (second * max(by_case - rest, 0), freedom[1])]
+    variance = sum(term for term, _ in terms)
+    return variance, variance**2 / sum(term**2 / own for term, own in terms)
+
+
+def interval(table: pd.DataFrame) -> tuple[float, float]:
+    """The t interval of the mean of scores (seed x case)."""
+    seeds, cases = table.shape
+    mean, r, c = table.to_numpy().mean(), table.mean(axis=1), table.mean(axis=0)
+    rest = table.sub(r, axis=0).sub(c, axis=1) + mean
+    freedom = seeds - 1, cases - 1, (seeds - 1) * (cases - 1)
+    factor = 1 / (seeds * cases)
+    variance, own = satterthwaite(
+        cases * r.var(), seeds * c.var(), float((rest**2).to_numpy().sum()) / freedom[2], freedom, factor, factor
+    )
+    half = stats.t.ppf(0.975, own) * np.sqrt(variance)
+    return max(mean - half, 0), min(mean + half, 100)
+
+
+def in_words(pair: tuple[float, float], sign: str = "") -> str:
+    return f"{pair[0]:{sign}.1f} to {pair[1]:{sign}.1f}"
+
+
+def p_of(value: float) -> str:
+    return "below 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def spread(table: pd.DataFrame) -> str:
+    means = table.mean(axis=1)
+    return f"{means.mean():.2f} ± {means.std():.2f}"
+
+
+def holm(p: dict[Any, float]) -> dict[Any, float]:
+    """Holm's correction, smallest p first."""
+    corrected, largest = {}, 0.0
+    for rank, key in enumerate(sorted(p, key=lambda key: p[key])):
+        largest = max(largest, min(1.0, p[key] * (len(p) - rank)))
+        corrected[key] = largest
+    return corrected
+
+
+def compared(tables: dict[str, pd.DataFrame], baseline: str) -> dict[str, tuple[str, str, float, float]]:
+    """By method: difference and interval in words, p before Holm's correction and after it."""
+    variance, freedom = anova(list(tables.values()))
+    found, p = {}, {}
+    for name in tables.keys() - {baseline}:
+        difference = tables[name].to_numpy().mean() - tables[baseline].to_numpy().mean()
+        half = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
+        found[name] = f"{difference:+.2f}", in_words((difference - half, difference + half), "+")
+        p[name] = float(2 * stats.t.sf(abs(difference) / np.sqrt(variance), freedom))
+    corrected = holm(p)
+    return {name: (*found[name], p[name], corrected[name]) for name in found}
+
+
+def pairs(tables: dict[str, pd.DataFrame]) -> dict[frozenset[str], float]:
+    """p of every pair of methods, corrected over all pairs."""
+    return holm({frozenset((one, base)): own[2] for base in tables for one, own in compared(tables, base).items()})
+
+
+def rows(table: Table) -> dict[str, list[str]]:
+    """The cells of a documented table by title: mean, interval, comparison."""
+    spreads = {method: spread(own) for method, own in by_case(table).items()}
+    tables = independent(table)
+    found = {"Supervised": [spreads["supervised"], in_words(interval(tables["supervised"])), ""]}
+    for method, (difference, around, raw, corrected) in compared(tables, "supervised").items():
+        words = f"{difference}, {around}, {p_of(corrected)} ({p_of(raw)})"
+        found[TITLES[method]] = [spreads[method], in_words(interval(tables[method])), words]
+    if not table.everyone:
+        return found
+    upper = scores(table.data, table.everyone, "supervised", table.split, protocol=table.protocol)
+    top = by_group(table.data, upper)
+    (difference, around, raw, _) = compared({**tables, "upper": top}, "supervised")["upper"]
+    found["Supervised, all labels"] = [spread(upper), in_words(interval(top)), f"{difference}, {around}, {p_of(raw)}"]
+    return found
+
+
+def bounds(table: pd.DataFrame) -> tuple[float, float]:
+    """As `interval`, of differences, which may be negative."""
+    low, high = interval(table + 50)
+    return low - 50, high - 50
+
+
+def smallest(tables: dict[str, pd.DataFrame], tests: int) -> float:
+    """The true difference that the first of `tests` comparisons finds in 80 of 100 cases."""
+    variance, freedom = anova(list(tables.values()))
+    critical = stats.t.ppf(1 - 0.025 / tests, freedom)
+    sizes = np.arange(0.5, 20, 0.01)
+    power = stats.nct.sf(critical, freedom, sizes)
+    return float(sizes[np.argmax(power >= 0.8)] * np.sqrt(variance))

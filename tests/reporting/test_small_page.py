@@ -1,0 +1,209 @@
+"""Every number of docs/small.md, and of what README.md says of the protocol `small`, recomputed from stored cases."""
+
+import re
+
+import pytest
+from conftest import REPOSITORY
+from documented import Table, compared, independent, page, pairs, rows, smallest
+
+import ssl_bench
+
+SMALL, SMALL_LINE = page("docs/small.md")
+README, README_LINE = page("README.md")
+SEVEN = ["supervised", "mt", "cps", "cmtv1", "cmtv2", "cmtv3", "ucmt"]
+WITHOUT_CMTV2 = [method for method in SEVEN if method != "cmtv2"]
+OTHERS = ["supervised", "mt", "ict", "mt-cutmix"]
+LESIONS = Table("isic", 9, 1815, SEVEN, protocol="small")
+LESIONS_TWICE = Table("isic", 18, 1815, ["supervised", "mt", "cps", "cmtv3", "ucmt"], protocol="small")
+POLYPS = {
+    "kvasir": Table("kvasir", 30, 800, WITHOUT_CMTV2, protocol="small"),
+    "cvc": Table("cvc", 17, 472, WITHOUT_CMTV2, "by-sequence", protocol="small"),
+    "cvc at random": Table("cvc", 18, 490, WITHOUT_CMTV2, protocol="small"),
+}
+HEARTS = Table("acdc", 3, 20, WITHOUT_CMTV2, "ssl4mis-random", protocol="small")
+ATRIA = Table("la", 3, 0, ["supervised", "mt"], "uamt", protocol="small 3D")
+OTHER_METHODS = {
+    "isic": Table("isic", 9, 1815, OTHERS, protocol="small"),
+    "cvc at random": Table("cvc", 18, 490, OTHERS, protocol="small"),
+}
+SECTIONS = {
+    "Skin lesions": [LESIONS],
+    "Skin lesions, twice the labels": [LESIONS_TWICE],
+    "Polyps": list(POLYPS.values()),
+    "Hearts by slices": [HEARTS],
+    "Left atria": [ATRIA],
+    "Other methods": list(OTHER_METHODS.values()),
+}
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_the_tables_of_small(heading: str) -> None:
+    section = SMALL.split(f"### {heading}\n")[1].split("\n### ")[0]
+    stand = [line for line in section.splitlines() if " ± " in line]
+    expected = [
+        f"| {title} | {mean} | {around} | {comparison}{' ' * bool(comparison)}|"
+        for table in SECTIONS[heading] for title, (mean, around, comparison) in rows(table).items()
+    ]  # fmt: skip
+    assert sorted(stand) == sorted(expected)
+
+
+def test_the_sentences_about_small() -> None:
+    tables = independent(LESIONS)
+    found = compared(tables, "supervised")
+    shown = {method: float(cells[0]) for method, cells in found.items() if cells[3] < 0.05}
+    assert set(shown) == {"mt", "cmtv1", "cmtv3", "ucmt"}
+    assert f"by {min(shown.values()):.1f} to {max(shown.values()):.1f} points" in SMALL_LINE
+    assert (
+        f"{min(shown.values()):.0f} to {max(shown.values()):.0f} points better than the supervised network"
+        in README_LINE
+    )
+    few, all_pairs = smallest(tables, 6), smallest(tables, 21)
+    assert (
+        f"difference of {few:.1f} points from the supervised network, or of {all_pairs:.1f} between any two"
+        in SMALL_LINE
+    )
+    assert f"a true difference of {all_pairs:.1f} points would have been found" in README_LINE
+    difference, low, high = re.findall(r"[+-][\d.]+", rows(LESIONS)["Supervised, all labels"][2])[:3]
+    words = f"worth {float(difference):.1f} points ({low.lstrip('+')} to {high.lstrip('+')})"
+    assert words in SMALL_LINE
+    assert words in README_LINE
+    seeds = [f"{mean:.2f}" for mean in tables["supervised"].mean(axis=1)]
+    assert f"scores {', '.join(seeds[:-1])} and {seeds[-1]}" in SMALL_LINE
+    assert f"from {min(map(float, seeds)):.1f} to {max(map(float, seeds)):.1f}" in README_LINE
+
+
+def test_the_sentences_about_twice_the_labels_at_small() -> None:
+    tables = independent(LESIONS_TWICE)
+    found = compared(tables, "supervised")
+    gains = [float(cells[0]) for cells in found.values()]
+    assert all(cells[3] < 0.05 for cells in found.values())
+    assert f"better than the supervised network**, by {min(gains):.1f} to {max(gains):.1f} points" in SMALL_LINE
+    assert f"trained gain {min(gains):.0f} to {max(gains):.0f} points, CPS among them" in SMALL_LINE
+    assert f"are shown to gain {min(gains):.0f} to {max(gains):.0f} points. On CVC" in README_LINE
+    assert all(p >= 0.05 for pair, p in pairs(tables).items() if "supervised" not in pair)
+    few, all_pairs = smallest(tables, len(tables) - 1), smallest(tables, 10)
+    assert (
+        f"difference of {few:.1f} points from the supervised network, or of {all_pairs:.1f} between any two"
+        in SMALL_LINE
+    )
+
+
+def test_the_sentences_about_atria_at_small() -> None:
+    tables = independent(ATRIA)
+    means = {method: table.mean(axis=1).to_numpy() for method, table in tables.items()}
+    one, other = ([f"{mean:.1f}" for mean in means[method]] for method in ("supervised", "mt"))
+    assert (
+        f"network scores {', '.join(one[:-1])} and {one[-1]}; MT scores {', '.join(other[:-1])} and {other[-1]}"
+        in SMALL_LINE
+    )
+    assert (means["mt"] > means["supervised"]).sum() == 4
+    assert compared(tables, "supervised")["mt"][3] >= 0.05
+    assert f"A true difference of {smallest(tables, 1):.1f} points would have been shown" in SMALL_LINE
+
+
+def test_the_sentences_about_other_methods_at_small() -> None:
+    tables = {name: independent(table) for name, table in OTHER_METHODS.items()}
+    found = {name: compared(own, "supervised") for name, own in tables.items()}
+    assert all(cells[3] < 0.05 for cells in found["isic"].values())
+    size, _, raw, corrected = found["cvc at random"]["mt-cutmix"]
+    assert raw < 0.05 <= corrected
+    assert f"MT + CutMix gains {float(size):.1f} points, which is shown before the correction alone" in SMALL_LINE
+    all_pairs = pairs(tables["cvc at random"])
+    against = [compared(tables["cvc at random"], other)["ict"][0].lstrip("-") for other in ("mt", "mt-cutmix")]
+    ps = [f"{all_pairs[frozenset(('ict', other))]:.3f}" for other in ("mt", "mt-cutmix")]
+    words = f"by {float(against[0]):.1f} and {float(against[1]):.1f} points (p = {ps[0]} and {ps[1]}, corrected over"
+    assert f"{words} all {len(all_pairs)} pairs)" in SMALL_LINE
+    assert all(pairs(own)[frozenset(("mt", "mt-cutmix"))] >= 0.05 for own in tables.values())
+
+
+def test_the_verdicts_at_small() -> None:
+    found = ssl_bench.report(claims="ucmt", protocol="small", results_root=REPOSITORY / "results" / "measured")
+    verdicts, tests = (table.to_frame() for table in found.tables)
+    assert list(verdicts[verdicts["Verdict"] == "contradicted"]["Claim"]) == ["cps-over-mt", "best-on-polyps"]
+    assert not (verdicts["Verdict"] == "supported").any()
+    supported = tests[tests["Verdict"] == "supported"]
+    where = {claim: list(own["Data"]) for claim, own in supported.groupby("Claim")}
+    assert where["mt-over-supervised"] == ["isic 0.5%"]
+    assert where["labels-shrink-gains"] == where["labels-shrink-ucmts-gains"] == ["isic 0.5% against 1%"]
+    (gain,) = supported[supported["Claim"] == "labels-shrink-gains"].to_dict("records")
+    (other,) = supported[supported["Claim"] == "labels-shrink-ucmts-gains"].to_dict("records")
+    around = gain["95 % interval"].replace("+", "")
+    words = f"by {gain['Difference']:.1f} points ({around}; p = {float(gain['p (Holm)']):.3f}"
+    assert f"{words}, corrected" in SMALL_LINE
+    assert (gain["Sides"], other["Sides"]) == ("UCMT against Supervised", "UCMT against CPS")
+    by_iteration = ["isic 0.5%, by iteration"]
+    assert where["ucmt-is-less-uncertain"] == where["cmt-is-more-uncertain"] == by_iteration
+    (more, _) = tests[tests["Claim"] == "ucmt-disagrees-more"].to_dict("records")
+    assert f"CPS's networks, by {-more['Difference']:.2f} of Dice loss at equal numbers of iterations" in SMALL_LINE
+    assert float(more["p"]) < 0.05 <= float(more["p (Holm)"])
+
+
+def test_the_pairs_of_small() -> None:
+    tables = independent(LESIONS)
+    corrected = pairs(tables)
+    against = {one: corrected[frozenset((one, "cps"))] for one in SEVEN if one != "cps"}
+    better = {one: value for one, value in against.items() if value < 0.05}
+    assert list(better) == ["mt", "cmtv1", "ucmt"]
+    own = compared(tables, "cps")
+    sizes = [f"{float(own[one][0]):.1f}" for one in ("ucmt", "mt", "cmtv1")]
+    ps = [f"{better[one]:.3f}" for one in ("ucmt", "mt", "cmtv1")]
+    words = f"by {sizes[0]}, {sizes[1]} and {sizes[2]} points (p = {ps[0]}, {ps[1]} and {ps[2]}, corrected over all 21"
+    assert words in SMALL_LINE
+
+
+def test_the_sentences_about_polyps_at_small() -> None:
+    found, sizes, worth = {}, {}, {}
+    for name, table in POLYPS.items():
+        tables = independent(table)
+        found[name] = compared(tables, "supervised")
+        sizes[name] = smallest(tables, len(tables) - 1)
+        worth[name] = rows(table)["Supervised, all labels"]
+    shown = {name: [method for method, cells in own.items() if cells[3] < 0.05] for name, own in found.items()}
+    assert {name: set(own) for name, own in shown.items()} == {
+        "kvasir": set(), "cvc": {"cmtv1"}, "cvc at random": {"mt", "cmtv1", "cmtv3"}
+    }  # fmt: skip
+    assert {method for method, cells in found["cvc"].items() if cells[2] < 0.05} == {"mt", "cmtv1", "cmtv3"}
+    gain = {name: {method: float(cells[0]) for method, cells in own.items()} for name, own in found.items()}
+    assert f"CMTv1 alone is ({gain['cvc']['cmtv1']:.1f} points)" in SMALL_LINE
+    assert (
+        f"MT and CMTv3 gain {gain['cvc']['mt']:.0f} and {gain['cvc']['cmtv3']:.0f}, which is shown before" in SMALL_LINE
+    )
+    of_ucmt = [f"{gain[name]['ucmt']:+.1f}" for name in ("cvc", "cvc at random", "kvasir")]
+    words = f"{of_ucmt[0]} points on CVC-ClinicDB by video, {of_ucmt[1]} at random, and {of_ucmt[2]} on Kvasir-SEG"
+    assert words in SMALL_LINE
+    gains = [gain["cvc at random"][method] for method in shown["cvc at random"]]
+    assert f"are shown to gain {min(gains):.0f} to {max(gains):.0f} points; with videos held out" in README_LINE
+    ends = {name: float(cells[0].split(" ")[0]) for name, cells in worth.items()}
+    assert (
+        f"it ends at {ends['kvasir']:.1f} on Kvasir-SEG and at {ends['cvc']:.1f} on CVC-ClinicDB by video" in SMALL_LINE
+    )
+    more = {name: float(cells[2].split(",")[0]) for name, cells in worth.items()}
+    assert f"all 800 labels instead of 30 are worth {more['kvasir']:.1f} points" in SMALL_LINE
+    words = (
+        f"from {sizes['kvasir']:.1f} points on for Kvasir-SEG and from {sizes['cvc']:.1f} on for CVC-ClinicDB by video"
+    )
+    assert f"{words}, since six videos are few, and from {sizes['cvc at random']:.1f} on at random" in SMALL_LINE
+    assert f"CMTv1 is shown to gain {gain['cvc']['cmtv1']:.1f} points" in README_LINE
+    assert f"where all 800 labels are worth {more['kvasir']:.1f}" in README_LINE
+
+
+def test_mt_against_ucmt_on_cvc_at_random() -> None:
+    tables = independent(POLYPS["cvc at random"])
+    corrected = pairs(tables)
+    size, p = compared(tables, "ucmt")["mt"][0].lstrip("+"), corrected[frozenset(("mt", "ucmt"))]
+    words = f"by {float(size):.1f} points (p = {p:.3f}, corrected over all {len(corrected)} pairs)"
+    assert words in SMALL_LINE
+
+
+def test_the_sentences_about_hearts_at_small() -> None:
+    tables = independent(HEARTS)
+    assert all(cells[3] >= 0.05 for cells in compared(tables, "supervised").values())
+    assert f"A true difference of {smallest(tables, len(tables) - 1):.1f} points from the supervised" in SMALL_LINE
+    worth = rows(HEARTS)["Supervised, all labels"][2].split(",")[0].lstrip("+")
+    assert f"the labels of all 20 patients are worth {float(worth):.1f} points" in SMALL_LINE
+
+
+def test_the_table_of_the_readme() -> None:
+    for title, (mean, around, comparison) in rows(LESIONS).items():
+        *difference, p = comparison.split(" (")[0].rsplit(", ", 1) if comparison else ["", ""]
+        assert f"| {title} | {mean} | {around} | {', '.join(difference)}{' ' * bool(p)}| {p}{' ' * bool(p)}|" in README
