@@ -14,6 +14,7 @@ from conftest import REPOSITORY
 from scipy import stats
 
 from ssl_bench.cards.runspec import LATER
+from ssl_bench.method.registry import load_methods, parse_hyperparameters
 
 SEEDS = {"mini": 3, "small": 5, "small 3D": 5}
 PLAIN = {"mini": "kvasir/cps", "small": "kvasir/cps", "small 3D": "la/supervised"}  # runs that change no field
@@ -57,7 +58,7 @@ def everything(store: str = "measured") -> pd.DataFrame:
         own = own.groupby(["network", "case"], as_index=False)["dsc"].mean()  # over the classes
         changed = {
             key: value for key, value in flat(spec["protocol"]).items() if value != usual(protocol_of(spec))[key]
-        }
+        } | own_settings(spec)
         frames.append(
             own.assign(
                 dsc=100 * own["dsc"], data=spec["benchmark"], labeled=spec["labeled"], method=spec["method"],
@@ -67,6 +68,16 @@ def everything(store: str = "measured") -> pd.DataFrame:
             )
         )  # fmt: skip
     return pd.concat(frames)
+
+
+def own_settings(spec: dict[str, Any]) -> dict[str, Any]:
+    """The hyperparameters that are not the method's own."""
+    usual = (
+        parse_hyperparameters(load_methods()[spec["method"]], {})
+        .resolved(3 if "patch_size" in spec["protocol"] else 2)
+        .model_dump(mode="json")
+    )
+    return {key: value for key, value in spec["hyperparameters"].items() if value != usual[key]}
 
 
 def protocol_of(spec: dict[str, Any]) -> str:
