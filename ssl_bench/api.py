@@ -287,7 +287,7 @@ def reproduce(
     from ssl_bench.grids.claims import grids_of
     from ssl_bench.grids.match import choose_data
     from ssl_bench.grids.missing import lacking, requests, require_chosen_data, require_one_precision, wanted_runs
-    from ssl_bench.reporting.missing_runs import lack_table
+    from ssl_bench.reporting.missing_runs import lack_table, predicted_operations
     from ssl_bench.store import Store
 
     folders, wanted_seeds, beginnings = paths(methods_dir), different_seeds(seeds), texts(data)
@@ -313,7 +313,14 @@ def reproduce(
             )
         wanted = wanted_runs(grids, target, registry, chosen_runs)
         lacks = lacking(wanted, wanted_seeds, chosen_runs)
-    missing = lack_table(lacks, sum(place.wanted.draws for place in wanted.values()) * len(wanted_seeds), runs)
+    count = sum(place.wanted.draws for place in wanted.values()) * len(wanted_seeds)
+    if dry_run and lacks:
+        from ssl_bench.launch.progress import counted
+
+        with counted(console, "estimating") as advance:
+            missing = lack_table(lacks, count, runs, predicted_operations(folders), advance)
+    else:
+        missing = lack_table(lacks, count, runs)
     missing.print(console)
     if dry_run or not lacks:
         return ReproduceResult(missing, lacks, None)

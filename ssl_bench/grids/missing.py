@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from ssl_bench.cards import Grid, Request, RunSpec, includes_points, training_fields
+from ssl_bench.cards import Benchmark, Grid, Request, RunSpec, includes_points, training_fields
+from ssl_bench.cards.protocol import ResolvedProtocol
 from ssl_bench.declarations import Declarations
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Place, Target, aim, places, upper_line
 from ssl_bench.grids.match import DataChoice, select
 from ssl_bench.store import Run
 
-COSTLY = (
-    "network",
-    "encoder",
-    "output_stride",
-    "aspp",
-    "filters",
-    "image_size",
-    "patch_size",
-    "labeled_batch",
-    "unlabeled_batch",
-    "iterations",
-    "precision",
-    "compile",
-)  # protocol fields that decide the cost or the number of iterations
+NETWORK = ("network", "encoder", "output_stride", "aspp", "filters")
+SIZES = ("image_size", "patch_size", "labeled_batch", "unlabeled_batch", "iterations", "precision", "compile")
+COSTLY = NETWORK + SIZES  # protocol fields that decide the cost or the number of iterations
 
 
 @dataclass(frozen=True)
@@ -149,29 +140,53 @@ def requests(lacks: Sequence[Lack]) -> list[Request]:
     ]
 
 
-def estimated_seconds(lack: Lack, runs: Sequence[Run]) -> float | None:
+@dataclass(frozen=True)
+class Estimate:
+    """How long a run takes, from runs like it or, if `is_scaled`, from runs of another method by their operations."""
+
+    seconds: float
+    is_scaled: bool = False
+
+
+Operations = Callable[[Benchmark, str, Mapping[str, Any], ResolvedProtocol], float | None]
+"""Predicts the operations of a run on a data set, of a method (by name), its hyperparameters and protocol."""
+
+
+def estimate(lack: Lack, runs: Sequence[Run], operations: Operations | None = None) -> Estimate | None:
     """Estimate how long a missing run takes, from the times of finished runs. None if no similar run is finished.
 
     Similar runs are those of the same cell with other seeds, else of its method on that data under the same protocol,
-    else under a protocol of equal cost: the same network, sides, batches, length and precision.
+    else under a protocol of equal cost: the same network, sides, batches, length and precision. If there is none, the
+    training time of the slowest other method at that cost, else with another network, is multiplied by the ratio of
+    the operations.
     """
     place = lack.place
-    finished = [
-        run
-        for run in runs
-        if run.status == "finished" and (run.spec.benchmark, run.spec.method) == (place.benchmark.name, place.method)
-    ]
+    finished = [run for run in runs if run.status == "finished" and run.spec.benchmark == place.benchmark.name]
+    own = [run for run in finished if run.spec.method == place.method]
 
-    def costs_as_much(run: Run) -> bool:
-        own = training_fields(run.spec.protocol)
+    def agrees(run: Run, keys: Sequence[str]) -> bool:
+        fields = training_fields(run.spec.protocol)
         trainings = place.wanted.trainings(run.spec.train_images)
-        return any(all(own.get(key) == one.get(key) for key in COSTLY) for one in trainings)
+        return any(all(fields.get(key) == one.get(key) for key in keys) for one in trainings)
 
-    same = [run for run in finished if place.wanted.matches(run)]
-    alike = [
-        run for run in finished if training_fields(run.spec.protocol) in place.wanted.trainings(run.spec.train_images)
-    ]
-    times = [
-        run.result["train_seconds"] + run.headline.seconds for run in same or alike or filter(costs_as_much, finished)
-    ]
-    return statistics.fmean(times) if times else None
+    same = [run for run in own if place.wanted.matches(run)]
+    alike = [run for run in own if training_fields(run.spec.protocol) in place.wanted.trainings(run.spec.train_images)]
+    found = same or alike or [run for run in own if agrees(run, COSTLY)]
+    if found:
+        return Estimate(statistics.fmean(_training(run) + run.headline.seconds for run in found))
+    others = [run for run in finished if agrees(run, COSTLY)] or [run for run in finished if agrees(run, SIZES)]
+    if operations is None or not others:
+        return None
+    spec = max(others, key=_training).spec
+    beside = [run for run in others if run.spec.method == spec.method]
+    protocol = place.wanted.protocol.resolved(place.benchmark, spec.train_images, "cpu")
+    here = operations(place.benchmark, place.method, place.wanted.hyperparameters, protocol)
+    there = operations(place.benchmark, spec.method, spec.hyperparameters, spec.protocol)
+    if not here or not there:
+        return None
+    training = statistics.fmean(_training(run) for run in beside) * here / there
+    return Estimate(training + statistics.fmean(run.headline.seconds for run in beside), is_scaled=True)
+
+
+def _training(run: Run) -> float:
+    return float(run.result["train_seconds"])

@@ -6,17 +6,19 @@ losses, backward pass and optimiser as in training.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ssl_bench.cards import VolumeProtocol
+from ssl_bench.cards import Benchmark, VolumeProtocol, training_fields
 from ssl_bench.cards.protocol import ResolvedProtocol
 from ssl_bench.data.batches import BatchStream
 from ssl_bench.errors import UserError, first_line
-from ssl_bench.method import Hyperparameters, Progress, SSLMethod
+from ssl_bench.method import Hyperparameters, Progress, SSLMethod, find_method, parse_hyperparameters
 from ssl_bench.training.counting import Counter
 from ssl_bench.training.iteration import Optimizers, stepped_updates
 from ssl_bench.training.job import Job
@@ -141,6 +143,34 @@ def job_cost(job: Job) -> Cost:
         job.method, job.hyper, spec.protocol,
         channels=spec.channel_count, classes=len(spec.classes), ignores=job.dataset.ignores,
     )  # fmt: skip
+
+
+class RunOperations:
+    """Predicts the operations of whole runs, each kind of run once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, float | None] = {}
+
+    def __call__(
+        self, benchmark: Benchmark, method: str, hyper: Mapping[str, Any], protocol: ResolvedProtocol
+    ) -> float | None:
+        """Return the operations of all iterations of a run, of a method given by its name.
+
+        None if they cannot be predicted: the method is not loaded, refuses the protocol or needs values.
+        """
+        channels, classes = benchmark.channel_count, len(benchmark.classes)
+        key = repr((channels, classes, method, sorted(hyper.items()), training_fields(protocol)))
+        if key not in self._known:
+            try:
+                found = find_method(method)
+                own = parse_hyperparameters(found, dict(hyper))
+                cost = iteration_cost(
+                    found, own, protocol, channels=channels, classes=classes, ignores=benchmark.ignores
+                )
+                self._known[key] = cost.flops * protocol.iterations / cost.updates
+            except UserError:
+                self._known[key] = None
+        return self._known[key]
 
 
 def image_bytes(job: Job) -> int:

@@ -3,16 +3,18 @@
 import json
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Call
 from handwritten import KVASIR, METHODS, write_run
 
-from ssl_bench.cards import all_grids, load_benchmark, load_grid
+from ssl_bench.cards import Benchmark, ImageProtocol, all_grids, load_benchmark, load_grid
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target, make_target
-from ssl_bench.grids.missing import estimated_seconds, lacking, requests, require_one_precision, wanted_runs
+from ssl_bench.grids.missing import Estimate, estimate, lacking, requests, require_one_precision, wanted_runs
 from ssl_bench.reporting.gather import ShownOptions
 from ssl_bench.reporting.missing_runs import lack_table
 from ssl_bench.reporting.tables import paper_table
@@ -144,15 +146,47 @@ def test_the_time_is_estimated_from_finished_runs_like_it(store: Store) -> None:
     runs = store.runs()
     every = lacking(wanted, (3,), runs)
     lacks = {f"{one.place.method} {one.place.column.labeled}": one for one in every}
-    assert estimated_seconds(lacks["mt 5%"], runs) == 200
-    assert estimated_seconds(lacks["mt 10%"], runs) == 1000
-    assert estimated_seconds(lacks["cps 5%"], runs) is None  # seven iterations say nothing of three hundred
+    assert estimate(lacks["mt 5%"], runs) == Estimate(200)
+    assert estimate(lacks["mt 10%"], runs) == Estimate(1000)
+    assert estimate(lacks["cps 5%"], runs) is None  # seven iterations say nothing of three hundred
     write_run(store, "ucmt", 1, [0.5], settings={"ema_decay": 0.9}, seconds=500.0)  # as long as one of another decay
-    assert estimated_seconds(lacks["ucmt 5%"], store.runs()) == 500
+    assert estimate(lacks["ucmt 5%"], store.runs()) == Estimate(500)
     text = "\n".join(lack_table(every, len(wanted), runs).notes)
     assert "14 of 14 runs are missing" in text
     assert f"{1200 / 3600:.2f} hours" in text
     assert "12 of them cannot be estimated" in text
+
+
+def test_the_time_of_a_method_without_runs_is_estimated_from_another_by_their_operations(store: Store) -> None:
+    for seed, seconds in ((1, 100.0), (2, 300.0)):
+        write_run(store, "mt", seed, [0.5], seconds=seconds)
+    write_run(store, "supervised", 1, [0.5], seconds=60.0)
+    write_run(store, "cps", 1, [0.5], settings={"iterations": 7}, seconds=5000.0)
+    runs = store.runs()
+    every = lacking(wanted_runs([load_grid("table", "1")], MINI, METHODS), (3,), runs)
+    lacks = {f"{one.place.method} {one.place.column.labeled}": one for one in every}
+    asked = []
+
+    def operations(
+        benchmark: Benchmark, method: str, hyper: Mapping[str, Any], protocol: ImageProtocol
+    ) -> float | None:
+        asked.append((benchmark.name, method, dict(hyper), protocol.iterations))
+        return {"mt": 20.0, "cps": 50.0, "ucmt": 0.0}.get(method)
+
+    # MT is slower than the supervised network, and a run of seven iterations has another cost.
+    assert estimate(lacks["cps 5%"], runs, operations) == Estimate(200 * 50 / 20, is_scaled=True)
+    assert asked == [("isic", "cps", {}, 300), ("isic", "mt", {}, 300)]
+    assert estimate(lacks["mt 5%"], runs, operations) == Estimate(200)
+    assert estimate(lacks["cct 5%"], runs, operations) is None  # no operations can be predicted
+    assert estimate(lacks["ugcl 5%"], runs, operations) is None
+    assert asked[-1] == ("isic", "mt", {}, 300)  # UGCL's row has another network, which its operations count
+    advanced: list[tuple[int, int]] = []
+    table = lack_table(every, 14, runs, operations, lambda done, total: advanced.append((done, total)))
+    hours = {(row[3], row[1]): row[-1] for row in table.rows if "network" not in str(row[4])}
+    assert hours["cps", "5%"] == f"≈ {500 / 3600:.2f}"
+    assert hours["mt", "5%"] == f"{200 / 3600:.2f}"
+    assert advanced[-1] == (len(table.rows) - 1, len(table.rows))
+    assert "≈ Estimated time of 2 runs of methods without a similar finished run" in "".join(table.notes)
 
 
 def test_runs_of_another_precision_are_not_completed(store: Store) -> None:
@@ -217,8 +251,8 @@ def test_chosen_data_chooses_among_the_runs_of_its_own_data_set(call: Call) -> N
         for seed in (1, 2):
             if seed == 1 or data[0] == "a":
                 write_run(Store(Path("results")), "mt", seed, [0.5], benchmark=benchmark, fingerprint=data,
-                          labeled=labeled, train=train)  # fmt: skip
-    words = ["--table", "2", "--protocol", "mini", "--labeled", "15%", "--set", 'metrics=["dsc"]']
+                          labeled=labeled, train=train, protocol="tiny")  # fmt: skip
+    words = ["--table", "2", "--protocol", "tiny", "--labeled", "15%", "--set", 'metrics=["dsc"]']
     code, _, err = call("report", *words)
     assert (code, "--data FINGERPRINT: needed" in err) == (2, True)
     code, out, _ = call("report", *words, "--data", "aa", "--format", "markdown")
@@ -260,7 +294,7 @@ def test_chosen_data_chooses_among_the_runs_of_its_own_data_set(call: Call) -> N
         (["reproduce", "--table", "2", "--data", "zz"], ["--data zz: there are no runs to choose from yet"]),
         (["reproduce", "--table", "1", "--dataset", "nowhere.toml"], ["nowhere.toml"]),
         (["reproduce", "--table", "1", "--set", "nonsense=1"], ["--set nonsense", "Table 1"]),
-        (["reproduce", "--table", "2", "--protocol", "mini", "--seeds", "1"], ["--data-root"]),
+        (["reproduce", "--table", "2", "--protocol", "tiny", "--seeds", "1"], ["--data-root"]),
         (["reproduce", "--table", "4", "--dataset", "demo", "--set", "score_every=0"], ["score_every", "greater than"]),
         (["report", "--table", "5", "--dataset", "demo3d", "--set", "image_size=64"], ["--set image_size", "3D"]),
     ],

@@ -12,12 +12,13 @@ import torch
 from conftest import REPOSITORY
 from torch import nn
 
+from ssl_bench.cards import load_benchmark
 from ssl_bench.data.batches import ImageStream, VolumeStream
 from ssl_bench.data.stream import open_stream
 from ssl_bench.errors import MethodError
 from ssl_bench.method import Batch, Hyperparameters, Progress, SSLMethod, Update, load_methods
 from ssl_bench.ops import dice_loss
-from ssl_bench.training.costs import UnknownCostError, image_bytes, iteration_cost, job_cost
+from ssl_bench.training.costs import RunOperations, UnknownCostError, image_bytes, iteration_cost, job_cost
 from ssl_bench.training.counting import Counter
 from ssl_bench.training.job import Job, build_method
 
@@ -194,6 +195,16 @@ def test_whatever_a_method_raises_is_one_line(error: Exception, monkeypatch: pyt
     monkeypatch.setattr(Asking, "new_student", failing)
     with pytest.raises(UnknownCostError, match=rf"^asking: .* ends with {type(error).__name__}: .+$"):
         cost_of(Asking)
+
+
+def test_the_operations_of_a_run_are_those_of_all_its_iterations() -> None:
+    card, predicted = load_benchmark("demo"), RunOperations()
+    for method in ("supervised", "ucmt"):  # an iteration of UCMT has two updates, and it does half as many
+        job = planned(method, 2)
+        operations = predicted(card, method, job.spec.hyperparameters, job.spec.protocol)
+        assert operations == job_cost(job).flops * job.iterations
+    job = planned("supervised", 2)
+    assert predicted(card, "nobody", {}, job.spec.protocol) is None
 
 
 class Idle(Asking):
