@@ -67,7 +67,7 @@ PAGES = (
     ),
     Measured(
         "small-others", "Other methods at `small`: ISIC and CVC-ClinicDB at random",
-        "ICT and MT + CutMix beside MT.",
+        "ICT, MT + CutMix and UA-MT beside MT.",
         "results/measured", {"table": f"{STUDIES}/others.toml", "all_networks": True},
     ),
     Measured(
