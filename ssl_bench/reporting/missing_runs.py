@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ssl_bench.cards import Benchmark
 from ssl_bench.cards.protocol import ResolvedProtocol
 from ssl_bench.command import quantity
-from ssl_bench.grids.missing import Lack, Operations, estimate
-from ssl_bench.reporting.table import Cell, Table
+from ssl_bench.grids.missing import Estimate, Lack, Operations, estimate
+from ssl_bench.reporting.table import Table
 from ssl_bench.store import Run
 
 if TYPE_CHECKING:
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 RUN, SCORES = "run", "scores"
 SCALED = "≈ "
+SENTENCES = {  # by whether the times come from another method's runs
+    False: "Estimated time of {runs}, one after the other: {hours:.2f} hours (from similar finished runs).",
+    True: SCALED
+    + "Estimated time of {runs} of methods without a similar finished run: {hours:.2f} hours (from another "
+    "method's runs, by the operations that an iteration is predicted to need).",
+}
 
 
 def lack_table(
@@ -50,38 +56,30 @@ def lack_table(
             SCORES if lack.is_trained else RUN,
         )
         groups.setdefault(key, []).append(lack)
-    rows: list[list[str | Cell]] = []
-    seconds, counts = dict.fromkeys((False, True), 0.0), dict.fromkeys((False, True, None), 0)
-    for line, (key, own) in enumerate(groups.items()):
+    estimated: list[tuple[list[Lack], Estimate | None]] = []
+    for line, own in enumerate(groups.values()):
         advance(line, len(groups))
-        each = estimate(own[0], runs, operations)
-        counts[None if each is None else each.is_scaled] += len(own)
-        hours = "unknown"
-        if each is not None:
-            seconds[each.is_scaled] += each.seconds * len(own)
-            hours = f"{SCALED * each.is_scaled}{each.seconds * len(own) / 3600:.2f}"
-        rows.append([*key, _seeds(own), hours])
+        estimated.append((own, estimate(own[0], runs, operations)))
+    rows = [[*key, _seeds(own), _hours(each, len(own))] for key, (own, each) in zip(groups, estimated, strict=True)]
     verb = "is" if wanted == 1 else "are"
     notes = [f"{len(lacks)} of {quantity(wanted, 'run')} {verb} missing; {wanted - len(lacks)} exist."]
     scores = sum(lack.is_trained for lack in lacks)
     if scores:
         notes.append(f"{scores} of them are already trained and only need scoring.")
-    known, scaled, unknown = counts[False], counts[True], counts[None]
-    if known:
-        notes.append(
-            f"Estimated time of {quantity(known, 'run')}, one after the other: {seconds[False] / 3600:.2f} hours (from "
-            "similar finished runs)."
-        )
-    if scaled:
-        notes.append(
-            f"{SCALED}Estimated time of {quantity(scaled, 'run')} of methods without a similar finished run: "
-            f"{seconds[True] / 3600:.2f} hours (from another method's runs, by the operations that an iteration is "
-            "predicted to need)."
-        )
+    for is_scaled, sentence in SENTENCES.items():
+        kind = [(len(own), each.seconds) for own, each in estimated if each is not None and each.is_scaled == is_scaled]
+        hours = sum(count * seconds for count, seconds in kind) / 3600
+        if kind:
+            notes.append(sentence.format(runs=quantity(sum(count for count, _ in kind), "run"), hours=hours))
+    unknown = sum(len(own) for own, each in estimated if each is None)
     if unknown:
         notes.append(f"{unknown} of them cannot be estimated, since no similar run has finished.")
     header = ["Data set", "Labelled", "Protocol", "Method", "Settings", "Missing", "Seeds", "Hours"]
     return Table("Missing runs", header, rows, frozenset({"Hours"}), notes)
+
+
+def _hours(each: Estimate | None, count: int) -> str:
+    return "unknown" if each is None else f"{SCALED * each.is_scaled}{each.seconds * count / 3600:.2f}"
 
 
 def predicted_operations(folders: Sequence[Path]) -> Operations:
