@@ -195,7 +195,7 @@ def test_small_is_the_protocol_of_its_reported_runs() -> None:
     assert Counter(spec["benchmark"] for spec in reported) == {
         "isic": 100,
         "kvasir": 35,
-        "cvc": 85,
+        "cvc": 90,
         "acdc": 35,
         "la": 10,
     }

@@ -34,6 +34,19 @@ class Table(NamedTuple):
     protocol: str = "mini"
 
 
+class Difference(NamedTuple):
+    """Of two means: its size, its interval in words, p, and p after Holm's correction."""
+
+    size: float
+    around: str
+    p: float
+    corrected: float
+
+    @property
+    def words(self) -> str:
+        return f"{self.size:+.2f}, {self.around}"
+
+
 def page(name: str) -> tuple[str, str]:
     """A page's text as it stands, and in one line, for sentences."""
     text = (REPOSITORY / name).read_text()
@@ -128,6 +141,19 @@ def by_group(data: str, table: pd.DataFrame) -> pd.DataFrame:
     return means.sub(centre, axis=0).mul(sizes / sizes.mean(), axis=1).add(centre, axis=0)
 
 
+def changed_by(settings: dict[str, Any]) -> str:
+    """The key of runs with these settings, for `scores`; values as a run stores them."""
+    return json.dumps(settings, sort_keys=True)
+
+
+def differences(tables: dict[str, pd.DataFrame], baseline: str) -> dict[str, list[str]]:
+    """The cells of a table by title: mean, and comparison with the baseline."""
+    found = {baseline: [spread(tables[baseline]), ""]}
+    for title, own in compared(tables, baseline).items():
+        found[title] = [spread(tables[title]), f"{own.words}, {p_of(own.corrected)} ({p_of(own.p)})"]
+    return found
+
+
 def by_case(table: Table) -> dict[str, pd.DataFrame]:
     """Scores by method (seed x case)."""
     return {
@@ -205,22 +231,22 @@ def holm(p: dict[Any, float]) -> dict[Any, float]:
     return corrected
 
 
-def compared(tables: dict[str, pd.DataFrame], baseline: str) -> dict[str, tuple[str, str, float, float]]:
-    """By method: difference and interval in words, p before Holm's correction and after it."""
+def compared(tables: dict[str, pd.DataFrame], baseline: str) -> dict[str, Difference]:
+    """The other methods against the baseline, by method."""
     variance, freedom = anova(list(tables.values()))
-    found, p = {}, {}
+    found = {}
     for name in tables.keys() - {baseline}:
-        difference = tables[name].to_numpy().mean() - tables[baseline].to_numpy().mean()
+        size = tables[name].to_numpy().mean() - tables[baseline].to_numpy().mean()
         half = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
-        found[name] = f"{difference:+.2f}", in_words((difference - half, difference + half), "+")
-        p[name] = float(2 * stats.t.sf(abs(difference) / np.sqrt(variance), freedom))
-    corrected = holm(p)
-    return {name: (*found[name], p[name], corrected[name]) for name in found}
+        p = float(2 * stats.t.sf(abs(size) / np.sqrt(variance), freedom))
+        found[name] = Difference(size, in_words((size - half, size + half), "+"), p, p)
+    corrected = holm({name: one.p for name, one in found.items()})
+    return {name: one._replace(corrected=corrected[name]) for name, one in found.items()}
 
 
 def pairs(tables: dict[str, pd.DataFrame]) -> dict[frozenset[str], float]:
     """p of every pair of methods, corrected over all pairs."""
-    return holm({frozenset((one, base)): own[2] for base in tables for one, own in compared(tables, base).items()})
+    return holm({frozenset((one, base)): own.p for base in tables for one, own in compared(tables, base).items()})
 
 
 def rows(table: Table) -> dict[str, list[str]]:
@@ -228,16 +254,25 @@ def rows(table: Table) -> dict[str, list[str]]:
     spreads = {method: spread(own) for method, own in by_case(table).items()}
     tables = independent(table)
     found = {"Supervised": [spreads["supervised"], in_words(interval(tables["supervised"])), ""]}
-    for method, (difference, around, raw, corrected) in compared(tables, "supervised").items():
-        words = f"{difference}, {around}, {p_of(corrected)} ({p_of(raw)})"
+    for method, own in compared(tables, "supervised").items():
+        words = f"{own.words}, {p_of(own.corrected)} ({p_of(own.p)})"
         found[TITLES[method]] = [spreads[method], in_words(interval(tables[method])), words]
-    if not table.everyone:
-        return found
-    upper = scores(table.data, table.everyone, "supervised", table.split, protocol=table.protocol)
-    top = by_group(table.data, upper)
-    (difference, around, raw, _) = compared({**tables, "upper": top}, "supervised")["upper"]
-    found["Supervised, all labels"] = [spread(upper), in_words(interval(top)), f"{difference}, {around}, {p_of(raw)}"]
+    if table.everyone:
+        upper, worth = upper_line(table), worth_of_labels(table)
+        around = in_words(interval(by_group(table.data, upper)))
+        found["Supervised, all labels"] = [spread(upper), around, f"{worth.words}, {p_of(worth.p)}"]
     return found
+
+
+def upper_line(table: Table) -> pd.DataFrame:
+    """Scores (seed x case) of the supervised network with all labels."""
+    return scores(table.data, table.everyone, "supervised", table.split, protocol=table.protocol)
+
+
+def worth_of_labels(table: Table) -> Difference:
+    """All labels against the table's, by the supervised network; no correction."""
+    top = by_group(table.data, upper_line(table))
+    return compared({**independent(table), "upper": top}, "supervised")["upper"]
 
 
 def bounds(table: pd.DataFrame) -> tuple[float, float]:

@@ -1,7 +1,6 @@
 """Every number of docs/measured.md, recomputed from stored cases."""
 
 import json
-import re
 
 import numpy as np
 import pandas as pd
@@ -28,6 +27,7 @@ from documented import (
     smallest,
     spread,
     usual,
+    worth_of_labels,
 )
 from scipy import stats
 
@@ -94,10 +94,10 @@ def test_the_table_of_changes_of_ucmt() -> None:
     assert len(nothing) == 1
     found = compared({key: table for key, table in tables.items() if key not in nothing}, "{}")
     alone = compared({key: tables[key] for key in ("{}", *nothing)}, "{}")
-    raw = {key: one[2] for key, one in {**found, **alone}.items()}
+    raw = {key: one.p for key, one in {**found, **alone}.items()}
     steps = holm(raw)
-    for key, (difference, around, p, _) in {**found, **alone}.items():
-        words = f"{difference}, {around}, {p_of(steps[key])}" + ("" if p < 0.001 else f" ({p_of(p)})")
+    for key, one in {**found, **alone}.items():
+        words = f"{one.words}, {p_of(steps[key])}" + ("" if one.p < 0.001 else f" ({p_of(one.p)})")
         networks = ", ".join(
             spread(scores("kvasir", 120, "ucmt", changed=key, network=network)) for network in ("student1", "student2")
         )
@@ -111,7 +111,7 @@ def test_ccts_two_weights() -> None:
               "30": scores("kvasir", 120, "cct", changed=heavy)}  # fmt: skip
     against = compared(tables, "supervised")["30"]
     assert f"scores {spread(tables['30'])} (interval {in_words(interval(tables['30']))})" in MEASURED
-    assert f"{against[0][1:]} less than supervised (p = {against[3]:.3f}, Holm-corrected)" in MEASURED
+    assert f"{-against.size:.2f} less than supervised (p = {against.corrected:.3f}, Holm-corrected)" in MEASURED
     pairs = sorted(
         2 * stats.t.sf(abs(a.to_numpy().mean() - b.to_numpy().mean()) / np.sqrt(anova(list(tables.values()))[0]),
                        anova(list(tables.values()))[1])
@@ -120,7 +120,7 @@ def test_ccts_two_weights() -> None:
     difference = tables["cct"].to_numpy().mean() - tables["30"].to_numpy().mean()
     assert f"and {difference:.2f} less than with 0.1 (p = {3 * pairs[0]:.3f})" in MEASURED_LINE
     alone = compared({"supervised": tables["supervised"], "30": tables["30"]}, "supervised")["30"]
-    assert f"alone gives p = {alone[2]:.3f}" in MEASURED
+    assert f"alone gives p = {alone.p:.3f}" in MEASURED
     assert ", ".join(f"{mean:.2f}" for mean in tables["30"].mean(axis=1)) in MEASURED
 
 
@@ -153,10 +153,11 @@ def test_the_closest_pairs() -> None:
         tables = {method: scores(data, labeled, method, split) for method in SIX}
         if grouped:
             tables = {method: by_group("cvc", table) for method, table in tables.items()}
-        difference, _, raw, _ = compared({"ucmt": tables["ucmt"], **tables}, best)["ucmt"]
+        closest = compared({"ucmt": tables["ucmt"], **tables}, best)["ucmt"]
+        raw = closest.p
         if grouped or data == "kvasir":
             assert (
-                f"{difference}, p = {raw:.3f} before the correction over all 15 pairs and {15 * raw:.3f} after"
+                f"{closest.size:+.2f}, p = {raw:.3f} before the correction over all 15 pairs and {15 * raw:.3f} after"
                 in MEASURED_LINE
             )
         else:
@@ -186,8 +187,8 @@ def test_what_more_labels_are_worth() -> None:
         "cvc at random": "417 more labels are worth six points ({1} to {2})",
         "cvc by sequence": "what 402 more labels are worth is not shown ({1} to {2})",
     }.items():
-        difference, low, high = re.findall(r"[+-][\d.]+", rows(TABLES[name])["Supervised, all labels"][2])[:3]
-        assert text.format(float(difference), low.lstrip("+"), high.lstrip("+")) in MEASURED_LINE, name
+        worth = worth_of_labels(TABLES[name])
+        assert text.format(worth.size, *worth.around.replace("+", "").split(" to ")) in MEASURED_LINE, name
 
 
 def test_rounding_on_two_cpus() -> None:
@@ -215,7 +216,7 @@ def test_cps_over_cases_alone_and_over_both_on_two_cpus() -> None:
         tables = {method: scores("kvasir", 120, method, store=store) for method in ["supervised", *others]}
         base = tables["supervised"].mean(axis=0)
         p = {one: stats.wilcoxon((tables[one].mean(axis=0) - base).round(9)).pvalue for one in others}
-        found.append((holm(p)["cps"], compared(tables, "supervised")["cps"][3]))
+        found.append((holm(p)["cps"], compared(tables, "supervised")["cps"].corrected))
     (cases, both), (cases_there, both_there) = found
     assert f"CPS against the supervised network has p = {cases:.3f} above and {cases_there:.3f} there" in MEASURED_LINE
     assert f"Over seeds and cases it is {both:.3f} above and {both_there:.3f} there" in MEASURED_LINE

@@ -1,10 +1,8 @@
 """Every number of docs/small.md, and of what README.md says of the protocol `small`, recomputed from stored cases."""
 
-import re
-
 import pytest
 from conftest import REPOSITORY
-from documented import Table, compared, independent, page, pairs, rows, scores, smallest
+from documented import Table, compared, independent, page, pairs, rows, scores, smallest, upper_line, worth_of_labels
 
 import ssl_bench
 
@@ -18,7 +16,7 @@ LESIONS_TWICE = Table("isic", 18, 1815, ["supervised", "mt", "cps", "cmtv3", "uc
 POLYPS = {
     "kvasir": Table("kvasir", 30, 800, WITHOUT_CMTV2, protocol="small"),
     "cvc": Table("cvc", 17, 472, WITHOUT_CMTV2, "by-sequence", protocol="small"),
-    "cvc at random": Table("cvc", 18, 490, WITHOUT_CMTV2, protocol="small"),
+    "cvc at random": Table("cvc", 18, 490, SEVEN, protocol="small"),
 }
 HEARTS = Table("acdc", 3, 20, WITHOUT_CMTV2, "ssl4mis-random", protocol="small")
 ATRIA = Table("la", 3, 0, ["supervised", "mt"], "uamt", protocol="small 3D")
@@ -50,7 +48,7 @@ def test_the_tables_of_small(heading: str) -> None:
 def test_the_sentences_about_small() -> None:
     tables = independent(LESIONS)
     found = compared(tables, "supervised")
-    shown = {method: float(cells[0]) for method, cells in found.items() if cells[3] < 0.05}
+    shown = {method: cells.size for method, cells in found.items() if cells.corrected < 0.05}
     assert set(shown) == {"mt", "cmtv1", "cmtv3", "ucmt"}
     assert f"by {min(shown.values()):.1f} to {max(shown.values()):.1f} points" in SMALL_LINE
     assert (
@@ -63,8 +61,8 @@ def test_the_sentences_about_small() -> None:
         in SMALL_LINE
     )
     assert f"a true difference of {all_pairs:.1f} points would have been found" in README_LINE
-    difference, low, high = re.findall(r"[+-][\d.]+", rows(LESIONS)["Supervised, all labels"][2])[:3]
-    words = f"worth {float(difference):.1f} points ({low.lstrip('+')} to {high.lstrip('+')})"
+    worth = worth_of_labels(LESIONS)
+    words = f"worth {worth.size:.1f} points ({worth.around.replace('+', '')})"
     assert words in SMALL_LINE
     assert words in README_LINE
     seeds = [f"{mean:.2f}" for mean in tables["supervised"].mean(axis=1)]
@@ -75,8 +73,8 @@ def test_the_sentences_about_small() -> None:
 def test_the_sentences_about_twice_the_labels_at_small() -> None:
     tables = independent(LESIONS_TWICE)
     found = compared(tables, "supervised")
-    gains = [float(cells[0]) for cells in found.values()]
-    assert all(cells[3] < 0.05 for cells in found.values())
+    gains = [cells.size for cells in found.values()]
+    assert all(cells.corrected < 0.05 for cells in found.values())
     assert f"better than the supervised network**, by {min(gains):.1f} to {max(gains):.1f} points" in SMALL_LINE
     assert f"trained gain {min(gains):.0f} to {max(gains):.0f} points, CPS among them" in SMALL_LINE
     assert f"are shown to gain {min(gains):.0f} to {max(gains):.0f} points. On CVC" in README_LINE
@@ -97,27 +95,27 @@ def test_the_sentences_about_atria_at_small() -> None:
         in SMALL_LINE
     )
     assert (means["mt"] > means["supervised"]).sum() == 4
-    assert compared(tables, "supervised")["mt"][3] >= 0.05
+    assert compared(tables, "supervised")["mt"].corrected >= 0.05
     assert f"A true difference of {smallest(tables, 1):.1f} points would have been shown" in SMALL_LINE
 
 
 def test_the_sentences_about_other_methods_at_small() -> None:
     tables = {name: independent(table) for name, table in OTHER_METHODS.items()}
     found = {name: compared(own, "supervised") for name, own in tables.items()}
-    gains = [float(cells[0]) for method, cells in found["isic"].items() if method != "mt"]
-    assert all(cells[3] < 0.05 for cells in found["isic"].values())
+    gains = [cells.size for method, cells in found["isic"].items() if method != "mt"]
+    assert all(cells.corrected < 0.05 for cells in found["isic"].values())
     assert f"better than the supervised network on ISIC**, by {min(gains):.1f} to {max(gains):.1f} points" in SMALL_LINE
-    assert all(cells[3] >= 0.05 for cells in found["cvc at random"].values())
+    assert all(cells.corrected >= 0.05 for cells in found["cvc at random"].values())
     all_pairs = pairs(tables["cvc at random"])
-    against = {other: compared(tables["cvc at random"], other)["uamt"][0] for other in ("mt", "mt-cutmix")}
-    sizes = [f"{-float(difference):.1f}" for difference in against.values()]
+    against = {other: compared(tables["cvc at random"], other)["uamt"].size for other in ("mt", "mt-cutmix")}
+    sizes = [f"{-size:.1f}" for size in against.values()]
     ps = [f"{all_pairs[frozenset(('uamt', other))]:.3f}" for other in against]
     words = f"by {sizes[0]} and {sizes[1]} points (p = {ps[0]} and {ps[1]}, corrected over all {len(all_pairs)} pairs)"
     assert words in SMALL_LINE
     assert all(pairs(own)[frozenset(("mt", "mt-cutmix"))] >= 0.05 for own in tables.values())
     without = compared({key: own for key, own in tables["cvc at random"].items() if key != "uamt"}, "supervised")
-    assert f"of MT is shown here, too (p = {without['mt'][3]:.3f})" in SMALL_LINE
-    assert f"alone ({without['mt-cutmix'][3]:.3f}, {without['mt-cutmix'][2]:.3f} before it)" in SMALL_LINE
+    assert f"of MT is shown here, too (p = {without['mt'].corrected:.3f})" in SMALL_LINE
+    assert f"alone ({without['mt-cutmix'].corrected:.3f}, {without['mt-cutmix'].p:.3f} before it)" in SMALL_LINE
 
 
 def test_the_two_networks_of_uamt() -> None:
@@ -160,25 +158,24 @@ def test_the_pairs_of_small() -> None:
     better = {one: value for one, value in against.items() if value < 0.05}
     assert list(better) == ["mt", "cmtv1", "ucmt"]
     own = compared(tables, "cps")
-    sizes = [f"{float(own[one][0]):.1f}" for one in ("ucmt", "mt", "cmtv1")]
+    sizes = [f"{own[one].size:.1f}" for one in ("ucmt", "mt", "cmtv1")]
     ps = [f"{better[one]:.3f}" for one in ("ucmt", "mt", "cmtv1")]
     words = f"by {sizes[0]}, {sizes[1]} and {sizes[2]} points (p = {ps[0]}, {ps[1]} and {ps[2]}, corrected over all 21"
     assert words in SMALL_LINE
 
 
 def test_the_sentences_about_polyps_at_small() -> None:
-    found, sizes, worth = {}, {}, {}
+    found, sizes = {}, {}
     for name, table in POLYPS.items():
         tables = independent(table)
         found[name] = compared(tables, "supervised")
         sizes[name] = smallest(tables, len(tables) - 1)
-        worth[name] = rows(table)["Supervised, all labels"]
-    shown = {name: [method for method, cells in own.items() if cells[3] < 0.05] for name, own in found.items()}
+    shown = {name: [method for method, cells in own.items() if cells.corrected < 0.05] for name, own in found.items()}
     assert {name: set(own) for name, own in shown.items()} == {
-        "kvasir": set(), "cvc": {"cmtv1"}, "cvc at random": {"mt", "cmtv1", "cmtv3"}
+        "kvasir": set(), "cvc": {"cmtv1"}, "cvc at random": {"mt", "cmtv1", "cmtv2", "cmtv3"}
     }  # fmt: skip
-    assert {method for method, cells in found["cvc"].items() if cells[2] < 0.05} == {"mt", "cmtv1", "cmtv3"}
-    gain = {name: {method: float(cells[0]) for method, cells in own.items()} for name, own in found.items()}
+    assert {method for method, cells in found["cvc"].items() if cells.p < 0.05} == {"mt", "cmtv1", "cmtv3"}
+    gain = {name: {method: cells.size for method, cells in own.items()} for name, own in found.items()}
     assert f"CMTv1 alone is ({gain['cvc']['cmtv1']:.1f} points)" in SMALL_LINE
     assert (
         f"MT and CMTv3 gain {gain['cvc']['mt']:.0f} and {gain['cvc']['cmtv3']:.0f}, which is shown before" in SMALL_LINE
@@ -187,35 +184,36 @@ def test_the_sentences_about_polyps_at_small() -> None:
     words = f"{of_ucmt[0]} points on CVC-ClinicDB by video, {of_ucmt[1]} at random, and {of_ucmt[2]} on Kvasir-SEG"
     assert words in SMALL_LINE
     gains = [gain["cvc at random"][method] for method in shown["cvc at random"]]
+    assert f"are shown to gain at random**, by {min(gains):.1f} to {max(gains):.1f} points" in SMALL_LINE
     assert f"are shown to gain {min(gains):.0f} to {max(gains):.0f} points; with videos held out" in README_LINE
-    ends = {name: float(cells[0].split(" ")[0]) for name, cells in worth.items()}
+    ends = {name: upper_line(table).to_numpy().mean() for name, table in POLYPS.items()}
     assert (
         f"it ends at {ends['kvasir']:.1f} on Kvasir-SEG and at {ends['cvc']:.1f} on CVC-ClinicDB by video" in SMALL_LINE
     )
-    more = {name: float(cells[2].split(",")[0]) for name, cells in worth.items()}
-    assert f"all 800 labels instead of 30 are worth {more['kvasir']:.1f} points" in SMALL_LINE
+    more = worth_of_labels(POLYPS["kvasir"]).size
+    assert f"all 800 labels instead of 30 are worth {more:.1f} points" in SMALL_LINE
     words = (
         f"from {sizes['kvasir']:.1f} points on for Kvasir-SEG and from {sizes['cvc']:.1f} on for CVC-ClinicDB by video"
     )
     assert f"{words}, since six videos are few, and from {sizes['cvc at random']:.1f} on at random" in SMALL_LINE
     assert f"CMTv1 is shown to gain {gain['cvc']['cmtv1']:.1f} points" in README_LINE
-    assert f"where all 800 labels are worth {more['kvasir']:.1f}" in README_LINE
+    assert f"where all 800 labels are worth {more:.1f}" in README_LINE
 
 
 def test_mt_against_ucmt_on_cvc_at_random() -> None:
     tables = independent(POLYPS["cvc at random"])
     corrected = pairs(tables)
-    size, p = compared(tables, "ucmt")["mt"][0].lstrip("+"), corrected[frozenset(("mt", "ucmt"))]
-    words = f"by {float(size):.1f} points (p = {p:.3f}, corrected over all {len(corrected)} pairs)"
+    size, p = compared(tables, "ucmt")["mt"].size, corrected[frozenset(("mt", "ucmt"))]
+    words = f"by {size:.1f} points (p = {p:.3f}, corrected over all {len(corrected)} pairs)"
     assert words in SMALL_LINE
+    assert f"MT is shown to be {size:.1f} points better than UCMT" in SMALL_LINE
 
 
 def test_the_sentences_about_hearts_at_small() -> None:
     tables = independent(HEARTS)
-    assert all(cells[3] >= 0.05 for cells in compared(tables, "supervised").values())
+    assert all(cells.corrected >= 0.05 for cells in compared(tables, "supervised").values())
     assert f"A true difference of {smallest(tables, len(tables) - 1):.1f} points from the supervised" in SMALL_LINE
-    worth = rows(HEARTS)["Supervised, all labels"][2].split(",")[0].lstrip("+")
-    assert f"the labels of all 20 patients are worth {float(worth):.1f} points" in SMALL_LINE
+    assert f"the labels of all 20 patients are worth {worth_of_labels(HEARTS).size:.1f} points" in SMALL_LINE
 
 
 def test_the_table_of_the_readme() -> None:
