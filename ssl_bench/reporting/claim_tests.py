@@ -35,16 +35,17 @@ CURVE_UNITS = {"disagreement": "of Dice loss", "entropy": "nat"}
 def tested_claims(cells: ClaimCells, unit: str) -> list[ClaimTest]:
     """Test all claims of a card; `unit` is that of the metric's differences.
 
-    p values are Holm-corrected over the tests of all claims of one kind.
+    p values are Holm-corrected over the measured tests of each claim: what one claim's verdict is does not depend on
+    which other claims were measured.
     """
-    tests = [test for claim in cells.claims for test in _tests(cells, claim, unit)]
-    kinds = {type(test.claim) for test in tests}
-    corrected: dict[int, ClaimTest] = {}
-    for kind in kinds:
-        family = [(n, test.p) for n, test in enumerate(tests) if isinstance(test.claim, kind) and test.p is not None]
-        for (n, _), p in zip(family, holm([p for _, p in family]), strict=True):
-            corrected[n] = replace(tests[n], p_holm=p, tests=len(family))
-    return [corrected.get(n, test) for n, test in enumerate(tests)]
+    return [test for claim in cells.claims for test in _corrected(list(_tests(cells, claim, unit)))]
+
+
+def _corrected(tests: list[ClaimTest]) -> list[ClaimTest]:
+    """The tests of one claim, those with a p corrected for their number."""
+    p = [test.p for test in tests if test.p is not None]
+    corrected = iter(holm(p))
+    return [test if test.p is None else replace(test, p_holm=next(corrected), tests=len(p)) for test in tests]
 
 
 def _tests(cells: ClaimCells, filled: FilledClaim, unit: str) -> Iterator[ClaimTest]:

@@ -39,7 +39,7 @@ class ClaimTest:
         p: two-sided; of an equivalence, the largest of the one-sided p.
         is_pooled: whether the error term is that of the column's methods, and not of the sides alone.
         pairs: number of intervals that are simultaneous.
-        p_holm: corrected over the `tests` of the card's claims of this kind that have a p.
+        p_holm: corrected over the `tests` of its claim that have a p.
         tests: number of these.
         why_not: why it was not measured or not tested.
 

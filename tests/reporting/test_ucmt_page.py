@@ -1,0 +1,199 @@
+"""Every number of docs/ucmt-at-small.md, recomputed from stored cases."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import REPOSITORY
+from documented import changed_by, compared, differences, page, pairs, scores, smallest, spread
+
+import ssl_bench
+
+PAGE, LINE = page("docs/ucmt-at-small.md")
+_, SMALL_LINE = page("docs/small.md")
+_, README_LINE = page("README.md")
+NO_MIX = {"boxes": 1, "low": 1e-9, "high": 1e-9}
+WEAK = {"views.labeled_mixed": "weak"}
+BOTH = {"teacher_source": "[0.5, 0.5]"}
+
+Side = tuple[str, dict[str, Any]]  # a method, and the settings that differ from the protocol and its own
+
+PARTS: dict[str, Side] = {
+    "UCMT": ("ucmt", {}),
+    "CutMix instead of UMIX": ("ucmt-cutmix", {}),
+    "No mix": ("ucmt-cutmix", NO_MIX),
+    "Labelled images weakly augmented": ("ucmt", WEAK),
+    "No mix, labelled images weakly augmented": ("ucmt-cutmix", NO_MIX | WEAK),
+    "No second step (CMTv3)": ("cmtv3", {}),
+}
+CHANGES: dict[str, dict[str, Side]] = {
+    "UCMT": {
+        "nothing": ("ucmt", {}),
+        "the teacher's decay is 0.999 (paper)": ("ucmt", {"ema_decay": "0.999"}),
+        "no warm-up of the teacher's average (paper states none)": ("ucmt", {"ema_warmup": "False"}),
+        "the teacher is in evaluation mode, its buffers are averaged": (
+            "ucmt", {"teacher_mode": "eval", "teacher_buffers": "ema"},
+        ),
+        "UMIX at once, not in place (paper)": ("ucmt", {"umix_order": "simultaneous"}),
+        "uncertainty after the first update (paper)": ("ucmt", {"uncertainty_from": "after-update"}),
+        "the teacher runs again on mixed images (paper)": ("ucmt", {"step2_teacher": "run-again"}),
+        "lambda's ramp-up over a fifth of the run (released code)": ("ucmt", {"rampup_epochs": "0.222"}),
+    },
+    "teacher": {
+        "nothing": ("ucmt", {}),
+        "the teacher averages both students (paper, equation 6)": ("ucmt", BOTH),
+        "both students start with the same weights, and the teacher averages them": (
+            "ucmt", BOTH | {"student_init": "same"},
+        ),
+    },
+}  # fmt: skip
+
+
+def of_sides(labeled: int, sides: dict[str, Side], network: str = "") -> dict[str, pd.DataFrame]:
+    """Scores on ISIC by title (seed x case)."""
+    return {
+        title: scores("isic", labeled, method, changed=changed_by(settings), network=network, protocol="small")
+        for title, (method, settings) in sides.items()
+    }
+
+
+def stands(title: str, *cells: str) -> bool:
+    """Whether the page has this line of a table."""
+    return f"| {title} | {' | '.join(cells)} |".replace("|  |", "| |") in PAGE
+
+
+def test_the_table_of_parts() -> None:
+    nine, twice = (differences(of_sides(labeled, PARTS), "UCMT") for labeled in (9, 18))
+    for title in PARTS:
+        assert stands(title, *nine[title], *twice[title]), title
+
+
+@pytest.mark.parametrize("method", CHANGES)
+def test_the_tables_of_changes(method: str) -> None:
+    for title, cells in differences(of_sides(18, CHANGES[method]), "nothing").items():
+        assert stands(title, *cells), title
+
+
+def test_the_sentences_about_parts() -> None:
+    nine, twice = (of_sides(labeled, PARTS) for labeled in (9, 18))
+    both = compared(nine, "UCMT")["No mix, labelled images weakly augmented"]
+    assert both.corrected < 0.05
+    assert f"UCMT is shown to score {-both.size:.1f} points lower with nine images" in LINE
+    assert f"the parts together are shown to be worth {-both.size:.1f} points" in LINE
+    assert {title for title, one in compared(nine, "UCMT").items() if one.corrected < 0.05} == {
+        "No mix, labelled images weakly augmented"
+    }
+    worse = [("UCMT", "CutMix instead of UMIX"), ("No second step (CMTv3)", "CutMix instead of UMIX"),
+             ("Labelled images weakly augmented", "CutMix instead of UMIX")]  # fmt: skip
+    p = pairs(twice)
+    assert {frozenset(pair) for pair in worse} == {pair for pair, value in p.items() if value < 0.05}
+    sizes = [f"{-compared(twice, other)[mix].size:.1f}" for other, mix in worse]
+    ps = [f"{p[frozenset(pair)]:.3f}" for pair in worse]
+    words = f"by {sizes[0]}, {sizes[1]} and {sizes[2]} points (p = {ps[0]}, {ps[1]} and {ps[2]}, corrected over all 15"
+    assert words in LINE
+    assert f"by {sizes[0]} points. That UMIX is better than no mix is not shown" in LINE
+    found = [smallest(tables, 5) for tables in (nine, twice)]
+    words = f"of {found[0]:.1f} points from UCMT would have been shown with 80 % power with nine images, and of "
+    assert words + f"{found[1]:.1f} with 18" in LINE
+    against_cmt = compared(twice, "No second step (CMTv3)")["UCMT"]
+    words = f"the difference is {against_cmt.size:.1f} points ({against_cmt.around})"
+    assert words in LINE
+    assert f"and a true difference of {found[1]:.1f} points would have been shown" in LINE
+
+
+def test_the_sentences_about_changes() -> None:
+    tables = of_sides(18, CHANGES["UCMT"])
+    found = {title: one for title, one in compared(tables, "nothing").items() if one.corrected < 0.05}
+    assert list(found) == ["lambda's ramp-up over a fifth of the run (released code)"]
+    (ramp,) = found.values()
+    low, high = ramp.around.split(" to ")
+    words = f"by {-ramp.size:.1f} points ({high[1:]} to {low[1:]}; p = {ramp.corrected:.3f}, corrected over seven rows)"
+    assert words in LINE
+    assert f"a fifth of the run costs UCMT {-ramp.size:.1f} points" in LINE
+    assert f"A true difference of {smallest(tables, 7):.1f} points would have been shown with 80 % power." in LINE
+    averaged = of_sides(18, CHANGES["teacher"])
+    failed = compared(averaged, "nothing")["the teacher averages both students (paper, equation 6)"]
+    low, high = failed.around.split(" to ")
+    assert f"worse**, by {-failed.size:.1f} points ({high[1:]} to {low[1:]}; p = {failed.corrected:.3f})" in LINE
+    seeds = averaged["the teacher averages both students (paper, equation 6)"].mean(axis=1)
+    words = [f"{value:.1f}" for value in seeds]
+    assert f"score {', '.join(words[:-1])} and {words[-1]}" in LINE
+    usual = averaged["nothing"].mean(axis=1)
+    words = f"score {seeds.min():.0f} to {seeds.max():.0f}, where those of `small` score {usual.min():.0f} to "
+    assert words + f"{usual.max():.0f}" in LINE
+    alike = averaged["both students start with the same weights, and the teacher averages them"].to_numpy().mean()
+    assert f"the same teacher scores {alike:.1f}" in LINE
+
+
+def regions(k: int, r: int) -> pd.DataFrame:
+    """Scores with nine images of ISIC (seed x case), of seeds 1 to 3, the default's of 1 to 5."""
+    settings = {key: value for key, value in (("k", k), ("r", r)) if value != {"k": 2, "r": 16}[key]}
+    seeds = 3 if settings else 5
+    return scores("isic", 9, "ucmt", changed=changed_by(settings), protocol="small", seeds=seeds)
+
+
+def test_the_table_of_regions() -> None:
+    for r in (16, 4, 8):
+        assert stands(f"1/{r}", *(spread(regions(k, r)) for k in range(1, 6)))
+
+
+def test_the_verdicts() -> None:
+    found = ssl_bench.report(claims="ucmt", protocol="small", results_root=REPOSITORY / "results" / "measured")
+    verdicts, tests = (table.to_frame() for table in found.tables)
+    by_verdict = {verdict: list(own["Claim"]) for verdict, own in verdicts.groupby("Verdict")}
+    assert by_verdict["contradicted"] == [
+        "cps-over-mt", "ucmt-over-cmt", "best-on-polyps", "ucmt-disagrees-more", "teacher-of-equation-6",
+    ]  # fmt: skip
+    assert by_verdict["supported"] == ["ucmt-is-less-uncertain"]
+    words = {
+        (row["Claim"], row["Sides"], row["Data"]): row for row in tests.to_dict("records")
+        if row["Verdict"] in ("supported", "contradicted")
+    }  # fmt: skip
+
+    def size(claim: str, sides: str, data: str, digits: int = 1) -> str:
+        return f"{abs(words.pop((claim, sides, data))['Difference']):.{digits}f}"
+
+    nine, twice, lines = "isic 0.5%", "isic 1%", []
+    cps = [size("cps-over-mt", "CPS against MT", data) for data in (nine, twice)]
+    lines.append(f"it scores {cps[0]} points lower with nine images, and {cps[1]} lower with 18")
+    cmt = size("ucmt-over-cmt", "UCMT against CMTv3", "cvc 3.75%")
+    lines.append(f"on CVC-ClinicDB split at random it scores {cmt} points lower than CMTv3")
+    polyps = [size("best-on-polyps", "UCMT against MT", data) for data in ("kvasir 3.75%", "cvc 3.75%")]
+    lines.append(f"MT scores {polyps[0]} points higher on Kvasir-SEG and {polyps[1]} higher on CVC-ClinicDB")
+    apart = [
+        size("ucmt-disagrees-more", "UCMT against CPS", f"{nine}, by {axis}", 2) for axis in ("iteration", "update")
+    ]
+    lines.append(f"less, by {apart[0]} of Dice loss at equal numbers of iterations and by {apart[1]} at equal")
+    teacher = [size("teacher-of-equation-6", f"UCMT's teacher against its student {n}", nine) for n in (1, 2)]
+    lines.append(f"scores {teacher[0]} and {teacher[1]} points lower than they do")
+    mt = [size("mt-over-supervised", "MT against Supervised", data) for data in (nine, "cvc 3.75%")]
+    lines.append(f"by {mt[0]} points on ISIC and {mt[1]} on CVC-ClinicDB")
+    over_cps = [size("cmt-over-mt-and-cps", "CMTv3 against CPS", data) for data in (nine, "cvc 3.75%")]
+    lines.append(f"*CMT is better than CPS*, by {over_cps[0]} points on ISIC with nine images and {over_cps[1]} on CVC")
+    lines.append(f"by {size('best-on-skin', 'UCMT against CPS', nine)} points with nine images")
+    umix = size("umix-over-cutmix", "UCMT against UCMT (CutMix)", twice)
+    lines.append(f"*UMIX is better than CutMix*, by {umix} points with 18 images")
+    fewer = [
+        size("labels-shrink-gains", "UCMT against Supervised", "isic 0.5% against 1%"),
+        size("labels-shrink-ucmts-gains", "UCMT against CPS", "isic 0.5% against 1%"),
+    ]
+    lines.append(f"by {fewer[0]} points against the supervised network and {fewer[1]} against CPS")
+    for line in lines:
+        assert line in LINE, line
+    assert f"[worth {umix} points more than CutMix]" in README_LINE
+    (gain,) = tests[tests["Sides"].eq("UCMT against Supervised") & tests["Claim"].eq("labels-shrink-gains")
+                    & tests["Data"].eq("isic 0.5% against 1%")].to_dict("records")  # fmt: skip
+    around = gain["95 % interval"].replace("+", "")
+    assert f"by {gain['Difference']:.1f} points ({around}; p = {float(gain['p (Holm)']):.3f}, corrected" in SMALL_LINE
+    assert {claim for claim, *_ in words} == {"ucmt-is-less-uncertain", "cmt-is-more-uncertain"}
+
+
+def test_the_margins_of_k_and_r() -> None:
+    found = ssl_bench.report(claims="ucmt", protocol="small", results_root=REPOSITORY / "results" / "measured")
+    tests = found.tables[1].to_frame()
+    own = tests[tests["Claim"].isin(["k-hardly-matters", "r-hardly-matters", "k-and-r-hardly-matter"])]
+    assert own["Verdict"].str.startswith("not shown").all()
+    least, most = own["Could find"].min(), own["Could find"].max()
+    assert f"a margin of {least:.1f} to {most:.1f} points could have been shown" in LINE
+    (pair,) = own[own["Claim"] == "k-and-r-hardly-matter"].to_dict("records")
+    assert f"{-pair['Difference']:.1f} points ({pair['95 % interval'].replace('+', '')})" in LINE
