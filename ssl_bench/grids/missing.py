@@ -142,7 +142,7 @@ def requests(lacks: Sequence[Lack]) -> list[Request]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long a run takes, from runs like it or, if `is_scaled`, from runs of another method by their operations."""
+    """How long a run takes, from runs like it or, if `is_scaled`, from other runs by their operations."""
 
     seconds: float
     is_scaled: bool = False
@@ -157,8 +157,8 @@ def estimate(lack: Lack, runs: Sequence[Run], operations: Operations | None = No
 
     Similar runs are those of the same cell with other seeds, else of its method on that data under the same protocol,
     else under a protocol of equal cost: the same network, sides, batches, length and precision. If there is none, the
-    training time of the slowest other method at that cost, else with another network, is multiplied by the ratio of
-    the operations.
+    training time of the slowest runs at that cost, else with another network, is multiplied by the ratio of the
+    operations.
     """
     place = lack.place
     finished = [run for run in runs if run.status == "finished" and run.spec.benchmark == place.benchmark.name]
@@ -178,7 +178,7 @@ def estimate(lack: Lack, runs: Sequence[Run], operations: Operations | None = No
     if operations is None or not others:
         return None
     spec = max(others, key=_training).spec
-    beside = [run for run in others if run.spec.method == spec.method]
+    beside = [run for run in others if _kind(run.spec) == _kind(spec)]
     protocol = place.wanted.protocol.resolved(place.benchmark, spec.train_images, "cpu")
     here = operations(place.benchmark, place.method, place.wanted.hyperparameters, protocol)
     there = operations(place.benchmark, spec.method, spec.hyperparameters, spec.protocol)
@@ -186,6 +186,11 @@ def estimate(lack: Lack, runs: Sequence[Run], operations: Operations | None = No
         return None
     training = statistics.fmean(_training(run) for run in beside) * here / there
     return Estimate(training + statistics.fmean(run.headline.seconds for run in beside), is_scaled=True)
+
+
+def _kind(spec: RunSpec) -> tuple[object, ...]:
+    """Equal for two runs of equal operations."""
+    return spec.method, spec.hyperparameters, training_fields(spec.protocol)
 
 
 def _training(run: Run) -> float:

@@ -35,8 +35,7 @@ CURVE_UNITS = {"disagreement": "of Dice loss", "entropy": "nat"}
 def tested_claims(cells: ClaimCells, unit: str) -> list[ClaimTest]:
     """Test all claims of a card; `unit` is that of the metric's differences.
 
-    p values are Holm-corrected over the measured tests of each claim: what one claim's verdict is does not depend on
-    which other claims were measured.
+    p values are Holm-corrected over the measured tests of each claim, and not over the claims.
     """
     return [test for claim in cells.claims for test in _corrected(list(_tests(cells, claim, unit)))]
 

@@ -40,8 +40,8 @@ TEST_NOTE = (
     "Difference, interval and p are for other trainings and other cases, both random (analysis of variance, as in the "
     "tables). Error term: all, of all methods of the column that have no settings of their own and of the two sides; "
     "own, of the two sides or of an equivalence's settings. p (Holm) is corrected over the measured tests of a claim, "
-    "not over the claims: of 20 claims whose sides are equal, one is expected to be called wrongly. Intervals are not "
-    "corrected. Could find: the smallest true difference that the test would have shown with 80 % power."
+    "not over the claims: of 20 claims whose sides are equal, up to one is expected to be called wrongly. Intervals "
+    "are not corrected. Could find: the smallest true difference that the test would have shown with 80 % power."
 )
 EQUIVALENCE_NOTE = (
     "Equivalence: the largest difference between two settings, with the interval of its size. Intervals are "

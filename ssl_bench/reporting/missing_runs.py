@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssl_bench.cards import Benchmark
 from ssl_bench.cards.protocol import ResolvedProtocol
 from ssl_bench.command import quantity
+from ssl_bench.errors import UserError
 from ssl_bench.grids.missing import Estimate, Lack, Operations, estimate
 from ssl_bench.reporting.table import Table
 from ssl_bench.store import Run
@@ -20,9 +22,8 @@ RUN, SCORES = "run", "scores"
 SCALED = "≈ "
 SENTENCES = {  # by whether the times come from another method's runs
     False: "Estimated time of {runs}, one after the other: {hours:.2f} hours (from similar finished runs).",
-    True: SCALED
-    + "Estimated time of {runs} of methods without a similar finished run: {hours:.2f} hours (from another "
-    "method's runs, by the operations that an iteration is predicted to need).",
+    True: SCALED + "Estimated time of {runs} of methods without a similar finished run: {hours:.2f} hours (from other "
+    "runs on the data set, by the operations that an iteration is predicted to need).",
 }
 
 
@@ -86,23 +87,29 @@ def predicted_operations(folders: Sequence[Path]) -> Operations:
     """Return what predicts the operations of a run. The first prediction imports torch and the methods.
 
     Args:
-        folders: with methods of the user's own.
+        folders: with methods of the user's own. If one of these cannot be imported, nothing is predicted.
 
     """
-    made: list[RunOperations] = []
+
+    @cache
+    def loaded() -> RunOperations | None:
+        from ssl_bench.method import load_methods
+        from ssl_bench.training.costs import RunOperations
+
+        try:
+            load_methods(*folders)
+        except UserError:
+            return None
+        return RunOperations()
 
     def operations(
         benchmark: Benchmark, method: str, hyper: Mapping[str, Any], protocol: ResolvedProtocol
     ) -> float | None:
-        from ssl_bench.method import load_methods
-        from ssl_bench.training.costs import RunOperations
         from ssl_bench.training.device import keeping_torch_state
 
         with keeping_torch_state():
-            if not made:
-                load_methods(*folders)
-                made.append(RunOperations())
-            return made[0](benchmark, method, hyper, protocol)
+            predict = loaded()
+            return None if predict is None else predict(benchmark, method, hyper, protocol)
 
     return operations
 

@@ -159,7 +159,7 @@ class RunOperations:
         None if they cannot be predicted: the method is not loaded, refuses the protocol or needs values.
         """
         channels, classes = benchmark.channel_count, len(benchmark.classes)
-        key = repr((channels, classes, method, sorted(hyper.items()), training_fields(protocol)))
+        key = repr((channels, classes, benchmark.ignores, method, sorted(hyper.items()), training_fields(protocol)))
         if key not in self._known:
             try:
                 found = find_method(method)

@@ -11,12 +11,12 @@ import pytest
 from conftest import Call
 from handwritten import KVASIR, METHODS, write_run
 
-from ssl_bench.cards import Benchmark, ImageProtocol, all_grids, load_benchmark, load_grid
+from ssl_bench.cards import Benchmark, ImageProtocol, all_grids, load_benchmark, load_grid, load_protocol
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target, make_target
 from ssl_bench.grids.missing import Estimate, estimate, lacking, requests, require_one_precision, wanted_runs
 from ssl_bench.reporting.gather import ShownOptions
-from ssl_bench.reporting.missing_runs import lack_table
+from ssl_bench.reporting.missing_runs import lack_table, predicted_operations
 from ssl_bench.reporting.tables import paper_table
 from ssl_bench.store import Store
 
@@ -161,6 +161,7 @@ def test_the_time_of_a_method_without_runs_is_estimated_from_another_by_their_op
     for seed, seconds in ((1, 100.0), (2, 300.0)):
         write_run(store, "mt", seed, [0.5], seconds=seconds)
     write_run(store, "supervised", 1, [0.5], seconds=60.0)
+    write_run(store, "mt", 3, [0.5], seconds=20.0, settings={"lambda_max": 0.3})  # another kind of run of MT
     write_run(store, "cps", 1, [0.5], settings={"iterations": 7}, seconds=5000.0)
     runs = store.runs()
     every = lacking(wanted_runs([load_grid("table", "1")], MINI, METHODS), (3,), runs)
@@ -187,6 +188,32 @@ def test_the_time_of_a_method_without_runs_is_estimated_from_another_by_their_op
     assert hours["mt", "5%"] == f"{200 / 3600:.2f}"
     assert advanced[-1] == (len(table.rows) - 1, len(table.rows))
     assert "≈ Estimated time of 2 runs of methods without a similar finished run" in "".join(table.notes)
+
+
+def test_a_dry_run_predicts_the_time_of_methods_without_runs(call: Call, tmp_path: Path) -> None:
+    words = [
+        "reproduce",
+        "--table",
+        "4",
+        "--dataset",
+        "demo",
+        "--protocol",
+        "tiny",
+        "--iterations",
+        "2",
+        "--seeds",
+        "1",
+    ]
+    assert call("run", *words[3:], "--methods", "mt")[0] == 0
+    code, out, _ = call(*words, "--dry-run")
+    assert code == 0
+    assert "≈ Estimated time of 6 runs of methods without a similar finished run" in " ".join(out.split())
+    broken = tmp_path / "own"
+    broken.mkdir()
+    (broken / "broken.py").write_text("import nowhere\n")
+    operations = predicted_operations([broken])
+    protocol = load_protocol("tiny", {}, dimensions=2).resolved(load_benchmark("demo"), 300, "cpu")
+    assert operations(load_benchmark("demo"), "mt", {}, protocol) is None  # nothing is predicted, and nothing fails
 
 
 def test_runs_of_another_precision_are_not_completed(store: Store) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from conftest import REPOSITORY
-from scipy import stats
+from scipy import optimize, stats
 
 from ssl_bench.cards.runspec import LATER
 from ssl_bench.method.registry import load_methods, parse_hyperparameters
@@ -285,6 +285,5 @@ def smallest(tables: dict[str, pd.DataFrame], tests: int) -> float:
     """The true difference that the first of `tests` comparisons finds in 80 of 100 cases."""
     variance, freedom = anova(list(tables.values()))
     critical = stats.t.ppf(1 - 0.025 / tests, freedom)
-    sizes = np.arange(0.5, 20, 0.01)
-    power = stats.nct.sf(critical, freedom, sizes)
-    return float(sizes[np.argmax(power >= 0.8)] * np.sqrt(variance))
+    size = optimize.brentq(lambda size: stats.nct.sf(critical, freedom, size) - 0.8, 0.5, 20)
+    return float(size * np.sqrt(variance))

@@ -86,7 +86,7 @@ PAGES = (
     ),
     Measured(
         "small-ucmt-protocol", "UCMT at `small`: the paper against its code",
-        "Each row changes one field of the protocol, with 18 labelled images of ISIC.",
+        "Each row changes one choice of the protocol, with 18 labelled images of ISIC.",
         "results/measured", {"table": f"{STUDIES}/ucmt-protocol-small.toml", "all_networks": True},
     ),
     Measured(
