@@ -314,13 +314,8 @@ def reproduce(
         wanted = wanted_runs(grids, target, registry, chosen_runs)
         lacks = lacking(wanted, wanted_seeds, chosen_runs)
     count = sum(place.wanted.draws for place in wanted.values()) * len(wanted_seeds)
-    if dry_run and lacks:
-        from ssl_bench.launch.progress import counted
-
-        with counted(console, "estimating") as advance:
-            missing = lack_table(lacks, count, runs, predicted_operations(folders), advance)
-    else:
-        missing = lack_table(lacks, count, runs)
+    with console.status("estimating"):
+        missing = lack_table(lacks, count, runs, predicted_operations(folders) if dry_run else None)
     missing.print(console)
     if dry_run or not lacks:
         return ReproduceResult(missing, lacks, None)

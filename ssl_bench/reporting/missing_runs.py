@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,6 @@ def lack_table(
     wanted: int,
     runs: Sequence[Run],
     operations: Operations | None = None,
-    advance: Callable[[int, int], None] = lambda _, __: None,
 ) -> Table:
     """List the missing runs by data set, share, protocol and method, with an estimate of the time that they take.
 
@@ -41,7 +40,6 @@ def lack_table(
         wanted: how many runs are wanted, with those that exist.
         runs: all runs of the store.
         operations: predicts the operations of a run, for methods of which no similar run has finished.
-        advance: is called with the lines that are estimated, and their total.
 
     """
     groups: dict[tuple[str, str, str, str, str, str], list[Lack]] = {}
@@ -57,10 +55,7 @@ def lack_table(
             SCORES if lack.is_trained else RUN,
         )
         groups.setdefault(key, []).append(lack)
-    estimated: list[tuple[list[Lack], Estimate | None]] = []
-    for line, own in enumerate(groups.values()):
-        advance(line, len(groups))
-        estimated.append((own, estimate(own[0], runs, operations)))
+    estimated = [(own, estimate(own[0], runs, operations)) for own in groups.values()]
     rows = [[*key, _seeds(own), _hours(each, len(own))] for key, (own, each) in zip(groups, estimated, strict=True)]
     verb = "is" if wanted == 1 else "are"
     notes = [f"{len(lacks)} of {quantity(wanted, 'run')} {verb} missing; {wanted - len(lacks)} exist."]
