@@ -45,6 +45,15 @@ CHANGES: dict[str, dict[str, Side]] = {
         "mean of both directions, not their sum (released code)": ("cps", {"unsupervised_reduction": "mean"}),
         "lambda's ramp-up over a fifth of the run (released code)": ("cps", {"rampup_epochs": "0.444"}),
     },
+    "MT": {
+        "nothing": ("mt", {}),
+        "the teacher's decay is 0.999 (paper)": ("mt", {"ema_decay": "0.999"}),
+        "no warm-up of the teacher's average (paper states none)": ("mt", {"ema_warmup": "False"}),
+        "the teacher is in evaluation mode, its buffers are averaged": (
+            "mt", {"teacher_mode": "eval", "teacher_buffers": "ema"},
+        ),
+        "lambda's ramp-up over a fifth of the run (released code)": ("mt", {"rampup_epochs": "0.444"}),
+    },
     "teacher": {
         "nothing": ("ucmt", {}),
         "the teacher averages both students (paper, equation 6)": ("ucmt", BOTH),
@@ -82,9 +91,23 @@ def of_regions() -> list[str]:
     return [line(f"1/{r}", *(spread(regions(k, r)) for k in range(1, 6))) for r in (16, 4, 8)]
 
 
+SHARES = (3, 9, 18, 36)
+OF_SHARES: dict[str, Side] = {"Supervised": ("supervised", {}), "UCMT": ("ucmt", {}), "CutMix": ("ucmt-cutmix", {})}
+
+
+def of_shares() -> list[str]:
+    found = {labeled: differences(of_sides(labeled, OF_SHARES), "Supervised") for labeled in SHARES}
+    return [line(str(labeled), own["Supervised"][0], *own["UCMT"], *own["CutMix"]) for labeled, own in found.items()]
+
+
 @pytest.mark.parametrize(
     ("heading", "expected"),
-    [("The second step", of_parts), ("The paper and its code", of_changes), ("Regions: k and r", of_regions)],
+    [
+        ("The second step", of_parts),
+        ("Numbers of labels", of_shares),
+        ("The paper and its code", of_changes),
+        ("Regions: k and r", of_regions),
+    ],
 )
 def test_the_tables(heading: str, expected: Callable[[], list[str]]) -> None:
     section = PAGE.split(f"## {heading}\n")[1].split("\n## ")[0]
@@ -108,7 +131,8 @@ def test_the_sentences_about_parts() -> None:
     ps = [f"{p[frozenset(pair)]:.3f}" for pair in worse]
     words = f"by {sizes[0]}, {sizes[1]} and {sizes[2]} points (p = {ps[0]}, {ps[1]} and {ps[2]}, corrected over all 15"
     assert words in LINE
-    assert f"by {sizes[0]} points. That UMIX is better than no mix is not shown" in LINE
+    assert compared(twice, "UCMT")["No mix"].corrected >= 0.05
+    assert "That UMIX is better than no mix is not shown" in LINE
     found = [smallest(tables, 5) for tables in (nine, twice)]
     words = f"of {found[0]:.1f} points from UCMT would have been shown with 80 % power with nine images, and of "
     assert words + f"{found[1]:.1f} with 18" in LINE
@@ -128,6 +152,19 @@ def test_the_sentences_about_changes() -> None:
     assert words in LINE
     assert f"a fifth of the run costs UCMT {-ramp.size:.1f} points" in LINE
     assert f"A true difference of {smallest(tables, 7):.1f} points would have been shown with 80 % power." in LINE
+    of_mt = of_sides(18, CHANGES["MT"])
+    ((title, decay),) = [(title, one) for title, one in compared(of_mt, "nothing").items() if one.corrected < 0.05]
+    low, high = decay.around.split(" to ")
+    assert title == "the teacher's decay is 0.999 (paper)"
+    words = (
+        f"by {-decay.size:.1f} points ({high[1:]} to {low[1:]}; p = {decay.corrected:.3f}, corrected over four rows)"
+    )
+    assert words in LINE
+    assert f"decay of 0.999 costs MT {-decay.size:.1f}" in LINE
+    assert f"matter to MT. A true difference of {smallest(of_mt, 4):.1f} points would have been shown" in LINE
+    of_cps = of_sides(18, CHANGES["CPS"])
+    assert all(one.corrected >= 0.05 for one in compared(of_cps, "nothing").values())
+    assert f"A true difference of {smallest(of_cps, 2):.1f} points would have been shown with 80 % power. Both" in LINE
     averaged = of_sides(18, CHANGES["teacher"])
     failed = compared(averaged, "nothing")["the teacher averages both students (paper, equation 6)"]
     low, high = failed.around.split(" to ")
@@ -140,6 +177,15 @@ def test_the_sentences_about_changes() -> None:
     assert words + f"{usual.max():.0f}" in LINE
     alike = averaged["both students start with the same weights, and the teacher averages them"].to_numpy().mean()
     assert f"the same teacher scores {alike:.1f}" in LINE
+
+
+def test_the_gains_by_share() -> None:
+    found = [compared(of_sides(labeled, OF_SHARES), "Supervised")["UCMT"] for labeled in SHARES]
+    assert all(one.corrected < 0.05 for one in found)
+    sizes = [f"{one.size:.1f}" for one in found]
+    assert f"by {', '.join(sizes[:-1])} and {sizes[-1]} points with 3, 9, 18 and 36 images" in LINE
+    sizes = [f"{one.size:.0f}" for one in found]
+    assert f"with 3, 9, 18 and 36 images**, by {', '.join(sizes[:-1])} and {sizes[-1]} points" in LINE
 
 
 def regions(k: int, r: int) -> pd.DataFrame:
@@ -183,8 +229,19 @@ def test_the_verdicts() -> None:
     over_cps = [size("cmt-over-mt-and-cps", "CMTv3 against CPS", data) for data in (nine, "cvc 3.75%")]
     lines.append(f"*CMT is better than CPS*, by {over_cps[0]} points on ISIC with nine images and {over_cps[1]} on CVC")
     lines.append(f"by {size('best-on-skin', 'UCMT against CPS', nine)} points with nine images")
-    three, umix = (size("umix-over-cutmix", "UCMT against UCMT (CutMix)", data) for data in ("isic 0.2%", twice))
-    lines.append(f"*UMIX is better than CutMix*, by {three} points with three images and {umix} with 18")
+    three, umix, most = (
+        size("umix-over-cutmix", "UCMT against UCMT (CutMix)", data) for data in ("isic 0.2%", twice, "isic 2%")
+    )
+    lines.append(
+        f"*UMIX is better than CutMix*, by {three} points with three images, {umix} with 18 and {most} with 36"
+    )
+    lines.append(f"with 3, 18 and 36 images**, by {three}, {umix} and {most} points")
+    (few,) = tests[tests["Claim"].eq("umix-most-with-few-labels") & tests["Data"].str.startswith("isic")].to_dict(
+        "records"
+    )
+    lines.append(
+        f"make {few['Difference']:.1f} points ({few['95 % interval']}), and {few['Could find']:.1f} could have been"
+    )
     fewer = [
         size("labels-shrink-gains", "UCMT against Supervised", "isic 0.5% against 1%"),
         size("labels-shrink-ucmts-gains", "UCMT against CPS", "isic 0.5% against 1%"),
