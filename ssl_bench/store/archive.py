@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ssl_bench.atomic import write_bytes
+from ssl_bench.atomic import json_bytes, write_bytes
 from ssl_bench.cards import RUN_ID, RunSpec
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError, first_line
@@ -79,7 +79,7 @@ def export_runs(runs: Sequence[Run], file: Path, *, weights: bool = False, pictu
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for run in finished:
             for path in sorted(found for pattern in patterns for found in run.path.glob(pattern)):
-                data = path.read_bytes()
+                data = path.read_bytes() if path.name != "run.json" else _without_folder(path.read_text())
                 name = f"runs/{run.spec.benchmark}/{run.spec.method}/{run.path.name}/{path.name}"
                 digests[name] = hashlib.sha256(data).hexdigest()
                 _add(archive, name, data)
@@ -91,6 +91,16 @@ def export_runs(runs: Sequence[Run], file: Path, *, weights: bool = False, pictu
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror}") from None
     return len(finished)
+
+
+def _without_folder(text: str) -> bytes:
+    """A run.json whose split file has its name alone. Its folder is this machine's, and its hash stands beside it."""
+    record = json.loads(text)
+    split = record["spec"]["split"]
+    if split.get("file") is None:
+        return text.encode()
+    split["file"] = Path(split["file"]).name
+    return json_bytes(record)
 
 
 def import_runs(file: Path, store: Store) -> Imported:

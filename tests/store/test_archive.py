@@ -11,6 +11,7 @@ import pytest
 from conftest import Call
 from handwritten import KVASIR, cases_file, write_run
 
+from ssl_bench.cards.split import Split
 from ssl_bench.errors import UserError
 from ssl_bench.store import Run, Store, export_runs, import_runs
 from ssl_bench.store import run_folder as folder_module
@@ -69,6 +70,18 @@ def test_a_run_arrives_as_it_left(here: Store, there: Store, tmp_path: Path, wei
     assert names(arrived.path) - {".lock"} == expected
     for name in expected:
         assert (arrived.path / name).read_bytes() == (run.path / name).read_bytes()
+
+
+def test_a_split_file_leaves_without_its_folder(here: Store, there: Store, tmp_path: Path) -> None:
+    rule = Split(file=str(tmp_path / "mine.csv"), fingerprint="0" * 16)
+    spec = write_run(here, "mt", 1, [0.5, 0.25], rule=rule)
+    export_runs(here.runs(), tmp_path / "a.zip")
+    assert import_runs(tmp_path / "a.zip", there).added == 1
+    (arrived,) = there.runs()
+    assert arrived.spec.split == rule.model_copy(update={"file": "mine.csv"})
+    assert str(tmp_path) not in (arrived.path / "run.json").read_text()
+    assert there.find(spec) is not None  # its content counts, not where it lies
+    assert import_runs(tmp_path / "a.zip", here).already == 1
 
 
 def test_a_method_can_have_a_plus_in_its_name(here: Store, there: Store, tmp_path: Path) -> None:
