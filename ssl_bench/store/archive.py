@@ -79,7 +79,7 @@ def export_runs(runs: Sequence[Run], file: Path, *, weights: bool = False, pictu
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for run in finished:
             for path in sorted(found for pattern in patterns for found in run.path.glob(pattern)):
-                data = path.read_bytes() if path.name != "run.json" else _without_folder(path.read_text())
+                data = _without_folder(path.read_bytes()) if path.name == "run.json" else path.read_bytes()
                 name = f"runs/{run.spec.benchmark}/{run.spec.method}/{run.path.name}/{path.name}"
                 digests[name] = hashlib.sha256(data).hexdigest()
                 _add(archive, name, data)
@@ -93,12 +93,12 @@ def export_runs(runs: Sequence[Run], file: Path, *, weights: bool = False, pictu
     return len(finished)
 
 
-def _without_folder(text: str) -> bytes:
+def _without_folder(data: bytes) -> bytes:
     """A run.json whose split file has its name alone. Its folder is this machine's, and its hash stands beside it."""
-    record = json.loads(text)
+    record = json.loads(data)
     split = record["spec"]["split"]
     if split.get("file") is None:
-        return text.encode()
+        return data
     split["file"] = Path(split["file"]).name
     return json_bytes(record)
 

@@ -189,19 +189,8 @@ def test_the_time_of_a_method_without_runs_is_estimated_from_another_by_their_op
 
 
 def test_a_dry_run_predicts_the_time_of_methods_without_runs(call: Call, tmp_path: Path) -> None:
-    words = [
-        "reproduce",
-        "--table",
-        "4",
-        "--dataset",
-        "demo",
-        "--protocol",
-        "tiny",
-        "--iterations",
-        "2",
-        "--seeds",
-        "1",
-    ]
+    words = ["reproduce", "--table", "4", "--dataset", "demo", "--protocol", "tiny"]
+    words += ["--iterations", "2", "--seeds", "1"]
     assert call("run", *words[3:], "--methods", "mt")[0] == 0
     code, out, _ = call(*words, "--dry-run")
     assert code == 0

@@ -1,4 +1,4 @@
-"""What the numbers of README.md, docs/measured.md and docs/small.md should be, recomputed from stored cases.
+"""What the numbers of README.md and the measured pages of docs should be, recomputed from stored cases.
 
 With pandas and the sums of squares of the textbook, apart from the package's own statistics.
 """
@@ -85,12 +85,13 @@ def everything(store: str = "measured") -> pd.DataFrame:
 
 def own_settings(spec: dict[str, Any]) -> dict[str, Any]:
     """The hyperparameters that are not the method's own."""
-    usual = (
-        parse_hyperparameters(load_methods()[spec["method"]], {})
-        .resolved(3 if "patch_size" in spec["protocol"] else 2)
-        .model_dump(mode="json")
-    )
+    usual = default_settings(spec["method"], 3 if "patch_size" in spec["protocol"] else 2)
     return {key: value for key, value in spec["hyperparameters"].items() if value != usual[key]}
+
+
+@cache
+def default_settings(method: str, dimensions: int) -> dict[str, Any]:
+    return parse_hyperparameters(load_methods()[method], {}).resolved(dimensions).model_dump(mode="json")
 
 
 def protocol_of(spec: dict[str, Any]) -> str:

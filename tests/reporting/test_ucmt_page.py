@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import REPOSITORY
-from documented import changed_by, compared, differences, page, pairs, scores, smallest, spread
+from documented import Difference, changed_by, compared, differences, page, pairs, scores, smallest, spread
 
 import ssl_bench
 
@@ -142,24 +142,24 @@ def test_the_sentences_about_parts() -> None:
     assert f"and a true difference of {found[1]:.1f} points would have been shown" in LINE
 
 
+def fall(one: Difference) -> str:
+    """A negative difference in words, up to its p."""
+    low, high = one.around.split(" to ")
+    return f"by {-one.size:.1f} points ({high[1:]} to {low[1:]}; p = {one.corrected:.3f}"
+
+
 def test_the_sentences_about_changes() -> None:
     tables = of_sides(18, CHANGES["UCMT"])
     found = {title: one for title, one in compared(tables, "nothing").items() if one.corrected < 0.05}
     assert list(found) == ["lambda's ramp-up over a fifth of the run (released code)"]
     (ramp,) = found.values()
-    low, high = ramp.around.split(" to ")
-    words = f"by {-ramp.size:.1f} points ({high[1:]} to {low[1:]}; p = {ramp.corrected:.3f}, corrected over seven rows)"
-    assert words in LINE
+    assert f"{fall(ramp)}, corrected over seven rows)" in LINE
     assert f"a fifth of the run costs UCMT {-ramp.size:.1f} points" in LINE
     assert f"A true difference of {smallest(tables, 7):.1f} points would have been shown with 80 % power." in LINE
     of_mt = of_sides(18, CHANGES["MT"])
     ((title, decay),) = [(title, one) for title, one in compared(of_mt, "nothing").items() if one.corrected < 0.05]
-    low, high = decay.around.split(" to ")
     assert title == "the teacher's decay is 0.999 (paper)"
-    words = (
-        f"by {-decay.size:.1f} points ({high[1:]} to {low[1:]}; p = {decay.corrected:.3f}, corrected over four rows)"
-    )
-    assert words in LINE
+    assert f"{fall(decay)}, corrected over four rows)" in LINE
     assert f"decay of 0.999 costs MT {-decay.size:.1f}" in LINE
     assert f"matter to MT. A true difference of {smallest(of_mt, 4):.1f} points would have been shown" in LINE
     of_cps = of_sides(18, CHANGES["CPS"])
@@ -167,8 +167,7 @@ def test_the_sentences_about_changes() -> None:
     assert f"A true difference of {smallest(of_cps, 2):.1f} points would have been shown with 80 % power. Both" in LINE
     averaged = of_sides(18, CHANGES["teacher"])
     failed = compared(averaged, "nothing")["the teacher averages both students (paper, equation 6)"]
-    low, high = failed.around.split(" to ")
-    assert f"worse**, by {-failed.size:.1f} points ({high[1:]} to {low[1:]}; p = {failed.corrected:.3f})" in LINE
+    assert f"worse**, {fall(failed)})" in LINE
     seeds = averaged["the teacher averages both students (paper, equation 6)"].mean(axis=1)
     words = [f"{value:.1f}" for value in seeds]
     assert f"score {', '.join(words[:-1])} and {words[-1]}" in LINE
@@ -195,9 +194,16 @@ def regions(k: int, r: int) -> pd.DataFrame:
     return scores("isic", 9, "ucmt", changed=changed_by(settings), protocol="small", seeds=seeds)
 
 
-def test_the_verdicts() -> None:
+@pytest.fixture(scope="module")
+def claims() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The verdicts, and the tests behind them."""
     found = ssl_bench.report(claims="ucmt", protocol="small", results_root=REPOSITORY / "results" / "measured")
-    verdicts, tests = (table.to_frame() for table in found.tables)
+    verdicts, tests = found.tables
+    return verdicts.to_frame(), tests.to_frame()
+
+
+def test_the_verdicts(claims: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    verdicts, tests = claims
     by_verdict = {verdict: list(own["Claim"]) for verdict, own in verdicts.groupby("Verdict")}
     assert by_verdict["contradicted"] == [
         "cps-over-mt", "ucmt-over-cmt", "best-on-polyps", "ucmt-disagrees-more", "teacher-of-equation-6",
@@ -259,9 +265,8 @@ def test_the_verdicts() -> None:
     assert {claim for claim, *_ in words} == {"ucmt-is-less-uncertain", "cmt-is-more-uncertain"}
 
 
-def test_the_margins_of_k_and_r() -> None:
-    found = ssl_bench.report(claims="ucmt", protocol="small", results_root=REPOSITORY / "results" / "measured")
-    tests = found.tables[1].to_frame()
+def test_the_margins_of_k_and_r(claims: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    _, tests = claims
     own = tests[tests["Claim"].isin(["k-hardly-matters", "r-hardly-matters", "k-and-r-hardly-matter"])]
     assert own["Verdict"].str.startswith("not shown").all()
     least, most = own["Could find"].min(), own["Could find"].max()

@@ -47,6 +47,13 @@ class Measured:
 
 
 STUDIES = "benchmarks/studies"
+
+
+def study(slug: str, title: str, about: str, card: str) -> Measured:
+    """The page of a study, from results/measured; `card` is its name without suffix."""
+    return Measured(slug, title, about, "results/measured", {"table": f"{STUDIES}/{card}.toml", "all_networks": True})
+
+
 PAGES = (
     Measured(
         "small-isic", "Skin lesions at `small`: ISIC 2018, nine labels",
@@ -58,10 +65,10 @@ PAGES = (
         "The paper's ablation (Table 4) with twice the labels.",
         "results/measured", {"table": 4, "labeled": "1%", "protocol": "small", "all_networks": True},
     ),
-    Measured(
+    study(
         "small-gains", "Gains at `small`: ISIC, Kvasir-SEG, CVC-ClinicDB at random and by video, ACDC",
         "Which methods gain on the supervised network, on four data sets.",
-        "results/measured", {"table": f"{STUDIES}/small.toml", "all_networks": True},
+        "small",
     ),
     Measured(
         "small-cvc", "Polyps at `small`: CVC-ClinicDB at random",
@@ -69,10 +76,10 @@ PAGES = (
         "results/measured",
         {"table": 4, "dataset": "cvc", "labeled": "3.75%", "protocol": "small", "all_networks": True},
     ),
-    Measured(
+    study(
         "small-others", "Other methods at `small`: ISIC and CVC-ClinicDB at random",
         "ICT, MT + CutMix and UA-MT beside MT.",
-        "results/measured", {"table": f"{STUDIES}/others.toml", "all_networks": True},
+        "others",
     ),
     Measured(
         "small-atria", "Left atria at `small`",
@@ -80,10 +87,10 @@ PAGES = (
         "results/measured",
         {"methods": ("supervised", "mt"), "dataset": "la", "labeled": "10%", "protocol": "small", "all_networks": True},
     ),
-    Measured(
+    study(
         "small-parts", "UCMT's second step at `small`",
         "UCMT without one of the parts of its second step, with nine and with 18 labelled images of ISIC.",
-        "results/measured", {"table": f"{STUDIES}/ucmt-parts.toml", "all_networks": True},
+        "ucmt-parts",
     ),
     Measured(
         "small-regions", "Regions of UMIX at `small`",
@@ -97,35 +104,35 @@ PAGES = (
         {"methods": ("supervised", "ucmt", "ucmt-cutmix"), "dataset": "isic",
          "labeled": ("0.2%", "0.5%", "1%", "2%"), "protocol": "small", "all_networks": True},
     ),
-    Measured(
+    study(
         "small-ucmt-protocol", "UCMT at `small`: the paper against its code",
         "Each row changes one choice of the protocol, with 18 labelled images of ISIC.",
-        "results/measured", {"table": f"{STUDIES}/ucmt-protocol-small.toml", "all_networks": True},
+        "ucmt-protocol-small",
     ),
-    Measured(
+    study(
         "small-ucmt-teacher", "UCMT at `small`: the source of its teacher",
         "A teacher that averages students with different starts, or with one start.",
-        "results/measured", {"table": f"{STUDIES}/ucmt-teacher-small.toml", "all_networks": True},
+        "ucmt-teacher-small",
     ),
-    Measured(
+    study(
         "small-mt-protocol", "MT at `small`: the UCMT paper against its code",
         "Each row changes one choice of the protocol. Only a decay of 0.999 is shown to matter.",
-        "results/measured", {"table": f"{STUDIES}/mt-protocol-small.toml", "all_networks": True},
+        "mt-protocol-small",
     ),
-    Measured(
+    study(
         "small-cps-protocol", "CPS at `small`: the UCMT paper against its code",
         "Each row changes one choice of the protocol. None is shown to matter.",
-        "results/measured", {"table": f"{STUDIES}/cps-protocol-small.toml", "all_networks": True},
+        "cps-protocol-small",
     ),
     Measured(
         "claims", "The UCMT paper's claims at `small`",
         "Each claim of the paper held against the runs: supported, contradicted, not shown or not measured.",
         "results/measured", {"claims": "ucmt", "protocol": "small"},
     ),
-    Measured(
+    study(
         "polyps", "Polyps: Kvasir-SEG and CVC-ClinicDB",
         "Six methods with 15 % of the labels. None is shown to differ from the supervised network.",
-        "results/measured", {"table": f"{STUDIES}/polyps.toml", "all_networks": True},
+        "polyps",
     ),
     Measured(
         "isic", "Skin lesions at `mini`: ISIC 2018",
@@ -133,15 +140,15 @@ PAGES = (
         "results/measured",
         {"table": 4, "dataset": "isic", "labeled": "5%", "protocol": "mini", "all_networks": True},
     ),
-    Measured(
+    study(
         "ucmt-protocol", "UCMT: the paper against its code",
         "Each row changes one field of the protocol. Only a teacher that averages students of different starts fails.",
-        "results/measured", {"table": f"{STUDIES}/ucmt-protocol.toml", "all_networks": True},
+        "ucmt-protocol",
     ),
-    Measured(
+    study(
         "cct-weight", "CCT: the weight of its loss",
         "CCT with the common weight, and with its authors' weight.",
-        "results/measured", {"table": f"{STUDIES}/cct-weight.toml", "all_networks": True},
+        "cct-weight",
     ),
     Measured(
         "polyps-intel", "Polyps on another CPU",
