@@ -286,8 +286,15 @@ def reproduce(
     from ssl_bench.grids.aim import shown as shown_runs
     from ssl_bench.grids.claims import grids_of
     from ssl_bench.grids.match import choose_data
-    from ssl_bench.grids.missing import lacking, requests, require_chosen_data, require_one_precision, wanted_runs
-    from ssl_bench.reporting.missing_runs import lack_table, predicted_operations
+    from ssl_bench.grids.missing import (
+        lacking,
+        requests,
+        require_chosen_data,
+        require_one_precision,
+        set_apart_unfit,
+        wanted_runs,
+    )
+    from ssl_bench.reporting.missing_runs import fit_check, lack_table, predicted_operations
     from ssl_bench.store import Store
 
     folders, wanted_seeds, beginnings = paths(methods_dir), different_seeds(seeds), texts(data)
@@ -313,9 +320,11 @@ def reproduce(
             )
         wanted = wanted_runs(grids, target, registry, chosen_runs)
         lacks = lacking(wanted, wanted_seeds, chosen_runs)
-    count = sum(place.wanted.draws for place in wanted.values()) * len(wanted_seeds)
     with console.status("estimating"):
-        missing = lack_table(lacks, count, runs, predicted_operations(folders) if dry_run else None)
+        lacks, unfit = set_apart_unfit(lacks, runs, fit_check(folders))
+        count = sum(place.wanted.draws for place in wanted.values()) * len(wanted_seeds)
+        count -= sum(len(one.lacks) for one in unfit)
+        missing = lack_table(lacks, count, runs, predicted_operations(folders) if dry_run else None, unfit)
     missing.print(console)
     if dry_run or not lacks:
         return ReproduceResult(missing, lacks, None)

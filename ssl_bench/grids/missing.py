@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ssl_bench.cards import Benchmark, Grid, Request, RunSpec, includes_points, training_fields
@@ -141,6 +141,61 @@ def requests(lacks: Sequence[Lack]) -> list[Request]:
 
 
 @dataclass(frozen=True)
+class Unfit:
+    """Missing runs that the settings of their row do not let train under the protocol, and why."""
+
+    lacks: tuple[Lack, ...]
+    reason: str
+
+
+RequireFit = Callable[[Request], object]
+"""Raises UserError if a request's methods, network, protocol and kind of data do not fit each other."""
+
+
+def set_apart_unfit(
+    lacks: Sequence[Lack], runs: Sequence[Run], require_fit: RequireFit
+) -> tuple[list[Lack], list[Unfit]]:
+    """Return the missing runs that can be trained, and those that the settings of their row keep from it.
+
+    An example is a row whose network cannot take the protocol's images. A run that could not be trained without these
+    settings either stays: it is for planning to refuse. A run like finished ones is not tried.
+
+    Args:
+        lacks: the missing runs.
+        runs: all runs of the store.
+        require_fit: tries a request. It is not called for a row without settings.
+
+    """
+    tried: dict[str, str] = {}  # the reason by the cell
+    apart: dict[str, list[Lack]] = {}
+    for lack in lacks:
+        place = lack.place
+        cell = place.wanted.identity
+        if cell not in tried:
+            is_sure = not place.row.settings or bool(_similar(lack, runs))
+            tried[cell] = "" if is_sure else _obstacle(lack, require_fit)
+        if tried[cell]:
+            apart.setdefault(f"{place.method} {place.benchmark.name} {tried[cell]}", []).append(lack)
+    kept = [lack for lack in lacks if not tried[lack.place.wanted.identity]]
+    return kept, [Unfit(tuple(own), tried[own[0].place.wanted.identity]) for own in apart.values()]
+
+
+def _obstacle(lack: Lack, require_fit: RequireFit) -> str:
+    """Why the settings of its row do not let a run be trained; empty if they do, or if nothing would."""
+    (request,) = requests([lack])
+    others = {key: value for key, value in request.settings.items() if key not in lack.place.row.settings}
+    try:
+        require_fit(request)
+    except UserError as error:
+        try:
+            require_fit(replace(request, settings=others))
+        except UserError:
+            return ""
+        return str(error)
+    return ""
+
+
+@dataclass(frozen=True)
 class Estimate:
     """How long a run takes, from runs like it or, if `is_scaled`, from other runs by their operations."""
 
@@ -155,26 +210,16 @@ Operations = Callable[[Benchmark, str, Mapping[str, Any], ResolvedProtocol], flo
 def estimate(lack: Lack, runs: Sequence[Run], operations: Operations | None = None) -> Estimate | None:
     """Estimate how long a missing run takes, from the times of finished runs. None if no similar run is finished.
 
-    Similar runs are those of the same cell with other seeds, else of its method on that data under the same protocol,
-    else under a protocol of equal cost: the same network, sides, batches, length and precision. If there is none, the
-    training time of the slowest runs at that cost, else with another network, is multiplied by the ratio of the
-    operations.
+    If no run is similar, the training time of the slowest runs at the same cost, else with another network, is
+    multiplied by the ratio of the operations.
     """
     place = lack.place
-    finished = [run for run in runs if run.status == "finished" and run.spec.benchmark == place.benchmark.name]
-    own = [run for run in finished if run.spec.method == place.method]
-
-    def agrees(run: Run, keys: Sequence[str]) -> bool:
-        fields = training_fields(run.spec.protocol)
-        trainings = place.wanted.trainings(run.spec.train_images)
-        return any(all(fields.get(key) == one.get(key) for key in keys) for one in trainings)
-
-    same = [run for run in own if place.wanted.matches(run)]
-    alike = [run for run in own if training_fields(run.spec.protocol) in place.wanted.trainings(run.spec.train_images)]
-    found = same or alike or [run for run in own if agrees(run, COSTLY)]
-    if found:
+    if found := _similar(lack, runs):
         return Estimate(statistics.fmean(_training(run) + run.headline.seconds for run in found))
-    others = [run for run in finished if agrees(run, COSTLY)] or [run for run in finished if agrees(run, SIZES)]
+    finished = _finished(lack, runs)
+    others = [run for run in finished if _agrees(place, run, COSTLY)] or [
+        run for run in finished if _agrees(place, run, SIZES)
+    ]
     if operations is None or not others:
         return None
     spec = max(others, key=_training).spec
@@ -186,6 +231,31 @@ def estimate(lack: Lack, runs: Sequence[Run], operations: Operations | None = No
         return None
     training = statistics.fmean(_training(run) for run in beside) * here / there
     return Estimate(training + statistics.fmean(run.headline.seconds for run in beside), is_scaled=True)
+
+
+def _finished(lack: Lack, runs: Sequence[Run]) -> list[Run]:
+    """The finished runs on the data set of a missing one."""
+    return [run for run in runs if run.status == "finished" and run.spec.benchmark == lack.place.benchmark.name]
+
+
+def _similar(lack: Lack, runs: Sequence[Run]) -> list[Run]:
+    """Finished runs that cost as much as a missing one.
+
+    They are those of the same cell with other seeds, else of its method on that data under the same protocol, else
+    under a protocol of equal cost: the same network, sides, batches, length and precision.
+    """
+    place = lack.place
+    own = [run for run in _finished(lack, runs) if run.spec.method == place.method]
+    same = [run for run in own if place.wanted.matches(run)]
+    alike = [run for run in own if training_fields(run.spec.protocol) in place.wanted.trainings(run.spec.train_images)]
+    return same or alike or [run for run in own if _agrees(place, run, COSTLY)]
+
+
+def _agrees(place: Place, run: Run, keys: Sequence[str]) -> bool:
+    """Whether a run's protocol has the values of a place in these fields."""
+    fields = training_fields(run.spec.protocol)
+    trainings = place.wanted.trainings(run.spec.train_images)
+    return any(all(fields.get(key) == one.get(key) for key in keys) for one in trainings)
 
 
 def _kind(spec: RunSpec) -> tuple[object, ...]:

@@ -7,11 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssl_bench.cards import Benchmark
+from ssl_bench.cards import Benchmark, Request
 from ssl_bench.cards.protocol import ResolvedProtocol
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
-from ssl_bench.grids.missing import Estimate, Lack, Operations, estimate
+from ssl_bench.grids.missing import Estimate, Lack, Operations, RequireFit, Unfit, estimate
 from ssl_bench.reporting.table import Table
 from ssl_bench.store import Run
 
@@ -32,14 +32,16 @@ def lack_table(
     wanted: int,
     runs: Sequence[Run],
     operations: Operations | None = None,
+    unfit: Sequence[Unfit] = (),
 ) -> Table:
     """List the missing runs by data set, share, protocol and method, with an estimate of the time that they take.
 
     Args:
         lacks: the missing runs.
-        wanted: how many runs are wanted, with those that exist.
+        wanted: how many runs are wanted, with those that exist, without those that are set apart.
         runs: all runs of the store.
         operations: predicts the operations of a run, for methods of which no similar run has finished.
+        unfit: missing runs that cannot be trained.
 
     """
     groups: dict[tuple[str, str, str, str, str, str], list[Lack]] = {}
@@ -70,6 +72,10 @@ def lack_table(
     unknown = sum(len(own) for own, each in estimated if each is None)
     if unknown:
         notes.append(f"{unknown} of them cannot be estimated, since no similar run has finished.")
+    for one in unfit:
+        place, count = one.lacks[0].place, len(one.lacks)
+        which = f"{quantity(count, 'run')} of {place.method} on {place.benchmark.name}"
+        notes.append(f"{which} cannot be trained and {'is' if count == 1 else 'are'} left out: {one.reason}")
     header = ["Data set", "Labelled", "Protocol", "Method", "Settings", "Missing", "Seeds", "Hours"]
     return Table("Missing runs", header, rows, frozenset({"Hours"}), notes)
 
@@ -107,6 +113,26 @@ def predicted_operations(folders: Sequence[Path]) -> Operations:
             return None if predict is None else predict(benchmark, method, hyper, protocol)
 
     return operations
+
+
+def fit_check(folders: Sequence[Path]) -> RequireFit:
+    """Return what tries whether a request fits together. The first trial imports torch and the methods.
+
+    Args:
+        folders: with methods of the user's own.
+
+    """
+
+    def require_fit(request: Request) -> None:
+        from ssl_bench.method import load_methods
+        from ssl_bench.training.device import keeping_torch_state
+        from ssl_bench.training.plan import settle_fitting
+
+        with keeping_torch_state():
+            load_methods(*folders)
+            settle_fitting(request)
+
+    return require_fit
 
 
 def _seeds(lacks: Sequence[Lack]) -> str:

@@ -27,7 +27,8 @@ def require_network(request: Request, protocol: ImageProtocol | VolumeProtocol) 
         entry = find_network(protocol.network, protocol.dimensions)
         require_sides(entry, protocol)
     except UserError as error:
-        raise UserError(f"--protocol {request.protocol}{' with --set' * bool(request.settings)}: {error}") from None
+        given = " ".join(f"{key}={value}" for key, value in request.settings.items())
+        raise UserError(f"--protocol {request.protocol}{' with ' * bool(given)}{given}: {error}") from None
     return entry
 
 

@@ -69,15 +69,11 @@ def plan_runs(
         UserError: the request, the cards or the data cannot be run. Nothing has been trained.
     """
     memory_mode()  # a wrong value ends it here
-    methods = methods_named(request.methods)
-    dimensions = request.benchmark.network_dimensions
-    protocol, hyperparameters = settle(request.protocol, request.settings, methods, dimensions)
+    methods, hyperparameters, protocol = settle_fitting(request)
     benchmark = with_split_file(request.benchmark, protocol.split)
     parse_share(request.labeled, "--labeled")
     measurement = measurement_of(protocol, benchmark)
     first_look = protocol.resolved(benchmark, 1, device.type)
-    for method, hyper in zip(methods, hyperparameters, strict=True):
-        _require_fit(method, hyper, protocol, benchmark)
     split = benchmark.splits[first_look.split]
     if request.label_seeds and split.labeled == "first":
         raise UserError(
@@ -85,13 +81,12 @@ def plan_runs(
             "the first training cases whatever the seed"
         )
     on_cpu_in_half = device.type == "cpu" and first_look.precision == "bf16"
-    if on_cpu_in_half and dimensions == 3 and not bf16_gradients_are_right():
+    if on_cpu_in_half and protocol.dimensions == 3 and not bf16_gradients_are_right():
         raise UserError(
             "--set precision: bf16 on this CPU gives 3D convolutions wrong gradients (a fault of oneDNN, which torch "
             "uses); expected fp32"
         )
     chosen_extras(first_look)
-    require_parts(require_network(request, first_look), methods)
     build_once = functools.cache(lambda: require_buildable(request, first_look, methods, hyperparameters))
     fingerprint = weights_fingerprint(first_look)
     prepared, key = {} if prepared is None else prepared, (request.benchmark.option, protocol.stored_size)
@@ -160,6 +155,27 @@ def plan_runs(
     if store is None or not all(store.is_done(job.spec, job.measurement) for job in jobs):
         build_once()
     return jobs
+
+
+def settle_fitting(
+    request: Request,
+) -> tuple[list[type[SSLMethod]], list[Hyperparameters], ImageProtocol | VolumeProtocol]:
+    """Return a request's methods, their hyperparameters and its protocol, which fit each other and the data's kind.
+
+    No data is read.
+
+    Raises:
+        UserError: a card or a setting is wrong, or a method or the network does not fit.
+    """
+    methods = methods_named(request.methods)
+    protocol, hyperparameters = settle(
+        request.protocol, request.settings, methods, request.benchmark.network_dimensions
+    )
+    benchmark = with_split_file(request.benchmark, protocol.split)
+    for method, hyper in zip(methods, hyperparameters, strict=True):
+        _require_fit(method, hyper, protocol, benchmark)
+    require_parts(require_network(request, protocol), methods)
+    return methods, hyperparameters, protocol
 
 
 def plan_costs(

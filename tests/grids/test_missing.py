@@ -236,6 +236,58 @@ def test_reproduce_trains_what_is_missing_and_then_nothing(call: Call) -> None:
     assert "no run" not in out
 
 
+ROWS = """
+kind = "table"
+title = "One row has a network of its own"
+columns = [{ dataset = "demo", labeled = "2%" }]
+
+[[rows]]
+method = "supervised"
+
+[[rows]]
+title = "MT (U-Net)"
+method = "mt"
+settings = { network = "unet" }  # takes sides divisible by 32 alone
+"""
+
+
+def test_runs_that_the_settings_of_their_row_keep_from_training_are_left_out(call: Call) -> None:
+    Path("own.toml").write_text(ROWS)
+    words = ["reproduce", "--table", "own.toml", "--protocol", "tiny", "--iterations", "1", "--seeds", "1,2"]
+    small = ["--set", "image_size=48", "--set", "augment_size=48"]
+    said = "image_size 48 must be divisible by 32 for unet"
+    for dry in (["--dry-run"], []):
+        code, out, _ = call(*words, *small, *dry)
+        out = " ".join(out.split())
+        assert code == 0
+        assert "2 of 2 runs are missing; 0 exist." in out
+        assert "2 runs of mt on demo cannot be trained and are left out: --protocol tiny with" in out
+        assert said in out
+    assert out.count("finished (") == 2
+    assert [path.parents[1].name for path in Path("results").glob("runs/*/*/*/run.json")] == ["supervised"] * 2
+    code, out, _ = call(*words, *small)
+    assert code == 0
+    assert "0 of 2 runs are missing; 2 exist." in out
+    assert said in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("image_size=50", "image_size 50 must be divisible by"),  # for either network
+        ("network=nope", "found 'nope'"),  # of the other row, which has no network of its own
+    ],
+)
+def test_what_no_setting_of_a_row_is_to_blame_for_is_refused(setting: str, message: str, call: Call) -> None:
+    Path("own.toml").write_text(ROWS)
+    words = ["reproduce", "--table", "own.toml", "--protocol", "tiny", "--set", setting, "--set", "augment_size=64"]
+    code, _, err = call(*words)
+    (line,) = err.splitlines()
+    assert code == 2
+    assert message in line
+    assert not Path("results").exists()
+
+
 @pytest.mark.slow
 def test_data_that_the_store_does_not_hold_yet_can_be_chosen(call: Call) -> None:
     words = ["reproduce", "--table", "4", "--dataset", "demo", "--protocol", "tiny", "--iterations", "1"]
