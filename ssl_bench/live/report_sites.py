@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ssl_bench.cards import card_kinds, load_benchmark, load_protocol
+from ssl_bench.cards import card_kinds, divide, load_benchmark, load_protocol
 from ssl_bench.command import quantity, same_place, setting_words
+from ssl_bench.declarations import declared_methods
 from ssl_bench.errors import UserError
 from ssl_bench.live.snapshot import LiveRun, Snapshot
 
@@ -65,7 +66,7 @@ class ReportSites:
         methods_dirs: folders with the user's own methods.
 
     Raises:
-        UserError: a card is wrong.
+        UserError: a card is wrong, or a setting is neither a protocol field nor a hyperparameter of a method.
 
     """
 
@@ -76,6 +77,11 @@ class ReportSites:
         settings: Mapping[str, Any] | None = None,
         methods_dirs: Sequence[Path] = (),
     ) -> None:
+        if settings:
+            with declared_methods(*methods_dirs) as methods:
+                fields = set().union(*(method.fields for method in methods.values()))
+            for key in divide(settings, fields).unknown:
+                raise UserError(f"--set {key}: neither a protocol field nor a hyperparameter of a method")
         self._words = [
             *setting_words(settings or {}),
             *same_place(root.resolve(), [one.resolve() for one in methods_dirs]),

@@ -119,6 +119,17 @@ class StoreReader:
         order = {state: place for place, state in enumerate(STATES)}
         return Snapshot(tuple(sorted(runs, key=lambda run: (order[run.state], -run.changed, run.id))))
 
+    def absence(self) -> str:
+        """What to say where there is no run to show: of what, and what the store has instead."""
+        chosen = (("dataset", self._dataset, "*"), ("method", self._method, "*/*"))
+        asked = [(option, name, pattern) for option, name, pattern in chosen if name is not None]
+        words = "no runs" + " of" * bool(asked)
+        for option, name, pattern in asked:
+            found = sorted({path.name for path in (self.root / "runs").glob(pattern) if path.is_dir()})
+            there = "" if name in found or not found else f" (the store has {', '.join(map(plain_line, found))})"
+            words += f" --{option} {name}{there}"
+        return words
+
     def curve(self, run: LiveRun) -> tuple[str, list[float]]:
         """Return the name and some values of a run's validation score or loss; nothing where there is none."""
         folder = RunFolder(run.path)

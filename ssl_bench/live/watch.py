@@ -39,7 +39,9 @@ class Screen:
         """Lay the runs out in a table, or in two lines each."""
         is_narrow = options.max_width < NARROW
         counts = ", ".join(f"{count} {state}" for state, count in self.snapshot.counts.items())
-        head = Text(f"{self.reader.root}: {counts or 'no runs'}", style="bold", no_wrap=True, overflow="ellipsis")
+        head = Text(
+            f"{self.reader.root}: {counts or self.reader.absence()}", style="bold", no_wrap=True, overflow="ellipsis"
+        )
         room = None if self.rows is None else (self.rows - 2) // 2 if is_narrow else self.rows - 3
         most = MOST if room is None else max(room, 1)
         shown = self.snapshot.runs[:most]

@@ -334,11 +334,11 @@ def test_no_damage_is_an_error_of_the_server(tmp_path: Path, name: str) -> None:
 def test_why_a_report_cannot_be_made_is_said(tmp_path: Path) -> None:
     store = Store(tmp_path / "results")
     write_run(store, "mt", 1, [0.5])
-    with serving(store.root, settings={"no_such_field": 1}) as site:
+    with serving(store.root, settings={"iterations": 0}) as site:
         address = f"{site}/report/isic%40mini/index.html"
         assert "being made" in get(address)[1]
         assert wait(lambda: "cannot be made" in get(address)[1], seconds=60)
-        assert "no_such_field" in get(address)[1]
+        assert "iterations" in get(address)[1]
 
 
 def test_an_earlier_report_is_not_shown_as_that_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,7 +361,7 @@ def test_nothing_is_left_of_a_report_that_cannot_be_made(tmp_path: Path) -> None
     store = Store(tmp_path / "results")
     write_run(store, "mt", 1, [0.5])
     snapshot = StoreReader(store.root).snapshot()
-    with ReportSites(store.root, settings={"no_such_field": 1}) as sites:
+    with ReportSites(store.root, settings={"iterations": 0}) as sites:
         choice = sites.choices(snapshot)[0]
         site = sites.ask(choice, snapshot)
         assert wait(lambda: site.error, seconds=60)
@@ -400,6 +400,7 @@ def test_mistakes(call: Call, tmp_path: Path) -> None:
     assert_error(call("serve", "--results-root", tmp_path, "--every", "0"), "--every")
     assert_error(call("serve", "--results-root", tmp_path, "--card", "none.toml"), "none.toml")
     assert_error(call("serve", "--results-root", tmp_path, "--card", "demo"), "--card: expected a .toml file")
+    assert_error(call("serve", "--results-root", tmp_path, "--set", "no_such_field=1"), "--set no_such_field")
     with pytest.raises(ssl_bench.UserError, match="--port 70000: cannot be listened on"):
         ssl_bench.serve(tmp_path, port=70000)
 

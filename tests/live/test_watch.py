@@ -94,6 +94,15 @@ def test_without_a_terminal_one_snapshot_is_printed(store: Store, call: Call) ->
     assert call("watch", "--once", "--method", "cps", "--results-root", store.root)[1].count("\n") == 3
 
 
+def test_what_the_store_does_not_have_is_named(store: Store, call: Call) -> None:
+    names = {kind: sorted({path.parts[-1 - up] for path in store.root.glob("runs/*/*/*")})
+             for kind, up in (("dataset", 2), ("method", 1))}  # fmt: skip
+    for option, own in names.items():
+        code, out, _ = call("watch", f"--{option}", "nope", "--results-root", store.root)
+        assert code == 0  # a training may be about to begin
+        assert f"no runs of --{option} nope (the store has {', '.join(own)})" in " ".join(out.split())
+
+
 def test_mistakes(call: Call, tmp_path: Path) -> None:
     assert_error(call("watch", "--results-root", "nowhere"), "--results-root: no folder at nowhere")
     assert_error(call("watch", "--every", "0", "--results-root", tmp_path), "--every")
