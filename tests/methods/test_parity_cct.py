@@ -1,8 +1,8 @@
 """CCT beside its authors' code: the losses of three iterations.
 
-The numbers come from yassouali/CCT (65d4e5bd45), run outside this repository with the weights, images and random numbers
-below: its forward pass, one SGD step an iteration. Its networks were replaced by those here, whose decoders read one map
-as the authors' do, and the 1e-8 was taken from the divisor of I-VAT's noise. docs/parity.md has the rest.
+The numbers come from yassouali/CCT (65d4e5bd45), run outside this repository with the weights, images and random
+numbers below: its forward pass, and one SGD step an iteration. Its networks were replaced by those here, whose decoders
+read one map as the authors' do. docs/parity.md has the rest.
 """
 
 from __future__ import annotations
