@@ -371,6 +371,7 @@ def report(
     protocol: PathLike | None = None,
     settings: Mapping[str, Any] | None = None,
     tuned: str = "common",
+    seeds: Sequence[int] | None = None,
     label_seeds: Sequence[int] | None = None,
     data: str | Sequence[str] = (),
     all_networks: bool = False,
@@ -392,6 +393,7 @@ def report(
         dataset: use this data set only, or these, whether or not they are the paper's.
         labeled: labelled shares to use instead of the paper's.
         protocol: protocol whose runs are shown. None: that of each data set.
+        seeds: show the runs of these seeds alone. None: all.
         label_seeds: show the runs of these label seeds, of every seed that has them all. None: the runs whose labelled
             cases are drawn by their seed.
         data: use only runs whose data fingerprint begins with one of these.
@@ -430,7 +432,7 @@ def report(
     )  # fmt: skip
     target = make_target(
         datasets, None if labeled is None else texts(labeled), text(protocol), settings or {},
-        different_label_seeds(label_seeds), tuned,
+        different_label_seeds(label_seeds), tuned, () if seeds is None else different_seeds(seeds),
     )  # fmt: skip
     store = load_store(results_root)
     found: list[Any] = []
@@ -438,7 +440,9 @@ def report(
         with reading_only():  # of the states, "finished" alone counts
             runs = store.readable(shown_runs(grids_of(exhibits, registry), target, registry))
         choice = choose_data(beginnings, (run.spec for run in runs))
-        runs = [run for run in runs if choice.includes(run.spec)]
+        runs = [
+            run for run in runs if choice.includes(run.spec) and (not target.seeds or run.spec.seed in target.seeds)
+        ]
         place = tuple(same_place(store.root, folders))
         view = ShownOptions(all_networks, costs, ",".join(beginnings) or None, place, rows)
         for card in exhibits:

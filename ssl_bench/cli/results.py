@@ -30,6 +30,7 @@ from ssl_bench.cli.common import (
     listed_datasets,
     listed_shares,
     parsed_label_seeds,
+    parsed_seeds,
     parsed_settings,
     say,
 )
@@ -61,6 +62,9 @@ def report(
     settings: SetOption = None,
     tuned: RowsTunedOption = "common",
     iterations: IterationsOption = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Show the runs of these seeds alone, separated by commas.")
+    ] = None,
     label_seeds: LabelSeedsOption = None,
     data: DataOption = None,
     all_networks: Annotated[
@@ -111,7 +115,8 @@ def report(
     found = api.report(
         table=table, figure=figure, claims=claims, methods=named, everything=all_of_them, dataset=datasets,
         rows=turned, labeled=listed_shares(labeled), protocol=protocol,
-        settings=parsed_settings(settings, iterations), tuned=tuned, label_seeds=parsed_label_seeds(label_seeds),
+        settings=parsed_settings(settings, iterations), tuned=tuned,
+        seeds=None if seeds is None else parsed_seeds(seeds), label_seeds=parsed_label_seeds(label_seeds),
         data=listed(data or ""), all_networks=all_networks, costs=costs, results_root=results_root,
         methods_dir=methods_dir or (),
     )  # fmt: skip

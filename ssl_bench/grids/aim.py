@@ -42,6 +42,7 @@ class Target:
     protocol: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     label_seeds: tuple[int, ...] = ()  # none: runs whose labelled cases their seed draws
+    seeds: tuple[int, ...] = ()  # whose runs are shown; none: all
     tuned: Tuned = "common"  # as the card says; authors: rows at their authors' settings; both: a row for each
     _protocols: Protocols = field(default_factory=dict, compare=False, repr=False)
 
@@ -62,6 +63,7 @@ def make_target(
     settings: Mapping[str, Any],
     label_seeds: tuple[int, ...] = (),
     tuned: str = "common",
+    seeds: tuple[int, ...] = (),
 ) -> Target:
     """Return the target of `report` and `reproduce`; 15% and 15.0% are one share.
 
@@ -80,7 +82,9 @@ def make_target(
     for text in labeled or ():
         different.setdefault(share(text), text)
     chosen = next(one for one in TUNED if one == tuned)
-    return Target(tuple(datasets), tuple(different.values()), protocol, dict(settings), label_seeds, chosen)
+    return Target(
+        tuple(datasets), tuple(different.values()), protocol, dict(settings), label_seeds, seeds=seeds, tuned=chosen
+    )
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,9 @@ class Paired:
     """A method against another one on the same cases and seeds; a positive difference: it scores higher.
 
     `units` are the groups of the cases, or the cases. `p`, `p_holm` and the interval are over seeds and units, from
-    the error term of all methods of the column (`pooled`) or of this pair alone; `p_cases`, `p_cases_holm` and
-    `effect` are of Wilcoxon's test over units. `p_holm` is corrected over the family's `tests`.
+    the error term of all methods of the column (`pooled`) or of this pair alone, `p_pair` always from the latter;
+    `p_cases`, `p_cases_holm` and `effect` are of Wilcoxon's test over units. What ends in `_holm` is corrected over the
+    family's `tests`.
     """
 
     other: str = ""
@@ -48,6 +49,8 @@ class Paired:
     p_holm: float | None = None
     tests: int | None = None
     pooled: bool | None = None
+    p_pair: float | None = None
+    p_pair_holm: float | None = None
     p_cases: float | None = None
     p_cases_holm: float | None = None
     effect: float | None = None
@@ -56,6 +59,11 @@ class Paired:
     def is_significant(self) -> bool:
         """Whether the Holm-corrected p value over seeds and cases is below SIGNIFICANT, of FEW_SEEDS at least."""
         return self.p_holm is not None and self.p_holm < SIGNIFICANT and (self.seeds or 0) >= FEW_SEEDS
+
+    @property
+    def is_significant_alone(self) -> bool:
+        """As `is_significant`, by the error term of this pair alone."""
+        return self.p_pair_holm is not None and self.p_pair_holm < SIGNIFICANT and (self.seeds or 0) >= FEW_SEEDS
 
 
 @dataclass(frozen=True)
@@ -331,14 +339,16 @@ Pairs = dict[tuple[int, int], Paired]
 def _corrected(found: Mapping[tuple[int, int], Comparison], tests: int) -> Pairs:
     """Describe comparisons, with Holm's correction over all of them, as some of `tests`."""
     estimated = {pair: one.estimate.p for pair, one in found.items() if one.estimate is not None}
-    both = dict(zip(estimated, holm(list(estimated.values()), tests), strict=True))
+    alone = {pair: one.alone.p for pair, one in found.items() if one.alone is not None}
+    both, each = (dict(zip(p, holm(list(p.values()), tests), strict=True)) for p in (estimated, alone))
     cases = dict(zip(found, holm([one.p_cases for one in found.values()], tests), strict=True))
     described = {}
     for pair, one in found.items():
         low, high = (None, None) if one.estimate is None else one.estimate.interval()
         described[pair] = Paired(
             "", one.seeds, one.cases, one.units, one.difference, low, high, estimated.get(pair), both.get(pair), tests,
-            None if one.estimate is None else one.pooled, one.p_cases, cases[pair], one.effect,
+            None if one.estimate is None else one.pooled, alone.get(pair), each.get(pair),
+            one.p_cases, cases[pair], one.effect,
         )  # fmt: skip
     return described
 

@@ -27,10 +27,10 @@ def tests_table(card: Claims, tests: Sequence[ClaimTest], notes: list[str]) -> T
     """Return a row for each test, rounded for reading; `tests_csv` has all of them in full."""
     header = [
         "Claim", "Sides", "Data", "Published", "Difference", "95 %\ninterval", "p", "p\n(Holm)", "Could\nfind", "Seeds",
-        "Error\nterm", "Verdict",
+        "Error\nterm", "Pair alone:\np (Holm)", "Verdict",
     ]  # fmt: skip
     rows = [_row(test) for test in tests]
-    return Table(f"{card.name}: tests", header, rows, frozenset(header[3:9]), notes, "tests")
+    return Table(f"{card.name}: tests", header, rows, frozenset({*header[3:9], header[11]}), notes, "tests")
 
 
 def _row(test: ClaimTest) -> list[str | Cell]:
@@ -44,7 +44,8 @@ def _row(test: ClaimTest) -> list[str | Cell]:
     found = NONE if smallest is None else Cell(f"{smallest:.{decimals}f}", smallest)
     return [
         test.claim.name, test.who, test.data, published, difference, _interval(test), p_cell(test.p),
-        p_cell(test.p_holm), found, seeds_text(test), _error_term(test), test.text,
+        p_cell(test.p_holm), found, seeds_text(test), _error_term(test),
+        p_cell(test.p_pair_holm), test.text,
     ]  # fmt: skip
 
 
@@ -85,8 +86,8 @@ def tests_csv(card: Claims, tests: Sequence[ClaimTest]) -> str:
     """Return all tests as CSV, one per row; undefined values are left empty."""
     header = [
         "exhibit", "claim", "kind", "says", "source", "sides", "data", "unit", "published", "published_is_copied",
-        "difference", "ci95_low", "ci95_high", "p", "p_holm", "tests", "smallest", "seeds", "error_term", "verdict",
-        "why_not", "runs",
+        "difference", "ci95_low", "ci95_high", "p", "p_holm", "p_pair", "p_pair_holm", "tests", "smallest",
+        "seeds", "error_term", "verdict", "why_not", "runs",
     ]  # fmt: skip
     return csv_text(header, [_line(card, test) for test in tests])
 
@@ -97,6 +98,7 @@ def _line(card: Claims, test: ClaimTest) -> list[object]:
     values: list[object] = [
         card.name, test.claim.name, test.claim.kind, test.claim.says, test.claim.source, test.who, test.data,
         test.unit, test.published, test.is_copied, test.difference, low, high, test.p, test.p_holm,
+        test.p_pair, test.p_pair_holm,
         None if test.p is None else test.tests, test.smallest, " ".join(map(str, test.seeds)), error, test.verdict,
         test.why_not, " ".join(run.path.name for run in test.runs),
     ]  # fmt: skip

@@ -42,9 +42,15 @@ def tested_claims(cells: ClaimCells, unit: str) -> list[ClaimTest]:
 
 def _corrected(tests: list[ClaimTest]) -> list[ClaimTest]:
     """The tests of one claim, those with a p corrected for their number."""
-    p = [test.p for test in tests if test.p is not None]
-    corrected = iter(holm(p))
-    return [test if test.p is None else replace(test, p_holm=next(corrected), tests=len(p)) for test in tests]
+    count = sum(test.p is not None for test in tests)
+    common, own = (iter(holm([p for p in values if p is not None], count)) for values in (
+        [test.p for test in tests], [test.p_pair for test in tests]
+    ))  # fmt: skip
+    return [
+        test if test.p is None else replace(
+            test, p_holm=next(common), p_pair_holm=None if test.p_pair is None else next(own), tests=count
+        ) for test in tests
+    ]  # fmt: skip
 
 
 def _tests(cells: ClaimCells, filled: FilledClaim, unit: str) -> Iterator[ClaimTest]:
@@ -122,16 +128,24 @@ def _sign(filled: FilledClaim) -> int:
     return 1 if METRICS[filled.grid.metrics[0]].larger_is_better else -1
 
 
-def _judged(test: ClaimTest, value: float, estimate: Estimate | None, sign: int, tolerance: float = 0.0) -> ClaimTest:
-    """A test with its difference, interval and p; `sign` is the direction of the claim."""
+def _judged(
+    test: ClaimTest,
+    value: float,
+    estimate: Estimate | None,
+    sign: int,
+    tolerance: float = 0.0,
+    alone: Estimate | None = None,
+) -> ClaimTest:
+    """A test with its difference, interval and p; `sign` is the direction of the claim, `alone` the pair's estimate."""
     shifted = sign * value + tolerance
     favours = (shifted > 0) - (shifted < 0)
     if estimate is None:
         return replace(test, difference=value, favours=favours, why_not="no test, since it needs two common seeds")
-    p = Estimate(shifted, estimate.variance, estimate.freedom).p
+    p, p_pair = (None if one is None else Estimate(shifted, one.variance, one.freedom).p for one in (estimate, alone))
     return replace(
-        test, difference=value, estimate=estimate, interval=estimate.interval(), favours=favours, p=p, why_not=""
-    )
+        test, difference=value, estimate=estimate, interval=estimate.interval(), favours=favours, p=p, p_pair=p_pair,
+        why_not="",
+    )  # fmt: skip
 
 
 def _difference(
@@ -151,7 +165,7 @@ def _difference(
     if found is None:
         return replace(test, why_not="no seed or no case in common")
     test = replace(test, seeds=_seeds([first, second]), is_pooled=found.pooled and len(column.pool) > 2)
-    return _judged(test, found.difference, found.estimate, _sign(filled), claim.tolerance)
+    return _judged(test, found.difference, found.estimate, _sign(filled), claim.tolerance, found.alone)
 
 
 def _column(cells: ClaimCells, filled: FilledClaim, c: int, own: list[CellScores], *, alone: bool) -> Column:
@@ -184,7 +198,7 @@ def _interaction(
     if gains is None:
         return replace(test, why_not="no seed or no case in common")
     test = replace(test, seeds=_seeds(list(own.values())), is_pooled=gains.pooled)
-    return _judged(test, gains.difference, gains.estimate, _sign(filled))
+    return _judged(test, gains.difference, gains.estimate, _sign(filled), alone=gains.alone)
 
 
 def _conditions(filled: FilledClaim) -> list[list[int]]:

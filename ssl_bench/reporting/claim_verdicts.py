@@ -39,7 +39,9 @@ class ClaimTest:
         p: two-sided; of an equivalence, the largest of the one-sided p.
         is_pooled: whether the error term is that of the column's methods, and not of the sides alone.
         pairs: number of intervals that are simultaneous.
+        p_pair: with the error term of the sides alone; None of an equivalence and of curves.
         p_holm: corrected over the `tests` of its claim that have a p.
+        p_pair_holm: `p_pair`, corrected in the same way.
         tests: number of these.
         why_not: why it was not measured or not tested.
 
@@ -60,7 +62,9 @@ class ClaimTest:
     p: float | None = None
     is_pooled: bool = False
     pairs: int = 1
+    p_pair: float | None = None
     p_holm: float | None = None
+    p_pair_holm: float | None = None
     tests: int = 1
     why_not: str = ""
 

@@ -37,11 +37,13 @@ VERDICT_NOTE = (
     "measured one supports it."
 )
 TEST_NOTE = (
-    "Difference, interval and p are for other trainings and other cases, both random (analysis of variance, as in the "
-    "tables). Error term: all, of all methods of the column that have no settings of their own and of the two sides; "
-    "own, of the two sides or of an equivalence's settings. p (Holm) is corrected over the measured tests of a claim, "
-    "not over the claims: of 20 claims whose sides are equal, up to one is expected to be called wrongly. Intervals "
-    "are not corrected. Could find: the smallest true difference that the test would have shown with 80 % power."
+    "Difference, interval and p are for other trainings and other cases, both random (analysis of variance, as in the"
+    " tables). Error term: all, of all methods of the column that have no settings of their own and of the two sides;"
+    " own, of the two sides or of an equivalence's settings. One for all supposes that the differences of any two "
+    "methods vary alike; pair alone is p (Holm) with the sides' own error term, which does not. p (Holm) is corrected"
+    " over the measured tests of a claim, not over the claims: of 20 claims whose sides are equal, up to one is "
+    "expected to be called wrongly. Intervals are not corrected. Could find: the smallest true difference that the "
+    "test would have shown with 80 % power."
 )
 EQUIVALENCE_NOTE = (
     "Equivalence: the largest difference between two settings, with the interval of its size. Intervals are "
@@ -140,7 +142,7 @@ def paper_claims(
     cells = fill_claims(card, target, runs, methods)
     tests = tested_claims(cells, card.unit)
     body = cells.body
-    missing = tuple(fill_commands(body, view, [card.metric]))
+    missing = tuple(fill_commands(body, target, view, [card.metric]))
     notes = [
         *_method_notes(tests),
         *row_notes(body),

@@ -85,7 +85,7 @@ def paper_figure(
     found = gather(aim(grid, target, methods), target, runs, methods)
     draw = {"curves": draw_curves, "shares": draw_shares, "examples": draw_examples, "moments": draw_moments}[grid.kind]
     drawn = draw(found)
-    missing = tuple(fill_commands(found.rows, view, grid.metrics))
+    missing = tuple(fill_commands(found.rows, target, view, grid.metrics))
     notes = [
         *drawn.remarks,
         *row_notes(found.rows),

@@ -156,7 +156,7 @@ def error_notes(analysis: Analysis) -> list[str]:
     """Name the error term of each column's comparisons, and the smallest difference that it could have found."""
     terms: dict[str, dict[str, None]] = {}
     found: dict[str, list[str]] = {}
-    unequal = []
+    unequal, sure = [], []
     for (column, metric), one in analysis.families.items():
         terms.setdefault(_error_term(one), {})[one.data] = None
         if one.smallest is None or len(one.seeds) < FEW_SEEDS:
@@ -164,13 +164,23 @@ def error_notes(analysis: Analysis) -> list[str]:
         baseline, pair = one.smallest
         to = f"{baseline:.1f} from {one.baseline}, " if one.baseline else ""
         found.setdefault(one.heading, []).append(f"{to}{pair:.1f} between any two ({one.data})")
-        p = _unequal_seeds([r for r in family(analysis.records, column, metric).values() if not r.is_upper])
+        methods = [record for record in family(analysis.records, column, metric).values() if not record.is_upper]
+        shown = [record.baseline for record in methods if record.baseline.is_significant]
+        if shown:
+            also = sum(pair.is_significant_alone for pair in shown)
+            sure.append(f"{also} of {len(shown)} ({one.data}, {one.heading})")
+        p = _unequal_seeds(methods)
         if p is not None and p < UNEQUAL:
             unequal.append(f"{one.data}, {one.heading}: p = {p:.3f}")
     each = [f"{term} ({', '.join(data)})" if len(terms) > 1 else term for term, data in terms.items()]
     notes = [f"Error term of the comparisons: {'; '.join(each)}."] if each else []
     for heading, texts in found.items():
         notes.append(f"Smallest true difference that would be shown with 80 % power, {heading}: {'; '.join(texts)}.")
+    if sure:
+        notes.append(
+            "Differences from the baseline that are shown, and are so by their pair's own error term, too, which does "
+            f"not suppose that the differences of any two methods vary alike: {'; '.join(sure)}."
+        )
     if unequal:
         notes.append(
             f"The methods' variances over seeds differ (Bartlett's test; {'; '.join(unequal)}). One error term for all "

@@ -165,7 +165,7 @@ def missing_notes(
     """Give the commands that train a body's missing runs: all at once, and by data set."""
     if not commands:
         return []
-    seeds = _seeds(body)
+    seeds = _seeds(body, target)
     words = ["ssl-bench", "reproduce", *card.words]
     words += ["--dataset", ",".join(target.datasets)] if target.datasets else []
     words += ["--labeled", ",".join(target.labeled)] if target.labeled else []
@@ -190,10 +190,11 @@ def row_notes(body: Body) -> list[str]:
 
 
 def protocol_notes(target: Target, body: Body) -> list[str]:
-    """Say under which protocols the runs were trained; a protocol's 2D and 3D forms may have notes of their own."""
+    """Say which seeds were chosen, and under which protocols; 2D and 3D forms may have notes of their own."""
     found = [one.place for row in body for one in row if one.place is not None]
     protocols = dict.fromkeys((place.protocol, place.wanted.protocol.note) for place in found)
-    return [line for name, note in protocols for line in protocol_note(name, note, target.settings)]
+    chosen = [f"Seeds {', '.join(map(str, target.seeds))} alone (--seeds)."] * bool(target.seeds)
+    return chosen + [line for name, note in protocols for line in protocol_note(name, note, target.settings)]
 
 
 def protocol_note(name: str, note: str, settings: Mapping[str, Any]) -> list[str]:
@@ -204,18 +205,19 @@ def protocol_note(name: str, note: str, settings: Mapping[str, Any]) -> list[str
     return [f"Protocol {name}: {note}"] if note else []
 
 
-def _seeds(body: Body) -> list[int]:
-    """The seeds of its runs, those that are left out too; without runs, the default seeds of the commands."""
-    return sorted({run.spec.seed for row in body for one in row for run in (*one.runs, *one.left_out)}) or SEEDS
+def _seeds(body: Body, target: Target) -> list[int]:
+    """The target's seeds; else those of the runs, also of those that are left out, or the commands' default seeds."""
+    found = {run.spec.seed for row in body for one in row for run in (*one.runs, *one.left_out)}
+    return sorted(target.seeds or found) or SEEDS
 
 
-def fill_commands(body: Body, view: ShownOptions, metrics: Sequence[MetricName]) -> list[str]:
+def fill_commands(body: Body, target: Target, view: ShownOptions, metrics: Sequence[MetricName]) -> list[str]:
     """Commands that train what is missing: one for all methods of a data set, share and settings.
 
     A cell lacks a run where it has none of a seed that another cell has, scored by the metrics that are shown. With
     label seeds, it needs one for each of them.
     """
-    seeds = _seeds(body)
+    seeds = _seeds(body, target)
     groups: dict[str, tuple[Place, list[str]]] = {}
     for row in body:
         for one in row:

@@ -20,14 +20,15 @@ CELLS_NOTE = (
 )
 COMPARISONS_NOTE = (
     "Difference of the means on common seeds and cases, its 95 % interval and p over seeds and cases: analysis of "
-    "variance with both random, as in studies of several readers (Dorfman, Berbaum and Metz 1992, Hillis 2007). "
-    "Error term: of all methods of the column, or of this pair. p (Holm) is corrected over the comparisons with "
-    "the baseline, and against the best over all pairs, since the scores chose it. Degrees of freedom are "
-    "Satterthwaite's; the seeds' variance is never taken as smaller than chance alone makes it. Shown: p (Holm) "
-    "below 0.05 from at least three common seeds; 'not shown' does not mean that the methods are equal. Intervals "
-    "are not corrected. Over cases: Wilcoxon's signed-rank test of each case's or group's mean over seeds (would "
-    "these trained networks differ on other cases?), Holm-corrected in the same way, and the matched-pairs "
-    "rank-biserial correlation r."
+    "variance with both random, as in studies of several readers (Dorfman, Berbaum and Metz 1992, Hillis 2007). Error"
+    " term: of all methods of the column, or of this pair. One for all supposes that the differences of any two "
+    "methods vary alike over seeds and cases. Pair alone: p (Holm) with the pair's own error term, which does not, "
+    "and has few degrees of freedom. p (Holm) is corrected over the comparisons with the baseline, and against the "
+    "best over all pairs, since the scores chose it. Degrees of freedom are Satterthwaite's; the seeds' variance is "
+    "never taken as smaller than chance alone makes it. Shown: p (Holm) below 0.05 from at least three common seeds; "
+    "'not shown' does not mean that the methods are equal. Intervals are not corrected. Over cases: Wilcoxon's "
+    "signed-rank test of each case's or group's mean over seeds (would these trained networks differ on other "
+    "cases?), Holm-corrected in the same way, and the matched-pairs rank-biserial correlation r."
 )
 
 
@@ -79,13 +80,13 @@ def comparisons_table(grid: Grid, analysis: Analysis) -> Table:
                 one.place.row.title, f"{pair.other} ({which})", own.data, own.heading,
                 Cell(f"{pair.difference:+.2f}", pair.difference), interval_cell(interval_of(pair), sign="+"),
                 p_cell(pair.p), p_cell(pair.p_holm), "" if pair.pooled is None else "all" if pair.pooled else "pair",
-                shown(pair, metric), p_cell(pair.p_cases_holm), f"{pair.effect:+.2f}",
+                p_cell(pair.p_pair_holm), shown(pair, metric), p_cell(pair.p_cases_holm), f"{pair.effect:+.2f}",
             ])  # fmt: skip
     header = [
-        "Method", "Against", "Data", "Metric", "Difference", "95 %\ninterval", "p", "p\n(Holm)", "Error\nterm", "Shown",
-        "Over cases:\np (Holm)", "r",
+        "Method", "Against", "Data", "Metric", "Difference", "95 %\ninterval", "p", "p\n(Holm)", "Error\nterm",
+        "Pair alone:\np (Holm)", "Shown", "Over cases:\np (Holm)", "r",
     ]  # fmt: skip
-    numeric = frozenset({*header[4:8], *header[10:]})
+    numeric = frozenset({*header[4:8], header[9], *header[11:]})
     return Table(f"{grid.name}: comparisons", header, rows, numeric, [COMPARISONS_NOTE] if rows else [], "comparisons")
 
 

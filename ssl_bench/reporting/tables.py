@@ -125,7 +125,7 @@ def paper_table(
     analysis = analyse(found)
     records = analysis.records
     layout = Layout(found, records, methods, shown)
-    missing = tuple(fill_commands(found.rows, shown, grid.metrics))
+    missing = tuple(fill_commands(found.rows, target, shown, grid.metrics))
     competing = [one for spot, one in records.items() if spot.row >= above]
     if shown.rows == "labeled":
         tables = [layout.across(metric, is_alone=len(grid.metrics) == 1) for metric in grid.metrics]

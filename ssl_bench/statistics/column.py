@@ -24,6 +24,7 @@ class Comparison:
         difference: mean of a - b, in the scores' unit.
         estimate: the same with its error over seeds and cases; None with fewer than 2 of either.
         pooled: whether the error term is that of all methods of the column, and not of this pair alone.
+        alone: the same with the error term of this pair alone, which supposes nothing of the other methods.
         p_cases: two-sided p of Wilcoxon's signed-rank test over units, each one's mean over seeds.
         effect: matched-pairs rank-biserial correlation (W+ - W-) / (W+ + W-), -1 to 1, positive where a is larger
             (Kerby, Comprehensive Psychology 3, 2014, doi:10.2466/11.IT.3.1).
@@ -36,6 +37,7 @@ class Comparison:
     difference: float
     estimate: Estimate | None
     pooled: bool
+    alone: Estimate | None
     p_cases: float
     effect: float
 
@@ -78,12 +80,15 @@ class Column:
         one, other = both
         differences = (one.values - other.values).round(DECIMALS)
         pooled = self.error is not None and {a, b} <= set(self.pool)
-        error = self.error if pooled else _error(both)
-        estimate = None if error is None or min(differences.shape) < 2 else difference(differences, error)
+        own = _error(both)
+        alone = None if own is None else difference(differences, own)
+        estimate = alone
+        if pooled and self.error is not None:
+            estimate = None if min(differences.shape) < 2 else difference(differences, self.error)
         p_cases, effect = signed_ranks((one.unit_means - other.unit_means).mean(axis=0).round(DECIMALS))
         seeds, units = differences.shape
         mean = float(differences.mean().round(DECIMALS))
-        return Comparison(seeds, len(one.cases), units, mean, estimate, pooled, p_cases, effect)
+        return Comparison(seeds, len(one.cases), units, mean, estimate, pooled, alone, p_cases, effect)
 
 
 def common(cells: Sequence[CellScores]) -> list[CellScores] | None:

@@ -39,9 +39,10 @@ def compare_gains(method: Conditions, other: Conditions, more: Sequence[Conditio
     unit_gains = [one.unit_means - base.unit_means for one, base in (shared[:2], shared[2:])]
     p_cases, effect = signed_ranks((unit_gains[0] - unit_gains[1]).mean(axis=0).round(DECIMALS))
     error, pooled = _error(cells, more, shared)
-    estimate = None if error is None else contrast(differences, error, 4)
+    own, _ = _error(cells, (), shared)
+    estimate, alone = (None if one is None else contrast(differences, one, 4) for one in (error, own))
     mean = float(differences.mean().round(DECIMALS))
-    return Comparison(seeds, len(shared[0].cases), units, mean, estimate, pooled, p_cases, effect)
+    return Comparison(seeds, len(shared[0].cases), units, mean, estimate, pooled, alone, p_cases, effect)
 
 
 def _error(

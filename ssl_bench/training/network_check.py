@@ -27,7 +27,7 @@ def require_network(request: Request, protocol: ImageProtocol | VolumeProtocol) 
         entry = find_network(protocol.network, protocol.dimensions)
         require_sides(entry, protocol)
     except UserError as error:
-        given = " ".join(f"{key}={value}" for key, value in request.settings.items())
+        given = " ".join(f"--set {key}={value}" for key, value in request.settings.items())
         raise UserError(f"--protocol {request.protocol}{' with ' * bool(given)}{given}: {error}") from None
     return entry
 

@@ -225,7 +225,7 @@ def test_sides_that_a_network_cannot_take_end_the_plan(settings: dict[str, Any],
     code, _, err = call("run", *RUN, *words)
     (line,) = err.splitlines()
     assert code == 2
-    assert line.startswith("error: --protocol tiny with ")
+    assert line.startswith("error: --protocol tiny with --set ")
     assert all(f" {key}={value}" in line for key, value in settings.items())
     assert line.endswith(f": {message}")
 

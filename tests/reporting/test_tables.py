@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Call
+from conftest import Call, assert_error
 from handwritten import ISIC, KVASIR, METHODS, write_run
 from scipy import stats
 
@@ -237,13 +237,15 @@ def test_comparisons_stand_in_columns_with_both_names(store: Store) -> None:
     one = difference(values[1] - values[0], error)
     p = [difference(values[i] - values[0], error).p for i in (1, 2)]
     low, high = one.interval()
+    alone = [difference(own - values[0], squares_of_methods(np.stack([own, values[0]]))).p for own in values[1:]]
     (line,) = [row for row in table.rows if row[:2] == ["MT", "Supervised (baseline)"]]
     shown = dict(zip(table.headings, map(str, line), strict=True))
     assert shown["Difference"] == f"{one.value:+.2f}"
     assert shown["95 % interval"] == f"{low:+.1f} to {high:+.1f}"
     assert shown["p"] in (f"{p[0]:.3f}", "< 0.001")
-    holm = 2 * p[0] if p[0] < p[1] else max(p[0], 2 * p[1])
+    holm, holm_alone = (2 * one if one < two else max(one, 2 * two) for one, two in (p, alone))
     assert shown["p (Holm)"] in (f"{holm:.3f}", "< 0.001")
+    assert shown["Pair alone: p (Holm)"] in (f"{min(holm_alone, 1):.3f}", "< 0.001")
     assert (shown["Error term"], shown["Data"]) == ("all", "isic 5%")
     assert shown["Shown"] == ("better" if holm < 0.05 else "not shown")
     assert ["MT", "CPS (best)"] in [row[:2] for row in table.rows]
@@ -252,6 +254,38 @@ def test_comparisons_stand_in_columns_with_both_names(store: Store) -> None:
     size = smallest_difference(error, 2), smallest_difference(error, 3)
     assert f"{size[0]:.1f} from Supervised, {size[1]:.1f} between any two (isic 5%)." in notes
     assert "Error term of the comparisons: one for all methods, seeds 1, 2, 3." in notes
+
+
+def test_of_the_differences_that_are_shown_those_by_their_pair_are_counted(store: Store) -> None:
+    rng = np.random.default_rng(3)
+    for seed in (1, 2, 3, 4, 5):
+        for method, mean, luck in (
+            ("supervised", 0.5, 0.06),
+            ("mt", 0.68, 0.0),
+            ("cps", 0.66, 0.0),
+            ("ucmt", 0.64, 0.0),
+        ):
+            write_run(store, method, seed, np.clip(mean + rng.normal(0, luck) + rng.normal(0, 0.05, 30), 0, 1).tolist())
+    found = report(store)
+    rows = [dict(zip(found.comparisons.headings, map(str, row), strict=True)) for row in found.comparisons.rows]
+    shown = [row for row in rows if row["Against"] == "Supervised (baseline)" and row["Shown"] == "better"]
+    also = [row for row in shown if float(row["Pair alone: p (Holm)"].removeprefix("< ")) < 0.05]
+    assert 0 <= len(also) < len(shown)
+    assert f"two methods vary alike: {len(also)} of {len(shown)} (isic 5%, DSC [%])." in " ".join(found.tables[0].notes)
+
+
+def test_the_seeds_that_are_chosen_are_shown_alone(store: Store, call: Call) -> None:
+    for seed in (1, 2, 3):
+        write_run(store, "mt", seed, [0.1 * seed] * 5)
+        write_run(store, "supervised", seed, [0.1] * 5)
+    words = ["report", "--table", "4", "--protocol", "mini", "--set", 'metrics=["dsc"]', "--results-root", store.root]
+    code, out, _ = call(*words, "--seeds", "1,3", "--format", "markdown")
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if line.startswith("| MT ")]
+    assert "20.00 ± 14.14" in line.replace("*", "")
+    assert "Seeds 1, 3 alone (--seeds)." in out
+    assert "--seeds 1,3 " in out  # of the commands for what is missing
+    assert_error(call(*words, "--seeds", "one"), "--seeds", "'one'")
 
 
 def test_one_seed_has_no_test(store: Store) -> None:

@@ -228,6 +228,7 @@ def test_the_error_term_is_that_of_all_methods() -> None:
     assert found.pooled
     assert found.estimate.value == alone.estimate.value == pytest.approx(cells[3].sums.mean() - cells[1].sums.mean())
     assert found.estimate.freedom > alone.estimate.freedom
+    assert found.alone == alone.alone == alone.estimate
 
 
 def test_a_method_with_one_seed_is_compared_by_itself_and_untested() -> None:
@@ -236,7 +237,7 @@ def test_a_method_with_one_seed_is_compared_by_itself_and_untested() -> None:
     assert (column.pool, column.seeds) == ((0, 1, 2), (0, 1, 2))
     lonely = column.compare(3, 0)
     assert lonely is not None
-    assert (lonely.seeds, lonely.estimate, lonely.pooled) == (1, None, False)
+    assert (lonely.seeds, lonely.estimate, lonely.alone, lonely.pooled) == (1, None, None, False)
 
 
 def test_methods_without_common_seeds_have_no_comparison_and_the_others_keep_their_pool() -> None:
