@@ -334,7 +334,9 @@ def test_a_forked_process_is_as_a_new_one(tmp_path: Path, monkeypatch: pytest.Mo
         assert parent == os.getpid()
         forked, parent, *_ = find("none", server)
         assert parent == server.pid
-        assert len(list(Path(f"/proc/{parent}/task").iterdir())) == 1, "torch has computed nothing in the server"
+        threads = [(one / "comm").read_text().strip() for one in Path(f"/proc/{parent}/task").iterdir()]
+        own = [one for one in threads if one != "jemalloc_bg_thd"]  # of pyarrow, if pandas finds it; it survives forks
+        assert len(own) == 1, "torch has computed nothing in the server"
         assert forked == new
         _, _, late = find("supervised", server)
     finally:
