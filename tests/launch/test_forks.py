@@ -26,6 +26,9 @@ from ssl_bench.store import Store
 if not forks.can_fork():
     pytest.skip("no fork server on this system", allow_module_level=True)
 
+# Modules that a run may import itself: its own, and those of pyarrow, which pandas uses where it is installed.
+OTHERS = ("ssl_bench", "_cython", "pyarrow")
+
 # A server without torch, whose processes run the first of their words as a program.
 STAND_IN = "import sys, ssl_bench.cli\nssl_bench.cli.main = lambda: exec(sys.argv[1])"
 READY = "open({ready!r}, 'w').close()\n"
@@ -335,10 +338,10 @@ def test_a_forked_process_is_as_a_new_one(tmp_path: Path, monkeypatch: pytest.Mo
         forked, parent, *_ = find("none", server)
         assert parent == server.pid
         threads = [(one / "comm").read_text().strip() for one in Path(f"/proc/{parent}/task").iterdir()]
-        own = [one for one in threads if one != "jemalloc_bg_thd"]  # of pyarrow, if pandas finds it; it survives forks
+        own = [one for one in threads if one != "jemalloc_bg_thd"]  # pyarrow's, which survives forks
         assert len(own) == 1, "torch has computed nothing in the server"
         assert forked == new
         _, _, late = find("supervised", server)
     finally:
         server.close()
-    assert not [name for name in late if not name.startswith(("ssl_bench", "_cython"))], "the server imported it before"
+    assert not [name for name in late if not name.startswith(OTHERS)], "the server imported it before"
