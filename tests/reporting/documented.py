@@ -24,7 +24,10 @@ TITLES = {"supervised": "Supervised", "mt": "MT", "cct": "CCT", "cps": "CPS", "c
 
 
 class Table(NamedTuple):
-    """A documented table: which runs it shows. `everyone` is the number of labels of its first row; 0: no such row."""
+    """A documented table: which runs it shows.
+
+    `everyone` is the number of labels of its first row; 0: no such row. `seeds`: 1 to this; 0: as many as is usual.
+    """
 
     data: str
     labeled: int
@@ -32,6 +35,7 @@ class Table(NamedTuple):
     methods: list[str]
     split: str = "random"
     protocol: str = "mini"
+    seeds: int = 0
 
 
 class Difference(NamedTuple):
@@ -114,15 +118,16 @@ def scores(
     data: str, labeled: int, method: str, split: str = "random", *, changed: str = "{}", network: str = "",
     store: str = "measured", protocol: str = "mini", seeds: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
-    """Scores (seed x case) of so many seeds; 0: as many as is usual at the protocol."""
+    """Scores (seed x case) of seeds 1 to `seeds`; 0: of as many as is usual at the protocol."""
+    seeds = seeds or SEEDS[protocol]
     frame = everything(store)
     own = frame[
         (frame["data"] == data) & (frame["labeled"] == labeled) & (frame["method"] == method)
         & (frame["split"] == split) & (frame["changed"] == changed) & (frame["protocol"] == protocol)
     ]  # fmt: skip
     own = own[own["network"] == network] if network else own[own["is_predictor"]]
-    table = own.pivot(index="seed", columns="case", values="dsc")
-    assert table.shape[0] == (seeds or SEEDS[protocol])
+    table = own[own["seed"] <= seeds].pivot(index="seed", columns="case", values="dsc")
+    assert list(table.index) == list(range(1, seeds + 1))
     return table
 
 
@@ -158,7 +163,7 @@ def differences(tables: dict[str, pd.DataFrame], baseline: str) -> dict[str, lis
 def by_case(table: Table) -> dict[str, pd.DataFrame]:
     """Scores by method (seed x case)."""
     return {
-        method: scores(table.data, table.labeled, method, table.split, protocol=table.protocol)
+        method: scores(table.data, table.labeled, method, table.split, protocol=table.protocol, seeds=table.seeds)
         for method in table.methods
     }
 
@@ -245,29 +250,40 @@ def compared(tables: dict[str, pd.DataFrame], baseline: str) -> dict[str, Differ
     return {name: one._replace(corrected=corrected[name]) for name, one in found.items()}
 
 
+def alone(tables: dict[str, pd.DataFrame], baseline: str) -> dict[str, float]:
+    """p of the other methods against the baseline by each pair's own error term, corrected, by method."""
+    others = (name for name in tables if name != baseline)
+    return holm({
+        name: compared({baseline: tables[baseline], name: tables[name]}, baseline)[name].p for name in others
+    })  # fmt: skip
+
+
 def pairs(tables: dict[str, pd.DataFrame]) -> dict[frozenset[str], float]:
     """p of every pair of methods, corrected over all pairs."""
     return holm({frozenset((one, base)): own.p for base in tables for one, own in compared(tables, base).items()})
 
 
 def rows(table: Table) -> dict[str, list[str]]:
-    """The cells of a documented table by title: mean, interval, comparison."""
+    """The cells of a documented table by title: mean, interval, comparison, p by the pair's own error term."""
     spreads = {method: spread(own) for method, own in by_case(table).items()}
     tables = independent(table)
-    found = {"Supervised": [spreads["supervised"], in_words(interval(tables["supervised"])), ""]}
+    found = {"Supervised": [spreads["supervised"], in_words(interval(tables["supervised"])), "", ""]}
+    each = alone(tables, "supervised")
     for method, own in compared(tables, "supervised").items():
         words = f"{own.words}, {p_of(own.corrected)} ({p_of(own.p)})"
-        found[TITLES[method]] = [spreads[method], in_words(interval(tables[method])), words]
+        found[TITLES[method]] = [spreads[method], in_words(interval(tables[method])), words, p_of(each[method])]
     if table.everyone:
         upper, worth = upper_line(table), worth_of_labels(table)
         around = in_words(interval(by_group(table.data, upper)))
-        found["Supervised, all labels"] = [spread(upper), around, f"{worth.words}, {p_of(worth.p)}"]
+        top = {"supervised": tables["supervised"], "upper": by_group(table.data, upper)}
+        p = p_of(alone(top, "supervised")["upper"])
+        found["Supervised, all labels"] = [spread(upper), around, f"{worth.words}, {p_of(worth.p)}", p]
     return found
 
 
 def upper_line(table: Table) -> pd.DataFrame:
     """Scores (seed x case) of the supervised network with all labels."""
-    return scores(table.data, table.everyone, "supervised", table.split, protocol=table.protocol)
+    return scores(table.data, table.everyone, "supervised", table.split, protocol=table.protocol, seeds=table.seeds)
 
 
 def worth_of_labels(table: Table) -> Difference:
