@@ -57,6 +57,11 @@ def page(name: str) -> tuple[str, str]:
     return text, " ".join(text.split())
 
 
+def row(*cells: str) -> str:
+    """A line of a table as a page has it."""
+    return "|".join(["", *(f" {cell} " if cell else " " for cell in cells), ""])
+
+
 def flat(data: dict[str, Any], before: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in data.items():
@@ -153,10 +158,11 @@ def changed_by(settings: dict[str, Any]) -> str:
 
 
 def differences(tables: dict[str, pd.DataFrame], baseline: str) -> dict[str, list[str]]:
-    """The cells of a table by title: mean, and comparison with the baseline."""
-    found = {baseline: [spread(tables[baseline]), ""]}
+    """The cells of a table by title: mean, comparison with the baseline, p by the pair's own error term."""
+    found, each = {baseline: [spread(tables[baseline]), "", ""]}, alone(tables, baseline)
     for title, own in compared(tables, baseline).items():
-        found[title] = [spread(tables[title]), f"{own.words}, {p_of(own.corrected)} ({p_of(own.p)})"]
+        words = f"{own.words}, {p_of(own.corrected)} ({p_of(own.p)})"
+        found[title] = [spread(tables[title]), words, p_of(each[title])]
     return found
 
 

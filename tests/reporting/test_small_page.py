@@ -3,7 +3,19 @@
 import re
 
 import pytest
-from documented import Table, compared, independent, page, pairs, rows, scores, smallest, upper_line, worth_of_labels
+from documented import (
+    Table,
+    compared,
+    independent,
+    page,
+    pairs,
+    row,
+    rows,
+    scores,
+    smallest,
+    upper_line,
+    worth_of_labels,
+)
 
 SMALL, SMALL_LINE = page("docs/small.md")
 README, README_LINE = page("README.md")
@@ -33,16 +45,11 @@ SECTIONS = {
 }
 
 
-def line(*cells: str) -> str:
-    """A line of a table as a page has it."""
-    return "|".join(["", *(f" {cell} " if cell else " " for cell in cells), ""])
-
-
 @pytest.mark.parametrize("heading", SECTIONS)
 def test_the_tables_of_small(heading: str) -> None:
     section = re.split(r"\n##+ ", SMALL.split(f"### {heading}\n")[1])[0]
     stand = [line for line in section.splitlines() if " ± " in line]
-    expected = [line(title, *cells) for table in SECTIONS[heading] for title, cells in rows(table).items()]
+    expected = [row(title, *cells) for table in SECTIONS[heading] for title, cells in rows(table).items()]
     assert sorted(stand) == sorted(expected)
 
 
@@ -200,4 +207,4 @@ def test_the_sentences_about_hearts_at_small() -> None:
 def test_the_table_of_the_readme() -> None:
     for title, (mean, around, comparison, alone) in rows(LESIONS).items():
         *difference, p = comparison.split(" (")[0].rsplit(", ", 1) if comparison else ["", ""]
-        assert line(title, mean, around, ", ".join(difference), p, alone) in README
+        assert row(title, mean, around, ", ".join(difference), p, alone) in README

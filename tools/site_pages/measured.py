@@ -33,7 +33,7 @@ class Measured:
         """The command that prints the same table."""
         words = ["ssl-bench", "report"]
         for key, value in self.arguments.items():
-            text = ",".join(value) if isinstance(value, tuple) else str(value)
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
             words += [f"--{key.replace('_', '-')}"] + ([] if value is True else [text])
         statistics = ["--statistics"] if {"table", "methods"} & set(self.arguments) else []
         return shlex.join([*words, *statistics, "--results-root", self.store])
@@ -49,9 +49,13 @@ class Measured:
 STUDIES = "benchmarks/studies"
 
 
-def study(slug: str, title: str, about: str, card: str) -> Measured:
+FIVE = {"seeds": (1, 2, 3, 4, 5)}  # of tables at `small` some of whose rows have ten
+
+
+def study(slug: str, title: str, about: str, card: str, **more: Any) -> Measured:
     """The page of a study, from results/measured; `card` is its name without suffix."""
-    return Measured(slug, title, about, "results/measured", {"table": f"{STUDIES}/{card}.toml", "all_networks": True})
+    arguments = {"table": f"{STUDIES}/{card}.toml", "all_networks": True, **more}
+    return Measured(slug, title, about, "results/measured", arguments)
 
 
 PAGES = (
@@ -68,7 +72,7 @@ PAGES = (
     study(
         "small-gains", "Gains at `small`: ISIC, Kvasir-SEG, CVC-ClinicDB at random and by video, ACDC",
         "Which methods gain on the supervised network, on four data sets.",
-        "small",
+        "small", **FIVE,
     ),
     Measured(
         "small-cvc", "Polyps at `small`: CVC-ClinicDB at random",
@@ -79,7 +83,12 @@ PAGES = (
     study(
         "small-others", "Other methods at `small`: ISIC and CVC-ClinicDB at random",
         "ICT, MT + CutMix and UA-MT beside MT.",
-        "others",
+        "others", **FIVE,
+    ),
+    study(
+        "small-averaging", "Averaged weights alone at `small`",
+        "MT without its loss beside the methods: what their gains are worth beyond a running average of weights.",
+        "averaging",
     ),
     Measured(
         "small-atria", "Left atria at `small`",
@@ -90,39 +99,39 @@ PAGES = (
     study(
         "small-parts", "UCMT's second step at `small`",
         "UCMT without one of the parts of its second step, with nine and with 18 labelled images of ISIC.",
-        "ucmt-parts",
+        "ucmt-parts", **FIVE,
     ),
     Measured(
         "small-regions", "Regions of UMIX at `small`",
         "The paper's Table 5: how many regions UMIX replaces (k), and how large they are (1/r).",
-        "results/measured", {"table": 5, "protocol": "small"},
+        "results/measured", {"table": 5, "protocol": "small", "seeds": (1, 2, 3)},
     ),
     Measured(
         "small-shares", "Numbers of labels at `small`: UMIX against CutMix",
         "The supervised network and UCMT with UMIX or CutMix, with 3, 9, 18 and 36 labelled images of ISIC.",
         "results/measured",
         {"methods": ("supervised", "ucmt", "ucmt-cutmix"), "dataset": "isic",
-         "labeled": ("0.2%", "0.5%", "1%", "2%"), "protocol": "small", "all_networks": True},
+         "labeled": ("0.2%", "0.5%", "1%", "2%"), "protocol": "small", "all_networks": True, **FIVE},
     ),
     study(
         "small-ucmt-protocol", "UCMT at `small`: the paper against its code",
         "Each row changes one choice of the protocol, with 18 labelled images of ISIC.",
-        "ucmt-protocol-small",
+        "ucmt-protocol-small", **FIVE,
     ),
     study(
         "small-ucmt-teacher", "UCMT at `small`: the source of its teacher",
         "A teacher that averages students with different starts, or with one start.",
-        "ucmt-teacher-small",
+        "ucmt-teacher-small", **FIVE,
     ),
     study(
         "small-mt-protocol", "MT at `small`: the UCMT paper against its code",
         "Each row changes one choice of the protocol. Only a decay of 0.999 is shown to matter.",
-        "mt-protocol-small",
+        "mt-protocol-small", **FIVE,
     ),
     study(
         "small-cps-protocol", "CPS at `small`: the UCMT paper against its code",
         "Each row changes one choice of the protocol. None is shown to matter.",
-        "cps-protocol-small",
+        "cps-protocol-small", **FIVE,
     ),
     Measured(
         "claims", "The UCMT paper's claims at `small`",
@@ -158,7 +167,7 @@ PAGES = (
     Measured(
         "figure-3-small", "UMIX against CutMix at `small`",
         "The paper's Figure 3 from the runs of ISIC, with 3 to 36 labelled images.",
-        "results/measured", {"figure": 3, "dataset": "isic", "protocol": "small"},
+        "results/measured", {"figure": 3, "dataset": "isic", "protocol": "small", **FIVE},
     ),
     Measured(
         "figure-1-small", "Uncertainty during training at `small`",
