@@ -273,7 +273,8 @@ def reproduce(
     The other arguments are described in `ssl_bench.api`.
 
     Returns:
-        The missing runs, and how they ended.
+        The missing runs, and how they ended; and those that are left out, since the settings of their row do not fit
+        the protocol.
 
     Raises:
         UserError: an argument, a card or the data is wrong; nothing was trained.
@@ -327,7 +328,7 @@ def reproduce(
         missing = lack_table(lacks, count, runs, predicted_operations(folders) if dry_run else None, unfit)
     missing.print(console)
     if dry_run or not lacks:
-        return ReproduceResult(missing, lacks, None)
+        return ReproduceResult(missing, lacks, None, tuple(unfit))
 
     from ssl_bench.launch.launcher import log_failures, train
     from ssl_bench.launch.progress import counted
@@ -356,7 +357,7 @@ def reproduce(
         place = place_words(root, store.root, folders, allow_partial=allow_partial, log=words)
         outcome = train(planned, store, chosen, place)
     log_failures(outcome)
-    return ReproduceResult(missing, lacks, outcome)
+    return ReproduceResult(missing, lacks, outcome, tuple(unfit))
 
 
 def report(

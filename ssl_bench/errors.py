@@ -10,6 +10,10 @@ class UserError(ValueError):
     """Bad input: the message names the file or option, what was expected and what was found. Exit code 2."""
 
 
+class UnfitError(UserError):
+    """Methods, networks and a protocol that are each right do not fit each other."""
+
+
 class UnreadableFileError(UserError):
     """The content of a file cannot be decoded: it is damaged, of another format, or closed to this user."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ssl_bench.grids.missing import Lack
+    from ssl_bench.grids.missing import Lack, Unfit
     from ssl_bench.launch.task import Outcome
     from ssl_bench.reporting.table import Table
     from ssl_bench.store import Run
@@ -34,11 +34,15 @@ class RunResult:
 
 @dataclass(frozen=True)
 class ReproduceResult:
-    """The runs that `reproduce` found missing, and how they ended; `outcome` is None if nothing was trained."""
+    """The runs that `reproduce` found missing, and how they ended; `outcome` is None if nothing was trained.
+
+    `unfit` are missing runs that the settings of their row do not let train under the protocol; `lacks` lacks them.
+    """
 
     missing: Table
     lacks: list[Lack]
     outcome: Outcome | None
+    unfit: tuple[Unfit, ...] = ()
 
     def _repr_html_(self) -> str:
         """The table of missing runs and the failures as a notebook shows them."""

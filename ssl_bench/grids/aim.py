@@ -91,7 +91,8 @@ def make_target(
 class Place:
     """A cell of a grid: the runs that it needs, and the command-line words that train them.
 
-    `authors` are those of the `settings` that come from the method's authors.
+    `authors` are those of the `settings` that come from the method's authors; `settings_without_row` are those that the
+    cell would have without its row's own.
     """
 
     row: Row
@@ -102,6 +103,7 @@ class Place:
     wanted: Wanted
     declaration: Declaration
     authors: dict[str, Any] = field(default_factory=dict)
+    settings_without_row: dict[str, Any] = field(default_factory=dict)
 
     @property
     def data(self) -> str:
@@ -324,7 +326,8 @@ def _place(
     if row.method is None or not _fits(row, benchmark, method := methods[row.method]):
         return None
     own = _authors_settings(row, column, benchmark, target, method) if row.tuned == "authors" else {}
-    given = {**own, **target.settings, **column.settings, **row.settings}
+    without_row = {**own, **target.settings, **column.settings}
+    given = {**without_row, **row.settings}
     divided = divide(given, method.fields)
     settings = {key: value for key, value in given.items() if key not in divided.unknown}
     name = target.protocol or benchmark.protocol
@@ -339,7 +342,8 @@ def _place(
             f"'{split}' takes the first training cases whatever the seed"
         )
     wanted = Wanted(benchmark, column.labeled, protocol, row.method, method.version, resolved, label_seeds)
-    return Place(row, column, benchmark, name, settings, wanted, method, own)
+    others = {key: value for key, value in without_row.items() if key in settings}
+    return Place(row, column, benchmark, name, settings, wanted, method, own, others)
 
 
 def _is_everything(labeled: str) -> bool:

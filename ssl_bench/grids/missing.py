@@ -10,7 +10,7 @@ from typing import Any
 from ssl_bench.cards import Benchmark, Grid, Request, RunSpec, includes_points, training_fields
 from ssl_bench.cards.protocol import ResolvedProtocol
 from ssl_bench.declarations import Declarations
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UnfitError, UserError
 from ssl_bench.grids.aim import Place, Target, aim, places, upper_line
 from ssl_bench.grids.match import DataChoice, select
 from ssl_bench.store import Run
@@ -149,7 +149,7 @@ class Unfit:
 
 
 RequireFit = Callable[[Request], object]
-"""Raises UserError if a request's methods, network, protocol and kind of data do not fit each other."""
+"""Raises UnfitError if a request's methods, network and protocol do not fit each other, UserError if it is wrong."""
 
 
 def set_apart_unfit(
@@ -157,12 +157,12 @@ def set_apart_unfit(
 ) -> tuple[list[Lack], list[Unfit]]:
     """Return the missing runs that can be trained, and those that the settings of their row keep from it.
 
-    An example is a row whose network cannot take the protocol's images. A run that could not be trained without these
-    settings either stays: it is for planning to refuse. A run like finished ones is not tried.
+    An example is a row whose network cannot take the protocol's images. A run stays if it could not be trained without
+    these settings either, or if they are wrong under any protocol: it is for planning to refuse.
 
     Args:
         lacks: the missing runs.
-        runs: all runs of the store.
+        runs: all runs of the store. A cell with a finished run is not tried.
         require_fit: tries a request. It is not called for a row without settings.
 
     """
@@ -172,7 +172,7 @@ def set_apart_unfit(
         place = lack.place
         cell = place.wanted.identity
         if cell not in tried:
-            is_sure = not place.row.settings or bool(_similar(lack, runs))
+            is_sure = not place.row.settings or any(place.wanted.matches(run) for run in runs)
             tried[cell] = "" if is_sure else _obstacle(lack, require_fit)
         if tried[cell]:
             apart.setdefault(f"{place.method} {place.benchmark.name} {tried[cell]}", []).append(lack)
@@ -181,17 +181,18 @@ def set_apart_unfit(
 
 
 def _obstacle(lack: Lack, require_fit: RequireFit) -> str:
-    """Why the settings of its row do not let a run be trained; empty if they do, or if nothing would."""
+    """Why the settings of its row do not let a run be trained; empty if they do, or if planning has to refuse it."""
     (request,) = requests([lack])
-    others = {key: value for key, value in request.settings.items() if key not in lack.place.row.settings}
     try:
         require_fit(request)
-    except UserError as error:
+    except UnfitError as error:
         try:
-            require_fit(replace(request, settings=others))
+            require_fit(replace(request, settings=lack.place.settings_without_row))
         except UserError:
             return ""
         return str(error)
+    except UserError:
+        return ""
     return ""
 
 

@@ -121,14 +121,13 @@ class StoreReader:
 
     def absence(self) -> str:
         """What to say where there is no run to show: of what, and what the store has instead."""
-        chosen = (("dataset", self._dataset, "*"), ("method", self._method, "*/*"))
-        asked = [(option, name, pattern) for option, name, pattern in chosen if name is not None]
-        words = "no runs" + " of" * bool(asked)
-        for option, name, pattern in asked:
-            found = sorted({path.name for path in (self.root / "runs").glob(pattern) if path.is_dir()})
-            there = "" if name in found or not found else f" (the store has {', '.join(map(plain_line, found))})"
-            words += f" --{option} {name}{there}"
-        return words
+        words, folder = ["no runs"], self.root / "runs"
+        if self._dataset is not None:
+            words.append(f"of --dataset {self._dataset}{_instead(self._dataset, folder, '*')}")
+        if self._method is not None:
+            own = self._dataset if self._dataset is not None and (folder / self._dataset).is_dir() else "*"
+            words.append(f"of --method {self._method}{_instead(self._method, folder, f'{own}/*')}")
+        return " ".join(words)
 
     def curve(self, run: LiveRun) -> tuple[str, list[float]]:
         """Return the name and some values of a run's validation score or loss; nothing where there is none."""
@@ -206,6 +205,12 @@ class StoreReader:
             return begun
         others = words.keys() - {run.id for run in runs}
         return [*begun, *(LiveRun(name, self.root, "waiting", text=words[name]) for name in sorted(others))]
+
+
+def _instead(name: str, folder: Path, pattern: str) -> str:
+    """The names of a store, in parentheses, if a name is none of them."""
+    found = sorted({path.name for path in folder.glob(pattern) if path.is_dir()})
+    return "" if name in found or not found else f" (the store has {', '.join(map(plain_line, found))})"
 
 
 def last_lines(path: Path, most: int = 1) -> list[str]:

@@ -10,7 +10,7 @@ from functools import cache
 from torch import nn
 
 from ssl_bench.cards import ImageProtocol, Upsampling, VolumeProtocol
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UnfitError, UserError
 from ssl_bench.plugins import keep_track, load_entry_points, module_hash, source_file
 
 Form = ImageProtocol | VolumeProtocol
@@ -154,9 +154,9 @@ def require_sides(entry: NetworkEntry, protocol: Form) -> None:
     """Refuse images whose sides a network cannot take.
 
     Raises:
-        UserError: a side is not divisible by what the network needs.
+        UnfitError: a side is not divisible by what the network needs.
     """
     divisor = entry.divisor if isinstance(entry.divisor, int) else entry.divisor(protocol)
     if any(side % divisor for side in protocol.sides):
         asked = f"image_size {protocol.sides[0]}" if protocol.dimensions == 2 else f"patch_size {list(protocol.sides)}"
-        raise UserError(f"{asked} must be divisible by {divisor} for {entry.name}")
+        raise UnfitError(f"{asked} must be divisible by {divisor} for {entry.name}")

@@ -20,7 +20,7 @@ def verdicts_table(card: Claims, tests: Sequence[ClaimTest]) -> Table:
         own = [test for test in tests if test.claim is claim]
         if own:
             rows.append([claim.name, claim.says, claim.source, joint_verdict(own), counted_verdicts(own)])
-    return Table(f"{card.name}: {card.title}", ["Claim", "The paper says", "Where", "Verdict", "Its tests"], rows)
+    return Table(f"{card.name}: {card.title}", ["Claim", "Statement", "Where", "Verdict", "Its tests"], rows)
 
 
 def tests_table(card: Claims, tests: Sequence[ClaimTest], notes: list[str]) -> Table:

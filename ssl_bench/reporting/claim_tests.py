@@ -43,12 +43,11 @@ def tested_claims(cells: ClaimCells, unit: str) -> list[ClaimTest]:
 def _corrected(tests: list[ClaimTest]) -> list[ClaimTest]:
     """The tests of one claim, those with a p corrected for their number."""
     count = sum(test.p is not None for test in tests)
-    common, own = (iter(holm([p for p in values if p is not None], count)) for values in (
-        [test.p for test in tests], [test.p_pair for test in tests]
-    ))  # fmt: skip
+    by_all = iter(holm([test.p for test in tests if test.p is not None], count))
+    by_pair = iter(holm([test.p_pair for test in tests if test.p_pair is not None], count))
     return [
         test if test.p is None else replace(
-            test, p_holm=next(common), p_pair_holm=None if test.p_pair is None else next(own), tests=count
+            test, p_holm=next(by_all), p_pair_holm=None if test.p_pair is None else next(by_pair), tests=count
         ) for test in tests
     ]  # fmt: skip
 

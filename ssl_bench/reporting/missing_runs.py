@@ -75,7 +75,8 @@ def lack_table(
     for one in unfit:
         place, count = one.lacks[0].place, len(one.lacks)
         which = f"{quantity(count, 'run')} of {place.method} on {place.benchmark.name}"
-        notes.append(f"{which} cannot be trained and {'is' if count == 1 else 'are'} left out: {one.reason}")
+        left = "is" if count == 1 else "are"
+        notes.append(f"{which} cannot be trained at the settings of their row and {left} left out: {one.reason}")
     header = ["Data set", "Labelled", "Protocol", "Method", "Settings", "Missing", "Seeds", "Hours"]
     return Table("Missing runs", header, rows, frozenset({"Hours"}), notes)
 

@@ -193,7 +193,8 @@ def protocol_notes(target: Target, body: Body) -> list[str]:
     """Say which seeds were chosen, and under which protocols; 2D and 3D forms may have notes of their own."""
     found = [one.place for row in body for one in row if one.place is not None]
     protocols = dict.fromkeys((place.protocol, place.wanted.protocol.note) for place in found)
-    chosen = [f"Seeds {', '.join(map(str, target.seeds))} alone (--seeds)."] * bool(target.seeds)
+    seeds = ", ".join(map(str, sorted(target.seeds)))
+    chosen = [f"Only {'seed' if len(target.seeds) == 1 else 'seeds'} {seeds} (--seeds)."] * bool(target.seeds)
     return chosen + [line for name, note in protocols for line in protocol_note(name, note, target.settings)]
 
 
@@ -214,8 +215,8 @@ def _seeds(body: Body, target: Target) -> list[int]:
 def fill_commands(body: Body, target: Target, view: ShownOptions, metrics: Sequence[MetricName]) -> list[str]:
     """Commands that train what is missing: one for all methods of a data set, share and settings.
 
-    A cell lacks a run where it has none of a seed that another cell has, scored by the metrics that are shown. With
-    label seeds, it needs one for each of them.
+    A cell lacks a run where it has none of a seed that the target names, else that another cell has, scored by the
+    metrics that are shown. With label seeds, it needs one for each of them.
     """
     seeds = _seeds(body, target)
     groups: dict[str, tuple[Place, list[str]]] = {}

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from ssl_bench.cards import ImageProtocol, Request, VolumeProtocol
-from ssl_bench.errors import UserError, first_line
+from ssl_bench.command import setting_words
+from ssl_bench.errors import UnfitError, UserError, first_line
 from ssl_bench.method import Hyperparameters, SSLMethod
 from ssl_bench.networks import build_network, find_network, require_sides
 from ssl_bench.networks.registry import NetworkEntry
@@ -21,14 +22,14 @@ def require_network(request: Request, protocol: ImageProtocol | VolumeProtocol) 
     """Return the protocol's network.
 
     Raises:
-        UserError: it is unknown, or does not fit the images.
+        UserError: it is unknown; UnfitError: it does not fit the images.
     """
     try:
         entry = find_network(protocol.network, protocol.dimensions)
         require_sides(entry, protocol)
     except UserError as error:
-        given = " ".join(f"--set {key}={value}" for key, value in request.settings.items())
-        raise UserError(f"--protocol {request.protocol}{' with ' * bool(given)}{given}: {error}") from None
+        given = " ".join(setting_words(request.settings))
+        raise type(error)(f"--protocol {request.protocol}{' with ' * bool(given)}{given}: {error}") from None
     return entry
 
 
@@ -36,17 +37,17 @@ def require_parts(entry: NetworkEntry, methods: Sequence[type[SSLMethod]]) -> No
     """Check that a network has the parts that methods need.
 
     Raises:
-        UserError: it has not.
+        UnfitError: it has not.
     """
     needy = [method.name for method in methods if method.needs_parts]
     if needy and not entry.parts:
-        raise UserError(
+        raise UnfitError(
             f"network = '{entry.name}': expected a network with encoder, decoder and segmentation_head, which "
             f"{', '.join(needy)} needs; found one without"
         )
     needy = [method.name for method in methods if method.needs_pyramid]
     if needy and not entry.pyramid:
-        raise UserError(
+        raise UnfitError(
             f"network = '{entry.name}': expected a network whose decoder gives maps of several scales, which "
             f"{', '.join(needy)} needs (deeplabv3plus, unet, unet-small, vnet); found one without"
         )

@@ -38,7 +38,7 @@ from ssl_bench.data.extra import chosen_extras
 from ssl_bench.data.groups import card_groups, straddling
 from ssl_bench.data.reader import memory_mode
 from ssl_bench.data.split import draw_labeled, labelable, set_apart, split_cases
-from ssl_bench.errors import UserError
+from ssl_bench.errors import UnfitError, UserError
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
 from ssl_bench.networks import find_network, weights_fingerprint
 from ssl_bench.store import Store
@@ -312,7 +312,7 @@ def _require_fit(
     try:
         method.check(hyper, protocol)
     except UserError as error:
-        raise UserError(f"{method.name}: {error}") from None
+        raise UnfitError(f"{method.name}: {error}") from None
     require_architectures(method, hyper, protocol)
 
 

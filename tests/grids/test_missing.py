@@ -11,6 +11,7 @@ import pytest
 from conftest import Call
 from handwritten import KVASIR, METHODS, write_run
 
+import ssl_bench
 from ssl_bench.cards import Benchmark, ImageProtocol, all_grids, load_benchmark, load_grid, load_protocol
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target, make_target
@@ -261,7 +262,7 @@ def test_runs_that_the_settings_of_their_row_keep_from_training_are_left_out(cal
         out = " ".join(out.split())
         assert code == 0
         assert "2 of 2 runs are missing; 0 exist." in out
-        assert "2 runs of mt on demo cannot be trained and are left out: --protocol tiny with" in out
+        assert "2 runs of mt on demo cannot be trained at the settings of their row and are left out: " in out
         assert said in out
     assert out.count("finished (") == 2
     assert [path.parents[1].name for path in Path("results").glob("runs/*/*/*/run.json")] == ["supervised"] * 2
@@ -269,6 +270,29 @@ def test_runs_that_the_settings_of_their_row_keep_from_training_are_left_out(cal
     assert code == 0
     assert "0 of 2 runs are missing; 2 exist." in out
     assert said in " ".join(out.split())
+    settings = {"image_size": 48, "augment_size": 48, "iterations": 1}
+    found = ssl_bench.reproduce(table="own.toml", protocol="tiny", settings=settings, seeds=[1, 3], dry_run=True)
+    assert [(lack.place.method, lack.seed) for lack in found.lacks] == [("supervised", 3)]
+    ((one, two),) = [unfit.lacks for unfit in found.unfit]
+    assert (one.place.method, one.seed, two.seed) == ("mt", 1, 3)
+
+
+def test_hyperparameters_that_do_not_fit_are_left_out_every_time(call: Call) -> None:
+    rows = '[[rows]]\nmethod = "ucmt"\n\n[[rows]]\ntitle = "1/7"\nmethod = "ucmt"\nsettings = { r = 7 }\n'
+    Path("own.toml").write_text(ROWS.split("[[rows]]")[0] + rows)
+    words = ["reproduce", "--table", "own.toml", "--protocol", "tiny", "--iterations", "2", "--seeds", "1"]
+    for missing in (1, 0):  # the finished run of the other row says nothing of this one
+        code, out, err = call(*words)
+        assert (code, err) == (0, "")
+        assert f"{missing} of 1 run is missing" in out
+        assert "r: sides of 32x32 must be divisible by r" in " ".join(out.split())
+
+
+def test_a_rows_setting_that_is_wrong_anywhere_is_refused(call: Call) -> None:
+    Path("own.toml").write_text(ROWS.replace('"unet"', '"unett"'))
+    code, _, err = call("reproduce", "--table", "own.toml", "--protocol", "tiny", "--iterations", "1", "--seeds", "1")
+    (line,) = err.splitlines()
+    assert (code, "found 'unett'" in line) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -273,17 +273,17 @@ def rows(table: Table) -> dict[str, list[str]]:
     """The cells of a documented table by title: mean, interval, comparison, p by the pair's own error term."""
     spreads = {method: spread(own) for method, own in by_case(table).items()}
     tables = independent(table)
-    found = {"Supervised": [spreads["supervised"], in_words(interval(tables["supervised"])), "", ""]}
+    found: dict[str, list[str]] = {}
+    if table.everyone:
+        upper, worth = upper_line(table), worth_of_labels(table)
+        top = {"supervised": tables["supervised"], "upper": by_group(table.data, upper)}
+        cells = [spread(upper), in_words(interval(top["upper"])), f"{worth.words}, {p_of(worth.p)}"]
+        found["Supervised, all labels"] = [*cells, p_of(alone(top, "supervised")["upper"])]
+    found["Supervised"] = [spreads["supervised"], in_words(interval(tables["supervised"])), "", ""]
     each = alone(tables, "supervised")
     for method, own in compared(tables, "supervised").items():
         words = f"{own.words}, {p_of(own.corrected)} ({p_of(own.p)})"
         found[TITLES[method]] = [spreads[method], in_words(interval(tables[method])), words, p_of(each[method])]
-    if table.everyone:
-        upper, worth = upper_line(table), worth_of_labels(table)
-        around = in_words(interval(by_group(table.data, upper)))
-        top = {"supervised": tables["supervised"], "upper": by_group(table.data, upper)}
-        p = p_of(alone(top, "supervised")["upper"])
-        found["Supervised, all labels"] = [spread(upper), around, f"{worth.words}, {p_of(worth.p)}", p]
     return found
 
 

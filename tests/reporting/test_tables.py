@@ -283,7 +283,7 @@ def test_the_seeds_that_are_chosen_are_shown_alone(store: Store, call: Call) -> 
     assert code == 0
     (line,) = [line for line in out.splitlines() if line.startswith("| MT ")]
     assert "20.00 ± 14.14" in line.replace("*", "")
-    assert "Seeds 1, 3 alone (--seeds)." in out
+    assert "Only seeds 1, 3 (--seeds)." in out
     assert "--seeds 1,3 " in out  # of the commands for what is missing
     assert_error(call(*words, "--seeds", "one"), "--seeds", "'one'")
 
