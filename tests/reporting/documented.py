@@ -5,6 +5,7 @@ With pandas and the sums of squares of the textbook, apart from the package's ow
 
 import json
 import tomllib
+from collections import Counter
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -86,6 +87,7 @@ def everything(store: str = "measured") -> pd.DataFrame:
                 dsc=100 * own["dsc"], data=spec["benchmark"], labeled=spec["labeled"], method=spec["method"],
                 seed=spec["seed"], split=spec["protocol"]["split"], protocol=protocol_of(spec),
                 is_predictor=own["network"] == run["result"]["predictor"],
+                processor=run["provenance"]["device"].rpartition(", ")[0],
                 changed=json.dumps({k: v for k, v in changed.items() if k not in DESCRIBED}, sort_keys=True),
             )
         )  # fmt: skip
@@ -296,6 +298,31 @@ def worth_of_labels(table: Table) -> Difference:
     """All labels against the table's, by the supervised network; no correction."""
     top = by_group(table.data, upper_line(table))
     return compared({**independent(table), "upper": top}, "supervised")["upper"]
+
+
+def processors(table: Table) -> str:
+    """Which rows of a table were trained on another kind of processor, in words; empty if none was."""
+    frame, found = everything(), {}
+    usual = frame[(frame["protocol"] == table.protocol) & (frame["changed"] == "{}") & (frame["data"] == table.data)]
+    usual = usual[(usual["labeled"] == table.labeled) & (usual["split"] == table.split)]
+    for method in table.methods:
+        own = usual[(usual["method"] == method) & (usual["seed"] <= (table.seeds or SEEDS[table.protocol]))]
+        found[TITLES[method]] = tuple(own.groupby("seed")["processor"].first())
+    most = Counter(found.values()).most_common(1)[0][0]
+    odd = [title for title, own in found.items() if own != most]
+    rows_of = f"{listed(odd)} {'was' if len(odd) == 1 else 'were'}"
+    if len(set(most)) == 1:
+        return f"{rows_of} trained on another kind of processor than the other rows." if odd else ""
+    first = most.index(most[-1])
+    assert most == (most[0],) * first + (most[-1],) * (len(most) - first)
+    assert all(set(found[title]) == {most[-1]} for title in odd)
+    words = f"Seeds {first + 1} to {len(most)} were trained on another kind of processor than seeds 1 to {first}"
+    return f"{words}; {rows_of} trained on the former alone." if odd else f"{words}."
+
+
+def listed(names: list[str]) -> str:
+    """Names in a sentence."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def bounds(table: pd.DataFrame) -> tuple[float, float]:

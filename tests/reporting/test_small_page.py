@@ -1,19 +1,25 @@
 """Every number of docs/small.md, and of what README.md says of the protocol `small`, recomputed from stored cases."""
 
 import re
+from itertools import combinations
 
 import pandas as pd
 import pytest
 from documented import (
     TITLES,
     Table,
+    alone,
     by_group,
     changed_by,
     compared,
     differences,
+    holm,
     independent,
+    listed,
+    p_of,
     page,
     pairs,
+    processors,
     row,
     rows,
     scores,
@@ -58,6 +64,9 @@ def test_the_tables_of_small(heading: str) -> None:
     stand = [line for line in section.splitlines() if " ± " in line]
     expected = [row(title, *cells) for table in SECTIONS[heading] for title, cells in rows(table).items()]
     assert stand == expected
+    found = {processors(table) for table in SECTIONS[heading]} - {""}
+    assert all(words in " ".join(section.split()) for words in found), found
+    assert section.count("kind of processor") == len(found)
 
 
 def beside_averages(name: str) -> dict[str, pd.DataFrame]:
@@ -80,29 +89,60 @@ def test_the_tables_beside_averaged_weights() -> None:
     assert [text for text in section.splitlines() if " ± " in text] == expected
 
 
+def ps_of(values: list[float]) -> str:
+    """Several p values in a sentence."""
+    words = [p_of(value) for value in values]
+    return f"p {words[0]} each" if set(words) == {"below 0.001"} else f"p = {listed(words)}"
+
+
+def by_points(sizes: list[float]) -> str:
+    """Sizes in a sentence."""
+    return f"by {listed([f'{size:.1f}' for size in sizes])} points"
+
+
 def test_the_sentences_about_small() -> None:
     tables = independent(LESIONS)
-    found = compared(tables, "supervised")
+    found, by_pair = compared(tables, "supervised"), alone(tables, "supervised")
     shown = {method: cells.size for method, cells in found.items() if cells.corrected < 0.05}
-    assert set(shown) == {"mt", "cmtv1", "cmtv3", "ucmt"}
-    assert f"by {min(shown.values()):.1f} to {max(shown.values()):.1f} points" in SMALL_LINE
+    assert set(shown) == {"mt", "cmtv1", "cmtv2", "cmtv3", "ucmt"}
+    assert {method for method, p in by_pair.items() if p < 0.05} == set(shown) - {"cmtv2"}
     assert (
-        f"{min(shown.values()):.0f} to {max(shown.values()):.0f} points better than the supervised network"
-        in README_LINE
+        f"by {min(shown.values()):.1f} to {max(shown.values()):.1f} points; all but CMTv2 by their pair" in SMALL_LINE
     )
+    most = [shown[method] for method in shown if method != "cmtv2"]
+    assert f"gain {min(most):.0f} to {max(most):.0f} points** on the supervised network" in SMALL_LINE
+    assert f"{min(most):.0f} to {max(most):.0f} points better than the supervised network" in README_LINE
     few, all_pairs = smallest(tables, 6), smallest(tables, 21)
-    assert (
-        f"difference of {few:.1f} points from the supervised network, or of {all_pairs:.1f} between any two"
-        in SMALL_LINE
-    )
+    words = f"difference of {few:.1f} points from the supervised network, or of {all_pairs:.1f} between any two"
+    assert words in SMALL_LINE
     assert f"a true difference of {all_pairs:.1f} points would have been found" in README_LINE
     worth = worth_of_labels(LESIONS)
     words = f"worth {worth.size:.1f} points ({worth.around.replace('+', '')})"
     assert words in SMALL_LINE
     assert words in README_LINE
-    seeds = [f"{mean:.2f}" for mean in tables["supervised"].mean(axis=1)]
-    assert f"scores {', '.join(seeds[:-1])} and {seeds[-1]}" in SMALL_LINE
-    assert f"from {min(map(float, seeds)):.1f} to {max(map(float, seeds)):.1f}" in README_LINE
+    seeds = [f"{mean:.1f}" for mean in sorted(tables["supervised"].mean(axis=1))]
+    for text in (SMALL_LINE, README_LINE):
+        assert f"move the supervised network from {seeds[0]} to {seeds[-1]}" in text
+    other = scores("isic", 9, "cps", network="student2", protocol="small", seeds=10).to_numpy().mean()
+    assert f"Its other student scores {other:.2f}" in SMALL_LINE
+
+
+def test_the_pairs_of_small() -> None:
+    tables = independent(LESIONS)
+    corrected, own = pairs(tables), compared(tables, "cps")
+    named = ["cmtv1", "mt", "ucmt"]
+    sizes, ps = [own[one].size for one in named], [corrected[frozenset((one, "cps"))] for one in named]
+    assert f"better than CPS**, {by_points(sizes)} ({ps_of(ps)}, corrected over all 21 pairs)" in SMALL_LINE
+    assert corrected[frozenset(("cmtv3", "cps"))] < 0.05
+    best = {"mt", "cmtv1", "cmtv3", "ucmt"}
+    assert all(p >= 0.05 for pair, p in corrected.items() if pair <= best)
+
+
+def test_the_students_of_cmtv2_are_those_of_cps() -> None:
+    """With nine images all seeds of both were trained on the same kind of processor."""
+    for student in ("student1", "student2"):
+        one, other = (scores("isic", 9, m, network=student, protocol="small", seeds=10) for m in ("cps", "cmtv2"))
+        assert one.equals(other)
 
 
 def test_the_sentences_about_twice_the_labels_at_small() -> None:
@@ -110,15 +150,77 @@ def test_the_sentences_about_twice_the_labels_at_small() -> None:
     found = compared(tables, "supervised")
     gains = [cells.size for cells in found.values()]
     assert all(cells.corrected < 0.05 for cells in found.values())
+    assert all(p < 0.05 for p in alone(tables, "supervised").values())
     assert f"better than the supervised network**, by {min(gains):.1f} to {max(gains):.1f} points" in SMALL_LINE
     assert f"ablation gain {min(gains):.0f} to {max(gains):.0f} points, CPS among them" in SMALL_LINE
-    assert f"all six methods are shown to gain {min(gains):.0f} to {max(gains):.0f} points" in README_LINE
-    assert all(p >= 0.05 for pair, p in pairs(tables).items() if "supervised" not in pair)
-    few, all_pairs = smallest(tables, len(tables) - 1), smallest(tables, 21)
     assert (
-        f"difference of {few:.1f} points from the supervised network, or of {all_pairs:.1f} between any two"
-        in SMALL_LINE
+        f"all six methods are shown to gain {min(gains):.0f} to {max(gains):.0f} points, CPS among them" in README_LINE
     )
+    assert f"better than it with 18 images of ISIC, by {found['cps'].size:.1f}" in SMALL_LINE
+    corrected, own = pairs(tables), compared(tables, "cps")
+    better = [one for one in own if one != "supervised" and corrected[frozenset((one, "cps"))] < 0.05]
+    assert better == ["mt", "cmtv1", "cmtv3"]
+    ps = [corrected[frozenset((one, "cps"))] for one in better]
+    words = f"better than CPS**, {by_points([own[one].size for one in better])} ({ps_of(ps)}, corrected over all 21"
+    assert words in SMALL_LINE
+    shown = {pair for pair, p in corrected.items() if p < 0.05 and "supervised" not in pair}
+    assert shown == {frozenset((one, "cps")) for one in better}
+    few, all_pairs = smallest(tables, len(tables) - 1), smallest(tables, 21)
+    words = f"difference of {few:.1f} points from the supervised network, or of {all_pairs:.1f} between any two"
+    assert words in SMALL_LINE
+    each = holm({
+        frozenset((one, other)): compared({one: tables[one], other: tables[other]}, one)[other].p
+        for one, other in combinations(tables, 2)
+    })  # fmt: skip
+    p, size = each[frozenset(("mt", "ucmt"))], compared(tables, "ucmt")["mt"].size
+    assert f"By its pair alone, MT is better than UCMT ({size:.1f} points, p = {p:.3f})" in SMALL_LINE
+
+
+def test_the_sentences_about_averaged_weights() -> None:
+    tables = {name: beside_averages(name) for name in BESIDE_AVERAGES}
+    found = {name: compared(own, AVERAGED) for name, own in tables.items()}
+    by_pair = {name: alone(own, AVERAGED) for name, own in tables.items()}
+    cvc = found["cvc"]
+    assert not [title for title, own in cvc.items() if own.size > 0 and own.corrected < 0.05]
+    assert f"They score {-cvc['Supervised'].size:.1f} points more than the supervised network" in SMALL_LINE
+    assert cvc["Supervised"].corrected < 0.05
+    worse = [title for title, own in cvc.items() if own.corrected < 0.05 and title != "Supervised"]
+    assert worse == ["CPS", "UCMT"]
+    words = f"worse than they are, {by_points([-cvc[title].size for title in worse])}. A true difference of "
+    assert f"{words}{smallest(tables['cvc'], 7):.1f} would have been shown" in SMALL_LINE
+    four = ["MT", "CMTv1", "CMTv3", "UCMT"]
+    around = {}
+    for name in ("isic, 9", "isic, 18"):
+        assert all(found[name][title].corrected < 0.05 and by_pair[name][title] < 0.05 for title in four)
+        sizes = [found[name][title].size for title in four]
+        around[name] = f"by {min(sizes):.1f} to {max(sizes):.1f}"
+    assert f"{around['isic, 9']} points with nine images and {around['isic, 18']} with 18, and by their" in SMALL_LINE
+    sizes = [found["isic, 9"][title].size for title in four]
+    assert f"are, by {min(sizes):.0f} to {max(sizes):.0f} points with nine images" in SMALL_LINE
+    assert f"shown to be {min(sizes):.0f} to {max(sizes):.0f} points better than that" in README_LINE
+    twice = found["isic, 18"]
+    shown = [own.size for title, own in twice.items() if own.size > 0 and own.corrected < 0.05]
+    assert len(shown) == 5
+    assert twice["CPS"].corrected >= 0.05
+    assert found["isic, 9"]["CMTv2"].corrected >= 0.05
+    assert by_pair["isic, 18"]["CMTv2"] < 0.05
+    assert f"With 18 so is CMTv2, by {twice['CMTv2'].size:.1f}" in SMALL_LINE
+    words = f"but CPS are shown to be better than averaged weights, by {min(shown):.0f} to {max(shown):.0f}"
+    assert words in README_LINE
+    student, supervised = (
+        scores("cvc", 18, method, changed=changed, network=network, protocol="small", seeds=10).to_numpy().mean()
+        for method, changed, network in (
+            ("mt", changed_by({"lambda_max": "0.0"}), "student"), ("supervised", "{}", ""),
+        )
+    )  # fmt: skip
+    assert f"scores {student:.2f} on CVC-ClinicDB, where the supervised network scores {supervised:.2f}" in SMALL_LINE
+    less = [
+        (scores("cvc", 18, method, protocol="small", seeds=10)
+         - scores("cvc", 18, method, network=network, protocol="small", seeds=10)).to_numpy().mean()
+        for method, networks in (("mt", ["student"]), *((f"cmtv{n}", ["student1", "student2"]) for n in (1, 2, 3)))
+        for network in networks
+    ]  # fmt: skip
+    assert f"CMTv3 score {min(less):.0f} to {max(less):.0f} points less than their teachers" in SMALL_LINE
 
 
 def test_the_sentences_about_atria_at_small() -> None:
@@ -166,19 +268,6 @@ def test_the_two_networks_of_uamt() -> None:
     assert f"On ISIC they score {student:.2f} and {teacher:.2f}" in SMALL_LINE
 
 
-def test_the_pairs_of_small() -> None:
-    tables = independent(LESIONS)
-    corrected = pairs(tables)
-    against = {one: corrected[frozenset((one, "cps"))] for one in SEVEN if one != "cps"}
-    better = {one: value for one, value in against.items() if value < 0.05}
-    assert list(better) == ["mt", "cmtv1", "ucmt"]
-    own = compared(tables, "cps")
-    sizes = [f"{own[one].size:.1f}" for one in ("ucmt", "mt", "cmtv1")]
-    ps = [f"{better[one]:.3f}" for one in ("ucmt", "mt", "cmtv1")]
-    words = f"by {sizes[0]}, {sizes[1]} and {sizes[2]} points (p = {ps[0]}, {ps[1]} and {ps[2]}, corrected over all 21"
-    assert words in SMALL_LINE
-
-
 def test_the_sentences_about_polyps_at_small() -> None:
     found, sizes = {}, {}
     for name, table in POLYPS.items():
@@ -187,20 +276,35 @@ def test_the_sentences_about_polyps_at_small() -> None:
         sizes[name] = smallest(tables, len(tables) - 1)
     shown = {name: [method for method, cells in own.items() if cells.corrected < 0.05] for name, own in found.items()}
     assert {name: set(own) for name, own in shown.items()} == {
-        "kvasir": set(), "cvc": {"cmtv1"}, "cvc at random": {"mt", "cmtv1", "cmtv2", "cmtv3"}
+        "kvasir": set(), "cvc": {"cmtv1"}, "cvc at random": {"mt", "cps", "cmtv1", "cmtv2", "cmtv3"}
     }  # fmt: skip
     assert {method for method, cells in found["cvc"].items() if cells.p < 0.05} == {"mt", "cmtv1", "cmtv3"}
     gain = {name: {method: cells.size for method, cells in own.items()} for name, own in found.items()}
-    assert f"CMTv1 alone is ({gain['cvc']['cmtv1']:.1f} points)" in SMALL_LINE
-    assert (
-        f"MT and CMTv3 gain {gain['cvc']['mt']:.0f} and {gain['cvc']['cmtv3']:.0f}, which is shown before" in SMALL_LINE
-    )
+    assert f"CMTv1 is shown to gain {gain['cvc']['cmtv1']:.1f} points.** MT and CMTv3 gain " in SMALL_LINE
+    assert f"{gain['cvc']['mt']:.0f} and {gain['cvc']['cmtv3']:.0f}, which is shown before the correction" in SMALL_LINE
     of_ucmt = [f"{gain[name]['ucmt']:+.1f}" for name in ("cvc", "cvc at random", "kvasir")]
     words = f"{of_ucmt[0]} points on CVC-ClinicDB by video, {of_ucmt[1]} at random, and {of_ucmt[2]} on Kvasir-SEG"
     assert words in SMALL_LINE
-    gains = [gain["cvc at random"][method] for method in shown["cvc at random"]]
+    at_random = independent(POLYPS["cvc at random"])
+    better = [method for method in shown["cvc at random"] if gain["cvc at random"][method] > 0]
+    assert all(alone(at_random, "supervised")[method] < 0.05 for method in shown["cvc at random"])
+    gains = [gain["cvc at random"][method] for method in better]
     assert f"are shown to gain at random**, by {min(gains):.1f} to {max(gains):.1f} points" in SMALL_LINE
-    assert f"are shown to gain {min(gains):.0f} to {max(gains):.0f} points. With videos held out" in README_LINE
+    assert f"supervised network at random**, by {-gain['cvc at random']['cps']:.1f} points" in SMALL_LINE
+    assert f"CVC-ClinicDB split at random**, by {-gain['cvc at random']['cps']:.1f} points" in SMALL_LINE
+    corrected, over_ucmt = pairs(at_random), compared(at_random, "ucmt")
+    assert ps_of([corrected[frozenset((method, "ucmt"))] for method in better]) == "p below 0.001 each"
+    gaps = [over_ucmt[method].size for method in better]
+    words = f"CMTv3 at random**, by {min(gaps):.1f} to {max(gaps):.1f} points (p below 0.001 each"
+    assert words in SMALL_LINE
+    assert f"MT is shown to be {over_ucmt['mt'].size:.1f} points better than UCMT" in SMALL_LINE
+    kvasir = independent(POLYPS["kvasir"])
+    three = [("mt", "cps"), ("cmtv1", "cps"), ("cmtv1", "ucmt")]
+    p = pairs(kvasir)
+    assert {pair for pair, value in p.items() if value < 0.05} == {frozenset(pair) for pair in three}
+    gaps = [f"{compared(kvasir, other)[one].size:.1f}" for one, other in three]
+    words = f"better than CPS**, by {gaps[0]} and {gaps[1]} points, and CMTv1 better than UCMT, by {gaps[2]} ("
+    assert f"{words}{ps_of([p[frozenset(pair)] for pair in three])}, corrected over all {len(p)} pairs)" in SMALL_LINE
     ends = {name: upper_line(table).to_numpy().mean() for name, table in POLYPS.items()}
     assert (
         f"it ends at {ends['kvasir']:.1f} on Kvasir-SEG and at {ends['cvc']:.1f} on CVC-ClinicDB by video" in SMALL_LINE
@@ -211,17 +315,7 @@ def test_the_sentences_about_polyps_at_small() -> None:
         f"from {sizes['kvasir']:.1f} points on for Kvasir-SEG and from {sizes['cvc']:.1f} on for CVC-ClinicDB by video"
     )
     assert f"{words}, since six videos are few, and from {sizes['cvc at random']:.1f} on at random" in SMALL_LINE
-    assert f"CMTv1 is shown to gain {gain['cvc']['cmtv1']:.1f} points" in README_LINE
     assert f"where all 800 labels are worth {more:.1f}" in README_LINE
-
-
-def test_mt_against_ucmt_on_cvc_at_random() -> None:
-    tables = independent(POLYPS["cvc at random"])
-    corrected = pairs(tables)
-    size, p = compared(tables, "ucmt")["mt"].size, corrected[frozenset(("mt", "ucmt"))]
-    words = f"by {size:.1f} points (p = {p:.3f}, corrected over all {len(corrected)} pairs)"
-    assert words in SMALL_LINE
-    assert f"MT is shown to be {size:.1f} points better than UCMT" in SMALL_LINE
 
 
 def test_the_sentences_about_hearts_at_small() -> None:
@@ -232,6 +326,6 @@ def test_the_sentences_about_hearts_at_small() -> None:
 
 
 def test_the_table_of_the_readme() -> None:
-    for title, (mean, around, comparison, alone) in rows(LESIONS).items():
+    for title, (mean, around, comparison, by_pair) in rows(LESIONS).items():
         *difference, p = comparison.split(" (")[0].rsplit(", ", 1) if comparison else ["", ""]
-        assert row(title, mean, around, ", ".join(difference), p, alone) in README
+        assert row(title, mean, around, ", ".join(difference), p, by_pair) in README
