@@ -184,6 +184,9 @@ def test_the_sentences_about_averaged_weights() -> None:
     assert not [title for title, own in cvc.items() if own.size > 0 and own.corrected < 0.05]
     assert f"They score {-cvc['Supervised'].size:.1f} points more than the supervised network" in SMALL_LINE
     assert cvc["Supervised"].corrected < 0.05
+    assert f"gains {-cvc['Supervised'].size:.1f} points, and no method is shown to be better" in SMALL_LINE
+    assert f"gain {-cvc['Supervised'].size:.1f}. - **CPS is shown to be worse" in SMALL_LINE
+    assert f"gains {-cvc['Supervised'].size:.1f}, and no method is shown to be better than that" in README_LINE
     worse = [title for title, own in cvc.items() if own.corrected < 0.05 and title != "Supervised"]
     assert worse == ["CPS", "UCMT"]
     words = f"worse than they are, {by_points([-cvc[title].size for title in worse])}. A true difference of "
@@ -290,6 +293,7 @@ def test_the_sentences_about_polyps_at_small() -> None:
     assert all(alone(at_random, "supervised")[method] < 0.05 for method in shown["cvc at random"])
     gains = [gain["cvc at random"][method] for method in better]
     assert f"are shown to gain at random**, by {min(gains):.1f} to {max(gains):.1f} points" in SMALL_LINE
+    assert f"CMTv2 and CMTv3 are shown to gain {min(gains):.0f} to {max(gains):.0f} points. But the" in README_LINE
     assert f"supervised network at random**, by {-gain['cvc at random']['cps']:.1f} points" in SMALL_LINE
     assert f"CVC-ClinicDB split at random**, by {-gain['cvc at random']['cps']:.1f} points" in SMALL_LINE
     corrected, over_ucmt = pairs(at_random), compared(at_random, "ucmt")
