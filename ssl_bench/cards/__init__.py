@@ -56,6 +56,7 @@ from ssl_bench.cards.settings import (
     dotted,
     parse_setting,
     protocol_keys,
+    require_known_keys,
 )
 from ssl_bench.cards.share import number_of, parse_share, share, share_of
 from ssl_bench.cards.split import Split
@@ -136,6 +137,7 @@ __all__ = [
     "protocol_keys",
     "read_toml",
     "recorded_measurement",
+    "require_known_keys",
     "require_pattern",
     "seed_text",
     "share",

@@ -56,6 +56,16 @@ def divide(settings: Mapping[str, Any], fields: Collection[str]) -> Divided:
     )
 
 
+def require_known_keys(settings: Mapping[str, Any], fields: Collection[str], whose: str) -> None:
+    """Refuse settings of `--set` that are neither the protocol's nor among the hyperparameters `fields` of `whose`.
+
+    Raises:
+        UserError: a key is neither.
+    """
+    for key in divide(settings, fields).unknown:
+        raise UserError(f"--set {key}: neither a protocol field nor a hyperparameter of {whose}")
+
+
 def authors_keys() -> set[str]:
     """Every key of a protocol that a method's `authors` may name: those that decide how a network is trained."""
     elsewhere = {key for form in PROTOCOLS.values() for role in ROLES for key in fields_that(role, form)}

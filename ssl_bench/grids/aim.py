@@ -20,6 +20,7 @@ from ssl_bench.cards import (
     divide,
     load_benchmark,
     load_protocol,
+    require_known_keys,
     share,
     share_under,
     with_split_file,
@@ -247,8 +248,7 @@ def _require_known(grid: Grid, target: Target, methods: Declarations) -> None:
             )
     own = [set(methods[row.method].fields) if row.method else set() for row in grid.rows]
     fields = set().union(*own)
-    for key in divide(target.settings, fields | grid.fields_of_others).unknown:
-        raise UserError(f"--set {key}: neither a protocol field nor a hyperparameter of a method in {grid.name}")
+    require_known_keys(target.settings, fields | grid.fields_of_others, f"a method in {grid.name}")
     for row, known in zip(grid.rows, own, strict=True):
         if "labeled_scale" in row.settings:
             raise UserError(f"{where}: row '{row.name}': labeled_scale: expected it in a column or a protocol's card")

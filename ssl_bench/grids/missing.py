@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -167,32 +168,28 @@ def set_apart_unfit(
 
     """
     tried: dict[str, str] = {}  # the reason by the cell
-    apart: dict[str, list[Lack]] = {}
+    kept: list[Lack] = []
+    apart: dict[tuple[str, str, str], list[Lack]] = {}  # by method, data set and reason
     for lack in lacks:
         place = lack.place
         cell = place.wanted.identity
         if cell not in tried:
             is_sure = not place.row.settings or any(place.wanted.matches(run) for run in runs)
             tried[cell] = "" if is_sure else _obstacle(lack, require_fit)
-        if tried[cell]:
-            apart.setdefault(f"{place.method} {place.benchmark.name} {tried[cell]}", []).append(lack)
-    kept = [lack for lack in lacks if not tried[lack.place.wanted.identity]]
-    return kept, [Unfit(tuple(own), tried[own[0].place.wanted.identity]) for own in apart.values()]
+        key = place.method, place.benchmark.name, tried[cell]
+        (apart.setdefault(key, []) if tried[cell] else kept).append(lack)
+    return kept, [Unfit(tuple(own), reason) for (_, _, reason), own in apart.items()]
 
 
 def _obstacle(lack: Lack, require_fit: RequireFit) -> str:
     """Why the settings of its row do not let a run be trained; empty if they do, or if planning has to refuse it."""
     (request,) = requests([lack])
-    try:
-        require_fit(request)
-    except UnfitError as error:
+    with suppress(UserError):
         try:
+            require_fit(request)
+        except UnfitError as error:
             require_fit(replace(request, settings=lack.place.settings_without_row))
-        except UserError:
-            return ""
-        return str(error)
-    except UserError:
-        return ""
+            return str(error)
     return ""
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ssl_bench.cards import card_kinds, divide, load_benchmark, load_protocol
+from ssl_bench.cards import card_kinds, load_benchmark, load_protocol, require_known_keys
 from ssl_bench.command import quantity, same_place, setting_words
 from ssl_bench.declarations import declared_methods
 from ssl_bench.errors import UserError
@@ -80,8 +80,7 @@ class ReportSites:
         if settings:
             with declared_methods(*methods_dirs) as methods:
                 fields = set().union(*(method.fields for method in methods.values()))
-            for key in divide(settings, fields).unknown:
-                raise UserError(f"--set {key}: neither a protocol field nor a hyperparameter of a method")
+            require_known_keys(settings, fields, "a method")
         self._words = [
             *setting_words(settings or {}),
             *same_place(root.resolve(), [one.resolve() for one in methods_dirs]),

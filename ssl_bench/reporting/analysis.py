@@ -58,12 +58,15 @@ class Paired:
     @property
     def is_significant(self) -> bool:
         """Whether the Holm-corrected p value over seeds and cases is below SIGNIFICANT, of FEW_SEEDS at least."""
-        return self.p_holm is not None and self.p_holm < SIGNIFICANT and (self.seeds or 0) >= FEW_SEEDS
+        return self._shows(self.p_holm)
 
     @property
     def is_significant_alone(self) -> bool:
         """As `is_significant`, by the error term of this pair alone."""
-        return self.p_pair_holm is not None and self.p_pair_holm < SIGNIFICANT and (self.seeds or 0) >= FEW_SEEDS
+        return self._shows(self.p_pair_holm)
+
+    def _shows(self, p: float | None) -> bool:
+        return p is not None and p < SIGNIFICANT and (self.seeds or 0) >= FEW_SEEDS
 
 
 @dataclass(frozen=True)

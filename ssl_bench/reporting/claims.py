@@ -40,7 +40,7 @@ TEST_NOTE = (
     "Difference, interval and p are for other trainings and other cases, both random (analysis of variance, as in the"
     " tables). Error term: all, of all methods of the column that have no settings of their own and of the two sides;"
     " own, of the two sides or of an equivalence's settings. One for all supposes that the differences of any two "
-    "methods vary alike; pair alone is p (Holm) with the sides' own error term, which does not. p (Holm) is corrected"
+    "methods vary equally; pair alone is p (Holm) with the sides' own error term, which does not. p (Holm) is corrected"
     " over the measured tests of a claim, not over the claims: of 20 claims whose sides are equal, up to one is "
     "expected to be called wrongly. Intervals are not corrected. Could find: the smallest true difference that the "
     "test would have shown with 80 % power."

@@ -179,7 +179,7 @@ def error_notes(analysis: Analysis) -> list[str]:
     if sure:
         notes.append(
             "Differences from the baseline that are shown, and are so by their pair's own error term, too, which does "
-            f"not suppose that the differences of any two methods vary alike: {'; '.join(sure)}."
+            f"not suppose that the differences of any two methods vary equally: {'; '.join(sure)}."
         )
     if unequal:
         notes.append(

@@ -22,7 +22,7 @@ COMPARISONS_NOTE = (
     "Difference of the means on common seeds and cases, its 95 % interval and p over seeds and cases: analysis of "
     "variance with both random, as in studies of several readers (Dorfman, Berbaum and Metz 1992, Hillis 2007). Error"
     " term: of all methods of the column, or of this pair. One for all supposes that the differences of any two "
-    "methods vary alike over seeds and cases. Pair alone: p (Holm) with the pair's own error term, which does not, "
+    "methods vary equally over seeds and cases. Pair alone: p (Holm) with the pair's own error term, which does not, "
     "and has few degrees of freedom. p (Holm) is corrected over the comparisons with the baseline, and against the "
     "best over all pairs, since the scores chose it. Degrees of freedom are Satterthwaite's; the seeds' variance is "
     "never taken as smaller than chance alone makes it. Shown: p (Holm) below 0.05 from at least three common seeds; "

@@ -79,16 +79,13 @@ class Column:
             return None
         one, other = both
         differences = (one.values - other.values).round(DECIMALS)
-        pooled = self.error is not None and {a, b} <= set(self.pool)
-        own = _error(both)
-        alone = None if own is None else difference(differences, own)
-        estimate = alone
-        if pooled and self.error is not None:
-            estimate = None if min(differences.shape) < 2 else difference(differences, self.error)
+        error = self.error if {a, b} <= set(self.pool) else None
+        alone = None if min(differences.shape) < 2 else difference(differences, _squares(both))
+        estimate = alone if alone is None or error is None else difference(differences, error)
         p_cases, effect = signed_ranks((one.unit_means - other.unit_means).mean(axis=0).round(DECIMALS))
         seeds, units = differences.shape
         mean = float(differences.mean().round(DECIMALS))
-        return Comparison(seeds, len(one.cases), units, mean, estimate, pooled, alone, p_cases, effect)
+        return Comparison(seeds, len(one.cases), units, mean, estimate, error is not None, alone, p_cases, effect)
 
 
 def common(cells: Sequence[CellScores]) -> list[CellScores] | None:
@@ -165,11 +162,6 @@ def varies(cell: CellScores) -> bool:
     """Whether a cell's scores differ, of its complete cases."""
     whole = cell.complete
     return len(whole.units) > 1 and float(np.ptp(whole.values)) > TINY
-
-
-def _error(cells: Sequence[CellScores]) -> Squares | None:
-    shared = common(cells)
-    return None if shared is None or min(shared[0].values.shape) < 2 else _squares(shared)
 
 
 def _squares(cells: Sequence[CellScores]) -> Squares:

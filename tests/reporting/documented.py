@@ -126,16 +126,23 @@ def scores(
     store: str = "measured", protocol: str = "mini", seeds: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """Scores (seed x case) of seeds 1 to `seeds`; 0: of as many as is usual at the protocol."""
-    seeds = seeds or SEEDS[protocol]
+    own = cases_of(data, labeled, method, split, changed, store, protocol, seeds)
+    own = own[own["network"] == network] if network else own[own["is_predictor"]]
+    table = own.pivot(index="seed", columns="case", values="dsc")
+    assert list(table.index) == list(range(1, (seeds or SEEDS[protocol]) + 1))
+    return table
+
+
+def cases_of(
+    data: str, labeled: int, method: str, split: str, changed: str, store: str, protocol: str, seeds: int
+) -> pd.DataFrame:
+    """The lines of `everything` that are of these runs."""
     frame = everything(store)
-    own = frame[
+    return frame[
         (frame["data"] == data) & (frame["labeled"] == labeled) & (frame["method"] == method)
         & (frame["split"] == split) & (frame["changed"] == changed) & (frame["protocol"] == protocol)
+        & (frame["seed"] <= (seeds or SEEDS[protocol]))
     ]  # fmt: skip
-    own = own[own["network"] == network] if network else own[own["is_predictor"]]
-    table = own[own["seed"] <= seeds].pivot(index="seed", columns="case", values="dsc")
-    assert list(table.index) == list(range(1, seeds + 1))
-    return table
 
 
 def by_group(data: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -302,11 +309,9 @@ def worth_of_labels(table: Table) -> Difference:
 
 def processors(table: Table) -> str:
     """Which rows of a table were trained on another kind of processor, in words; empty if none was."""
-    frame, found = everything(), {}
-    usual = frame[(frame["protocol"] == table.protocol) & (frame["changed"] == "{}") & (frame["data"] == table.data)]
-    usual = usual[(usual["labeled"] == table.labeled) & (usual["split"] == table.split)]
+    found = {}
     for method in table.methods:
-        own = usual[(usual["method"] == method) & (usual["seed"] <= (table.seeds or SEEDS[table.protocol]))]
+        own = cases_of(table.data, table.labeled, method, table.split, "{}", "measured", table.protocol, table.seeds)
         found[TITLES[method]] = tuple(own.groupby("seed")["processor"].first())
     most = Counter(found.values()).most_common(1)[0][0]
     odd = [title for title, own in found.items() if own != most]

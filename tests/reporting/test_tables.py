@@ -271,7 +271,9 @@ def test_of_the_differences_that_are_shown_those_by_their_pair_are_counted(store
     shown = [row for row in rows if row["Against"] == "Supervised (baseline)" and row["Shown"] == "better"]
     also = [row for row in shown if float(row["Pair alone: p (Holm)"].removeprefix("< ")) < 0.05]
     assert 0 <= len(also) < len(shown)
-    assert f"two methods vary alike: {len(also)} of {len(shown)} (isic 5%, DSC [%])." in " ".join(found.tables[0].notes)
+    assert f"two methods vary equally: {len(also)} of {len(shown)} (isic 5%, DSC [%])." in " ".join(
+        found.tables[0].notes
+    )
 
 
 def test_the_seeds_that_are_chosen_are_shown_alone(store: Store, call: Call) -> None:

@@ -27,14 +27,15 @@ PARTS: dict[str, Side] = {
     "No mix, labelled images weakly augmented": ("ucmt-cutmix", NO_MIX | WEAK),
     "No second step (CMTv3)": ("cmtv3", {}),
 }
+OF_TEACHERS: dict[str, dict[str, Any]] = {
+    "the teacher's decay is 0.999 (paper)": {"ema_decay": "0.999"},
+    "no warm-up of the teacher's average (paper states none)": {"ema_warmup": "False"},
+    "the teacher is in evaluation mode, its buffers are averaged": {"teacher_mode": "eval", "teacher_buffers": "ema"},
+}
 CHANGES: dict[str, dict[str, Side]] = {
     "UCMT": {
         "nothing": ("ucmt", {}),
-        "the teacher's decay is 0.999 (paper)": ("ucmt", {"ema_decay": "0.999"}),
-        "no warm-up of the teacher's average (paper states none)": ("ucmt", {"ema_warmup": "False"}),
-        "the teacher is in evaluation mode, its buffers are averaged": (
-            "ucmt", {"teacher_mode": "eval", "teacher_buffers": "ema"},
-        ),
+        **{title: ("ucmt", changes) for title, changes in OF_TEACHERS.items()},
         "UMIX at once, not in place (paper)": ("ucmt", {"umix_order": "simultaneous"}),
         "uncertainty after the first update (paper)": ("ucmt", {"uncertainty_from": "after-update"}),
         "the teacher runs again on mixed images (paper)": ("ucmt", {"step2_teacher": "run-again"}),
@@ -54,11 +55,7 @@ CHANGES: dict[str, dict[str, Side]] = {
     },
     "MT": {
         "nothing": ("mt", {}),
-        "the teacher's decay is 0.999 (paper)": ("mt", {"ema_decay": "0.999"}),
-        "no warm-up of the teacher's average (paper states none)": ("mt", {"ema_warmup": "False"}),
-        "the teacher is in evaluation mode, its buffers are averaged": (
-            "mt", {"teacher_mode": "eval", "teacher_buffers": "ema"},
-        ),
+        **{title: ("mt", changes) for title, changes in OF_TEACHERS.items()},
         "lambda's ramp-up over a fifth of the run (released code)": ("mt", {"rampup_epochs": "0.444"}),
     },
 }  # fmt: skip
