@@ -259,18 +259,14 @@ def test_comparisons_stand_in_columns_with_both_names(store: Store) -> None:
 def test_of_the_differences_that_are_shown_those_by_their_pair_are_counted(store: Store) -> None:
     rng = np.random.default_rng(3)
     for seed in (1, 2, 3, 4, 5):
-        for method, mean, luck in (
-            ("supervised", 0.5, 0.06),
-            ("mt", 0.68, 0.0),
-            ("cps", 0.66, 0.0),
-            ("ucmt", 0.64, 0.0),
-        ):
-            write_run(store, method, seed, np.clip(mean + rng.normal(0, luck) + rng.normal(0, 0.05, 30), 0, 1).tolist())
+        luck = rng.normal(0, 0.08)  # of the seed: two methods share it, so their difference does not vary with it
+        for method, mean in (("supervised", 0.5 + luck), ("mt", 0.7), ("cps", 0.68), ("ucmt", 0.64 + luck)):
+            write_run(store, method, seed, np.clip(mean + rng.normal(0, 0.05, 30), 0, 1).tolist())
     found = report(store)
     rows = [dict(zip(found.comparisons.headings, map(str, row), strict=True)) for row in found.comparisons.rows]
     shown = [row for row in rows if row["Against"] == "Supervised (baseline)" and row["Shown"] == "better"]
     also = [row for row in shown if float(row["Pair alone: p (Holm)"].removeprefix("< ")) < 0.05]
-    assert 0 <= len(also) < len(shown)
+    assert 0 < len(also) < len(shown)
     assert f"two methods vary equally: {len(also)} of {len(shown)} (isic 5%, DSC [%])." in " ".join(
         found.tables[0].notes
     )
