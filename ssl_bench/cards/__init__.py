@@ -14,7 +14,7 @@ from ssl_bench.cards.claims import (
 )
 from ssl_bench.cards.download import Archive, Download
 from ssl_bench.cards.exhibits import chosen_exhibits
-from ssl_bench.cards.grid import Column, Grid, Part, Row, all_grids, load_grid
+from ssl_bench.cards.grid import Column, Grid, Part, Row, all_grids, columns_alike, load_grid
 from ssl_bench.cards.layout import (
     ARRAYS,
     HDF5,
@@ -58,7 +58,7 @@ from ssl_bench.cards.settings import (
     protocol_keys,
     require_known_keys,
 )
-from ssl_bench.cards.share import number_of, parse_share, share, share_of
+from ssl_bench.cards.share import by_share, number_of, parse_share, share, share_of
 from ssl_bench.cards.split import Split
 
 __all__ = [
@@ -116,9 +116,11 @@ __all__ = [
     "authors_in",
     "authors_keys",
     "authors_settings",
+    "by_share",
     "card_kinds",
     "card_names",
     "chosen_exhibits",
+    "columns_alike",
     "divide",
     "dotted",
     "fields_that",

@@ -104,17 +104,20 @@ class EquivalenceClaim(AnyClaim):
 class InteractionClaim(_Against):
     """Each row's gain over each of `against` is larger under the first condition than under the last.
 
-    The conditions are the columns of one data set, in the order of their labelled shares, the smallest first.
+    The conditions are the columns of one data set with the same settings, in the order of the labelled shares, the
+    smallest first.
     """
 
     kind: Literal["interaction"] = Field(description="the kind")
 
     @model_validator(mode="after")
     def _has_two_conditions(self) -> Self:
-        names = [column.dataset for column in self.columns]
-        alone = next((name for name in names if names.count(name) < 2), None)
+        kinds = [(column.dataset, column.settings) for column in self.columns]
+        alone = next((name for name, settings in kinds if kinds.count((name, settings)) < 2), None)
         if alone is not None:
-            raise ValueError(f"expected two columns or more of each data set, found one of {alone}")
+            raise ValueError(
+                f"expected two columns or more of each data set with the same settings, found one of {alone}"
+            )
         return self
 
 

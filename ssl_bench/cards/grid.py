@@ -32,6 +32,14 @@ class Column(Card):
     )
 
 
+def columns_alike(columns: Sequence[Column]) -> list[list[int]]:
+    """Return the positions of the columns of each data set with the same settings, which differ in their shares."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for number, column in enumerate(columns):
+        found.setdefault((column.dataset, str(sorted(column.settings.items()))), []).append(number)
+    return list(found.values())
+
+
 class Row(Card):
     """A method with optional settings; without a method, a row that the paper copied from another paper."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 from ssl_bench.errors import UserError
@@ -59,6 +60,16 @@ def scaled(text: str, scale: float) -> str:
     if scale == 1 or not isinstance(value, Fraction) or value == 1:
         return text
     return f"{float(100 * value * Fraction(str(scale))):.10g}%"
+
+
+def by_share(texts: Sequence[str], whole: int | None) -> list[int]:
+    """Return the positions of labelled shares, the fewest of `whole` cases first.
+
+    With None, percentages and numbers cannot be compared: the former come first.
+    """
+    shares = [share(text) for text in texts]
+    keys = [(isinstance(one, int), one) if whole is None else (False, number_of(one, whole)) for one in shares]
+    return sorted(range(len(keys)), key=keys.__getitem__)
 
 
 def share(text: str) -> Fraction | int:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ssl_bench.atomic import WEIGHT_FILES, file_fingerprint
 from ssl_bench.cards import (
+    HARNESS,
     Benchmark,
     ImageProtocol,
     Measurement,
@@ -61,6 +62,7 @@ class Wanted:
             and (spec.benchmark, spec.method, spec.method_version)
             == (self.benchmark.name, self.method, self.method_version)
             and spec.hyperparameters == dict(self.hyperparameters)
+            and spec.harness == HARNESS
             and spec.channel_count == self.benchmark.channel_count
             and spec.group == self.benchmark.group_rule
             and spec.labeled == _count(self.labeled, spec.train_units)

@@ -5,9 +5,10 @@ A record per row, column and metric, as `statistics.csv` has it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from pathlib import Path
 from typing import NamedTuple
 
 from ssl_bench.cards import METRICS, Benchmark, Grid, Measurement, MetricName
@@ -17,8 +18,8 @@ from ssl_bench.grids.aim import Place
 from ssl_bench.reporting.gather import Body, Gathered
 from ssl_bench.reporting.notes import CASES
 from ssl_bench.reporting.published import Published, differences, is_tested_alike, published
-from ssl_bench.reporting.scores import cell_scores
-from ssl_bench.statistics.anova import smallest_difference
+from ssl_bench.reporting.scores import cell_scores, scored_runs
+from ssl_bench.statistics.anova import Squares, smallest_difference
 from ssl_bench.statistics.cell import CellScores, Interval
 from ssl_bench.statistics.column import Column, Comparison
 from ssl_bench.statistics.holm import holm
@@ -26,14 +27,16 @@ from ssl_bench.store import Run
 
 SIGNIFICANT = 0.05  # of Holm-corrected p values over seeds and cases
 FEW_SEEDS = 3  # common to both, for a mark of significance
+Span = tuple[float, float]  # the least and the most of several numbers
 
 
 @dataclass(frozen=True)
 class Paired:
     """A method against another one on the same cases and seeds; a positive difference: it scores higher.
 
-    `units` are the groups of the cases, or the cases. `p`, `p_holm` and the interval are over seeds and units, from
-    the error term of all methods of the column (`pooled`) or of this pair alone, `p_pair` always from the latter;
+    `seeds` are those in common; of trainings with label seeds, the fewer of labelled draws and seeds, a single one
+    aside. `units` are the groups of the cases, or the cases. `p`, `p_holm` and the interval are over seeds and units,
+    from the error term of all methods of the column (`pooled`) or of this pair alone, `p_pair` always from the latter;
     `p_cases`, `p_cases_holm` and `effect` are of Wilcoxon's test over units. What ends in `_holm` is corrected over the
     family's `tests`.
     """
@@ -85,7 +88,7 @@ class Record:
         best: comparison with the column's best method.
         baseline: comparison with the grid's baseline.
         verdict: where the published number lies.
-        unscored: number of runs without scores by the metric.
+        unscored: number of runs without scores by the metric, or whose seed lacks them for some labelled draw.
         reasons: why published and measured numbers cannot be compared, in full.
         is_upper: whether it is of the upper line, which does not compete.
         ungrouped: why its cases have no groups although the card has a rule.
@@ -139,6 +142,8 @@ Records = dict[Spot, Record]  # row by row; without the spots where a row has no
 class Family:
     """The methods of a column by one metric, which are compared with each other.
 
+    Rows that are the same trainings count once, as the first of them or as the baseline.
+
     Attributes:
         data: the column's title, data set and share.
         heading: the metric's title with its unit.
@@ -147,9 +152,11 @@ class Family:
         pooled: titles of the rows whose error term is pooled.
         alone: titles of the measured rows outside it.
         seeds: the seeds of the error term.
-        smallest: smallest true difference that the first comparison would find with 80 % power: with the baseline, and
-            between any two methods; None without an error term.
+        smallest_from_baseline: smallest true difference from the baseline that the first comparison would find with
+            80 % power, the least and the most of the rows'; None where none could be marked.
+        smallest: the same between any two methods.
         pairs: every comparison of two rows (a, b), a's title before b's in the table, Holm-corrected over all pairs.
+        same: titles of rows that are the same trainings.
 
     """
 
@@ -160,8 +167,10 @@ class Family:
     pooled: tuple[str, ...]
     alone: tuple[str, ...]
     seeds: tuple[int, ...]
-    smallest: tuple[float, float] | None
+    smallest_from_baseline: Span | None
+    smallest: Span | None
     pairs: Mapping[tuple[str, str], Paired]
+    same: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -197,6 +206,15 @@ def family(records: Records, column: int, metric: MetricName) -> Records:
     return {spot: one for spot, one in records.items() if (spot.column, spot.metric) == (column, metric)}
 
 
+def distinct(records: Iterable[Record]) -> list[Record]:
+    """Return the competing records, of those with the same runs the first."""
+    found: dict[object, Record] = {}
+    for number, one in enumerate(records):
+        if not one.is_upper:
+            found.setdefault(_runs(one) or number, one)
+    return list(found.values())
+
+
 def _records(grid: Grid, body: Body, first: int, *, is_upper: bool = False) -> Records:
     """The records of rows that are numbered from `first`, without comparisons."""
     return {
@@ -211,7 +229,7 @@ def _records(grid: Grid, body: Body, first: int, *, is_upper: bool = False) -> R
 def _record(grid: Grid, place: Place, runs: Sequence[Run], metric: MetricName, *, is_upper: bool) -> Record:
     given = published(grid, place.row, place.column, metric)
     measurement = place.wanted.measurement
-    scored = [run for run in runs if run.scored(measurement, metric) is not None]
+    scored = scored_runs(runs, metric, measurement)
     scores, ungrouped = cell_scores(scored, metric, measurement), ""
     if scores is not None:
         scores, ungrouped = with_groups(scores, place.benchmark)
@@ -274,14 +292,15 @@ def _verdict(one: Record) -> tuple[str, tuple[str, ...]]:
 
 def _compared(grid: Grid, rivals: Records, upper: Records) -> tuple[Family, Records] | None:
     """Compare the methods of a column; None where fewer than two are measured."""
-    spots = [spot for spot, one in rivals.items() if one.mean is not None]
+    # the row that the legend names, measured or not: of a study's rows, several have the baseline's method
+    named = next((spot for spot, one in rivals.items() if one.place.method == grid.baseline), None)
+    alike = _alike(rivals, named)
+    spots = list(alike)
     if len(spots) < 2:
         return None
     cells = [one.scores for one in (rivals[spot] for spot in spots) if one.scores is not None]
     column, titles = Column(cells), [rivals[spot].place.row.title for spot in spots]
     best = _first_best([rivals[spot] for spot in spots])
-    # the row that the legend names, measured or not: of a study's rows, several have the baseline's method
-    named = next((spot for spot, one in rivals.items() if one.place.method == grid.baseline), None)
     baseline = spots.index(named) if named in spots else None
     compared = {
         (a, b): found for a, b in combinations(range(len(spots)), 2) if (found := column.compare(a, b)) is not None
@@ -295,11 +314,15 @@ def _compared(grid: Grid, rivals: Records, upper: Records) -> tuple[Family, Reco
             best=_against(pairs, number, best, titles),
             baseline=Paired() if baseline is None else _against(with_baseline, number, baseline, titles),
         )
+        for copy in alike[spot]:
+            changed[copy] = replace(rivals[copy], best=changed[spot].best, baseline=changed[spot].baseline)
     for spot, one in upper.items():
-        if one.scores is not None:
+        same = next((changed[own] for own in spots if _runs(rivals[own]) == _runs(one)), None)
+        if same is not None:
+            changed[spot] = replace(one, best=same.best, baseline=same.baseline)
+        elif one.scores is not None:
             changed[spot] = _upper(one, cells, titles, best, baseline)
     first = rivals[spots[0]]
-    error = column.error
     return Family(
         data=first.data,
         heading=first.place.benchmark.heading(first.metric),
@@ -308,11 +331,42 @@ def _compared(grid: Grid, rivals: Records, upper: Records) -> tuple[Family, Reco
         pooled=tuple(titles[i] for i in column.pool),
         alone=tuple(title for i, title in enumerate(titles) if i not in column.pool),
         seeds=column.seeds,
-        smallest=None if error is None else (
-            smallest_difference(error, len(spots) - 1), smallest_difference(error, len(spots) * (len(spots) - 1) // 2)
+        smallest_from_baseline=_smallest(
+            [one for pair, one in compared.items() if baseline in pair], column.error, len(spots) - 1
         ),
+        smallest=_smallest(compared.values(), column.error, len(spots) * (len(spots) - 1) // 2),
         pairs={(titles[a], titles[b]): _named(one, titles[b]) for (a, b), one in pairs.items()},
+        same=tuple(
+            tuple(rivals[one].place.row.title for one in sorted([spot, *copies]))
+            for spot, copies in alike.items() if copies
+        ),
     ), changed  # fmt: skip
+
+
+def _alike(rivals: Records, baseline: Spot | None) -> dict[Spot, list[Spot]]:
+    """The measured rows in their order, each with those that are the same trainings: these count once.
+
+    Of several, the baseline stands for the others, else the first.
+    """
+    found: dict[tuple[Path, ...], list[Spot]] = {}
+    for spot, one in rivals.items():
+        if one.mean is not None:
+            found.setdefault(_runs(one), []).append(spot)
+    first = {baseline if baseline in own else own[0]: own for own in found.values()}
+    return {spot: [one for one in first[spot] if one != spot] for spot in sorted(first)}
+
+
+def _runs(one: Record) -> tuple[Path, ...]:
+    return tuple(run.path for run in one.runs)
+
+
+def _smallest(compared: Iterable[Comparison], error: Squares | None, tests: int) -> Span | None:
+    """The least and the most of the true differences that comparisons would find, of those that could be marked."""
+    own = [one for one in compared if one.estimate is not None and one.seeds >= FEW_SEEDS]
+    found = [one.estimate.smallest(tests) for one in own if one.estimate is not None and not one.pooled]
+    if error is not None and any(one.pooled for one in own):
+        found.append(smallest_difference(error, tests))
+    return (min(found), max(found)) if found else None
 
 
 def _upper(one: Record, cells: Sequence[CellScores], titles: Sequence[str], best: int, baseline: int | None) -> Record:

@@ -14,17 +14,19 @@ from ssl_bench.cards import (
     DifferenceClaim,
     EquivalenceClaim,
     InteractionClaim,
-    share,
+    by_share,
+    columns_alike,
 )
-from ssl_bench.command import listed
+from ssl_bench.command import listed, toml_value
 from ssl_bench.reporting.claim_cells import ClaimCells, FilledClaim
 from ssl_bench.reporting.claim_verdicts import ClaimTest
 from ssl_bench.reporting.kept_files import AXES, Axis, curve_against
 from ssl_bench.reporting.published import Published, published_numbers
-from ssl_bench.statistics.anova import Estimate, mean_of_units
-from ssl_bench.statistics.cell import CellScores
+from ssl_bench.reporting.scores import complete_crossing, label_and_seed, training_number
+from ssl_bench.statistics.anova import Estimate, mean_of_trainings
+from ssl_bench.statistics.cell import CellScores, crossed_trainings, levels
 from ssl_bench.statistics.column import Column, common
-from ssl_bench.statistics.equivalence import p_outside, simultaneous_interval
+from ssl_bench.statistics.equivalence import p_beyond, p_outside, simultaneous_interval, smallest_margin
 from ssl_bench.statistics.gains import compare_gains
 from ssl_bench.statistics.holm import holm
 
@@ -43,11 +45,14 @@ def tested_claims(cells: ClaimCells, unit: str) -> list[ClaimTest]:
 def _corrected(tests: list[ClaimTest]) -> list[ClaimTest]:
     """The tests of one claim, those with a p corrected for their number."""
     count = sum(test.p is not None for test in tests)
-    by_all = iter(holm([test.p for test in tests if test.p is not None], count))
-    by_pair = iter(holm([test.p_pair for test in tests if test.p_pair is not None], count))
+    by_all, by_pair, against = (
+        iter(holm([p for p in own if p is not None], count))
+        for own in ([test.p for test in tests], [test.p_pair for test in tests], [test.p_against for test in tests])
+    )
     return [
         test if test.p is None else replace(
-            test, p_holm=next(by_all), p_pair_holm=None if test.p_pair is None else next(by_pair), tests=count
+            test, p_holm=next(by_all), p_pair_holm=None if test.p_pair is None else next(by_pair),
+            p_against_holm=None if test.p_against is None else next(against), tests=count,
         ) for test in tests
     ]  # fmt: skip
 
@@ -96,9 +101,13 @@ def _unscored(test: ClaimTest) -> ClaimTest:
     return test if test.why_not else replace(test, why_not="runs are not scored by the metric")
 
 
-def _data(filled: FilledClaim, row: int, column: int) -> str:
-    place = filled.body[row][column].place
-    return "" if place is None else place.data
+def _data(filled: FilledClaim, row: int, column: int, labeled: str = "") -> str:
+    """Title, data set and share of a column, or `labeled`; without a title its settings, too."""
+    place, own = filled.body[row][column].place, filled.grid.columns[column]
+    settings = [f"{key}={toml_value(value)}" for key, value in own.settings.items() if not own.title]
+    return "" if place is None else " ".join([
+        *own.title.split(), place.benchmark.name, labeled or own.labeled, *settings
+    ])  # fmt: skip
 
 
 def _size(filled: FilledClaim, weights: dict[tuple[int, int], int]) -> tuple[float | None, bool]:
@@ -163,7 +172,9 @@ def _difference(
     found = column.compare(0, 1)
     if found is None:
         return replace(test, why_not="no seed or no case in common")
-    test = replace(test, seeds=_seeds([first, second]), is_pooled=found.pooled and len(column.pool) > 2)
+    test = replace(
+        test, seeds=_seeds([first, second]), levels=found.seeds, is_pooled=found.pooled and len(column.pool) > 2
+    )
     return _judged(test, found.difference, found.estimate, _sign(filled), claim.tolerance, found.alone)
 
 
@@ -177,8 +188,8 @@ def _interaction(
     cells: ClaimCells, filled: FilledClaim, pair: tuple[int, int], conditions: Sequence[int], unit: str
 ) -> ClaimTest:
     (a, b), (few, many) = pair, (conditions[0], conditions[-1])
-    shares = " against ".join(filled.grid.columns[c].labeled for c in (few, many))
-    data = f"{_data(filled, a, few).removesuffix(filled.grid.columns[few].labeled)}{shares}"
+    shares = [filled.grid.columns[c].labeled for c in (few, many)]
+    data = _data(filled, a, few, " against ".join(shares))
     if few == many:
         test = _start(filled, pair, [few], _data(filled, a, few), unit)
         return replace(test, why_not="it needs two labelled shares")
@@ -196,16 +207,23 @@ def _interaction(
     gains = compare_gains(sides[0], sides[1], more)
     if gains is None:
         return replace(test, why_not="no seed or no case in common")
-    test = replace(test, seeds=_seeds(list(own.values())), is_pooled=gains.pooled)
+    test = replace(test, seeds=_seeds(list(own.values())), levels=gains.seeds, is_pooled=gains.pooled)
     return _judged(test, gains.difference, gains.estimate, _sign(filled), alone=gains.alone)
 
 
 def _conditions(filled: FilledClaim) -> list[list[int]]:
-    """The columns of each data set, the smallest share first."""
-    by_data: dict[str, list[int]] = {}
-    for number, column in enumerate(filled.grid.columns):
-        by_data.setdefault(column.dataset, []).append(number)
-    return [sorted(own, key=lambda c: share(filled.grid.columns[c].labeled)) for own in by_data.values()]
+    """The columns of each data set with the same settings, the fewest labelled images first."""
+    columns = filled.grid.columns
+    return [
+        [own[i] for i in by_share([columns[c].labeled for c in own], _training_units(filled, own))]
+        for own in columns_alike(columns)
+    ]
+
+
+def _training_units(filled: FilledClaim, columns: Sequence[int]) -> int | None:
+    """How many training images or volumes columns have; None without a run."""
+    runs = [run for row, c in product(filled.body, columns) for run in row[c].runs]
+    return runs[0].spec.train_units if runs else None
 
 
 def _equivalence(cells: ClaimCells, filled: FilledClaim, claim: EquivalenceClaim, c: int, unit: str) -> ClaimTest:
@@ -224,23 +242,27 @@ def _equivalence(cells: ClaimCells, filled: FilledClaim, claim: EquivalenceClaim
         return replace(test, why_not="no seed or no case in common")
     (a, b), largest = max(compared.items(), key=lambda item: abs(item[1].difference))
     who = f"{filled.grid.rows[a].title} against {filled.grid.rows[b].title}, of {len(rows)} settings"
-    test = replace(test, who=who, seeds=_seeds(own), difference=largest.difference, pairs=len(compared), why_not="")
+    test = replace(
+        test, who=who, seeds=_seeds(own), levels=min(one.seeds for one in compared.values()),
+        difference=largest.difference, why_not="",
+    )  # fmt: skip
     estimates = [one.estimate for one in compared.values() if one.estimate is not None]
     if largest.estimate is None or len(estimates) < len(compared):
         return replace(test, why_not="no test, since it needs two common seeds")
     intervals = [simultaneous_interval(one, len(estimates)) for one in estimates]
     within = all(-claim.margin < low and high < claim.margin for low, high in intervals)
-    outside = any(low > claim.margin or high < -claim.margin for low, high in intervals)
     return replace(
         test, estimate=largest.estimate, interval=simultaneous_interval(largest.estimate, len(estimates)),
-        favours=within - outside, p=max(p_outside(one, claim.margin) for one in estimates),
+        favours=int(within), p=max(p_outside(one, claim.margin) for one in estimates),
+        p_against=min(1.0, len(estimates) * min(p_beyond(one, claim.margin) for one in estimates)),
+        smallest_margin=max(smallest_margin(one, len(estimates)) for one in estimates),
     )  # fmt: skip
 
 
 def _curve(filled: FilledClaim, claim: CurveClaim, pair: tuple[int, int], c: int, axis: Axis) -> ClaimTest:
     test = _start(filled, pair, [c], f"{_data(filled, pair[0], c)}, by {axis}", CURVE_UNITS[claim.curve])
     curves = [
-        [(run.spec.seed, curve) for run in filled.body[row][c].runs
+        [(run, curve) for run in filled.body[row][c].runs
          if (curve := curve_against(run, claim.curve, axis)) is not None and len(curve)]
         for row in pair
     ]  # fmt: skip
@@ -248,18 +270,21 @@ def _curve(filled: FilledClaim, claim: CurveClaim, pair: tuple[int, int], c: int
         return test if test.why_not else replace(test, why_not="no curve")
     end = min(float(curve.index.max()) for own in curves for _, curve in own)
     first, last = (end * part for part in claim.part)
-    means: list[dict[int, list[float]]] = [{}, {}]
-    for own, found in zip(curves, means, strict=True):
-        for seed, curve in own:
-            points = curve[(curve.index > first) & (curve.index <= last)]
-            if len(points):
-                found.setdefault(seed, []).append(float(points.mean()))
-    seeds = sorted(means[0].keys() & means[1].keys())
-    if not seeds:
+    means, draws = list[dict[int, float]](), dict[int, tuple[int, int]]()
+    for own in curves:
+        parts = [(run, curve[(curve.index > first) & (curve.index <= last)]) for run, curve in own]
+        there = {training_number(run): float(points.mean()) for run, points in parts if len(points)}
+        kept = complete_crossing([run for run, points in parts if len(points)])
+        draws |= {training_number(run): label_and_seed(run) for run in kept}
+        means.append({number: there[number] for number in map(training_number, kept)})
+    shared = sorted(means[0].keys() & means[1].keys())
+    if not shared:
         return replace(test, why_not="no seed with a point in this part in common")
-    values = np.array([np.mean(means[0][seed]) - np.mean(means[1][seed]) for seed in seeds])
-    test = replace(test, seeds=tuple(seeds))
-    return _judged(test, float(values.mean()), mean_of_units(values), 1 if claim.lies == "above" else -1)
+    values = np.array([means[0][number] - means[1][number] for number in shared])
+    own_draws = [draws[number] for number in shared]
+    test = replace(test, seeds=tuple(shared), levels=levels(own_draws))
+    estimate = mean_of_trainings(values, crossed_trainings(own_draws))
+    return _judged(test, float(values.mean()), estimate, 1 if claim.lies == "above" else -1)
 
 
 def _seeds(cells: Sequence[CellScores]) -> tuple[int, ...]:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
-from ssl_bench.cards import AnyClaim, CurveClaim, EquivalenceClaim
+from ssl_bench.cards import AnyClaim, CurveClaim, DifferenceClaim, EquivalenceClaim
 from ssl_bench.reporting.analysis import FEW_SEEDS, SIGNIFICANT
 from ssl_bench.statistics.anova import Estimate
-from ssl_bench.statistics.equivalence import smallest_margin
 from ssl_bench.store import Run
 
 Verdict = Literal["supported", "contradicted", "not shown", "not measured"]
@@ -31,17 +30,20 @@ class ClaimTest:
         published: the difference of the paper's numbers, or None; of an equivalence, the largest between two settings.
         is_copied: whether the paper copied one of them from another paper.
         seeds: common to the sides.
+        levels: number of these; where labelled draws are crossed with seeds, the fewer of both, a single one aside.
         estimate: the difference with its error; None without two common seeds and cases. Of an equivalence, it is that
             of the two settings that differ most.
         interval: at 95 %; of an equivalence, simultaneous for all pairs of settings.
         favours: 1 where the difference is the claimed one, -1 where it is the opposite, else 0. Of an equivalence: 1
-            where every interval lies within the margin, -1 where one lies outside it entirely, else 0.
+            where every interval lies within the margin, else 0.
         p: two-sided; of an equivalence, the largest of the one-sided p.
+        p_against: of an equivalence: of all differences lying within the margin, Bonferroni-corrected over the pairs.
+        smallest_margin: of an equivalence: the smallest margin that would be shown with 80 % power.
         is_pooled: whether the error term is that of the column's methods, and not of the sides alone.
-        pairs: number of intervals that are simultaneous.
         p_pair: with the error term of the sides alone; None of an equivalence and of curves.
         p_holm: corrected over the `tests` of its claim that have a p.
         p_pair_holm: `p_pair`, corrected in the same way.
+        p_against_holm: `p_against`, corrected in the same way.
         tests: number of these.
         why_not: why it was not measured or not tested.
 
@@ -55,26 +57,32 @@ class ClaimTest:
     published: float | None = None
     is_copied: bool = False
     seeds: tuple[int, ...] = ()
+    levels: int = 0
     difference: float | None = None
     estimate: Estimate | None = None
     interval: tuple[float, float] | None = None
     favours: int = 0
     p: float | None = None
+    p_against: float | None = None
+    smallest_margin: float | None = None
     is_pooled: bool = False
-    pairs: int = 1
     p_pair: float | None = None
     p_holm: float | None = None
     p_pair_holm: float | None = None
+    p_against_holm: float | None = None
     tests: int = 1
     why_not: str = ""
 
     @cached_property
     def smallest(self) -> float | None:
-        """The smallest true difference that would be shown with 80 % power; of an equivalence, the smallest margin."""
+        """The smallest true difference that would be shown with 80 % power; of an equivalence, the smallest margin.
+
+        With a tolerance, the difference is counted from minus the tolerance on, in the direction of the claim.
+        """
         if self.estimate is None:
             return None
         if isinstance(self.claim, EquivalenceClaim):
-            return smallest_margin(self.estimate, self.pairs)
+            return self.smallest_margin
         return self.estimate.smallest(self.tests)
 
     @property
@@ -83,8 +91,8 @@ class ClaimTest:
         if self.difference is None:
             return "not measured"
         level = SIGNIFICANT / 2 if isinstance(self.claim, EquivalenceClaim) else SIGNIFICANT
-        is_tested = self.p_holm is not None and len(self.seeds) >= FEW_SEEDS
-        if isinstance(self.claim, EquivalenceClaim) and is_tested and self.favours < 0:
+        is_tested = self.p_holm is not None and self.levels >= FEW_SEEDS
+        if is_tested and self.p_against_holm is not None and self.p_against_holm < SIGNIFICANT:
             return "contradicted"
         if not is_tested or self.p_holm is None or self.p_holm >= level or self.favours == 0:
             return "not shown"
@@ -100,7 +108,7 @@ class ClaimTest:
         if self.estimate is None:
             return f"not shown ({self.why_not})"
         found = could_have_found(self)
-        few = f"; a verdict needs {FEW_SEEDS} common seeds" if len(self.seeds) < FEW_SEEDS else ""
+        few = f"; a verdict needs {FEW_SEEDS} common seeds" if self.levels < FEW_SEEDS else ""
         return f"not shown ({found}{few})"
 
     @property
@@ -115,6 +123,9 @@ def could_have_found(test: ClaimTest) -> str:
         return ""
     decimals = 4 if isinstance(test.claim, CurveClaim) else 1
     words = "shown a margin of" if isinstance(test.claim, EquivalenceClaim) else "found"
+    if isinstance(test.claim, DifferenceClaim) and test.claim.tolerance:
+        least, most = test.smallest - test.claim.tolerance, test.smallest + test.claim.tolerance
+        return f"could have found {least:+.1f} {test.unit} for it, {most:.1f} against it".replace("  ", " ")
     return f"could have {words} {test.smallest:.{decimals}f} {test.unit}".strip()
 
 

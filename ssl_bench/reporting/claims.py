@@ -43,14 +43,14 @@ TEST_NOTE = (
     "methods vary equally; pair alone is p (Holm) with the sides' own error term, which does not. p (Holm) is corrected"
     " over the measured tests of a claim, not over the claims: of 20 claims whose sides are equal, up to one is "
     "expected to be called wrongly. Intervals are not corrected. Could find: the smallest true difference that the "
-    "test would have shown with 80 % power."
+    "test would have shown with 80 % power; with a tolerance, counted from minus the tolerance on."
 )
 EQUIVALENCE_NOTE = (
     "Equivalence: the largest difference between two settings, with the interval of its size. Intervals are "
     "simultaneous for all pairs of settings (Bonferroni). Supported: every interval lies within the margin, which is "
     "two one-sided tests (Schuirmann 1987), and p, the largest one-sided one, is below 0.025 after Holm's correction. "
-    "Contradicted: an interval lies outside the margin entirely. Could find: the smallest margin that would be shown "
-    "with 80 % power if the settings were equal."
+    "Contradicted: an interval lies outside the margin entirely, after Holm's correction too. Could find: the smallest "
+    "margin that would be shown with 80 % power if the settings were equal."
 )
 CURVE_NOTE = (
     "Curves: mean over a part of training, up to the last iteration (or update) that both sides have, paired by seed; "

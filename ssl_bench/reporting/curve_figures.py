@@ -9,15 +9,17 @@ from functools import partial
 
 import numpy as np
 
-from ssl_bench.cards import Benchmark, MetricName, share
+from ssl_bench.cards import MetricName, by_share, columns_alike
+from ssl_bench.command import toml_value
 from ssl_bench.reporting.analysis import printed_interval, with_groups
 from ssl_bench.reporting.canvas import NO_RUN
 from ssl_bench.reporting.draw_lines import Line, Panel, line_figure
 from ssl_bench.reporting.drawn import NARROW, Drawn
 from ssl_bench.reporting.gather import Body, Filled, Gathered
 from ssl_bench.reporting.kept_files import AXES, Axis, curve_against, curves_of
-from ssl_bench.reporting.scores import cell_scores
-from ssl_bench.statistics.cell import CellScores
+from ssl_bench.reporting.scores import cell_scores, complete_crossing, label_and_seed
+from ssl_bench.statistics.anova import mean_of_trainings
+from ssl_bench.statistics.cell import CellScores, crossed_trainings
 
 CURVES = (  # title, y axis, column of curves.csv
     ("Disagreement", "Dice loss of the branches' labels", "disagreement"),
@@ -67,12 +69,30 @@ def _lines_of_curves(body: Body, name: str, axis: Axis) -> tuple[Line, ...]:
     lines = []
     for row in body:
         place = row[0].place
-        curves = [curve for run in row[0].runs if (curve := curve_against(run, name, axis)) is not None]
+        each = {run.path: curve for run in row[0].runs if (curve := curve_against(run, name, axis)) is not None}
+        runs = complete_crossing([run for run in row[0].runs if run.path in each])
+        curves = [each[run.path] for run in runs]
         if place is not None and curves:
             x = np.unique(np.concatenate([curve.index.to_numpy(dtype=float) for curve in curves]))
             y = np.stack([curve.reindex(x).to_numpy(dtype=float) for curve in curves])
-            lines.append(Line(place.row.title, x, y, place.row.method or ""))
+            bounds = _crossed_bounds(y, [label_and_seed(run) for run in runs])
+            lines.append(Line(place.row.title, x, y, place.row.method or "", bounds))
     return tuple(lines)
+
+
+def _crossed_bounds(y: np.ndarray, draws: Sequence[tuple[int, int]]) -> np.ndarray | None:
+    """The ends (2, N) of each point's interval, of trainings (S, N) whose labelled draws are crossed with seeds.
+
+    A point that some training lacks has none. None for trainings without such a crossing.
+    """
+    crossed = crossed_trainings(draws)
+    if crossed is None:
+        return None
+    ends = np.full((2, y.shape[1]), np.nan)
+    for x in np.flatnonzero(np.isfinite(y).all(axis=0)):
+        estimate = mean_of_trainings(y[:, x], crossed)
+        ends[:, x] = (np.nan, np.nan) if estimate is None else estimate.interval()
+    return ends
 
 
 def _lowest(lines: Sequence[Line]) -> str:
@@ -98,15 +118,18 @@ def _curveless(body: Body) -> list[str]:
 
 
 def _share_panels(found: Gathered) -> list[Panel]:
-    """Scores against the labelled share, a panel per data set; runs with all labels are one level with its band."""
-    metric = found.grid.metrics[0]
-    cards = {column.dataset: card for column, card in zip(found.grid.columns, found.benchmarks, strict=True)}
-    return [_share_panel(found, dataset, benchmark, metric) for dataset, benchmark in cards.items()]
+    """Scores against the labelled share, a panel per data set with its settings.
+
+    Runs with all labels are one level with its band.
+    """
+    return [_share_panel(found, columns, found.grid.metrics[0]) for columns in columns_alike(found.grid.columns)]
 
 
-def _share_panel(found: Gathered, dataset: str, benchmark: Benchmark, metric: MetricName) -> Panel:
-    own = {column.labeled: c for c, column in enumerate(found.grid.columns) if column.dataset == dataset}
-    shares = sorted(own, key=share)
+def _share_panel(found: Gathered, columns: Sequence[int], metric: MetricName) -> Panel:
+    benchmark, first = found.benchmarks[columns[0]], found.grid.columns[columns[0]]
+    own = {found.grid.columns[c].labeled: c for c in columns}
+    runs = [run for row in found.body for c in columns for run in row[c].runs]
+    shares = [list(own)[i] for i in by_share(list(own), runs[0].spec.train_units if runs else None)]
     lines, has_run = [], False
     for row in found.body:
         cells = [row[own[text]] for text in shares]
@@ -122,7 +145,10 @@ def _share_panel(found: Gathered, dataset: str, benchmark: Benchmark, metric: Me
             lines.append(_line(top.title, top.method or "", [level] * len(shares), metric, is_level=True))
     ticks = tuple((float(x), text) for x, text in enumerate(shares))
     absent = NOT_SCORED if has_run else NO_RUN
-    title = f"Performance\n{benchmark.title}"
+    which = " ".join(f"{key}={toml_value(value)}" for key, value in first.settings.items())
+    if first.title and {found.grid.columns[c].title for c in columns} == {first.title}:
+        which = first.title
+    title = f"Performance\n{benchmark.title} {which}".rstrip()
     return Panel(title, "labelled", benchmark.heading(metric), tuple(lines), ticks, absent)
 
 

@@ -47,22 +47,28 @@ def _shown(one: Family, rivals: Sequence[Record]) -> str:
     if texts:
         return f"{leader}; shown to differ from {against}: {', '.join(texts)}"
     nothing = f"{leader}; no method is shown to differ from {against}"
-    if one.smallest is None or len(one.seeds) < FEW_SEEDS:
-        return nothing
-    size = one.smallest[0] if one.baseline else one.smallest[1]
-    return f"{nothing}, where a true difference of {size:.1f} would be shown with 80 % power"
+    size = one.smallest_from_baseline if one.baseline else one.smallest
+    if size is None:
+        return f"{nothing}: no comparison with it has {FEW_SEEDS} common seeds"
+    low, high = (f"{own:.1f}" for own in size)
+    which = f"of {low}" if low == high else f"of {low} to {high}, depending on the method,"
+    return f"{nothing}, where a true difference {which} would be shown with 80 % power"
 
 
 def _verdicts(records: Sequence[Record]) -> list[str]:
     """How many published numbers lie where, of the measured ones."""
-    words = [one.verdict.split()[0] for one in records if one.published is not None and one.mean is not None]
+    words = [_where(one.verdict) for one in records if one.published is not None and one.mean is not None]
     if not words:
         return []
-    counts = Counter(word if word in JUDGED else "not comparable" for word in words)
-    parts = [f"{counts[word]} {word}" for word in (*JUDGED, "not comparable") if counts[word]]
-    waiting = sum(one.verdict.startswith("not judged") for one in records)
-    if waiting == len(words):
-        return [f"{quantity(waiting, 'published number')} not judged: that needs two seeds."]
+    counts = Counter(words)
+    parts = [f"{counts[word]} {word}" for word in (*JUDGED, "not judged", "not comparable") if counts[word]]
+    if set(counts) == {"not judged"}:
+        return [f"{quantity(len(words), 'published number')} not judged: that needs two seeds."]
     if set(counts) == {"not comparable"}:
         return ["No published number can be compared with a measured one."]
     return [f"Of {quantity(len(words), 'published number')}: {', '.join(parts)} (the prediction interval)."]
+
+
+def _where(verdict: str) -> str:
+    """A verdict without its reasons: one of JUDGED, "not judged" or "not comparable"."""
+    return next(word for word in (*JUDGED, "not judged", "not comparable") if verdict.startswith(word))

@@ -10,7 +10,8 @@ from ssl_bench.store import Run
 
 CROSSED = (
     "Label seeds are crossed with seeds: intervals and tests take labelled draws and seeds as two random factors. With "
-    "one label seed they hold for these labelled cases alone. `report --statistics` lists the sources of the spread."
+    "one label seed they hold for these labelled cases alone, with one seed for its initialisation alone. A mark needs "
+    "three of each, or a single one of either. `report --statistics` lists the sources of the spread."
 )
 
 

@@ -8,10 +8,11 @@ import numpy as np
 
 from ssl_bench.cards import Grid
 from ssl_bench.command import quantity
-from ssl_bench.reporting.analysis import FEW_SEEDS, Analysis, Family, Record, family
+from ssl_bench.reporting.analysis import FEW_SEEDS, Analysis, Family, Record, Span, distinct, family
 from ssl_bench.reporting.gather import Gathered
 from ssl_bench.reporting.published import published
 from ssl_bench.reporting.scores import undefined
+from ssl_bench.statistics.cell import levels
 
 VERDICTS = {"above": "▲", "below": "▼", "inside": "="}
 ENOUGH_GROUPS = 20  # of test cases; with fewer, an interval rests on the normal distribution of the groups' means
@@ -113,7 +114,7 @@ def metric_notes(records: Sequence[Record]) -> list[str]:
 
 def seed_notes(found: Gathered, records: Sequence[Record]) -> list[str]:
     """Say what the cell with the fewest seeds cannot show, and how much of the means' variance is of the seeds."""
-    counts = [len({run.spec.seed for run in one.runs}) for row in found.rows for one in row if one.runs]
+    counts = [levels([run.spec.draws for run in one.runs]) for row in found.rows for one in row if one.runs]
     notes = []
     if counts and min(counts) < FEW_SEEDS:
         count = ("One seed", "Two seeds")[min(counts) - 1] + (" in some cells" if max(counts) > min(counts) else "")
@@ -156,15 +157,17 @@ def error_notes(analysis: Analysis) -> list[str]:
     """Name the error term of each column's comparisons, and the smallest difference that it could have found."""
     terms: dict[str, dict[str, None]] = {}
     found: dict[str, list[str]] = {}
+    same: dict[str, dict[str, None]] = {}
     unequal, sure = [], []
     for (column, metric), one in analysis.families.items():
         terms.setdefault(_error_term(one), {})[one.data] = None
-        if one.smallest is None or len(one.seeds) < FEW_SEEDS:
+        for titles in one.same:
+            same.setdefault(f"{', '.join(titles)} are the same trainings and count once", {})[one.data] = None
+        if one.smallest is None:
             continue
-        baseline, pair = one.smallest
-        to = f"{baseline:.1f} from {one.baseline}, " if one.baseline else ""
-        found.setdefault(one.heading, []).append(f"{to}{pair:.1f} between any two ({one.data})")
-        methods = [record for record in family(analysis.records, column, metric).values() if not record.is_upper]
+        to = f"{_range(one.smallest_from_baseline)} from {one.baseline}, " if one.smallest_from_baseline else ""
+        found.setdefault(one.heading, []).append(f"{to}{_range(one.smallest)} between any two ({one.data})")
+        methods = distinct(family(analysis.records, column, metric).values())
         shown = [own.baseline for own in methods if own.baseline.is_significant and own.baseline.pooled]
         if shown and len(one.pooled) > 2:
             also = sum(pair.is_significant_alone for pair in shown)
@@ -174,6 +177,7 @@ def error_notes(analysis: Analysis) -> list[str]:
             unequal.append(f"{one.data}, {one.heading}: p = {p:.3f}")
     each = [f"{term} ({', '.join(data)})" if len(terms) > 1 else term for term, data in terms.items()]
     notes = [f"Error term of the comparisons: {'; '.join(each)}."] if each else []
+    notes += [f"{text} ({', '.join(data)})." for text, data in same.items()]
     for heading, texts in found.items():
         notes.append(f"Smallest true difference that would be shown with 80 % power, {heading}: {'; '.join(texts)}.")
     if sure:
@@ -192,9 +196,9 @@ def error_notes(analysis: Analysis) -> list[str]:
 
 def _error_term(one: Family) -> str:
     """The error term of a column's comparisons, in words."""
-    if one.smallest is None and not any(pair.p is not None for pair in one.pairs.values()):
+    if not any(pair.p is not None for pair in one.pairs.values()):
         return "none, since no two methods have two common seeds: no difference is tested"
-    if one.smallest is None:
+    if not one.pooled:
         return "each pair's own (other seeds or cases, or scores that do not vary)"
     crossed = any(seed < 0 for seed in one.seeds)  # numbers of trainings, where labelled draws are crossed with seeds
     seeds = quantity(len(one.seeds), "training") if crossed else f"seeds {', '.join(map(str, one.seeds))}"
@@ -204,6 +208,11 @@ def _error_term(one: Family) -> str:
         f"one for {', '.join(one.pooled)}, {seeds}; comparisons with {', '.join(one.alone)} have their own (other "
         "seeds or cases, or scores that do not vary)"
     )
+
+
+def _range(span: Span) -> str:
+    low, high = (f"{own:.1f}" for own in span)
+    return low if low == high else f"{low} to {high}"
 
 
 def _unequal_seeds(records: Sequence[Record]) -> float | None:

@@ -27,8 +27,8 @@ NOTE = (
 def oracle_table(grid: Grid, body: Body) -> Table | None:
     """Lay out, per method and column, the scored checkpoint's number beside those that the test set would choose.
 
-    By the grid's first metric; None where no run scored the test set on the way. Cells with the same runs, as of a
-    method without the setting that the columns differ in, are one row.
+    By the grid's first metric; None where no run scored the test set on the way, as the grid measures it. Cells with
+    the same runs, as of a method without the setting that the columns differ in, are one row.
     """
     metric = grid.metrics[0]
     alike: dict[tuple[object, ...], list[tuple[Place, list[Run]]]] = {}
@@ -46,7 +46,7 @@ def oracle_table(grid: Grid, body: Body) -> Table | None:
 
 
 def _cells(place: Place, runs: Sequence[Run], metric: MetricName, *, is_alone: bool) -> list[str | Cell]:
-    """A row of the table; no cells where no run has scored the test set on the way.
+    """A row of the table; no cells where no run has scored the test set on the way, in the cell's measurement.
 
     `is_alone` says that no other column has these runs: the row then names the column.
     """
@@ -54,6 +54,8 @@ def _cells(place: Place, runs: Sequence[Run], metric: MetricName, *, is_alone: b
     shown, chosen = list[Run](), list[float]()
     for run in runs:
         own, curve = cell_scores([run], metric, measurement), test_curve_of(run)
+        if not run.headline.measurement.measures_like(measurement, metric):
+            continue  # the curve has the scores of the training
         if own is not None and own.mean is not None and curve is not None and metric in curve:
             shown.append(run)
             chosen.append(best(own.mean, *(curve[metric].dropna() * METRICS[metric].scale)))

@@ -27,7 +27,7 @@ def cell_scores(
     """Gather the scores per case of runs that differ in seed and label draw alone: the one source of a cell's mean.
 
     Args:
-        runs: finished; those without such scores are left out.
+        runs: finished; `scored_runs` says which count.
         metric: one of the measurement's.
         measurement: how the runs are scored; None takes each run's first scores.
         network: of the run; None for the predictor.
@@ -40,7 +40,7 @@ def cell_scores(
         UserError: the runs were scored on different test cases.
 
     """
-    found = [(run, scores) for run in runs if (scores := _scores_of(run, metric, measurement)) is not None]
+    found = _scored(runs, metric, measurement)
     if not found:
         return None
     grouped = [_rows(run, own, network, label).groupby("case", sort=True)[metric] for run, own in found]
@@ -50,17 +50,22 @@ def cell_scores(
         if tuple(own.index) != cases:
             raise UserError(f"{run.path}: expected the same test cases as {found[0][0].path}, found others")
     return CellScores(
-        tuple(_training(run) for run, _ in found),
+        tuple(training_number(run) for run, _ in found),
         cases,
         np.stack([one.to_numpy(dtype=float) * METRICS[metric].scale for one in sums]),
         np.stack([one.to_numpy(dtype=np.int64) for one in counts]),
-        draws=tuple((run.spec.label_draw, run.spec.seed) for run, _ in found) if _has_label_seeds(found) else None,
+        draws=tuple(label_and_seed(run) for run, _ in found) if _has_label_seeds(found) else None,
     )
+
+
+def scored_runs(runs: Sequence[Run], metric: MetricName, measurement: Measurement | None = None) -> list[Run]:
+    """Return the runs with such scores, those of `complete_crossing`."""
+    return [run for run, _ in _scored(runs, metric, measurement)]
 
 
 def undefined(runs: Sequence[Run], metric: MetricName, measurement: Measurement) -> int:
     """Count the predictor's values, over all runs, that are undefined and not averaged in."""
-    found = [(run, scores) for run in runs if (scores := _scores_of(run, metric, measurement)) is not None]
+    found = _scored(runs, metric, measurement)
     return sum(int(_rows(run, own)[metric].isna().sum()) for run, own in found)
 
 
@@ -74,16 +79,39 @@ def plus_minus(mean: float, deviation: float | None) -> str:
     return f"{mean:.2f}" if deviation is None else f"{mean:.2f} ± {deviation:.2f}"
 
 
-def _has_label_seeds(found: Sequence[tuple[Run, Scores]]) -> bool:
-    return any(run.spec.label_seed is not None for run, _ in found)
+def complete_crossing(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs of seeds that have a run for every labelled draw; all runs where the seeds draw the labels.
+
+    So the trainings of a cell are a complete crossing of labelled draws and seeds, which statistics suppose.
+    """
+    if all(run.spec.label_seed is None for run in runs):
+        return list(runs)
+    there, labels = {run.spec.draws for run in runs}, {run.spec.label_draw for run in runs}
+    return [run for run in runs if all((run.spec.seed, label) in there for label in labels)]
 
 
-def _training(run: Run) -> int:
-    """A number that is the same for two runs of one cell if they have the same seed and label draw; else different.
+def label_and_seed(run: Run) -> tuple[int, int]:
+    """Labelled draw and seed of a run."""
+    return run.spec.label_draw, run.spec.seed
+
+
+def training_number(run: Run) -> int:
+    """Return a number that two runs of one cell share if they have the same seed and labelled draw, and no others.
 
     It is the seed where the seed draws the labels, and a negative number elsewhere.
     """
     return run.spec.seed if run.spec.label_seed is None else -1 - derive_seed("training", *run.spec.draws)
+
+
+def _scored(runs: Sequence[Run], metric: MetricName, measurement: Measurement | None) -> list[tuple[Run, Scores]]:
+    """The runs that count, with their scores."""
+    found = [(run, scores) for run in runs if (scores := _scores_of(run, metric, measurement)) is not None]
+    kept = {run.path for run in complete_crossing([run for run, _ in found])}
+    return [(run, scores) for run, scores in found if run.path in kept]
+
+
+def _has_label_seeds(found: Sequence[tuple[Run, Scores]]) -> bool:
+    return any(run.spec.label_seed is not None for run, _ in found)
 
 
 def _scores_of(run: Run, metric: MetricName, measurement: Measurement | None) -> Scores | None:

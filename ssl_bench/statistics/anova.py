@@ -7,7 +7,8 @@ Statistics in Medicine 26(3), 2007, doi:10.1002/sim.2532). Two rules hold everyw
   the rest explains, this makes intervals wider than needed.
 - Degrees of freedom are Satterthwaite's, of the seeds' part and the cases' part of a variance, S - 1 and K - 1 for one
   method. With many cases they are those of Hillis, who counts the seeds' part alone; with six videos as cases his would
-  be hundreds. They are never fewer than the smaller of the two.
+  be hundreds. They are never fewer than the smaller of the two. Where labelled draws are crossed with seeds, the
+  trainings' part is a signed sum of three mean squares, of never fewer degrees of freedom than draws or seeds have.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ def _mean_squares(
     total = max(draw + seed - mixed, draw, seed)  # times 1 / (S K), the variance of the mean without the cases'
     one = max(draw - mixed, 0.0) / repeats + max(seed - mixed, 0.0) / draws + mixed
     terms = sum(term**2 / each for term, each in zip((draw, seed, mixed), own, strict=True))
-    found = total**2 / terms if terms > 0 else freedom[0]
+    found = max(total**2 / terms, min(own[:2])) if terms > 0 else freedom[0]  # what cancels leaves next to none
     return Squares(seeds, cases, total, by_case, rest, (found, *freedom[1:]), one)
 
 
@@ -205,6 +206,19 @@ def mean_of_units(values: np.ndarray) -> Estimate | None:
     """Estimate the mean of independent values (K), such as one for each seed; None with fewer than 2."""
     count = len(values)
     return None if count < 2 else Estimate(float(values.mean()), float(values.var(ddof=1)) / count, count - 1)
+
+
+def mean_of_trainings(values: np.ndarray, crossed: np.ndarray | None = None) -> Estimate | None:
+    """Estimate the mean of values (S), one for each training; None with fewer than 2.
+
+    `crossed` is as in `squares_of_mean`.
+    """
+    if crossed is None or len(values) < 2:
+        return mean_of_units(values)
+    count = len(values)
+    centred = values - values.mean()
+    found = _mean_squares(count, 1, ((centred**2).sum(), 0.0, 0.0), (count - 1, 1, 1), centred[None], crossed)
+    return Estimate(float(values.mean()), found.by_seed / count, found.freedom[0])
 
 
 def prediction_interval(values: np.ndarray, crossed: np.ndarray | None = None, *, same_cases: bool) -> Estimate | None:

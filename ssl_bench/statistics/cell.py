@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,8 +41,12 @@ class CellScores:
     @property
     def crossed(self) -> np.ndarray | None:
         """(L, R) rows of L labelled draws with the same R seeds, two of each at least; None without such a design."""
-        rows = None if self.draws is None else crossed_rows(self.draws)
-        return None if rows is None or min(rows.shape) < 2 else rows
+        return None if self.draws is None else crossed_trainings(self.draws)
+
+    @property
+    def levels(self) -> int:
+        """Number of seeds; of crossed trainings, the fewer of labelled draws and seeds, a single one aside."""
+        return len(self.seeds) if self.draws is None else levels(self.draws)
 
     @property
     def seed_means(self) -> np.ndarray:
@@ -158,6 +162,22 @@ class CellScores:
         """Share that seeds have of the variance of `mean`, 0 to 1; the rest is of cases. None with fewer than 2."""
         whole = self.complete
         return share_of_seeds(whole.values, whole.crossed) if whole.cases else None
+
+
+def levels(draws: Iterable[tuple[int, int]]) -> int:
+    """Return the fewer of the labelled draws and the seeds of trainings; where one of them is single, the other.
+
+    Args:
+        draws: labelled draw and seed of each training; the same number twice where the seed draws the labelled cases.
+
+    """
+    return min((count for own in zip(*draws, strict=True) if (count := len(set(own))) > 1), default=1)
+
+
+def crossed_trainings(draws: Sequence[tuple[int, int]]) -> np.ndarray | None:
+    """Return `crossed_rows` where draws and seeds are both two at least; None otherwise."""
+    rows = crossed_rows(draws)
+    return None if rows is None or min(rows.shape) < 2 else rows
 
 
 def crossed_rows(draws: Sequence[tuple[int, int]]) -> np.ndarray | None:

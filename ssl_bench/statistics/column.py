@@ -18,7 +18,7 @@ class Comparison:
     """A paired comparison of a with b on the seeds and cases that both have.
 
     Attributes:
-        seeds: number of common seeds.
+        seeds: number of common seeds; of crossed trainings, `CellScores.levels`.
         cases: number of cases that were paired.
         units: number of their groups; of the cases, where each stands for itself.
         difference: mean of a - b, in the scores' unit.
@@ -83,9 +83,10 @@ class Column:
         alone = None if min(differences.shape) < 2 else difference(differences, _squares(both))
         estimate = alone if alone is None or error is None else difference(differences, error)
         p_cases, effect = signed_ranks((one.unit_means - other.unit_means).mean(axis=0).round(DECIMALS))
-        seeds, units = differences.shape
         mean = float(differences.mean().round(DECIMALS))
-        return Comparison(seeds, len(one.cases), units, mean, estimate, error is not None, alone, p_cases, effect)
+        return Comparison(
+            one.levels, len(one.cases), len(one.units), mean, estimate, error is not None, alone, p_cases, effect
+        )
 
 
 def common(cells: Sequence[CellScores]) -> list[CellScores] | None:

@@ -21,6 +21,16 @@ def p_outside(estimate: Estimate, margin: float) -> float:
     return float(stats.t.sf(inside / estimate.error, estimate.freedom))
 
 
+def p_beyond(estimate: Estimate, margin: float) -> float:
+    """Return the two-sided p of a true value within the margin: below 0.05 where the 95 % interval lies outside it."""
+    from scipy import stats
+
+    beyond = abs(estimate.value) - margin
+    if estimate.error <= TINY:
+        return float(beyond <= 0)
+    return min(1.0, float(2 * stats.t.sf(beyond / estimate.error, estimate.freedom)))
+
+
 def simultaneous_interval(estimate: Estimate, intervals: int, level: float = 0.95) -> tuple[float, float]:
     """Return one of several intervals that all hold their true values with at least this probability."""
     return estimate.interval(1 - (1 - level) / intervals)

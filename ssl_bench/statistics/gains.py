@@ -35,14 +35,14 @@ def compare_gains(method: Conditions, other: Conditions, more: Sequence[Conditio
         return None
     own, less = (one.values - base.values for one, base in (shared[:2], shared[2:]))
     differences = (own - less).round(DECIMALS)
-    seeds, units = differences.shape
     unit_gains = [one.unit_means - base.unit_means for one, base in (shared[:2], shared[2:])]
     p_cases, effect = signed_ranks((unit_gains[0] - unit_gains[1]).mean(axis=0).round(DECIMALS))
     error, pooled = _error(cells, more, shared)
     own, _ = _error(cells, (), shared)
     estimate, alone = (None if one is None else contrast(differences, one, 4) for one in (error, own))
     mean = float(differences.mean().round(DECIMALS))
-    return Comparison(seeds, len(shared[0].cases), units, mean, estimate, pooled, alone, p_cases, effect)
+    first = shared[0]
+    return Comparison(first.levels, len(first.cases), len(first.units), mean, estimate, pooled, alone, p_cases, effect)
 
 
 def _error(

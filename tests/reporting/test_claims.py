@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,20 @@ from scipy import stats
 from tidy import assert_tidy
 
 import ssl_bench
-from ssl_bench.cards import Claims, InteractionClaim, all_grids, load_claims
+from ssl_bench.cards import Claims, InteractionClaim, all_grids, load_benchmark, load_claims
 from ssl_bench.command import written
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target, aim, places
 from ssl_bench.grids.claims import claim_grids
+from ssl_bench.reporting.claim_cells import fill_claims
 from ssl_bench.reporting.claims import ClaimsReport, paper_claims
 from ssl_bench.reporting.draw_claims import ClaimRow, claims_figure
 from ssl_bench.reporting.gather import ShownOptions
 from ssl_bench.reporting.published import published_numbers
 from ssl_bench.reporting.report import Report
 from ssl_bench.statistics.anova import difference, squares_of_methods
+from ssl_bench.statistics.column import Column
+from ssl_bench.statistics.equivalence import smallest_margin
 from ssl_bench.store import Store
 
 CASES = 60
@@ -199,12 +203,55 @@ def test_settings_hardly_matter(store: Store, tmp_path: Path, apart: float, nois
     found = report(store, card(tmp_path, {"kind": "equivalence", "margin": 1.0, "rows": rows}))
     (test,) = found.tests
     assert test.text.startswith(verdict)
-    assert test.pairs == 3
     assert test.interval is not None
     assert test.estimate is not None
     half = stats.t.ppf(1 - 0.025 / 3, test.estimate.freedom) * test.estimate.error
     assert test.interval == pytest.approx((test.difference - half, test.difference + half))  # type: ignore[operator]
     assert any("Margins: claim-0 1." in note for note in notes(found))
+
+
+def test_the_margin_that_could_have_been_shown_is_that_of_the_pair_that_says_least(
+    store: Store, tmp_path: Path
+) -> None:
+    for k, mean, noise, seeds in (
+        (1, 0.7, 0.02, range(1, 9)),
+        (2, 0.725, 0.02, range(1, 9)),
+        (3, 0.712, 0.2, (1, 2, 3)),
+    ):
+        write_seeds(store, "ucmt", mean, seeds=seeds, noise=noise, hyper={"k": k})
+    rows = [{"method": "ucmt", "settings": {"k": k}} for k in (1, 2, 3)]
+    claims = card(tmp_path, {"kind": "equivalence", "margin": 8.0, "rows": rows})
+    (test,) = report(store, claims).tests
+    cells = fill_claims(claims, TARGET, store.runs(), METHODS)
+    column = Column([one for row in range(3) if (one := cells.scores(cells.claims[0], row, 0)) is not None])
+    pairs = [column.compare(*pair) for pair in combinations(range(3), 2)]
+    estimates = [one.estimate for one in pairs if one is not None and one.estimate is not None]
+    margins = [smallest_margin(one, 3) for one in estimates]
+    assert max(margins) > 3 * min(margins)
+    assert test.smallest == pytest.approx(max(margins))
+
+
+def test_that_settings_differ_is_corrected_over_the_columns(store: Store, tmp_path: Path) -> None:
+    """One interval lies outside the margin, but not by enough for two columns."""
+    for labeled in SHARES:
+        for k in (1, 2):
+            write_seeds(store, "ucmt", 0.7 + 0.018 * (k == 2), noise=0.008, labeled=labeled, hyper={"k": k})
+    rows = [{"method": "ucmt", "settings": {"k": k}} for k in (1, 2)]
+    both = {"kind": "equivalence", "margin": 1.45, "rows": rows, "columns": ["isic 5%", "isic 10%"]}
+    tests = report(store, card(tmp_path, both)).tests
+    p = [one.p_against for one in tests]
+    assert all(one is not None for one in p)
+    least, most = sorted(one for one in p if one is not None)
+    corrected = sorted(one.p_against_holm for one in tests if one.p_against_holm is not None)
+    assert corrected == pytest.approx(sorted((min(1.0, 2 * least), max(min(1.0, 2 * least), most))))
+    for test in tests:
+        assert test.interval is not None
+        assert test.p_against is not None
+        outside = test.interval[0] > 1.45 or test.interval[1] < -1.45
+        assert outside == (test.p_against < 0.05)
+        assert (test.verdict == "contradicted") == (test.p_against_holm is not None and test.p_against_holm < 0.05)
+    alone = report(store, card(tmp_path, both), replace(TARGET, labeled=("5%",))).tests
+    assert [one.p_against_holm for one in alone] == [one.p_against for one in alone]
 
 
 def test_an_equivalence_needs_all_its_settings(store: Store, tmp_path: Path) -> None:
@@ -241,6 +288,34 @@ def test_an_interaction_needs_two_shares(store: Store, tmp_path: Path) -> None:
     assert test.text == "not measured (it needs two labelled shares)"
 
 
+@pytest.mark.parametrize("shares", [("5%", "10%"), ("90", "10%"), ("90", "181"), ("10%", "90")])
+def test_shares_stand_in_the_order_of_their_images(store: Store, tmp_path: Path, shares: tuple[str, str]) -> None:
+    """A number of images and a percentage are different ways to say how many, and no different units."""
+    for method, few, many in (("mt", 0.8, 0.75), ("supervised", 0.7, 0.74)):
+        write_seeds(store, method, few)
+        write_seeds(store, method, many, labeled="10%")
+    (test,) = report(store, card(tmp_path, SHRINKS | {"columns": [f"isic {one}" for one in shares]})).tests
+    assert (test.verdict, round(test.difference or 0)) == ("supported", 9)
+
+
+def test_gains_of_other_settings_are_not_held_against_each_other(store: Store, tmp_path: Path) -> None:
+    """By each split alone the gain is the same with few labels and many; that of one split is much larger."""
+    data, splits = load_benchmark("cvc"), ("random", "by-sequence")
+    for split, gain in zip(splits, (0.2, 0.02), strict=True):
+        more: dict[str, Any] = {"settings": {"split": split}, "benchmark": data, "rule": data.splits[split]}
+        for labeled in SHARES:
+            write_seeds(store, "supervised", 0.6, labeled=labeled, **more)
+            write_seeds(store, "mt", 0.6 + gain, labeled=labeled, **more)
+    columns = [
+        {"dataset": "cvc", "labeled": labeled, "settings": {"split": split}} for labeled in SHARES for split in splits
+    ]
+    tests = report(store, card(tmp_path, SHRINKS | {"columns": columns})).tests
+    assert [test.data for test in tests] == [f"cvc 5% against 10% split={split}" for split in splits]
+    assert [test.verdict for test in tests] == ["not shown"] * 2
+    with pytest.raises(UserError, match="two columns or more of each data set with the same settings"):
+        card(tmp_path, SHRINKS | {"columns": columns[1:3]})
+
+
 # --------------------------------------------------------------------------------------------------------------- curves
 
 
@@ -265,6 +340,22 @@ def test_a_curve_lies_above_another(store: Store, tmp_path: Path, lies: str, ver
     assert [test.data for test in found.tests] == ["isic 5%, by iteration", "isic 5%, by update"]
     assert [test.verdict for test in found.tests] == [verdict] * 2
     assert found.tests[0].difference == pytest.approx(0.1)
+
+
+def test_curves_of_crossed_labels_and_seeds_have_two_random_factors(store: Store, tmp_path: Path) -> None:
+    of_label = {"mt": (0.31, 0.2, 0.35), "cps": (0.2, 0.3, 0.19)}
+    for method, values in of_label.items():
+        for label, value in zip((1, 2, 3), values, strict=True):
+            for seed in (1, 2, 3):
+                spec = write_run(store, method, seed, [0.7, 0.8], label_seed=None if label == seed else label)
+                rows = [f"{30 * n},{value + seed / 1000 + label * seed / 5000}" for n in range(1, 11)]
+                path = store.folder(spec).path / "curves.csv"
+                path.write_text("\n".join(["iteration,disagreement", *rows]) + "\n")
+    claim = {"kind": "curve", "curve": "disagreement", "lies": "above", "rows": ["mt"], "against": ["cps"]}
+    test = report(store, card(tmp_path, claim), replace(TARGET, label_seeds=(1, 2, 3))).tests[0]
+    labels = np.subtract(of_label["mt"], of_label["cps"])  # neither seeds nor their interaction change the difference
+    assert test.interval == pytest.approx(tuple(stats.ttest_1samp(labels, 0).confidence_interval()))
+    assert (test.verdict, test.levels, len(test.seeds)) == ("not shown", 3, 9)
 
 
 def test_curves_are_compared_up_to_where_both_have_been_trained(store: Store, tmp_path: Path) -> None:
@@ -391,7 +482,7 @@ def test_one_exhibit_is_asked_for_at_a_time(call: Call) -> None:
         ({"against": []}, ("claims.0.difference.against", "at least 1 item")),
         ({"tolerance": -1.0}, ("claims.0.difference.tolerance",)),
         ({"name": "A claim"}, ("claims.0.difference.name",)),
-        ({"kind": "interaction"}, ("claims.0", "expected two columns or more of each data set, found one of isic")),
+        ({"kind": "interaction"}, ("claims.0", "expected two columns or more of each data set with the same settings")),
         (
             {"kind": "curve", "curve": "entropy", "lies": "above", "part": [1.0, 0.5]},
             ("part: expected a start before",),

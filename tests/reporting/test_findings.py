@@ -16,6 +16,7 @@ from ssl_bench.reporting.ranking import ranking_table, rivals
 from ssl_bench.reporting.table_figures import forest_figures, ranking_figures
 from ssl_bench.reporting.tables import TableReport, paper_table
 from ssl_bench.statistics.cell import CellScores
+from ssl_bench.statistics.column import Column
 from ssl_bench.store import Store
 
 RNG = np.random.default_rng(30)
@@ -66,6 +67,34 @@ def test_one_seed_tests_nothing(tmp_path: Path) -> None:
     assert [one.kind for one in found.figures] == ["forest"]
 
 
+def test_a_baseline_of_one_seed_is_not_said_to_be_tested(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    fill(store, {"supervised": 0.7}, seeds=(1,))
+    fill(store, {"mt": 0.7, "cps": 0.7, "ucmt": 0.7}, seeds=(1, 2, 3))
+    found = report(store)
+    assert "no method is shown to differ from Supervised: no comparison with it has 3 common seeds" in found.finding
+    notes = " ".join(found.tables[0].notes)
+    assert " from Supervised" not in notes
+    assert " between any two (isic 5%)" in notes
+
+
+def test_the_difference_that_could_be_shown_is_that_of_each_comparisons_own_error_term(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    fill(store, {"supervised": 0.7}, seeds=(1, 2, 3), noise=0.06)
+    fill(store, {"mt": 0.7, "cps": 0.7, "ucmt": 0.7}, seeds=(1, 2, 3, 4, 5, 6))
+    found = report(store)
+    (own,) = found.analysis.families.values()
+    assert own.alone == ("Supervised",)
+    cells = [one.scores for one in found.analysis.records.values() if one.scores is not None]
+    column = Column(cells)
+    pairs = [column.compare(number, 0) for number in (1, 2, 3)]
+    sizes = [one.estimate.smallest(3) for one in pairs if one is not None and one.estimate is not None]
+    assert own.smallest_from_baseline == pytest.approx((min(sizes), max(sizes)))
+    low, high = (f"{size:.1f}" for size in (min(sizes), max(sizes)))
+    assert f"a true difference of {low} to {high}, depending on the method, would be shown" in found.finding
+    assert f"{low} to {high} from Supervised" in " ".join(found.tables[0].notes)
+
+
 def test_verdicts_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
     for seed in (1, 2, 3):
@@ -75,6 +104,10 @@ def test_verdicts_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("ssl_bench.grids.aim.load_benchmark", lambda name: four)
     found = report(store, protocol="paper")
     assert "Of 2 published numbers: 1 inside, 1 above (the prediction interval)." in found.finding
+    write_run(store, "ucmt", 1, [0.86, 0.87, 0.88, 0.865], **PAPER)
+    write_run(store, "supervised", 1, [0.5, 0.51, 0.52, 0.5], **PAPER)
+    counted = "Of 4 published numbers: 1 inside, 1 above, 2 not judged (the prediction interval)."
+    assert counted in report(store, protocol="paper").finding
     (forest,) = forest_figures(found.analysis)
     texts = [text.get_text() for legend in forest.figure.legends for text in legend.get_texts()]
     assert "published" in texts

@@ -1,5 +1,6 @@
 """What a table says of the labels', the initialisation's and the cases' part in its spread."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from handwritten import METHODS, write_run
 
-from ssl_bench.cards import load_grid
+from ssl_bench.cards import Measurement, load_grid
 from ssl_bench.grids.aim import Target
 from ssl_bench.reporting import curve_figures, picture_figures
 from ssl_bench.reporting import runs as runs_module
@@ -288,3 +289,44 @@ def test_crossed_trainings_are_counted_and_not_named_by_internal_numbers(store: 
         write(store, draw((1, 2), (1, 2)), method)
     notes = " ".join(report(store, 1, 2).tables[0].notes)
     assert "Error term of the comparisons: that of the two methods, 4 trainings." in notes
+
+
+def test_a_seed_that_lacks_a_score_for_some_labels_counts_for_none(store: Store) -> None:
+    """Else the others would be taken as independent, and label draws would weigh unequally."""
+    scores = draw((1, 2, 3), (1, 2, 3))
+    write(store, scores)
+    write(store, draw((1, 2, 3), (1, 2, 3)), "cps")
+    (unscored,) = [run for run in store.runs() if (run.spec.method, *run.spec.draws) == ("mt", 3, 1)]
+    record = json.loads((unscored.path / "run.json").read_text())
+    ((key, own),) = record["scores"].items()
+    measured = Measurement.model_validate(own["measurement"] | {"score_size": 512})
+    own["measurement"]["score_size"] = 512
+    (unscored.path / f"cases-{key}.csv").rename(unscored.path / f"cases-{measured.key}.csv")
+    (unscored.path / "run.json").write_text(json.dumps(record | {"scores": {measured.key: own}}))
+    found = report(store, 1, 2, 3)
+    (one,) = [one for one in found.analysis.records.values() if one.place.method == "mt"]
+    assert one.scores is not None
+    assert sorted(one.scores.draws or ()) == [(label, seed) for label in (1, 2, 3) for seed in (1, 2)]
+    assert one.mean == pytest.approx(100 * np.mean([own for (seed, _), own in scores.items() if seed < 3]))
+    assert one.scores.crossed is not None
+    (family,) = found.analysis.families.values()
+    assert [pair.seeds for pair in family.pairs.values()] == [2]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "labels", "marked"), [((1, 2), (1, 2), False), ((1,), (1, 2, 3, 4), True), ((1, 2, 3), (1, 2, 3), True)]
+)
+def test_a_mark_needs_three_of_each_random_factor(
+    store: Store, seeds: tuple[int, ...], labels: tuple[int, ...], marked: bool
+) -> None:
+    for method, mean in (("mt", 0.5), ("cps", 0.9)):
+        scores = {(seed, label): [mean + RNG.normal(0, 0.001) for _ in range(20)] for seed in seeds for label in labels}
+        write(store, scores, method)
+    found = report(store, *labels)
+    (one,) = [one for one in found.analysis.records.values() if one.place.method == "mt"]
+    assert one.best.p_holm is not None
+    assert one.best.p_holm < 0.05
+    assert one.best.is_significant is marked
+    notes = " ".join(found.tables[0].notes)
+    assert ("never marked" in notes) is not marked
+    assert "no test is over seeds" not in notes

@@ -1,6 +1,7 @@
 """What is said of a table's numbers: comparisons, verdicts, costs and the oracle, each against a hand computation."""
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from handwritten import ISIC, KVASIR, METHODS, write_run
 from scipy import stats
 
 import ssl_bench
-from ssl_bench.cards import Benchmark, Row, load_benchmark, load_grid, load_protocol
+from ssl_bench.cards import Benchmark, Measurement, Row, load_benchmark, load_grid, load_protocol
 from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Target, aim, places, upper_line
 from ssl_bench.reporting import published as published_module
@@ -272,6 +273,40 @@ def test_of_the_differences_that_are_shown_those_by_their_pair_are_counted(store
     )
 
 
+def test_rows_that_are_the_same_trainings_count_once(store: Store, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    for method, mean in (("mt", 0.7), ("cps", 0.71), ("ucmt", 0.72)):
+        for seed in (1, 2, 3):
+            write_run(store, method, seed, np.clip(mean + rng.normal(0, 0.05, 30), 0, 1).tolist())
+    rows = ['{ method = "mt" }', '{ method = "cps" }', '{ method = "ucmt" }']
+    copies = [
+        '{ method = "ucmt", title = "k of 2", settings = { k = 2 } }',
+        '{ method = "ucmt", title = "r of 16", settings = { r = 16 } }',
+    ]
+    found = []
+    for number, own in enumerate((rows, [*rows, *copies])):
+        path = tmp_path / f"mine-{number}.toml"
+        lines = [
+            'kind = "table"',
+            'title = "Mine"',
+            'baseline = "mt"',
+            'columns = [{ dataset = "isic", labeled = "5%" }]',
+        ]
+        path.write_text("\n".join([*lines, f"rows = [{', '.join(own)}]"]) + "\n")
+        target = Target(protocol="mini", settings={"metrics": ["dsc"]})
+        found.append(paper_table(load_grid("table", str(path)), target, store.runs(), METHODS, ShownOptions()))
+    once, twice = ({one.place.row.title: one for one in own.analysis.records.values()} for own in found)
+    for title in ("CPS", "UCMT"):
+        assert twice[title].baseline == once[title].baseline
+        assert twice[title].best == once[title].best
+    assert twice["r of 16"].baseline == twice["UCMT"].baseline
+    (family,) = found[1].analysis.families.values()
+    assert len(family.pooled) == 3
+    assert "UCMT, k of 2, r of 16 are the same trainings and count once (isic 5%)." in " ".join(
+        found[1].tables[0].notes
+    )
+
+
 def test_the_seeds_that_are_chosen_are_shown_alone(store: Store, call: Call) -> None:
     for seed in (1, 2, 3):
         write_run(store, "mt", seed, [0.1 * seed] * 5)
@@ -526,12 +561,37 @@ def test_the_oracle_is_what_the_best_checkpoint_and_seed_would_have_claimed(stor
     assert all("ORACLE" in name for name in (oracle.headings[5], oracle.headings[7]))
 
 
+def test_the_oracle_leaves_out_runs_whose_curve_is_measured_otherwise(store: Store) -> None:
+    spec = write_run(store, "mt", 1, [0.5, 0.7], curve=[0.2, 0.8, 0.6])
+    folder = store.folder(spec).path
+    record = json.loads((folder / "run.json").read_text())
+    ((key, own),) = record["scores"].items()
+    measured = own["measurement"] | {"score_size": 512}
+    other = Measurement.model_validate(measured).key
+    cases = (folder / f"cases-{key}.csv").read_text().replace(",0.7", ",0.3").replace(",0.5", ",0.3")
+    (folder / f"cases-{other}.csv").write_text(cases)
+    again = own | {"measurement": measured, "cases_sha256": hashlib.sha256(cases.encode()).hexdigest()}
+    again["networks"] = json.loads(json.dumps(own["networks"]).replace("0.6", "0.3"))
+    (folder / "run.json").write_text(json.dumps(record | {"scores": {key: own, other: again}}))
+    assert len(report(store).tables) == 2
+    found = report(store, settings={"metrics": ["dsc"], "score_size": 512})
+    assert str(cell(found.tables[0], "MT", "DSC [%] measured")).startswith("30.00")
+    assert len(found.tables) == 1
+
+
 def test_of_two_runs_that_trained_alike_the_one_that_scored_on_the_way_is_shown(store: Store) -> None:
     write_run(store, "mt", 1, [0.5, 0.7])
     write_run(store, "mt", 1, [0.5, 0.7], curve=[0.2, 0.8])
     table, oracle = report(store).tables
     assert str(cell(table, "MT", "Seeds")) == "1"
     assert len(oracle.rows) == 1
+
+
+def test_runs_of_another_version_of_the_harness_stand_in_no_cell(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in (1, 2):
+        write_run(store, "mt", seed, [0.5, 0.7])
+    monkeypatch.setattr("ssl_bench.grids.match.HARNESS", 2)
+    assert not report(store).runs
 
 
 def test_an_empty_store_prints_every_published_number_and_the_commands(store: Store) -> None:

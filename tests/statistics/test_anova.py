@@ -8,6 +8,8 @@ from ssl_bench.statistics.anova import (
     Estimate,
     Squares,
     difference,
+    interval_of_mean,
+    mean_of_trainings,
     smallest_difference,
     squares_of_mean,
     squares_of_methods,
@@ -154,6 +156,29 @@ def test_crossed_mean_squares_equal_loops_over_the_definition() -> None:
     assert found.by_seed == pytest.approx(max(draw + seed - both, draw, seed))
     assert found.one_training == pytest.approx(max(draw - both, 0) / 3 + max(seed - both, 0) / 2 + both)
     assert (found.by_case, found.rest) == (squares_of_mean(values).by_case, squares_of_mean(values).rest)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (2, 3), (3, 3), (4, 2)])
+def test_the_mean_of_trainings_is_that_of_cases_that_are_all_alike(shape: tuple[int, int]) -> None:
+    values, rows = np.random.default_rng(13).normal(size=shape).ravel(), np.arange(shape[0] * shape[1]).reshape(shape)
+    one, repeated = mean_of_trainings(values, rows), interval_of_mean(np.repeat(values[:, None], 5, axis=1), rows)
+    assert one is not None
+    assert repeated is not None
+    assert (one.value, one.variance, one.freedom) == pytest.approx(
+        (repeated.value, repeated.variance, repeated.freedom)
+    )
+    alone = mean_of_trainings(values)
+    assert alone is not None
+    assert alone.interval() == pytest.approx(tuple(stats.ttest_1samp(values, 0).confidence_interval()))
+
+
+def test_crossed_trainings_never_have_fewer_degrees_of_freedom_than_a_factor() -> None:
+    """Mean squares that nearly cancel leave next to none, and an interval of any width."""
+    rng = np.random.default_rng(14)
+    for shape in ((2, 2), (2, 3), (3, 3)):
+        rows = np.arange(shape[0] * shape[1]).reshape(shape)
+        found = [squares_of_mean(rng.normal(size=(rows.size, 6)), rows).freedom[0] for _ in range(200)]
+        assert min(found) >= min(shape) - 1
 
 
 def test_seeds_that_are_alike_by_luck_do_not_narrow_an_interval() -> None:
