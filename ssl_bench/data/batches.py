@@ -18,6 +18,17 @@ from ssl_bench.method import Batch, Images
 from ssl_bench.seeds import derive_seed
 
 
+def _generator(seed: int, *purpose: int | str) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(seed, *purpose))
+
+
+@lru_cache(
+    maxsize=8
+)  # of a function: a cached method would hold its stream, and so all images, until garbage is collected
+def _permutation(seed: int, part: str, epoch: int, count: int) -> Tensor:
+    return torch.randperm(count, generator=_generator(seed, "order", part, epoch))
+
+
 class BatchStream:
     """Batches as a function of (seed, iteration), so that a resumed run needs no loader state.
 
@@ -45,7 +56,6 @@ class BatchStream:
         self.views, self.seed, self.device = protocol.views, seed, device
         self.strong2_from, self.extras = protocol.augmentation.strong2_from, chosen_extras(protocol)
         self.pools = {"labeled": torch.tensor(labeled), "unlabeled": torch.tensor(pool)}
-        self._permutation = lru_cache(maxsize=8)(self._draw_permutation)
 
     def batch(self, iteration: int) -> Batch:
         """Return the batch of a 0-based iteration, and begin to read that of the next."""
@@ -70,11 +80,12 @@ class BatchStream:
         if len(pool) == 0:
             return torch.empty(0, dtype=torch.long)
         places = range(iteration * size, (iteration + 1) * size)
-        return torch.stack([pool[self._permutation(part, place // len(pool))[place % len(pool)]] for place in places])
+        orders = {epoch: _permutation(self.seed, part, epoch, len(pool)) for epoch in {i // len(pool) for i in places}}
+        return torch.stack([pool[orders[place // len(pool)][place % len(pool)]] for place in places])
 
     def generator(self, *purpose: int | str) -> torch.Generator:
         """Return a CPU generator whose state is a function of the run's seed and the purpose."""
-        return torch.Generator().manual_seed(derive_seed(self.seed, *purpose))
+        return _generator(self.seed, *purpose)
 
     def weak_draw(self, part: str, iteration: int) -> tuple[Tensor, torch.Generator]:
         """Rows and generator of a part's weak view, which `weak` takes."""
@@ -87,6 +98,9 @@ class BatchStream:
     def read_ahead(self, iteration: int) -> None:
         """Begin to read the images of an iteration; nothing where all are on the device."""
 
+    def close(self) -> None:
+        """Free what is not freed with the stream: it draws no more batches."""
+
     def strong(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a strong view on top of another view."""
         raise NotImplementedError
@@ -98,9 +112,6 @@ class BatchStream:
     def labels(self, masks: Tensor) -> Tensor:
         """Bring masks to the networks' size: int64 (B, *sides)."""
         raise NotImplementedError
-
-    def _draw_permutation(self, part: str, epoch: int) -> Tensor:
-        return torch.randperm(len(self.pools[part]), generator=self.generator("order", part, epoch))
 
 
 class ImageStream(BatchStream):

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ssl_bench.cards import Axes, Files, Intensity, SliceWindow, Volumes
-from ssl_bench.data.raw import Rows, mapped
+from ssl_bench.data.raw import MappedArrays, Rows
 from ssl_bench.errors import UserError
 from ssl_bench.labels import IGNORED
 
@@ -118,8 +118,8 @@ class Dataset:
     def truths(self, ids: Sequence[str]) -> Iterator[np.ndarray]:
         """Yield the masks of some cases at their original sizes, (H, W) or (X, Y, Z) uint8 class numbers or IGNORED."""
         if self.is_whole:
-            for start, sides in self._places(ids):
-                yield mapped(self.path.with_suffix(".label"), np.uint8, start, sides)
+            labels = MappedArrays(self.path.with_suffix(".label"), np.uint8)
+            yield from (labels.read(start, sides) for start, sides in self._places(ids))
             return
         with h5py.File(self.path) as file:
             ends, shapes, bits = file["truth_end"][:], file["shape"][:], file["truth_bits"]
@@ -134,8 +134,8 @@ class Dataset:
         """Yield the images of some 3D cases, (C, X, Y, Z) float32, whose voxels are read when they are used."""
         with h5py.File(self.path) as file:
             channels = int(file.attrs["channels"])
-        for start, sides in self._places(ids):
-            yield mapped(self.path.with_suffix(".voxel"), np.float32, channels * start, (channels, *sides))
+        voxels = MappedArrays(self.path.with_suffix(".voxel"), np.float32)
+        yield from (voxels.read(channels * start, (channels, *sides)) for start, sides in self._places(ids))
 
     @property
     def is_whole(self) -> bool:

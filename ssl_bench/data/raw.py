@@ -13,6 +13,8 @@ import numpy as np
 
 from ssl_bench.errors import UserError
 
+REACH = 2**30
+
 
 class RawFile:
     """A raw file that is being written; it lies at `path` once it is placed."""
@@ -93,9 +95,32 @@ class Rows:
         return result
 
 
-def mapped(path: Path, dtype: type[np.generic], start: int, shape: Sequence[int]) -> np.ndarray:
-    """Return an array of a raw file whose pages are read when they are used; `start` counts values.
+class MappedArrays:
+    """Arrays of a raw file whose pages are read when they are used.
 
-    Writing to it changes this process's copy of a page and never the file.
+    Writing to an array changes this process's copy of a page and never the file. Arrays that lie close to each other
+    share a map of the file, since every map holds a file descriptor, of which a process has 256 on some systems. No map
+    is much longer than `reach`, since a system may refuse to map more than it has memory.
+
+    Args:
+        path: the raw file.
+        dtype: of the values.
+        reach: bytes in which arrays begin that share a map.
+
     """
-    return np.memmap(path, dtype, "c", start * np.dtype(dtype).itemsize, tuple(shape))
+
+    def __init__(self, path: Path, dtype: type[np.generic], reach: int = REACH) -> None:
+        self.path, self.dtype = path, np.dtype(dtype)
+        self._values = reach // self.dtype.itemsize
+        self._maps: dict[int, np.ndarray] = {}
+
+    def read(self, start: int, shape: Sequence[int]) -> np.ndarray:
+        """Return the array whose first value has the number `start` in the file."""
+        which, count = start // self._values, prod(shape)
+        first = which * self._values
+        own = self._maps.get(which)
+        if own is None or start - first + count > len(own):
+            whole = self.path.stat().st_size // self.dtype.itemsize
+            length = max(min(self._values, whole - first), start - first + count)
+            own = self._maps[which] = np.memmap(self.path, self.dtype, "c", first * self.dtype.itemsize, (length,))
+        return own[start - first : start - first + count].reshape(shape)

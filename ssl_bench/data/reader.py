@@ -67,6 +67,11 @@ class Reader:
         images, masks = self._pinned(function) if begun is None else begun.result()
         return images.to(self.device, non_blocking=True), masks.to(self.device, non_blocking=True)
 
+    def close(self) -> None:
+        """End the thread, and forget what was begun: a function may hold what holds this reader."""
+        self._thread.shutdown(cancel_futures=True)
+        self._begun.clear()
+
     def _pinned(self, function: Callable[[], Pair]) -> Pair:
         images, masks = function()
         if self.device.type != "cuda":

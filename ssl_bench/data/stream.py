@@ -60,6 +60,10 @@ class ReadAhead(BatchStream):
             if len(pool):
                 self.begin(*self.weak_draw(part, iteration))
 
+    def close(self) -> None:
+        """End the thread."""
+        self.reader.close()
+
     def begin(self, rows: Tensor, generator: torch.Generator) -> None:
         """Begin to read what the weak view of these rows needs."""
         raise NotImplementedError

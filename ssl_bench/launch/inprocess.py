@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 import traceback
 from collections.abc import Sequence
@@ -104,6 +105,8 @@ def _run_one(
                 note += ", which alone trains nothing again; raise the method's `version` if its numbers change"
             console.end_run(f"finished earlier{note}")
             return True
+        if outcome.trained or outcome.failures:
+            gc.collect()  # frees what an earlier run holds in cycles, such as memory of a GPU
         set_determinism()  # where something is computed, since it imports torch's compiler, which takes a second
         try:
             display = _Noting(console, folder)

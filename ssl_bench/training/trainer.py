@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import torch
 from torch import Tensor
@@ -64,7 +65,10 @@ class Trainer:
 
     def run(self, stop: StopSignal, display: Display) -> None:
         """Train from the current iteration to the last, and write a checkpoint at the end, before scoring."""
-        stream = self.open_stream()
+        with closing(self.open_stream()) as stream:
+            self._run(stream, stop, display)
+
+    def _run(self, stream: BatchStream, stop: StopSignal, display: Display) -> None:
         if self.iteration == 0:
             check_logits(self.method, stream.batch(0), len(self.job.spec.classes))
         display.start("training", self.iteration, self.job.iterations)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+import math
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
 
+import ssl_bench
 from ssl_bench.cards import Request, load_benchmark
+from ssl_bench.data.raw import MappedArrays
 from ssl_bench.data.reader import Reader, holds_all
 from ssl_bench.data.stream import ReadImageStream, ReadVolumeStream, open_stream
 from ssl_bench.errors import UserError
@@ -54,6 +60,57 @@ def test_batches_from_the_cache_have_the_bits_of_those_from_memory(
         for iteration in range(first, 8):
             for mine, same in zip(tensors(stream.batch(iteration)), expected[iteration], strict=True):
                 assert torch.equal(mine, same)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_arrays_of_a_raw_file_share_maps(tmp_path: Path) -> None:
+    """Against the file as a whole, in maps that begin every 64 bytes, of arrays that cross these borders."""
+    path, values = tmp_path / "x.voxel", np.arange(200, dtype=np.float32)
+    values.tofile(path)
+    arrays = MappedArrays(path, np.float32, reach=64)
+    for start, shape in (
+        (0, (2, 3)),
+        (15, (4, 10)),
+        (15, (1,)),
+        (60, (5, 2, 2)),
+        (196, (4,)),
+        (16, (16,)),
+        (3, (150,)),
+    ):
+        expected = values[start : start + math.prod(shape)].reshape(shape)
+        np.testing.assert_array_equal(arrays.read(start, shape), expected)
+    arrays.read(0, (4,))[:] = -1
+    np.testing.assert_array_equal(np.fromfile(path, np.float32), values)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files in /proc, which this system lacks")
+def test_open_files_grow_neither_with_the_volumes_nor_with_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some systems let a process open 256 files. The garbage collector seldom runs while a run trains."""
+    monkeypatch.setenv("SSL_BENCH_MEMORY", "stream")
+    dataset = planned(3).dataset
+    before = descriptors()
+    volumes = list(dataset.volumes(dataset.ids))
+    assert len(volumes) > 20
+    assert descriptors() == before + 1
+    del volumes
+    ssl_bench.run("supervised", "demo3d", protocol="tiny", settings={"iterations": 1}, results_root=tmp_path)
+    gc.collect()
+    gc.disable()
+    try:
+        before, threads = descriptors(), threading.active_count()
+        for seed in (2, 3, 4):
+            ssl_bench.run(
+                "supervised", "demo3d", protocol="tiny", seeds=[seed], settings={"iterations": 1}, results_root=tmp_path
+            )
+        assert descriptors() <= before + 2
+        assert threading.active_count() == threads
+    finally:
+        gc.enable()
 
 
 def test_a_method_without_unlabelled_images_reads_none(monkeypatch: pytest.MonkeyPatch) -> None:
