@@ -50,6 +50,7 @@ class Measurement(Card):
     undefined_distances: UndefinedDistances | None = Field(
         None, description="value of a distance from or to an empty mask; None: left-out"
     )
+    sources: dict[str, str] | None = Field(None, description="hash of the file of each metric that is not built in")
 
     @property
     def key(self) -> str:
@@ -60,12 +61,13 @@ class Measurement(Card):
     def read(cls, data: Mapping[str, Any]) -> Self | None:
         """Validate a recorded measurement, keeping only the registered metrics; None if no metric is registered."""
         known = [metric for metric in data["metrics"] if metric in METRICS]
-        return cls.model_validate({**data, "metrics": known}) if known else None
+        sources = {name: source for name, source in (data.get("sources") or {}).items() if name in known}
+        return cls.model_validate({**data, "metrics": known, "sources": sources or None}) if known else None
 
     @property
     def settings(self) -> dict[str, Any]:
         """The applicable fields, without the metrics."""
-        return self.model_dump(mode="json", exclude={"metrics"}, exclude_none=True)
+        return self.model_dump(mode="json", exclude={"metrics", "sources"}, exclude_none=True)
 
     def heading(self, metric: MetricName) -> str:
         """Return a metric's title with the unit in which it is measured."""
@@ -93,7 +95,9 @@ class Measurement(Card):
     def measures_like(self, other: Measurement, metric: MetricName) -> bool:
         """Whether both measurements give a metric the same value up to rounding."""
         fields = (*SEEING, *METRICS[metric].parameters)
-        return metric in other.metrics and all(getattr(self, name) == getattr(other, name) for name in fields)
+        own, others = ((one.sources or {}).get(metric) for one in (self, other))
+        is_alike = own == others and all(getattr(self, name) == getattr(other, name) for name in fields)
+        return metric in other.metrics and is_alike
 
     def is_covered_by(self, made: Iterable[Measurement]) -> bool:
         """Whether measurements that were made give the value of each metric."""
@@ -127,7 +131,10 @@ def measurement_of(protocol: ImageProtocol | VolumeProtocol, benchmark: Benchmar
             f"--set score_size: expected original on {benchmark.option}, whose distances are in mm, found "
             f"{getattr(protocol, 'score_size', None)}"
         )
-    return Measurement.model_validate({"metrics": metrics} | _fields(protocol) | sliced | changed)
+    sources = {metric: METRICS[metric].source for metric in metrics if METRICS[metric].source}
+    return Measurement.model_validate(
+        {"metrics": metrics, "sources": sources or None} | _fields(protocol) | sliced | changed
+    )
 
 
 def _fields(protocol: ImageProtocol | VolumeProtocol) -> dict[str, Any]:

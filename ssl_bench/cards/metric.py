@@ -32,6 +32,7 @@ class Metric:
         parameters: fields of Measurement that its value depends on, apart from those that decide the prediction. A
             data set's card has a field of the same name.
         suggested_for: numbers of dimensions of the data for which `data init` writes it into a card.
+        source: hash of its file, added when it is registered; empty for a built-in one.
 
     """
 
@@ -43,6 +44,7 @@ class Metric:
     always_defined: bool = True
     parameters: tuple[str, ...] = ()
     suggested_for: tuple[int, ...] = ()
+    source: str = ""
 
     @property
     def scale(self) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ssl_bench.cards import Card, ImageProtocol, VolumeProtocol, parse_card
 from ssl_bench.errors import UserError
-from ssl_bench.plugins import keep_track
+from ssl_bench.plugins import keep_track, module_hash
 
 Apply = Callable[[Tensor, Any, torch.Generator], Tensor]
 
@@ -29,6 +29,11 @@ class Augmentation:
     apply: Apply
     settings: type[Card]
     dimensions: tuple[int, ...]
+
+    @property
+    def source(self) -> str:
+        """SHA-256 of the file that registered it."""
+        return module_hash(self.apply.__module__)
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {}

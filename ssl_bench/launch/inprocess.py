@@ -12,13 +12,12 @@ import torch
 
 from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
 from ssl_bench.launch.task import Outcome
-from ssl_bench.networks import find_network
 from ssl_bench.store import RunFolder, Store
 from ssl_bench.training.device import set_determinism
 from ssl_bench.training.job import Job
 from ssl_bench.training.method_check import place_of
 from ssl_bench.training.observer import Observe
-from ssl_bench.training.provenance import edited_files, provenance
+from ssl_bench.training.provenance import edited_files, origin_of
 from ssl_bench.training.rescore import rescore
 from ssl_bench.training.stop import TIME_IS_UP, StopSignal
 from ssl_bench.training.train import train
@@ -94,8 +93,7 @@ def _run_one(
             return False
         folder = store.folder(job.spec)
         console.begin_run(number, total, job)
-        protocol = job.spec.protocol
-        origin = provenance(job.method, device, find_network(protocol.network, protocol.dimensions))
+        origin = origin_of(job, device)
         is_finished = folder.is_finished
         if is_finished and folder.is_scored(job.measurement):
             outcome.already_finished += 1

@@ -103,6 +103,7 @@ def _unlike(runs: Sequence[Run]) -> list[str]:
     seeds: dict[tuple[str, int, str], dict[tuple[str, str], dict[tuple[int, int], str]]] = {}  # by column, then by row
     texts: dict[str, set[str]] = {}
     networks: dict[str, set[str]] = {}
+    further: dict[str, set[str]] = {}
     for run in runs:
         spec = run.spec
         column = seeds.setdefault((spec.benchmark, spec.labeled, spec.protocol.split), {})
@@ -110,6 +111,8 @@ def _unlike(runs: Sequence[Run]) -> list[str]:
         row[spec.draws] = seed_text(spec.seed, spec.label_seed)
         texts.setdefault(spec.method, set()).add(str(run.provenance.get("method_source_sha256")))
         networks.setdefault(spec.protocol.network, set()).add(str(run.provenance.get("network_source_sha256")))
+        for what, source in run.provenance.get("further_sources_sha256", {}).items():
+            further.setdefault(what, set()).add(source)
     for (name, labeled, split), column in seeds.items():
         if len({frozenset(own) for own in column.values()}) > 1:
             each = "; ".join(
@@ -123,6 +126,7 @@ def _unlike(runs: Sequence[Run]) -> list[str]:
     rebuilt = [network for network, own in networks.items() if len(own) > 1]
     if rebuilt:
         notes.append(f"The file of the network {', '.join(rebuilt)} was edited between these runs.")
+    notes += [f"The file of the {what} was edited between these runs." for what, own in further.items() if len(own) > 1]
     moved = [run.path.name for run in runs if len({_machine(one) for one in provenances(run)}) > 1]
     if moved:
         notes.append(

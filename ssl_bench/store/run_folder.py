@@ -57,7 +57,7 @@ class RunFolder:
 
     run.json            specification, status, provenance, costs, a summary of every way of scoring; "finished" is last
     splits.json         the ids of every split
-    checkpoint-N.pt     the latest checkpoint; checkpoint.json names it with its SHA-256
+    checkpoint-N-HASH.pt the latest checkpoint; checkpoint.json names it with its SHA-256
     curves.csv          curves up to the latest checkpoint
     cases-KEY.csv       scores per network, case and class; KEY names the measurement
     test_curve.csv      with score_every: the predictor's test scores during training
@@ -232,10 +232,14 @@ class RunFolder:
                 write_bytes(self.path / name, content)
 
     def write_checkpoint(self, iteration: int, content: bytes) -> None:
-        """Replace the latest checkpoint; the old one is deleted after the new one is in place."""
-        name = f"checkpoint-{iteration}.pt"
-        write_bytes(self.path / name, content)
+        """Replace the latest checkpoint; the old one is deleted after the new one is in place.
+
+        Its name has the beginning of its SHA-256, so that another one of the same iteration never replaces the file
+        that the index names.
+        """
         digest = hashlib.sha256(content).hexdigest()
+        name = f"checkpoint-{iteration}-{digest[:8]}.pt"
+        write_bytes(self.path / name, content)
         write_json(self.checkpoint_index, {"iteration": iteration, "file": name, "sha256": digest})
         for other in self.path.glob("checkpoint-*.pt"):
             if other.name != name:

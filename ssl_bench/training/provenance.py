@@ -6,7 +6,7 @@ import functools
 import importlib.metadata
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ import torch
 
 from ssl_bench import __version__
 from ssl_bench.command import quantity, typed_command
+from ssl_bench.data.extra import Augmentation, chosen_extras
 from ssl_bench.method import SSLMethod, source_hash
-from ssl_bench.networks.registry import NetworkEntry
+from ssl_bench.networks.registry import NetworkEntry, find_network
+from ssl_bench.training.job import Job
 
 PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "numpy", "pillow", "medpy", "scipy", "h5py")
 
@@ -23,29 +25,61 @@ PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "nump
 LIMITS = {"ONEDNN_MAX_CPU_ISA": "oneDNN", "MKL_ENABLE_INSTRUCTIONS": "MKL", "MKL_CBWR": "MKL CBWR"}
 
 
-def provenance(method: type[SSLMethod], device: torch.device, network: NetworkEntry | None = None) -> dict[str, Any]:
-    """Describe this process as the origin of a run; a network from a user's file is identified by the file's hash."""
+def origin_of(job: Job, device: torch.device) -> dict[str, Any]:
+    """Describe this process as the origin of a job's run."""
+    protocol = job.spec.protocol
+    further = [protocol.changed(changes).network for changes in job.method.architectures(job.hyper)]
+    network, *others = (find_network(name, protocol.dimensions) for name in (protocol.network, *further))
+    return provenance(job.method, device, network, others, [one for one, _ in chosen_extras(protocol)])
+
+
+def provenance(
+    method: type[SSLMethod],
+    device: torch.device,
+    network: NetworkEntry | None = None,
+    others: Sequence[NetworkEntry] = (),
+    augmentations: Sequence[Augmentation] = (),
+) -> dict[str, Any]:
+    """Describe this process as the origin of a run.
+
+    Networks and augmentations from a user's file are identified by the file's hash.
+
+    Args:
+        method: the run's.
+        device: it is trained on.
+        network: the protocol's.
+        others: the method's further architectures.
+        augmentations: the protocol's extra ones.
+
+    """
     on_gpu = device.type == "cuda"
+    networks = [] if network is None else [network, *others]
+    sources = {f"network {one.name}": one.source for one in others if not one.is_built_in}
+    sources |= {f"augmentation {one.name}": one.source for one in augmentations}
+    packages = dict.fromkeys([*PACKAGES, *(name for one in networks for name in one.packages)])
     return {
         "ssl_bench": __version__,
         "method_source_sha256": source_hash(method),
         **({} if network is None or network.is_built_in else {"network_source_sha256": network.source}),
+        **({"further_sources_sha256": sources} if sources else {}),
         "command": typed_command(),
         "device": torch.cuda.get_device_name(device) if on_gpu else cpu_name(),
         "cuda": torch.version.cuda if on_gpu else None,
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in (*PACKAGES, *(() if network is None else network.packages))},
+        "packages": {name: _version(name) for name in packages},
     }
 
 
 def edited_files(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Which of a run's files, "method" and "network", have another text now than in an earlier provenance.
+    """Which of a run's files have another text now than in an earlier provenance: "method", "network NAME" and so on.
 
     A text that the earlier provenance does not name counts as the same.
     """
     keys = {what: f"{what}_source_sha256" for what in ("method", "network")}
-    return [what for what, key in keys.items() if before.get(key) not in (None, now.get(key))]
+    edited = [what for what, key in keys.items() if before.get(key) not in (None, now.get(key))]
+    known, current = (one.get("further_sources_sha256", {}) for one in (before, now))
+    return edited + [what for what, source in known.items() if source != current.get(what)]
 
 
 def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

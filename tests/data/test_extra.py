@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,10 @@ from ssl_bench.cards import Card, load_protocol
 from ssl_bench.data import extra as module
 from ssl_bench.data import register_augmentation
 from ssl_bench.data.batches import ImageStream
+from ssl_bench.errors import RunFailedError
+from ssl_bench.reporting.notes import origin
 from ssl_bench.store import Store
+from ssl_bench.training import train as train_module
 
 RUN = ["--methods", "mt", "--dataset", "demo", "--protocol", "tiny", "--device", "cpu", "--iterations", "4"]
 FILE = """
@@ -85,6 +89,30 @@ def test_a_users_augmentation_is_one_file(folder: Path, call: Call) -> None:
     assert without.spec.hash != run.spec.hash
     digests = {hashlib.sha256(contents_of(one.path, "weights.safetensors")[0]).hexdigest() for one in (run, without)}
     assert len(digests) == 2
+
+
+def test_an_edit_of_an_augmentations_file_is_told_and_no_run_goes_on_with_it(
+    folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the first half of a training would see one augmentation and the second half another."""
+
+    def fail(*args: Any) -> None:
+        raise RunFailedError("stopped before its end")
+
+    words = [*RUN, "--methods-dir", folder, "--set", "augmentation.extra={noise={sigma=30.0}}"]
+    assert call("run", *words, "--seeds", "1")[0] == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(train_module, "finish", fail)
+        assert call("run", *words, "--seeds", "2")[0] == 1
+    (folder / "noise.py").write_text(FILE.replace("settings.sigma", "settings.sigma * 2"))
+    code, _, err = call("run", *words, "--seeds", "2")
+    assert code == 2
+    assert "the augmentation noise's file has changed since this run began; delete" in err
+    code, out, err = call("run", *words, "--seeds", "1,3")
+    assert code == 0, err
+    assert "finished earlier; the file of its augmentation noise has changed since" in out + err
+    notes = origin([run for run in Store(Path("results")).runs() if run.status == "finished"])
+    assert "The file of the augmentation noise was edited between these runs." in notes
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,14 @@ def test_an_edit_of_a_networks_file_is_told(folder: Path, call: Call) -> None:
     assert "The file of the network plain was edited between these runs." in origin(Store(Path("results")).runs())
 
 
+def test_the_file_of_a_methods_second_network_is_recorded(folder: Path, call: Call) -> None:
+    words = ["--set", "second_network=plain", "--methods-dir", folder]
+    code, _, err = call("run", "--methods", "ctct", *RUN[2:], *words)
+    assert code == 0, err
+    (run,) = Store(Path("results")).runs()
+    assert run.provenance["further_sources_sha256"] == {"network plain": hashlib.sha256(FILE.encode()).hexdigest()}
+
+
 @pytest.mark.slow
 def test_the_guides_example_is_trained_in_processes_and_predicts(call: Call) -> None:
     text = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/tutorials/network.md").read_text(), re.DOTALL)[0]

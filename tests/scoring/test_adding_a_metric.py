@@ -51,6 +51,28 @@ def test_a_users_metric_stands_in_a_runs_scores_and_in_its_table(folder: Path, c
     assert call("status")[0] == 0
 
 
+def test_scores_by_an_edited_metric_are_not_mixed_with_those_from_before(
+    folder: Path, call: Call, tmp_path: Path
+) -> None:
+    root = write_dataset(tmp_path / "data", "kvasir", [f"c{number}" for number in range(9)])
+    text = FILE.replace("float((masks.prediction != masks.truth).mean()) if masks.truth.size else 0.0", "0.25")
+    (folder / "wrong.py").write_text(text)
+    words = ["--set", 'metrics=["dsc","wrong"]', "--methods-dir", folder, "--iterations", "2"]
+    place = ["--allow-partial", "--data-root", root]
+    assert call("run", *RUN, *place, *words, "--seeds", "1")[0] == 0
+    weights = [run.path / "weights.safetensors" for run in Store(Path("results")).runs()]
+    before = [path.stat().st_mtime_ns for path in weights]
+    (folder / "wrong.py").write_text(text.replace("0.25", "0.75"))
+    code, out, err = call("run", *RUN, *place, *words, "--seeds", "1,2")
+    assert code == 0, err
+    assert "75.00 ± 0.00" in out
+    assert [path.stat().st_mtime_ns for path in weights] == before  # scored again, not trained again
+    table = ['kind = "table"', 'title = "Mine"', 'metrics = ["wrong"]', 'rows = [{ method = "supervised" }]']
+    Path("mine.toml").write_text("\n".join([*table, 'columns = [{ dataset = "kvasir", labeled = "2" }]']) + "\n")
+    out = call("report", "--table", "mine.toml", "--protocol", "tiny", *words)[1]
+    assert "75.00 ± 0.00" in out
+
+
 def test_a_metric_that_is_there_is_not_replaced(folder: Path, call: Call) -> None:
     (folder / "wrong.py").write_text(FILE.replace('"wrong", "Wrong"', '"dsc", "Mine"'))
     code, _, err = call("run", *RUN, "--methods-dir", folder)

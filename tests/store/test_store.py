@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import resource
@@ -414,6 +415,10 @@ def test_a_results_root_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------------------------- checkpoints
 
 
+def named(iteration: int, content: bytes) -> str:
+    return f"checkpoint-{iteration}-{hashlib.sha256(content).hexdigest()[:8]}.pt"
+
+
 def test_a_checkpoint_comes_back(folder: RunFolder) -> None:
     assert folder.read_checkpoint() is None
     content = np.random.default_rng(0).bytes(100_000)
@@ -426,13 +431,13 @@ def test_only_the_latest_checkpoint_stays(folder: RunFolder) -> None:
     for iteration in (10, 20, 9):
         folder.write_checkpoint(iteration, str(iteration).encode())
         assert folder.read_checkpoint() == str(iteration).encode()
-        assert files(folder) == {"run.json", "checkpoint.json", f"checkpoint-{iteration}.pt"}
+        assert files(folder) == {"run.json", "checkpoint.json", named(iteration, str(iteration).encode())}
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "empty", "missing", "no index", "another index"])
 def test_a_damaged_checkpoint_is_named_and_left_as_it_is(folder: RunFolder, damage: str) -> None:
     folder.write_checkpoint(40, b"state " * 1000)
-    path, index = folder.path / "checkpoint-40.pt", folder.path / "checkpoint.json"
+    path, index = folder.path / named(40, b"state " * 1000), folder.path / "checkpoint.json"
     content = path.read_bytes()
     if damage == "missing":
         path.unlink()
@@ -452,12 +457,12 @@ def test_a_damaged_checkpoint_is_named_and_left_as_it_is(folder: RunFolder, dama
 
 def test_the_advice_on_a_damaged_checkpoint_works(folder: RunFolder) -> None:
     folder.write_checkpoint(40, b"state")
-    (folder.path / "checkpoint-40.pt").write_bytes(b"damaged")
+    (folder.path / named(40, b"state")).write_bytes(b"damaged")
     (folder.path / "checkpoint.json").unlink()
     assert folder.read_checkpoint() is None
     folder.write_checkpoint(3, b"anew")
     assert folder.read_checkpoint() == b"anew"
-    assert files(folder) == {"run.json", "checkpoint.json", "checkpoint-3.pt"}
+    assert files(folder) == {"run.json", "checkpoint.json", named(3, b"anew")}
 
 
 def test_a_disk_that_is_full_keeps_the_old_checkpoint(folder: RunFolder) -> None:
@@ -469,7 +474,11 @@ def test_a_disk_that_is_full_keeps_the_old_checkpoint(folder: RunFolder) -> None
     assert files(folder) == before
 
 
-def test_a_checkpoint_counts_only_once_its_index_names_it(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("iteration", [80, 40])
+def test_a_checkpoint_counts_only_once_its_index_names_it(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, iteration: int
+) -> None:
+    """So, too, where it is of the same iteration, as of a run that is stopped twice before its first step."""
     folder.write_checkpoint(40, b"old")
 
     def die(path: Path, data: Any) -> None:
@@ -478,10 +487,10 @@ def test_a_checkpoint_counts_only_once_its_index_names_it(folder: RunFolder, mon
     with monkeypatch.context() as patch:
         patch.setattr(folder_module, "write_json", die)
         with pytest.raises(KeyboardInterrupt):
-            folder.write_checkpoint(80, b"new")
+            folder.write_checkpoint(iteration, b"new")
     assert folder.read_checkpoint() == b"old"
     folder.write_checkpoint(90, b"newer")
-    assert files(folder) == {"run.json", "checkpoint.json", "checkpoint-90.pt"}
+    assert files(folder) == {"run.json", "checkpoint.json", named(90, b"newer")}
 
 
 KILLED_IN_WRITING = """
