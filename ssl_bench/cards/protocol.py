@@ -19,6 +19,7 @@ Upsampling = Literal["default", "transposed", "linear", "nearest"]  # of a netwo
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 Sides3D = tuple[Count, Count, Count]
@@ -139,7 +140,7 @@ class Protocol(Card):
         description="length for a method with one update per iteration; overrides epochs",
     )  # fmt: skip
     learning_rate: Positive = Field(description="AdamW's, constant")
-    betas: tuple[Probability, Probability] = Field(description="AdamW's")
+    betas: tuple[BelowOne, BelowOne] = Field(description="AdamW's")
     weight_decay: float = Field(ge=0, description="AdamW's")
     precision: Literal["auto", "fp32", "bf16"] = Field(description="auto: bf16 on a GPU, fp32 elsewhere")
     compile: bool = Field(description="compile the networks by torch.compile")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -90,6 +90,9 @@ class RunSpec(Card):
     hyperparameters: dict[str, int | float | bool | str] = Field(description="every one, set or default")
     seed: int = Field(description="draws weights, batches, augmentation and, without label_seed, the labelled cases")
     label_seed: int | None = Field(None, description="draws the labelled cases; absent: `seed` draws them, too")
+    kept_whole: Literal[True] | None = Field(
+        None, description="validation has whole sequences, and all images of one content; absent: drawn one by one"
+    )
     harness: int = Field(1, description="version of the harness's own part in the numbers: views, loop, networks")
 
     @model_validator(mode="after")
@@ -104,7 +107,7 @@ class RunSpec(Card):
         data["classes"] = len(self.classes)  # their names are words, too
         if self.channels is None:
             del data["channels"]
-        for name in ("group", "train_groups", "train_slices", "slice_window", "axes", "label_seed"):
+        for name in ("group", "train_groups", "train_slices", "slice_window", "axes", "label_seed", "kept_whole"):
             if data[name] is None:
                 del data[name]  # as in runs from before these were fields
         if self.split.parts is None:

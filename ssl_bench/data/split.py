@@ -70,7 +70,7 @@ def split_cases(
     if split.parts is not None:
         return _by_parts(split.parts, ids, masked)
     assert split.test is not None
-    kept_whole = _groups(split, ids, contents, groups)
+    kept_whole = kept_together(split, ids, contents, groups)
     sizes = Counter(kept_whole[name] for name in ids if name in masked)
     wanted = number_of(parse_share(split.test, "test"), sizes.total())
     held_out = _held_out(sizes, wanted, split.seed, nearest=groups is not None)
@@ -153,12 +153,19 @@ def labelable(train_ids: Sequence[str], masked: Container[str], groups: Mapping[
 
 
 def set_apart(
-    splits: Splits, source: Literal["labeled", "train"], share: float, seed: int, *, masked: Container[str]
+    splits: Splits,
+    source: Literal["labeled", "train"],
+    share: float,
+    seed: int,
+    *,
+    masked: Container[str],
+    together: Mapping[str, str] | None = None,
 ) -> Splits:
     """Take images for validation, drawn by the run's seed, out of what is trained on.
 
-    Where the splits have groups, groups are drawn and counted instead of images. An image without a mask whose group is
-    drawn is left out.
+    Where images are kept together, as the frames of a sequence or the images of a patient, these are drawn and counted
+    instead of images. An image that is drawn with them is left out if it has no mask, or if it has no label and the
+    labelled images are drawn from.
 
     Args:
         splits: without validation.
@@ -166,28 +173,33 @@ def set_apart(
         share: of the labelled images, or of all training images; at least one image.
         seed: the run's.
         masked: ids of the cases that have a mask.
+        together: what each case is kept together with (`kept_together`); None: the splits' groups.
 
     Raises:
         UserError: nothing would be left to train on.
     """
     trained = (*splits.labeled, *splits.unlabeled)
-    unit = _units(trained, splits.groups)
+    unit = _units(trained, splits.groups if together is None else together)
     labeled = {unit[name] for name in splits.labeled}
     from_labeled = source == "labeled"
     pool = {unit[name] for name in trained if name in masked and (unit[name] in labeled) == from_labeled}
     count = max(1, round(share * (len(labeled) if from_labeled else len(set(unit.values())))))
     if count >= len(pool):
-        what = ("labelled " if from_labeled else "unlabelled ") + ("images" if splits.groups is None else "groups")
+        alone = all(name == own for name, own in unit.items())
+        instead = "" if from_labeled else "; --set validation=labeled takes some of the labelled ones"
+        what = ("labelled " if from_labeled else "unlabelled ") + ("images" if alone else "groups")
         raise UserError(
             f"validation = '{source}', validation_share = {share:g}: {count} of {len(pool)} {what} with a mask would "
-            "leave none to train on"
+            f"leave none to train on{instead}"
         )
     drawn = set(shuffled(pool, "validation", seed)[:count])
     return replace(
         splits,
         labeled=tuple(name for name in splits.labeled if unit[name] not in drawn),
         unlabeled=tuple(name for name in splits.unlabeled if unit[name] not in drawn),
-        validation=tuple(name for name in trained if unit[name] in drawn and name in masked),
+        validation=tuple(
+            name for name in (splits.labeled if from_labeled else trained) if unit[name] in drawn and name in masked
+        ),
     )
 
 
@@ -253,10 +265,14 @@ def _by_parts(
     return found["train"], found["test"]
 
 
-def _groups(
+def kept_together(
     split: Split, ids: Sequence[str], contents: Sequence[str], groups: Mapping[str, str] | None
 ) -> dict[str, str]:
-    """Name what each case is kept together with: its group, its sequence, or a case of the same content."""
+    """Name what each case is kept together with: its group, its sequence, or a case of the same content.
+
+    Raises:
+        UserError: with `sequence_starts`, an id is no frame number.
+    """
     group = {name: sequence_of(split, name) for name in ids} if split.sequence_starts else _units(ids, groups)
     first_with: dict[str, str] = {}
     for name, content in zip(ids, contents, strict=True):

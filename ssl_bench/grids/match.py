@@ -69,6 +69,7 @@ class Wanted:
             and training_fields(spec.protocol) in self.trainings(spec.train_images)
             and self._is_split(spec.protocol.split, spec.split)
             and self._has_the_weights(spec.weights_fingerprint)
+            and _validates_apart(spec)
         )
 
     @property
@@ -201,6 +202,11 @@ def _one_per_training(runs: Sequence[Run], cell: Wanted) -> list[Run]:
     for run in sorted(runs, key=rank):
         by_draws.setdefault(run.spec.draws, run)
     return [by_draws[draws] for draws in sorted(by_draws)]
+
+
+def _validates_apart(spec: RunSpec) -> bool:
+    """Whether no validation image of a run is of a sequence that it was trained on, as in runs of earlier versions."""
+    return spec.protocol.validation is None or not spec.split.sequence_starts or spec.kept_whole is True
 
 
 @cache

@@ -37,7 +37,7 @@ from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.extra import chosen_extras
 from ssl_bench.data.groups import card_groups, straddling
 from ssl_bench.data.reader import memory_mode
-from ssl_bench.data.split import draw_labeled, labelable, set_apart, split_cases
+from ssl_bench.data.split import draw_labeled, kept_together, labelable, set_apart, split_cases
 from ssl_bench.errors import UnfitError, UserError
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
 from ssl_bench.networks import find_network, weights_fingerprint
@@ -113,6 +113,10 @@ def plan_runs(
             f"--label-seeds: expected fewer labelled cases than can be drawn; found all {labeled} of them labelled, "
             "whatever the seed"
         )
+    together = kept_together(split, dataset.ids, dataset.contents, groups)
+    is_whole = resolved.validation is not None and any(
+        together[name] != (name if groups is None else groups[name]) for name in train_ids
+    )
     jobs = []
     for seed, label_draw in request.draws:
         splits = draw_labeled(
@@ -120,7 +124,9 @@ def plan_runs(
             masked=dataset.masked, first=split.labeled == "first", groups=groups,
         )  # fmt: skip
         if resolved.validation is not None:
-            splits = set_apart(splits, resolved.validation, resolved.validation_share, seed, masked=dataset.masked)
+            splits = set_apart(
+                splits, resolved.validation, resolved.validation_share, seed, masked=dataset.masked, together=together
+            )
         for method, hyper in zip(methods, hyperparameters, strict=True):
             spec = RunSpec(
                 benchmark=benchmark.name,
@@ -148,6 +154,7 @@ def plan_runs(
                 hyperparameters=hyper.model_dump(mode="json"),
                 seed=seed,
                 label_seed=None if label_draw == seed else label_draw,
+                kept_whole=True if is_whole else None,
                 harness=HARNESS,
             )
             jobs.append(Job(spec, method, hyper, dataset, splits, measurement))

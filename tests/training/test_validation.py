@@ -10,8 +10,8 @@ from conftest import Call, write_dataset
 from displays import Silent
 from handwritten import contents_of
 
-from ssl_bench.cards import Request, load_benchmark
-from ssl_bench.data.split import Splits, draw_labeled, set_apart
+from ssl_bench.cards import Request, RunSpec, Split, load_benchmark
+from ssl_bench.data.split import Splits, draw_labeled, kept_together, set_apart, split_cases
 from ssl_bench.errors import InterruptedRunError, UserError
 from ssl_bench.launch.inprocess import run_all
 from ssl_bench.method import load_methods
@@ -82,6 +82,44 @@ def test_what_has_no_mask_is_not_validated_on() -> None:
     words = r"validation_share = 0\.9: 36 of 5 unlabelled images with a mask would leave none"
     with pytest.raises(UserError, match=words):
         set_apart(drawn(masked=masked), "train", 0.9, 1, masked=masked)
+
+
+@pytest.mark.parametrize("source", ["labeled", "train"])
+def test_no_validation_image_is_of_a_sequence_or_the_copy_of_an_image_that_is_trained_on(source: Any) -> None:
+    """Frames 1 to 80, a sequence from every fourth on; of 15 other images, each has a copy."""
+    frames = tuple(str(number) for number in range(1, 81))
+    by_sequence = Split.model_validate({"test": "25%", "sequence_starts": list(range(1, 81, 4))})
+    copies = tuple(f"{number}{which}" for number in range(15) for which in "ab")
+    at_random = Split.model_validate({"test": "20%"})
+    for split, ids, contents, part in (
+        (by_sequence, frames, frames, lambda name: (int(name) - 1) // 4),
+        (at_random, copies, [name[:-1] for name in copies], lambda name: name[:-1]),
+    ):
+        masked = ids
+        train_ids, test_ids = split_cases(split, ids, contents, masked=masked)
+        for seed in range(1, 6):
+            before = draw_labeled(train_ids, test_ids, 8, seed, masked=masked, first=False)
+            together = kept_together(split, ids, contents, None)
+            after = set_apart(before, source, 0.3, seed, masked=masked, together=together)
+            trained = {part(name) for name in (*after.labeled, *after.unlabeled)}
+            assert after.validation
+            assert not trained & {part(name) for name in after.validation}
+            assert set(after.validation) <= set(before.labeled if source == "labeled" else before.unlabeled)
+
+
+def test_runs_whose_validation_keeps_sequences_whole_are_other_runs(tmp_path: Path) -> None:
+    data, card = write_dataset(tmp_path, "cvc", [str(number) for number in range(1, 600, 12)]), load_benchmark("cvc")
+
+    def planned(**settings: Any) -> RunSpec:
+        request = Request(card, ("mt",), "6", "tiny", settings, (1,))
+        (job,) = plan_runs(request, CPU, data, allow_partial=True, advance=None)
+        return job.spec
+
+    by_sequence = planned(split="by-sequence", validation="train")
+    assert by_sequence.kept_whole is True
+    assert planned(split="random", validation="train").kept_whole is None
+    assert planned(split="by-sequence").kept_whole is None
+    assert by_sequence.hash != by_sequence.model_copy(update={"kept_whole": None}).hash
 
 
 # ------------------------------------------------------------------------------------------------------------ the run
