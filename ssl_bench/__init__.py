@@ -80,8 +80,9 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())  # quiet unless a 
 def __getattr__(name: str) -> Any:
     """Import a name of the front door, or read the version, when it is first used (PEP 562)."""
     if name == "__version__":
-        globals()[name] = _installed_version()
-        return globals()[name]
+        from ssl_bench.version import current_version
+
+        return current_version()
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from ssl_bench.environment import before_torch
@@ -90,16 +91,6 @@ def __getattr__(name: str) -> Any:
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'api')}"), name)
     globals()[name] = value
     return value
-
-
-def _installed_version() -> str:
-    """The version of the installed package; that of a copy which is not installed is unknown."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("ssl-bench")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def __dir__() -> list[str]:

@@ -13,12 +13,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from ssl_bench import __version__
 from ssl_bench.cli import catalogue, data, exchange, live, models, results, sweep, training  # noqa: F401
 from ssl_bench.cli.common import app, say, with_default_card
 from ssl_bench.command import called_as, command_line
 from ssl_bench.environment import before_torch
 from ssl_bench.errors import InterruptedRunError, UserError
+from ssl_bench.version import current_version
 
 ORDER = (
     "run",
@@ -39,7 +39,7 @@ app.registered_commands.sort(key=lambda command: ORDER.index(getattr(command.cal
 
 def _show_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"ssl-bench {__version__}")
+        typer.echo(f"ssl-bench {current_version()}")
         raise typer.Exit
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssl_bench import __version__
 from ssl_bench.cards import ImageProtocol, RunSpec
 from ssl_bench.data.batches import channels_first, input_statistics, normalise
 from ssl_bench.data.dataset import resize
@@ -24,6 +23,7 @@ from ssl_bench.prediction.raw_images import NAME, as_pixels, as_voxels
 from ssl_bench.prediction.scores import Scores, flips_of, pixel_scores, voxel_scores
 from ssl_bench.scoring.inference import class_map
 from ssl_bench.training.device import keeping_torch_state, set_determinism
+from ssl_bench.version import current_version
 
 
 class LoadedModel(nn.Module):
@@ -76,7 +76,7 @@ class LoadedModel(nn.Module):
         spec = self.spec
         optional = {"label_seed": spec.label_seed, "channel_names": spec.channel_names}
         return {
-            "ssl_bench": __version__, "run": spec.run_id, "method": spec.method, "network": self.name,
+            "ssl_bench": current_version(), "run": spec.run_id, "method": spec.method, "network": self.name,
             "seed": spec.seed, "dataset": spec.benchmark, "labeled": f"{spec.labeled}/{spec.train_units}",
             "classes": spec.classes, "label_values": spec.label_values, "channels": spec.channel_count,
             "sides": self.sides, "input": self._input(), "output": "logits",

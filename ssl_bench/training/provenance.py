@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from ssl_bench import __version__
 from ssl_bench.command import quantity, typed_command
 from ssl_bench.data.extra import Augmentation, chosen_extras
 from ssl_bench.method import SSLMethod, source_hash
 from ssl_bench.networks.registry import NetworkEntry, find_network
 from ssl_bench.training.job import Job
+from ssl_bench.version import current_version
 
 PACKAGES = ("torch", "torchvision", "segmentation-models-pytorch", "timm", "numpy", "pillow", "medpy", "scipy", "h5py")
 
@@ -58,7 +58,7 @@ def provenance(
     sources |= {f"augmentation {one.name}": one.source for one in augmentations}
     packages = dict.fromkeys([*PACKAGES, *(name for one in networks for name in one.packages)])
     return {
-        "ssl_bench": __version__,
+        "ssl_bench": current_version(),
         "method_source_sha256": source_hash(method),
         **({} if network is None or network.is_built_in else {"network_source_sha256": network.source}),
         **({"further_sources_sha256": sources} if sources else {}),

@@ -98,9 +98,9 @@ def test_no_validation_image_is_of_a_sequence_or_the_copy_of_an_image_that_is_tr
         masked = ids
         train_ids, test_ids = split_cases(split, ids, contents, masked=masked)
         for seed in range(1, 6):
-            before = draw_labeled(train_ids, test_ids, 8, seed, masked=masked, first=False)
+            before = draw_labeled(train_ids, test_ids, 4, seed, masked=masked, first=False)
             together = kept_together(split, ids, contents, None)
-            after = set_apart(before, source, 0.3, seed, masked=masked, together=together)
+            after = set_apart(before, source, 0.1, seed, masked=masked, together=together)
             trained = {part(name) for name in (*after.labeled, *after.unlabeled)}
             assert after.validation
             assert not trained & {part(name) for name in after.validation}
