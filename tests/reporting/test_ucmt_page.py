@@ -9,6 +9,8 @@ from conftest import REPOSITORY
 from documented import Difference, alone, changed_by, compared, differences, page, pairs, row, scores, smallest, spread
 
 import ssl_bench
+from ssl_bench.reporting.claims import ClaimsReport
+from ssl_bench.statistics.holm import holm
 
 PAGE, LINE = page("docs/ucmt-at-small.md")
 _, SMALL_LINE = page("docs/small.md")
@@ -215,6 +217,23 @@ def test_the_verdicts(claims: tuple[pd.DataFrame, pd.DataFrame]) -> None:
         "five are contradicted at `small`, such as that CPS is better than MT, and three are supported" in README_LINE
     )
     assert set(by_verdict["not measured"]) == {"best-on-skin-u-net"}
+
+
+def test_the_verdicts_with_p_corrected_over_all_claims() -> None:
+    """README says how many there are, and the page which."""
+    found = ssl_bench.report(claims="ucmt", protocol="small", results_root=REPOSITORY / "results" / "measured")
+    (exhibit,) = found.exhibits
+    assert isinstance(exhibit, ClaimsReport)
+    tested = [test for test in exhibit.tests if test.p is not None]
+    signs: dict[str, list[int]] = {}
+    for test, p in zip(tested, holm([test.p or 0.0 for test in tested], len(tested)), strict=True):
+        level = 0.025 if test.claim.kind == "equivalence" else 0.05
+        signs.setdefault(test.claim.name, []).append(test.favours if p < level and test.levels >= 3 else 0)
+    contradicted = [name for name, own in signs.items() if -1 in own]
+    assert contradicted == ["cps-over-mt", "ucmt-over-cmt", "best-on-polyps", "ucmt-disagrees-more"]
+    assert [name for name, own in signs.items() if min(own) == 1] == ["ucmt-is-less-uncertain"]
+    assert "four are contradicted (CPS and MT, UCMT and CMT, polyps, disagreement), and the same one" in LINE
+    assert "With p corrected over all tests of all claims it is four and one" in README_LINE
 
 
 def p_in_words(value: Any) -> str:
