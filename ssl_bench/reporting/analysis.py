@@ -17,59 +17,12 @@ from ssl_bench.errors import UserError
 from ssl_bench.grids.aim import Place
 from ssl_bench.reporting.gather import Body, Gathered
 from ssl_bench.reporting.notes import CASES
+from ssl_bench.reporting.paired import NO_PAIR, Paired, Span, comparison_of, corrected, smallest, with_name
 from ssl_bench.reporting.published import Published, differences, is_tested_alike, published
 from ssl_bench.reporting.scores import cell_scores, scored_runs
-from ssl_bench.statistics.anova import Squares, smallest_difference
 from ssl_bench.statistics.cell import CellScores, Interval
-from ssl_bench.statistics.column import Column, Comparison
-from ssl_bench.statistics.holm import holm
+from ssl_bench.statistics.column import Column
 from ssl_bench.store import Run
-
-SIGNIFICANT = 0.05  # of Holm-corrected p values over seeds and cases
-FEW_SEEDS = 3  # common to both, for a mark of significance
-Span = tuple[float, float]  # the least and the most of several numbers
-
-
-@dataclass(frozen=True)
-class Paired:
-    """A method against another one on the same cases and seeds; a positive difference: it scores higher.
-
-    `seeds` are those in common; of trainings with label seeds, the fewer of labelled draws and seeds, a single one
-    aside. `units` are the groups of the cases, or the cases. `p`, `p_holm` and the interval are over seeds and units,
-    from the error term of all methods of the column (`pooled`) or of this pair alone, `p_pair` always from the latter;
-    `p_cases`, `p_cases_holm` and `effect` are of Wilcoxon's test over units. What ends in `_holm` is corrected over the
-    family's `tests`.
-    """
-
-    other: str = ""
-    seeds: int | None = None
-    cases: int | None = None
-    units: int | None = None
-    difference: float | None = None
-    ci95_low: float | None = None
-    ci95_high: float | None = None
-    p: float | None = None
-    p_holm: float | None = None
-    tests: int | None = None
-    pooled: bool | None = None
-    p_pair: float | None = None
-    p_pair_holm: float | None = None
-    p_cases: float | None = None
-    p_cases_holm: float | None = None
-    effect: float | None = None
-
-    @property
-    def is_significant(self) -> bool:
-        """Whether the Holm-corrected p value over seeds and cases is below SIGNIFICANT, of FEW_SEEDS at least."""
-        return self._shows(self.p_holm)
-
-    @property
-    def is_significant_alone(self) -> bool:
-        """As `is_significant`, by the error term of this pair alone."""
-        return self._shows(self.p_pair_holm)
-
-    def _shows(self, p: float | None) -> bool:
-        return p is not None and p < SIGNIFICANT and (self.seeds or 0) >= FEW_SEEDS
 
 
 @dataclass(frozen=True)
@@ -103,8 +56,8 @@ class Record:
     interval: Interval | None = None
     prediction: Interval | None = None
     tested_alike: bool = False
-    best: Paired = Paired()
-    baseline: Paired = Paired()
+    best: Paired = NO_PAIR
+    baseline: Paired = NO_PAIR
     verdict: str = ""
     unscored: int = 0
     reasons: tuple[str, ...] = ()
@@ -305,14 +258,14 @@ def _compared(grid: Grid, rivals: Records, upper: Records) -> tuple[Family, Reco
     compared = {
         (a, b): found for a, b in combinations(range(len(spots)), 2) if (found := column.compare(a, b)) is not None
     }
-    pairs = _corrected(compared, len(spots) * (len(spots) - 1) // 2)
-    with_baseline = _corrected({pair: one for pair, one in compared.items() if baseline in pair}, len(spots) - 1)
+    pairs = corrected(compared, len(spots) * (len(spots) - 1) // 2)
+    with_baseline = corrected({pair: one for pair, one in compared.items() if baseline in pair}, len(spots) - 1)
     changed = {}
     for number, spot in enumerate(spots):
         changed[spot] = replace(
             rivals[spot],
-            best=_against(pairs, number, best, titles),
-            baseline=Paired() if baseline is None else _against(with_baseline, number, baseline, titles),
+            best=comparison_of(pairs, number, best, titles),
+            baseline=NO_PAIR if baseline is None else comparison_of(with_baseline, number, baseline, titles),
         )
         for copy in alike[spot]:
             changed[copy] = replace(rivals[copy], best=changed[spot].best, baseline=changed[spot].baseline)
@@ -331,11 +284,11 @@ def _compared(grid: Grid, rivals: Records, upper: Records) -> tuple[Family, Reco
         pooled=tuple(titles[i] for i in column.pool),
         alone=tuple(title for i, title in enumerate(titles) if i not in column.pool),
         seeds=column.seeds,
-        smallest_from_baseline=_smallest(
+        smallest_from_baseline=smallest(
             [one for pair, one in compared.items() if baseline in pair], column.error, len(spots) - 1
         ),
-        smallest=_smallest(compared.values(), column.error, len(spots) * (len(spots) - 1) // 2),
-        pairs={(titles[a], titles[b]): _named(one, titles[b]) for (a, b), one in pairs.items()},
+        smallest=smallest(compared.values(), column.error, len(spots) * (len(spots) - 1) // 2),
+        pairs={(titles[a], titles[b]): with_name(one, titles[b]) for (a, b), one in pairs.items()},
         same=tuple(
             tuple(rivals[one].place.row.title for one in sorted([spot, *copies]))
             for spot, copies in alike.items() if copies
@@ -360,15 +313,6 @@ def _runs(one: Record) -> tuple[Path, ...]:
     return tuple(run.path for run in one.runs)
 
 
-def _smallest(compared: Iterable[Comparison], error: Squares | None, tests: int) -> Span | None:
-    """The least and the most of the true differences that comparisons would find, of those that could be marked."""
-    own = [one for one in compared if one.estimate is not None and one.seeds >= FEW_SEEDS]
-    found = [one.estimate.smallest(tests) for one in own if one.estimate is not None and not one.pooled]
-    if error is not None and any(one.pooled for one in own):
-        found.append(smallest_difference(error, tests))
-    return (min(found), max(found)) if found else None
-
-
 def _upper(one: Record, cells: Sequence[CellScores], titles: Sequence[str], best: int, baseline: int | None) -> Record:
     """Compare the upper line with the best of the methods and with the baseline, each for itself."""
     assert one.scores is not None
@@ -377,8 +321,8 @@ def _upper(one: Record, cells: Sequence[CellScores], titles: Sequence[str], best
     def against(other: int | None, tests: int) -> Paired:
         pair = None if other is None else column.compare(last, other)
         if pair is None or other is None:
-            return Paired()
-        return _named(_corrected({(last, other): pair}, tests)[last, other], titles[other])
+            return NO_PAIR
+        return with_name(corrected({(last, other): pair}, tests)[last, other], titles[other])
 
     return replace(one, best=against(best, len(cells)), baseline=against(baseline, 1))  # the best is one of all
 
@@ -388,43 +332,3 @@ def _first_best(rivals: Sequence[Record]) -> int:
     means = [one.mean or 0.0 for one in rivals]
     larger = METRICS[rivals[0].metric].larger_is_better
     return means.index(max(means) if larger else min(means))
-
-
-Pairs = dict[tuple[int, int], Paired]
-
-
-def _corrected(found: Mapping[tuple[int, int], Comparison], tests: int) -> Pairs:
-    """Describe comparisons, with Holm's correction over all of them, as some of `tests`."""
-    estimated = {pair: one.estimate.p for pair, one in found.items() if one.estimate is not None}
-    alone = {pair: one.alone.p for pair, one in found.items() if one.alone is not None}
-    both, each = (dict(zip(p, holm(list(p.values()), tests), strict=True)) for p in (estimated, alone))
-    cases = dict(zip(found, holm([one.p_cases for one in found.values()], tests), strict=True))
-    described = {}
-    for pair, one in found.items():
-        low, high = (None, None) if one.estimate is None else one.estimate.interval()
-        described[pair] = Paired(
-            "", one.seeds, one.cases, one.units, one.difference, low, high, estimated.get(pair), both.get(pair), tests,
-            None if one.estimate is None else one.pooled, alone.get(pair), each.get(pair),
-            one.p_cases, cases[pair], one.effect,
-        )  # fmt: skip
-    return described
-
-
-def _against(pairs: Pairs, number: int, other: int, titles: Sequence[str]) -> Paired:
-    """The comparison of a row with another, in this direction; an empty one where there is none."""
-    return _named(pairs.get((number, other)) or _reversed(pairs.get((other, number))), titles[other])
-
-
-def _reversed(one: Paired | None) -> Paired | None:
-    """The comparison of b with a from that of a with b; a zero has no sign."""
-    if one is None or one.difference is None or one.effect is None:
-        return None
-    low, high = one.ci95_low, one.ci95_high
-    return replace(
-        one, difference=0.0 - one.difference, effect=0.0 - one.effect,
-        ci95_low=None if high is None else 0.0 - high, ci95_high=None if low is None else 0.0 - low,
-    )  # fmt: skip
-
-
-def _named(one: Paired | None, other: str) -> Paired:
-    return Paired() if one is None else replace(one, other=other)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal, get_args
 
 from ssl_bench.cards import AnyClaim, CurveClaim, DifferenceClaim, EquivalenceClaim
-from ssl_bench.reporting.analysis import FEW_SEEDS, SIGNIFICANT
+from ssl_bench.reporting.paired import FEW_SEEDS, SIGNIFICANT
 from ssl_bench.statistics.anova import Estimate
 from ssl_bench.store import Run
 

@@ -12,7 +12,6 @@ from ssl_bench.cards import Claims, CurveClaim, DifferenceClaim, EquivalenceClai
 from ssl_bench.command import quantity
 from ssl_bench.declarations import Declarations
 from ssl_bench.grids.aim import Target
-from ssl_bench.reporting.analysis import FEW_SEEDS
 from ssl_bench.reporting.claim_cells import ClaimCells, fill_claims
 from ssl_bench.reporting.claim_tables import tests_csv, tests_table, verdicts_table
 from ssl_bench.reporting.claim_tests import tested_claims
@@ -22,6 +21,7 @@ from ssl_bench.reporting.kept_files import unreadable_notes
 from ssl_bench.reporting.label_seeds import label_notes
 from ssl_bench.reporting.legend import group_notes, metric_notes
 from ssl_bench.reporting.notes import damage_notes, fill_commands, missing_notes, origin, protocol_notes, row_notes
+from ssl_bench.reporting.paired import FEW_SEEDS
 from ssl_bench.reporting.processors import claim_processor_notes
 from ssl_bench.reporting.table import Table
 from ssl_bench.reporting.unlike_runs import unlike_notes

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from ssl_bench.cards import METRICS, MetricName
 from ssl_bench.command import quantity
-from ssl_bench.reporting.analysis import FEW_SEEDS, Analysis, Family, Record, family
+from ssl_bench.reporting.analysis import Analysis, Family, Record, family
+from ssl_bench.reporting.paired import FEW_SEEDS
 
 JUDGED = ("inside", "above", "below")
 

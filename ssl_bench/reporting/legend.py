@@ -8,8 +8,9 @@ import numpy as np
 
 from ssl_bench.cards import Grid
 from ssl_bench.command import quantity
-from ssl_bench.reporting.analysis import FEW_SEEDS, Analysis, Family, Record, Span, distinct, family
+from ssl_bench.reporting.analysis import Analysis, Family, Record, distinct, family
 from ssl_bench.reporting.gather import Gathered
+from ssl_bench.reporting.paired import FEW_SEEDS, Span
 from ssl_bench.reporting.published import published
 from ssl_bench.reporting.scores import undefined
 from ssl_bench.statistics.cell import levels

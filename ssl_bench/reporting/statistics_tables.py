@@ -8,7 +8,8 @@ from itertools import product
 
 from ssl_bench.atomic import csv_text
 from ssl_bench.cards import METRICS, Grid, MetricName
-from ssl_bench.reporting.analysis import Analysis, Paired, Record, family
+from ssl_bench.reporting.analysis import Analysis, Record, family
+from ssl_bench.reporting.paired import Paired
 from ssl_bench.reporting.scores import undefined
 from ssl_bench.reporting.table import Cell, Table
 
