@@ -9,6 +9,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from ssl_bench.errors import UserError
@@ -129,6 +130,18 @@ def _all_entry_points(
 def source_file(module: str) -> Path:
     """The file of an imported module."""
     return Path(str(sys.modules[module].__file__))
+
+
+def function_hash(function: Callable[..., Any]) -> str:
+    """SHA-256 of a function's file, whatever its line ends; of its code where it has no file, as in a notebook."""
+    module = function.__module__
+    try:
+        text = _TEXTS.get(module) or source_file(module).read_bytes()
+    except (AttributeError, KeyError, OSError):
+        code: CodeType = function.__code__
+        constants = [one for one in code.co_consts if isinstance(one, int | float | str | bytes | None)]
+        text = repr((code.co_code, code.co_names, constants)).encode()
+    return hashlib.sha256(text.replace(b"\r\n", b"\n")).hexdigest()
 
 
 def module_hash(module: str) -> str:

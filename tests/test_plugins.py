@@ -1,7 +1,9 @@
 """A user's file is imported once for each of its texts: what was edited is what runs, and what is recorded."""
 
 import hashlib
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,3 +114,23 @@ def test_an_edited_launcher_is_the_one_that_launches(tmp_path: Path) -> None:
         path.write_text(LAUNCHER.replace("= 1", f"= {number}"))
         assert launcher._from_file(path) == "mine"
         assert vars(contract.REGISTRY["mine"].launcher)["number"] == number
+
+
+def test_a_function_without_a_file_has_the_hash_of_its_code() -> None:
+    """As one of a notebook, whose module has no file."""
+    hashes = []
+    for number in (1, 2, 1):
+        names: dict[str, Any] = {"__name__": "a_notebook"}
+        exec(f"def own(x):\n    return x + {number}", names)
+        hashes.append(plugins.function_hash(names["own"]))
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
+def test_line_ends_are_no_edit_of_a_functions_file(tmp_path: Path) -> None:
+    hashes = []
+    for number, ends in enumerate(("\n", "\r\n")):
+        path = tmp_path / f"own{number}.py"
+        path.write_bytes(f"def own(x):{ends}    return x{ends}".encode())
+        plugins.import_file(path, f"own{number}")
+        hashes.append(plugins.function_hash(sys.modules[f"own{number}"].own))
+    assert hashes[0] == hashes[1]

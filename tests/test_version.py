@@ -15,7 +15,8 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A repository with one commit, in the place of this one; the installed version is an old one."""
     monkeypatch.setattr(module, "ROOT", tmp_path)
     monkeypatch.setattr(module, "version", lambda name: "0.1.0.post1.dev3+gold")
-    (tmp_path / "ssl_bench").mkdir()
+    for name in ("ssl_bench", "methods"):
+        (tmp_path / name).mkdir()
     (tmp_path / "ssl_bench" / "code.py").write_text("x = 1\n")
     (tmp_path / "docs.md").write_text("a\n")
     git(tmp_path, "init", "-q")
@@ -44,7 +45,7 @@ def now() -> str:
 
 
 def test_in_a_checkout_it_names_the_present_commit(checkout: Path) -> None:
-    assert now() == f"0.1.0.post1.dev3+g{git(checkout, 'rev-parse', '--short', 'HEAD')}"
+    assert now() == f"0.1.0+g{git(checkout, 'rev-parse', '--short', 'HEAD')}"
     git(checkout, "tag", "v0.2.0")
     assert now() == "0.2.0"
     commit(checkout)
@@ -55,9 +56,9 @@ def test_in_a_checkout_it_names_the_present_commit(checkout: Path) -> None:
 def test_an_edit_of_code_is_marked_and_one_of_other_files_is_not(checkout: Path) -> None:
     last = commit(checkout)
     (checkout / "docs.md").write_text("b\n")
-    assert now() == f"0.1.0.post1.dev3+g{last}"
+    assert now() == f"0.1.0+g{last}"
     (checkout / "ssl_bench" / "code.py").write_text("x = 2\n")
-    assert now() == f"0.1.0.post1.dev3+g{last}.dirty"
+    assert now() == f"0.1.0+g{last}.dirty"
     git(checkout, "tag", "v0.2.0")
     assert now() == "0.2.0+dirty"
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from ssl_bench.cards.card import Card, Positive, in_unit, parse_card, read_toml
-from ssl_bench.cards.grid import Column, exhibit_path
+from ssl_bench.cards.grid import Column, columns_alike, exhibit_path
 from ssl_bench.cards.metric import HEADLINE, METRICS, MetricName
 from ssl_bench.cards.share import parse_share
 from ssl_bench.folders import BENCHMARKS_DIR, CLAIMS
@@ -112,11 +112,11 @@ class InteractionClaim(_Against):
 
     @model_validator(mode="after")
     def _has_two_conditions(self) -> Self:
-        kinds = [(column.dataset, column.settings) for column in self.columns]
-        alone = next((name for name, settings in kinds if kinds.count((name, settings)) < 2), None)
+        alone = next((own for own in columns_alike(self.columns) if len(own) < 2), None)
         if alone is not None:
+            name = self.columns[alone[0]].dataset
             raise ValueError(
-                f"expected two columns or more of each data set with the same settings, found one of {alone}"
+                f"expected two columns or more of each data set with the same settings, found one of {name}"
             )
         return self
 

@@ -67,7 +67,7 @@ class Measurement(Card):
     @property
     def settings(self) -> dict[str, Any]:
         """The applicable fields, without the metrics."""
-        return self.model_dump(mode="json", exclude={"metrics", "sources"}, exclude_none=True)
+        return self.model_dump(mode="json", exclude={"metrics"}, exclude_none=True)
 
     def heading(self, metric: MetricName) -> str:
         """Return a metric's title with the unit in which it is measured."""

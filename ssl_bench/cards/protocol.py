@@ -19,7 +19,6 @@ Upsampling = Literal["default", "transposed", "linear", "nearest"]  # of a netwo
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 Sides3D = tuple[Count, Count, Count]
@@ -140,7 +139,7 @@ class Protocol(Card):
         description="length for a method with one update per iteration; overrides epochs",
     )  # fmt: skip
     learning_rate: Positive = Field(description="AdamW's, constant")
-    betas: tuple[BelowOne, BelowOne] = Field(description="AdamW's")
+    betas: tuple[Probability, Probability] = Field(description="AdamW's")
     weight_decay: float = Field(ge=0, description="AdamW's")
     precision: Literal["auto", "fp32", "bf16"] = Field(description="auto: bf16 on a GPU, fp32 elsewhere")
     compile: bool = Field(description="compile the networks by torch.compile")
@@ -280,8 +279,10 @@ class Protocol(Card):
         """Return the fields whose default or `auto` a run on this data and device replaces, with the run's values.
 
         Raises:
-            UserError: the data set has no such split.
+            UserError: the data set has no such split, or a beta is 1, of which AdamW has no update.
         """
+        if max(self.betas) == 1:
+            raise UserError(f"betas: expected numbers below 1, found {list(self.betas)}")
         iterations = self.iterations
         if iterations is None:
             assert self.epochs is not None  # held by _hangs_together

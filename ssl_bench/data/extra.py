@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ssl_bench.cards import Card, ImageProtocol, VolumeProtocol, parse_card
 from ssl_bench.errors import UserError
-from ssl_bench.plugins import keep_track, module_hash
+from ssl_bench.plugins import function_hash, keep_track
 
 Apply = Callable[[Tensor, Any, torch.Generator], Tensor]
 
@@ -33,7 +33,7 @@ class Augmentation:
     @property
     def source(self) -> str:
         """SHA-256 of the file that registered it."""
-        return module_hash(self.apply.__module__)
+        return function_hash(self.apply)
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {}

@@ -274,10 +274,15 @@ def kept_together(
         UserError: with `sequence_starts`, an id is no frame number.
     """
     group = {name: sequence_of(split, name) for name in ids} if split.sequence_starts else _units(ids, groups)
-    first_with: dict[str, str] = {}
+    first_with, joined = dict[str, str](), dict[str, str]()
+
+    def root(key: str) -> str:
+        while key in joined:
+            key = joined[key]
+        return key
+
     for name, content in zip(ids, contents, strict=True):
-        twin = first_with.setdefault(content, name)
-        if group[twin] != group[name]:
-            mine, theirs = group[name], group[twin]
-            group = {case: theirs if key == mine else key for case, key in group.items()}
-    return group
+        mine, theirs = root(group[name]), root(group[first_with.setdefault(content, name)])
+        if mine != theirs:
+            joined[mine] = theirs
+    return {name: root(key) for name, key in group.items()}

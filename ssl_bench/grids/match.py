@@ -198,6 +198,8 @@ def _one_per_training(runs: Sequence[Run], cell: Wanted) -> list[Run]:
         has_points = includes_points(own, score_every)
         return not has_points, not run.is_scored(measurement), is_other, own or math.inf, run.path.name
 
+    if any(run.spec.kept_whole for run in runs):  # beside runs of earlier versions, whose validation had copies
+        runs = [run for run in runs if run.spec.kept_whole]
     by_draws: dict[tuple[int, int], Run] = {}
     for run in sorted(runs, key=rank):
         by_draws.setdefault(run.spec.draws, run)

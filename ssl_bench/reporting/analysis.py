@@ -95,7 +95,7 @@ Records = dict[Spot, Record]  # row by row; without the spots where a row has no
 class Family:
     """The methods of a column by one metric, which are compared with each other.
 
-    Rows that are the same trainings count once, as the first of them or as the baseline.
+    Rows that show the same scores count once, as the first of them or as the baseline.
 
     Attributes:
         data: the column's title, data set and share.
@@ -107,9 +107,10 @@ class Family:
         seeds: the seeds of the error term.
         smallest_from_baseline: smallest true difference from the baseline that the first comparison would find with
             80 % power, the least and the most of the rows'; None where none could be marked.
+        smallest_from_best: the same from the best, of the comparisons between any two methods.
         smallest: the same between any two methods.
         pairs: every comparison of two rows (a, b), a's title before b's in the table, Holm-corrected over all pairs.
-        same: titles of rows that are the same trainings.
+        same: titles of rows that show the same scores of the same trainings.
 
     """
 
@@ -121,6 +122,7 @@ class Family:
     alone: tuple[str, ...]
     seeds: tuple[int, ...]
     smallest_from_baseline: Span | None
+    smallest_from_best: Span | None
     smallest: Span | None
     pairs: Mapping[tuple[str, str], Paired]
     same: tuple[tuple[str, ...], ...] = ()
@@ -160,7 +162,7 @@ def family(records: Records, column: int, metric: MetricName) -> Records:
 
 
 def distinct(records: Iterable[Record]) -> list[Record]:
-    """Return the competing records, of those with the same runs the first."""
+    """Return the competing records, of those with the same scores the first."""
     found: dict[object, Record] = {}
     for number, one in enumerate(records):
         if not one.is_upper:
@@ -287,6 +289,9 @@ def _compared(grid: Grid, rivals: Records, upper: Records) -> tuple[Family, Reco
         smallest_from_baseline=smallest(
             [one for pair, one in compared.items() if baseline in pair], column.error, len(spots) - 1
         ),
+        smallest_from_best=smallest(
+            [one for pair, one in compared.items() if best in pair], column.error, len(spots) * (len(spots) - 1) // 2
+        ),
         smallest=smallest(compared.values(), column.error, len(spots) * (len(spots) - 1) // 2),
         pairs={(titles[a], titles[b]): with_name(one, titles[b]) for (a, b), one in pairs.items()},
         same=tuple(
@@ -310,7 +315,9 @@ def _alike(rivals: Records, baseline: Spot | None) -> dict[Spot, list[Spot]]:
 
 
 def _runs(one: Record) -> tuple[Path, ...]:
-    return tuple(run.path for run in one.runs)
+    """The files of the scores that a record shows: the same trainings can be measured in several ways."""
+    found = [run.scored(one.measurement, one.metric) for run in one.runs]
+    return tuple(scores.path for scores in found if scores is not None)
 
 
 def _upper(one: Record, cells: Sequence[CellScores], titles: Sequence[str], best: int, baseline: int | None) -> Record:

@@ -12,7 +12,7 @@ from ssl_bench.grids.aim import Place, Target, aim, places
 from ssl_bench.grids.claims import claim_grids
 from ssl_bench.reporting.analysis import Record, with_groups
 from ssl_bench.reporting.gather import Body, Filled, fill
-from ssl_bench.reporting.scores import cell_scores
+from ssl_bench.reporting.scores import cell_scores, scored_runs
 from ssl_bench.statistics.cell import CellScores
 from ssl_bench.store import Run
 
@@ -90,7 +90,9 @@ class ClaimCells:
     def _record(self, place: Place, runs: Sequence[Run], network: str | None) -> Record:
         key = place.wanted.identity, network
         if key not in self._records:
-            scores, ungrouped = cell_scores(runs, self.metric, place.wanted.measurement, network), ""
+            measurement = place.wanted.measurement
+            own = scored_runs(runs, self.metric, measurement)
+            scores, ungrouped = cell_scores(own, self.metric, measurement, network), ""
             if scores is not None:
                 scores, ungrouped = with_groups(scores, place.benchmark)
             self._records[key] = Record(place, self.metric, runs, None, scores, ungrouped=ungrouped)

@@ -86,8 +86,8 @@ def tests_csv(card: Claims, tests: Sequence[ClaimTest]) -> str:
     """Return all tests as CSV, one per row; undefined values are left empty."""
     header = [
         "exhibit", "claim", "kind", "says", "source", "sides", "data", "unit", "published", "published_is_copied",
-        "difference", "ci95_low", "ci95_high", "p", "p_holm", "p_pair", "p_pair_holm", "tests", "smallest",
-        "seeds", "error_term", "verdict", "why_not", "runs",
+        "difference", "ci95_low", "ci95_high", "p", "p_holm", "p_pair", "p_pair_holm", "p_against", "p_against_holm",
+        "tests", "smallest", "seeds", "levels", "error_term", "verdict", "why_not", "runs",
     ]  # fmt: skip
     return csv_text(header, [_line(card, test) for test in tests])
 
@@ -98,8 +98,8 @@ def _line(card: Claims, test: ClaimTest) -> list[object]:
     values: list[object] = [
         card.name, test.claim.name, test.claim.kind, test.claim.says, test.claim.source, test.who, test.data,
         test.unit, test.published, test.is_copied, test.difference, low, high, test.p, test.p_holm,
-        test.p_pair, test.p_pair_holm,
-        None if test.p is None else test.tests, test.smallest, " ".join(map(str, test.seeds)), error, test.verdict,
-        test.why_not, " ".join(run.path.name for run in test.runs),
+        test.p_pair, test.p_pair_holm, test.p_against, test.p_against_holm,
+        None if test.p is None else test.tests, test.smallest, " ".join(map(str, test.seeds)), test.levels, error,
+        test.verdict, test.why_not, " ".join(run.path.name for run in test.runs),
     ]  # fmt: skip
     return [round(value, 6) if isinstance(value, float) else value for value in values]

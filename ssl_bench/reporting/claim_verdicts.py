@@ -108,7 +108,8 @@ class ClaimTest:
         if self.estimate is None:
             return f"not shown ({self.why_not})"
         found = could_have_found(self)
-        few = f"; a verdict needs {FEW_SEEDS} common seeds" if self.levels < FEW_SEEDS else ""
+        draws = " and label draws" if any(seed < 0 for seed in self.seeds) else ""
+        few = f"; a verdict needs {FEW_SEEDS} common seeds{draws}" if self.levels < FEW_SEEDS else ""
         return f"not shown ({found}{few})"
 
     @property

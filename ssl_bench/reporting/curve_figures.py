@@ -17,7 +17,7 @@ from ssl_bench.reporting.draw_lines import Line, Panel, line_figure
 from ssl_bench.reporting.drawn import NARROW, Drawn
 from ssl_bench.reporting.gather import Body, Filled, Gathered
 from ssl_bench.reporting.kept_files import AXES, Axis, curve_against, curves_of
-from ssl_bench.reporting.scores import cell_scores, complete_crossing, label_and_seed
+from ssl_bench.reporting.scores import cell_scores, complete_crossing, label_and_seed, scored_runs
 from ssl_bench.statistics.anova import mean_of_trainings
 from ssl_bench.statistics.cell import CellScores, crossed_trainings
 
@@ -156,7 +156,8 @@ def _scores(one: Filled, metric: MetricName) -> CellScores | None:
     """A cell's scores, with the groups of the cases; None without a defined one."""
     if one.place is None:
         return None
-    scores = cell_scores(one.runs, metric, one.place.wanted.measurement)
+    measurement = one.place.wanted.measurement
+    scores = cell_scores(scored_runs(one.runs, metric, measurement), metric, measurement)
     return None if scores is None or scores.mean is None else with_groups(scores, one.place.benchmark)[0]
 
 

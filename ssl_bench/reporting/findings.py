@@ -48,9 +48,10 @@ def _shown(one: Family, rivals: Sequence[Record]) -> str:
     if texts:
         return f"{leader}; shown to differ from {against}: {', '.join(texts)}"
     nothing = f"{leader}; no method is shown to differ from {against}"
-    size = one.smallest_from_baseline if one.baseline else one.smallest
+    size = one.smallest_from_baseline if one.baseline else one.smallest_from_best
     if size is None:
-        return f"{nothing}: no comparison with it has {FEW_SEEDS} common seeds"
+        draws = " and label draws" if any(rival.scores and rival.scores.draws for rival in rivals) else ""
+        return f"{nothing}: no comparison with it has {FEW_SEEDS} common seeds{draws}"
     low, high = (f"{own:.1f}" for own in size)
     which = f"of {low}" if low == high else f"of {low} to {high}, depending on the method,"
     return f"{nothing}, where a true difference {which} would be shown with 80 % power"

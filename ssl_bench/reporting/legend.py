@@ -115,10 +115,13 @@ def metric_notes(records: Sequence[Record]) -> list[str]:
 
 def seed_notes(found: Gathered, records: Sequence[Record]) -> list[str]:
     """Say what the cell with the fewest seeds cannot show, and how much of the means' variance is of the seeds."""
-    counts = [levels([run.spec.draws for run in one.runs]) for row in found.rows for one in row if one.runs]
+    each = [[run.spec.draws for run in one.runs] for row in found.rows for one in row if one.runs]
+    counts = [levels(draws) for draws in each]
     notes = []
     if counts and min(counts) < FEW_SEEDS:
-        count = ("One seed", "Two seeds")[min(counts) - 1] + (" in some cells" if max(counts) > min(counts) else "")
+        fewest = each[counts.index(min(counts))]
+        noun = "label draws" if len({label for _, label in fewest}) < len({seed for seed, _ in fewest}) else "seeds"
+        count = ("One seed", f"Two {noun}")[min(counts) - 1] + (" in some cells" if max(counts) > min(counts) else "")
         notes.append(f"{count}: {FEW if min(counts) == 1 else TWO}")
     shares = [own for one in records if one.scores is not None and (own := one.scores.share_of_seeds) is not None]
     if shares:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
 from ssl_bench.cards import METRICS, Grid, MetricName
 from ssl_bench.grids.aim import Place
 from ssl_bench.reporting.gather import Body
 from ssl_bench.reporting.kept_files import test_curve_of
-from ssl_bench.reporting.scores import cell_scores, mean_and_deviation, plus_minus
+from ssl_bench.reporting.scores import cell_scores, complete_crossing, mean_and_deviation, plus_minus
 from ssl_bench.reporting.table import Cell, Table
 from ssl_bench.store import Run
 
@@ -51,14 +52,15 @@ def _cells(place: Place, runs: Sequence[Run], metric: MetricName, *, is_alone: b
     `is_alone` says that no other column has these runs: the row then names the column.
     """
     measurement, best = place.wanted.measurement, max if METRICS[metric].larger_is_better else min
-    shown, chosen = list[Run](), list[float]()
+    found = dict[Path, float]()
     for run in runs:
         own, curve = cell_scores([run], metric, measurement), test_curve_of(run)
-        if not run.headline.measurement.measures_like(measurement, metric):
-            continue  # the curve has the scores of the training
-        if own is not None and own.mean is not None and curve is not None and metric in curve:
-            shown.append(run)
-            chosen.append(best(own.mean, *(curve[metric].dropna() * METRICS[metric].scale)))
+        if own is None or own.mean is None or curve is None or metric not in curve:
+            continue
+        if run.headline.measurement.measures_like(measurement, metric):  # the curve has the scores of the training
+            found[run.path] = best(own.mean, *(curve[metric].dropna() * METRICS[metric].scale))
+    shown = complete_crossing([run for run in runs if run.path in found])
+    chosen = [found[run.path] for run in shown]
     scores = cell_scores(shown, metric, measurement)
     if scores is None or scores.mean is None:
         return []

@@ -27,7 +27,7 @@ def cell_scores(
     """Gather the scores per case of runs that differ in seed and label draw alone: the one source of a cell's mean.
 
     Args:
-        runs: finished; `scored_runs` says which count.
+        runs: finished; those without such scores are left out.
         metric: one of the measurement's.
         measurement: how the runs are scored; None takes each run's first scores.
         network: of the run; None for the predictor.
@@ -59,8 +59,8 @@ def cell_scores(
 
 
 def scored_runs(runs: Sequence[Run], metric: MetricName, measurement: Measurement | None = None) -> list[Run]:
-    """Return the runs with such scores, those of `complete_crossing`."""
-    return [run for run, _ in _scored(runs, metric, measurement)]
+    """Return the runs with such scores, of these `complete_crossing`."""
+    return complete_crossing([run for run, _ in _scored(runs, metric, measurement)])
 
 
 def undefined(runs: Sequence[Run], metric: MetricName, measurement: Measurement) -> int:
@@ -104,10 +104,8 @@ def training_number(run: Run) -> int:
 
 
 def _scored(runs: Sequence[Run], metric: MetricName, measurement: Measurement | None) -> list[tuple[Run, Scores]]:
-    """The runs that count, with their scores."""
-    found = [(run, scores) for run in runs if (scores := _scores_of(run, metric, measurement)) is not None]
-    kept = {run.path for run in complete_crossing([run for run, _ in found])}
-    return [(run, scores) for run, scores in found if run.path in kept]
+    """The runs that have such scores, with them."""
+    return [(run, scores) for run in runs if (scores := _scores_of(run, metric, measurement)) is not None]
 
 
 def _has_label_seeds(found: Sequence[tuple[Run, Scores]]) -> bool:

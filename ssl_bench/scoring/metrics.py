@@ -11,7 +11,7 @@ import numpy as np
 
 from ssl_bench.cards import METRICS, Measurement, Metric
 from ssl_bench.errors import UserError
-from ssl_bench.plugins import keep_track, module_hash
+from ssl_bench.plugins import function_hash, keep_track
 
 Spacing = tuple[float, ...]  # mm along each axis
 Function = Callable[["Masks"], float | None]
@@ -90,7 +90,7 @@ def register_metric(metric: Metric) -> Callable[[Function], Function]:
     def register(function: Function) -> Function:
         if metric.name in METRICS:
             raise UserError(f"{function.__code__.co_filename}: metric '{metric.name}' is already defined")
-        METRICS[metric.name] = replace(metric, source=module_hash(function.__module__)[:16])
+        METRICS[metric.name] = replace(metric, source=function_hash(function)[:16])
         FUNCTIONS[metric.name] = function
         return function
 

@@ -184,7 +184,8 @@ def _difference(known: str, asked: str) -> str:
     before, now = json.loads(known), json.loads(asked)
     key = next((key for key in now if key != "first_run" and before.get(key) != now[key]), None)
     if key is None:
-        return "its data, encoder weights, precision or method version; leave out --name or give another one"
+        what = "data, validation images, encoder weights, precision or method version"
+        return f"its {what}; leave out --name or give another one"
     return f"its {key} is {before.get(key)!r}, here {now[key]!r}; leave out --name or give another one"
 
 

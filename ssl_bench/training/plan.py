@@ -113,8 +113,8 @@ def plan_runs(
             f"--label-seeds: expected fewer labelled cases than can be drawn; found all {labeled} of them labelled, "
             "whatever the seed"
         )
-    together = kept_together(split, dataset.ids, dataset.contents, groups)
-    is_whole = resolved.validation is not None and any(
+    together = None if resolved.validation is None else kept_together(split, dataset.ids, dataset.contents, groups)
+    is_whole = together is not None and any(
         together[name] != (name if groups is None else groups[name]) for name in train_ids
     )
     jobs = []

@@ -561,18 +561,64 @@ def test_the_oracle_is_what_the_best_checkpoint_and_seed_would_have_claimed(stor
     assert all("ORACLE" in name for name in (oracle.headings[5], oracle.headings[7]))
 
 
-def test_the_oracle_leaves_out_runs_whose_curve_is_measured_otherwise(store: Store) -> None:
-    spec = write_run(store, "mt", 1, [0.5, 0.7], curve=[0.2, 0.8, 0.6])
-    folder = store.folder(spec).path
+def measure_again(folder: Path, value: float) -> None:
+    """Give a run scores at another size, the same for all cases."""
     record = json.loads((folder / "run.json").read_text())
     ((key, own),) = record["scores"].items()
     measured = own["measurement"] | {"score_size": 512}
     other = Measurement.model_validate(measured).key
-    cases = (folder / f"cases-{key}.csv").read_text().replace(",0.7", ",0.3").replace(",0.5", ",0.3")
+    header, *rows = (folder / f"cases-{key}.csv").read_text().splitlines()
+    cases = "\n".join([header, *(f"{row.rpartition(',')[0]},{value}" for row in rows)]) + "\n"
     (folder / f"cases-{other}.csv").write_text(cases)
-    again = own | {"measurement": measured, "cases_sha256": hashlib.sha256(cases.encode()).hexdigest()}
-    again["networks"] = json.loads(json.dumps(own["networks"]).replace("0.6", "0.3"))
+    means = {network: {"dsc": {"mean": value, "undefined": 0}} for network in own["networks"]}
+    again = own | {"measurement": measured, "networks": means}
+    again["cases_sha256"] = hashlib.sha256(cases.encode()).hexdigest()
     (folder / "run.json").write_text(json.dumps(record | {"scores": {key: own, other: again}}))
+
+
+def test_rows_of_other_measurements_are_compared_by_their_own_scores(store: Store, tmp_path: Path) -> None:
+    for method, mean in (("mt", 0.5), ("cps", 0.7)):
+        for seed in (1, 2, 3):
+            spec = write_run(store, method, seed, draw(30, mean))
+            measure_again(store.folder(spec).path, 0.3 + seed / 1000)
+    path = tmp_path / "mine.toml"
+    rows = '{ method = "mt" }, { method = "cps" }, { method = "cps", title = "large", settings = { score_size = 512 } }'
+    lines = ['kind = "table"', 'title = "Mine"', 'baseline = "mt"', f"rows = [{rows}]", 'metrics = ["dsc"]']
+    path.write_text("\n".join([*lines, 'columns = [{ dataset = "isic", labeled = "5%" }]']) + "\n")
+    target = Target(protocol="mini", settings={"metrics": ["dsc"]})
+    found = paper_table(load_grid("table", str(path)), target, store.runs(), METHODS, ShownOptions())
+    rows_by_title = {one.place.row.title: one for one in found.analysis.records.values()}
+    large, baseline = rows_by_title["large"], rows_by_title["MT"]
+    assert large.baseline.difference == pytest.approx((large.mean or 0) - (baseline.mean or 0))
+    assert large.baseline.difference < 0 < (rows_by_title["CPS"].baseline.difference or 0)
+    assert "count once" not in " ".join(found.tables[0].notes)
+
+
+def test_the_oracle_is_of_the_same_trainings_as_the_mean_beside_it(store: Store) -> None:
+    """Of label draws 1 and 2 with seeds 1 and 2, one training has no curve: its seed is left out of both."""
+    for seed in (1, 2):
+        for label in (1, 2):
+            curve = None if (seed, label) == (2, 1) else [0.2, 0.8, 0.6]
+            value = 0.5 if seed == 1 else 0.9
+            write_run(store, "mt", seed, [value] * 3, curve=curve, label_seed=None if seed == label else label)
+    (_, oracle) = report(store, label_seeds=(1, 2)).tables
+    (line,) = oracle.rows
+    assert [str(one) for one in line[3:7]] == ["2", "50.00 ± 0.00", "80.00 ± 0.00", "+30.00"]
+
+
+def test_a_run_without_known_scores_ends_no_report(store: Store) -> None:
+    spec = write_run(store, "mt", 1, [0.5, 0.7])
+    folder = store.folder(spec).path
+    record = json.loads((folder / "run.json").read_text())
+    ((key, own),) = record["scores"].items()
+    own["measurement"]["metrics"] = ["of-a-file-that-is-not-loaded"]
+    (folder / "run.json").write_text(json.dumps(record | {"scores": {key: own}}))
+    assert report(store).tables
+
+
+def test_the_oracle_leaves_out_runs_whose_curve_is_measured_otherwise(store: Store) -> None:
+    spec = write_run(store, "mt", 1, [0.5, 0.7], curve=[0.2, 0.8, 0.6])
+    measure_again(store.folder(spec).path, 0.3)
     assert len(report(store).tables) == 2
     found = report(store, settings={"metrics": ["dsc"], "score_size": 512})
     assert str(cell(found.tables[0], "MT", "DSC [%] measured")).startswith("30.00")
