@@ -911,3 +911,9 @@ def test_a_seed_sweep_has_as_many_identities_as_seeds() -> None:
 def test_the_label_names_the_run_for_people() -> None:
     for word in ("ucmt", "isic", "90/1815", "mini", "seed 0"):
         assert word in run_spec().label
+
+
+def test_a_beta_of_one_is_refused_before_a_run() -> None:
+    protocol = load_protocol("mini", {"betas": [1.0, 0.999]})
+    with pytest.raises(UserError, match=r"betas: expected numbers below 1, found \[1.0, 0.999\]"):
+        protocol.resolved(load_benchmark("kvasir"), 800, "cpu")
