@@ -89,7 +89,7 @@ PAGES = (
     ),
     study(
         "small-others", "Other methods at `small`: ISIC and CVC-ClinicDB at random",
-        "ICT, MT + CutMix and UA-MT beside MT.",
+        "ICT, MT + CutMix, UA-MT, CCT and UGCL beside MT.",
         "others", **FIVE,
     ),
     study(
@@ -97,11 +97,16 @@ PAGES = (
         "MT without its loss beside the methods: what their gains are worth beyond a running average of weights.",
         "averaging",
     ),
+    study(
+        "small-averaging-others", "Averaged weights alone at `small`, other data",
+        "The same on CVC-ClinicDB by video, Kvasir-SEG, ACDC and LA.",
+        "averaging-others", **FIVE,
+    ),
     Measured(
         "small-atria", "Left atria at `small`",
-        "MT and UCMT with three labelled scans.",
+        "MT, CPS, CMTv3 and UCMT with three labelled scans.",
         "results/measured",
-        {"methods": ("supervised", "mt", "ucmt"), "dataset": "la", "labeled": "10%", "protocol": "small",
+        {"methods": ("supervised", "mt", "cps", "cmtv3", "ucmt"), "dataset": "la", "labeled": "10%", "protocol": "small",
          "all_networks": True},
     ),
     study(
