@@ -106,8 +106,8 @@ PAGES = (
         "small-atria", "Left atria at `small`",
         "MT, CPS, CMTv3 and UCMT with three labelled scans.",
         "results/measured",
-        {"methods": ("supervised", "mt", "cps", "cmtv3", "ucmt"), "dataset": "la", "labeled": "10%", "protocol": "small",
-         "all_networks": True},
+        {"methods": ("supervised", "mt", "cps", "cmtv3", "ucmt"), "dataset": "la", "labeled": "10%",
+         "protocol": "small", "all_networks": True},
     ),
     study(
         "small-parts", "UCMT's second step at `small`",
