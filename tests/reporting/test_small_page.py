@@ -239,6 +239,8 @@ def test_the_sentences_about_averaged_weights() -> None:
     assert f"True differences of {listed(sizes)} points would have been shown" in SMALL_LINE
     atria, cmt = found["la"]["Supervised"], found["la"]["CMTv3"]
     assert atria.p < 0.05 <= atria.corrected
+    assert found["la"]["MT"].size < 0 < cmt.size
+    assert "On LA, averaged weights alone score more than MT and less than CMTv3" in SMALL_LINE
     words = f"On LA they score {-atria.size:.1f} points more than it, shown before the correction alone; CMTv3 scores"
     assert f"{words} {cmt.size:.1f} more than they do ({cmt.around})" in SMALL_LINE
     student, supervised = (
