@@ -183,7 +183,7 @@ def test_another_sweep_of_the_same_name_is_refused(tmp_path: Path) -> None:
     worker(tmp_path, sweep())
     with pytest.raises(UserError, match=r"sweep 'name' exists and differs: its seeds is \[1, 2\], here \[3\]"):
         worker(tmp_path, sweep(seeds=(3,), first_run="1"))
-    with pytest.raises(UserError, match="exists and differs: its data, encoder weights, precision or method version"):
+    with pytest.raises(UserError, match="exists and differs: its data, validation images, encoder weights"):
         worker(tmp_path, sweep(first_run="1"))
     assert sweep().default_name != sweep(seeds=(3,)).default_name
     assert sweep().default_name.startswith("ucmt-demo-")
