@@ -93,7 +93,7 @@ MUTANTS = (
     Mutant("prediction", "ssl_bench/statistics/anova.py", "same_cases else 2 /", "same_cases else 1 /",
            "tests/statistics/test_cell.py"),
     Mutant("holm", "ssl_bench/reporting/analysis.py",
-           "corrected(compared, len(spots) * (len(spots) - 1) // 2)", "corrected(compared, len(spots) - 1)",
+           "corrected(compared, every)", "corrected(compared, len(spots) - 1)",
            "tests/reporting/test_tables.py"),
     Mutant("verdict", "ssl_bench/reporting/analysis.py", "value > high", "value < high",
            "tests/reporting/test_tables.py"),

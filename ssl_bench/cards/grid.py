@@ -31,12 +31,17 @@ class Column(Card):
         default_factory=dict, description="protocol fields or hyperparameters of this column, such as { k = 3 }"
     )
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What is equal for two columns of the same data set and settings, which differ in their shares."""
+        return self.dataset, str(sorted(self.settings.items()))
+
 
 def columns_alike(columns: Sequence[Column]) -> list[list[int]]:
     """Return the positions of the columns of each data set with the same settings, which differ in their shares."""
     found: dict[tuple[str, str], list[int]] = {}
     for number, column in enumerate(columns):
-        found.setdefault((column.dataset, str(sorted(column.settings.items()))), []).append(number)
+        found.setdefault(column.key, []).append(number)
     return list(found.values())
 
 

@@ -279,7 +279,7 @@ class Protocol(Card):
         """Return the fields whose default or `auto` a run on this data and device replaces, with the run's values.
 
         Raises:
-            UserError: the data set has no such split, or a beta is 1, of which AdamW has no update.
+            UserError: the data set has no such split, or a beta is 1, which AdamW refuses.
         """
         if max(self.betas) == 1:
             raise UserError(f"betas: expected numbers below 1, found {list(self.betas)}")

@@ -22,9 +22,8 @@ def _generator(seed: int, *purpose: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(seed, *purpose))
 
 
-@lru_cache(
-    maxsize=8
-)  # of a function: a cached method would hold its stream, and so all images, until garbage is collected
+# Of a function, since a cached method would hold its stream, and so all images, until garbage is collected.
+@lru_cache(maxsize=8)
 def _permutation(seed: int, part: str, epoch: int, count: int) -> Tensor:
     return torch.randperm(count, generator=_generator(seed, "order", part, epoch))
 

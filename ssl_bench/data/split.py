@@ -129,7 +129,7 @@ def draw_labeled(
     Raises:
         UserError: fewer of them have a mask.
     """
-    unit = _units(train_ids, groups)
+    unit = units_of(train_ids, groups)
     candidates = labelable(train_ids, masked, groups)
     if labeled > len(candidates):
         what = "training cases" if groups is None else "training groups"
@@ -148,7 +148,7 @@ def draw_labeled(
 
 def labelable(train_ids: Sequence[str], masked: Container[str], groups: Mapping[str, str] | None = None) -> list[str]:
     """Return what `draw_labeled` draws from: the training images that have a mask, or their groups."""
-    unit = _units(train_ids, groups)
+    unit = units_of(train_ids, groups)
     return list(dict.fromkeys(unit[name] for name in train_ids if name in masked))
 
 
@@ -179,7 +179,7 @@ def set_apart(
         UserError: nothing would be left to train on.
     """
     trained = (*splits.labeled, *splits.unlabeled)
-    unit = _units(trained, splits.groups if together is None else together)
+    unit = units_of(trained, splits.groups if together is None else together)
     labeled = {unit[name] for name in splits.labeled}
     from_labeled = source == "labeled"
     pool = {unit[name] for name in trained if name in masked and (unit[name] in labeled) == from_labeled}
@@ -203,7 +203,7 @@ def set_apart(
     )
 
 
-def _units(ids: Sequence[str], groups: Mapping[str, str] | None) -> dict[str, str]:
+def units_of(ids: Sequence[str], groups: Mapping[str, str] | None) -> dict[str, str]:
     """What is drawn, by case: its group, or the case itself."""
     return {name: name if groups is None else groups[name] for name in ids}
 
@@ -273,7 +273,7 @@ def kept_together(
     Raises:
         UserError: with `sequence_starts`, an id is no frame number.
     """
-    group = {name: sequence_of(split, name) for name in ids} if split.sequence_starts else _units(ids, groups)
+    group = {name: sequence_of(split, name) for name in ids} if split.sequence_starts else units_of(ids, groups)
     first_with, joined = dict[str, str](), dict[str, str]()
 
     def root(key: str) -> str:

@@ -260,7 +260,8 @@ def _compared(grid: Grid, rivals: Records, upper: Records) -> tuple[Family, Reco
     compared = {
         (a, b): found for a, b in combinations(range(len(spots)), 2) if (found := column.compare(a, b)) is not None
     }
-    pairs = corrected(compared, len(spots) * (len(spots) - 1) // 2)
+    every = len(spots) * (len(spots) - 1) // 2
+    pairs = corrected(compared, every)
     with_baseline = corrected({pair: one for pair, one in compared.items() if baseline in pair}, len(spots) - 1)
     changed = {}
     for number, spot in enumerate(spots):
@@ -290,9 +291,9 @@ def _compared(grid: Grid, rivals: Records, upper: Records) -> tuple[Family, Reco
             [one for pair, one in compared.items() if baseline in pair], column.error, len(spots) - 1
         ),
         smallest_from_best=smallest(
-            [one for pair, one in compared.items() if best in pair], column.error, len(spots) * (len(spots) - 1) // 2
+            [one for pair, one in compared.items() if best in pair], column.error, every
         ),
-        smallest=smallest(compared.values(), column.error, len(spots) * (len(spots) - 1) // 2),
+        smallest=smallest(compared.values(), column.error, every),
         pairs={(titles[a], titles[b]): with_name(one, titles[b]) for (a, b), one in pairs.items()},
         same=tuple(
             tuple(rivals[one].place.row.title for one in sorted([spot, *copies]))

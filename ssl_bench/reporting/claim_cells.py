@@ -16,7 +16,7 @@ from ssl_bench.reporting.scores import cell_scores, scored_runs
 from ssl_bench.statistics.cell import CellScores
 from ssl_bench.store import Run
 
-ColumnKey = tuple[str, str, str]  # data set, share and settings
+ColumnKey = tuple[str, str, str]  # data set, settings and share
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class ClaimCells:
 
 def column_key(column: Column) -> ColumnKey:
     """What is equal for two columns of the same data set, share and settings."""
-    return column.dataset, str(share(column.labeled)), str(sorted(column.settings.items()))
+    return *column.key, str(share(column.labeled))
 
 
 def fill_claims(card: Claims, target: Target, runs: Sequence[Run], methods: Declarations) -> ClaimCells:

@@ -11,6 +11,7 @@ from ssl_bench.reporting.analysis import Analysis, Family, Record, family
 from ssl_bench.reporting.paired import FEW_SEEDS
 
 JUDGED = ("inside", "above", "below")
+VERDICTS = (*JUDGED, "not judged", "not comparable")
 
 
 def finding(analysis: Analysis) -> str:
@@ -63,7 +64,7 @@ def _verdicts(records: Sequence[Record]) -> list[str]:
     if not words:
         return []
     counts = Counter(words)
-    parts = [f"{counts[word]} {word}" for word in (*JUDGED, "not judged", "not comparable") if counts[word]]
+    parts = [f"{counts[word]} {word}" for word in VERDICTS if counts[word]]
     if set(counts) == {"not judged"}:
         return [f"{quantity(len(words), 'published number')} not judged: that needs two seeds."]
     if set(counts) == {"not comparable"}:
@@ -72,5 +73,5 @@ def _verdicts(records: Sequence[Record]) -> list[str]:
 
 
 def _where(verdict: str) -> str:
-    """A verdict without its reasons: one of JUDGED, "not judged" or "not comparable"."""
-    return next(word for word in (*JUDGED, "not judged", "not comparable") if verdict.startswith(word))
+    """A verdict without its reasons: one of VERDICTS."""
+    return next(word for word in VERDICTS if verdict.startswith(word))

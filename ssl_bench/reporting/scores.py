@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,7 +54,7 @@ def cell_scores(
         cases,
         np.stack([one.to_numpy(dtype=float) * METRICS[metric].scale for one in sums]),
         np.stack([one.to_numpy(dtype=np.int64) for one in counts]),
-        draws=tuple(label_and_seed(run) for run, _ in found) if _has_label_seeds(found) else None,
+        draws=tuple(label_and_seed(run) for run, _ in found) if _has_label_seeds(run for run, _ in found) else None,
     )
 
 
@@ -84,7 +84,7 @@ def complete_crossing(runs: Sequence[Run]) -> list[Run]:
 
     So the trainings of a cell are a complete crossing of labelled draws and seeds, which statistics suppose.
     """
-    if all(run.spec.label_seed is None for run in runs):
+    if not _has_label_seeds(runs):
         return list(runs)
     there, labels = {run.spec.draws for run in runs}, {run.spec.label_draw for run in runs}
     return [run for run in runs if all((run.spec.seed, label) in there for label in labels)]
@@ -108,8 +108,8 @@ def _scored(runs: Sequence[Run], metric: MetricName, measurement: Measurement | 
     return [(run, scores) for run in runs if (scores := _scores_of(run, metric, measurement)) is not None]
 
 
-def _has_label_seeds(found: Sequence[tuple[Run, Scores]]) -> bool:
-    return any(run.spec.label_seed is not None for run, _ in found)
+def _has_label_seeds(runs: Iterable[Run]) -> bool:
+    return any(run.spec.label_seed is not None for run in runs)
 
 
 def _scores_of(run: Run, metric: MetricName, measurement: Measurement | None) -> Scores | None:

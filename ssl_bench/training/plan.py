@@ -37,7 +37,7 @@ from ssl_bench.data.dataset import Dataset
 from ssl_bench.data.extra import chosen_extras
 from ssl_bench.data.groups import card_groups, straddling
 from ssl_bench.data.reader import memory_mode
-from ssl_bench.data.split import draw_labeled, kept_together, labelable, set_apart, split_cases
+from ssl_bench.data.split import draw_labeled, kept_together, labelable, set_apart, split_cases, units_of
 from ssl_bench.errors import UnfitError, UserError
 from ssl_bench.method import Hyperparameters, SSLMethod, find_method, parse_hyperparameters
 from ssl_bench.networks import find_network, weights_fingerprint
@@ -114,9 +114,7 @@ def plan_runs(
             "whatever the seed"
         )
     together = None if resolved.validation is None else kept_together(split, dataset.ids, dataset.contents, groups)
-    is_whole = together is not None and any(
-        together[name] != (name if groups is None else groups[name]) for name in train_ids
-    )
+    is_whole = together is not None and any(together[name] != own for name, own in units_of(train_ids, groups).items())
     jobs = []
     for seed, label_draw in request.draws:
         splits = draw_labeled(
