@@ -22,7 +22,7 @@ from ssl_bench.method import (
     register,
     require_pairs,
 )
-from ssl_bench.ops import IGNORED, RegionMix, cutmix, dice_loss, hard_labels, mean_prediction_entropy, umix
+from ssl_bench.ops import IGNORED, RegionMix, cutmix, dice_loss, hard_labels, mean_prediction_entropy, random_maps, umix
 
 UCMT_PAPER = "Shen et al., Co-training with High-Confidence Pseudo Labels (UCMT), IJCAI 2023"
 
@@ -215,10 +215,10 @@ class UCMT(CollaborativeMeanTeacher):
     def _plan(self, students: Students, teacher: Tensor, known: Tensor | None = None) -> RegionMix:
         """UMIX's regions; `known` (B, *spatial) are the pixels whose entropy counts."""
         assert self.hyper.r != "auto"
-        uncertainty1, uncertainty2 = _uncertainty(students, teacher)
-        return umix(
-            uncertainty1, uncertainty2, k=self.hyper.k, r=self.hyper.r, order=self.protocol.umix_order, known=known
-        )
+        maps = _uncertainty(students, teacher)
+        if self.protocol.umix_regions == "random":
+            maps = random_maps(maps, self.hyper.r)
+        return umix(*maps, k=self.hyper.k, r=self.hyper.r, order=self.protocol.umix_order, known=known)
 
 
 def _uncertainty(students: Students, teacher: Tensor) -> Tensor:

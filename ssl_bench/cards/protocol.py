@@ -183,6 +183,10 @@ class Protocol(Card):
     umix_order: Literal["simultaneous", "in-place"] = Field(
         description="how UMIX replaces regions; in-place: by both uncertainty maps in turn"
     )
+    umix_regions: Literal["uncertain", "random"] = Field(
+        "uncertain",
+        description="what orders UMIX's regions; random: numbers drawn for each region, and no uncertainty",
+    )
 
     # What is scored, and how often the curves have a row.
     select: Literal["last", "train-loss"] = Field(

@@ -21,7 +21,8 @@ RUN_ID = r"[0-9a-f]{16}(-s[0-9]+)?(-v[0-9]+)?"  # what `RunSpec.run_id` looks li
 VOLUME_CHANGES = {"jitter": ("brightness", "contrast"), "noise": ("noise_sigma",)}
 # Of a protocol, decide nothing: epochs have become iterations, and shares numbers of images.
 WORDS = ("name", "title", "note", "epochs", "labeled_scale")
-LATER = {"ramp_start": 1, "supervised_loss": "dice"}  # fields that runs once lacked, and the value that was fixed then
+# Fields that runs once lacked, and the value that was fixed then.
+LATER = {"ramp_start": 1, "supervised_loss": "dice", "umix_regions": "uncertain"}
 
 
 def training_fields(protocol: Protocol) -> dict[str, Any]:

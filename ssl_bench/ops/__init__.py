@@ -45,7 +45,7 @@ from ssl_bench.ops.ramp import gaussian_ramp_up
 from ssl_bench.ops.resize import nearest_labels
 from ssl_bench.ops.similarity import region_similarity_distance
 from ssl_bench.ops.turn import ImageTurns, Turn, quarter_turns, random_turn, random_turns
-from ssl_bench.ops.umix import RegionMix, region_means, umix
+from ssl_bench.ops.umix import RegionMix, random_maps, region_means, umix
 from ssl_bench.ops.uncertainty import (
     entropy,
     jensen_shannon,
@@ -104,6 +104,7 @@ __all__ = [
     "quarter_turns",
     "queue_contrast",
     "random_box",
+    "random_maps",
     "random_turn",
     "random_turns",
     "region_means",

@@ -103,6 +103,23 @@ def umix(
     return RegionMix(target, source.gather(1, target), r, uncertainty1.dim() - 1)
 
 
+def random_maps(like: Tensor, r: int) -> Tensor:
+    """Maps in uncertainty's place: in each, one number of U(0, 1) for each of r regions along each side.
+
+    Every choice of regions is as likely. All is drawn on the CPU from torch's global generator.
+
+    Args:
+        like: (N, B, *spatial); its shape and device count, and every side is divisible by r.
+        r: regions along each side.
+
+    """
+    sides = like.shape[2:]
+    drawn = torch.rand(*like.shape[:2], *(r for _ in sides))
+    for axis, side in enumerate(sides, start=2):
+        drawn = drawn.repeat_interleave(side // r, axis)
+    return drawn.to(like.device, non_blocking=True)
+
+
 def region_means(values: Tensor, r: int) -> Tensor:
     """Mean of values (B, *spatial) over each of r regions along each of d sides, in row-major order: (B, r^d)."""
     batch, *sides = values.shape

@@ -56,6 +56,13 @@ def test_ramp_ups_from_one_are_those_of_runs_that_name_no_start() -> None:
     assert type(released).model_validate(older) == later
 
 
+def test_uncertain_regions_are_those_of_runs_that_name_none() -> None:
+    protocol = load_protocol("small")
+    assert "umix_regions" not in training_fields(protocol)
+    random = load_protocol("small", {"umix_regions": "random"})
+    assert training_fields(random) == {**training_fields(protocol), "umix_regions": "random"}
+
+
 def test_dice_alone_is_the_supervised_loss_of_runs_that_name_none() -> None:
     for name in ("small", "mini", "paper", "released-code"):
         protocol = load_protocol(name)

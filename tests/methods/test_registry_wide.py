@@ -326,6 +326,23 @@ def test_images_are_mixed_by_the_maps_that_the_protocol_names(
         assert sources_of(mixed, originals[views.mixed]) == expected
 
 
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_random_regions_are_drawn_and_everything_else_stays(switches: dict[str, str], dimensions: int) -> None:
+    """The forward passes and the first update are those of uncertain regions; the second update has other regions."""
+    protocol = protocol_of("released-code", dimensions, **switches)
+    random = protocol_of("released-code", dimensions, **switches, umix_regions="random")
+    plans = []
+    steps = [second_step(one) for one in (protocol, random)]
+    for step in steps:
+        parts = [(step.labeled, step.lab.labeled), (step.unlabeled, step.lab.unlabeled)]
+        plans.append([plan for mixed, own in parts for plan in sources_of(mixed, own[protocol.views.mixed])])
+    assert [call.network for call in steps[0].lab.calls] == [call.network for call in steps[1].lab.calls]
+    assert steps[0].first.total.equal(steps[1].first.total)
+    assert plans[0] != plans[1]
+    moved = [sum(source != place for place, source in enumerate(plan)) for plan in plans[1]]
+    assert 0 < max(moved) <= 4  # k = 2 regions by each of two maps
+
+
 def test_maps_after_the_update_are_others_than_those_before() -> None:
     """Without this the test above could not tell the two apart."""
     plans = [

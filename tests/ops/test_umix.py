@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ssl_bench.ops import RegionMix, region_means, umix
+from ssl_bench.ops import RegionMix, random_maps, region_means, umix
 
 Order = Literal["simultaneous", "in-place"]
 ORDERS: tuple[Order, ...] = ("simultaneous", "in-place")
@@ -318,3 +318,22 @@ def test_means_of_regions_are_in_row_major_order(r: int, sides: tuple[int, ...])
     values = np.random.default_rng(0).normal(size=(2, *sides))
     expected = [[values[(b, *box)].mean() for box in boxes(r, sides)] for b in range(2)]
     np.testing.assert_allclose(region_means(torch.from_numpy(values), r).numpy(), expected)
+
+
+@pytest.mark.parametrize(("r", "sides"), CASES_2D + CASES_3D)
+def test_random_maps_have_one_number_a_region(r: int, sides: tuple[int, ...]) -> None:
+    maps = random_maps(torch.empty(2, 3, *sides), r)
+    assert maps.shape == (2, 3, *sides)
+    regions = [one[box].unique().tolist() for one in maps.flatten(0, 1) for box in boxes(r, sides)]
+    assert all(len(values) == 1 and 0 <= values[0] < 1 for values in regions)
+    assert len({values[0] for values in regions}) == 6 * r ** len(sides)
+
+
+def test_every_pair_of_regions_is_as_likely() -> None:
+    """Of 16 regions in 8,000 images, each is replaced, and copied, by each map in an eighth of them (k = 2)."""
+    torch.manual_seed(0)
+    maps = random_maps(torch.empty(2, 8000, 4, 4), 4)
+    mix = umix(*maps, k=2, r=4, order="simultaneous")
+    sd = (8000 / 8 * 7 / 8) ** 0.5
+    for regions in (mix.target[:, :2], mix.target[:, 2:], mix.source[:, :2]):
+        assert (torch.bincount(regions.flatten(), minlength=16) - 1000).abs().max() < 4 * sd
