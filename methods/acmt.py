@@ -23,8 +23,8 @@ class ACMTHyperparameters(Hyperparameters):
         "auto", description="last threshold, as a share of ln K; auto: 0.95, or 0.9 with form = uncertainty"
     )
     passes: int = Field(8, ge=1, description="the student's passes that its uncertainty is measured by")
-    noise: float = Field(0.1, ge=0, description="standard deviation of the noise on images")
-    noise_limit: float = Field(0.2, ge=0, description="largest absolute noise on images")
+    noise: float = Field(0.1, ge=0, description="standard deviation of the noise on normalised images")
+    noise_limit: float = Field(0.2, ge=0, description="largest absolute noise on normalised images")
 
     def resolved(self, dimensions: int) -> Self:  # noqa: ARG002
         """Replace `auto` by the authors' value for the form."""

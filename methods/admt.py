@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from itertools import count
 from typing import Annotated, Literal, Self
 
 import torch
@@ -70,7 +71,9 @@ class AlternateDiverseTeaching(SSLMethod):
 
     The periods are a function of the run's seed and the iteration. The protocol says how teachers are averaged and in
     which mode they are; there the active teacher is in training mode, the other in evaluation mode. A teacher's time
-    counts every second iteration, as in the authors' code, since each is active for about half of them.
+    counts every second iteration, as in the authors' code, since each is active for about half of them. In its first
+    active iteration a teacher copies the student. So it does in the authors' runs, where the first copies last longer
+    than the longest first period; in a run too short for that, teacher 2 would start from random weights.
 
     The authors' code compares the mixed labels with the student's labels of the images before CutMix. Here the
     comparison comes before the mix. Their CutMix draws each image's partner at random, itself included; here it is
@@ -81,6 +84,7 @@ class AlternateDiverseTeaching(SSLMethod):
 
     name = "admt"
     title = "AD-MT"
+    version = 2
     reference = "Zhao et al., Alternate Diverse Teaching for Semi-supervised Medical Image Segmentation, ECCV 2024"
     group = "pseudo label"
     year = 2024
@@ -145,17 +149,24 @@ class AlternateDiverseTeaching(SSLMethod):
 
     def active(self, progress: Progress) -> ExponentialMovingAverage:
         """The teacher that moves in this iteration."""
+        return (self.teacher1, self.teacher2)[self.turn(progress.iteration)]
+
+    def turn(self, iteration: int) -> int:
+        """0 while teacher 1 is active, 1 while teacher 2 is."""
         assert self.hyper.longest_period != "auto"
-        number = whose_turn(progress.iteration, longest=self.hyper.longest_period, seed=self.periods_seed)
-        return (self.teacher1, self.teacher2)[number]
+        return whose_turn(iteration, longest=self.hyper.longest_period, seed=self.periods_seed)
 
     def after_update(self, progress: Progress) -> None:
-        """Move the active teacher towards the student; in the first iterations it is a copy."""
+        """Move the active teacher towards the student; in the first iterations, and its own first one, it is a copy."""
         teacher, copies = self.active(progress), round(self.hyper.copy_share * progress.iterations)
-        if progress.iteration <= copies:
+        if progress.iteration <= copies or progress.iteration == self.first_iteration(self.turn(progress.iteration)):
             teacher.restart(self.student)
         else:
             teacher.follow(self.student, iteration=(progress.iteration - 1 - copies) // 2)
+
+    def first_iteration(self, turn: int) -> int:
+        """The first iteration of a teacher's first period."""
+        return next(iteration for iteration in count(1) if self.turn(iteration) == turn)
 
     @property
     def predictor(self) -> nn.Module:

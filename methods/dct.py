@@ -22,9 +22,7 @@ class DCTHyperparameters(Hyperparameters):
 
     cot: float = Field(10.0, ge=0, description="weight of the networks' divergence, within the unsupervised loss")
     dif: float = Field(0.5, ge=0, description="weight of the view difference, within the unsupervised loss")
-    epsilon: float = Field(
-        0.08, ge=0, description="step of the attack in each pixel, in units of the images that the networks see"
-    )
+    epsilon: float = Field(0.08, ge=0, description="step of the attack in each pixel of a normalised image")
 
 
 @register

@@ -18,8 +18,8 @@ class DUWMHyperparameters(Hyperparameters):
 
     passes: int = Field(8, ge=1, description="T, the teacher's passes that its uncertainties are measured by")
     uncertainty_weight: float = Field(1.0, ge=0, description="beta, of the student's uncertainty")
-    noise: float = Field(0.1, ge=0, description="standard deviation of the noise on the teacher's images")
-    noise_limit: float = Field(0.2, ge=0, description="largest absolute noise on the teacher's images")
+    noise: float = Field(0.1, ge=0, description="standard deviation of the noise on the teacher's normalised images")
+    noise_limit: float = Field(0.2, ge=0, description="largest absolute noise on the teacher's normalised images")
 
 
 @register

@@ -18,8 +18,8 @@ class LGERMTHyperparameters(Hyperparameters):
     entropy_weight: float = Field(1.0, ge=0, description="of the entropy")
     local_weight: float = Field(1.0, ge=0, description="of the local structural consistency")
     global_weight: float = Field(1.0, ge=0, description="of the global structural consistency")
-    noise: float = Field(0.1, ge=0, description="standard deviation of the noise on the teacher's images")
-    noise_limit: float = Field(0.2, ge=0, description="largest absolute noise on the teacher's images")
+    noise: float = Field(0.1, ge=0, description="standard deviation of the noise on the teacher's normalised images")
+    noise_limit: float = Field(0.2, ge=0, description="largest absolute noise on the teacher's normalised images")
 
 
 @register

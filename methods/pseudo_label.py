@@ -52,8 +52,10 @@ class PseudoLabel(SSLMethod):
         """L = L_s + lambda L_s on the unlabelled images and their pseudo labels (equation 15)."""
         supervised = self.segmentation_loss(self.network(batch.labeled.student1), batch.labels)
         logits = self.network(batch.unlabeled.student1)
-        pseudo = self.rise(progress) * self.segmentation_loss(logits, hard_labels(logits))
-        yield Update({"supervised": (1.0, supervised), "pseudo": (progress.lambda_u, pseudo)})
+        rise = self.rise(progress)
+        pseudo = rise * self.segmentation_loss(logits, hard_labels(logits))
+        terms = {"supervised": (1.0, supervised), "pseudo": (progress.lambda_u, pseudo)}
+        yield Update(terms, selectable=rise >= 1)
 
     def rise(self, progress: Progress) -> float:
         """Share of the weight at an iteration, alpha(t) / alpha_f of equation 16."""

@@ -15,8 +15,8 @@ class UAMTHyperparameters(Hyperparameters):
     """The uncertainty's hyperparameters; defaults are the authors'."""
 
     passes: int = Field(8, ge=1, description="T, the teacher's passes that its uncertainty is measured by")
-    noise: float = Field(0.1, ge=0, description="standard deviation of the noise on the teacher's images")
-    noise_limit: float = Field(0.2, ge=0, description="largest absolute noise on the teacher's images")
+    noise: float = Field(0.1, ge=0, description="standard deviation of the noise on the teacher's normalised images")
+    noise_limit: float = Field(0.2, ge=0, description="largest absolute noise on the teacher's normalised images")
     threshold_start: float = Field(0.75, ge=0, le=1, description="first uncertainty threshold, as a share of ln K")
 
 

@@ -25,7 +25,7 @@ from ssl_bench.ops import (
     random_turns,
 )
 
-LEVEL, WIDTH = 3, 256  # the encoder's map that is embedded, of an eighth of the image's sides; length of a vector
+STRIDE, WIDTH = 8, 256  # of the encoder's map that is embedded; length of a vector
 
 
 class UGCLHyperparameters(Hyperparameters):
@@ -91,6 +91,7 @@ class UncertaintyGuidedContrast(SSLMethod):
     """
 
     name = "ugcl"
+    version = 2
     title = "UGCL"
     reference = (
         "Wang et al., Uncertainty-Guided Pixel Contrastive Learning for Semi-Supervised Medical Image Segmentation, "
@@ -111,7 +112,8 @@ class UncertaintyGuidedContrast(SSLMethod):
         self.network: Any = network
         self.auxiliary = AuxiliaryDecoder(self.new_student())
         channels = list(network.encoder.out_channels)
-        self.level = min(LEVEL, len(channels) - 1)
+        finest = getattr(network.encoder, "factor", 1)  # the stride of the first map
+        self.level = min(int(math.log2(STRIDE // finest)), len(channels) - 1)
         self.classifier = nn.Linear(channels[-1], len(quarter_turns(self.protocol.sides)))
         self.embedding = Embedding(channels[self.level])
         self.queue = FeatureQueue(self.classes, self.hyper.queue_size, WIDTH)

@@ -213,6 +213,24 @@ def test_the_active_teacher_is_first_a_copy_and_then_an_average_of_the_authors_t
         torch.testing.assert_close(found, decay * theirs + (1 - decay) * own)
 
 
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_each_teacher_starts_as_a_copy_of_the_student_however_short_the_run(seed: int) -> None:
+    """Periods are up to 50 iterations long, and 1,000 iterations have copies in the first five alone."""
+    method = laboratory("admt", protocol_of("paper", ema_decay=0.9), seed=seed).method
+    started = set()
+    for i in range(1, 52):
+        with torch.no_grad():
+            for p in method.student.parameters():
+                p.add_(1)
+        progress = Progress(i, 1000, 0.1)
+        active = method.active(progress)
+        method.after_update(progress)
+        alike = equal(weights(active.network), weights(method.student))
+        assert alike == (i <= 5 or id(active) not in started)
+        started.add(id(active))
+    assert len(started) == 2
+
+
 def test_periods_are_the_runs_own() -> None:
     def active(seed: int) -> list[bool]:
         method = laboratory("admt", protocol_of("paper"), longest_period=10, seed=seed).method

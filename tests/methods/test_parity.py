@@ -7,6 +7,7 @@ takes its place here: it is written down below.
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,11 +18,11 @@ import pytest
 import torch
 from laboratory import METHODS, images_of, protocol_of, replace_dice
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate, one_hot
+from torch.nn.functional import cross_entropy, interpolate, normalize, one_hot
 from torch.nn.modules.dropout import _DropoutNd
 
 from ssl_bench.method import Batch, Progress, Setup, SSLMethod
-from ssl_bench.ops import BoxMix, LinearMix, Turn, class_maps
+from ssl_bench.ops import IGNORED, BoxMix, LinearMix, Turn, class_maps
 
 VIEWS = ("weak", "strong1", "strong2")
 SIDE = {2: 32, 3: 16}
@@ -35,6 +36,7 @@ class Encoder(nn.Module):
     def __init__(self, dimensions: int) -> None:
         super().__init__()
         convolution = nn.Conv2d if dimensions == 2 else nn.Conv3d
+        self.out_channels = (WIDTH, WIDTH)
         self.fine, self.coarse = convolution(1, WIDTH, 3, padding=1), convolution(WIDTH, WIDTH, 2, stride=2)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -374,6 +376,11 @@ CASES = [
         names=lambda: {"whose_turn": lambda *_, **__: 0}, one_view=False,
     ),
     Case(
+        "dct", "AlanChou/Deep-Co-Training-for-Semi-Supervised-Image-Recognition",
+        {"supervised": 6.291124664908958, "cot": 3.092981957350207, "dif": 2.713944593347888},
+        lambda logits, labels, *_, **__: cross_entropy(logits, labels), settings={"supervised_reduction": "sum"},
+    ),
+    Case(
         "abd", "chy-upc/ABD",
         {"supervised": 11.785660661399369, "cps": 1.4248056463563357, "displaced": 1.3932617368182574},
         AuthorsDice(cross_entropy="on labels"), hyper={"labeled_chance": 1.0}, one_view=False,
@@ -391,3 +398,28 @@ def test_losses_are_those_of_the_authors_code(case: Case, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("name", ["acmt", "uamt"])
 def test_their_thresholds_begin_as_the_authors_do(name: str) -> None:
     assert METHODS[name].authors["ramp_start"] == RAMPS_FROM_0["ramp_start"]
+
+
+@pytest.mark.parametrize(("classes", "expected"), [(2, 1.9167612007870987), (4, 3.1201049807405745)])
+def test_ugcls_contrast_is_that_of_the_authors_code(
+    classes: int, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One pixel of each class is predicted right, so that nothing is drawn. taovv/UGPCL, without its leave-out."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    case = Case("ugcl", "taovv/UGPCL", {}, AuthorsDice(), classes=classes, hyper={"queue_size": 5})
+    method: Any = method_of(case)
+    queue = torch.from_numpy(draws("queue").normal(size=(classes, 5, 256)))
+    queue[0] = 0
+    method.queue.features = normalize(queue, dim=2)
+    maps = torch.from_numpy(draws("maps").normal(size=(5, WIDTH, 6, 6)))
+    labels = torch.full((5, 36), IGNORED)
+    predicted = torch.zeros_like(labels)
+    for b, c in itertools.product(range(5), range(classes)):
+        count = (b + c) % 4  # pixels of class c in image b
+        labels[b, 6 * c : 6 * c + count] = c
+        predicted[b, 6 * c : 6 * c + 6] = (c + 1) % classes
+        if count:
+            predicted[b, 6 * c + (b + 2 * c) % count] = c
+    loss = method.contrast(maps, labels.view(5, 6, 6), predicted.view(5, 6, 6), None)
+    theirs = loss.item() * 5 / (5 + 1e-5)  # their number of keys of a class is 1e-5 larger
+    assert theirs == pytest.approx(expected, rel=0, abs=5e-9)  # shares in batch norm are float32

@@ -80,3 +80,12 @@ def test_a_rise_that_ends_before_it_starts_is_an_error() -> None:
     method = METHODS["pseudo-label"]
     with pytest.raises(UserError, match=r"^rise_start: expected at most rise_end = 0\.2, found 0\.5"):
         method.check(method.hyperparameters(rise_start=0.5, rise_end=0.2), protocol_of("paper"))
+
+
+@pytest.mark.parametrize(("iteration", "expected"), [(1, False), (599, False), (600, True), (1000, True)])
+def test_no_update_is_selectable_before_the_weight_is_whole(iteration: int, expected: bool) -> None:
+    """The loss without its second term would be lower than any later one."""
+    for hyper, selectable in (({"rise_start": 0.1, "rise_end": 0.6}, expected), ({}, True)):
+        lab = laboratory("pseudo-label", protocol_of("paper"), **hyper)
+        (update,) = lab.method.updates(lab.batch, Progress(iteration, 1000, 0.1))
+        assert update.selectable is selectable

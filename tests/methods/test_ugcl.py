@@ -246,7 +246,8 @@ def test_the_contrast_begins_after_a_tenth_of_the_run(iteration: int, expected: 
 
 
 @pytest.mark.parametrize(
-    ("network", "dimensions", "channels"), [("unet-small", 2, 128), ("unet", 2, None), ("vnet", 3, 32)]
+    ("network", "dimensions", "channels"),
+    [("unet-small", 2, 128), ("unet", 2, None), ("vnet", 3, 32), ("vnet-half", 3, 16)],
 )
 def test_the_embedded_map_has_an_eighth_of_the_images_sides(
     network: str, dimensions: int, channels: int | None
@@ -254,9 +255,9 @@ def test_the_embedded_map_has_an_eighth_of_the_images_sides(
     settings = {"network": network} | ({"filters": 16} if network == "unet-small" else {"filters": 4})
     protocol = load_protocol("tiny", settings, dimensions=dimensions)
     method = UGCL(Setup(protocol, lambda **_: build_network(protocol), 2, 3), parse_hyperparameters(UGCL, {}))
-    maps = method.network.encoder(torch.zeros(2, *((3, 32, 32) if dimensions == 2 else (1, 16, 16, 16))))
+    maps = method.network.encoder(torch.zeros(2, *((3, 32, 32) if dimensions == 2 else (1, 32, 32, 32))))
     chosen = maps[method.level]
-    assert {side * 8 for side in chosen.shape[2:]} == {32 if dimensions == 2 else 16}
+    assert {side * 8 for side in chosen.shape[2:]} == {32}
     assert method.embedding.first.in_features == chosen.shape[1]
     if channels is not None:
         assert chosen.shape[1] == channels
