@@ -28,7 +28,7 @@ class SSNetHyperparameters(Hyperparameters):
     magnitude: float | Literal["auto"] = Field(
         "auto",
         ge=0,
-        description="norm of the adversarial noise on a normalised image, over pixels and channels; auto: 6 in 2D, 10 in 3D",
+        description="norm of the adversarial noise on a normalised image, over all values; auto: 6 in 2D, 10 in 3D",
     )
     first_step: float = Field(
         10.0, gt=0, description="norm of the random noise whose gradient is the noise's direction"

@@ -179,9 +179,14 @@ def _difference(
 
 
 def _column(cells: ClaimCells, filled: FilledClaim, c: int, own: list[CellScores], *, alone: bool) -> Column:
-    """A claim's cells first, then the others of the column, which share their error term."""
+    """A claim's cells first, then those others of the column that have their common seeds, all on these seeds.
+
+    So how many seeds the others have decides nothing.
+    """
     others = [] if alone else cells.common_rows(filled.grid.columns[c]).values()
-    return Column([*own, *(one for one in others if not any(one is cell for cell in own))])
+    seeds = _seeds(own)
+    kept = [one for one in others if set(seeds) <= set(one.seeds) and not any(one is cell for cell in own)]
+    return Column([one.of_seeds(seeds) if seeds else one for one in (*own, *kept)])
 
 
 def _interaction(
