@@ -189,6 +189,20 @@ def test_rows_with_settings_stay_out_of_other_claims_error_terms(store: Store, t
     assert after.tests[2].estimate.variance > 4 * after.tests[0].estimate.variance  # type: ignore[union-attr]
 
 
+def test_more_seeds_of_other_methods_decide_nothing(store: Store, tmp_path: Path) -> None:
+    for method, mean in {"mt": 0.72, "supervised": 0.7, "ucmt": 0.71, "ucmt-cutmix": 0.7}.items():
+        write_seeds(store, method, mean, noise=0.3 if method == "supervised" else 0.02)
+    claims = card(tmp_path, {"kind": "difference", "rows": ["ucmt"], "against": ["ucmt-cutmix"]}, MT_WINS)
+    before = report(store, claims).tests[0]
+    for method, mean in {"mt": 0.72, "supervised": 0.7}.items():
+        write_seeds(store, method, mean, noise=0.3, seeds=(4, 5, 6))
+    after = report(store, claims).tests[0]
+    assert after.is_pooled
+    assert (after.estimate, after.p_holm, after.seeds) == (before.estimate, before.p_holm, (1, 2, 3))
+    assert after.estimate is not None
+    assert after.estimate.freedom > 2  # of more than the two sides
+
+
 # --------------------------------------------------------------------------------------------------------- equivalence
 
 

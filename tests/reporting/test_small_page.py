@@ -61,6 +61,10 @@ BESIDE_AVERAGES = {
     "acdc": HEARTS,
     "la": ATRIA,
 }
+TEN_SEEDS = {
+    "ISIC, 9 images": LESIONS, "ISIC, 18 images": LESIONS_TWICE, "CVC-ClinicDB at random": POLYPS["cvc at random"],
+}  # fmt: skip
+HALVES = {"first": slice(1, 5), "second": slice(6, 10)}
 SECTIONS = {
     "Skin lesions": [LESIONS],
     "Skin lesions, twice the labels": [LESIONS_TWICE],
@@ -107,6 +111,37 @@ def test_the_tables_beside_averaged_weights() -> None:
         for title, cells in differences(beside_averages(name), AVERAGED).items()
     ]
     assert [text for text in section.splitlines() if " ± " in text] == expected
+
+
+def halves(table: Table) -> dict[str, dict[str, pd.DataFrame]]:
+    """Scores by half of the ten seeds and method."""
+    tables = independent(table)
+    return {name: {method: own.loc[seeds] for method, own in tables.items()} for name, seeds in HALVES.items()}
+
+
+def test_the_table_of_both_halves_of_the_seeds() -> None:
+    section = re.split(r"\n##+ ", SMALL.split("### The first five seeds and the second five\n")[1])[0]
+    expected = []
+    for data, table in TEN_SEEDS.items():
+        first, second = (differences(own, "supervised") for own in halves(table).values())
+        expected += [row(data, TITLES[one], *first[one][1:], *second[one][1:]) for one in table.methods[1:]]
+    assert [line for line in section.splitlines() if line.startswith(("| ISIC", "| CVC"))] == expected
+
+
+def test_the_sentences_about_both_halves_of_the_seeds() -> None:
+    shown, by_pair = {}, {}
+    for data, table in TEN_SEEDS.items():
+        for half, own in halves(table).items():
+            found, each = compared(own, "supervised"), alone(own, "supervised")
+            shown[data, half] = {method for method, cells in found.items() if cells.corrected < 0.05}
+            by_pair[data, half] = {method for method, p in each.items() if p < 0.05}
+    nine, twice, cvc = TEN_SEEDS
+    four = {"mt", "cmtv1", "cmtv3", "ucmt"}
+    assert shown[nine, "first"] == shown[nine, "second"] == by_pair[nine, "second"] == four
+    assert shown[twice, "first"] == shown[twice, "second"] == set(SEVEN[1:])
+    assert shown[cvc, "first"] == {"mt", "cmtv1", "cmtv2", "cmtv3"}
+    assert shown[cvc, "second"] == {"mt", "cps", "cmtv1", "cmtv3"}
+    assert not any(own for key, own in by_pair.items() if key != (nine, "second"))
 
 
 def ps_of(values: list[float]) -> str:
