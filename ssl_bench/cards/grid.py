@@ -209,7 +209,7 @@ def comparison(methods: Sequence[str], columns: Sequence[Mapping[str, str]]) -> 
         found = f"'{twice}' twice" if twice else "none"
         raise UserError(f"--methods: expected names of different methods, separated by commas; found {found}")
     grid = Grid.model_validate({
-        "kind": "table", "title": "Methods of your choice", "columns": columns, "upper_line": BASELINE,
+        "kind": "table", "title": "Methods", "columns": columns, "upper_line": BASELINE,
         "rows": [{"method": name} for name in methods], "baseline": BASELINE if BASELINE in methods else None,
     })  # fmt: skip
     grid._methods = tuple(methods)

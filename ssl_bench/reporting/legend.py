@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ssl_bench.cards import Grid
+from ssl_bench.cards import METRICS, Grid
 from ssl_bench.command import quantity
 from ssl_bench.reporting.analysis import Analysis, Family, Record, distinct, family
 from ssl_bench.reporting.gather import Gathered
@@ -93,13 +93,16 @@ def comparability_notes(records: Sequence[Record]) -> list[str]:
 
 
 def metric_notes(records: Sequence[Record]) -> list[str]:
-    """Name the parameters of the metrics, and count the undefined values."""
+    """Name the parameters of the metrics, count the undefined values, and name rows without any score above 0."""
     remarks: dict[str, None] = {}
     lost: dict[str, list[str]] = {}
+    nothing: dict[str, list[str]] = {}
     for one in records:
         if one.scores is None:
             continue
         remarks |= dict.fromkeys(one.measurement.remarks(one.metric))
+        if METRICS[one.metric].larger_is_better and one.scores.counts.any() and not one.scores.sums.any():
+            nothing.setdefault(one.place.benchmark.heading(one.metric), []).append(one.place.row.title)
         count = undefined(one.runs, one.metric, one.measurement)
         if count:
             whole = count + int(one.scores.counts.sum())
@@ -110,6 +113,8 @@ def metric_notes(records: Sequence[Record]) -> list[str]:
         *remarks,
         *(f"Undefined values of {title}, which are not in the means: {', '.join(rows)}. "
           "A row without its hardest cases looks better than it is." for title, rows in lost.items()),
+        *(f"Every {title} is 0, so nothing was found in any test case: {', '.join(dict.fromkeys(rows))}."
+          for title, rows in nothing.items()),
     ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ssl_bench.statistics.anova import Squares, smallest_difference
+from ssl_bench.statistics.anova import TINY, Squares, smallest_difference
 from ssl_bench.statistics.column import Comparison
 from ssl_bench.statistics.holm import holm
 
@@ -99,9 +99,13 @@ def with_name(one: Paired | None, other: str) -> Paired:
 
 
 def smallest(compared: Iterable[Comparison], error: Squares | None, tests: int) -> Span | None:
-    """The least and the most of the true differences that comparisons would find, of those that could be marked."""
+    """The least and the most of the true differences that comparisons would find, of those that could be marked.
+
+    None where no scores vary: a difference of scores that are constant says nothing of other trainings.
+    """
     own = [one for one in compared if one.estimate is not None and one.seeds >= FEW_SEEDS]
     found = [one.estimate.smallest(tests) for one in own if one.estimate is not None and not one.pooled]
     if error is not None and any(one.pooled for one in own):
         found.append(smallest_difference(error, tests))
+    found = [one for one in found if one > TINY]
     return (min(found), max(found)) if found else None

@@ -26,7 +26,8 @@ LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
          "·": r"$\cdot$", "†": r"$\dagger$", "‡": r"$\ddagger$", "§": r"\S{}",
          "▲": r"$\uparrow$", "▼": r"$\downarrow$", "≤": r"$\leq$",
          "<": "$<$", ">": "$>$"}  # fmt: skip
-SIGNS = tuple("†‡§▲▼*+")  # a note that explains a sign begins with it
+# How the notes begin that a reader of the table alone needs: those that explain a sign, and what was averaged.
+BESIDE_THE_TABLE = (*"†‡§▲▼*+", "Bold, underlined:", "Protocol ", "Measured:")
 WIDEST = 10_000  # columns of a terminal
 Emphasis = Literal["", "best", "second"]
 ONE_NUMBER = re.compile(r"([+-]?\d+(?:\.\d+)?)(?: ± \d+(?:\.\d+)?)?[^\w.]*")
@@ -101,11 +102,11 @@ class Table:
     def latex(self) -> str:
         """A booktabs table (needs the packages booktabs and amssymb).
 
-        Notes that explain a sign stand below it, all notes as comments above it.
+        Notes that explain signs and numbers stand below it, all notes as comments above it.
         """
         columns = "".join("r" if name in self.numeric else "l" for name in self.header)
         lines = [" & ".join(_emphasised(row, "latex", _tex)) + r" \\" for row in (self.headings, *self.rows)]
-        below = [rf"\par\footnotesize {_tex(note)}" for note in self.notes if note[:1] in SIGNS]
+        below = [rf"\par\footnotesize {_tex(note)}" for note in self.notes if note.startswith(BESIDE_THE_TABLE)]
         return "\n".join(
             [f"% {note}" for note in self.notes]
             + [r"\begin{table}", r"\centering", rf"\caption{{{_tex(self.title)}}}", rf"\begin{{tabular}}{{{columns}}}"]

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,9 @@ def test_the_best_is_bold_and_the_second_underlined_and_ties_share(store: Store)
     latex = table.latex()
     assert r"\textbf{75.00}" in latex
     assert r"\underline{62.50}" in latex
+    below = latex.split(r"\end{tabular}")[1]
+    assert r"\par\footnotesize Bold, underlined: the best and the second best measured mean." in below
+    assert r"\par\footnotesize Measured: mean over test cases" in below
     assert "**75.00**" in table.markdown()
     assert "<b>75.00</b>" in table.html()
 
@@ -723,3 +727,11 @@ def test_a_protocol_for_images_and_volumes_has_the_note_of_each(tmp_path: Path) 
     found = ssl_bench.report(methods=["mt"], dataset=["isic", "la"], protocol="small", results_root=tmp_path)
     own = [f"Protocol small: {load_protocol('small', dimensions=dimensions).note}" for dimensions in (2, 3)]
     assert [note for note in found.tables[0].notes if note.startswith("Protocol ")] == own
+
+
+def test_scores_of_0_alone_give_no_power_and_are_named(store: Store) -> None:
+    for method, seed in product(("supervised", "mt"), (1, 2, 3)):
+        write_run(store, method, seed, [0.0, 0.0, 0.0])
+    notes = report(store).tables[0].notes
+    assert "Every DSC [%] is 0, so nothing was found in any test case: Supervised, MT." in notes
+    assert not any(note.startswith("Smallest true difference") for note in notes)
