@@ -129,12 +129,12 @@ def nearest(key: str, known: Sequence[str], cutoff: float = 0.8) -> str | None:
     return next(iter(get_close_matches(key, known, 1, cutoff=cutoff)), None)
 
 
-def no_such_method(name: str, known: Collection[str], also: str = "") -> str:
-    """Say that no method has this name, with the most similar one; `also` names what else is expected."""
+def no_such_method(name: str, known: Collection[str]) -> str:
+    """Say that no method has this name, with the most similar one."""
     near = nearest(name, sorted(known), cutoff=0.6)
     return (
-        f"expected one of the {quantity(len(known), 'method')} that `ssl-bench methods` lists{also}; found '{name}'"
-        + (f"; did you mean {near}?" if near else "")
+        f"expected one of the {quantity(len(known), 'method')} that `ssl-bench methods` lists, or one of your own in a "
+        f"--methods-dir; found '{name}'" + (f"; did you mean {near}?" if near else "")
     )
 
 

@@ -75,7 +75,7 @@ def load_methods(*extra_folders: Path) -> dict[str, type[SSLMethod]]:
 def find_method(name: str) -> type[SSLMethod]:
     """Return the method class called `name`."""
     if name not in _REGISTRY:
-        raise UserError(f"--methods: {no_such_method(name, _REGISTRY, ', or one of your own in a --methods-dir')}")
+        raise UserError(f"--methods: {no_such_method(name, _REGISTRY)}")
     return _REGISTRY[name]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import REPOSITORY
 from handwritten import METHODS, write_run
 from matplotlib.text import Text
 
@@ -168,3 +169,11 @@ def test_runs_without_curves_are_not_called_missing(store: Store, monkeypatch: p
     assert [panel.absent for panel in panels[:4]] == ["no curve"] * 4
     assert "No curves of two branches, since the method reports none: MT." in found.notes
     assert [panel.absent for panel in panels_of(Store(store.root / "none"), monkeypatch)[1]] == ["no run"] * 5
+
+
+def test_the_figure_in_the_docs_is_a_card(tmp_path: Path) -> None:
+    text = (REPOSITORY / "docs" / "tables-and-figures.md").read_text()
+    example = text.partition("## A figure of your own")[2].partition("```toml\n")[2].partition("```")[0]
+    path = tmp_path / "my.toml"
+    path.write_text(example)
+    assert [row.method for row in load_grid("figure", str(path)).rows] == ["mt", "mirror"]
