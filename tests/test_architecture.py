@@ -22,7 +22,7 @@ FLOORS = (  # from the roof down: a room imports rooms of lower floors, and none
     ("method",),
     ("cards",),
     ("ops", "plugins", "statistics"),
-    ("atomic", "command", "environment", "folders", "labels", "seeds", "version"),
+    ("atomic", "command", "environment", "folders", "labels", "locks", "seeds", "version"),
     ("errors",),
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from filelock import FileLock
 
 from ssl_bench.atomic import write_bytes, write_json
 from ssl_bench.cards import Benchmark
@@ -28,6 +27,7 @@ from ssl_bench.data.sources import Source, find_source
 from ssl_bench.errors import UserError
 from ssl_bench.folders import cache_folder
 from ssl_bench.labels import IGNORED
+from ssl_bench.locks import FileLock
 
 ABANDONED = 3600.0  # seconds since a file was last written to, after which nobody is writing it
 LAYOUT = 6  # increase when the file format or the reading changes, so that old files are not used

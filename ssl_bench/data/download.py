@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pooch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from ssl_bench.atomic import require_folder, write_json, writing
 from ssl_bench.cards import Archive, Benchmark, Download
@@ -21,6 +21,7 @@ from ssl_bench.data.images import folder_of
 from ssl_bench.data.sources import find_cases
 from ssl_bench.data.unpack import unpack
 from ssl_bench.errors import UserError
+from ssl_bench.locks import FileLock
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from pydantic import ValidationError
 
 from ssl_bench.atomic import json_bytes, write_bytes
 from ssl_bench.cards import RunSpec, recorded_measurement
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError, first_line
+from ssl_bench.locks import FileLock
 from ssl_bench.store.run_folder import FORMAT, RunFolder, cases_name
 from ssl_bench.store.scores import parse_cases, scores_entry
 

@@ -14,11 +14,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from ssl_bench.cards import HEADLINE, RUN_ID, RunSpec
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
+from ssl_bench.locks import FileLock
 from ssl_bench.store import frames
 from ssl_bench.store.holders import Holders
 from ssl_bench.store.run import Entry, Run, Status

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from ssl_bench.errors import UserError, first_line
+from ssl_bench.locks import FileLock
 from ssl_bench.seeds import derive_seed
 from ssl_bench.sweep.definition import Sweep
 from ssl_bench.sweep.space import combinations

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from signal import SIGTERM
 from typing import Any
 
-from filelock import FileLock
 from optuna.trial import Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -17,6 +16,7 @@ from ssl_bench.cards import Measurement
 from ssl_bench.errors import InterruptedRunError, UserError, first_line
 from ssl_bench.launch.pool import TICK, Pool, PoolConsole, explain
 from ssl_bench.launch.task import Outcome, Task
+from ssl_bench.locks import FileLock
 from ssl_bench.store import Run, Store
 from ssl_bench.sweep.study import Study
 from ssl_bench.training.stop import StopSignal

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
+from ssl_bench.locks import FileLock
 from ssl_bench.trackers.contract import Picture, TrackedRun, Tracker, not_installed, register_tracker
 from ssl_bench.training.observer import Point, Stop
 
