@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ssl_bench.launch.forks import ForkServer
 from ssl_bench.launch.task import Task
+from ssl_bench.store import RunProgress
 from ssl_bench.training.job import Job
 from ssl_bench.training.stop import StopSignal
 
@@ -51,3 +52,4 @@ class Silent:
     def begin_run(self, number: int, total: int, job: Job) -> None: ...
 
     def end_run(self, outcome: str) -> None: ...
+    def wait(self, runs: int, job: Job, progress: RunProgress | None) -> None: ...

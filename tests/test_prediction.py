@@ -28,7 +28,7 @@ from ssl_bench.cards import Request, load_benchmark
 from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import load_methods
 from ssl_bench.method import registry as registry_module
-from ssl_bench.store import Run, Store
+from ssl_bench.store import Run, RunProgress, Store
 from ssl_bench.training.job import Job
 from ssl_bench.training.plan import plan_runs
 
@@ -92,6 +92,7 @@ class Silent:
     def begin_run(self, number: int, total: int, job: Job) -> None: ...
 
     def end_run(self, outcome: str) -> None: ...
+    def wait(self, runs: int, job: Job, progress: RunProgress | None) -> None: ...
 
     def start(self, task: str, done: int, total: int) -> None: ...
 

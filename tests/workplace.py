@@ -19,7 +19,7 @@ from ssl_bench.cards import Request, load_benchmark, parse_setting
 from ssl_bench.launch.inprocess import run_all
 from ssl_bench.method import load_methods
 from ssl_bench.scoring import scorer as scorer_module
-from ssl_bench.store import Run, RunFolder, Store
+from ssl_bench.store import Run, RunFolder, RunProgress, Store
 from ssl_bench.store import run_folder as folder_module
 from ssl_bench.training import selection as selection_module
 from ssl_bench.training import trainer as train_module
@@ -196,6 +196,7 @@ class Silent:
 
     def begin_run(self, number: int, total: int, job: Job) -> None: ...
     def end_run(self, outcome: str) -> None: ...
+    def wait(self, runs: int, job: Job, progress: RunProgress | None) -> None: ...
     def start(self, task: str, done: int, total: int) -> None: ...
     def step(self, text: str = "") -> None: ...
 

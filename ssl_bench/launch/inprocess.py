@@ -12,7 +12,7 @@ import torch
 
 from ssl_bench.errors import InterruptedRunError, RunFailedError, UserError
 from ssl_bench.launch.task import Outcome
-from ssl_bench.store import RunFolder, Store
+from ssl_bench.store import RunFolder, RunProgress, Store
 from ssl_bench.training.device import set_determinism
 from ssl_bench.training.job import Job
 from ssl_bench.training.method_check import place_of
@@ -34,6 +34,9 @@ class Console(Display, Protocol):
 
     def end_run(self, outcome: str) -> None:
         """A run ended: finished, scored, failed (with the reason), or finished earlier."""
+
+    def wait(self, runs: int, job: Job, progress: RunProgress | None) -> None:
+        """So many runs are left, which other processes train; `job` is the first of them, with its progress there."""
 
 
 def run_all(
@@ -64,7 +67,10 @@ def run_all(
                 ]
                 waiting = elsewhere
                 if waiting:
-                    store.wait(waiting[0][1].spec, lambda: stop.signal_number is not None)
+                    first = waiting[0][1]
+                    if store.is_claimed(first.spec):
+                        console.wait(len(waiting), first, store.folder(first.spec).read_progress())
+                    store.wait(first.spec, lambda: stop.signal_number is not None)
                 if stop.signal_number is not None and waiting:
                     raise InterruptedRunError(stop.signal_number)
         except InterruptedRunError as error:
@@ -142,15 +148,18 @@ class _Noting:
     def __init__(self, display: Display, folder: RunFolder) -> None:
         self.display, self.folder = display, folder
         self.task, self.done, self.total, self.noted = "", 0, 0, 0.0
+        self.iteration: int | None = None  # None: this process has not trained the run
         self._first, self._first_done = 0.0, 0  # the end of the task's first step, which is slower than the others
 
     def start(self, task: str, done: int, total: int) -> None:
         self.task, self.done, self.total = task, done, total
         self._first_done = done + 1
+        self._follow()
         self.display.start(task, done, total)
 
     def step(self, text: str = "") -> None:
         self.done += 1
+        self._follow()
         self.display.step(text)
         now = time.monotonic()
         if self.done == self._first_done:
@@ -159,4 +168,11 @@ class _Noting:
             self.noted = now
             steps, seconds = self.done - self._first_done, now - self._first
             speed = steps / seconds if steps and seconds > 0 else None
-            self.folder.note_progress(self.task, self.done, self.total, text, speed)
+            self.folder.note_progress(
+                RunProgress(self.task, self.done, self.total, text, speed, iteration=self.iteration)
+            )
+
+    def _follow(self) -> None:
+        """Keep the iteration over the scorings in between."""
+        if self.task == "training":
+            self.iteration = self.done

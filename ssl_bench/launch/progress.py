@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.progress import Task as RichTask
 from rich.text import Text
 
+from ssl_bench.command import quantity
 from ssl_bench.launch.task import Task
 from ssl_bench.store import RunProgress, Store
 from ssl_bench.training.job import Job
@@ -83,6 +84,12 @@ class RunDisplay:
         """Say how the run ended."""
         self._stop()
         self._print(f"{self._heading}: {outcome} ({time.monotonic() - self._begun:.0f} s)")
+
+    def wait(self, runs: int, job: Job, progress: RunProgress | None) -> None:
+        """Say which runs other processes train."""
+        at = "" if progress is None else f" ({progress.task} {progress.done}/{progress.total} on {progress.host})"
+        other = "" if runs == 1 else f", and {quantity(runs - 1, 'other run')} after it"
+        self._print(f"waiting for {job.spec.label}, which another process trains{at}{other}")
 
     def close(self) -> None:
         """Remove the bar."""

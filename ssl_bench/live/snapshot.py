@@ -174,14 +174,17 @@ class StoreReader:
         progress = RunFolder(entry.path).read_progress() if state == "running" else None
         reported = _stamp(RunFolder(entry.path).progress) if progress is not None else None
         task, done, total = "training", entry.iteration, entry.iterations
+        speed, text = (None, "") if progress is None else (progress.speed, progress.text)
         if progress is not None:
             task, done, total = plain_line(progress.task), progress.done, progress.total
+            if progress.iteration is not None and progress.iteration < entry.iterations and task != "training":
+                task, done, total, speed = f"training, {task}", progress.iteration, entry.iterations, None
         return LiveRun(
             id=entry.hash, path=entry.path, state=state, benchmark=plain_line(str(entry.benchmark)),
             labeled=plain_line(f"{entry.labeled}/{entry.train_count}"), protocol=plain_line(str(entry.protocol)),
             method=plain_line(str(entry.method)), seed=plain_line(seed_text(entry.seed, entry.label_seed)),
             task=task, done=done, total=total,
-            speed=None if progress is None else progress.speed, text="" if progress is None else progress.text,
+            speed=speed, text=text,
             error="" if entry.error is None else str(entry.error),
             headline=None if entry.headline is None else float(entry.headline),
             changed=changed if reported is None else reported[0] / 1e9,

@@ -7,7 +7,7 @@ import json
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ class RunProgress:
     """`done` of `total` steps of a task (training, scoring) of a run, and its latest loss.
 
     `speed` is the task's steps per second since this process began it; None before the second step and in runs of
-    earlier versions. `host` is the name of the machine; "" in these.
+    earlier versions. `host` is the name of the machine; "" in these. `iteration` is how far training has come, during a
+    scoring, too; None in these, and where a finished run is scored.
     """
 
     task: str
@@ -50,6 +51,12 @@ class RunProgress:
     text: str
     speed: float | None = None
     host: str = ""
+    iteration: int | None = None
+
+    @property
+    def reached(self) -> int | None:
+        """Iterations of training; None where they are not known."""
+        return self.done if self.task == "training" else self.iteration
 
 
 class RunFolder:
@@ -157,10 +164,13 @@ class RunFolder:
         except (OSError, ValueError, AttributeError) as error:
             raise UserError(f"{self.splits}: cannot be read: {error}") from None
 
-    def note_progress(self, task: str, done: int, total: int, text: str, speed: float | None = None) -> None:
-        """Write the progress for other processes. It is not flushed to disk, since nothing depends on it."""
+    def note_progress(self, progress: RunProgress) -> None:
+        """Write the progress, with this machine's name, for other processes.
+
+        It is not flushed to disk, since nothing depends on it.
+        """
         beside = self.path / ".progress.partial"
-        data = RunProgress(task, done, total, text, speed, socket.gethostname())
+        data = replace(progress, host=socket.gethostname())
         with suppress(OSError):  # a full disk must not end a run here
             beside.write_text(json.dumps(asdict(data)), encoding="utf-8")
             beside.replace(self.progress)
@@ -169,10 +179,11 @@ class RunFolder:
         """The last reported progress; None if there is none."""
         try:
             data = json.loads(self.progress.read_text(encoding="utf-8"))
-            speed = data.get("speed")
+            speed, iteration = data.get("speed"), data.get("iteration")
             return RunProgress(
                 str(data["task"]), int(data["done"]), int(data["total"]), str(data["text"]),
                 None if speed is None else float(speed), str(data.get("host", "")),
+                None if iteration is None else int(iteration),
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return None

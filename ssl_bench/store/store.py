@@ -287,8 +287,8 @@ def _reached(path: Path, status: Status, iterations: int) -> int:
     if status == "finished":
         return iterations
     progress = RunFolder(path).read_progress() if status == "running" else None
-    if progress is not None and progress.task == "training":
-        return progress.done
+    if progress is not None and progress.reached is not None:
+        return progress.reached
     try:
         return int(json.loads((path / "checkpoint.json").read_text(encoding="utf-8"))["iteration"])
     except (OSError, ValueError, KeyError, TypeError):

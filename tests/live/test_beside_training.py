@@ -148,6 +148,26 @@ def test_progress_names_the_speed_and_the_machine(tmp_path: Path, monkeypatch: p
     assert told == [(51, None, host), (52, 0.5, host), (53, 0.5, host)]
 
 
+def test_progress_of_a_scoring_has_the_iteration_of_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from displays import Silent
+
+    from ssl_bench.launch import inprocess
+    from ssl_bench.store import RunFolder
+
+    monkeypatch.setattr(inprocess, "PROGRESS_SECONDS", -1.0)
+    folder, found = RunFolder(tmp_path), []
+    noting: Any = inprocess._Noting(Silent(), folder)
+    for task, done, total in (("training", 7, 20), ("scoring", 0, 5), ("training", 8, 20), ("scoring", 4, 5)):
+        noting.start(task, done, total)
+        noting.step()
+        progress = folder.read_progress()
+        assert progress is not None
+        found.append((progress.task, progress.done, progress.reached))
+    assert found == [("training", 8, 8), ("scoring", 1, 8), ("training", 9, 9), ("scoring", 5, 9)]
+
+
 def test_progress_of_earlier_versions_is_read(tmp_path: Path) -> None:
     from ssl_bench.store import RunFolder, RunProgress
 

@@ -106,6 +106,17 @@ def test_running_ones_come_first_with_speed_and_time_left(tmp_path: Path) -> Non
     assert runs[3].headline == pytest.approx(0.6)
 
 
+def test_a_scoring_in_training_is_as_far_as_the_training(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    folder = begun(store, 1, task="scoring", done=65, total=100, text="", speed=50.0, host="elsewhere", iteration=120)
+    os.utime(folder.progress)
+    (run,) = StoreReader(store.root).snapshot().runs
+    assert (run.task, run.done, run.total, run.seconds_left) == ("training, scoring", 120, 300, None)
+    with FileLock(folder.path / ".lock"):
+        (entry,) = store.entries()
+    assert entry.iteration == 120
+
+
 def test_requests_that_come_together_share_one_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_run(Store(tmp_path), "mt", 1, [0.5])
     reader = StoreReader(tmp_path)

@@ -3,6 +3,9 @@
 import importlib
 import json
 import math
+import socket
+import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ from ssl_bench.method import SSLMethod, find_method, load_methods
 from ssl_bench.method import registry as registry_module
 from ssl_bench.networks import build_network
 from ssl_bench.reporting.notes import origin
-from ssl_bench.store import Run, Store
+from ssl_bench.store import Run, RunProgress, Store
 from ssl_bench.training import trainer as train_module
 from ssl_bench.training.device import set_determinism
 from ssl_bench.training.job import Job, build_method
@@ -61,6 +64,9 @@ class Recorder:
     def end_run(self, outcome: str) -> None:
         self.told.append(("end", outcome))
 
+    def wait(self, runs: int, job: Job, progress: RunProgress | None) -> None:
+        self.told.append(("wait", runs, job.spec.method, progress))
+
     def start(self, task: str, done: int, total: int) -> None:
         self.told.append((task, done, total))
 
@@ -93,6 +99,26 @@ def finished(jobs: list[Job], root: Path, display: Recorder | None = None) -> li
     runs = [store.find(job.spec) for job in jobs]
     assert all(run is not None and run.status == "finished" for run in runs)
     return [run for run in runs if run is not None]
+
+
+def test_a_run_that_is_waited_for_is_named(discs: Path, tmp_path: Path) -> None:
+    (job,) = plan(discs, "supervised", iterations=2)
+    store, display, is_held = Store(tmp_path), Recorder(), threading.Event()
+
+    def train_elsewhere() -> None:
+        with store.claim(job.spec):
+            store.folder(job.spec).note_progress(RunProgress("training", 1, 2, ""))
+            is_held.set()
+            time.sleep(1)
+
+    other = threading.Thread(target=train_elsewhere)
+    other.start()
+    is_held.wait()
+    outcome = run_all([job], store, CPU, display)
+    other.join()
+    assert outcome.trained == 1
+    assert display.told[0] == ("wait", 1, "supervised", RunProgress("training", 1, 2, "", host=socket.gethostname()))
+    assert display.told[1][0] == "begin"
 
 
 def add_method(folder: Path, name: str, body: str) -> SSLMethod:

@@ -22,7 +22,7 @@ from ssl_bench.errors import InterruptedRunError, UserError
 from ssl_bench.launch.inprocess import Outcome, run_all
 from ssl_bench.method import load_methods
 from ssl_bench.scoring.inference import predict_windows
-from ssl_bench.store import Store
+from ssl_bench.store import RunProgress, Store
 from ssl_bench.training.device import bf16_gradients_are_right
 from ssl_bench.training.job import Job, build_method
 from ssl_bench.training.plan import plan_runs
@@ -66,6 +66,7 @@ class Silent:
 
     def begin_run(self, number: int, total: int, job: Job) -> None: ...
     def end_run(self, outcome: str) -> None: ...
+    def wait(self, runs: int, job: Job, progress: RunProgress | None) -> None: ...
     def start(self, task: str, done: int, total: int) -> None: ...
 
     def step(self, text: str = "") -> None:
