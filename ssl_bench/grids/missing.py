@@ -208,12 +208,13 @@ Operations = Callable[[Benchmark, str, Mapping[str, Any], ResolvedProtocol], flo
 def estimate(lack: Lack, runs: Sequence[Run], operations: Operations | None = None) -> Estimate | None:
     """Estimate how long a missing run takes, from the times of finished runs. None if no similar run is finished.
 
-    If no run is similar, the training time of the slowest runs at the same cost, else with another network, is
-    multiplied by the ratio of the operations.
+    A run that is trained already needs the time of its scoring alone. If no run is similar, the training time of the
+    slowest runs at the same cost, else with another network, is multiplied by the ratio of the operations.
     """
     place = lack.place
     if found := _similar(lack, runs):
-        return Estimate(statistics.fmean(_training(run) + run.headline.seconds for run in found))
+        seconds = [run.headline.seconds + (0 if lack.is_trained else _training(run)) for run in found]
+        return Estimate(statistics.fmean(seconds))
     finished = _finished(lack, runs)
     others = [run for run in finished if _agrees(place, run, COSTLY)] or [
         run for run in finished if _agrees(place, run, SIZES)

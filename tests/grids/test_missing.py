@@ -3,7 +3,9 @@
 import json
 import re
 import shlex
+import statistics
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +150,8 @@ def test_the_time_is_estimated_from_finished_runs_like_it(store: Store) -> None:
     every = lacking(wanted, (3,), runs)
     lacks = {f"{one.place.method} {one.place.column.labeled}": one for one in every}
     assert estimate(lacks["mt 5%"], runs) == Estimate(200)
+    scoring = statistics.fmean(run.headline.seconds for run in runs if run.spec.labeled == 90)
+    assert estimate(replace(lacks["mt 5%"], is_trained=True), runs) == Estimate(scoring)
     assert estimate(lacks["mt 10%"], runs) == Estimate(1000)
     assert estimate(lacks["cps 5%"], runs) is None  # seven iterations say nothing of three hundred
     write_run(store, "ucmt", 1, [0.5], settings={"ema_decay": 0.9}, seconds=500.0)  # as long as one of another decay
