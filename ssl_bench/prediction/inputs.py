@@ -107,7 +107,7 @@ def _of_folder(folder: Path, reading: Reading, dimensions: int) -> tuple[list[Ca
     if reading.layout is not None and (reading.channel_names or not inside):
         cases, masks = _of_layout(folder, reading.layout, reading.channel_names)
     if not cases and inside:
-        masks = {*masks, *_masks_among(inside, folder, reading.layout)}
+        masks = {*masks, *_masks_among(inside, folder, reading.layout, dimensions)}
         cases = [_single(path) for path in inside if path not in masks]
     return cases, masks
 
@@ -171,20 +171,39 @@ def _paired(
     return [replace(case, mask=None, more_masks=()) for case in cases]
 
 
-def _masks_among(inside: Sequence[Path], folder: Path, layout: Files | Volumes | None) -> set[Path]:
-    """Which files of a folder are masks of images beside them, by the run's card, or are excluded by it."""
+def _masks_among(inside: Sequence[Path], folder: Path, layout: Files | Volumes | None, dimensions: int) -> set[Path]:
+    """Which files of a folder are masks of images beside them, by the run's card, or are excluded by it.
+
+    New files may have another format than the card's, so suffixes count only where they alone tell images from masks.
+    """
     if layout is None:
         return set()
-    excluded = {path for path in inside if is_excluded(path.name, layout.exclude)}
+    excluded = {path for path in inside if _is_excluded(path, layout)}
     beside = layout if "/" not in layout.images else _in_one_folder(layout)
     if beside is None or beside.masks is None or "/" in beside.masks:
         return excluded
-    suffixes = beside.image_suffixes if isinstance(beside, Files) else ("",)
-    mask_suffixes = (beside.mask_suffixes or suffixes) if isinstance(beside, Files) else ("",)
-    masks = [(name, path) for name, path in named(folder, beside.masks, mask_suffixes) if path in inside]
+    patterns = _without_suffix(beside.images), _without_suffix(beside.masks)
+    suffixes = mask_suffixes = SUFFIXES[dimensions]
+    if patterns[0] == patterns[1]:
+        patterns = beside.images, beside.masks
+        suffixes = beside.image_suffixes if isinstance(beside, Files) else ("",)
+        mask_suffixes = (beside.mask_suffixes or suffixes) if isinstance(beside, Files) else ("",)
+    masks = [(name, path) for name, path in named(folder, patterns[1], mask_suffixes) if path in inside]
     files = {path for _, path in masks}
-    images = {name for name, path in named(folder, beside.images, suffixes) if path not in files}
+    images = {name for name, path in named(folder, patterns[0], suffixes) if path not in files}
     return excluded | {path for name, path in masks if name in images}
+
+
+def _is_excluded(path: Path, layout: Files | Volumes) -> bool:
+    """Whether a card excludes a file, or of volumes one of its name in another format."""
+    shorter = [_without_suffix(pattern) for pattern in layout.exclude if isinstance(layout, Volumes)]
+    by_name = [pattern for pattern in shorter if pattern not in (*layout.exclude, "*")]
+    return is_excluded(path.name, layout.exclude) or is_excluded(_without_suffix(path.name), by_name)
+
+
+def _without_suffix(name: str) -> str:
+    """A name or pattern without the suffix of a volume, which patterns of 2D files do not have."""
+    return name[: -len(suffix)] if (suffix := suffix_of(Path(name), 3)) else name
 
 
 def _files_in(folder: Path, dimensions: int) -> list[Path]:

@@ -77,6 +77,27 @@ def test_masks_beside_their_images_and_excluded_files_are_left_out(
         assert caplog.messages == [f"note: in: not predicted: {left} {word} or excluded by the run's card"]
 
 
+@pytest.mark.parametrize(
+    ("how", "files", "images"),
+    [
+        (reading("{id}_img.nii.gz", "{id}_seg.nii.gz"), "a_img.mhd a_seg.mhd b_img.mha", "a_img.mhd b_img.mha"),
+        (reading("{id}.nii.gz", "{id}_seg.nii.gz"), "a.nrrd a_seg.nii c_seg.nrrd", "a.nrrd c_seg.nrrd"),
+        (reading("im/{id}.nii.gz", "im/{id}_seg.nrrd"), "a.nii.gz a_seg.nii.gz", "a.nii.gz"),
+        (reading("{id}.nii.gz", "{id}.nii"), "a.nii.gz a.nii b.nrrd", "a.nii.gz b.nrrd"),  # the suffix tells them apart
+        (
+            reading("{id}.nii.gz", "{id}_a.nii.gz", exclude=["*_b.nii.gz", "*.mha"]),
+            "1.mhd 1_a.mhd 1_b.mhd 2.nii 3.mha",
+            "1.mhd 2.nii",
+        ),
+        (reading("{id}", "{id}_gt", image_suffixes=[".jpg"]), "a.png a_gt.png b_gt.tif", "a.png b_gt.tif"),
+        (reading("{id}", "{id}_gt", image_suffixes=[".jpg"], mask_suffixes=[".png"]), "a.bmp a_gt.bmp", "a.bmp"),
+    ],
+)
+def test_masks_are_known_in_other_formats_than_the_cards(how: Reading, files: str, images: str) -> None:
+    put(*files.split())
+    assert taken(how, dimensions=3 if isinstance(how.layout, Volumes) else 2) == images.split()
+
+
 @pytest.mark.parametrize("above", ["", "data/"])
 def test_a_folder_in_the_cards_layout_is_read_by_the_card(above: str, caplog: pytest.LogCaptureFixture) -> None:
     put(*(f"{above}{part}/{kind}/{name}.png" for part in "ab" for kind in ("im", "gt") for name in "12"))
