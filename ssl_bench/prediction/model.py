@@ -17,6 +17,7 @@ from ssl_bench.data.batches import channels_first, input_statistics, normalise
 from ssl_bench.data.dataset import resize
 from ssl_bench.data.slices import to_bytes, to_slices
 from ssl_bench.ops import Ensemble, ExponentialMovingAverage
+from ssl_bench.prediction.masks import files_of
 from ssl_bench.prediction.outputs import label_values
 from ssl_bench.prediction.predictor import Predictor
 from ssl_bench.prediction.raw_images import NAME, as_pixels, as_voxels
@@ -88,11 +89,23 @@ class LoadedModel(nn.Module):
         """How the network's input is made from an image."""
         spec, protocol, cpu = self.spec, self.spec.protocol, torch.device("cpu")
         if not isinstance(protocol, ImageProtocol):
-            axes = self._predictor.reading.axes
-            return {"intensity": spec.intensity, "axes": axes, "patch": protocol.patch_size, "stride": protocol.stride}
+            windows = {"patch": protocol.patch_size, "stride": protocol.stride}
+            return {"intensity": spec.intensity, **self._stored(), **windows}
         mean, std = (one.flatten().tolist() for one in input_statistics(protocol, spec.channel_count, cpu))
-        window = {} if spec.slice_window is None else {"slice_window": spec.slice_window}
-        return {"resize": [protocol.augment_size, protocol.image_size], "scale": 255, "mean": mean, "std": std} | window
+        resized = [protocol.augment_size, protocol.image_size]
+        return {**self._stored(), "resize": resized, "scale": 255, "mean": mean, "std": std}
+
+    def _stored(self) -> dict[str, Any]:
+        """How what files store becomes 8 bits, or lies on the axes that the network sees."""
+        spec, reading, optional = self.spec, self._predictor.reading, dict[str, Any]()
+        if spec.dimensions == 2:
+            files = files_of(reading, None)
+            turn = None if files.exif_orientation == "refuse" else files.exif_orientation
+            optional |= {"intensity_range": files.intensity_range, "exif_orientation": turn}
+        else:
+            transposed = spec.axes if spec.axes == "zyx" else None
+            optional |= {"axes": reading.axes, "hdf5_axes": transposed, "slice_window": spec.slice_window}
+        return {key: value for key, value in optional.items() if value is not None}
 
     def forward(self, images: Tensor) -> Tensor:
         """Network input (B, C, *sides) -> logits (B, K, *sides), in the run's precision."""
