@@ -20,6 +20,7 @@ import torch
 from conftest import assert_error, write_dataset
 from handwritten import cases_of
 from PIL import Image
+from torch.nn.functional import interpolate
 
 import ssl_bench
 from ssl_bench import cli as cli_module
@@ -79,6 +80,14 @@ masks = "{id}_truth"
 image_suffixes = [".h5", ".npz"]
 intensity_range = [-1, 3]
 mask_values = [0, 1]
+"""
+SCANS = """
+[files]
+roots = ["."]
+images = "{id}"
+image_suffixes = [".npz"]
+intensity_range = [-1, 3]
+mask_values = [0, 1000]
 """
 THREE = '["background", "left part", "b/c"]'
 VALUES = np.array([0, 7, 300])
@@ -160,17 +169,28 @@ def write_stains(root: Path) -> None:
         np.savez(root / f"{index}_truth.npz", label=labels)
 
 
+def write_scans(root: Path) -> None:
+    """Six arrays with levels from -1 to 3 in NPZ files, and labels with the values 0 and 1000."""
+    root.mkdir()
+    for index in range(6):
+        labels = np.zeros((40, 44 + index), np.int16)
+        labels[5 + index : 22 + index, 8:30] = 1000
+        image = np.random.default_rng(index).normal(0, 0.2, labels.shape) + labels / 500
+        np.savez(root / f"{index}.npz", image=image.clip(-1, 3), label=labels)
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data sets and, in results, a run of each.
 
-    discs and cells are 2D, stains 2D arrays of two channels, boxes NIfTI files, layers the same by slices, and hearts
-    HDF5 files.
+    discs and cells are 2D, scans 2D arrays and stains such of two channels, boxes NIfTI files, layers the same by
+    slices, and hearts HDF5 files.
     """
     home = tmp_path_factory.mktemp("home")
     write_dataset(home / "discs", "kvasir", [f"c{number}" for number in range(10)])
     write_pixels(home / "cells")
     write_stains(home / "stains")
+    write_scans(home / "scans")
     for index, axes in enumerate(AXES):
         image, labels = draw_volume(index)
         write_nifti(home / f"boxes/case{index}.nii.gz", image, axes)
@@ -180,11 +200,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layouts = {
         "cells": (2, THREE, PIXELS), "boxes": (3, THREE, NIFTI), "layers": (3, THREE, NIFTI),
         "hearts": (3, '["background", "heart"]', HDF5), "stains": (2, '["background", "cell"]', STAINS),
+        "scans": (2, '["background", "organ"]', SCANS),
     }  # fmt: skip
     for name, (dimensions, classes, layout) in layouts.items():
         text = CARD.format(name=name, dimensions=dimensions, classes=classes, layout=layout)
         if name == "layers":
             text = text.replace("dimensions = 3", "dimensions = 3\nslices = true")
+        if name == "scans":
+            text = text.replace("cases = 6", "cases = 6\nchannels = 1")
         if name == "stains":
             text = text.replace("cases = 6", 'cases = 6\nchannels = ["dapi", "he"]')
         (home / f"{name}.toml").write_text(text)
@@ -197,6 +220,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("discs", "mt", pictures), ("cells", "supervised", pictures), ("boxes", "supervised", volumes),
             ("layers", "supervised", pictures | {"iterations": 40}),
             ("stains", "supervised", pictures | {"iterations": 20}),
+            ("scans", "supervised", pictures | {"iterations": 20}),
             ("hearts", "supervised", volumes | {"iterations": 12}),
         ):  # fmt: skip
             card = load_benchmark(str(home / f"{name}.toml") if name in layouts else "kvasir")
@@ -344,6 +368,38 @@ def test_arrays_with_a_file_for_each_channel_are_found_and_read_as_in_training(h
     assert_error(answer, "new/a/dapi-3.h5: expected 2 channels of case '3', found 1")
     Image.new("RGB", (40, 40)).save("one.png")
     assert_error(call(run.path, "one.png"), "one.png: expected a folder", "dapi, he", "--pattern")
+
+
+def test_a_picture_is_refused_where_a_range_read_the_training_arrays(home: Path, call: Call) -> None:
+    Image.new("L", (44, 40)).save("0-he.png")
+    shutil.copy(home / "stains/0_dapi.h5", "0-dapi.h5")
+    expected = ("0-he.png: expected an array", "intensity_range = [-1, 3]", "found a picture")
+    assert_refused(call(run_of(home, "scans").path, "0-he.png"), *expected)
+    assert_refused(call(run_of(home, "stains").path, ".", "--pattern", "{id}-{channel}"), *expected)
+    layout = json.loads((run_of(home, "scans").path / "run.json").read_text())["spec"]["layout"]
+    both = tampered(home, "scans", layout=layout | {"masks": "{id}_mask", "image_suffixes": [".npz", ".png"]})
+    succeed(call(both, "0-he.png"))
+
+
+def test_a_value_above_255_is_written_with_16_bits(home: Path, call: Call) -> None:
+    run = run_of(home, "scans")
+    succeed(call(run.path, home / "scans"))
+    expected = cases_of(run).set_index("case")["dsc"]
+    for name in test_cases(run):
+        mask, truth = pixels_of(Path(f"out/{name}.png")), np.load(home / f"scans/{name}.npz")["label"]
+        assert set(np.unique(mask)) == {0, 1000}
+        assert dsc(mask == 1000, truth == 1000) == pytest.approx(expected[name], abs=1e-12)
+
+
+@pytest.mark.parametrize("value", [-1, 65536])
+def test_a_value_that_png_cannot_hold_is_refused_before_anything_is_predicted(
+    value: int, home: Path, call: Call
+) -> None:
+    folder = tampered(home, "scans", label_values=[0, value])
+    answer = call(folder, home / "scans/0.npz")
+    assert_refused(answer, f"{folder}: expected values in masks (mask_values) from 0 to 65535", f"found {value}")
+    mask = ssl_bench.load_model(folder).predict(np.load(home / "scans/5.npz")["image"])
+    assert set(np.unique(mask)) == {0, value}
 
 
 # --------------------------------------------------------------------------------------------------- axes and headers
@@ -527,6 +583,8 @@ def array_of(home: Path, data: str, case: str) -> np.ndarray:
     if data == "stains":
         channels = [h5py.File(home / f"stains/{case}_{name}.h5")["image"][:] for name in ("dapi", "he")]
         return np.stack(channels, axis=2)
+    if data == "scans":
+        return np.asarray(np.load(home / f"scans/{case}.npz")["image"])
     if data == "hearts":
         return np.asarray(h5py.File(home / f"hearts/{case}/mri_norm2.h5")["image"])
     if data in ("boxes", "layers"):
@@ -541,6 +599,7 @@ def array_of(home: Path, data: str, case: str) -> np.ndarray:
         ("kvasir", "discs/Kvasir-SEG/images/c3.jpg", ["discs/Kvasir-SEG/images/c3.jpg"], "student"),
         ("cells", "cells/images/2.png", ["cells/images/2.png"], None),
         ("stains", "3", ["stains", "--pattern", "{id}_{channel}"], None),
+        ("scans", "3", ["scans/3.npz"], None),
         ("boxes", "case4", ["boxes/case4.nii.gz"], None),
         ("layers", "case5", ["boxes/case5.nii.gz"], None),
         ("hearts", "p1", ["hearts/p1/mri_norm2.h5"], None),
@@ -579,12 +638,43 @@ def test_the_networks_input_and_output_are_the_models(home: Path) -> None:
     mean = std = 0.5  # of the protocol
     np.testing.assert_allclose(inputs[0].permute(1, 2, 0), (np.asarray(small) / 255 - mean) / std, atol=1e-6)
     with torch.no_grad():
-        logits = torch.nn.functional.interpolate(model(inputs), image.shape[:2], mode="bilinear")
+        logits = interpolate(model(inputs), image.shape[:2], mode="bilinear")
     np.testing.assert_allclose(logits[0].softmax(0), model.probabilities(image), atol=1e-6)
     assert not any(module.training for module in model.modules())
     assert (model.classes, model.label_values) == (("background", "left part", "b/c"), (10, 100, 200))
     assert ssl_bench.load_model(run_of(home, "layers")).preprocess(draw_volume(0)[0]).shape == (16, 1, 32, 32)
     assert ssl_bench.load_model(run_of(home, "boxes")).preprocess(draw_volume(0)[0]).shape == (1, 1, 18, 20, 16)
+
+
+def test_what_an_exported_file_says_makes_the_networks_input_of_an_arrays_values(home: Path) -> None:
+    model, image = ssl_bench.load_model(run_of(home, "scans")), array_of(home, "scans", "4")
+    described = json.loads(json.dumps(model.metadata))
+    given = described["input"]
+    black, white = given["intensity_range"]
+    levels = np.rint(255 * (image - black) / (white - black)).astype(np.uint8)
+    first, second = given["resize"]
+    pixels = torch.from_numpy(np.array(Image.fromarray(levels).resize((first, first), Image.Resampling.BILINEAR)))
+    pixels = interpolate(pixels[None, None].float(), (second, second), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        logits = model((pixels / given["scale"] - given["mean"][0]) / given["std"][0])
+    numbers = interpolate(logits, image.shape, mode="bilinear").softmax(1)[0].argmax(0).numpy()
+    assert np.array_equal(np.array(described["label_values"])[numbers], model.predict(image))
+
+
+def test_an_exported_file_says_how_stored_images_are_turned(home: Path) -> None:
+    def said(data: str, **changes: object) -> dict[str, object]:
+        folder = tampered(home, data, **changes)
+        found = json.loads(json.dumps(ssl_bench.load_model(folder).metadata["input"]))
+        shutil.rmtree(folder)
+        return {key: found[key] for key in ("axes", "hdf5_axes", "slice_window", "exif_orientation") if key in found}
+
+    assert said("layers") == {"axes": "RAS", "slice_window": "percentiles"}
+    assert said("boxes") == {"axes": "RAS"}
+    assert said("hearts") == {"axes": "unknown"}
+    assert said("hearts", axes="zyx") == {"axes": "unknown", "hdf5_axes": "zyx"}
+    assert said("cells") == {}
+    layout = json.loads((run_of(home, "cells").path / "run.json").read_text())["spec"]["layout"]
+    assert said("cells", layout=layout | {"exif_orientation": "apply"}) == {"exif_orientation": "apply"}
 
 
 def test_a_models_use_leaves_torchs_settings_and_random_numbers_alone(home: Path) -> None:
@@ -667,7 +757,7 @@ def test_no_run_and_several_runs_are_refused(home: Path, call: Call) -> None:
     image = home / "cells/images/0.png"
     assert_refused(call("0123456789abcdef0", image), "RUN", str(home / "results"), "0123456789abcdef0", "none")
     assert_refused(call(home, image), "RUN", str(home), "none")
-    assert_refused(call("", image), "RUN", "6 runs", str(run_of(home, "kvasir").path))
+    assert_refused(call("", image), "RUN", "7 runs", str(run_of(home, "kvasir").path))
 
 
 def tampered(home: Path, dataset: str, **changes: object) -> Path:

@@ -20,7 +20,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.ops import entropy
 from ssl_bench.prediction.axes import Turn, require_array_axes, turn_of
 from ssl_bench.prediction.ensemble import require_alike
-from ssl_bench.prediction.outputs import label_values, nifti, png, require_free, stems
+from ssl_bench.prediction.outputs import label_values, nifti, png, require_free, require_png, stems
 from ssl_bench.prediction.predictor import Predictor, Reading
 from ssl_bench.prediction.scores import Flip, Scores, flips_of, mean_of, pixel_scores, voxel_scores
 from ssl_bench.scoring.inference import BATCH, class_map
@@ -45,9 +45,9 @@ def predict(
 ) -> list[Path]:
     """Write a mask for each image, at its own size and with the values of the run's data set.
 
-    2D: `<stem>.png`, 8 bits. 3D: `<stem>.nii.gz` with the axes and affine of the image's file, and the
-    header of a NIfTI file. If two images have the same stem, their folder's name is put in front, or all folders
-    in which they differ.
+    2D: `<stem>.png`, 8 bits, or 16 bits if a value is above 255. 3D: `<stem>.nii.gz` with the axes and affine of the
+    image's file, and the header of a NIfTI file. If two images have the same stem, their folder's name is put in front,
+    or all folders in which they differ.
 
     An image is predicted as in the run's scoring. Only the other images of its batch may differ, which may change the
     last bits of a logit. With several networks or flips, a mask has the class with the largest mean probability; each
@@ -75,9 +75,10 @@ def predict(
         The masks, in the order of the images.
 
     Raises:
-        UserError: the networks' runs are not alike (`require_alike`), two outputs or an image and an output are one
-            file, an output exists or cannot be written, nothing says how an image lies, or an image cannot be read.
-            All but writing and reading errors are found before anything is written.
+        UserError: the networks' runs are not alike (`require_alike`), a PNG file cannot hold a class's value, two
+            outputs or an image and an output are one file, an output exists or cannot be written, nothing says how an
+            image lies, or an image cannot be read. All but writing and reading errors are found
+            before anything is written.
     """
     if exif_orientation not in (None, *get_args(ExifOrientation)):
         expected = ", ".join(get_args(ExifOrientation))
@@ -90,6 +91,7 @@ def predict(
     labels = [re.sub(r"[^\w.-]+", "-", label) for label in spec.classes[1:] if probabilities]
     endings = ["", *(f"_prob_{label}" for label in labels), *(["_uncertainty"] if uncertainty else [])]
     if spec.dimensions == 2:
+        require_png(spec, predictors[0].run)
         exif_orientation = files_of(predictors[0].reading, exif_orientation).exif_orientation
     names = stems(images, spec.dimensions)
     targets = [[output / f"{name}{ending}{ENDING[spec.dimensions]}" for ending in endings] for name in names]
@@ -154,26 +156,41 @@ def _require_readable(image: CaseFiles, spec: RunSpec, reading: Reading) -> None
     """Check that the run's record says how an image of these formats is read.
 
     Raises:
-        UserError: it has a file for all channels where each needs one, or an array whose levels have no known meaning.
+        UserError: it has a file for all channels where each needs one, or levels that have no known meaning: an array,
+            or a picture where the card's `intensity_range` read arrays alone.
     """
-    in_array = holds_arrays(image.image)
+    in_array, is_one_file = holds_arrays(image.image), not image.others
     if in_array and reading.layout is None:
         raise UserError(
             f"{image.image}: the run's record (of an earlier version) does not say how arrays were read; expected a "
             "picture"
         )
-    if image.others or in_array:
-        return
-    if reading.channel_names:
+    if is_one_file and not in_array and reading.channel_names:
         raise UserError(
             f"{image.image}: expected a folder of images with a file for each channel "
             f"({', '.join(reading.channel_names)}), found one file; --pattern names their files"
         )
-    if spec.channel_count not in (1, 3):
+    _require_arrays(image, reading)
+    if is_one_file and not in_array and spec.channel_count not in (1, 3):
         raise UserError(
             f"{image.image}: expected an image of {spec.channel_count} channels; the run's record (of an earlier "
             "version) does not name the channels' files"
         )
+
+
+def _require_arrays(image: CaseFiles, reading: Reading) -> None:
+    """Raise UserError for a picture if the run's card has an `intensity_range` and no pictures."""
+    layout = reading.layout
+    if not isinstance(layout, Files) or layout.intensity_range is None:
+        return
+    known = tuple(suffix.lower() for suffix in layout.image_suffixes)
+    for path in image.images:
+        if not holds_arrays(path) and not path.name.lower().endswith(known):
+            low, high = layout.intensity_range
+            raise UserError(
+                f"{path}: expected an array in HDF5 or NPZ, as the run's card has intensity_range = "
+                f"[{low:g}, {high:g}]; found a picture"
+            )
 
 
 def _read(image: CaseFiles, files: Files, channels: int) -> np.ndarray:

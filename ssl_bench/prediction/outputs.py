@@ -19,6 +19,8 @@ from ssl_bench.data.volume_files import nifti_space
 from ssl_bench.errors import UserError
 from ssl_bench.prediction.inputs import suffix_of
 
+MOST = 65535  # value of a pixel in a grey PNG file
+
 
 def stems(images: Sequence[CaseFiles], dimensions: int) -> list[str]:
     """Return the name of each image's mask without its suffix.
@@ -58,14 +60,28 @@ def require_free(targets: Sequence[Path], images: Sequence[CaseFiles], overwrite
 
 
 def label_values(spec: RunSpec) -> np.ndarray:
-    """The value of each class in a mask, in the smallest type of uint8, int16 and int32 that fits (NIfTI, PNG)."""
+    """The value of each class in a mask, in the first type that fits: 2D uint8, uint16, then as in 3D.
+
+    In 3D it is uint8, int16, int32 or int64 (NIfTI).
+    """
     low, high = min(spec.label_values), max(spec.label_values)
-    fitting = (t for t in (np.uint8, np.int16, np.int32) if np.iinfo(t).min <= low and high <= np.iinfo(t).max)
+    kinds = (np.uint8, *((np.uint16,) if spec.dimensions == 2 else ()), np.int16, np.int32, np.int64)
+    fitting = (kind for kind in kinds if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)
     return np.array(spec.label_values, next(fitting))
 
 
+def require_png(spec: RunSpec, run: Path) -> None:
+    """Raise UserError if a class of a 2D run has a value in masks that a PNG file cannot hold."""
+    unfit = [value for value in spec.label_values if not 0 <= value <= MOST]
+    if unfit:
+        raise UserError(
+            f"{run}: expected values in masks (mask_values) from 0 to {MOST}, which PNG files hold, found {unfit[0]}; "
+            "in Python, load_model gives masks with such values"
+        )
+
+
 def png(pixels: np.ndarray) -> bytes:
-    """Encode a mask (H, W) uint8, or a map of 0 to 1, as 8-bit grey."""
+    """Encode a mask (H, W) uint8 or uint16 as grey of 8 or 16 bits, or a map of 0 to 1 as grey of 8 bits."""
     content = io.BytesIO()
     grey = (255 * pixels).round().astype(np.uint8) if pixels.dtype.kind == "f" else pixels
     Image.fromarray(grey).save(content, "PNG")
