@@ -15,9 +15,10 @@ import numpy as np
 from PIL import Image
 
 from ssl_bench.cards import Benchmark, Files, Volumes, card_names, load_protocol, members_of
-from ssl_bench.command import quantity
+from ssl_bench.command import listed, quantity
 from ssl_bench.data.arrays import holds_arrays
 from ssl_bench.data.check_splits import doubles_of, labeled_shares, sides_of_splits, suggested_groups
+from ssl_bench.data.edges import Edges, brightness
 from ssl_bench.data.finding import Finding, Seen
 from ssl_bench.data.groups import groups_of
 from ssl_bench.data.images import CaseFiles, folder_of
@@ -29,6 +30,7 @@ from ssl_bench.errors import UserError
 from ssl_bench.folders import BENCHMARKS_DIR
 from ssl_bench.labels import IGNORED
 
+MOST = 64  # masks in which edges are looked for
 FEW = 5  # masks, from which on a class that only one of them has is worth a look
 
 
@@ -99,6 +101,7 @@ def check(
     report.findings += [Finding("warning", "empty mask", one.id) for one in readable if one.foreground == 0]
     report.findings += [Finding("warning", "full mask", one.id) for one in readable if one.foreground == 1]
     report.findings += doubles
+    report.findings += _edges(benchmark, files, cases)
     return report
 
 
@@ -267,3 +270,31 @@ def _masks(benchmark: Benchmark, cases: Sequence[Seen]) -> list[Finding]:
         text = f"{len(without)} of {quantity(len(cases), 'case')}, such as {without[0]}; they train unlabelled"
         findings.append(Finding("warning", "no mask", text))
     return findings
+
+
+def _edges(benchmark: Benchmark, files: Files | Volumes, cases: Sequence[CaseFiles]) -> list[Finding]:
+    """Say which values of classes occur only along borders, as the edges of smoothed or resized masks do."""
+    colors = files.mask_colors if isinstance(files, Files) else None
+    firsts: list[int | str] = [own[0] for own in members_of(files.mask_values or ())]
+    firsts += [own[0] for own in members_of(colors or ())]
+    if len(firsts) < 3:
+        return []
+    masked = [case for case in cases if case.mask is not None]
+    labels = [f"{label} ({one})" for label, one in zip(benchmark.classes, firsts, strict=True)]
+    edges, names = Edges(), dict[int, str]()
+    for case in masked[:: -(-len(masked) // MOST) or 1]:
+        with contextlib.suppress(UserError):  # which is reported elsewhere
+            read, _ = decode(case, files, benchmark)
+            assert read.mask is not None, "it has one"
+            levels = [brightness(read.palette.get(one, one) if isinstance(one, int) else one) for one in firsts]
+            names |= dict(zip(levels, labels, strict=True))
+            edges.note(np.array(levels)[np.where(read.mask == IGNORED, 0, read.mask)])
+        if edges.inside >= names.keys() > set():
+            break
+    if not edges.values:
+        return []
+    text = (
+        f"{listed([names[value] for value in edges.values])}: only along borders, as the edges of smoothed or resized "
+        "masks; if these are no classes, merge each value with a class beside it, such as [[0, 64], [255, 192]]"
+    )
+    return [Finding("warning", "edges", text)]

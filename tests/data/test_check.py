@@ -286,6 +286,49 @@ def test_masks_drawn_black_on_white_are_said(folder: Path, inverted: str, warned
     assert not any(one.kind == "foreground around" for one in check(card(6), folder).findings)
 
 
+def halved(mask: np.ndarray) -> np.ndarray:
+    """A mask whose edges were smoothed to 0, 64, 128, 192 and 255."""
+    quarters = np.rint(np.asarray(Image.fromarray(mask).reduce(2)) / 63.75).astype(int)
+    return np.array([0, 64, 128, 192, 255], np.uint8)[quarters]
+
+
+@pytest.mark.parametrize("palette", [False, True])
+def test_classes_of_smoothed_edges_are_said(folder: Path, palette: bool) -> None:
+    values, discs = (0, 64, 128, 192, 255), np.asarray(disc_of((192, 160)))
+    for name in "abcdef":
+        mask = Image.fromarray(halved(discs))
+        if palette:  # whose indices are not in the order of the grey levels
+            mask = Image.fromarray(np.array([3, 2, 4, 0, 1], np.uint8)[np.searchsorted(values, np.asarray(mask))], "P")
+            mask.putpalette([level for index in (3, 4, 1, 0, 2) for level in [values[index]] * 3])
+        mask.save(folder / "masks" / f"{name}.png")
+    named = (3, 2, 4, 0, 1) if palette else values
+    classes = ("background", "a", "b", "c", "polyp")
+    benchmark = with_files(6, mask_values=named).model_copy(update={"classes": classes})
+    (finding,) = check(benchmark, folder).findings
+    said = ", ".join(f"{label} ({value})" for label, value in zip("abc", named[1:4], strict=True))
+    assert (finding.level, finding.kind) == ("warning", "edges")
+    assert finding.text.startswith(f"{said}: only along borders, as the edges of smoothed or resized masks; ")
+    two = with_files(6, mask_values=((named[0], named[1]), (named[4], named[3], named[2])))
+    assert check(two, folder).findings == []
+
+
+def test_smoothed_edges_of_colours_are_said_and_rings_are_not(folder: Path) -> None:
+    for name in "abcdef":
+        grey = halved(np.asarray(disc_of((192, 160))))
+        Image.fromarray(np.stack([grey, 0 * grey, grey], axis=2)).save(folder / "masks" / f"{name}.png")
+    colors = ("#000000", "#400040", "#800080", "#c000c0", "#ff00ff")
+    classes = ("background", "a", "b", "c", "polyp")
+    (finding,) = check(with_files(6, mask_colors=colors).model_copy(update={"classes": classes}), folder).findings
+    assert finding.text.startswith("a (#400040), b (#800080), c (#c000c0): only along borders")
+    for name in "abcdef":
+        y, x = np.mgrid[:80, :96]
+        distance = np.hypot(x - 40, y - 40)
+        ring = np.select([distance < 10, distance < 13], [255, 128], 0).astype(np.uint8)
+        Image.fromarray(ring).save(folder / "masks" / f"{name}.png")
+    rings = with_files(6, mask_values=(0, 128, 255)).model_copy(update={"classes": ("background", "rim", "polyp")})
+    assert check(rings, folder).findings == []
+
+
 def test_a_split_that_cannot_be_made_leaves_the_others(folder: Path) -> None:
     put(folder, "g", photograph(0))  # the pixels of a
     (folder / "two.csv").write_text("id,part\na,train\ng,test\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 from conftest import Call, CommandLine
 from PIL import Image
+from skimage.measure import block_reduce
 
 from ssl_bench.cards import Benchmark, load_benchmark, share_of
 from ssl_bench.cli.data import data_init
 from ssl_bench.data.describe.card import card_name, describe
 from ssl_bench.data.images import CaseFiles, list_cases
 from ssl_bench.data.pictures import read_mask
+from ssl_bench.data.sources import find_source
 from ssl_bench.data.split import draw_labeled, split_cases
 from ssl_bench.data.volumes import list_volumes, read_case
 from ssl_bench.errors import UserError
@@ -184,6 +186,111 @@ def test_a_smoothed_mask_is_parted_by_the_threshold(tmp_path: Path) -> None:
     assert benchmark.classes == ("background", "foreground")
     assert benchmark.files is not None
     assert benchmark.files.mask_values is None
+
+
+def discs(index: int, *values: int, width: int = 20) -> np.ndarray:
+    """Discs in each other (96, 96), each `width` pixels smaller than the one around it."""
+    y, x = np.mgrid[:96, :96]
+    distance, pixels = np.hypot(y - 46 - index, x - 49), np.zeros((96, 96), np.uint8)
+    for place, value in enumerate(values):
+        pixels[distance < 42 - place * width] = value
+    return pixels
+
+
+def halved(pixels: np.ndarray) -> np.ndarray:
+    """The mean of each square of four pixels, or each cube of eight voxels."""
+    return np.rint(block_reduce(pixels.astype(float), 2, np.mean)).astype(pixels.dtype)
+
+
+def lines(index: int, *values: int) -> np.ndarray:
+    """Curves (96, 96) of one pixel that cross, as vessels do."""
+    pixels, along = np.zeros((96, 96), np.uint8), np.arange(96)
+    for place, value in enumerate(values):
+        pixels[along, (40 + 10 * place + index + 30 * np.sin(along / 20 + place)).astype(int)] = value
+    return pixels
+
+
+def init_of(root: Path, masks: Sequence[np.ndarray], mode: str | None = None) -> tuple[str, Benchmark]:
+    """The card of images with these masks."""
+    for i, mask in enumerate(masks):
+        put_picture(root / f"images/{i}.png", photo(i, mask.shape[:2]))
+        put_picture(root / f"masks/{i}.png", mask)
+        if mode is not None:
+            Image.fromarray(mask).convert(mode).save(root / f"masks/{i}.png")
+    text = describe(root)
+    return text, written(root, text)
+
+
+@pytest.mark.parametrize("mode", [None, "RGB", "P"])
+def test_smoothed_edges_are_no_classes(tmp_path: Path, mode: str | None) -> None:
+    truth = [discs(i, 255) for i in range(4)]
+    text, benchmark = init_of(tmp_path / "data", [halved(one) for one in truth], mode)
+    assert "# Only along borders: 64, 128, 191. The threshold of 127 takes them for smoothed edges.\n" in text
+    assert benchmark.files is not None
+    assert (benchmark.classes, benchmark.files.mask_values) == (("background", "foreground"), None)
+    for i, one in enumerate(truth):
+        path = tmp_path / f"data/masks/{i}.png"
+        found, _ = read_mask(path, path.read_bytes(), benchmark.files)
+        np.testing.assert_array_equal(found, halved(one) > 127)
+
+
+@pytest.mark.parametrize(
+    ("masks", "said"),
+    [
+        ([discs(i, 128, 255) for i in range(4)], None),  # an optic disc and its cup
+        ([discs(i, 128, 200, 255, width=4) for i in range(4)], None),
+        ([np.maximum(discs(i, 255) * (i > 1), lines(i, 128)) for i in range(4)], None),  # vessels beside the disc
+        ([lines(i, 85, 170, 255) for i in range(4)], None),  # arteries, veins and both
+        ([discs(i, 128, 255, width=1) for i in range(4)], "128"),  # outlines of one pixel, or edges
+        ([halved(discs(i, 128, 255)) for i in range(4)], "32, 64, 96, 160, 192 and 1 more"),
+    ],
+)
+def test_thin_classes_stay_classes(tmp_path: Path, masks: list[np.ndarray], said: str | None) -> None:
+    text, benchmark = init_of(tmp_path / "data", masks)
+    assert benchmark.files is not None
+    assert benchmark.files.mask_values == tuple(np.unique(masks).tolist())
+    comment = f"# Only along borders: {said}. If these are smoothed edges, merge each with a class beside it.\n"
+    assert (comment in text) == (said is not None)
+    assert ("Only along borders" in text) == (said is not None)
+
+
+def test_smoothed_edges_between_colours_are_named(tmp_path: Path) -> None:
+    red = [np.stack([halved(discs(i, 255)), *[np.zeros((48, 48), np.uint8)] * 2], axis=2) for i in range(4)]
+    text, benchmark = init_of(tmp_path / "data", red)
+    assert benchmark.files is not None
+    assert benchmark.files.mask_colors == ("#000000", "#400000", "#800000", "#bf0000", "#ff0000")
+    assert "# Only along borders: #400000, #800000, #bf0000. If" in text
+
+
+def test_smoothed_edges_of_voxels_and_arrays_are_merged(tmp_path: Path) -> None:
+    truth = [halved(np.repeat(discs(i, 255)[..., None], 20, 2) * (np.arange(20) % 19 > 4)) for i in range(4)]
+    for i, voxels in enumerate(truth):
+        put_volume(tmp_path / f"volumes/images/{i}.nii.gz", scan(i, voxels.shape))
+        put_volume(tmp_path / f"volumes/masks/{i}.nii.gz", voxels)
+        (tmp_path / "arrays").mkdir(exist_ok=True)
+        np.savez(
+            tmp_path / f"arrays/{i}.npz",
+            image=photo(i, voxels.shape[:2])[..., 0],
+            label=voxels[..., 5].astype(np.float16),
+        )
+    for kind, low, high in (("volumes", (0, 32, 64, 96), (255, 191, 128)), ("arrays", (0, 64), (255, 191, 128))):
+        text = describe(tmp_path / kind)
+        assert "mask_values takes them for smoothed edges" in text
+        benchmark = written(tmp_path / kind, text)
+        layout = benchmark.files or benchmark.volumes[0]
+        assert (benchmark.classes, layout.mask_values) == (("background", "foreground"), (low, high))
+        for (case, _), voxels in zip(find_source(benchmark, tmp_path / kind, False).decoded(), truth, strict=True):
+            labels = voxels if kind == "volumes" else voxels[..., 5]
+            np.testing.assert_array_equal(case.mask, labels > 127)
+
+
+def test_a_negative_value_may_be_an_unknown_class(tmp_path: Path) -> None:
+    for i in range(4):
+        put_volume(tmp_path / f"data/images/{i}.nii.gz", scan(i))
+        put_volume(tmp_path / f"data/masks/{i}.nii.gz", classes_of(i, (8, 20, 6), 3).astype(np.int16) - 1)
+    text = describe(tmp_path / "data")
+    assert "# -1 may stand for an unknown class: then give ignore = -1 instead.\n" in text
+    assert written(tmp_path / "data", text).volumes[0].mask_values == (0, -1, 1)
 
 
 @pytest.mark.parametrize(

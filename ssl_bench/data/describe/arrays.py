@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ssl_bench.cards import Files
 from ssl_bench.data.arrays import read_array_2d
-from ssl_bench.data.describe.masks import Advance, Values, whole_numbers
+from ssl_bench.data.describe.masks import Advance, Values, named_values, whole_numbers
 from ssl_bench.data.describe.naming import patterns_of, sample_of
 from ssl_bench.data.describe.unreadable import Unreadable
 from ssl_bench.errors import UnreadableFileError, UserError
@@ -40,12 +39,12 @@ def array_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadable
             raise UserError(f"{kinds[True]}: has an image of 8 bits, {kinds[False]} another one; expected one kind")
         return read_array_2d(path, content, layout.mask_key)
 
-    values, _ = whole_numbers(masks, label, advance, unreadable)
-    fields: dict[str, Any] = {"mask_values": tuple(values)}
+    labels, _, edges = whole_numbers(masks, label, advance, unreadable)
+    values, fields, said = named_values(labels, edges)
     if False in kinds:
         common = [ends for ends in ((0.0, 1.0), (0.0, 255.0)) if ends[0] <= low and high <= ends[1]]
         fields["intensity_range"] = (common or [(low, high)])[0]
-    return values, fields, ()
+    return values, fields, said
 
 
 def _content_of(path: Path) -> bytes:

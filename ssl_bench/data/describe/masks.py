@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 
 from ssl_bench.cards import GREY
+from ssl_bench.command import listed
 from ssl_bench.data.describe.unreadable import Unreadable
+from ssl_bench.data.edges import Edges, brightness
 from ssl_bench.data.pictures import (
     Palettes,
     digits,
@@ -30,6 +32,7 @@ MOST_OBJECTS = 128  # that the masks of one image number
 FEWEST_OBJECTS = 8  # of one image, and
 FEWEST_COUNTS = 4  # different numbers of objects tell objects from classes
 MOST_COLORS = 256  # of one file that is read by colour
+PARTS = ("0 to 127", "128 to 255")  # classes of masks with smoothed edges
 
 
 MOST_CLASSES = 255  # that a card may have
@@ -68,7 +71,7 @@ def picture_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadab
     total, colors, palettes = np.zeros(256, dtype=np.int64), Counter[str](), Palettes()
     is_palette, by_color = False, False
     indices: dict[int, str] = {}
-    objects, sets = set[int | None](), set[frozenset[int]]()
+    objects, sets, edges = set[int | None](), set[frozenset[int]](), Edges()
     for path, image in unreadable.each(_counted(masks, advance), _opened):
         require_opaque(path, image)
         mode = image.mode
@@ -76,6 +79,8 @@ def picture_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadab
         sets.add(frozenset(np.flatnonzero(levels).tolist()))
         objects.add(None if None in objects else _count_objects(image, levels))
         is_palette |= mode == "P"
+        if not _is_jpeg(path):
+            edges.note(np.asarray(image.convert("L")))
         if mode == "P" or (mode not in ("1", "L", "LA") and not _is_jpeg(path)):
             found = used_colors(image, MOST_COLORS)
             if found is None:
@@ -91,7 +96,7 @@ def picture_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadab
     if is_palette and not by_color and len(indices) == 2:
         by_color = indices[max(indices)] == black
     if by_color:
-        return _as_colors(masks, colors)
+        return _as_colors(masks, colors, edges)
     values = [int(value) for value in np.flatnonzero(total)]
     numbers = [count for count in objects if count is not None]
     if None not in objects and len(numbers) >= FEWEST_COUNTS and max(numbers) >= FEWEST_OBJECTS:
@@ -108,7 +113,26 @@ def picture_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadab
     apart = _apart(values, sets)
     if apart is not None:
         return apart
-    return values, {"mask_values": tuple(values)} if is_palette or values != list(GREY) else {}, ()
+    if edges.leave_two and all(len({*ImageColor.getrgb(color)}) == 1 for color in colors):
+        return [*PARTS], {}, _are_edges(edges, "The threshold of 127")
+    fields = {"mask_values": tuple(values)} if is_palette or values != list(GREY) else {}
+    return values, fields, _may_be_edges(edges.values)
+
+
+def _are_edges(edges: Edges, parted: str) -> tuple[str, ...]:
+    """Lines of a card's comment for masks that have two classes and their smoothed edges."""
+    return (
+        f"# Only along borders: {listed([*map(str, edges.values)])}. {parted} takes them for smoothed edges.",
+        "# If they are classes, give mask_values, one for each class.",
+    )
+
+
+def _may_be_edges(values: Sequence[int] | Sequence[str]) -> tuple[str, ...]:
+    """A line of a card's comment for values that may be no classes."""
+    if not values:
+        return ()
+    names = listed([*map(str, values)])
+    return (f"# Only along borders: {names}. If these are smoothed edges, merge each with a class beside it.",)
 
 
 def _apart(values: list[int], sets: Collection[frozenset[int]]) -> Values | None:
@@ -157,7 +181,7 @@ def _as_objects(most: int, is_palette: bool) -> Values:
     )
 
 
-def _as_colors(masks: Sequence[Path], colors: Counter[str]) -> Values:
+def _as_colors(masks: Sequence[Path], colors: Counter[str], edges: Edges) -> Values:
     """Colours, black or else the most frequent one first. Black and white need no field: a threshold reads them."""
     if len(colors) > MOST_LEVELS:
         raise UserError(f"{masks[0].parent}: expected masks of at most {MOST_LEVELS} colours, found {len(colors)}")
@@ -165,29 +189,44 @@ def _as_colors(masks: Sequence[Path], colors: Counter[str]) -> Values:
         return list(GREY), {}, ()
     first = "#000000" if "#000000" in colors else colors.most_common(1)[0][0]
     ordered = [first, *sorted(color for color in colors if color != first)]
-    return ordered, {"mask_colors": tuple(ordered)}, ()
+    along_borders = [color for color in ordered if brightness(color) in edges.values]
+    return ordered, {"mask_colors": tuple(ordered)}, _may_be_edges(along_borders)
 
 
 def voxel_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadable) -> Values:
     """The values in all masks, background first; a card names them if they are not 0, 1, ..."""
-    values, sets = whole_numbers(masks, lambda path: read_array(path, "label").array, advance, unreadable)
+    values, sets, edges = whole_numbers(masks, lambda path: read_array(path, "label").array, advance, unreadable)
     apart = _apart(values, sets)
     if apart is not None:
         return apart
-    return values, {"mask_values": tuple(values)} if values != list(range(len(values))) else {}, ()
+    if values == list(range(len(values))):
+        return values, {}, _may_be_edges(edges.values)
+    return named_values(values, edges)
+
+
+def named_values(values: Sequence[int], edges: Edges) -> Values:
+    """Values of arrays or voxels that the card names: a class each, or two classes and their smoothed edges."""
+    if edges.leave_two:
+        dark, bright = (tuple(value for value in values if (value > 127) == is_bright) for is_bright in (False, True))
+        return [*PARTS], {"mask_values": (dark, bright[::-1])}, _are_edges(edges, "mask_values")
+    said = _may_be_edges(edges.values)
+    if min(values) < 0:
+        said += (f"# {min(values)} may stand for an unknown class: then give ignore = {min(values)} instead.",)
+    return [*values], {"mask_values": tuple(values)}, said
 
 
 def whole_numbers(
     masks: Sequence[Path], read: Callable[[Path], np.ndarray], advance: Advance, unreadable: Unreadable
-) -> tuple[list[int], set[frozenset[int]]]:
-    """The different labels of all masks that can be read, 0 first, and the sets that masks have.
+) -> tuple[list[int], set[frozenset[int]], Edges]:
+    """The different labels of all masks that can be read, 0 first, the sets that masks have, and which may be edges.
 
     Raises:
         UserError: a label is no whole number, or there are too many for classes.
     """
-    found, sets = set[float](), set[frozenset[int]]()
+    found, sets, edges = set[float](), set[frozenset[int]](), Edges()
     for path, array in unreadable.each(_counted(masks, advance), read):
-        labels = np.unique(near_whole(array))
+        whole = near_whole(array)
+        labels = np.unique(whole)
         found.update(labels.tolist())
         unusable = labels[~np.isfinite(labels) | (labels != np.rint(labels))]
         if len(found) > MOST_CLASSES or len(unusable):
@@ -196,7 +235,8 @@ def whole_numbers(
                 f"{path}: expected at most {MOST_CLASSES} different whole numbers in all masks, found {others}"
             )
         sets.add(frozenset(map(int, labels.tolist())))
-    return sorted(map(int, found), key=lambda value: (value != 0, value)), sets
+        edges.note(whole)
+    return sorted(map(int, found), key=lambda value: (value != 0, value)), sets, edges
 
 
 def _opened(path: Path) -> Image.Image:
