@@ -234,6 +234,17 @@ def test_smoothed_edges_are_no_classes(tmp_path: Path, mode: str | None) -> None
         np.testing.assert_array_equal(found, halved(one) > 127)
 
 
+def test_a_mask_of_smoothed_edges_alone_is_empty(tmp_path: Path) -> None:
+    dot = np.zeros((96, 96), np.uint8)
+    dot[50, 30] = 255  # a quarter of a pixel
+    root = tmp_path / "data"
+    _, benchmark = init_of(root, [halved(one) for one in (dot, discs(1, 255), discs(2, 255))])
+    assert benchmark.files is not None
+    assert benchmark.files.mask_values == ((0, 64), (255, 191, 128))
+    masks = [case.mask for case, _ in find_source(benchmark, root, False).decoded()]
+    np.testing.assert_array_equal(masks, [halved(one) > 127 for one in (dot, discs(1, 255), discs(2, 255))])
+
+
 @pytest.mark.parametrize(
     ("masks", "said"),
     [

@@ -114,6 +114,8 @@ def picture_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadab
     if apart is not None:
         return apart
     if edges.leave_two and all(len({*ImageColor.getrgb(color)}) == 1 for color in colors):
+        if not is_palette and any(0 < max(own) <= 127 for own in sets):  # which a threshold refuses
+            return named_values(values, edges)
         return [*PARTS], {}, _are_edges(edges, "The threshold of 127")
     fields = {"mask_values": tuple(values)} if is_palette or values != list(GREY) else {}
     return values, fields, _may_be_edges(edges.values)
