@@ -11,25 +11,35 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ssl_bench.errors import UserError
 
 WEIGHT_FILES = (".pth", ".pt", ".safetensors")  # suffixes of weight files
 
 
-def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Replace `path` by `content` in one step; a reader sees the old file or the new one, also after a power cut."""
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path` in one step at the end, if nothing is raised (context manager).
+
+    A reader sees the old file or the new one, also after a power cut.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with beside.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Replace `path` by `content` in one step, as `replacing` does."""
+    with replacing(path) as file:
+        file.write(content)
 
 
 @contextmanager

@@ -9,13 +9,12 @@ import zipfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
-from ssl_bench.atomic import json_bytes, write_bytes
+from ssl_bench.atomic import json_bytes, replacing
 from ssl_bench.cards import RUN_ID, RunSpec
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError, first_line
@@ -26,6 +25,7 @@ from ssl_bench.store.scores import read_cases, read_scores
 from ssl_bench.store.store import Store, load_run
 
 MANIFEST = "manifest.json"
+CHUNK = 2**20  # bytes
 
 
 SCORES = ("run.json", "splits.json", "cases-*.csv", "curves.csv", "test_curve.csv", "validation_curve.csv")
@@ -75,22 +75,28 @@ def export_runs(runs: Sequence[Run], file: Path, *, weights: bool = False, pictu
     for run in finished:
         run.require_whole()
     patterns = SCORES + (WEIGHTS if weights else ()) + (PICTURES if pictures else ())
-    content, digests = BytesIO(), dict[str, str]()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for run in finished:
-            for path in sorted(found for pattern in patterns for found in run.path.glob(pattern)):
-                data = _without_folder(path.read_bytes()) if path.name == "run.json" else path.read_bytes()
-                name = f"runs/{run.spec.benchmark}/{run.spec.method}/{run.path.name}/{path.name}"
-                digests[name] = hashlib.sha256(data).hexdigest()
-                _add(archive, name, data)
-        _add(archive, MANIFEST, json.dumps({"format": FORMAT, "files": digests}, indent=1).encode())
+    paths = [path for run in finished for path in sorted(found for one in patterns for found in run.path.glob(one))]
     try:
-        if file.exists():
-            _require_replaceable(file, digests)
-        write_bytes(file, content.getbuffer())
+        with replacing(file) as content:
+            digests = _write(content, paths)
+            if file.exists():
+                _require_replaceable(file, digests)
     except OSError as error:
         raise UserError(f"{file}: cannot be written: {error.strerror}") from None
     return len(finished)
+
+
+def _write(content: BinaryIO, paths: Sequence[Path]) -> dict[str, str]:
+    """Write the files of runs, one at a time in memory; returns each one's digest."""
+    digests = dict[str, str]()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in paths:
+            data = _without_folder(path.read_bytes()) if path.name == "run.json" else path.read_bytes()
+            name = "/".join(("runs", *path.parts[-4:]))
+            digests[name] = hashlib.sha256(data).hexdigest()
+            _add(archive, name, data)
+        _add(archive, MANIFEST, json.dumps({"format": FORMAT, "files": digests}, indent=1).encode())
+    return digests
 
 
 def _without_folder(data: bytes) -> bytes:
@@ -106,23 +112,29 @@ def _without_folder(data: bytes) -> bytes:
 def import_runs(file: Path, store: Store) -> Imported:
     """Merge an export into a store. A finished run in the store is never changed; an unfinished one is replaced.
 
-    All runs of the file are checked first, so a damaged file changes nothing.
+    All runs of the file are checked first, so a damaged file changes nothing. Memory holds one run at a time.
 
     Raises:
         UserError: the file is not an export, is damaged, or would leave the store's folder, which may be unwritable.
     """
     result = Imported()
     with _opened(file) as (archive, members):
-        checked = {folder: _checked(file, archive, folder, own) for folder, own in members.items()}
-        for folder, (spec, contents) in checked.items():
+        for folder, own in members.items():
+            _checked(file, archive, folder, own)
+        for folder, own in members.items():
             try:
-                conflict = _merge(store, spec, contents, result)
+                _import(store, folder, *_checked(file, archive, folder, own), result)
             except OSError as error:
                 counted = f"{result.added} of {quantity(len(members), 'run')} added"
                 raise UserError(f"{store.root}: cannot be written: {error.strerror} ({counted})") from None
-            if conflict:
-                result.conflicts.append(f"runs/{folder} ({spec.label}): {conflict}")
     return result
+
+
+def _import(store: Store, folder: str, spec: RunSpec, contents: dict[str, bytes], result: Imported) -> None:
+    """Import one run, which is `folder` in the file, and note why if it was not imported."""
+    conflict = _merge(store, spec, contents, result)
+    if conflict:
+        result.conflicts.append(f"runs/{folder} ({spec.label}): {conflict}")
 
 
 def _merge(store: Store, spec: RunSpec, contents: dict[str, bytes], result: Imported) -> str | None:
@@ -172,7 +184,16 @@ def _headline(record: dict[str, Any]) -> str:
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))  # fixed, so that equal runs give equal bytes
     entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-    archive.writestr(entry, data)
+    with archive.open(entry, "w") as member:
+        for start in range(0, len(data), CHUNK):  # compressed at once, all of it would be in memory twice
+            member.write(data[start : start + CHUNK])
+
+
+def _chunks(archive: zipfile.ZipFile, name: str) -> Iterator[bytes]:
+    """The content of a file in an archive, piece by piece."""
+    with archive.open(name) as member:
+        while chunk := member.read(CHUNK):
+            yield chunk
 
 
 @contextmanager
@@ -205,7 +226,10 @@ def _members(file: Path, archive: zipfile.ZipFile) -> dict[str, dict[str, str]]:
         match = _MEMBER.fullmatch(name)
         if match is None:
             raise UserError(f"{file}: expected files of runs, found '{name}'")
-        if hashlib.sha256(archive.read(name)).hexdigest() != digest:
+        found = hashlib.sha256()
+        for chunk in _chunks(archive, name):
+            found.update(chunk)
+        if found.hexdigest() != digest:
             raise UserError(f"{file}: {name} is damaged (its SHA-256 is not the recorded one)")
         members.setdefault(match["run"], {})[match["file"]] = digest
     return members
@@ -236,7 +260,7 @@ def _checked(
     where = f"{file}: runs/{folder}"
     if "run.json" not in own:
         raise UserError(f"{where} has no run.json")
-    contents = {name: archive.read(f"runs/{folder}/{name}") for name in own}
+    contents = {name: b"".join(_chunks(archive, f"runs/{folder}/{name}")) for name in own}
     try:
         record = json.loads(contents["run.json"])
         if record["status"] != "finished":

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -222,6 +223,27 @@ def test_a_run_that_is_damaged_here_is_a_conflict(
     assert f"runs/isic/mt/{run.spec.hash}" in conflict
     assert f"is damaged here ({damaged}: " in conflict
     assert damaged.read_text() == content
+
+
+def test_memory_holds_one_run_at_a_time(here: Store, there: Store, tmp_path: Path) -> None:
+    size, runs = 8 * 2**20, list[Run]()
+    for seed in range(1, 6):
+        spec = write_run(here, "mt", seed, [0.5])
+        (here.folder(spec).path / "weights.safetensors").write_bytes(os.urandom(size))
+        run = here.find(spec)
+        assert run is not None
+        runs.append(run)
+    peaks = []
+    for act in (
+        lambda: export_runs(runs, tmp_path / "a.zip", weights=True),
+        lambda: import_runs(tmp_path / "a.zip", there),
+    ):
+        tracemalloc.start()
+        act()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(peaks) < 3 * size
+    assert len(there.runs()) == 5
 
 
 def test_a_disk_that_is_full_is_named_and_not_the_file(
