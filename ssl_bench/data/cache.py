@@ -23,7 +23,7 @@ from ssl_bench.cards import Benchmark
 from ssl_bench.data.dataset import Dataset, resize
 from ssl_bench.data.raw import writing_raw
 from ssl_bench.data.slices import to_bytes, to_slices
-from ssl_bench.data.sources import Source, find_source
+from ssl_bench.data.sources import Source, find_source, touched
 from ssl_bench.errors import UserError
 from ssl_bench.folders import cache_folder
 from ssl_bench.labels import IGNORED
@@ -184,7 +184,7 @@ def _is_whole(path: Path, digests: dict[str, str]) -> bool:
     """Whether the files have their digests. Files that had them are read again only if they were touched since."""
     stamp = path.with_suffix(".checked")
     files = [path.with_suffix(f".{name}") for name in digests]
-    now = {file.name: _touched(file) for file in files}
+    now = {file.name: touched(file) for file in files}
     with suppress(OSError, ValueError):
         checked = json.loads(stamp.read_text())
         # a file could change twice within one tick of its disk's clock
@@ -197,12 +197,6 @@ def _is_whole(path: Path, digests: dict[str, str]) -> bool:
     with suppress(OSError):  # a cache that this process may only read
         write_json(stamp, now)
     return True
-
-
-def _touched(file: Path) -> dict[str, int]:
-    """What changes when a file is written or replaced."""
-    found = file.stat()
-    return {name: getattr(found, name) for name in ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")}
 
 
 _TICK = 2 * 10**9  # nanoseconds

@@ -116,6 +116,16 @@ def decode(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> tup
     return found, digest
 
 
+def touched(file: Path) -> dict[str, int]:
+    """What changes when a file is written or replaced, even by a copy of the same size and time of modification.
+
+    Raises:
+        OSError: the file cannot be looked at.
+    """
+    found = file.stat()
+    return {name: getattr(found, name) for name in ("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino")}
+
+
 def _beside(case: CaseFiles) -> list[Path]:
     """The files that hold the voxels of a case's `.mhd` headers."""
     return [beside for path in (*case.images, *case.masks) if (beside := voxel_file(path)) is not None]
@@ -127,7 +137,7 @@ def _first_values(classes: Sequence[int | tuple[int, ...]]) -> tuple[int, ...]:
 
 
 class _Folder:
-    """A data set in files: fast to identify by names, sizes and times, slow to decode."""
+    """A data set in files: fast to identify by what changes with a file, slow to decode."""
 
     def __init__(self, cases: list[CaseFiles], files: Files | Volumes, benchmark: Benchmark) -> None:
         self.cases, self.files, self.benchmark = cases, files, benchmark
@@ -164,15 +174,15 @@ class _Folder:
             self.reading += f" channels {benchmark.channel_count}"
 
     def state(self) -> str:
-        """Identify the source files without reading them: a hash of paths, sizes and times of change."""
+        """Identify the source files without reading them: a hash of paths and of `touched`."""
         digest = hashlib.sha256(self.reading.encode())
         for case in self.cases:
             for path in (*case.images, *case.masks, *_beside(case)):
                 try:
-                    stat = path.stat()
+                    now = touched(path)
                 except OSError as error:
                     raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-                digest.update(f"{case.id}|{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+                digest.update(f"{case.id}|{path.resolve()}|{now}\n".encode())
         return digest.hexdigest()[:16]
 
     def __len__(self) -> int:

@@ -244,6 +244,23 @@ def test_a_changed_file_changes_the_fingerprint_and_the_pixels(data: Path, kind:
         assert np.array_equal(masks[0], mask > 0)
 
 
+@pytest.mark.parametrize("way", ["written", "replaced"])
+def test_another_file_of_the_same_size_and_time_of_modification_is_read(data: Path, tmp_path: Path, way: str) -> None:
+    before = prepare(card(), data, 32)
+    file, other = data / "CVC-ClinicDB" / "Ground Truth" / "frame2.tif", tmp_path / "other.tif"
+    Image.fromarray(draw_case(77, SIZES[1])[1]).save(other)
+    old = file.stat()
+    assert other.stat().st_size == old.st_size
+    if way == "written":
+        file.write_bytes(other.read_bytes())
+    else:
+        other.replace(file)
+    os.utime(file, ns=(old.st_atime_ns, old.st_mtime_ns))  # as cp -p, rsync -t and tar do
+    after = prepare(card(), data, 32)
+    assert after.fingerprint != before.fingerprint
+    assert np.array_equal(after.arrays(("frame2",))[1][0], draw_case(77, SIZES[1])[1] > 0)
+
+
 def test_a_touched_but_equal_file_keeps_the_fingerprint(data: Path) -> None:
     before = everything(prepare(card(), data, 32))
     os.utime(data / "CVC-ClinicDB" / "Original" / "frame2.tif", (1, 1))
