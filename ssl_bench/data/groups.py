@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ssl_bench.cards import Benchmark, Split
-from ssl_bench.data.patterns import one_of
+from ssl_bench.data.patterns import nfc, one_of
 from ssl_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def sequence_of(split: Split, name: str) -> str:
 def _matched(pattern: str, ids: Sequence[str]) -> list[str]:
     """The part of each id at {group}."""
     try:
-        expression = re.compile(expression_of(pattern), re.DOTALL)
+        expression = re.compile(expression_of(nfc(pattern)), re.DOTALL)
     except re.error as error:
         raise UserError(f"group = '{pattern}': not a pattern: {error}") from None
     matches = [expression.fullmatch(name) for name in ids]
@@ -89,7 +89,7 @@ def expression_of(pattern: str) -> str:
 
 
 def read_ids(path: Path, column: str, what: str, keys: Sequence[str] = ("id",)) -> pd.DataFrame:
-    """Read a CSV file as text whose first column is a key, which stands in it once.
+    """Read a CSV file as text in the normal form NFC, as ids have it; its first column is a key, once each.
 
     A file with the columns id, part and group is both a split file and a file of groups.
 
@@ -105,7 +105,7 @@ def read_ids(path: Path, column: str, what: str, keys: Sequence[str] = ("id",)) 
     import pandas as pd  # here, since few cards name a file
 
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False).map(nfc)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: the {what} cannot be read: {error}") from None
     found = list(map(str, table.columns))

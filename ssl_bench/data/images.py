@@ -12,14 +12,14 @@ import numpy as np
 
 from ssl_bench.cards import Benchmark, Files, Volumes
 from ssl_bench.data.arrays import holds_arrays, read_array_image, read_array_mask
-from ssl_bench.data.patterns import bracket_hint, has_wildcards, literal, named, nfc, require_one_folder, require_one_id
+from ssl_bench.data.patterns import bracket_hint, has_wildcards, literal, named, require_one_folder, require_one_id
 from ssl_bench.data.pictures import Palettes, exif_orientation, read_image, read_mask, united
 from ssl_bench.errors import UserError
 
 
 @dataclass(frozen=True)
 class CaseFiles:
-    """One case's files; `mask` is None where it is missing.
+    """One case's files; `mask` is None where it is missing. The id is in the Unicode normal form NFC.
 
     `image` holds the image, or its first channel if each channel has a file; `others` are the other channels' files.
     `more_masks` are those that are united with `mask`.
@@ -147,33 +147,20 @@ def pair_up(
         masks: by id.
         others: the other channels' files.
 
-    Ids are compared in one Unicode normal form (NFC). A case has its id as in the name of the image.
-
     Raises:
-        UserError: an image lacks a channel, or two files have ids that differ in their normal forms alone.
+        UserError: an image lacks a channel.
     """
     among = set(masks.values())
     cases = [name for name in images if images[name] not in among]
-    _composed({name: images[name] for name in cases})
-    masks, others = _composed(masks), [_composed(channel) for channel in others]
     for name in cases:
-        found = [channel.get(nfc(name)) for channel in others]
+        found = [channel.get(name) for channel in others]
         if None in found:
             count = 1 + len(found) - found.count(None)
             raise UserError(f"{images[name]}: expected {1 + len(others)} channels of case '{name}', found {count}")
     return [
-        CaseFiles(name, images[name], masks.get(nfc(name)), tuple(channel[nfc(name)] for channel in others))
+        CaseFiles(name, images[name], masks.get(name), tuple(channel[name] for channel in others))
         for name in sorted(cases, key=natural)
     ]
-
-
-def _composed(files: Mapping[str, Path]) -> dict[str, Path]:
-    """Return files by id in the normal form NFC.
-
-    Raises:
-        UserError: two files have the same id in this form.
-    """
-    return _by_id(((nfc(name), path) for name, path in files.items()), "files")
 
 
 def folder_of(cases: Sequence[CaseFiles]) -> Path:

@@ -21,12 +21,14 @@ def named(
 ) -> list[tuple[str, Path]]:
     """Find the files of a pattern with their ids, ordered by path; what is hidden does not count.
 
+    Pattern and names are compared in the Unicode normal form NFC, which the ids have, too: the file systems of one
+    machine and another store the same name in different forms.
+
     Args:
         folder: where to look.
         pattern: relative path in which {id} stands for the case's id and {folder} for the first part of it, both the
             same wherever they stand. `*` is any text in one folder's or file's name, `?` one character, `[LR]` one of
-            these. From left to right, each of them takes as little text as possible. The pattern may have another
-            Unicode normal form than the names of the files.
+            these. From left to right, each of them takes as little text as possible.
         suffixes: what may follow, in small or capital letters.
         exclude: patterns of files that do not count (see `is_excluded`).
 
@@ -38,11 +40,10 @@ def named(
     if meant:
         raise UserError(f"{meant[0][1]}: has the brackets of '{pattern}' in its name{bracket_hint(pattern)}")
     ends = "|".join(map(re.escape, suffixes))
-    wanted, composed = (re.compile(f"{_expression(form)}(?i:{ends})") for form in (pattern, nfc(pattern)))
-    found = []
-    for path in sorted(folder.glob(_broad(pattern))):
-        name = path.relative_to(folder).as_posix()
-        match = wanted.fullmatch(name) or composed.fullmatch(nfc(name))
+    wanted, found = re.compile(f"{_expression(nfc(pattern))}(?i:{ends})"), []
+    for path in sorted(folder.glob(broad(pattern))):
+        name = nfc(path.relative_to(folder).as_posix())
+        match = wanted.fullmatch(name)
         if match and not is_excluded(name, exclude):
             groups = match.groupdict()
             found.append((f"{groups['folder']}/{groups['id']}" if "folder" in groups else groups["id"], path))
@@ -157,7 +158,7 @@ def _expression(pattern: str) -> str:
     return text
 
 
-def _broad(pattern: str) -> str:
+def broad(pattern: str) -> str:
     """Return a glob pattern of at least a pattern's files, in which accented letters have either normal form."""
     parts = PIECES.split(pattern)
     broad = "*".join(_either_form(part) for part in parts[::2])

@@ -251,7 +251,7 @@ def _by_parts(
     for part, patterns in parts.items():
         fitting = set[str]()
         for pattern in patterns:
-            own = {name for name in ids if re.fullmatch(expression_of(nfc(pattern)), nfc(name), re.DOTALL)}
+            own = {name for name in ids if re.fullmatch(expression_of(nfc(pattern)), name, re.DOTALL)}
             if not own:
                 raise UserError(f"parts: {part} = '{pattern}': expected cases, found none among {len(ids)}")
             fitting |= own

@@ -12,7 +12,7 @@ import numpy as np
 from ssl_bench.cards import Axes, Benchmark, Volumes
 from ssl_bench.data.geometry import difference, turned
 from ssl_bench.data.images import Case, CaseFiles, channel_files, mask_files, natural, pair_files, require_root
-from ssl_bench.data.patterns import bracket_hint
+from ssl_bench.data.patterns import bracket_hint, broad, nfc
 from ssl_bench.data.pictures import class_numbers, near_whole, united
 from ssl_bench.data.volume_files import Read, Volume, read_array, read_plane
 from ssl_bench.errors import UserError
@@ -50,11 +50,11 @@ def list_stacks(folder: Path, pattern: str) -> list[CaseFiles]:
     Raises:
         UserError: a case lacks a slice before its last one, counted from 0 or 1, or has one twice.
     """
-    before, after = (re.escape(part) for part in pattern.split("{slice}"))
+    before, after = (re.escape(nfc(part)) for part in pattern.split("{slice}"))
     text = f"{before}(?P<slice>[0-9]+){after}".replace(re.escape("{id}"), "(?P<id>[^/.][^/]*)")
     wanted, found = re.compile(text), dict[str, dict[int, Path]]()
-    for path in sorted(folder.glob(pattern.replace("{id}", "*").replace("{slice}", "*"))):
-        match = wanted.fullmatch(path.relative_to(folder).as_posix())
+    for path in sorted(folder.glob(broad(pattern.replace("{slice}", "*")))):
+        match = wanted.fullmatch(nfc(path.relative_to(folder).as_posix()))
         if match:
             slices = found.setdefault(match["id"], {})
             twin = slices.setdefault(int(match["slice"]), path)

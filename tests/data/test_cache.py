@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -265,6 +266,18 @@ def test_a_touched_but_equal_file_keeps_the_fingerprint(data: Path) -> None:
     before = everything(prepare(card(), data, 32))
     os.utime(data / "CVC-ClinicDB" / "Original" / "frame2.tif", (1, 1))
     assert everything(prepare(card(), data, 32)) == before
+
+
+def test_both_unicode_forms_of_names_are_one_data_set(tmp_path: Path) -> None:
+    ids = [f"lésion_{number}" for number in range(20)]
+    composed, decomposed = (
+        prepare(
+            card(20), write_dataset(tmp_path / form, "cvc", [unicodedata.normalize(form, name) for name in ids]), 32
+        )
+        for form in ("NFC", "NFD")
+    )
+    assert everything(decomposed) == everything(composed)
+    assert decomposed.ids == tuple(ids)
 
 
 def test_the_fingerprint_is_of_contents_and_ids_and_not_of_the_place(data: Path, tmp_path: Path) -> None:

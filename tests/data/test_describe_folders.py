@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import h5py
@@ -31,6 +32,19 @@ def masks_of(benchmark: Benchmark, root: Path) -> dict[str, list[list[int]]]:
 
 
 # ------------------------------------------------------------------------------------------------------------- patients
+
+
+def test_images_masks_and_split_file_in_different_unicode_forms_are_matched(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    composed, decomposed = ([unicodedata.normalize(form, f"é{n}") for n in range(5)] for form in ("NFC", "NFD"))
+    for i in range(5):
+        picture(root / "images" / f"{composed[i]}.png", photo(i))
+        picture(root / "masks" / f"{decomposed[i]}.png", 255 * box(i))
+    rows = [f"{name},{part}" for name, part in zip(decomposed, ("train", "train", "train", "train", "test"), strict=True)]
+    (root / "split.csv").write_text("\n".join(["id,part", *rows]))
+    benchmark = card_of(root)
+    assert list(masks_of(benchmark, root)) == composed
+    assert check(benchmark, root).errors == 0
 
 
 @pytest.mark.parametrize(

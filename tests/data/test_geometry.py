@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from ssl_bench.cards import Benchmark, Measurement, Volumes, parse_card
+from ssl_bench.cards import Benchmark, Files, Measurement, Volumes, parse_card
 from ssl_bench.data.cache import prepare
 from ssl_bench.data.check import check
 from ssl_bench.data.describe.masks import voxel_values
 from ssl_bench.data.describe.unreadable import Unreadable
-from ssl_bench.data.images import Case, CaseFiles, pair_up
+from ssl_bench.data.images import Case, CaseFiles, pair_files, pair_up
 from ssl_bench.data.patterns import named
 from ssl_bench.data.volume_files import read_array
-from ssl_bench.data.volumes import read_case, read_channels
+from ssl_bench.data.volumes import list_stacks, read_case, read_channels
 from ssl_bench.errors import UserError
 from ssl_bench.scoring.metrics import score_case
 
@@ -414,13 +414,20 @@ def test_names_match_in_either_unicode_normal_form(card: str, image: str, mask: 
     assert case.mask == next(iter(marked.values()))
 
 
-def test_a_case_keeps_the_id_that_its_file_has_and_two_of_one_name_are_refused(tmp_path: Path) -> None:
-    names = [unicodedata.normalize(form, "é") for form in ("NFC", "NFD")]
+def test_an_id_is_in_one_form_and_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    layout = Files.model_validate({"roots": ["."], "images": "{id}", "image_suffixes": [".h5"]})
+    names = [unicodedata.normalize(form, "é") for form in ("NFD", "NFC")]
     for name in names:
-        (tmp_path / f"{name}.png").touch()
-    images = dict(named(tmp_path, "{id}", (".png",)))
-    assert sorted(images) == sorted(names)
-    (case,) = pair_up({names[1]: images[names[1]]}, {names[0]: tmp_path / "mask.png"})
-    assert (case.id, case.mask) == (names[1], tmp_path / "mask.png")
-    with pytest.raises(UserError, match=r"two files have the id 'é'; the other one is"):
-        pair_up(images, {})
+        (tmp_path / f"{name}.h5").touch()
+    images = named(tmp_path, "{id}", (".h5",))
+    assert images == [(names[1], tmp_path / f"{name}.h5") for name in names]
+    assert [case.id for case in pair_files(layout, tmp_path, [images[:1]], [])] == names[1:]
+    with pytest.raises(UserError, match=r"two images have the id 'é'; the other one is"):
+        pair_files(layout, tmp_path, [images], [])
+
+
+def test_slices_in_files_have_their_ids_in_one_form(tmp_path: Path) -> None:
+    for form, slice_ in (("NFC", 0), ("NFD", 1)):
+        (tmp_path / unicodedata.normalize(form, f"é_schöne_{slice_}.h5")).touch()
+    (stack,) = list_stacks(tmp_path, unicodedata.normalize("NFD", "{id}_schöne_{slice}.h5"))
+    assert (stack.id, len(stack.images)) == ("é", 2)

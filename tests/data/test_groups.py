@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,16 @@ def test_a_pattern_names_the_group_of_each_id(pattern: str, ids: list[str], expe
 def test_ids_that_do_not_match_are_counted_and_named(stray: str) -> None:
     with pytest.raises(UserError, match=f"1 of 3 that do not, such as '{stray}'"):
         groups_of(card("patient{group}_*"), ["patient1_a", stray, "patient2_b"])
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_patterns_and_files_of_groups_match_ids_in_either_unicode_form(form: str, tmp_path: Path) -> None:
+    ids = ["é_1", "é_2", "ö_1"]
+    assert groups_of(card(unicodedata.normalize(form, "{group}_[12]")), ids) == ["é", "é", "ö"]
+    assert groups_of(card(unicodedata.normalize(form, "[éö]_{group}")), ids) == ["1", "2", "1"]
+    path = tmp_path / "groups.csv"
+    path.write_text(unicodedata.normalize(form, "id,group\n" + "".join(f"{name},ä{name[0]}\n" for name in ids)))
+    assert groups_of(card(str(path)), ids) == ["äé", "äé", "äö"]
 
 
 @pytest.mark.parametrize("pattern", ["patient", "{group}_{group}", "{id}_*", "groups_{group}.csv"])

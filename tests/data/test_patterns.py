@@ -287,8 +287,8 @@ def test_images_that_are_all_masks_are_refused(tmp_path: Path) -> None:
 
 
 def test_parts_match_in_either_unicode_form() -> None:
-    ids = [unicodedata.normalize("NFD", name) for name in ("é_1", "é_2", "b_1")]
-    split = Split.model_validate({"parts": {"train": ["é_*"], "test": ["b_*"]}})
+    ids = ["é_1", "é_2", "b_1"]
+    split = Split.model_validate({"parts": {"train": [unicodedata.normalize("NFD", "é_*")], "test": ["b_*"]}})
     assert split_cases(split, ids, ids, masked=set(ids)) == (ids[:2], ids[2:])
 
 

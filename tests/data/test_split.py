@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -286,3 +287,14 @@ def test_a_split_file_may_name_groups(tmp_path: Path) -> None:
     path.write_text("group,part\na,train\na,test\nc,test\n")
     with pytest.raises(UserError, match=r"split\.csv: group 'a' is named twice$"):
         rules.split_cases(split, ids, ids, masked=set(ids), groups=groups)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("key", ["id", "group"])
+def test_a_split_file_matches_ids_and_groups_in_either_unicode_form(key: str, form: str, tmp_path: Path) -> None:
+    ids, path = ["é_1", "ö_1"], tmp_path / "split.csv"
+    groups = {"é_1": "é", "ö_1": "ö"} if key == "group" else None
+    rows = [f"{name if groups is None else groups[name]},{part}" for name, part in zip(ids, ("train", "test"))]
+    path.write_text(unicodedata.normalize(form, "\n".join([f"{key},part", *rows])))
+    found = rules.split_cases(Split(file=str(path)), ids, ids, masked=set(ids), groups=groups)
+    assert found == (["é_1"], ["ö_1"])

@@ -16,7 +16,7 @@ from ssl_bench.data.describe.choice import MASK_WORDS, Choice, Pair, are_views, 
 from ssl_bench.data.describe.files import suffix_of
 from ssl_bench.data.describe.folders import VAGUEST, Form, forms_of, vagueness
 from ssl_bench.data.describe.unreadable import Unreadable
-from ssl_bench.data.patterns import has_wildcards, literal
+from ssl_bench.data.patterns import has_wildcards, literal, nfc
 from ssl_bench.data.volume_files import read_array
 from ssl_bench.errors import UserError
 
@@ -43,7 +43,7 @@ def patterns_of(folder: Path, paths: list[Path], pictures: bool) -> Patterns:
     """
     found: Patterns = defaultdict(dict)
     unclear = set[str]()
-    inside = {path: path.relative_to(folder).as_posix().rpartition("/") for path in paths}
+    inside = {path: nfc(path.relative_to(folder).as_posix()).rpartition("/") for path in paths}
     forms = forms_of({parent for parent, _, _ in inside.values()})
     for path, (parent, _, name) in inside.items():
         stem, suffix = name[: len(name) - len(suffix_of(name))], suffix_of(name) and name[-len(suffix_of(name)) :]

@@ -11,6 +11,7 @@ from pathlib import Path
 from ssl_bench.data.describe.folders import PART
 from ssl_bench.data.describe.found import Found, cases_of
 from ssl_bench.data.images import CaseFiles
+from ssl_bench.data.patterns import nfc
 
 FEWEST = 3  # folders, from which on numbered ones are taken for patients
 FEWEST_DIGITS = 10  # folders that are called 0, 1, ... are taken for classes if they are fewer
@@ -43,8 +44,8 @@ def with_folders(found: Found, folder: Path) -> Found:
     layout = found.layout
     if layout.masks is None or "{folder}" in layout.images:
         return found
-    images = [case.image.relative_to(folder).parts for case in found.cases if case.mask is not None]
-    masks = [case.mask.relative_to(folder).parts for case in found.cases if case.mask is not None]
+    masked = [(case.image, case.mask) for case in found.cases if case.mask is not None]
+    images, masks = ([nfc(pair[side].relative_to(folder).as_posix()).split("/") for pair in masked] for side in (0, 1))
     for place in _free(layout.images):
         if not are_patients([parts[place] for parts in images]):
             continue

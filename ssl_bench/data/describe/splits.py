@@ -13,7 +13,7 @@ from ssl_bench.data.describe.folders import PART, parts_of
 from ssl_bench.data.describe.grouping import Grouping, find_grouping
 from ssl_bench.data.describe.patients import first_folders
 from ssl_bench.data.images import CaseFiles
-from ssl_bench.data.patterns import literal
+from ssl_bench.data.patterns import literal, nfc
 from ssl_bench.errors import UserError
 
 TEST, LABELED = "20%", ("10%", "20%")
@@ -125,7 +125,7 @@ def _train_ids(split_file: Path) -> set[str] | None:
         return None
     with split_file.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = csv.DictReader(file)
-        return {row["id"] for row in rows if row["part"] == "train"} if rows.fieldnames == ["id", "part"] else None
+        return {nfc(row["id"]) for row in rows if row["part"] == "train"} if rows.fieldnames == ["id", "part"] else None
 
 
 def _labeled_shares(
