@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ from ssl_bench.data.check_splits import doubles_of, labeled_shares, sides_of_spl
 from ssl_bench.data.edges import Edges, brightness
 from ssl_bench.data.finding import Finding, Seen
 from ssl_bench.data.groups import groups_of
-from ssl_bench.data.images import CaseFiles, folder_of
+from ssl_bench.data.images import CaseFiles, folder_of, masks_without_image
 from ssl_bench.data.leaks import straddling_groups, thumbnail
 from ssl_bench.data.pictures import Palettes, exif_orientation
 from ssl_bench.data.slices import to_bytes
@@ -97,7 +98,7 @@ def check(
     if not report.errors:
         unsplit += labeled_shares(benchmark, sides, groups, {one.id for one in readable if one.foreground is not None})
     report.findings = [*torn, *straddling, *report.findings, *unsplit]
-    report.findings += _masks(benchmark, readable)
+    report.findings += _masks(benchmark, readable) + _masks_alone(files, cases)
     report.findings += [Finding("warning", "empty mask", one.id) for one in readable if one.foreground == 0]
     report.findings += [Finding("warning", "full mask", one.id) for one in readable if one.foreground == 1]
     report.findings += doubles
@@ -298,3 +299,24 @@ def _edges(benchmark: Benchmark, files: Files | Volumes, cases: Sequence[CaseFil
         "masks; if these are no classes, merge each value with a class beside it, such as [[0, 64], [255, 192]]"
     )
     return [Finding("warning", "edges", text)]
+
+
+def _masks_alone(files: Files | Volumes, cases: Sequence[CaseFiles]) -> list[Finding]:
+    """Masks that fit no image: an error for each whose id is that of an image without a mask in other letter case."""
+    kind, alone = "mask without image", masks_without_image(files, cases)
+    without = {case.id.casefold(): case.id for case in cases if case.mask is None}
+    named_alike = [(name, path) for name, path in alone if name.casefold() in without]
+    findings = [
+        Finding(
+            "error", kind, f"{path}: its id '{name}' differs from '{without[name.casefold()]}' in letter case alone"
+        )
+        for name, path in named_alike
+    ]
+    others = [one for one in alone if one not in named_alike]
+    if others:
+        name, path = others[0]
+        closest = difflib.get_close_matches(name, [*without.values()], 1)
+        hint = f"; the closest id of an image without a mask is '{closest[0]}'" if closest else ""
+        text = f"{quantity(len(others), 'mask')}, such as {path}: the id '{name}' is no image's{hint}"
+        findings.append(Finding("warning", kind, text))
+    return findings

@@ -89,6 +89,21 @@ def mask_files(layout: Files | Volumes, root: Path) -> list[tuple[str, Path]]:
     return named(root, layout.masks, suffixes, layout.exclude)
 
 
+def masks_without_image(layout: Files | Volumes, cases: Sequence[CaseFiles]) -> list[tuple[str, Path]]:
+    """The masks of a layout that are no case's, with their ids.
+
+    Args:
+        layout: with the patterns.
+        cases: that were found by it.
+    """
+    image = next((case.image for case in cases if not case.is_stack), None)
+    if image is None:
+        return []
+    used = {path for case in cases for path in case.masks}
+    root = image.parents[layout.images.count("/")]
+    return [(name, path) for name, path in mask_files(layout, root) if path not in used]
+
+
 def channel_patterns(pattern: str, channels: Sequence[str]) -> list[str]:
     """The pattern of each channel's files, or of the image files if an image is one file."""
     return [pattern.replace("{channel}", literal(channel)) for channel in channels] or [pattern]

@@ -69,6 +69,21 @@ def test_a_sound_folder_has_no_findings(folder: Path) -> None:
     assert (report.folder, report.cases, report.sizes) == (folder / "images", 6, {(96, 80)})
 
 
+def test_masks_that_fit_no_image_are_found(folder: Path) -> None:
+    (folder / "masks" / "b.png").rename(folder / "masks" / "B.png")
+    (folder / "masks" / "c.png").rename(folder / "masks" / "c1.png")
+    disc_of((9, 9)).save(folder / "masks" / "x.png")
+    optional = card(6)
+    assert optional.files is not None
+    optional = optional.model_copy(update={"files": optional.files.model_copy(update={"masks_optional": True})})
+    found = [(one.level, one.text) for one in check(optional, folder).findings if one.kind == "mask without image"]
+    closest = "the id 'c1' is no image's; the closest id of an image without a mask is 'c'"
+    assert found == [
+        ("error", f"{folder}/masks/B.png: its id 'B' differs from 'b' in letter case alone"),
+        ("warning", f"2 masks, such as {folder}/masks/c1.png: {closest}"),
+    ]
+
+
 def test_sizes_are_width_by_height_of_every_readable_case(folder: Path) -> None:
     put(folder, "g", photograph(10, (120, 60)))
     assert check(card(7), folder).sizes == {(96, 80), (120, 60)}

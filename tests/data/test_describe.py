@@ -389,6 +389,13 @@ def test_cases_without_a_mask_are_unlabelled(tmp_path: Path, dimensions: int, pl
     assert "and 4 masks" in text
 
 
+def test_masks_whose_id_is_no_images_are_named(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    put_pictures(root, "images/{}.png", "masks/{}.png", IDS, [0, 255])
+    (root / "masks" / "p9.png").rename(root / "masks" / "P9.png")
+    assert '# Not used: 1 mask whose id is no image\'s, such as "masks/P9.png".' in describe(root)
+
+
 @pytest.mark.parametrize(
     ("images", "masked", "labeled"),
     [

@@ -40,7 +40,9 @@ def test_images_masks_and_split_file_in_different_unicode_forms_are_matched(tmp_
     for i in range(5):
         picture(root / "images" / f"{composed[i]}.png", photo(i))
         picture(root / "masks" / f"{decomposed[i]}.png", 255 * box(i))
-    rows = [f"{name},{part}" for name, part in zip(decomposed, ("train", "train", "train", "train", "test"), strict=True)]
+    rows = [
+        f"{name},{part}" for name, part in zip(decomposed, ("train", "train", "train", "train", "test"), strict=True)
+    ]
     (root / "split.csv").write_text("\n".join(["id,part", *rows]))
     benchmark = card_of(root)
     assert list(masks_of(benchmark, root)) == composed

@@ -294,7 +294,9 @@ def test_a_split_file_may_name_groups(tmp_path: Path) -> None:
 def test_a_split_file_matches_ids_and_groups_in_either_unicode_form(key: str, form: str, tmp_path: Path) -> None:
     ids, path = ["é_1", "ö_1"], tmp_path / "split.csv"
     groups = {"é_1": "é", "ö_1": "ö"} if key == "group" else None
-    rows = [f"{name if groups is None else groups[name]},{part}" for name, part in zip(ids, ("train", "test"))]
+    rows = [
+        f"{name if groups is None else groups[name]},{part}" for name, part in zip(ids, ("train", "test"), strict=True)
+    ]
     path.write_text(unicodedata.normalize(form, "\n".join([f"{key},part", *rows])))
     found = rules.split_cases(Split(file=str(path)), ids, ids, masked=set(ids), groups=groups)
     assert found == (["é_1"], ["ö_1"])

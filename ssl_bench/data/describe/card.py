@@ -6,7 +6,7 @@ import functools
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from ssl_bench.data.describe.masks import (
 from ssl_bench.data.describe.naming import sample_of
 from ssl_bench.data.describe.splits import find_splits
 from ssl_bench.data.describe.unreadable import Unreadable
-from ssl_bench.data.images import CaseFiles
+from ssl_bench.data.images import CaseFiles, masks_without_image
 from ssl_bench.data.volume_files import read_array
 from ssl_bench.errors import UnreadableFileError, UserError
 
@@ -159,7 +159,7 @@ def _card(folder: Path, name: str, found: Found, values: list[int] | list[str], 
     lines = [f"# Found {quantity(len(cases), what)} as {quoted(layout.images)} and {masks}{at}."]
     lines.append(f"# Mask values: {', '.join(map(str, values[:30]))}{', ...' if len(values) > 30 else ''}.")
     lines += found.said
-    lines += _not_used(rest, folder)
+    lines += _not_used(rest, folder, {path for _, path in masks_without_image(layout, cases)})
     names = ["foreground"] if len(values) == 2 else [f"class{number}" for number in range(1, len(values))]
     card, told = _own_name(name)
     lines += told
@@ -200,12 +200,15 @@ def _card(folder: Path, name: str, found: Found, values: list[int] | list[str], 
     return "\n".join(lines) + "\n"
 
 
-def _not_used(rest: Sequence[Path], folder: Path) -> list[str]:
-    """Lines about the files that the card does not use: masks of a second person, and others."""
-    names = [path.relative_to(folder).as_posix() for path in rest]
+def _not_used(rest: Sequence[Path], folder: Path, alone: Container[Path]) -> list[str]:
+    """Lines about the files that the card does not use: masks without an image or of a second person, and others."""
+    masks = [path.relative_to(folder).as_posix() for path in rest if path in alone]
+    names = [path.relative_to(folder).as_posix() for path in rest if path not in alone]
     second = [name for name in names if SECOND.search(name) and MASK_WORDS.search(name)]
     others = [name for name in names if name not in set(second)]
     lines = []
+    if masks:
+        lines.append(f"# Not used: {quantity(len(masks), 'mask')} whose id is no image's, such as {quoted(masks[0])}.")
     if second:
         files = quantity(len(second), "file")
         lines.append(f"# Not used: the masks of a second person, {files} such as {quoted(second[0])}.")
