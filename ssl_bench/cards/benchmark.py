@@ -105,6 +105,11 @@ class Benchmark(Card):
         return any(layout is not None and layout.ignore is not None for layout in (self.files, *self.volumes))
 
     @property
+    def has_groups(self) -> bool:
+        """Whether the card says which cases belong together."""
+        return self.group is not None or any(split.sequence_starts for split in self.splits.values())
+
+    @property
     def group_rule(self) -> str | None:
         """The rule of the groups as runs record it: the pattern, or the hash of the CSV file."""
         return f"csv {self.group_fingerprint}" if self.group_fingerprint else self.group

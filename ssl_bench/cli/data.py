@@ -125,7 +125,7 @@ def data_check(
         + (f" ({', '.join(f'{kind}: {count}' for kind, count in kinds.items())})" if kinds else ""),
         highlight=False, soft_wrap=True,
     )  # fmt: skip
-    for line in _merged_classes(benchmark):
+    for line in (*_merged_classes(benchmark), *_ungrouped(benchmark)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if found.errors:
         raise typer.Exit(2)
@@ -151,6 +151,12 @@ def _merged_classes(benchmark: Benchmark) -> list[str]:
     if not merged:
         return []
     return [f"Merged classes: {'; '.join(merged.values())}. Masks of predict have the first value of each."]
+
+
+def _ungrouped(benchmark: Benchmark) -> list[str]:
+    """A line about a card that says nothing about groups."""
+    text = "each case counts as a patient of its own. Set group if several are of one patient or video."
+    return [] if benchmark.has_groups else [f"No group on the card: {text}"]
 
 
 def _with_one_split(benchmark: Benchmark, settings: dict[str, Any]) -> Benchmark:

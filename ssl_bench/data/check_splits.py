@@ -39,8 +39,7 @@ def sides_of_splits(benchmark: Benchmark, cases: list[Seen], complete: bool) -> 
 
 def suggested_groups(benchmark: Benchmark, names: list[str], sides: Sides) -> list[str]:
     """A line for each split that parts groups which the names suggest, on a card that says nothing about groups."""
-    says = benchmark.group is not None or any(split.sequence_starts for split in benchmark.splits.values())
-    if says or not names:
+    if benchmark.has_groups or not names:
         return []
     proposed = propose_group(names)
     if proposed is None:

@@ -433,6 +433,14 @@ def test_merged_classes_are_said(folder: Path, call: Call) -> None:
     assert "Merged classes: polyp = 1 + 255. Masks of predict have the first value of each.\n" in out
 
 
+@pytest.mark.parametrize("group", [None, "{group}"])
+def test_a_card_without_groups_is_told_that_each_case_is_a_patient(group: str | None, folder: Path, call: Call) -> None:
+    (folder / "card.toml").write_text(("" if group is None else f'group = "{group}"\n') + own_card())
+    code, out, _ = call("data", "check", folder / "card.toml", "--data-root", folder)
+    assert code == 0
+    assert ("No group on the card: each case counts as a patient of its own. " in out) == (group is None)
+
+
 def test_a_16_bit_image_can_be_an_array_as_the_error_says(tmp_path: Path) -> None:
     levels = np.random.default_rng(0).integers(0, 4096, (5, 40, 50), dtype=np.uint16)
     for number, pixels in enumerate(levels):

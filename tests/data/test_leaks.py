@@ -50,6 +50,13 @@ def put(root: Path, ids: list[str], alike: bool = False) -> Path:
         ([f"Image_{c:02d}{eye}" for c in range(1, 15) for eye in "LR"], ("Image_{group}[LR]", 14)),
         ([f"{c}_{eye}" for c in range(5) for eye in ("left", "right")], ("{group}_*", 5)),
         ([f"{c}-{eye}" for c in range(5) for eye in ("OD", "OS")], ("{group}-O[DS]", 5)),
+        ([f"p{p:02d}_f{f}" for p in range(10) for f in range(3)], ("p{group}_*", 10)),
+        ([f"P{p:02d}_{f}" for p in range(10) for f in (1, 2)], ("P{group}_*", 10)),
+        ([f"{p:03d}_{f}" for p in range(10) for f in range(3)], ("{group}_*", 10)),
+        ([f"A/s-{p}-{f}" for p in range(10) for f in range(3)], ("*/s-{group}-*", 10)),
+        ([f"p{p:02d}_f{f}" for p in range(10) for f in range(1 + (p > 0))], None),  # a first number with one case
+        ([f"c{p}_{f}" for p in range(10) for f in range(3)], None),  # centres or classes
+        ([f"{p:02d}_{kind}" for p in range(10) for kind in ("g", "dr", "h")], None),  # HRF
         ([f"ISIC_{c:07d}" for c in range(9)], None),
         ([f"case_{c:02d}" for c in range(9)], None),
         ([f"frame_{c}" for c in range(9)], None),

@@ -20,6 +20,7 @@ PART = r"frame|slice|img|image|view|visit|time|phase|eye|crop|patch|tile"
 TEXT, NUMBER = "[*?[\\]{}]", "[0-9]+"
 NAMED_WHOLE = re.compile(rf"^((?:.*[^a-z])?(?:{WHOLE})[-_ ]?){NUMBER}([-_ /.]).+$", re.IGNORECASE)
 NAMED_PART = re.compile(rf"^.+?([-_ /.](?:{PART})[-_ ]?){NUMBER}(?:[-_ /.].*)?$", re.IGNORECASE)
+NUMBERED = re.compile(rf"^(([a-z]*[-_ ]?){NUMBER})([-_]).*[0-9]", re.IGNORECASE)
 EYE = re.compile(r"^(.*?)[0-9]+([-_ ]?)([LR]|OD|OS|left|right)$")
 
 
@@ -68,10 +69,10 @@ def propose_group(ids: Sequence[str]) -> tuple[str, int] | None:
 
     Every id must match the pattern, and some group must have several cases.
     """
-    patterns = [*_by_whole(ids), *_by_folder(ids), *_by_part(ids), *_by_eye(ids)]
+    patterns = [*_by_whole(ids), *_by_folder(ids), *_by_part(ids), *_by_eye(ids), *_by_number(ids)]
     if all("/" in name for name in ids):  # folders may differ where the rest is alike
         names = [name.partition("/")[2] for name in ids]
-        patterns += [f"*/{pattern}" for pattern in (*_by_whole(names), *_by_eye(names))]
+        patterns += [f"*/{pattern}" for pattern in (*_by_whole(names), *_by_eye(names), *_by_number(names))]
     for pattern in dict.fromkeys(patterns):
         try:
             found = len(set(groups_of(Benchmark.model_construct(group=pattern, splits={}), ids)))
@@ -124,6 +125,15 @@ def _by_part(ids: Sequence[str]) -> list[str]:
     """x7_slice_3 gives {group}_slice_*."""
     match = NAMED_PART.match(ids[0])
     return [] if match is None else [f"{{group}}{match[1]}*"]
+
+
+def _by_number(ids: Sequence[str]) -> list[str]:
+    """p00_f0, p00_f1 and p01_f0 give p{group}_*, and 001_1 gives {group}_*: if every first number has several cases."""
+    matches = [match for name in ids if (match := NUMBERED.match(name))]
+    if len(matches) < len(ids):
+        return []
+    heads, (_, text, sign) = [match[1] for match in matches], matches[0].groups()
+    return [f"{text}{{group}}{sign}*"] if are_patients(heads) and min(Counter(heads).values()) > 1 else []
 
 
 def _by_eye(ids: Sequence[str]) -> list[str]:
