@@ -189,6 +189,30 @@ def test_init_of_npz_names_the_range_of_all_images(tmp_path: Path) -> None:
     assert check(load_benchmark(str(tmp_path / "card.toml")), tmp_path).errors == 0
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_init_finds_arrays_with_channels(tmp_path: Path, channels: int, suffix: str) -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.random((6, 5, channels)).astype(np.float32) for _ in range(4)]
+    for number, image in enumerate(images):
+        if channels == 1 and suffix == ".h5":
+            image = image[..., 0]  # with a third axis it could be a volume
+        put(tmp_path / f"{number}{suffix}", image=image, label=(image.reshape(6, 5, -1)[..., 0] > 0.5).astype(np.uint8))
+    (tmp_path / "card.toml").write_text(describe(tmp_path))
+    benchmark = load_benchmark(str(tmp_path / "card.toml"))
+    assert benchmark.channel_count == channels
+    for (case, _), image in zip(find_source(benchmark, tmp_path, False).decoded(), images, strict=True):
+        assert np.array_equal(case.image, np.rint(255 * image))
+
+
+def test_init_says_which_arrays_it_cannot_use(tmp_path: Path) -> None:
+    for number in range(4):
+        put(tmp_path / f"{number}.npz", image=np.zeros((3, 6, 5)), label=LABEL)
+    wanted = r"0\.npz: expected an image \(height, width\) or .* found \(3, 6, 5\) and \(2, 3\)$"
+    with pytest.raises(UserError, match=wanted):
+        describe(tmp_path)
+
+
 def test_arrays_train(tmp_path: Path, call: Call) -> None:
     rng = np.random.default_rng(0)
     for number in range(6):

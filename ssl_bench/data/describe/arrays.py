@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,27 @@ from ssl_bench.data.describe.unreadable import Unreadable
 from ssl_bench.errors import UnreadableFileError, UserError
 
 
-def find_arrays(folder: Path, paths: list[Path]) -> Files | None:
-    """Return the layout of the largest group of files that hold a 2D image and its label; None if there is none."""
+def find_arrays(folder: Path, paths: list[Path]) -> tuple[Files, int]:
+    """Return the layout of the largest group of files that hold a 2D image and its label, and the images' channels.
+
+    Raises:
+        UserError: there is no such group.
+    """
+    problems = list[str]()
     for pattern, files in patterns_of(folder, paths, pictures=True).items():
-        slices = [one for one in map(_is_slice, sample_of(list(files.values()))) if one is not None]
-        if slices and all(slices):
+        channels = set[int]()
+        try:
+            for path in sample_of(list(files.values())):
+                with suppress(UnreadableFileError):  # reported elsewhere
+                    channels.add(_channels_of_slice(path))
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        if channels:
             suffixes = sorted({path.suffix.lower() for path in files.values()})
-            return Files.model_validate({"roots": ["."], "images": pattern, "image_suffixes": suffixes})
-    return None
+            layout = Files.model_validate({"roots": ["."], "images": pattern, "image_suffixes": suffixes})
+            return layout, max(channels)
+    raise UserError([*problems, f"{folder}: expected two or more readable arrays with similar names, found none"][0])
 
 
 def array_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadable, layout: Files) -> Values:
@@ -54,12 +68,18 @@ def _content_of(path: Path) -> bytes:
         raise UnreadableFileError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _is_slice(path: Path) -> bool | None:
-    """Whether a file holds a 2D image and its label; None if it cannot be read."""
-    try:
-        content = _content_of(path)
-        return [read_array_2d(path, content, key).ndim for key in ("image", "label")] == [2, 2]
-    except UnreadableFileError:
-        return None
-    except UserError:
-        return False
+def _channels_of_slice(path: Path) -> int:
+    """The channels of the 2D image that a file holds with its label, 1 or 3.
+
+    Raises:
+        UserError: it holds none, or cannot be read.
+    """
+    content = _content_of(path)
+    image, label = (read_array_2d(path, content, key).shape for key in ("image", "label"))
+    channels = image[2] if len(image) == 3 else 1
+    if len(image) not in (2, 3) or channels not in (1, 3) or label not in (image[:2], (*image[:2], 1)):
+        raise UserError(
+            f"{path}: expected an image (height, width) or (height, width, 3) and a label (height, width), found "
+            f"{image} and {label}"
+        )
+    return channels

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +47,9 @@ def find_layout(folder: Path, paths: list[Path], kind: str, flat: IsFlat, unread
         fields = {**described.fields, **fields}
         return Found(layout, cases, tuple(filter(None, lines)), fields, described.labels, named_tests)
     patterns = patterns_of(folder, paths, kind == "2D images")
-    if kind in ("HDF5 volumes", "NPZ arrays"):
+    if kind == "NPZ arrays":
+        return _in_slices(folder, paths)
+    if kind == "HDF5 volumes":
         return _in_arrays(folder, paths, patterns, unreadable)
     choice = find_pair(folder, patterns, flat)
     place = {"roots": ["."], "images": choice.images, "masks": choice.masks}
@@ -67,10 +70,9 @@ def _in_arrays(folder: Path, paths: list[Path], patterns: Patterns, unreadable: 
     try:
         layout = Volumes.model_validate({"roots": ["."], "images": holding_both(folder, patterns, as_volumes)})
     except UserError:
-        files = find_arrays(folder, paths)
-        if files is None:
-            raise
-        return Found(files, cases_of(files, folder), fields={"channels": 1})
+        with suppress(UserError):
+            return _in_slices(folder, paths)
+        raise
     unreadable.errors |= as_volumes.errors
     cases = cases_of(layout, folder)
     arrays = [array for _, array in unreadable.each((case.image for case in sample_of(cases)), _image_in)]
@@ -79,6 +81,11 @@ def _in_arrays(folder: Path, paths: list[Path], patterns: Patterns, unreadable: 
     if arrays and all(map(_has_slices_first, arrays)):
         return Found(layout.model_copy(update={"axes": "zyx"}), cases, SLICES_FIRST)
     return Found(layout, cases)
+
+
+def _in_slices(folder: Path, paths: list[Path]) -> Found:
+    files, channels = find_arrays(folder, paths)
+    return Found(files, cases_of(files, folder), fields={"channels": channels})
 
 
 def hold_no_stray_masks(unmasked: Sequence[CaseFiles], flat: IsFlat) -> None:
