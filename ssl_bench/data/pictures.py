@@ -203,11 +203,13 @@ def open_picture(path: Path, content: bytes, exif: str) -> Image.Image:
     """
     try:
         with quiet_libraries() if content[:2] in TIFF else nullcontext():
-            image = Image.open(io.BytesIO(content))
+            image: Image.Image = Image.open(io.BytesIO(content))
             coded = str(getattr(image, "tile", ""))  # how the file codes its pixels; loading forgets it
             pages = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))  # MPO: a photograph, previews
             image.load()
-            turn = _orientation(image)
+            turn, kind = _orientation(image), image.format
+            if image.mode == "LAB":  # which Pillow converts to RGB alone
+                image = image.convert("RGB")
     except UnidentifiedImageError:
         raise UnreadableFileError(f"{path}: not a readable image: the content has no format that is read") from None
     except Exception as error:  # Pillow raises various exceptions for a damaged file
@@ -225,9 +227,8 @@ def open_picture(path: Path, content: bytes, exif: str) -> Image.Image:
             "ignore to say how it is read (a field of the card's [files]; an option of predict)"
         )
     if turn != 1 and exif == "apply":
-        turned = ImageOps.exif_transpose(image)
-        turned.format = image.format
-        return turned
+        image = ImageOps.exif_transpose(image)
+    image.format = kind  # which a copy has not
     return image
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Call
-from PIL import Image
+from PIL import Image, ImageCms
 
 from ssl_bench.cards import Benchmark, Files
 from ssl_bench.data import pictures
@@ -57,6 +57,7 @@ def painted(*colors: tuple[int, int, int]) -> Image.Image:
     return Image.fromarray(np.array(colors, np.uint8)[numbers])
 
 
+NOISE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 BLACK, WHITE, RED, GREEN = (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 130, 0)
 
 
@@ -322,3 +323,20 @@ def test_predict_turns_or_refuses_and_reads_one_page(call: Call, tmp_path: Path)
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
     code, _, err = call("predict", finished.path, "pages.tif", "--output", "new")
     assert (code, "expected one page, found 2" in err) == (2, True)
+
+
+def test_cielab_is_read_as_the_rgb_that_pillow_makes_of_it(tmp_path: Path) -> None:
+    plain = painted(BLACK, WHITE)
+    profiles = (ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"))
+    content = encoded(ImageCms.profileToProfile(plain, *profiles, outputMode="LAB"), "TIFF")
+    assert Image.open(io.BytesIO(content)).mode == "LAB"
+    rgb = read_image(HERE, content)
+    assert abs(rgb.astype(int) - np.asarray(plain)).max() <= 2
+    assert np.array_equal(read_image(HERE, content, channels=1)[..., 0], np.asarray(Image.fromarray(rgb).convert("L")))
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+        for name in "abcde":
+            (tmp_path / folder / f"{name}.tif").write_bytes(
+                content if folder == "masks" else encoded(Image.fromarray(NOISE), "TIFF")
+            )
+    assert 'mask_colors = ["#010001", "#fefffe"]' in describe(tmp_path)
