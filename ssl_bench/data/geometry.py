@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from itertools import product
 from typing import Any
 
 import numpy as np
 
 TOLERANCE = 0.1  # two grids agree where their corners lie this close, as a share of the smallest side of a voxel
+SHEAR = 0.01  # cosine of the angle between two axes, from which on they are not at right angles
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -87,6 +89,13 @@ def along(array: np.ndarray, stored: str, wanted: str) -> np.ndarray:
 def sides_of(affine: np.ndarray) -> tuple[float, ...]:
     """Return the distances in mm between neighbouring voxels, for each axis of the array."""
     return tuple(float(side) for side in nib().affines.voxel_sizes(affine))
+
+
+def smallest_angle(affine: np.ndarray) -> float:
+    """Return the smallest angle between two axes of the array, in degrees; 90 if their cosine is at most `SHEAR`."""
+    axes = affine[:3, :3] / np.array(sides_of(affine))
+    cosine = float(abs(axes.T @ axes - np.eye(3)).max())
+    return 90.0 if cosine <= SHEAR else math.degrees(math.acos(min(cosine, 1.0)))
 
 
 def difference(found: np.ndarray, expected: np.ndarray, shape: tuple[int, ...]) -> str:

@@ -110,7 +110,8 @@ def decode(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> tup
     if benchmark.slices:
         files = files.model_copy(update={"intensity": "as-is"})  # 8 bits are made of the intensities in the files
     read = dict(zip((*case.images, *case.masks), (*images, *masks), strict=True))
-    found = read_case(case, files, len(benchmark.classes), read.__getitem__, channels=channels)
+    in_mm = benchmark.distance_unit == "mm"
+    found = read_case(case, files, len(benchmark.classes), read.__getitem__, channels=channels, in_mm=in_mm)
     if benchmark.slices:
         require_axial(found.spacing, case.image)
     return found, digest
@@ -174,8 +175,8 @@ class _Folder:
             self.reading += f" channels {benchmark.channel_count}"
 
     def state(self) -> str:
-        """Identify the source files without reading them: a hash of paths and of `touched`."""
-        digest = hashlib.sha256(self.reading.encode())
+        """Identify the source files without reading them: a hash of paths, of `touched`, and of what is required."""
+        digest = hashlib.sha256(f"{self.reading} {self.benchmark.distance_unit}".encode())
         for case in self.cases:
             for path in (*case.images, *case.masks, *_beside(case)):
                 try:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ssl_bench.cards import Axes, Benchmark, Volumes
-from ssl_bench.data.geometry import difference, turned
+from ssl_bench.data.geometry import difference, smallest_angle, turned
 from ssl_bench.data.images import Case, CaseFiles, channel_files, mask_files, natural, pair_files, require_root
 from ssl_bench.data.patterns import bracket_hint, broad, nfc
 from ssl_bench.data.pictures import class_numbers, near_whole, united
@@ -72,19 +72,32 @@ def list_stacks(folder: Path, pattern: str) -> list[CaseFiles]:
 
 
 def read_case(
-    case: CaseFiles, layout: Volumes, classes: int, read: Read = Path.read_bytes, *, channels: int = 1
+    case: CaseFiles,
+    layout: Volumes,
+    classes: int,
+    read: Read = Path.read_bytes,
+    *,
+    channels: int = 1,
+    in_mm: bool = False,
 ) -> Case:
     """Read a case: image (X, Y, Z) float32 with the layout's intensities, mask (X, Y, Z) uint8 class numbers or None.
 
-    An image of several channels is (C, X, Y, Z). `read` gives a file's bytes.
+    An image of several channels is (C, X, Y, Z). `read` gives a file's bytes. `in_mm` is whether distances are measured
+    in mm.
 
     Raises:
-        UserError: a file is unreadable, not 3D or not finite, image and mask differ in shape or geometry, or the mask
-            has a value that is no class's.
+        UserError: a file is unreadable, not 3D or not finite, image and mask differ in shape or geometry, the mask has
+            a value that is no class's, or distances in mm need axes at right angles.
     """
     if case.is_stack:
         return read_stack(case, layout, classes, read)
     image = read_channels(case.images, channels, layout.intensity, read, axes=layout.axes)
+    angle = 90.0 if image.affine is None else smallest_angle(image.affine)
+    if in_mm and angle < 90:
+        raise UserError(
+            f"{case.image}: expected axes at right angles, along which distances in mm are measured, found an angle of "
+            f"{angle:.1f} degrees; resample the volume, or set distance_unit = 'voxel' on the card"
+        )
     intensities = image.array[0] if channels == 1 else image.array
     if case.mask is None:
         return Case(case.id, intensities, None, image.spacing, was_turned=image.turned_since)

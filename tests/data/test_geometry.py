@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import itertools
+import re
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from ssl_bench.cards import Benchmark, Files, Measurement, Volumes, parse_card
+from ssl_bench.cards import Benchmark, Files, Measurement, Volumes, load_benchmark, parse_card
 from ssl_bench.data.cache import prepare
 from ssl_bench.data.check import check
+from ssl_bench.data.describe.card import describe
 from ssl_bench.data.describe.masks import voxel_values
 from ssl_bench.data.describe.unreadable import Unreadable
 from ssl_bench.data.images import Case, CaseFiles, pair_files, pair_up
@@ -231,6 +233,34 @@ def test_an_affine_without_volume_is_refused(tmp_path: Path) -> None:
     (tmp_path / "i.nii").write_bytes(image.header.binaryblock + bytes(4) + image.get_fdata().astype("f4").tobytes("F"))
     with pytest.raises(UserError, match=r"i\.nii: (expected an affine with three independent axes|not a readable)"):
         read(tmp_path / "i.nii", None)
+
+
+@pytest.mark.parametrize(("shear", "angle"), [(0.0, None), (0.009, None), (0.02, 88.9), (-0.3, 73.3)])
+def test_distances_in_mm_need_axes_at_right_angles(shear: float, angle: float | None, tmp_path: Path) -> None:
+    array, labels = image_and_mask()
+    affine = np.diag([0.5, 0.5, 5.0, 1.0])
+    affine[1, 2] = 5.0 * shear  # each slice lies farther to anterior, as with a tilted gantry
+    (tmp_path / "data").mkdir()
+    for number in range(5):
+        nib.save(nib.Nifti1Image(array + number, affine), tmp_path / "data" / f"{number}.nii")
+        nib.save(nib.Nifti1Image(labels, affine), tmp_path / "data" / f"{number}_m.nii")
+    path, root = tmp_path / "card.toml", tmp_path / "data"
+    path.write_text(describe(root))
+    in_mm = load_benchmark(str(path))
+    in_voxels = in_mm.model_copy(update={"distance_unit": "voxel"})
+    found = [finding.text for finding in check(in_mm, root).findings]
+    assert check(in_voxels, root).findings == []
+    prepare(in_voxels, root, None)
+    if angle is None:
+        assert found == []
+        return
+    said = (
+        "expected axes at right angles, along which distances in mm are measured, found an angle of "
+        f"{angle} degrees; resample the volume, or set distance_unit = 'voxel' on the card"
+    )
+    assert found == [f"{root}/{number}.nii: {said}" for number in range(5)]
+    with pytest.raises(UserError, match=re.escape(f"0.nii: {said}")):  # though the cache has the voxels
+        prepare(in_mm, root, None)
 
 
 # ------------------------------------------------------------------------------------------------- no geometry
