@@ -125,10 +125,12 @@ def data_check(
         + (f" ({', '.join(f'{kind}: {count}' for kind, count in kinds.items())})" if kinds else ""),
         highlight=False, soft_wrap=True,
     )  # fmt: skip
-    for line in (*_merged_classes(benchmark), *_ungrouped(benchmark)):
+    for line in _merged_classes(benchmark):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if found.errors:
         raise typer.Exit(2)
+    for line in _ungrouped(benchmark):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print(
         f"Next:\n  {_run_command(dataset, data_root, protocol)}", highlight=False, markup=False, soft_wrap=True
     )
