@@ -62,7 +62,8 @@ class RunProgress:
 class RunFolder:
     """One run's files, as its only writer sees them (hold `Store.claim` while writing).
 
-    run.json            specification, status, provenance, costs, a summary of every way of scoring; "finished" is last
+    run.json            specification, status, provenance, costs, how its curves are measured, a summary of every way of
+                        scoring; "finished" is last
     splits.json         the ids of every split
     checkpoint-N-HASH.pt the latest checkpoint; checkpoint.json names it with its SHA-256
     curves.csv          curves up to the latest checkpoint
@@ -131,14 +132,22 @@ class RunFolder:
         data = self.read()
         return data is not None and data["status"] == "finished"
 
-    def begin(self, spec: RunSpec, iterations: int, provenance: dict[str, Any], *, goes_on: bool = False) -> None:
+    def begin(
+        self, spec: RunSpec, measurement: Measurement, iterations: int, provenance: dict[str, Any],
+        *, goes_on: bool = False,
+    ) -> None:  # fmt: skip
         """Record that the run is being trained; the time of the first start is kept.
 
-        If it `goes_on` from a checkpoint with another provenance, that provenance is kept as `earlier`.
+        If it `goes_on` from a checkpoint with another provenance, that provenance is kept as `earlier`. Curves that are
+        measured in another way are deleted.
         """
         for remains in self.path.glob(".*.partial"):  # of a killed process; no other process writes here now
             remains.unlink()
-        before = dict((self.read() or {}).get("provenance", {}))
+        begun, measured = self.read() or {}, measurement.model_dump(mode="json", exclude_none=True)
+        if begun.get("measurement") != measured:
+            self.test_curve.unlink(missing_ok=True)
+            self.validation_curve.unlink(missing_ok=True)
+        before = dict(begun.get("provenance", {}))
         started, earlier = before.pop("started", now()), before.pop("earlier", [])
         origin = {"started": started, **provenance}
         if goes_on:
@@ -146,7 +155,7 @@ class RunFolder:
             origin |= {"earlier": earlier} if earlier else {}
         data = {
             "format": FORMAT, "hash": spec.run_id, "status": "running", "iterations": iterations,
-            "spec": spec.model_dump(mode="json"), "provenance": origin,
+            "spec": spec.model_dump(mode="json"), "measurement": measured, "provenance": origin,
         }  # fmt: skip
         write_json(self.description, data)
 
@@ -197,6 +206,16 @@ class RunFolder:
         with suppress(OSError, UserError):
             write_bytes(self.traceback, trace.encode())
             self.fail(error)
+
+    def curves_measurement(self) -> Measurement | None:
+        """How the scores in the run's curves are measured; None before it begins, or if no metric is registered.
+
+        Runs of earlier versions do not record it until they are finished.
+        """
+        data = self.read() or {}
+        at_the_end = (entry["measurement"] for entry in data.get("scores", {}).values())
+        recorded = data.get("measurement") or next(at_the_end, None)
+        return None if recorded is None else Measurement.read(recorded)
 
     def is_scored(self, measurement: Measurement) -> bool:
         """Whether a finished run has been scored by every metric of a measurement."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from ssl_bench.atomic import write_json
-from ssl_bench.cards import ImageProtocol
+from ssl_bench.cards import ImageProtocol, fields_that
+from ssl_bench.command import written
 from ssl_bench.data.reader import VARIABLE
 from ssl_bench.errors import MethodError, RunFailedError, UserError, first_line
 from ssl_bench.store import RunFolder
@@ -38,15 +41,16 @@ def train(
         InterruptedRunError: `stop` was set; the checkpoint is written.
         RunFailedError: a loss is not finite, or memory ran out; recorded in the run's folder.
         MethodError: the method breaks its contract; recorded in the same way.
-        UserError: the checkpoint is damaged, or the weights cannot be had.
+        UserError: the checkpoint is damaged or its curves are measured in another way, or the weights cannot be had.
     """
     try:
         checkpoint = folder.read_checkpoint()
         if checkpoint is not None:
             _require_same_source(folder, provenance)
+            _require_same_measurement(folder, checkpoint, job)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-        folder.begin(job.spec, job.iterations, provenance, goes_on=checkpoint is not None)
+        folder.begin(job.spec, job.measurement, job.iterations, provenance, goes_on=checkpoint is not None)
         with observed(observe, job, folder) as observer:
             trainer = Trainer(job, folder, device, observer)
             if checkpoint is not None:
@@ -76,6 +80,37 @@ def _require_same_source(folder: RunFolder, provenance: dict[str, Any]) -> None:
             f"{folder.path}: the {what}'s file has changed since this run began; delete {index} to train it from its "
             f"beginning{advice}"
         )
+
+
+def _require_same_measurement(folder: RunFolder, checkpoint: bytes, job: Job) -> None:
+    """Refuse to continue curves of scores with scores of another measurement, but for rounding."""
+    begun, wanted = _measurements(folder.read() or {}, job)
+    names = sorted((begun.keys() | wanted.keys()) - {"window_batch"})
+    changed = [name for name in names if begun.get(name) != wanted.get(name)]
+    if changed and any(_watched(checkpoint).values()):
+        expected, found = (", ".join(f"{name}={written(one.get(name))}" for name in changed) for one in (begun, wanted))
+        raise UserError(
+            f"{folder.path}: expected {expected}, by which its curves were scored so far; found {found}; give what it "
+            f"began with (`ssl-bench score` scores the finished run in another way), or delete "
+            f"{folder.checkpoint_index} to train it from its beginning"
+        )
+
+
+def _watched(checkpoint: bytes) -> dict[str, list[Any]]:
+    """The rows of the curves of scores in a checkpoint, by the name of their file."""
+    return dict(torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)["watched"])
+
+
+def _measurements(data: Mapping[str, Any], job: Job) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How a run was to be scored when it began, and how it is to be scored now.
+
+    Of a run of an earlier version, the fields of its protocol alone are known.
+    """
+    if "measurement" in data:
+        return data["measurement"], job.measurement.model_dump(mode="json", exclude_none=True)
+    protocol, recorded = job.spec.protocol, data.get("spec", {}).get("protocol", {})
+    wanted = protocol.model_dump(mode="json", include=fields_that("measures", type(protocol)))
+    return {name: recorded.get(name, value) for name, value in wanted.items()}, wanted
 
 
 def _failed(folder: RunFolder, reason: str) -> RunFailedError:

@@ -50,6 +50,7 @@ def spec_of(seed: int = 1, **changes: Any) -> RunSpec:
 
 
 SPEC = spec_of()
+MEASURED = Measurement(metrics=("dsc",), score_size="original")
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def store(tmp_path: Path) -> Store:
 def folder(store: Store) -> RunFolder:
     """The folder of a run that has begun."""
     folder = store.folder(SPEC)
-    folder.begin(SPEC, 100, {"device": "CPU"})
+    folder.begin(SPEC, MEASURED, 100, {"device": "CPU"})
     return folder
 
 
@@ -160,7 +161,7 @@ def test_a_failed_run_says_why_until_it_is_begun_again(store: Store, folder: Run
     assert run is not None
     assert (run.status, run.error) == ("failed", "the loss is not finite")
     with store.claim(SPEC):
-        folder.begin(SPEC, 100, {"device": "CPU"})
+        folder.begin(SPEC, MEASURED, 100, {"device": "CPU"})
         run = store.find(SPEC)
         assert run is not None
         assert (run.status, run.error) == ("running", None)
@@ -206,7 +207,7 @@ def test_beginning_again_keeps_when_the_run_was_started(
     run = store.find(SPEC)
     assert run is not None
     monkeypatch.setattr(folder_module, "now", lambda: "2099-01-01T00:00:00+00:00")
-    folder.begin(SPEC, 100, {"device": "another"})
+    folder.begin(SPEC, MEASURED, 100, {"device": "another"})
     again = store.find(SPEC)
     assert again is not None
     assert again.provenance == {"started": run.provenance["started"], "device": "another"}
@@ -218,12 +219,12 @@ def test_going_on_keeps_each_earlier_provenance_and_beginning_anew_none(store: S
         assert run is not None
         return run.provenance.get("earlier")
 
-    folder.begin(SPEC, 100, {"device": "CPU"}, goes_on=True)
+    folder.begin(SPEC, MEASURED, 100, {"device": "CPU"}, goes_on=True)
     assert earlier() is None
     for device in ("GPU", "GPU", "CPU"):
-        folder.begin(SPEC, 100, {"device": device}, goes_on=True)
+        folder.begin(SPEC, MEASURED, 100, {"device": device}, goes_on=True)
     assert earlier() == [{"device": "CPU"}, {"device": "GPU"}]
-    folder.begin(SPEC, 100, {"device": "CPU"})
+    folder.begin(SPEC, MEASURED, 100, {"device": "CPU"})
     assert earlier() is None
 
 
@@ -240,7 +241,7 @@ def test_runs_are_all_runs_in_order(store: Store) -> None:
         for name in ("cvc", "isic") for method in ("cps", "mt") for labeled in (9, 120) for seed in (2, 10)
     ]  # fmt: skip
     for spec in specs[::-1]:
-        store.folder(spec).begin(spec, 5, {})
+        store.folder(spec).begin(spec, MEASURED, 5, {})
     with store.claim(spec_of(seed=77)):  # claimed and not yet begun
         assert [run.spec for run in store.runs()] == specs
 
@@ -514,7 +515,7 @@ def test_what_a_killed_process_left_half_written_is_gone_when_the_run_is_finishe
     """A checkpoint can be a gigabyte, and a preempted machine kills often."""
     folder.write_checkpoint(40, b"old")
     assert python(KILLED_IN_WRITING, folder.path).wait(30) == -signal.SIGKILL
-    folder.begin(SPEC, 100, {})
+    folder.begin(SPEC, MEASURED, 100, {})
     folder.write_checkpoint(100, b"last")
     folder.finish({}, {})
     assert files(folder) == {"run.json"}
@@ -632,7 +633,7 @@ def write_cases(store: Store, rows: list[tuple[str, float, float | None]]) -> Ru
     """Finish a run with these scores: case, DSC and 95HD of the teacher."""
     spec = spec_of(test_count=len(rows))
     folder = store.folder(spec)
-    folder.begin(spec, 100, {})
+    folder.begin(spec, MEASURED, 100, {})
     cases = [("teacher", case, "polyp", dsc, distance) for case, dsc, distance in rows]
     measurement = Measurement(metrics=("dsc", "95hd"), score_size="original")
     path = folder.cases(measurement.key)
@@ -680,7 +681,7 @@ def test_the_store_does_without_torch() -> None:
 
 
 def test_one_unreadable_run_does_not_hide_the_others(store: Store, folder: RunFolder) -> None:
-    folder.begin(SPEC, 100, {})
+    folder.begin(SPEC, MEASURED, 100, {})
     other = folder.path.parent / "0000000000000000"
     other.mkdir()
     (other / "run.json").write_text("{}")

@@ -793,7 +793,7 @@ def test_after_a_mistake_in_the_data_the_same_process_goes_on(tmp_path: Path, mo
 def test_a_failed_run_is_recorded_with_its_reason(discs: Path, tmp_path: Path) -> None:
     (job,) = plan(discs, "mt", iterations=1)
     folder = Store(tmp_path).folder(job.spec)
-    folder.begin(job.spec, 1, {"device": "test"})
+    folder.begin(job.spec, job.measurement, 1, {"device": "test"})
     folder.fail("the reason")
     run = Store(tmp_path).find(job.spec)
     assert run is not None
