@@ -158,14 +158,22 @@ class _Worker:
         return bool(new)
 
     def _curve(self, task: Task) -> list[tuple[int, float]]:
+        """Iterations and values of a run's validation curve; none where it is measured in another way than the trial.
+
+        How it is measured is read first: a run that begins deletes the curves of another measurement before it says so.
+        """
         assert task.spec is not None
-        path = self.store.folder(task.spec).validation_curve
-        if not path.exists():
+        assert task.measurement is not None
+        folder, metric = self.store.folder(task.spec), self.study.sweep.metric
+        measured = folder.curves_measurement()
+        if measured is None or not task.measurement.measures_like(measured, metric):
             return []
-        with path.open(encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        metric = self.study.sweep.metric
-        return [(int(row["iteration"]), float(row[metric])) for row in rows if row[metric]]
+        try:
+            with folder.validation_curve.open(encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+        except FileNotFoundError:
+            return []
+        return [(int(row["iteration"]), float(value)) for row in rows if (value := row.get(metric))]
 
     def _find(self, task: Task) -> Run | None:
         assert task.spec is not None

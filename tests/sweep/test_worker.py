@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from conftest import Call
 from displays import Listener, Quick
 from handwritten import write_run
 from optuna.trial import TrialState
@@ -121,11 +123,12 @@ def test_a_trial_that_the_pruner_gives_up_is_stopped_and_its_run_can_be_gone_on_
     laboratory.study.study.pruner = optuna.pruners.ThresholdPruner(lower=0.3)
 
     def before(k: int) -> str:
-        folder = laboratory.store.folder(laboratory.spec(k, 1)).path
-        curve = folder / "validation_curve.csv"
+        spec = laboratory.spec(k, 1)
+        folder = laboratory.store.folder(spec)
+        folder.begin(spec, recorded_measurement(spec.protocol), 20, {})
         wait = "signal.signal(signal.SIGTERM, lambda *a: sys.exit(143))\ntime.sleep(20)" if k == 1 else ""
         text = f"iteration,dsc\n10,{k / 10}\n20,{k / 10 + 0.01}\n"
-        return f"os.makedirs({str(folder)!r})\nopen({str(curve)!r}, 'w').write({text!r})\n{wait}"
+        return f"open({str(folder.validation_curve)!r}, 'w').write({text!r})\n{wait}"
 
     laboratory.before = before
     monkey = pytest.MonkeyPatch()
@@ -139,6 +142,35 @@ def test_a_trial_that_the_pruner_gives_up_is_stopped_and_its_run_can_be_gone_on_
     assert trials[1].intermediate_values[10] == 0.1
     assert outcome.failures == []
     assert not laboratory.store.folder(laboratory.spec(1, 1)).is_finished
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_the_curve_of_another_measurement_is_not_reported_to_the_pruner(
+    is_old: bool, call: Call, tmp_path: Path
+) -> None:
+    """The one run of the grid is finished with a curve of Jaccard: it is scored by DSC, and its curve stays."""
+    settings = ["--set", "validation=labeled", "--set", "validate_every=2"]
+    data = ["--dataset", "demo", "--labeled", "30", "--protocol", "tiny", "--iterations", "4"]
+    code, _, err = call("run", "--methods", "mt", *data, *settings, "--set", 'metrics=["jaccard"]')
+    assert code == 0, err
+    (run,) = Store(tmp_path / "results").runs()
+    if is_old:  # recorded no measurement beside that of its end
+        record = json.loads((run.path / "run.json").read_text())
+        del record["measurement"]
+        (run.path / "run.json").write_text(json.dumps(record))
+    curve = (run.path / "validation_curve.csv").read_text()
+    words = ["--method", "mt", *data, *settings, "--param", "ema_decay=0.99", "--set", 'metrics=["dsc","jaccard"]']
+    code, _, err = call("sweep", *words, "--objective", "validation", "--metric", "dsc", "--pruner", "median")
+    assert code == 0, err
+    (scored,) = Store(tmp_path / "results").runs()
+    assert (scored.path, scored.result, len(scored.scores)) == (run.path, run.result, 2)
+    url = f"sqlite:///{tmp_path / 'results' / 'sweeps' / 'studies.db'}"
+    (trial,) = optuna.load_study(study_name=None, storage=url).get_trials()
+    validated = list(scored.scores.values())[1].validation
+    assert validated is not None
+    assert trial.value == validated["scores"]["dsc"]["mean"]
+    assert trial.intermediate_values == {}
+    assert (run.path / "validation_curve.csv").read_text() == curve
 
 
 def test_a_stopped_worker_leaves_its_trials_to_be_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
