@@ -58,9 +58,17 @@ class Store:
 
         A finished run with the same training is reused if its curves have every point that `spec` asks for, so that no
         run is trained again only for fewer points.
+
+        Raises:
+            UserError: the folder that bears the run's id holds another run.
         """
         own = self.own_folder(spec)
-        if own.is_finished:
+        data = own.read()
+        if data is not None and data.get("hash") != own.path.name:
+            raise UserError(
+                f"{own.description}: expected run {own.path.name}, found {data.get('hash')}; rename or move the folder"
+            )
+        if data is not None and data["status"] == "finished":
             return own
         for other, data in self._trained_like(spec):
             if spec_of(other.path, data).has_curves_of(spec):
@@ -84,7 +92,7 @@ class Store:
         for path in sorted((self.root / "runs" / spec.benchmark / spec.method).glob(f"{spec.hash}*/run.json")):
             folder = RunFolder(path.parent)
             data = folder.read()
-            if data is not None and data["status"] == "finished":
+            if data is not None and data["status"] == "finished" and data.get("hash") == path.parent.name:
                 yield folder, data
 
     def find(self, spec: RunSpec) -> Run | None:

@@ -257,6 +257,24 @@ def test_a_copy_of_a_runs_folder_is_not_counted_as_another_run(store: Store, fol
         assert [run.path for run in runs] == [folder.path]
 
 
+def test_a_run_whose_folder_is_renamed_is_not_there(store: Store, folder: RunFolder) -> None:
+    folder.finish({}, {})
+    assert store.folder(SPEC).is_finished
+    folder.path.rename(folder.path.with_name(f"{folder.path.name}.old"))
+    assert store.runs() == []
+    assert store.folder(SPEC).path == folder.path
+    assert not store.is_done(SPEC, None)
+    assert not store.lacks_curves(SPEC)
+
+
+def test_a_folder_with_the_name_of_another_run_is_an_error(store: Store, folder: RunFolder) -> None:
+    folder.finish({}, {})
+    other = spec_of(seed=2)
+    folder.path.rename(store.own_folder(other).path)
+    with pytest.raises(UserError, match=rf"run\.json: expected run {other.run_id}, found {SPEC.run_id}"):
+        store.folder(other)
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"\xff\xfe", b"[]", b"3", b"null", b'"format"', b"{}", b'{"format": 3}', b'{"format": "1"}']
 )
