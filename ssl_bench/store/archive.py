@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
-from ssl_bench.atomic import json_bytes, replacing
+from ssl_bench.atomic import json_bytes, replacing, write_bytes
 from ssl_bench.cards import RUN_ID, RunSpec
 from ssl_bench.command import quantity
 from ssl_bench.errors import UserError, first_line
@@ -155,10 +155,12 @@ def _merge(store: Store, spec: RunSpec, contents: dict[str, bytes], result: Impo
         except UserError as error:
             return f"is damaged here ({error}); not imported"
         result.already += 1
-        folder.add_missing({name: content for name, content in contents.items() if name != "run.json"})
         for key, entry in there["scores"].items():
-            if key not in here["scores"]:
+            if key not in here["scores"] and (content := contents.get(cases_name(key))) is not None:
+                # in place of that of a scoring that was killed, if there is one
+                write_bytes(folder.cases(key), content)
                 folder.add_scores(key, entry)
+        folder.add_missing({name: content for name, content in contents.items() if name != "run.json"})
         return None
 
 

@@ -12,9 +12,10 @@ import pytest
 from conftest import Call
 from handwritten import KVASIR, cases_file, write_run
 
+from ssl_bench.cards import Measurement
 from ssl_bench.cards.split import Split
 from ssl_bench.errors import UserError
-from ssl_bench.store import Run, Store, export_runs, import_runs
+from ssl_bench.store import Run, Store, export_runs, import_runs, scores_entry
 from ssl_bench.store import run_folder as folder_module
 
 
@@ -244,6 +245,25 @@ def test_memory_holds_one_run_at_a_time(here: Store, there: Store, tmp_path: Pat
         tracemalloc.stop()
     assert max(peaks) < 3 * size
     assert len(there.runs()) == 5
+
+
+def test_scores_replace_the_file_of_a_scoring_that_was_killed(here: Store, there: Store, tmp_path: Path) -> None:
+    """A process that is killed between the cases file and run.json leaves a file that run.json does not name."""
+    run, own = finished(here), there.folder(write_run(there, "mt", 1, [0.5, None, 0.75]))
+    record = json.loads((run.path / "run.json").read_text())
+    cases = b"network,case,class,jaccard\nteacher,0,lesion,0.25\n"
+    measurement = Measurement(metrics=("jaccard",), score_size="original")
+    means = {"teacher": {"jaccard": {"mean": 0.25, "undefined": 0}}}
+    record["scores"][measurement.key] = scores_entry(measurement, means, cases, 1.0)
+    (run.path / "run.json").write_text(json.dumps(record))
+    (run.path / f"cases-{measurement.key}.csv").write_bytes(cases)
+    export_runs(here.runs(), tmp_path / "a.zip")
+    own.cases(measurement.key).write_bytes(cases.replace(b"0.25", b"0.2500001"))
+    outcome = import_runs(tmp_path / "a.zip", there)
+    assert (outcome.added, outcome.already, outcome.conflicts) == (0, 1, [])
+    (merged,) = there.runs()
+    merged.require_whole()
+    assert merged.scores[measurement.key].cases["jaccard"].tolist() == [0.25]
 
 
 def test_a_disk_that_is_full_is_named_and_not_the_file(
