@@ -96,6 +96,8 @@ def command(
         hold(scorer_module, "score_case", marker)
     elif held == "the end":
         hold(RunFolder, "finish", marker)
+    elif held == "after the end":
+        hold(RunFolder, "drop_checkpoints", marker)
     elif held == "training":
         hold(selection_module.Selection, "close_step", marker, lambda own, loss, iteration, method: iteration == 2)
     elif held == "a checkpoint's content":  # written beside, not yet renamed

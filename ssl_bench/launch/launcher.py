@@ -57,7 +57,7 @@ def queued(results_root: Path) -> dict[str, str]:
 
 
 def train(planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launcher, place: Sequence[str]) -> Outcome:
-    """Train the planned runs. Log notes on them first, and a stop at the time limit afterwards.
+    """Train the planned runs. Tidy the finished ones and log notes first, and a stop at the time limit afterwards.
 
     Args:
         planned: runs, each with its request.
@@ -71,7 +71,9 @@ def train(planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launch
     from ssl_bench.training.plan import alike_decoders, parted_groups, short_ramps
 
     jobs = [job for _, job in planned]
-    store.require_current({(job.spec.benchmark, job.spec.method) for job in jobs})
+    names = {(job.spec.benchmark, job.spec.method) for job in jobs}
+    store.require_current(names)
+    store.tidy(names)
     for remark in [*short_ramps(jobs), *alike_decoders(jobs), *parted_groups(jobs), *_trained_again(jobs, store)]:
         log.info("note: %s", remark)
     outcome = launcher.run([PlannedRun(job, run_task(request, job, place, store)) for request, job in planned], store)

@@ -234,7 +234,7 @@ class RunFolder:
         data = self._begun()
         provenance = {**data["provenance"], "finished": now()}
         self._update(status="finished", result=result, scores=dict(scores), provenance=provenance)
-        self._drop_checkpoints()
+        self.drop_checkpoints()
 
     def add_scores(self, key: str, entry: Mapping[str, Any]) -> None:
         """Record one more measurement of a finished run, whose cases file is written."""
@@ -253,7 +253,7 @@ class RunFolder:
             if name != "run.json":
                 write_bytes(self.path / name, content)
         write_bytes(self.description, contents["run.json"])
-        self._drop_checkpoints()
+        self.drop_checkpoints()
 
     def add_missing(self, contents: Mapping[str, bytes]) -> None:
         """Write the files that this finished run's folder lacks."""
@@ -295,7 +295,8 @@ class RunFolder:
             raise UserError(f"{path}: the checkpoint is damaged (its SHA-256 is not the recorded one); {advice}")
         return content
 
-    def _drop_checkpoints(self) -> None:
+    def drop_checkpoints(self) -> None:
+        """Delete what only an unfinished run has a use for."""
         self.checkpoint_index.unlink(missing_ok=True)
         self.progress.unlink(missing_ok=True)
         for checkpoint in self.path.glob("checkpoint-*.pt"):

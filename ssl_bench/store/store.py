@@ -8,7 +8,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from itertools import chain
 from pathlib import Path
@@ -170,6 +170,22 @@ class Store:
             UserError: there are such runs of these data sets and methods.
         """
         list(self._each(_as_path, [], of))
+
+    def tidy(self, of: Collection[tuple[str, str]]) -> None:
+        """Delete the checkpoints of finished runs, which a process that is killed at the end of a run leaves.
+
+        Args:
+            of: names of data sets and methods.
+
+        """
+        left = {path.parent for data, method in of for path in self.root.glob(f"runs/{data}/{method}/*/checkpoint*")}
+        for folder in map(RunFolder, sorted(left)):
+            with suppress(UserError):  # a run that cannot be read, or that may only be read
+                data = folder.read()
+                if data is not None and data["status"] == "finished":
+                    with self.claim(spec_of(folder.path, data), folder) as mine:
+                        if mine:
+                            folder.drop_checkpoints()
 
     def _old_runs(self, count: int) -> UserError:
         return UserError(

@@ -128,6 +128,22 @@ def test_a_run_killed_while_it_is_scored_is_scored_again_and_not_trained_again(h
     assert {path.name for path in run.path.iterdir()} == FILES | {"moments-1.npz", "moments-3.npz"}
 
 
+@pytest.mark.parametrize("words", [(), ("--jobs", "2")], ids=["one at a time", "two at a time"])
+def test_the_checkpoint_of_a_run_killed_as_it_is_finished_goes_with_the_next_command(
+    words: tuple[str, ...], workplace: Workplace
+) -> None:
+    process = workplace.start("mt", held="after the end")
+    workplace.wait_held(process)
+    process.kill()
+    process.join()
+    (run,) = workplace.runs("mt")
+    assert run.status == "finished"
+    assert checkpointed(workplace.results, "mt") == run.iterations
+    code, out, _ = workplace.finish(workplace.start("mt", words=words))
+    assert (code, "finished earlier" in out) == (0, True)
+    assert {path.name for path in run.path.iterdir()} == FILES
+
+
 # ----------------------------------------------------------------------------------------------------------- signals
 
 
