@@ -44,7 +44,7 @@ from ssl_bench.cards.protocol import (
     fields_that,
 )
 from ssl_bench.cards.request import Request
-from ssl_bench.cards.runspec import HARNESS, RUN_ID, RunSpec, includes_points, seed_text, training_fields
+from ssl_bench.cards.runspec import HARNESS, RUN_ID, RunSpec, seed_text, training_fields
 from ssl_bench.cards.settings import (
     TUNED,
     Divided,
@@ -125,7 +125,6 @@ __all__ = [
     "dotted",
     "fields_that",
     "image_axes",
-    "includes_points",
     "load_benchmark",
     "load_claims",
     "load_grid",

@@ -53,9 +53,9 @@ def training_fields(protocol: Protocol) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key not in LATER or value != LATER[key]}
 
 
-def includes_points(own: int | None, wanted: int | None) -> bool:
-    """Whether scores every `own` iterations include those every `wanted` iterations; None: no scores."""
-    return wanted is None or (own is not None and wanted % own == 0)
+def _curves(protocol: Protocol) -> dict[str, int | None]:
+    """How often a run scores the test (s) and the validation cases (v) during training, in iterations; None: never."""
+    return {"s": protocol.score_every, "v": None if protocol.validation is None else protocol.validate_every}
 
 
 def seed_text(seed: int, label_seed: int | None) -> str:
@@ -160,17 +160,15 @@ class RunSpec(Card):
     @property
     def run_id(self) -> str:
         """The name of the run's folder: the hash, and how often the run scores the test and validation cases."""
-        return self.hash + "".join(f"-{letter}{every}" for letter, every in self._curves.items() if every is not None)
+        return self.hash + "".join(f"-{letter}{every}" for letter, every in _curves(self.protocol).items() if every)
 
-    def has_curves_of(self, other: RunSpec) -> bool:
-        """Whether this run's curves have every point that `other` asks for: test and validation scores in training."""
-        pairs = [(self._curves[letter], wanted) for letter, wanted in other._curves.items()]
-        return all(includes_points(own, wanted) for own, wanted in pairs)
-
-    @property
-    def _curves(self) -> dict[str, int | None]:
-        validate_every = None if self.protocol.validation is None else self.protocol.validate_every
-        return {"s": self.protocol.score_every, "v": validate_every}
+    def has_curves_of(self, protocol: Protocol) -> bool:
+        """Whether its curves of test and validation scores have each point that `protocol` asks for."""
+        own = _curves(self.protocol)
+        return all(
+            every is None or ((there := own[letter]) is not None and every % there == 0)
+            for letter, every in _curves(protocol).items()
+        )
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Self:

@@ -18,7 +18,6 @@ from ssl_bench.cards import (
     RunSpec,
     Split,
     VolumeProtocol,
-    includes_points,
     measurement_of,
     number_of,
     parse_share,
@@ -93,7 +92,7 @@ class Wanted:
         return str((
             self.benchmark.name, self.labeled, self.method, sorted(self.hyperparameters.items()),
             sorted(training_fields(protocol).items()), protocol.split, protocol.epochs, protocol.score_every,
-            self.measurement.key, self.label_seeds,
+            protocol.validate_every, self.measurement.key, self.label_seeds,
         ))  # fmt: skip
 
     def trainings(self, train_count: int) -> list[dict[str, Any]]:
@@ -155,9 +154,9 @@ def choose_data(beginnings: Sequence[str], specs: Iterable[RunSpec], to_come: Co
 def select(runs: Sequence[Run], cells: Sequence[Wanted | None]) -> list[list[Run]]:
     """Return each cell's runs, one per seed and label draw, ordered by these. No runs for an empty place.
 
-    Runs that differ in `score_every` alone have the same training. Of these the first choice is a run with every point
-    of the cell's curve, the second a run with all scores of the cell, the third a run that scored exactly as often as
-    the cell asks for, the fourth the run that scored most often.
+    Runs that differ in `score_every` or `validate_every` alone have the same training. Of these the first choice is a
+    run with every point of the cell's curves, the second a run with all scores of the cell, the third a run that scored
+    the test set exactly as often as the cell asks for, the fourth the run that did so most often.
 
     Raises:
         UserError: runs on one data set differ in data or precision. One table must not mix these.
@@ -195,7 +194,7 @@ def _one_per_training(runs: Sequence[Run], cell: Wanted) -> list[Run]:
     def rank(run: Run) -> tuple[bool, bool, bool, float, str]:
         own = run.spec.protocol.score_every
         is_other = score_every is not None and own != score_every
-        has_points = includes_points(own, score_every)
+        has_points = run.spec.has_curves_of(cell.protocol)
         return not has_points, not run.is_scored(measurement), is_other, own or math.inf, run.path.name
 
     if any(run.spec.kept_whole for run in runs):  # beside runs of earlier versions, whose validation had copies

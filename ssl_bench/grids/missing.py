@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ssl_bench.cards import Benchmark, Grid, Request, RunSpec, includes_points, training_fields
+from ssl_bench.cards import Benchmark, Grid, Request, RunSpec, training_fields
 from ssl_bench.cards.protocol import ResolvedProtocol
 from ssl_bench.declarations import Declarations
 from ssl_bench.errors import UnfitError, UserError
@@ -56,15 +56,12 @@ def wanted_runs(
 def lacking(wanted: Mapping[str, Place], seeds: Sequence[int], runs: Sequence[Run]) -> list[Lack]:
     """Return the missing runs, those of the first seed first.
 
-    If test scores during training are requested (`score_every`), a run without scores at these iterations is missing.
+    If scores during training are requested (`score_every`, `validate_every`), a run without scores at these iterations
+    is missing.
     """
     places = list(wanted.values())
     there = [
-        {
-            run.spec.draws: run
-            for run in own
-            if includes_points(run.spec.protocol.score_every, place.wanted.protocol.score_every)
-        }
+        {run.spec.draws: run for run in own if run.spec.has_curves_of(place.wanted.protocol)}
         for place, own in zip(places, select(runs, [place.wanted for place in places]), strict=True)
     ]
     return [

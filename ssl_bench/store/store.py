@@ -71,7 +71,7 @@ class Store:
         if data is not None and data["status"] == "finished":
             return own
         for other, data in self._trained_like(spec):
-            if spec_of(other.path, data).has_curves_of(spec):
+            if spec_of(other.path, data).has_curves_of(spec.protocol):
                 return other
         return own
 

@@ -841,10 +841,10 @@ def test_a_run_that_scores_while_it_trains_has_a_folder_of_its_own() -> None:
     both = spec(score_every=10, validate_every=5, validation="train")
     assert both.run_id == f"{both.hash}-s10-v5"
     assert spec(validate_every=5).run_id == plain.hash  # there is nothing to validate on
-    assert every10.has_curves_of(plain)
-    assert every10.has_curves_of(every20)
-    assert not every20.has_curves_of(every10)
-    assert not plain.has_curves_of(every10)
+    assert every10.has_curves_of(plain.protocol)
+    assert every10.has_curves_of(every20.protocol)
+    assert not every20.has_curves_of(every10.protocol)
+    assert not plain.has_curves_of(every10.protocol)
 
 
 def test_a_field_that_an_older_run_does_not_name_has_the_value_of_then() -> None:

@@ -75,6 +75,24 @@ def test_scores_on_the_way_are_wanted_where_they_are_asked_for(store: Store) -> 
     assert "mt 5% 1" not in lacks_of(store, ("table", 4), seeds=(1,), target=asking)
 
 
+def test_validation_on_the_way_is_wanted_where_it_is_asked_for(store: Store) -> None:
+    validated = {**MINI.settings, "validation": "labeled"}
+    plain, asking = (Target(protocol="mini", settings={**validated, **own}) for own in ({}, {"validate_every": 20}))
+    for every, is_lacking in ((None, True), (30, True), (10, False)):  # of 10, every second point is there
+        write_run(store, "mt", 1, [0.5], settings={"validation": "labeled", "validate_every": every})
+        assert "mt 5% 1" not in lacks_of(store, ("table", 4), seeds=(1,), target=plain)
+        assert ("mt 5% 1" in lacks_of(store, ("table", 4), seeds=(1,), target=asking)) == is_lacking
+
+
+def test_cells_that_differ_in_their_curves_are_two() -> None:
+    def cell(**settings: Any) -> str:
+        settings = {"metrics": ["dsc"], "validation": "labeled", **settings}
+        wanted = wanted_runs([load_grid("table", "4")], Target(protocol="mini", settings=settings), METHODS)
+        return next(name for name, place in wanted.items() if place.method == "mt")
+
+    assert len({cell(), cell(score_every=5), cell(validate_every=5), cell(validate_every=10)}) == 4
+
+
 def test_of_two_that_trained_alike_the_scored_one_is_taken(store: Store) -> None:
     write_run(store, "mt", 1, [0.5], settings={"score_every": 10}, metric="jaccard")
     assert "mt 5% 1" in lacks_of(store, ("table", 4), seeds=(1,))
