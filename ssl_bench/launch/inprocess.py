@@ -94,10 +94,10 @@ def _run_one(
     """Train or score one run; False if another process holds it."""
     if stop.signal_number is not None:
         raise InterruptedRunError(stop.signal_number)
-    with store.claim(job.spec) as mine:
+    folder = store.folder(job.spec)
+    with store.claim(job.spec, folder) as mine:
         if not mine:
             return False
-        folder = store.folder(job.spec)
         console.begin_run(number, total, job)
         origin = origin_of(job, device)
         is_finished = folder.is_finished

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from contextlib import suppress
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from displays import Silent
 from handwritten import contents_of, summary_of
 from workplace import snapshot
 
-from ssl_bench.cards import Request, load_benchmark
+from ssl_bench.cards import Request, RunSpec, load_benchmark
 from ssl_bench.command import setting_words
 from ssl_bench.errors import InterruptedRunError, UserError
 from ssl_bench.launch.inprocess import run_all
@@ -186,3 +188,23 @@ def test_how_many_windows_are_predicted_at_once_may_change(discs: Path, tmp_path
     job = plan(discs, "mt", **BEGUN)
     stopped(job, tmp_path, 3)
     finished(replace(job, measurement=job.measurement.model_copy(update={"window_batch": 7})), tmp_path)
+
+
+def test_what_another_process_finishes_at_the_claim_is_not_written_to(
+    discs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, other = plan(discs, "mt", iterations=4), plan(discs, "mt", iterations=4, score_every=2, metrics=["jaccard"])
+    source, store = finished(other, tmp_path / "elsewhere").path, Store(tmp_path / "results")
+    target, claim = store.own_folder(other.spec).path, store.claim
+
+    @contextmanager
+    def late(spec: RunSpec, folder: RunFolder | None = None) -> Iterator[bool]:
+        with claim(spec, folder) as mine:
+            shutil.copytree(source, target)
+            yield mine
+
+    monkeypatch.setattr(store, "claim", late)
+    outcome = run_all([job], store, CPU, Silent())
+    assert (outcome.trained, outcome.scored, outcome.failures) == (1, 0, [])
+    assert store.own_folder(job.spec).is_finished
+    assert (target / "run.json").read_bytes() == (source / "run.json").read_bytes()
