@@ -147,15 +147,17 @@ class PartialScores:
     _begun: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        """Read the saved rows. An unreadable file costs only time."""
+        """Read the saved rows. A file that is unreadable, or has other names of classes, costs only time."""
         try:
             data = json.loads(self.path.read_text(encoding="utf-8"))
             rows, seconds = [tuple(row) for row in data["rows"]], float(data["seconds"])
-        except (OSError, ValueError, KeyError, TypeError):
+            named = {row[2] for row in rows}
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
             return
-        classes = len(self.scorer.spec.classes) - 1
-        self.skip = self.scorer.repeatable(len(rows) // classes)
-        self.rows, self.seconds = rows[: self.skip * classes], seconds
+        classes = self.scorer.spec.classes[1:]
+        if named <= set(classes):
+            self.skip = self.scorer.repeatable(len(rows) // len(classes))
+            self.rows, self.seconds = rows[: self.skip * len(classes)], seconds
 
     def save(self, rows: list[ScoreRow], *, at_once: bool) -> None:
         """Save the rows if SAVE_SECONDS have passed, or `at_once`."""

@@ -109,6 +109,14 @@ def test_a_damaged_file_of_a_stopped_scoring_costs_time_alone(finished: Run) -> 
     assert ssl_bench.score(finished, metrics="95hd").outcome.scored == 1
 
 
+def test_a_stopped_scoring_by_other_names_of_classes_costs_time_alone(finished: Run) -> None:
+    measurement = Measurement(metrics=("95hd",), score_size="original")
+    rows = [["student1", str(case), "another name", 1.0] for case in range(50)]
+    (finished.path / f".scoring-{measurement.key}.json").write_text(json.dumps({"seconds": 1.0, "rows": rows}))
+    assert ssl_bench.score(finished, metrics="95hd").outcome.scored == 1
+    assert set(only_run().scores[measurement.key].cases["class"]) == set(finished.spec.classes[1:])
+
+
 @pytest.mark.slow
 def test_volumes_are_scored_with_other_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
