@@ -114,6 +114,11 @@ PAGES = (
         "UCMT without one of the parts of its second step, with nine and with 18 labelled images of ISIC.",
         "ucmt-parts", **FIVE,
     ),
+    study(
+        "small-guidance", "What chooses UMIX's regions at `small`",
+        "UMIX by uncertainty, UMIX of random regions, and CutMix, with nine and with 18 labelled images of ISIC.",
+        "umix-guidance", **FIVE,
+    ),
     Measured(
         "small-regions", "Regions of UMIX at `small`",
         "The paper's Table 5: how many regions UMIX replaces (k), and how large they are (1/r).",
