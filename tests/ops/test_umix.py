@@ -322,11 +322,12 @@ def test_means_of_regions_are_in_row_major_order(r: int, sides: tuple[int, ...])
 
 @pytest.mark.parametrize(("r", "sides"), CASES_2D + CASES_3D)
 def test_random_maps_have_one_number_a_region(r: int, sides: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
     maps = random_maps(torch.empty(2, 3, *sides), r)
     assert maps.shape == (2, 3, *sides)
     regions = [one[box].unique().tolist() for one in maps.flatten(0, 1) for box in boxes(r, sides)]
     assert all(len(values) == 1 and 0 <= values[0] < 1 for values in regions)
-    assert len({values[0] for values in regions}) == 6 * r ** len(sides)
+    assert len({values[0] for values in regions}) > 0.99 * 6 * r ** len(sides)  # two of thousands may be equal
 
 
 def test_every_pair_of_regions_is_as_likely() -> None:
