@@ -6,7 +6,20 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import REPOSITORY
-from documented import Difference, alone, changed_by, compared, differences, page, pairs, row, scores, smallest, spread
+from documented import (
+    Difference,
+    alone,
+    cases_of,
+    changed_by,
+    compared,
+    differences,
+    page,
+    pairs,
+    row,
+    scores,
+    smallest,
+    spread,
+)
 
 import ssl_bench
 from ssl_bench.reporting.claims import ClaimsReport
@@ -153,6 +166,41 @@ def test_the_sentences_about_parts() -> None:
     words = f"the difference is {against_cmt.size:.1f} points ({against_cmt.around})"
     assert words in LINE
     assert f"and a true difference of {found[1]:.1f} points would have been shown" in LINE
+
+
+def test_the_sentences_about_guidance() -> None:
+    random, small, cutmix = list(GUIDANCE)[1:]
+    tables = [of_sides(labeled, GUIDANCE) for labeled in (9, 18)]
+    lower = [compared(own, "UCMT")[random] for own in tables]
+    assert all(
+        one.corrected >= 0.05 for own in tables for title, one in compared(own, "UCMT").items() if title != cutmix
+    )
+    sizes = " and ".join(f"{-one.size:.1f}" for one in lower)
+    assert f"UCMT scores {sizes} points lower with nine and with 18 images" in LINE
+    around = [compared({random: own[random], "UCMT": own["UCMT"], small: own[small], cutmix: own[cutmix]}, random)
+              ["UCMT"].around for own in tables]  # fmt: skip
+    assert f"({around[0]}, and {around[1]})" in LINE
+    power = [f"{smallest(own, 3):.1f}" for own in tables]
+    assert f"True differences of {power[0]} and {power[1]} would have been shown" in LINE
+    p = [pairs(own) for own in tables]
+    for title, words in ((small, "by {} points with nine images and {} with 18"), (random, "by {} and {}")):
+        gains = [f"{compared(own, cutmix)[title].size:.1f}" for own in tables]
+        ps = [one[frozenset((title, cutmix))] for one in p]
+        assert all(value < 0.05 for value in ps)
+        assert words.format(*gains) + f" (p = {ps[0]:.3f} and {ps[1]:.3f}" in LINE
+    assert all(one[frozenset(("UCMT", small))] >= 0.05 for one in p)
+    assert (
+        f"drawn at random, by {compared(tables[1], cutmix)[random].size:.1f}: that uncertainty chooses them"
+        in README_LINE
+    )
+    for labeled, other in ((9, {random, small}), (18, {random, small, cutmix})):
+        kinds = {
+            title: set(
+                cases_of("isic", labeled, method, "random", changed_by(own), "measured", "small", 5)["processor"]
+            )
+            for title, (method, own) in GUIDANCE.items()
+        }
+        assert {title for title, kind in kinds.items() if kind != kinds["UCMT"]} == other
 
 
 def fall(one: Difference) -> str:
