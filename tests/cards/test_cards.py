@@ -197,7 +197,7 @@ def test_small_is_the_protocol_of_its_reported_runs() -> None:
         "kvasir": 65,
         "cvc": 180,
         "acdc": 40,
-        "la": 60,
+        "la": 55,
     }
     studied = changes_of_studies()
     for spec in reported:
