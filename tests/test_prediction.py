@@ -370,6 +370,17 @@ def test_arrays_with_a_file_for_each_channel_are_found_and_read_as_in_training(h
     assert_error(call(run.path, "one.png"), "one.png: expected a folder", "dapi, he", "--pattern")
 
 
+def test_one_array_for_all_channels_has_each_of_them(home: Path, call: Call) -> None:
+    run = run_of(home, "stains")
+    answer = call(run.path, home / "stains/3_dapi.h5")
+    assert_error(answer, "3_dapi.h5: image: expected (height, width, 2), the channels dapi, he; found (40, 47)")
+    channels = [h5py.File(home / f"stains/3_{name}.h5")["image"][:] for name in ("dapi", "he")]
+    np.savez("both.npz", image=np.stack(channels, axis=2))
+    succeed(call(run.path, "both.npz"))
+    assert call(run.path, home / "stains")[0] == 0
+    assert Path("out/both.png").read_bytes() == Path("out/3.png").read_bytes()
+
+
 def test_a_picture_is_refused_where_a_range_read_the_training_arrays(home: Path, call: Call) -> None:
     Image.new("L", (44, 40)).save("0-he.png")
     shutil.copy(home / "stains/0_dapi.h5", "0-dapi.h5")

@@ -16,7 +16,14 @@ from ssl_bench.method.contract import (
     Update,
     require_pairs,
 )
-from ssl_bench.method.registry import find_method, load_methods, parse_hyperparameters, register, source_hash
+from ssl_bench.method.registry import (
+    base_hashes,
+    find_method,
+    load_methods,
+    parse_hyperparameters,
+    register,
+    source_hash,
+)
 
 __all__ = [
     "AdversaryHyperparameters",
@@ -32,6 +39,7 @@ __all__ = [
     "Snapshot",
     "Update",
     "UserError",
+    "base_hashes",
     "find_method",
     "load_methods",
     "parse_hyperparameters",

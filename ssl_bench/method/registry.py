@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -22,6 +23,7 @@ from ssl_bench.plugins import (
 )
 
 GROUPS: tuple[Group, ...] = get_args(Group)
+NOT_A_USERS = {"ssl_bench", "torch", *sys.stdlib_module_names}  # packages whose classes are known by their versions
 ALL = "all"  # every method, on the command line
 _REGISTRY: dict[str, type[SSLMethod]] = {}
 
@@ -99,3 +101,18 @@ def parse_hyperparameters(method: type[SSLMethod], values: dict[str, Any]) -> Hy
 def source_hash(method: type[SSLMethod]) -> str:
     """SHA-256 of the method's source file, for the run's provenance."""
     return module_hash(method.__module__)
+
+
+def base_hashes(method: type[SSLMethod]) -> dict[str, str]:
+    """SHA-256 of the files of a method's base classes that are neither the package's nor in the method's own file.
+
+    Returns:
+        By the module's name; empty for a method that derives from built-in classes alone.
+
+    """
+    modules = dict.fromkeys(one.__module__ for one in method.__mro__ if one.__module__ != method.__module__)
+    return {
+        module: module_hash(module)
+        for module in modules
+        if module.partition(".")[0] not in NOT_A_USERS and getattr(sys.modules.get(module), "__file__", None)
+    }

@@ -12,7 +12,7 @@ import numpy as np
 
 from ssl_bench.atomic import require_folder, write_bytes, writing
 from ssl_bench.cards import Axes, ExifOrientation, Files, RunSpec, Volumes
-from ssl_bench.data.arrays import holds_arrays
+from ssl_bench.data.arrays import holds_arrays, read_array_2d
 from ssl_bench.data.images import CaseFiles, pair
 from ssl_bench.data.slices import require_axial
 from ssl_bench.data.volumes import read_channels
@@ -141,7 +141,7 @@ def _images_scores(
     for image in images:
         _require_readable(image, predictor.spec, predictor.reading)
     for start in range(0, len(images), BATCH):
-        pixels = [_read(image, files, predictor.spec.channel_count) for image in images[start : start + BATCH]]
+        pixels = [_read(image, files, predictor) for image in images[start : start + BATCH]]
         yield from ((scores, Turn()) for scores in pixel_scores(predictor, pixels, flips))
 
 
@@ -193,10 +193,21 @@ def _require_arrays(image: CaseFiles, reading: Reading) -> None:
             )
 
 
-def _read(image: CaseFiles, files: Files, channels: int) -> np.ndarray:
+def require_named_channels(where: Path | str, array: np.ndarray, names: Sequence[str]) -> None:
+    """Raise UserError for an array without all channels that have a name: a grey array is none of them."""
+    if names and (array.ndim != 3 or array.shape[2] != len(names)):
+        raise UserError(
+            f"{where}: expected (height, width, {len(names)}), the channels {', '.join(names)}; found {array.shape}"
+        )
+
+
+def _read(image: CaseFiles, files: Files, predictor: Predictor) -> np.ndarray:
     """Read an image as in training: (H, W, C) uint8."""
     try:
         contents = [path.read_bytes() for path in image.images]
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    return pair(image, contents, (), files, channels).image
+    if holds_arrays(image.image) and not image.others:
+        array = read_array_2d(image.image, contents[0], files.image_key)
+        require_named_channels(f"{image.image}: {files.image_key}", array, predictor.reading.channel_names)
+    return pair(image, contents, (), files, predictor.spec.channel_count).image

@@ -11,7 +11,7 @@ from ssl_bench.data.arrays import image_of_array
 from ssl_bench.data.slices import require_axial
 from ssl_bench.data.volumes import scaled
 from ssl_bench.errors import UserError
-from ssl_bench.prediction.masks import files_of
+from ssl_bench.prediction.masks import files_of, require_named_channels
 from ssl_bench.prediction.predictor import Predictor
 
 NAME = "image"  # in errors
@@ -33,10 +33,7 @@ def as_pixels(image: np.ndarray, predictor: Predictor) -> np.ndarray:
     channels, names = predictor.spec.channel_count, predictor.reading.channel_names
     files = files_of(predictor.reading, None)
     _require_numbers(image)
-    if names and (image.ndim != 3 or image.shape[2] != channels):
-        raise UserError(
-            f"{NAME}: expected (height, width, {channels}), the channels {', '.join(names)}; found {image.shape}"
-        )
+    require_named_channels(NAME, image, names)
     is_grey = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1)
     is_picture = channels in (1, 3) and (is_grey or (image.ndim == 3 and image.shape[2] == 3))
     if image.dtype != np.uint8 or files.intensity_range is not None or names or not is_picture:

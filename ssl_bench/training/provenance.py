@@ -14,7 +14,7 @@ import torch
 
 from ssl_bench.command import quantity, typed_command
 from ssl_bench.data.extra import Augmentation, chosen_extras
-from ssl_bench.method import SSLMethod, source_hash
+from ssl_bench.method import SSLMethod, base_hashes, source_hash
 from ssl_bench.networks.registry import NetworkEntry, find_network
 from ssl_bench.training.job import Job
 from ssl_bench.version import current_version
@@ -42,7 +42,7 @@ def provenance(
 ) -> dict[str, Any]:
     """Describe this process as the origin of a run.
 
-    Networks and augmentations from a user's file are identified by the file's hash.
+    Networks, augmentations and base classes of the method from a user's file are identified by the file's hash.
 
     Args:
         method: the run's.
@@ -55,6 +55,7 @@ def provenance(
     on_gpu = device.type == "cuda"
     networks = [] if network is None else [network, *others]
     sources = {f"network {one.name}": one.source for one in others if not one.is_built_in}
+    sources |= {f"base class in {module}": source for module, source in base_hashes(method).items()}
     sources |= {f"augmentation {one.name}": one.source for one in augmentations}
     packages = dict.fromkeys([*PACKAGES, *(name for one in networks for name in one.packages)])
     return {

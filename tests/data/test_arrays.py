@@ -16,6 +16,7 @@ from ssl_bench.data.check import check
 from ssl_bench.data.describe.card import describe
 from ssl_bench.data.sources import find_source
 from ssl_bench.errors import UserError
+from ssl_bench.labels import IGNORED
 from ssl_bench.store import Store
 
 
@@ -191,18 +192,30 @@ def test_init_of_npz_names_the_range_of_all_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".h5", ".npz"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_init_finds_arrays_with_channels(tmp_path: Path, channels: int, suffix: str) -> None:
+@pytest.mark.parametrize("sides", [(6, 5), (6, 5, 1)])  # of the label: no volume, though it has three axes
+def test_init_finds_arrays_with_channels(tmp_path: Path, channels: int, suffix: str, sides: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)
     images = [rng.random((6, 5, channels)).astype(np.float32) for _ in range(4)]
     for number, image in enumerate(images):
-        if channels == 1 and suffix == ".h5":
-            image = image[..., 0]  # with a third axis it could be a volume
-        put(tmp_path / f"{number}{suffix}", image=image, label=(image.reshape(6, 5, -1)[..., 0] > 0.5).astype(np.uint8))
+        put(tmp_path / f"{number}{suffix}", image=image, label=(image[..., 0] > 0.5).astype(np.uint8).reshape(sides))
     (tmp_path / "card.toml").write_text(describe(tmp_path))
     benchmark = load_benchmark(str(tmp_path / "card.toml"))
     assert benchmark.channel_count == channels
     for (case, _), image in zip(find_source(benchmark, tmp_path, False).decoded(), images, strict=True):
         assert np.array_equal(case.image, np.rint(255 * image))
+
+
+def test_init_takes_255_in_labels_for_pixels_without_a_known_class(tmp_path: Path) -> None:
+    for number in range(4):
+        put(tmp_path / f"{number}.npz", image=IMAGE, label=np.where(LABEL == 3, 255, LABEL))
+    text = describe(tmp_path)
+    assert "# 255 is taken for pixels without a known class: ignore = 255." in text
+    (tmp_path / "card.toml").write_text(text)
+    benchmark = load_benchmark(str(tmp_path / "card.toml"))
+    assert benchmark.files is not None
+    assert (benchmark.files.ignore, benchmark.files.mask_values) == (255, (0, 1, 2))
+    for case, _ in find_source(benchmark, tmp_path, False).decoded():
+        assert np.array_equal(case.mask == IGNORED, LABEL == 3)
 
 
 def test_init_says_which_arrays_it_cannot_use(tmp_path: Path) -> None:

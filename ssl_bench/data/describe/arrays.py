@@ -53,8 +53,7 @@ def array_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadable
             raise UserError(f"{kinds[True]}: has an image of 8 bits, {kinds[False]} another one; expected one kind")
         return read_array_2d(path, content, layout.mask_key)
 
-    labels, _, edges = whole_numbers(masks, label, advance, unreadable)
-    values, fields, said = named_values(labels, edges)
+    values, fields, said = named_values(*whole_numbers(masks, label, advance, unreadable))
     if False in kinds:
         common = [ends for ends in ((0.0, 1.0), (0.0, 255.0)) if ends[0] <= low and high <= ends[1]]
         fields["intensity_range"] = (common or [(low, high)])[0]

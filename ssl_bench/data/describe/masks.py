@@ -115,7 +115,7 @@ def picture_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadab
         return apart
     if edges.leave_two and all(len({*ImageColor.getrgb(color)}) == 1 for color in colors):
         if not is_palette and any(0 < max(own) <= 127 for own in sets):  # which a threshold refuses
-            return named_values(values, edges)
+            return named_values(values, sets, edges)
         return [*PARTS], {}, _are_edges(edges, "The threshold of 127")
     fields = {"mask_values": tuple(values)} if is_palette or values != list(GREY) else {}
     return values, fields, _may_be_edges(edges.values)
@@ -198,16 +198,16 @@ def _as_colors(masks: Sequence[Path], colors: Counter[str], edges: Edges) -> Val
 def voxel_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadable) -> Values:
     """The values in all masks, background first; a card names them if they are not 0, 1, ..."""
     values, sets, edges = whole_numbers(masks, lambda path: read_array(path, "label").array, advance, unreadable)
+    if values == list(range(len(values))):
+        return values, {}, _may_be_edges(edges.values)
+    return named_values(values, sets, edges)
+
+
+def named_values(values: list[int], sets: Collection[frozenset[int]], edges: Edges) -> Values:
+    """Values that the card names: a class each and 255 for unknown ones, or two classes and their smoothed edges."""
     apart = _apart(values, sets)
     if apart is not None:
         return apart
-    if values == list(range(len(values))):
-        return values, {}, _may_be_edges(edges.values)
-    return named_values(values, edges)
-
-
-def named_values(values: Sequence[int], edges: Edges) -> Values:
-    """Values of arrays or voxels that the card names: a class each, or two classes and their smoothed edges."""
     if edges.leave_two:
         dark, bright = (tuple(value for value in values if (value > 127) == is_bright) for is_bright in (False, True))
         return [*PARTS], {"mask_values": (dark, bright[::-1])}, _are_edges(edges, "mask_values")

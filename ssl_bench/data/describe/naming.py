@@ -191,15 +191,19 @@ def holding_both(folder: Path, patterns: Patterns, unreadable: Unreadable) -> st
 
 
 def _require_both(paths: Sequence[Path], unreadable: Unreadable) -> None:
-    """Check that the first file that can be read holds image and label.
+    """Check that the first file that can be read holds a volume and its label.
 
     Raises:
-        UserError: it does not, or no file can be read.
+        UserError: it does not, such as a colour image (H, W, 3) with a label (H, W, 1), or no file can be read.
     """
     for path in paths:
         image = unreadable.read(path, partial(read_array, key="image", channels=None))
         if image is not None:
-            read_array(path, "label")
+            sides, found = image.array.shape[-3:], read_array(path, "label").array.shape
+            if found != sides or found[-1] == 1:
+                raise UserError(
+                    f"{path}: expected a volume (x, y, z) and a label of its size, found {sides} and {found}"
+                )
             return
     raise UserError(unreadable.errors[paths[0]])
 
