@@ -20,9 +20,10 @@ from ssl_bench.method.registry import load_methods, parse_hyperparameters
 SEEDS = {"mini": 3, "small": 5, "small 3D": 5}
 PLAIN = {"mini": "kvasir/cps", "small": "kvasir/cps", "small 3D": "la/supervised"}  # runs that change no field
 DESCRIBED = ("split", "metrics", "note")  # fields of a run that a table names, or that change no weight
+HALVES = {"first": slice(1, 5), "second": slice(6, 10)}  # of ten seeds
 TITLES = {"supervised": "Supervised", "mt": "MT", "cct": "CCT", "cps": "CPS", "cmtv1": "CMTv1", "cmtv2": "CMTv2",
           "cmtv3": "CMTv3", "ucmt": "UCMT", "ict": "ICT", "mt-cutmix": "MT + CutMix", "uamt": "UA-MT",
-          "ugcl": "UGCL"}  # fmt: skip
+          "ugcl": "UGCL", "advsemseg": "AdvSemSeg", "coladv": "ColAdv"}  # fmt: skip
 
 
 class Table(NamedTuple):

@@ -6,6 +6,7 @@ from itertools import combinations
 import pandas as pd
 import pytest
 from documented import (
+    HALVES,
     TITLES,
     Table,
     alone,
@@ -47,11 +48,16 @@ POLYPS_TWICE = {
     "kvasir": Table("kvasir", 60, 800, FIVE, protocol="small"),
 }
 ATRIA = Table("la", 3, 30, FIVE, "uamt", protocol="small 3D")
-ATRIA_TWICE = Table("la", 6, 30, ["supervised", "mt", "ucmt"], "uamt", protocol="small 3D")
+ATRIA_TWICE = Table("la", 6, 30, FIVE, "uamt", protocol="small 3D")
 OTHER_METHODS = {
     "isic": Table("isic", 9, 1815, [*OTHERS, "cct", "ugcl"], protocol="small"),
     "cvc at random": Table("cvc", 18, 490, [*OTHERS, "cct", "ugcl"], protocol="small"),
 }
+ADVERSARIAL = {
+    name: table._replace(methods=["supervised", "mt", "advsemseg", "coladv"], seeds=5)
+    for name, table in (("isic", LESIONS), ("kvasir", POLYPS["kvasir"]), ("cvc at random", POLYPS["cvc at random"]))
+}
+AUTHORS = "AdvSemSeg, its authors' weights"
 AVERAGED = "Supervised, averaged weights"
 BESIDE_AVERAGES = {
     "isic, 9": LESIONS,
@@ -65,7 +71,6 @@ BESIDE_AVERAGES = {
 TEN_SEEDS = {
     "ISIC, 9 images": LESIONS, "ISIC, 18 images": LESIONS_TWICE, "CVC-ClinicDB at random": POLYPS["cvc at random"],
 }  # fmt: skip
-HALVES = {"first": slice(1, 5), "second": slice(6, 10)}
 SECTIONS = {
     "Skin lesions": [LESIONS],
     "Skin lesions, twice the labels": [LESIONS_TWICE],
@@ -316,10 +321,17 @@ def test_the_sentences_about_atria_at_small() -> None:
 def test_the_sentences_about_atria_with_six_scans() -> None:
     three, six = independent(ATRIA), independent(ATRIA_TWICE)
     found = compared(six, "supervised")
-    mt = found["mt"]
+    cps = found["cps"]
     assert all(cells.corrected >= 0.05 for cells in found.values())
-    words = f"MT scores {mt.size:.1f} points more than the supervised network ({mt.around}), and a true difference of"
-    assert f"{words} {smallest(six, 2):.1f} would have been shown" in SMALL_LINE
+    assert [method for method, cells in found.items() if cells.p < 0.05] == ["cps"]
+    words = (
+        f"CPS gains {cps.size:.1f} points, which is shown before the correction alone ({cps.corrected:.3f}, {cps.p:.3f}"
+    )
+    assert f"{words} before it)" in SMALL_LINE
+    assert (six["cps"].mean(axis=1) > six["supervised"].mean(axis=1)).all()
+    assert (
+        f"A true difference of {smallest(six, 4):.1f} points would have been shown with 80 % power. - Six" in SMALL_LINE
+    )
     own = six["supervised"].mean(axis=1)
     more = own.mean() - three["supervised"].to_numpy().mean()
     assert f"Six scans instead of three are worth {more:.1f} points to the supervised network" in SMALL_LINE
@@ -360,6 +372,65 @@ def test_the_sentences_about_other_methods_at_small() -> None:
     mix = without["mt-cutmix"]
     words = f"of MT + CutMix is then shown before the correction alone ({mix.corrected:.3f}, {mix.p:.3f} before it)"
     assert words in SMALL_LINE
+
+
+def beside_adversaries(name: str) -> dict[str, pd.DataFrame]:
+    """Scores by title (seed x case, or group of cases) of the adversarial methods, and of AdvSemSeg at its weights."""
+    table = ADVERSARIAL[name]
+    found = {TITLES[method]: own for method, own in independent(table).items()}
+    authors = scores(
+        table.data, table.labeled, "advsemseg", changed=changed_by({"lambda_max": "0.1"}), protocol="small", seeds=5
+    )
+    colored = found.pop("ColAdv")
+    return {**found, AUTHORS: by_group(table.data, authors), "ColAdv": colored}
+
+
+def test_the_tables_of_adversarial_methods() -> None:
+    section = re.split(r"\n##+ ", SMALL.split("### Adversarial methods\n")[1])[0]
+    expected = [
+        row(title, *cells)
+        for name in ADVERSARIAL
+        for title, cells in differences(beside_adversaries(name), "Supervised").items()
+    ]
+    assert [text for text in section.splitlines() if " ± " in text] == expected
+
+
+def test_the_sentences_about_adversarial_methods() -> None:
+    tables = {name: beside_adversaries(name) for name in ADVERSARIAL}
+    found = {name: compared(own, "Supervised") for name, own in tables.items()}
+    three = ["AdvSemSeg", AUTHORS, "ColAdv"]
+    words = "AdvSemSeg and ColAdv were trained on another kind of processor than the other rows."
+    assert {processors(table) for table in ADVERSARIAL.values()} == {words}
+    assert "The adversarial methods were trained on another kind of processor than the other rows." in SMALL_LINE
+    assert all(own[title].size < 0 or own[title].corrected >= 0.05 for own in found.values() for title in three)
+    lower = [("AdvSemSeg", "cvc at random")]
+    worse = [(title, name) for name, own in found.items() for title in three if own[title].corrected < 0.05]
+    assert worse == lower
+    cvc = found["cvc at random"]
+    by_pair = alone(tables["cvc at random"], "Supervised")["AdvSemSeg"]
+    one, other = cvc["AdvSemSeg"], cvc[AUTHORS]
+    words = (
+        f"at random**, by {-one.size:.1f} points (p = {one.corrected:.3f}, pair alone {by_pair:.3f}). With its authors'"
+    )
+    assert (
+        f"{words} weights it scores {-other.size:.1f} points lower, which is not shown ({other.corrected:.3f})"
+        in SMALL_LINE
+    )
+    for name, words in (("isic", "on ISIC, by {} points (p = {}"), ("cvc at random", "on CVC-ClinicDB by {} (p = {}")):
+        p, below = pairs(tables[name]), compared(tables[name], "MT")
+        ps = [p[frozenset(("MT", title))] for title in three]
+        assert all(value < 0.05 for value in ps)
+        ps_in_words = listed([f"{value:.3f}" if value >= 0.001 else "below 0.001" for value in ps])
+        assert words.format(listed([f"{-below[title].size:.1f}" for title in three]), ps_in_words) in SMALL_LINE
+    (worst,) = (pair for pair, p in pairs(tables["kvasir"]).items() if p < 0.05)
+    assert worst == {"MT", "AdvSemSeg"}
+    below, p = compared(tables["kvasir"], "MT")["AdvSemSeg"].size, pairs(tables["kvasir"])[worst]
+    assert f"On Kvasir-SEG AdvSemSeg alone is, by {-below:.1f} (p = {p:.3f})" in SMALL_LINE
+    one, by_pair = found["kvasir"]["AdvSemSeg"], alone(tables["kvasir"], "Supervised")["AdvSemSeg"]
+    words = f"by {-one.size:.1f} points, is shown there by its pair alone ({by_pair:.3f}; {one.corrected:.3f} by the"
+    assert words in SMALL_LINE
+    power = listed([f"{smallest(own, 4):.1f}" for own in tables.values()])
+    assert f"differences of {power} points from the supervised network would have been shown" in SMALL_LINE
 
 
 def test_the_two_networks_of_uamt() -> None:

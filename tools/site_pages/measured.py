@@ -93,6 +93,11 @@ PAGES = (
         "others", **FIVE,
     ),
     study(
+        "small-adversarial", "Adversarial methods at `small`",
+        "AdvSemSeg and ColAdv beside MT, on ISIC, Kvasir-SEG and CVC-ClinicDB at random.",
+        "adversarial", **FIVE,
+    ),
+    study(
         "small-averaging", "Averaged weights alone at `small`",
         "MT without its loss beside the methods: what their gains are worth beyond a running average of weights.",
         "averaging",
@@ -104,9 +109,9 @@ PAGES = (
     ),
     Measured(
         "small-atria", "Left atria at `small`",
-        "MT, CPS, CMTv3 and UCMT with three labelled scans.",
+        "MT, CPS, CMTv3 and UCMT with three and with six labelled scans.",
         "results/measured",
-        {"methods": ("supervised", "mt", "cps", "cmtv3", "ucmt"), "dataset": "la", "labeled": "10%",
+        {"methods": ("supervised", "mt", "cps", "cmtv3", "ucmt"), "dataset": "la", "labeled": ("10%", "20%"),
          "protocol": "small", "all_networks": True},
     ),
     study(
@@ -117,7 +122,7 @@ PAGES = (
     study(
         "small-guidance", "What chooses UMIX's regions at `small`",
         "UMIX by uncertainty, UMIX of random regions, and CutMix, with nine and with 18 labelled images of ISIC.",
-        "umix-guidance", **FIVE,
+        "umix-guidance",
     ),
     Measured(
         "small-regions", "Regions of UMIX at `small`",
