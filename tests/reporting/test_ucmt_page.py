@@ -197,6 +197,9 @@ def test_the_sentences_about_guidance() -> None:
     over = [compared(own, cutmix) for own in tables]
     words = [f"{one[small].size:.1f} of the {one['UCMT'].size:.1f} points" for one in over]
     assert f"{words[0]} by which UMIX is better than CutMix with nine images, and {words[1]} with 18" in LINE
+    own, both = ([f"{one[title].size:.1f}" for one in over] for title in (small, "UCMT"))
+    words = f"by {own[0]} points with nine images and {own[1]} with 18, where UMIX gains {listed(both)}. That"
+    assert words in LINE
     assert f"[worth {over[1]['UCMT'].size:.1f} points more than CutMix]" in README_LINE
     words = f"are shown to be better than CutMix, too, by {over[1][random].size:.1f}: that uncertainty chooses them"
     assert words in README_LINE
