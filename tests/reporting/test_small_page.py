@@ -57,6 +57,9 @@ ADVERSARIAL = {
     name: table._replace(methods=["supervised", "mt", "advsemseg", "coladv"], seeds=5)
     for name, table in (("isic", LESIONS), ("kvasir", POLYPS["kvasir"]), ("cvc at random", POLYPS["cvc at random"]))
 }
+ADVERSARIAL_TWICE = {
+    name: table._replace(methods=["supervised", "mt", "advsemseg", "coladv"]) for name, table in POLYPS_TWICE.items()
+}
 AUTHORS = "AdvSemSeg, its authors' weights"
 AVERAGED = "Supervised, averaged weights"
 BESIDE_AVERAGES = {
@@ -392,6 +395,11 @@ def test_the_tables_of_adversarial_methods() -> None:
         for name in ADVERSARIAL
         for title, cells in differences(beside_adversaries(name), "Supervised").items()
     ]
+    expected += [
+        row(TITLES[method], *cells)
+        for table in ADVERSARIAL_TWICE.values()
+        for method, cells in differences(independent(table), "supervised").items()
+    ]
     assert [text for text in section.splitlines() if " ± " in text] == expected
 
 
@@ -431,6 +439,20 @@ def test_the_sentences_about_adversarial_methods() -> None:
     assert words in SMALL_LINE
     power = listed([f"{smallest(own, 4):.1f}" for own in tables.values()])
     assert f"differences of {power} points from the supervised network would have been shown" in SMALL_LINE
+
+
+def test_the_sentences_about_adversarial_methods_with_twice_the_labels() -> None:
+    tables = [independent(table) for table in ADVERSARIAL_TWICE.values()]
+    found, by_pair = ([test(own, "supervised") for own in tables] for test in (compared, alone))
+    shown = [{method for method, cells in own.items() if cells.corrected < 0.05} for own in found]
+    assert shown == [{"advsemseg", "coladv"}, {"advsemseg"}]
+    sizes = listed([f"{-own['advsemseg'].size:.1f}" for own in found])
+    ps = [p_of(own["advsemseg"].corrected) for own in found]
+    pair = [f"{own['advsemseg']:.3f}" for own in by_pair]
+    words = f"on both**, by {sizes} points (p {listed(ps)}, pair alone {listed(pair)}), and ColAdv on CVC-ClinicDB, by "
+    one = found[0]["coladv"]
+    assert f"{words}{-one.size:.1f} (p = {one.corrected:.3f}, pair alone {by_pair[0]['coladv']:.3f})" in SMALL_LINE
+    assert f"True differences of {listed([f'{smallest(own, 3):.1f}' for own in tables])} points" in SMALL_LINE
 
 
 def test_the_two_networks_of_uamt() -> None:

@@ -374,15 +374,17 @@ def test_the_sizes_of_claims(claims: tuple[pd.DataFrame, pd.DataFrame]) -> None:
         ),
         (
             "ucmt-over-cmt", "UCMT against CMTv3",
-            "it scores {} points lower than CMTv3 with 18 images and {} with 36, and on Kvasir-SEG {} with 60",
-            [cvc, cvc_twice, kvasir_twice],
+            "it scores {} points lower than CMTv3 with 18 images and {} with 36 (p", [cvc, cvc_twice],
         ),
         (
             "best-on-polyps", "UCMT against MT",
             "MT scores {} points higher on Kvasir-SEG with 60 images, and {} and {} higher on CVC",
             [kvasir_twice, cvc, cvc_twice],
         ),
-        ("best-on-polyps", "UCMT against AdvSemSeg", "than AdvSemSeg on CVC-ClinicDB with 18, by {} points", [cvc]),
+        (
+            "best-on-polyps", "UCMT against AdvSemSeg", "on CVC-ClinicDB, by {} points with 18 and {} with 36",
+            [cvc, cvc_twice],
+        ),
         ("best-on-atria", "UCMT against CPS", "CPS scores {} points higher with six scans", ["la 20%"]),
         (
             "umix-over-cutmix", "UCMT against UCMT (CutMix)",
@@ -390,8 +392,8 @@ def test_the_sizes_of_claims(claims: tuple[pd.DataFrame, pd.DataFrame]) -> None:
         ),
         ("mt-over-supervised", "MT against Supervised", "by {} points on ISIC and {} on CVC-ClinicDB", [nine, cvc]),
         (
-            "cmt-over-mt-and-cps", "CMTv3 against CPS", "by {} points on ISIC with nine images, and by {} and {}",
-            [nine, cvc, cvc_twice],
+            "cmt-over-mt-and-cps", "CMTv3 against CPS",
+            "by {} points on ISIC with nine images, and by {} on CVC-ClinicDB", [nine, cvc],
         ),
         ("both-losses", "CMTv3 against CMTv2", "CMTv3 scores {} points more than CMTv2", [nine]),
         ("best-on-skin", "UCMT against CPS", "by {} points with nine images", [nine]),
@@ -413,7 +415,7 @@ def test_the_sizes_of_claims(claims: tuple[pd.DataFrame, pd.DataFrame]) -> None:
         if (own["Claim"], own["Sides"], own["Data"]) == ("best-on-polyps", "UCMT against MT", "kvasir 3.75%")
     )  # fmt: skip
     alone_and_all = p_in_words(one["Pair alone: p (Holm)"]), p_in_words(one["p (Holm)"])
-    words = f"With 30 images of Kvasir-SEG, MT scores {-one['Difference']:.1f} points higher by the pair alone (p "
+    words = f"with 30 images of Kvasir-SEG, MT scores {-one['Difference']:.1f} points higher by the pair alone (p "
     assert words + f"{alone_and_all[0]}; {alone_and_all[1]} by the common error term" in LINE
     axes = [f"{nine}, by {axis}" for axis in ("iteration", "update")]
     apart = [size("ucmt-disagrees-more", "UCMT against CPS", data, 2) for data in axes]
