@@ -126,3 +126,26 @@ def contents_of(folder: Path, *patterns: str) -> list[bytes]:
     found = [(pattern, sorted(folder.glob(pattern))) for pattern in patterns]
     assert all(paths for _, paths in found), found
     return [path.read_bytes() for _, paths in found for path in paths]
+
+
+# Fields that runs of the first version had in their specification; what came later is not among them.
+LATER = ("harness",)
+
+
+def write_old_run(store: Store, seed: int = 1, scores: tuple[float, ...] = (0.5, 0.25), **more: Any) -> Path:
+    """Write a run as version 0.1.0 did: format 1, scores in `result`, cases.csv, a hash over all fields."""
+    spec = write_run(store, "mt", seed, list(scores), **more)
+    folder = store.own_folder(spec)
+    record = json.loads(folder.description.read_text())
+    ((key, entry),) = record.pop("scores").items()
+    for name in LATER:
+        del record["spec"][name]
+    old = hashlib.sha256(json.dumps(record["spec"]).encode()).hexdigest()[:16]
+    record |= {"format": 1, "hash": old}
+    record["result"] |= {"scores": entry["networks"], "score_seconds": 7.5, "validation": None}
+    folder.description.write_text(json.dumps(record))
+    folder.cases(key).rename(folder.path / "cases.csv")
+    (folder.path / "weights.safetensors").write_bytes(b"weights")
+    target = folder.path.with_name(old)
+    folder.path.rename(target)
+    return target

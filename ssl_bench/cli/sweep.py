@@ -149,6 +149,7 @@ def sweep(
             planner, parameters or [], own, tuned, known_sampler,
             None if objective is None else _one_of("--objective", objective), metric, _one_of("--pruner", pruner),
         )  # fmt: skip
+    store.make_ready([(benchmark.name, method)])
     study = Study(defined, name or defined.default_name, open_storage(storage, results_root), results_root)
     for line in planner.remarks:
         say(line)

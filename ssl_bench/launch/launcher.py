@@ -72,8 +72,7 @@ def train(planned: Sequence[tuple[Request, Job]], store: Store, launcher: Launch
 
     jobs = [job for _, job in planned]
     names = {(job.spec.benchmark, job.spec.method) for job in jobs}
-    store.require_current(names)
-    store.tidy(names)
+    store.make_ready(names)
     for remark in [*short_ramps(jobs), *alike_decoders(jobs), *parted_groups(jobs), *_trained_again(jobs, store)]:
         log.info("note: %s", remark)
     outcome = launcher.run([PlannedRun(job, run_task(request, job, place, store)) for request, job in planned], store)

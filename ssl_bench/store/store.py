@@ -160,24 +160,19 @@ class Store:
         if old:
             raise self._old_runs(old)
 
-    def require_current(self, of: Collection[tuple[str, str]]) -> None:
-        """Refuse to train beside runs of an earlier version, which would not be recognised.
+    def make_ready(self, of: Collection[tuple[str, str]]) -> None:
+        """Prepare the store for training.
+
+        Refuse to train beside runs of an earlier version, which would not be recognised. Delete the checkpoints of
+        finished runs, which a process that is killed at the end of a run leaves.
 
         Args:
             of: names of data sets and methods.
 
         Raises:
-            UserError: there are such runs of these data sets and methods.
+            UserError: there are runs of an earlier version of these data sets and methods.
         """
         list(self._each(_as_path, [], of))
-
-    def tidy(self, of: Collection[tuple[str, str]]) -> None:
-        """Delete the checkpoints of finished runs, which a process that is killed at the end of a run leaves.
-
-        Args:
-            of: names of data sets and methods.
-
-        """
         left = {path.parent for data, method in of for path in self.root.glob(f"runs/{data}/{method}/*/checkpoint*")}
         for folder in map(RunFolder, sorted(left)):
             with suppress(UserError):  # a run that cannot be read, or that may only be read

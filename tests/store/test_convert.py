@@ -9,34 +9,12 @@ from typing import Any
 
 import pytest
 from conftest import Call
-from handwritten import write_run
+from handwritten import write_old_run, write_run
 
 from ssl_bench.cards import RunSpec
 from ssl_bench.errors import UserError
 from ssl_bench.store import Store, convert_store, import_runs
 from ssl_bench.store import convert as module
-
-# Fields that runs of the first version had in their specification; what came later is not among them.
-LATER = ("harness",)
-
-
-def write_old_run(store: Store, seed: int = 1, scores: tuple[float, ...] = (0.5, 0.25), **more: Any) -> Path:
-    """Write a run as version 0.1.0 did: format 1, scores in `result`, cases.csv, a hash over all fields."""
-    spec = write_run(store, "mt", seed, list(scores), **more)
-    folder = store.own_folder(spec)
-    record = json.loads(folder.description.read_text())
-    ((key, entry),) = record.pop("scores").items()
-    for name in LATER:
-        del record["spec"][name]
-    old = hashlib.sha256(json.dumps(record["spec"]).encode()).hexdigest()[:16]
-    record |= {"format": 1, "hash": old}
-    record["result"] |= {"scores": entry["networks"], "score_seconds": 7.5, "validation": None}
-    folder.description.write_text(json.dumps(record))
-    folder.cases(key).rename(folder.path / "cases.csv")
-    (folder.path / "weights.safetensors").write_bytes(b"weights")
-    target = folder.path.with_name(old)
-    folder.path.rename(target)
-    return target
 
 
 def test_an_old_run_becomes_a_run_of_this_version_with_every_number(tmp_path: Path) -> None:
@@ -158,8 +136,8 @@ def test_nothing_is_trained_beside_runs_of_an_earlier_version(tmp_path: Path, ca
     write_old_run(Store(tmp_path / "results"))
     spec = write_run(Store(tmp_path / "other"), "mt", 1, [0.5, 0.25])
     with pytest.raises(UserError, match="results convert"):
-        Store(tmp_path / "results").require_current({(spec.benchmark, "mt")})
-    Store(tmp_path / "results").require_current({(spec.benchmark, "cps")})
+        Store(tmp_path / "results").make_ready({(spec.benchmark, "mt")})
+    Store(tmp_path / "results").make_ready({(spec.benchmark, "cps")})
 
 
 def test_an_old_export_is_imported(tmp_path: Path) -> None:

@@ -14,10 +14,13 @@ from typing import Any
 import optuna
 import pytest
 from conftest import Call
+from handwritten import write_old_run
 from optuna.trial import TrialState
 
+from ssl_bench.cards import load_benchmark
 from ssl_bench.errors import UserError
 from ssl_bench.store import Store
+from ssl_bench.store.run_folder import RunFolder
 from ssl_bench.sweep.definition import Sweep
 from ssl_bench.sweep.show import plot, sweep_table
 from ssl_bench.sweep.space import Choices, Integers, Reals, combinations, extremes, parse_parameters
@@ -277,14 +280,24 @@ def test_a_grid_from_the_command_to_the_papers_table(call: Call, tmp_path: Path)
     assert [[cell != "no run" for cell in row] for row in cells] == [
         [False] * 5, [True, *[False] * 4], [True, *[False] * 4],
     ]  # fmt: skip
+    folder = Store(tmp_path / "results").runs()[0].path
     damaged = tmp_path / "results/runs/demo/mt/0123456789abcdef/run.json"
     damaged.parent.mkdir(parents=True)
     damaged.write_text("{")
+    RunFolder(folder).write_checkpoint(4, b"of a process that was killed at the run's end")
     code, out, err = call(*DEMO, *words)
     assert code == 0
+    assert not list(folder.glob("checkpoint*"))
     assert f"{damaged.relative_to(tmp_path)}: not a run's description" in err
     assert "finished (" not in out  # nothing is trained twice
     assert len(Store(tmp_path / "results").entries([])) == 2
+
+
+def test_no_sweep_trains_beside_runs_of_an_earlier_version(call: Call, tmp_path: Path) -> None:
+    write_old_run(Store(tmp_path / "results"), benchmark=load_benchmark("demo"))
+    code, _, err = call(*DEMO, "--method", "mt", "--param", "lambda_max=0.1,1")
+    assert code == 2
+    assert err.splitlines()[-1].startswith("error: --results-root: results holds 1 run of an earlier version")
 
 
 @pytest.mark.slow
