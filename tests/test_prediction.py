@@ -389,6 +389,8 @@ def test_a_picture_is_refused_where_a_range_read_the_training_arrays(home: Path,
     assert_refused(call(run_of(home, "stains").path, ".", "--pattern", "{id}-{channel}"), *expected)
     layout = json.loads((run_of(home, "scans").path / "run.json").read_text())["spec"]["layout"]
     both = tampered(home, "scans", layout=layout | {"masks": "{id}_mask", "image_suffixes": [".npz", ".png"]})
+    assert_refused(call(both, "0-he.png"), "0-he.png: expected more than 8 bits", "found 8")
+    Image.fromarray(np.full((40, 44), 2, np.uint16)).save("0-he.png")
     succeed(call(both, "0-he.png"))
 
 

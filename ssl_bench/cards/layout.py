@@ -44,7 +44,9 @@ class Files(Card):
     image_key: str = Field("image", description="the image's name in an HDF5 or NPZ file")
     mask_key: str = Field("label", description="the mask's name in an HDF5 or NPZ file")
     intensity_range: tuple[float, float] | None = Field(
-        None, description="HDF5 and NPZ: the values that are black and white; absent: 8 bits, as they are"
+        None,
+        description="arrays and grey pictures of more than 8 bits: the values that are black and white; absent: images "
+        "of 8 bits, as they are",
     )
     mask_threshold: int = Field(
         127, ge=0, le=254, json_schema_extra=in_unit("grey level"),

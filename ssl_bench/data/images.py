@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ssl_bench.cards import Benchmark, Files, Volumes
-from ssl_bench.data.arrays import holds_arrays, read_array_image, read_array_mask
+from ssl_bench.data.arrays import holds_arrays, image_of_array, read_array_image, read_array_mask
 from ssl_bench.data.patterns import bracket_hint, has_wildcards, literal, named, require_one_folder, require_one_id
-from ssl_bench.data.pictures import Palettes, exif_orientation, read_image, read_mask, united
+from ssl_bench.data.pictures import Palettes, exif_orientation, read_deep_image, read_image, read_mask, united
 from ssl_bench.errors import UserError
 
 
@@ -218,6 +218,8 @@ def _turn(case: CaseFiles) -> str:
 def _read_image(path: Path, content: bytes, channels: int, files: Files) -> np.ndarray:
     if holds_arrays(path):
         return read_array_image(path, content, files, channels)
+    if files.intensity_range is not None:
+        return image_of_array(str(path), read_deep_image(path, content, files.exif_orientation), files, channels)
     return read_image(path, content, channels, files.exif_orientation)
 
 

@@ -22,6 +22,7 @@ warnings.filterwarnings("ignore", module="PIL[.]")  # what it says of a broken f
 
 TIFF = (b"II", b"MM")  # how its files begin; libtiff writes to stderr
 ORIENTATION = 274  # EXIF tag
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # TIFF tag, and one of its values
 WHOLE = 1e-3  # a label this close to a whole number is that number; NIfTI's scaling is in floating point
 SATURATION = 32  # difference between the channels of a pixel that JPEG may make of grey
 
@@ -37,17 +38,40 @@ def read_image(path: Path, content: bytes, channels: int = 3, exif: str = "refus
     return np.asarray(image.convert("RGB")) if channels == 3 else np.asarray(image.convert("L"))[..., None]
 
 
+def read_deep_image(path: Path, content: bytes, exif: str) -> np.ndarray:
+    """Decode a grey image of more than 8 bits to its levels (H, W), whole numbers or floating point.
+
+    Raises:
+        UserError: as `read_image`, and for 8 bits.
+    """
+    image = open_picture(path, content, exif, may_be_deep=True)
+    if not is_deep(image):
+        raise UserError(
+            f"{path}: expected more than 8 bits, whose levels intensity_range on the card maps to 8 bits; found 8"
+        )
+    return np.asarray(image)
+
+
 def read_mask(path: Path, content: bytes, files: Files) -> tuple[np.ndarray, dict[int, str]]:
     """Decode a mask to class numbers (H, W) uint8: by the card's colours, its values, or grey levels above a threshold.
 
-    The second value is the mask's palette if the mask is read by index (see `palette_colors`), else empty.
+    Grey of more than 8 bits needs values, or the threshold 0. The second value is the mask's palette if the mask is
+    read by index (see `palette_colors`), else empty.
 
     Raises:
         UserError: as `read_image`; the file is transparent; a colour or value is no class's; colours where the card
             names grey levels; or levels that all lie on one side of the threshold.
     """
-    image = open_picture(path, content, files.exif_orientation)
+    may_be_deep = files.mask_values is not None or (files.mask_colors is None and files.mask_threshold == 0)
+    image = open_picture(path, content, files.exif_orientation, may_be_deep=may_be_deep)
     require_opaque(path, image)
+    if is_deep(image):
+        levels = near_whole(np.asarray(image))
+        if files.mask_values is not None:
+            return class_numbers(levels, files.mask_values, path, ignored=files.ignored_level), {}
+        if not (levels >= 0).all():
+            raise UserError(f"{path}: expected mask levels from 0 on, found {digits(levels.min())}")
+        return (levels > 0).astype(np.uint8), {}
     if files.mask_colors is not None:
         return _by_color(path, image, files.mask_colors, files.ignore), {}
     if files.mask_values is not None and image.mode == "P":
@@ -195,8 +219,15 @@ def is_colored(image: Image.Image) -> bool:
     return bool(difference.any())
 
 
-def open_picture(path: Path, content: bytes, exif: str) -> Image.Image:
+def is_deep(image: Image.Image) -> bool:
+    """Whether a picture is grey of more than 8 bits."""
+    return image.mode.startswith(("I", "F"))
+
+
+def open_picture(path: Path, content: bytes, exif: str, *, may_be_deep: bool = False) -> Image.Image:
     """Decode a picture of one page, turned by its EXIF orientation if `exif` is "apply".
+
+    With `may_be_deep`, grey of more than 8 bits is none of the errors.
 
     Raises:
         UserError: as `read_image`.
@@ -216,10 +247,12 @@ def open_picture(path: Path, content: bytes, exif: str) -> Image.Image:
         raise UnreadableFileError(f"{path}: not a readable image: {first_line(error)}") from None
     if pages > 1:
         raise UserError(f"{path}: expected one page, found {pages}; save each page as a file of its own")
-    if image.mode.startswith(("I", "F")) or ";16" in coded:
+    if is_deep(image):
+        _require_deep(path, image, may_be_deep=may_be_deep)
+    elif ";16" in coded:
         raise UserError(
-            f"{path}: expected 8 bits per channel, found more; convert it to 8 bits, or save it as a 2D array in an "
-            ".npz file, whose levels intensity_range on the card maps to 8 bits"
+            f"{path}: expected 8 bits per channel, found more; convert it to 8 bits, or save it as an array in an .npz "
+            "file, whose levels intensity_range on the card maps to 8 bits"
         )
     if turn != 1 and exif == "refuse":
         raise UserError(
@@ -230,6 +263,17 @@ def open_picture(path: Path, content: bytes, exif: str) -> Image.Image:
         image = ImageOps.exif_transpose(image)
     image.format = kind  # which a copy has not
     return image
+
+
+def _require_deep(path: Path, image: Image.Image, *, may_be_deep: bool) -> None:
+    """Raise UserError for grey of more than 8 bits whose levels have no meaning on the card or are not read right."""
+    if not may_be_deep:
+        raise UserError(
+            f"{path}: expected 8 bits, found more; intensity_range on the card says how such images are read, and "
+            "mask_values or mask_threshold = 0 how such masks are"
+        )
+    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:  # which Pillow inverts with 8 bits alone
+        raise UserError(f"{path}: expected a TIFF file whose level 0 is black (BlackIsZero), found white (WhiteIsZero)")
 
 
 def _orientation(image: Image.Image) -> int:

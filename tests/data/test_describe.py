@@ -589,6 +589,11 @@ def sixteen_bit_images(root: Path) -> None:
         put_picture(root / f"images/{name}.png", photo(i)[..., 0].astype(np.uint16) * 16)
 
 
+def one_of_eight_bits(root: Path) -> None:
+    sixteen_bit_images(root)
+    put_picture(root / "images/p9.png", photo(0)[..., 0])
+
+
 def broken_masks(root: Path) -> None:
     put_pictures(root, "images/{}.png", "masks/{}.png", IDS, [0, 255])
     for name in IDS[2:]:
@@ -651,8 +656,8 @@ def a_split_of_others(root: Path) -> None:
         (empty_masks, ["two or more values, found 0"]),
         (cut_outs, ["{root}/segmented", "at most 20 grey levels"]),
         (jpeg_of_three_classes, ["{root}/masks", "JPEG"]),
-        (sixteen_bits, ["{root}/masks/p9.png", "8 bits"]),
-        (sixteen_bit_images, ["{root}/images/p", "8 bits", ".npz file, whose levels intensity_range on the card maps"]),
+        (sixteen_bits, ["{root}/masks/p9.png: expected 8 bits as in the first mask, found more"]),
+        (one_of_eight_bits, ["{root}/images/p9.png: expected more than 8 bits", "found 8"]),
         (broken_masks, ["{root}/masks/p", "not a readable image", "only 2 of 6 cases can be read"]),
         (a_drawing_in_alpha, ["{root}/masks/p", "one colour whose alpha channel is the drawing"]),
         (half_transparent, ["{root}/masks/p", "alpha = 128 in all pixels; save it without its alpha channel"]),

@@ -40,7 +40,7 @@ def find_arrays(folder: Path, paths: list[Path]) -> tuple[Files, int]:
 
 
 def array_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadable, layout: Files) -> Values:
-    """The values in all labels, and the range of all images: [0, 1] or [0, 255] where they lie in it."""
+    """The values in all labels, and the range of all images."""
     low, high, kinds = np.inf, -np.inf, dict[bool, Path]()
 
     def label(path: Path) -> np.ndarray:
@@ -55,9 +55,14 @@ def array_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadable
 
     values, fields, said = named_values(*whole_numbers(masks, label, advance, unreadable))
     if False in kinds:
-        common = [ends for ends in ((0.0, 1.0), (0.0, 255.0)) if ends[0] <= low and high <= ends[1]]
-        fields["intensity_range"] = (common or [(low, high)])[0]
+        fields["intensity_range"] = range_of(low, high)
     return values, fields, said
+
+
+def range_of(low: float, high: float) -> tuple[float, float]:
+    """The `intensity_range` of images with these extremes: [0, 1] or [0, 255] where they lie in it, else they."""
+    common = [ends for ends in ((0.0, 1.0), (0.0, 255.0)) if ends[0] <= low and high <= ends[1]]
+    return (common or [(low, high)])[0]
 
 
 def _content_of(path: Path) -> bytes:

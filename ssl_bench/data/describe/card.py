@@ -18,6 +18,7 @@ from ssl_bench.command import quantity, quoted, written
 from ssl_bench.data.describe.arrays import array_values
 from ssl_bench.data.describe.choice import MASK_WORDS, SECOND
 from ssl_bench.data.describe.dataset_json import FILE, IGNORE
+from ssl_bench.data.describe.deep import deep_range
 from ssl_bench.data.describe.files import data_files
 from ssl_bench.data.describe.found import Found, cases_of
 from ssl_bench.data.describe.layout import find_layout
@@ -33,6 +34,7 @@ from ssl_bench.data.describe.naming import sample_of
 from ssl_bench.data.describe.splits import find_splits
 from ssl_bench.data.describe.unreadable import Unreadable
 from ssl_bench.data.images import CaseFiles, masks_without_image
+from ssl_bench.data.pictures import is_deep
 from ssl_bench.data.volume_files import read_array
 from ssl_bench.errors import UnreadableFileError, UserError
 
@@ -40,12 +42,12 @@ from ssl_bench.errors import UnreadableFileError, UserError
 def describe(folder: Path, name: str | None = None, advance: Callable[[int, int], None] | None = None) -> str:
     """Write the card (TOML) of the data set in `folder`; its first comment says what was found.
 
-    Every mask is read, for the values that it holds; `advance` is called with (done, total).
+    Every mask is read, for the values that it holds, and every image of more than 8 bits, for its range.
 
     Args:
         folder: the data root of the card, which is written for use with `--data-root FOLDER`.
         name: the card's name; by default the folder's name.
-        advance: called after each mask.
+        advance: called with (done, total) after each mask, and after each such image.
 
     Raises:
         UserError: there are no images or volumes, images and masks cannot be told apart, no card can describe how they
@@ -58,6 +60,8 @@ def describe(folder: Path, name: str | None = None, advance: Callable[[int, int]
     found = find_layout(folder, paths, kind, functools.cache(lambda path: unreadable.read(path, look)), unreadable)
     masks = [path for case in found.cases for path in case.masks]
     values, fields, said = _values(found.layout, kind)(masks, advance, unreadable)
+    images = [path for case in found.cases for path in case.images]
+    levels = deep_range(images, advance, unreadable) if kind == "2D images" else None
     channels = found.fields.get("channels") or _channels(found.cases, isinstance(found.layout, Files), unreadable)
     found = _of_readable_files(replace(found, fields={**found.fields, "channels": channels}), folder, unreadable)
     if found.labels is not None:
@@ -65,6 +69,7 @@ def describe(folder: Path, name: str | None = None, advance: Callable[[int, int]
         fields, said = _described(found.labels, seen, folder, kind == "2D images"), ()
     elif len(values) < 2:
         raise UserError(f"{folder}: expected masks with two or more values, found {values[0]} only")
+    fields |= {} if levels is None else {"intensity_range": levels}
     fields["masks_optional"] = any(case.mask is None for case in found.cases)
     used = {path for case in found.cases for path in (*case.images, *case.masks)} | found.named
     rest = [path for path in paths if path not in used]
@@ -138,7 +143,7 @@ def _shape_of_grey(path: Path) -> tuple[int, ...]:
     """(1,) for a grey picture, else (3,)."""
     try:
         with Image.open(path) as image:
-            return (1,) if image.mode in ("1", "L", "LA") else (3,)
+            return (1,) if image.mode in ("1", "L", "LA") or is_deep(image) else (3,)
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise UnreadableFileError(f"{path}: not a readable image: {error}") from None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_bench.data.pictures import open_picture
+from ssl_bench.data.pictures import is_deep, open_picture
 from ssl_bench.errors import UserError
 
 MASK_WORDS = re.compile(r"mask|(?<!un)label|seg|truth|anno|manual|(?<![a-z])gt(?![a-z])|1stHO|2ndHO", re.IGNORECASE)
@@ -71,12 +71,14 @@ def are_views(masks: Sequence[Path]) -> bool:
     images = []
     for path in masks:
         with suppress(OSError, UserError):  # a file that cannot be read is reported elsewhere
-            images.append(open_picture(path, path.read_bytes(), "ignore"))
+            images.append(open_picture(path, path.read_bytes(), "ignore", may_be_deep=True))
     for image in images:
-        values = np.asarray(image if image.mode == "P" else image.convert("L"))
+        values = np.asarray(image if image.mode == "P" or is_deep(image) else image.convert("L"))
         levels = np.unique(values)
         pixels.append(values == levels[-1])
         if len(levels) != 2 or pixels[-1].shape != pixels[0].shape:
             return False
+    if len(pixels) < 3:
+        return False
     share = np.mean(pixels, axis=0)
-    return bool(len(pixels) > 2 and share.mean() > 0.4 and np.maximum(share, 1 - share).mean() > 0.97)
+    return bool(share.mean() > 0.4 and np.maximum(share, 1 - share).mean() > 0.97)

@@ -17,6 +17,7 @@ from ssl_bench.data.edges import Edges, brightness
 from ssl_bench.data.pictures import (
     Palettes,
     digits,
+    is_deep,
     near_whole,
     open_picture,
     palette_colors,
@@ -41,15 +42,21 @@ MOST_CLASSES = 255  # that a card may have
 def is_flat(path: Path) -> bool:
     """Whether a picture has few enough grey levels for a mask; JPEG artefacts are tolerated."""
     image = _opened(path)
+    if is_deep(image):
+        return _has_few(np.asarray(image)) or _count_objects(np.asarray(image)) is not None
     levels = _histogram(image)
     if bool((levels > 0).sum() <= MOST_LEVELS) or (_is_jpeg(path) and _is_black_and_white(levels)):
         return True
-    return _count_objects(image, levels) is not None
+    return _count_numbered(image) is not None
 
 
 def is_flat_volume(path: Path) -> bool:
     """Whether a volume has few values, all of them whole numbers, as masks do."""
-    values = np.unique(near_whole(read_array(path, "label", channels=None).array))
+    return _has_few(read_array(path, "label", channels=None).array)
+
+
+def _has_few(array: np.ndarray) -> bool:
+    values = np.unique(near_whole(array))
     return len(values) <= MOST_LEVELS and bool((values == np.rint(values)).all())
 
 
@@ -68,16 +75,20 @@ def picture_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadab
         UserError: a mask is transparent; or too many levels or colours for a mask, and not black and white that a
             threshold can separate.
     """
+    first = next(unreadable.each(masks, _opened), None)
+    if first is not None and is_deep(first[1]):
+        return _deep_values(masks, advance, unreadable)
     total, colors, palettes = np.zeros(256, dtype=np.int64), Counter[str](), Palettes()
     is_palette, by_color = False, False
     indices: dict[int, str] = {}
     objects, sets, edges = set[int | None](), set[frozenset[int]](), Edges()
-    for path, image in unreadable.each(_counted(masks, advance), _opened):
+    for path, image in unreadable.each(counted(masks, advance), _opened):
+        _require_depth(path, image, deep=False)
         require_opaque(path, image)
         mode = image.mode
         total += (levels := _histogram(image))
         sets.add(frozenset(np.flatnonzero(levels).tolist()))
-        objects.add(None if None in objects else _count_objects(image, levels))
+        objects.add(None if None in objects else _count_numbered(image))
         is_palette |= mode == "P"
         if not _is_jpeg(path):
             edges.note(np.asarray(image.convert("L")))
@@ -98,9 +109,8 @@ def picture_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadab
     if by_color:
         return _as_colors(masks, colors, edges)
     values = [int(value) for value in np.flatnonzero(total)]
-    numbers = [count for count in objects if count is not None]
-    if None not in objects and len(numbers) >= FEWEST_COUNTS and max(numbers) >= FEWEST_OBJECTS:
-        return _as_objects(max(numbers), is_palette)
+    if (most := _most_objects(objects)) is not None:
+        return _as_objects(most, is_palette)
     if len(values) > MOST_LEVELS or (len(values) > 2 and any(map(_is_jpeg, masks))):
         between = total[32:224]  # artefacts are few and of all levels; a third class has one
         third = between.sum() > 0.002 * total.sum() and np.convolve(between, [1] * 32).max() > 0.7 * between.sum()
@@ -119,6 +129,35 @@ def picture_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadab
         return [*PARTS], {}, _are_edges(edges, "The threshold of 127")
     fields = {"mask_values": tuple(values)} if is_palette or values != list(GREY) else {}
     return values, fields, _may_be_edges(edges.values)
+
+
+def _deep_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadable) -> Values:
+    """The grey levels in all masks of more than 8 bits, or the objects that they number.
+
+    Raises:
+        UserError: a mask has 8 bits, or the levels are too many for classes.
+    """
+    objects = set[int | None]()
+
+    def read(path: Path) -> np.ndarray:
+        image = _opened(path)
+        _require_depth(path, image, deep=True)
+        levels = near_whole(np.asarray(image))
+        objects.add(None if None in objects else _count_objects(levels))
+        return levels
+
+    for _ in unreadable.each(counted(masks, advance), read):
+        pass
+    if (most := _most_objects(objects)) is not None:
+        return _as_objects(most, is_palette=False)
+    return named_values(*whole_numbers(masks, read, None, unreadable))
+
+
+def _require_depth(path: Path, image: Image.Image, *, deep: bool) -> None:
+    """Raise UserError for a mask of 8 bits among deeper ones, or the other way round."""
+    if is_deep(image) != deep:
+        expected, found = ("more than 8", "8") if deep else ("8", "more")
+        raise UserError(f"{path}: expected {expected} bits as in the first mask, found {found}; masks need one depth")
 
 
 def _are_edges(edges: Edges, parted: str) -> tuple[str, ...]:
@@ -160,16 +199,34 @@ def _apart(values: list[int], sets: Collection[frozenset[int]]) -> Values | None
     return None
 
 
-def _count_objects(image: Image.Image, levels: np.ndarray) -> int | None:
+def _count_numbered(image: Image.Image) -> int | None:
+    """Count the objects of a mask of 8 bits that numbers them; else None."""
+    if image.mode not in ("L", "P") or image.getextrema()[1] >= MOST_OBJECTS:  # type: ignore[operator]
+        return None
+    return _count_objects(np.asarray(image))
+
+
+def _count_objects(mask: np.ndarray) -> int | None:
     """Count the objects of a mask that numbers them: its levels are 0, 1, ..., n, each in one piece; else None."""
-    last = int(np.flatnonzero(levels)[-1])
-    if image.mode not in ("L", "P") or last >= MOST_OBJECTS or (levels[1 : last + 1] == 0).any():
+    values = np.unique(mask)
+    if not 0 <= values[0] <= values[-1] <= len(values):  # NaN is none of these
+        return None
+    last = int(values[-1])
+    if not np.array_equal(values[values > 0], np.arange(1, last + 1)):
         return None
     if last < 2:
         return last
     from skimage.measure import label  # here, since it is slow to import
 
-    return last if label(np.asarray(image), background=0, connectivity=2).max() == last else None
+    return last if label(mask.astype(np.int64), background=0, connectivity=2).max() == last else None
+
+
+def _most_objects(counts: Collection[int | None]) -> int | None:
+    """The largest number of objects, if all masks number objects and have many or different ones; else None."""
+    numbers = [count for count in counts if count is not None]
+    if None in counts or len(numbers) < FEWEST_COUNTS or max(numbers) < FEWEST_OBJECTS:
+        return None
+    return max(numbers)
 
 
 def _as_objects(most: int, is_palette: bool) -> Values:
@@ -226,7 +283,7 @@ def whole_numbers(
         UserError: a label is no whole number, or there are too many for classes.
     """
     found, sets, edges = set[float](), set[frozenset[int]](), Edges()
-    for path, array in unreadable.each(_counted(masks, advance), read):
+    for path, array in unreadable.each(counted(masks, advance), read):
         whole = near_whole(array)
         labels = np.unique(whole)
         found.update(labels.tolist())
@@ -243,7 +300,7 @@ def whole_numbers(
 
 def _opened(path: Path) -> Image.Image:
     try:
-        return open_picture(path, path.read_bytes(), "ignore")
+        return open_picture(path, path.read_bytes(), "ignore", may_be_deep=True)
     except OSError as error:
         raise UnreadableFileError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -262,7 +319,8 @@ def _is_black_and_white(levels: np.ndarray) -> bool:
     return bool(levels[:32].sum() + levels[224:].sum() >= 0.95 * levels.sum())
 
 
-def _counted(paths: Sequence[Path], advance: Advance) -> Iterator[Path]:
+def counted(paths: Sequence[Path], advance: Advance) -> Iterator[Path]:
+    """Yield the paths, and call `advance` after each."""
     for i, path in enumerate(paths):
         yield path
         if advance is not None:
