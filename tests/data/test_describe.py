@@ -589,6 +589,11 @@ def sixteen_bit_images(root: Path) -> None:
         put_picture(root / f"images/{name}.png", photo(i)[..., 0].astype(np.uint16) * 16)
 
 
+def a_mask_for_each_class(root: Path) -> None:
+    for kind in ("disc", "cup"):
+        put_pictures(root, "images/{}.png", kind + "/{}.png", IDS, [0, 255])
+
+
 def one_of_eight_bits(root: Path) -> None:
     sixteen_bit_images(root)
     put_picture(root / "images/p9.png", photo(0)[..., 0])
@@ -651,6 +656,7 @@ def a_split_of_others(root: Path) -> None:
         (images_alone, ["no masks found; looked for", '"images/{id}" (6 files)', "a card needs two or more images"]),
         (scans_alone, ["no masks found; looked for", '"images/{id}.nii.gz" (6 files)', "a card needs two or more"]),
         (two_images, ["several pairs", "imagesTr/{id}_a.nii.gz", "imagesTr/{id}_b.nii.gz", "labelsTr/{id}."]),
+        (a_mask_for_each_class, ["several pairs", 'masks "cup/{id}"', 'masks "disc/{id}"', "merge them to one mask"]),
         (a_channel_missing, ["{root}/p9/p9_flair.nii.gz", "expected 3 channels of case 'p9', found 2"]),
         (a_label_beside, ["{root}/p9_label.png", "looks like a mask without an image"]),
         (empty_masks, ["two or more values, found 0"]),

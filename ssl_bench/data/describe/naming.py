@@ -126,9 +126,12 @@ def find_pair(folder: Path, patterns: Patterns, flat: IsFlat) -> Choice:
         return Choice(joined[0], chosen[0][1], tuple(joined[1]))
     if chosen:
         listed = "; ".join(f"images {quoted(images)} with masks {quoted(masks)}" for images, masks in chosen[:6])
+        if len({images for images, _ in chosen}) == 1:
+            way = "if each holds another class, merge them to one mask for each image, with a value for each class"
+        else:
+            way = "if they are channels of one image, write a card whose images contain {channel}"
         raise UserError(
-            f"{folder}: several pairs of images and masks fit: {listed}; move all but one out of the folder, or, if "
-            "they are channels of one image, write a card whose images contain {channel}"
+            f"{folder}: several pairs of images and masks fit: {listed}; move all but one out of the folder, or, {way}"
         )
     raise UserError(_no_pair(folder, patterns, flat))
 
