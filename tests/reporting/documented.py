@@ -23,7 +23,7 @@ DESCRIBED = ("split", "metrics", "note")  # fields of a run that a table names, 
 HALVES = {"first": slice(1, 5), "second": slice(6, 10)}  # of ten seeds
 TITLES = {"supervised": "Supervised", "mt": "MT", "cct": "CCT", "cps": "CPS", "cmtv1": "CMTv1", "cmtv2": "CMTv2",
           "cmtv3": "CMTv3", "ucmt": "UCMT", "ict": "ICT", "mt-cutmix": "MT + CutMix", "uamt": "UA-MT",
-          "ugcl": "UGCL", "advsemseg": "AdvSemSeg", "coladv": "ColAdv"}  # fmt: skip
+          "ugcl": "UGCL", "advsemseg": "AdvSemSeg", "coladv": "ColAdv", "dtc": "DTC"}  # fmt: skip
 
 
 class Table(NamedTuple):
@@ -319,7 +319,8 @@ def processors(table: Table) -> str:
     odd = [title for title, own in found.items() if own != most]
     rows_of = f"{listed(odd)} {'was' if len(odd) == 1 else 'were'}"
     if len(set(most)) == 1:
-        return f"{rows_of} trained on another kind of processor than the other rows." if odd else ""
+        kinds = "another kind of processor" if len({found[title] for title in odd}) == 1 else "other kinds of processors"
+        return f"{rows_of} trained on {kinds} than the other rows." if odd else ""
     first = most.index(most[-1])
     assert most == (most[0],) * first + (most[-1],) * (len(most) - first)
     assert all(set(found[title]) == {most[-1]} for title in odd)

@@ -10,6 +10,7 @@ from documented import (
     HALVES,
     Difference,
     alone,
+    by_group,
     cases_of,
     changed_by,
     compared,
@@ -51,6 +52,12 @@ GUIDANCE: dict[str, Side] = {
     "CutMix, boxes of UMIX's size": ("ucmt-cutmix", {"boxes": 4, "low": 0.015625, "high": 0.015625}),
     "CutMix": ("ucmt-cutmix", {}),
 }
+OF_POLYPS: dict[str, Side] = {
+    "UCMT": ("ucmt", {}),
+    "UMIX of random regions": GUIDANCE["UMIX of random regions"],
+    **{title: side for title, side in PARTS.items() if title != "UCMT"},
+}
+POLYPS = {"kvasir": 30, "cvc": 18}
 OF_TEACHERS: dict[str, dict[str, Any]] = {
     "the teacher's decay is 0.999 (paper)": {"ema_decay": "0.999"},
     "no warm-up of the teacher's average (paper states none)": {"ema_warmup": "False"},
@@ -98,6 +105,19 @@ def against_ucmt(sides: dict[str, Side], seeds: int = 5) -> list[str]:
     return [row(title, *nine[title], *twice[title]) for title in sides]
 
 
+def on_polyps(data: str) -> dict[str, pd.DataFrame]:
+    """Scores by title (seed x case), of CVC-ClinicDB (seed x video)."""
+    return {
+        title: by_group(data, scores(data, POLYPS[data], method, changed=changed_by(settings), protocol="small"))
+        for title, (method, settings) in OF_POLYPS.items()
+    }
+
+
+def of_parts_on_polyps() -> list[str]:
+    kvasir, cvc = (differences(on_polyps(data), "UCMT") for data in POLYPS)
+    return [row(title, *kvasir[title], *cvc[title]) for title in OF_POLYPS]
+
+
 def of_parts() -> list[str]:
     return against_ucmt(PARTS)
 
@@ -128,6 +148,7 @@ def of_shares() -> list[str]:
     ("heading", "expected"),
     [
         ("The second step", of_parts),
+        ("The second step on polyps", of_parts_on_polyps),
         ("What chooses the regions", of_guidance),
         ("Numbers of labels", of_shares),
         ("The paper and its code", of_changes),

@@ -109,15 +109,20 @@ PAGES = (
     ),
     Measured(
         "small-atria", "Left atria at `small`",
-        "MT, CPS, CMTv3 and UCMT with three and with six labelled scans.",
+        "MT, CPS, CMTv3 and UCMT with three and with six labelled scans, DTC with three.",
         "results/measured",
-        {"methods": ("supervised", "mt", "cps", "cmtv3", "ucmt"), "dataset": "la", "labeled": ("10%", "20%"),
+        {"methods": ("supervised", "mt", "cps", "cmtv3", "ucmt", "dtc"), "dataset": "la", "labeled": ("10%", "20%"),
          "protocol": "small", "all_networks": True},
     ),
     study(
         "small-parts", "UCMT's second step at `small`",
         "UCMT without one of the parts of its second step, with nine and with 18 labelled images of ISIC.",
         "ucmt-parts", **FIVE,
+    ),
+    study(
+        "small-parts-polyps", "UCMT's second step at `small`: polyps",
+        "UCMT without one of the parts of its second step on Kvasir-SEG and on CVC-ClinicDB split at random.",
+        "ucmt-parts-polyps", **FIVE,
     ),
     study(
         "small-guidance", "What chooses UMIX's regions at `small`",
