@@ -15,6 +15,7 @@ from ssl_bench.store import Run
 
 Verdict = Literal["supported", "contradicted", "not shown", "not measured"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+JOINT = ("supported", "supported in part", *VERDICTS[1:])  # of a claim with several tests
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,9 @@ def could_have_found(test: ClaimTest) -> str:
 def joint_verdict(tests: Sequence[ClaimTest]) -> str:
     """The verdict on a claim with several tests.
 
-    It is contradicted if one test contradicts it, and supported if every measured test supports it. Else it is not
-    shown: of the tests that do not show it, the one that could have found the least says what that was.
+    It is contradicted if one test contradicts it, and supported if every measured test supports it; if only some do,
+    in part. Else it is not shown: of the tests that do not show it, the one that could have found the least says what
+    that was.
     """
     counts = Counter(test.verdict for test in tests)
     measured = len(tests) - counts["not measured"]
@@ -144,6 +146,8 @@ def joint_verdict(tests: Sequence[ClaimTest]) -> str:
         return "contradicted"
     if counts["supported"] == measured:
         return "supported"
+    if counts["supported"]:
+        return f"supported in part ({counts['supported']} of {measured} tests)"
     open_tests = [test for test in tests if test.verdict == "not shown" and test.estimate is not None]
     weakest = max(open_tests, key=lambda test: test.smallest or 0.0, default=None)
     return "not shown" if weakest is None else f"not shown ({could_have_found(weakest)})"

@@ -15,7 +15,7 @@ from ssl_bench.grids.aim import Target
 from ssl_bench.reporting.claim_cells import ClaimCells, fill_claims
 from ssl_bench.reporting.claim_tables import tests_csv, tests_table, verdicts_table
 from ssl_bench.reporting.claim_tests import tested_claims
-from ssl_bench.reporting.claim_verdicts import VERDICTS, ClaimTest, joint_verdict
+from ssl_bench.reporting.claim_verdicts import JOINT, ClaimTest, joint_verdict
 from ssl_bench.reporting.gather import ShownOptions
 from ssl_bench.reporting.kept_files import unreadable_notes
 from ssl_bench.reporting.label_seeds import label_notes
@@ -34,7 +34,7 @@ VERDICT_NOTE = (
     f"Supported, contradicted: the difference, its p Holm-corrected and below 0.05, from at least {FEW_SEEDS} common "
     "seeds, has the direction of the claim, or the opposite one. Not shown: neither; it does not mean that there is no "
     "difference. A claim with several tests is contradicted if one of them contradicts it, and supported if every "
-    "measured one supports it."
+    "measured one supports it; if only some do, and none contradicts it, in part."
 )
 TEST_NOTE = (
     "Difference, interval and p are for other trainings and other cases, both random (analysis of variance, as in the"
@@ -105,10 +105,10 @@ class ClaimsReport:
         counts = Counter(text.partition(" (")[0] for text in verdicts.values())
         if counts["not measured"] == len(verdicts):
             return ""
-        counted = ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS if counts[verdict])
+        counted = ", ".join(f"{counts[verdict]} {verdict}" for verdict in JOINT if counts[verdict])
         sentences = [f"Of {quantity(len(verdicts), 'claim')}: {counted}."]
-        for verdict in ("supported", "contradicted"):
-            names = [name for name, text in verdicts.items() if text == verdict]
+        for verdict in JOINT[:3]:
+            names = [name for name, text in verdicts.items() if text.partition(" (")[0] == verdict]
             sentences += [f"{verdict.capitalize()}: {', '.join(names)}."] if names else []
         return " ".join(sentences)
 

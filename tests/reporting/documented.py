@@ -319,7 +319,9 @@ def processors(table: Table) -> str:
     odd = [title for title, own in found.items() if own != most]
     rows_of = f"{listed(odd)} {'was' if len(odd) == 1 else 'were'}"
     if len(set(most)) == 1:
-        kinds = "another kind of processor" if len({found[title] for title in odd}) == 1 else "other kinds of processors"
+        kinds = (
+            "another kind of processor" if len({found[title] for title in odd}) == 1 else "other kinds of processors"
+        )
         return f"{rows_of} trained on {kinds} than the other rows." if odd else ""
     first = most.index(most[-1])
     assert most == (most[0],) * first + (most[-1],) * (len(most) - first)

@@ -154,7 +154,8 @@ def test_a_claim_of_several_tests_is_supported_by_all_of_them(store: Store, tmp_
     found = report(store, claims)
     first, second, third = found.verdicts.values()
     assert first == "supported"
-    assert second.startswith("not shown (could have found")
+    assert second == "supported in part (1 of 2 tests)"
+    assert found.finding.startswith("Of 3 claims: 1 supported, 1 supported in part, 1 contradicted.")
     assert third == "contradicted"
     assert [str(row[-1]) for row in found.tables[0].rows] == [
         "1 supported, 1 not measured", "1 supported, 1 not shown", "1 supported, 1 contradicted, 1 not shown",
