@@ -148,6 +148,11 @@ class Grid(Card):
         return f"--{self.exhibit} {self.option}" if self._part is None else self._part.where
 
     @property
+    def has_no_card(self) -> bool:
+        """Whether it is a table of methods that options name."""
+        return bool(self._methods)
+
+    @property
     def is_part(self) -> bool:
         """Whether it is a part of a card with several grids."""
         return self._part is not None

@@ -10,7 +10,9 @@ from ssl_bench.command import label_words, setting_words
 
 
 def showing_command(request: Request, place: Sequence[str], tuned: str = "common") -> str:
-    """Return the `report` command of the paper's table that shows all the request's methods, or of a table of these.
+    """Return the `report` command of the paper's table that shows all the request's methods on its data set.
+
+    If there is none, it is that of a table of these methods.
 
     Args:
         request: of the runs.
@@ -25,9 +27,11 @@ def showing_command(request: Request, place: Sequence[str], tuned: str = "common
 
 
 def _shows_all(grid: Grid, request: Request) -> bool:
-    """Whether each of the request's methods has a row for its data, without settings of the row's own."""
+    """Whether the data set has a column, and each of its methods a row without settings of the row's own."""
     dimensions = request.benchmark.network_dimensions
     if any(column.settings for column in grid.columns):
+        return False
+    if all(column.dataset != request.benchmark.option for column in grid.columns):
         return False
     rows = {row.method for row in grid.rows if not row.settings and dimensions in row.dimensions}
     return rows >= set(request.methods)

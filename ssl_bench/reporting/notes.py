@@ -206,7 +206,8 @@ def protocol_note(name: str, note: str, settings: Mapping[str, Any]) -> list[str
     """Name a protocol with the settings that change it, and print its card's note, which describes it without them."""
     changed = " ".join(f"{key}={value}" for key, value in settings.items())
     if changed:
-        return [f"Protocol {name} with {changed}." + (f" Without these settings: {note}" if note else "")]
+        of_card = f" The card of {name}, without these settings, says: {note}" if note else ""
+        return [f"Protocol {name} with {changed}.{of_card}"]
     return [f"Protocol {name}: {note}"] if note else []
 
 

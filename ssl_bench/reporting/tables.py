@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -105,7 +105,8 @@ def paper_table(
 ) -> TableReport:
     """Lay out a table of the paper: a row per method, the published number beside the measured one in every column.
 
-    A grid with several metrics becomes a table per column. With `rows` labeled it is turned: a table per metric, with a
+    A grid with several metrics becomes a table per column. One without a card has those that `metrics` among the
+    settings names. With `rows` labeled it is turned: a table per metric, with a
     row per data set and share and without published numbers. Above the rows stands the supervised network with all
     labels, where it was run. Where runs scored the test set on the way (`score_every`), a table of what choosing
     there would have claimed follows.
@@ -120,7 +121,11 @@ def paper_table(
     Raises:
         UserError: the target is wrong, or runs of different data or precision would stand in one table.
     """
-    found, left_out = with_shown_metrics(gather(aim(grid, target, methods), target, runs, methods))
+    gathered = gather(aim(grid, target, methods), target, runs, methods)
+    if grid.has_no_card and "metrics" in target.settings:
+        asked = gathered.grid.model_copy(update={"metrics": tuple(target.settings["metrics"])})
+        gathered = replace(gathered, grid=asked)
+    found, left_out = with_shown_metrics(gathered)
     grid, above = found.grid, len(found.above)
     analysis = analyse(found)
     records = analysis.records

@@ -80,7 +80,10 @@ def test_a_comparison_from_the_command_to_the_papers_table(cli: CommandLine, dat
     first = cli(*arguments)
     assert (first.returncode, first.stderr) == (0, "")
     assert "kvasir, 2 of 8 images labelled, protocol tiny" in first.stdout
-    assert "Protocol tiny with iterations=2. Without these settings: For tests alone" in first.stdout
+    assert (
+        "Protocol tiny with iterations=2. The card of tiny, without these settings, says: For tests alone"
+        in first.stdout
+    )
     cases = {
         method: [pd.read_csv(cases_file(path)) for path in sorted(Path("results/runs/kvasir", method).iterdir())]
         for method in ("supervised", "mt", "ucmt")

@@ -340,3 +340,10 @@ def test_cielab_is_read_as_the_rgb_that_pillow_makes_of_it(tmp_path: Path) -> No
                 content if folder == "masks" else encoded(Image.fromarray(NOISE), "TIFF")
             )
     assert 'mask_colors = ["#010001", "#fefffe"]' in describe(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_data_init_keeps_the_white_of_grey_masks_beside_a_coloured_one(tmp_path: Path, mode: str) -> None:
+    masks = {f"p{i}": encoded(Image.fromarray(DISC.astype(np.uint8) * 255).convert(mode)) for i in range(5)}
+    root = folder_of(tmp_path / "data", masks | {"p5": encoded(painted(BLACK, RED))})
+    assert 'mask_colors = ["#000000", "#ff0000", "#ffffff"]' in describe(root)

@@ -8,7 +8,7 @@ from conftest import Call, assert_error
 from handwritten import write_run
 
 import ssl_bench
-from ssl_bench.cards import Request, load_benchmark
+from ssl_bench.cards import Benchmark, Request, load_benchmark
 from ssl_bench.reporting.next_table import showing_command
 from ssl_bench.store import Store
 
@@ -104,8 +104,8 @@ def test_bad_choices_are_one_line(options: str, message: str, store: Store, call
     assert_error(call("report", *options.split(), "--results-root", store.root), message)
 
 
-def request(*methods: str) -> Request:
-    return Request(ISIC, methods, "5%", "mini", {}, (1,))
+def request(*methods: str, benchmark: Benchmark = ISIC) -> Request:
+    return Request(benchmark, methods, "5%", "mini", {}, (1,))
 
 
 def test_new_runs_are_shown_in_the_papers_table_that_has_them_all_else_in_one_of_their_own() -> None:
@@ -113,6 +113,24 @@ def test_new_runs_are_shown_in_the_papers_table_that_has_them_all_else_in_one_of
     assert showing_command(request("supervised", "abd"), []).startswith(
         "ssl-bench report --methods supervised,abd --dataset isic --labeled 5% --protocol mini"
     )
+
+
+def test_new_runs_on_data_that_no_table_of_the_paper_has_are_shown_in_one_of_their_own() -> None:
+    demo = request("supervised", "mt", benchmark=load_benchmark("demo"))
+    assert showing_command(demo, []).startswith("ssl-bench report --methods supervised,mt --dataset demo")
+    kvasir = request("mt", "cps", benchmark=load_benchmark("kvasir"))
+    assert showing_command(kvasir, []).startswith("ssl-bench report --table 2 --dataset kvasir")
+
+
+def test_a_table_without_a_card_shows_the_metrics_that_a_setting_asks_for(store: Store) -> None:
+    asked = ssl_bench.report(
+        methods=["mt"], dataset="isic", labeled="5%", protocol="mini", settings={"metrics": ["jaccard", "dsc"]},
+        results_root=store.root,
+    )  # fmt: skip
+    headings = [name for name in asked.tables[0].headings if "[" in name]
+    assert headings == ["Jaccard [%]", "DSC [%]"]
+    plain = ssl_bench.report(methods=["mt"], dataset="isic", labeled="5%", protocol="mini", results_root=store.root)
+    assert [name for name in plain.tables[0].headings if "[" in name] == ["DSC [%]"]
 
 
 def test_rows_are_checked_in_python_too(store: Store) -> None:

@@ -143,7 +143,10 @@ def test_the_note_of_a_protocol_is_not_that_of_changed_settings(store: Store) ->
     assert plain.notes[0] == f"Protocol {runs[0].spec.protocol.name}: {note}"
     changed = comparison_table(runs, {"mt": "MT"}, runs[0].headline.measurement, {"iterations": 7, "k": 3})
     name = runs[0].spec.protocol.name
-    assert changed.notes[0] == f"Protocol {name} with iterations=7 k=3. Without these settings: {note}"
+    assert (
+        changed.notes[0]
+        == f"Protocol {name} with iterations=7 k=3. The card of {name}, without these settings, says: {note}"
+    )
 
 
 # -------------------------------------------------------------------------------------------- what does not belong

@@ -17,6 +17,7 @@ from ssl_bench.data.edges import Edges, brightness
 from ssl_bench.data.pictures import (
     Palettes,
     digits,
+    hex_color,
     is_deep,
     near_whole,
     open_picture,
@@ -79,6 +80,7 @@ def picture_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadab
     if first is not None and is_deep(first[1]):
         return _deep_values(masks, advance, unreadable)
     total, colors, palettes = np.zeros(256, dtype=np.int64), Counter[str](), Palettes()
+    grey = np.zeros(256, dtype=np.int64)  # of masks without colours
     is_palette, by_color = False, False
     indices: dict[int, str] = {}
     objects, sets, edges = set[int | None](), set[frozenset[int]](), Edges()
@@ -92,6 +94,7 @@ def picture_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadab
         is_palette |= mode == "P"
         if not _is_jpeg(path):
             edges.note(np.asarray(image.convert("L")))
+            grey += levels * (mode in ("1", "L", "LA"))
         if mode == "P" or (mode not in ("1", "L", "LA") and not _is_jpeg(path)):
             found = used_colors(image, MOST_COLORS)
             if found is None:
@@ -107,6 +110,7 @@ def picture_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadab
     if is_palette and not by_color and len(indices) == 2:
         by_color = indices[max(indices)] == black
     if by_color:
+        colors.update({hex_color([value] * 3): int(grey[value]) for value in np.flatnonzero(grey)})
         return _as_colors(masks, colors, edges)
     values = [int(value) for value in np.flatnonzero(total)]
     if (most := _most_objects(objects)) is not None:
