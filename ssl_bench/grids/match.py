@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,6 +24,7 @@ from ssl_bench.cards import (
     parse_share,
     training_fields,
 )
+from ssl_bench.command import quantity
 from ssl_bench.errors import UserError
 from ssl_bench.store import Run
 
@@ -171,10 +173,10 @@ def select(runs: Sequence[Run], cells: Sequence[Wanted | None]) -> list[list[Run
     together = [run for own in chosen for run in own]
     for name in {run.spec.benchmark for run in together}:
         of_data = [run for run in together if run.spec.benchmark == name]
-        _require_one("data", "--data FINGERPRINT", {run.spec.data_fingerprint for run in of_data})
-        weights = {str(run.spec.weights_fingerprint) for run in of_data if _has_encoder(run)}
+        _require_one("data", "--data FINGERPRINT", [(run.spec.data_fingerprint, run) for run in of_data])
+        weights = [(str(run.spec.weights_fingerprint), run) for run in of_data if _has_encoder(run)]
         _require_one("encoder weights", "--set encoder_weights=FILE", weights)
-        _require_one("precision", "--set precision=...", {run.spec.protocol.precision for run in of_data})
+        _require_one("precision", "--set precision=...", [(run.spec.protocol.precision, run) for run in of_data])
     return [[] if cell is None else _one_per_training(own, cell) for own, cell in zip(chosen, cells, strict=True)]
 
 
@@ -223,8 +225,13 @@ def _count(share: str, train_count: int) -> int | None:
     return count if 1 <= count <= train_count else None
 
 
-def _require_one(what: str, option: str, found: set[str]) -> None:
-    if len(found) > 1:
-        raise UserError(
-            f"{option}: needed, as a table cannot mix runs with different {what}: {', '.join(sorted(found))}"
-        )
+def _require_one(what: str, option: str, found: Sequence[tuple[str, Run]]) -> None:
+    """Raise UserError if runs are of several kinds; it names them with their numbers of runs, the latest one last."""
+    last: dict[str, str] = {}
+    for kind, run in found:
+        last[kind] = max(last.get(kind, ""), str(run.provenance.get("finished", ""))[:10])
+    if len(last) > 1:
+        counts = Counter(kind for kind, _ in found)
+        ordered = sorted(last, key=lambda kind: (last[kind], kind))
+        each = ", ".join(f"{kind} ({quantity(counts[kind], 'run')}, the last of {last[kind]})" for kind in ordered)
+        raise UserError(f"{option}: needed, as a table cannot mix runs with different {what}: {each}")

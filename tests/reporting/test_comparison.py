@@ -133,6 +133,14 @@ def test_a_table_without_a_card_shows_the_metrics_that_a_setting_asks_for(store:
     assert [name for name in plain.tables[0].headings if "[" in name] == ["DSC [%]"]
 
 
+def test_runs_on_other_data_are_told_apart_by_their_number_and_date(store: Store) -> None:
+    write_run(store, "cps", 1, [0.5], fingerprint="e" * 16)
+    with pytest.raises(ssl_bench.UserError) as raised:
+        ssl_bench.report(methods=["mt", "cps"], dataset="isic", labeled="5%", protocol="mini", results_root=store.root)
+    assert "--data FINGERPRINT: needed, as a table cannot mix runs with different data: " in str(raised.value)
+    assert f"{'e' * 16} (1 run, the last of 2026-01-03)" in str(raised.value)
+
+
 def test_rows_are_checked_in_python_too(store: Store) -> None:
     with pytest.raises(ssl_bench.UserError, match="--rows: expected method or labeled, found 'labelled'"):
         table(store, rows="labelled")
