@@ -131,7 +131,7 @@ def nearest(key: str, known: Sequence[str], cutoff: float = 0.8) -> str | None:
 
 def no_such_method(name: str, known: Collection[str]) -> str:
     """Say that no method has this name, with the most similar one."""
-    near = nearest(name, sorted(known), cutoff=0.6)
+    near = nearest(name.lower(), sorted(known), cutoff=0.6)
     return (
         f"expected one of the {quantity(len(known), 'method')} that `ssl-bench methods` lists, or one of your own in a "
         f"--methods-dir; found '{name}'" + (f"; did you mean {near}?" if near else "")

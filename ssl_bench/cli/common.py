@@ -198,7 +198,7 @@ def parsed_seeds(text: str, option: str = "--seeds") -> tuple[int, ...]:
     """Read whole numbers between commas."""
     words = listed(text)
     if not words or not all(word.isascii() and word.isdigit() for word in words):
-        raise UserError(f"{option}: expected whole numbers separated by commas, found '{text}'")
+        raise UserError(f"{option}: expected whole numbers separated by commas, such as 1,2,3; found '{text}'")
     return tuple(dict.fromkeys(int(word) for word in words))
 
 

@@ -54,16 +54,19 @@ def find_source(benchmark: Benchmark, data_root: Path | None, allow_partial: boo
     if benchmark.generator is not None:
         return _Drawn(benchmark)
     files, cases = find_cases(benchmark, data_root)
-    missing = [case for case in cases if case.mask is None]
+    missing, is_own = [case for case in cases if case.mask is None], benchmark.option.endswith(".toml")
     if missing and not files.masks_optional:
         lines = [missing_mask(case, files) for case in missing[:10]]
-        raise UserError("\n".join(lines) + (f"\n... and {len(missing) - 10} more" if len(missing) > 10 else ""))
+        more = f"\n... and {len(missing) - 10} more" if len(missing) > 10 else ""
+        way = "; masks_optional = true on the card takes such images for unlabelled ones" if is_own else ""
+        raise UserError("\n".join(lines) + more + way)
     if len(missing) == len(cases):
         raise UserError(f"{folder_of(cases)}: no case has a mask")
     if len(cases) != benchmark.cases and not allow_partial:
         raise UserError(
             f"{folder_of(cases)}: expected the {quantity(benchmark.cases, 'case')} of {benchmark.title}, found "
             f"{len(cases)}; --allow-partial accepts these"
+            + (f", and so does cases = {len(cases)} on the card" if is_own else "")
         )
     return _Folder(cases, files, benchmark)
 

@@ -734,3 +734,16 @@ def test_the_command_writes_a_card_and_says_what_comes_next(tmp_path: Path, cli:
     assert run in done.stdout
     card = tmp_path / "my-data.toml"
     assert load_benchmark(str(card)).cases == 6
+
+
+def test_errors_about_files_that_are_gone_say_what_ones_own_card_can_change(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    put_pictures(root, "images/{}.png", "masks/{}.png", IDS, [0, 255])
+    data_init(root, tmp_path / "mine.toml")
+    benchmark = load_benchmark(str(tmp_path / "mine.toml"))
+    (root / "masks/p9.png").unlink()
+    with pytest.raises(UserError, match=r"masks/p9\.\* is missing; masks_optional = true on the card takes"):
+        find_source(benchmark, root, allow_partial=True)
+    (root / "images/p9.png").unlink()
+    with pytest.raises(UserError, match=r"found 5; --allow-partial accepts these, and so does cases = 5 on the card"):
+        find_source(benchmark, root, allow_partial=False)

@@ -87,6 +87,8 @@ def test_its_missing_runs_are_named_and_reproduce_takes_the_same_words(store: St
         ("--methods mt,mt --dataset isic", "found 'mt' twice"),
         ("--methods , --dataset isic", "found none"),
         ("--methods mtt --dataset isic", "did you mean mt?"),
+        ("--methods UCMT --dataset isic", "did you mean ucmt?"),
+        ("--methods mt --dataset isic --seeds 1-5", "separated by commas, such as 1,2,3; found '1-5'"),
         ("--methods mt --dataset isic,isic", "--dataset: expected different data sets, found 'isic' twice"),
         ("--methods mt --dataset ,", "--dataset: expected names of data sets"),
         ("--methods mt --dataset iisic", "--dataset: expected"),
