@@ -28,6 +28,7 @@ class PseudoLabel(SSLMethod):
     """
 
     name = "pseudo-label"
+    version = 2  # 1 could select iterations at which the weight still rose
     title = "Pseudo-label"
     reference = "Lee, Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method, ICML Workshop 2013"
     group = "pseudo label"

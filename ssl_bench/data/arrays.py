@@ -100,6 +100,10 @@ def _levels(where: str, array: np.ndarray, files: Files) -> np.ndarray:
                 "; intensity_range on the card says which values are black and white"
             )
         return array
+    if array.dtype == np.uint8 and not any(suffix.lower().endswith(ARRAYS) for suffix in files.image_suffixes):
+        raise UserError(
+            f"{where}: expected more than 8 bits, as the pictures of intensity_range on the card have; found uint8"
+        )
     black, white = files.intensity_range
     slack = ROUNDING * (white - black)
     if low < black - slack or high > white + slack:

@@ -32,6 +32,7 @@ from ssl_bench.folders import BENCHMARKS_DIR
 from ssl_bench.labels import IGNORED
 
 MOST = 64  # masks in which edges are looked for
+FEW_LEVELS = 32  # of an image, below which its contrast is lost
 FEW = 5  # masks, from which on a class that only one of them has is worth a look
 
 
@@ -79,7 +80,7 @@ def check(
     report.findings += (
         _exif(seen, files) + _palettes(readable) + _white_backgrounds(readable, files) + _framed(readable)
     )
-    report.findings += _turned(readable)
+    report.findings += _turned(readable) + _dull(readable)
     if benchmark.ignores:
         report.ignored = sum(one.ignored for one in readable) / max(sum(one.pixels for one in readable), 1)
     report.findings += _slicing(readable) if benchmark.slices else []
@@ -154,7 +155,20 @@ def _look(case: CaseFiles, files: Files | Volumes, benchmark: Benchmark) -> Seen
         exif=exif,
         framed=isinstance(files, Files) and len(benchmark.classes) == 2 and _is_framed(read.mask),
         was_turned=read.was_turned,
+        levels=len(np.unique(read.image)) if isinstance(files, Files) and files.intensity_range else None,
     )
+
+
+def _dull(cases: Sequence[Seen]) -> list[Finding]:
+    """Warn of images that `intensity_range` leaves few of 256 levels."""
+    dull = [case.id for case in cases if case.levels is not None and case.levels < FEW_LEVELS]
+    if not dull:
+        return []
+    images = quantity(len(dull), "image")
+    text = (
+        f"{images} with fewer than {FEW_LEVELS} of 256 levels, such as {dull[0]}; a smaller intensity_range on the card"
+    )
+    return [Finding("warning", "few levels", f"{text} keeps more")]
 
 
 def _is_framed(mask: np.ndarray | None) -> bool:

@@ -38,3 +38,4 @@ class Seen:
     exif: tuple[Path, ...] = ()
     framed: bool = False  # foreground all along the border of a 2D mask, and background inside
     was_turned: bool = False
+    levels: int | None = None  # different ones of a 2D image that intensity_range mapped

@@ -23,6 +23,7 @@ warnings.filterwarnings("ignore", module="PIL[.]")  # what it says of a broken f
 TIFF = (b"II", b"MM")  # how its files begin; libtiff writes to stderr
 ORIENTATION = 274  # EXIF tag
 PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # TIFF tag, and one of its values
+SAMPLE_FORMAT, UNSIGNED = 339, 1
 WHOLE = 1e-3  # a label this close to a whole number is that number; NIfTI's scaling is in floating point
 SATURATION = 32  # difference between the channels of a pixel that JPEG may make of grey
 
@@ -272,8 +273,14 @@ def _require_deep(path: Path, image: Image.Image, *, may_be_deep: bool) -> None:
             f"{path}: expected 8 bits, found more; intensity_range on the card says how such images are read, and "
             "mask_values or mask_threshold = 0 how such masks are"
         )
-    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:  # which Pillow inverts with 8 bits alone
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:  # which Pillow inverts with 8 bits alone
         raise UserError(f"{path}: expected a TIFF file whose level 0 is black (BlackIsZero), found white (WhiteIsZero)")
+    is_unsigned = tags and tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0] == UNSIGNED
+    if is_unsigned and image.mode == "I" and int(np.asarray(image).min()) < 0:  # which Pillow reads as signed
+        raise UserError(f"{path}: expected levels below 2^31, found larger ones")
+    if image.format == "PPM":
+        raise UserError(f"{path}: expected PNG or TIFF for more than 8 bits; levels of PGM are read scaled")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from ssl_bench.store.scores import read_cases, read_scores
 from ssl_bench.store.store import Store, load_run
 
 MANIFEST = "manifest.json"
+DAMAGED = (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)  # NotImplementedError among the last
 CHUNK = 2**20  # bytes
 
 
@@ -186,6 +188,7 @@ def _headline(record: dict[str, Any]) -> str:
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))  # fixed, so that equal runs give equal bytes
     entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+    entry.file_size = len(data)  # from which zipfile tells whether it needs the format for files above 2 GiB
     with archive.open(entry, "w") as member:
         for start in range(0, len(data), CHUNK):  # compressed at once, all of it would be in memory twice
             member.write(data[start : start + CHUNK])
@@ -207,7 +210,7 @@ def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, dict[str, s
             members = _members(file, archive)
         except UserError:
             raise
-        except (OSError, zipfile.BadZipFile, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (*DAMAGED, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{file}: cannot be read as an export: {error}") from None
         yield archive, members
 
@@ -262,7 +265,10 @@ def _checked(
     where = f"{file}: runs/{folder}"
     if "run.json" not in own:
         raise UserError(f"{where} has no run.json")
-    contents = {name: b"".join(_chunks(archive, f"runs/{folder}/{name}")) for name in own}
+    try:
+        contents = {name: b"".join(_chunks(archive, f"runs/{folder}/{name}")) for name in own}
+    except DAMAGED as error:
+        raise UserError(f"{file}: cannot be read as an export: {error}") from None
     try:
         record = json.loads(contents["run.json"])
         if record["status"] != "finished":

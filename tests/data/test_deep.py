@@ -13,6 +13,7 @@ from conftest import Call
 from PIL import Image
 from skimage.measure import label
 
+from ssl_bench import load_model
 from ssl_bench.cards import Benchmark, Files, load_benchmark, parse_card
 from ssl_bench.data.check import check
 from ssl_bench.data.describe.card import describe
@@ -122,6 +123,29 @@ def test_white_is_zero_is_refused_since_its_levels_would_be_read_upside_down() -
         read_deep_image(HERE, inverted, "refuse")
 
 
+def test_unsigned_32_bits_are_read_below_the_sign_alone() -> None:
+    levels = np.array([[10, 2**31 - 1]], np.uint32)
+    assert (read_deep_image(HERE, tiff_of_32_bits(levels), "refuse") == levels).all()
+    with pytest.raises(UserError, match=r"x.tif: expected levels below 2\^31, found larger ones"):
+        read_deep_image(HERE, tiff_of_32_bits(levels + 1), "refuse")
+
+
+def tiff_of_32_bits(levels: np.ndarray) -> bytes:
+    """A TIFF file of unsigned numbers, written as its specification says."""
+    height, width = levels.shape
+    entries = [(256, width), (257, height), (258, 32), (259, 1), (262, 1), (273, 8), (277, 1), (278, height)]
+    entries += [(279, 4 * levels.size), (339, 1)]
+    data = levels.astype("<u4").tobytes()
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHIHH", tag, 3, 1, v, 0) for tag, v in entries)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory + struct.pack("<I", 0)
+
+
+def test_levels_of_pgm_are_refused_since_they_are_read_scaled() -> None:
+    content = b"P5 2 1 4095\n" + np.array([0, 900], ">u2").tobytes()
+    with pytest.raises(UserError, match=r"x\.pgm: expected PNG or TIFF for more than 8 bits"):
+        read_deep_image(Path("x.pgm"), content, "refuse")
+
+
 # ------------------------------------------------------------------------------------------------------------- masks
 
 
@@ -187,6 +211,21 @@ def test_data_init_proposes_the_range_of_whole_bits(tmp_path: Path, most: int, w
     assert check(benchmark, root).errors == 0
 
 
+def test_data_init_keeps_the_contrast_of_levels_with_an_offset(tmp_path: Path) -> None:
+    """Hounsfield units with 32768 added, as DeepLesion has them."""
+    root = radiographs(tmp_path / "ct", 4000)
+    for path in (root / "images").iterdir():
+        levels = np.asarray(Image.open(path)) // 4 + 31768
+        Image.fromarray(levels.astype(np.uint16)).save(path)
+    text, benchmark = described(root, tmp_path / "ct.toml")
+    assert "intensity_range = [31768.0, 32768.0]" in text
+    assert not [one for one in check(benchmark, root).findings if one.kind == "few levels"]
+    assert benchmark.files is not None
+    wide = benchmark.model_copy(update={"files": benchmark.files.model_copy(update={"intensity_range": (0, 65535)})})
+    (finding,) = (one for one in check(wide, root).findings if one.kind == "few levels")
+    assert finding.text.startswith("12 images with fewer than 32 of 256 levels, such as r00")
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_data_init_takes_numbered_objects_for_the_foreground(tmp_path: Path, suffix: str) -> None:
     root = radiographs(tmp_path / "cells", 4000, "objects", suffix)
@@ -220,6 +259,11 @@ def test_what_was_trained_on_deep_pictures_predicts_them(call: Call, tmp_path: P
     assert code == 0, err
     drawn = np.asarray(Image.open(tmp_path / "out/r03.png"))
     assert (drawn.dtype, set(np.unique(drawn)) <= {0, 65535}) == (np.uint16, True)
+    np.savez(tmp_path / "other.npz", image=np.zeros((48, 40), np.uint8))
+    code, _, err = call("predict", str(run.path), "other.npz", "--output", "out")
+    assert (code, "expected more than 8 bits" in err) == (2, True)
+    with pytest.raises(UserError, match=r"image: expected more than 8 bits, .*; found uint8"):
+        load_model(run).predict(np.zeros((48, 40), np.uint8))
     Image.fromarray(np.zeros((48, 40), np.uint8)).save(tmp_path / "other.png")
     code, _, err = call("predict", str(run.path), "other.png", "--output", "out")
     assert (code, err.count("\n")) == (2, 1)

@@ -8,6 +8,7 @@ import tracemalloc
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Call
 from handwritten import KVASIR, cases_file, write_run
@@ -350,3 +351,37 @@ def test_the_commands(here: Store, there: Store, call: Call, tmp_path: Path) -> 
     code, _, err = call("results", "import", "nowhere.zip", "--results-root", there.root)
     assert code == 2
     assert err.startswith("error: nowhere.zip: cannot be read as an export")
+
+
+def test_a_damaged_export_is_one_error_and_imports_nothing(here: Store, there: Store, tmp_path: Path) -> None:
+    run = finished(here)
+    (run.path / "weights.safetensors").write_bytes(os.urandom(20) * 500)
+    export_runs([run], tmp_path / "a.zip", weights=True)
+    content = (tmp_path / "a.zip").read_bytes()
+    rng = np.random.default_rng(0)
+    messages = list[str]()
+    for _ in range(300):
+        damaged, at = bytearray(content), int(rng.integers(len(content) - 8))
+        damaged[at : at + 8] = rng.bytes(8)
+        (tmp_path / "b.zip").write_bytes(damaged)
+        try:
+            import_runs(tmp_path / "b.zip", there)
+        except UserError as error:
+            messages.append(str(error))
+            with pytest.raises(UserError, match=r"give another name|expected an export"):
+                export_runs([run], tmp_path / "b.zip", weights=True)
+    assert len(messages) > 200
+    assert all(message.startswith(f"{tmp_path / 'b.zip'}: ") for message in messages)
+
+
+def test_a_file_above_the_limit_of_plain_archives_is_exported(
+    here: Store, there: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = finished(here)
+    (run.path / "weights.safetensors").write_bytes(os.urandom(9000))
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 4000)  # in place of 2 GiB
+    export_runs([run], tmp_path / "a.zip", weights=True)
+    assert import_runs(tmp_path / "a.zip", there).added == 1
+    arrived = there.find(run.spec)
+    assert arrived is not None
+    assert (arrived.path / "weights.safetensors").read_bytes() == (run.path / "weights.safetensors").read_bytes()

@@ -19,7 +19,8 @@ from ssl_bench.errors import UnreadableFileError
 def deep_range(images: Sequence[Path], advance: Advance, unreadable: Unreadable) -> tuple[float, float] | None:
     """Return the `intensity_range` of images of more than 8 bits; None for those of 8 bits.
 
-    Whole numbers from 0 on get the smallest range [0, 2^n - 1] that holds them, such as [0, 4095] for 12 bits.
+    Whole numbers from 0 on get the smallest range [0, 2^n - 1] that holds them, such as [0, 4095] for 12 bits, unless
+    they leave a quarter of it or more unused at its dark end, as Hounsfield units with an offset do.
 
     Raises:
         UserError: an image has 8 bits among deeper ones.
@@ -29,9 +30,10 @@ def deep_range(images: Sequence[Path], advance: Advance, unreadable: Unreadable)
     low, high, is_whole = np.inf, -np.inf, True
     for _, (darkest, brightest, whole) in unreadable.each(counted(images, advance), _extremes):
         low, high, is_whole = min(low, darkest), max(high, brightest), is_whole and whole
-    if is_whole and low >= 0:
-        return 0.0, float(2 ** int(high).bit_length() - 1)
-    return range_of(low, high)
+    white = float(2 ** int(max(high, 0)).bit_length() - 1)
+    if is_whole and 0 <= low < white / 4:
+        return 0.0, white
+    return range_of(low, high) if low < high else None
 
 
 def _is_deep(path: Path) -> bool:
