@@ -106,10 +106,9 @@ def paper_table(
     """Lay out a table of the paper: a row per method, the published number beside the measured one in every column.
 
     A grid with several metrics becomes a table per column. One without a card has those that `metrics` among the
-    settings names. With `rows` labeled it is turned: a table per metric, with a
-    row per data set and share and without published numbers. Above the rows stands the supervised network with all
-    labels, where it was run. Where runs scored the test set on the way (`score_every`), a table of what choosing
-    there would have claimed follows.
+    settings names. With `rows` labeled it is turned: a table per metric, with a row per data set and share and without
+    published numbers. Above the rows stands the supervised network with all labels, where it was run. Where runs scored
+    the test set on the way (`score_every`), a table of what choosing there would have claimed follows.
 
     Args:
         grid: the card.

@@ -45,7 +45,7 @@ def array_values(masks: Sequence[Path], advance: Advance, unreadable: Unreadable
 
     def label(path: Path) -> np.ndarray:
         nonlocal low, high
-        content = _content_of(path)
+        content = content_of(path)
         image = read_array_2d(path, content, layout.image_key)
         low, high = min(low, float(image.min())), max(high, float(image.max()))
         kinds.setdefault(image.dtype == np.uint8, path)
@@ -65,7 +65,8 @@ def range_of(low: float, high: float) -> tuple[float, float]:
     return (common or [(low, high)])[0]
 
 
-def _content_of(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
+    """Read a file; one that cannot be read is an UnreadableFileError."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -78,7 +79,7 @@ def _channels_of_slice(path: Path) -> int:
     Raises:
         UserError: it holds none, or cannot be read.
     """
-    content = _content_of(path)
+    content = content_of(path)
     image, label = (read_array_2d(path, content, key).shape for key in ("image", "label"))
     channels = image[2] if len(image) == 3 else 1
     if len(image) not in (2, 3) or channels not in (1, 3) or label not in (image[:2], (*image[:2], 1)):

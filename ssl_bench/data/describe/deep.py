@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ssl_bench.data.describe.arrays import range_of
+from ssl_bench.data.describe.arrays import content_of, range_of
 from ssl_bench.data.describe.masks import Advance, counted
 from ssl_bench.data.describe.naming import sample_of
 from ssl_bench.data.describe.unreadable import Unreadable
@@ -46,9 +46,5 @@ def _is_deep(path: Path) -> bool:
 
 def _extremes(path: Path) -> tuple[float, float, bool]:
     """The lowest and the highest level, and whether levels are whole numbers."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UnreadableFileError(f"{path}: cannot be read: {error.strerror}") from None
-    levels = read_deep_image(path, content, "ignore")
+    levels = read_deep_image(path, content_of(path), "ignore")
     return float(levels.min()), float(levels.max()), levels.dtype.kind in "iu"
